@@ -1,0 +1,62 @@
+"""Level 0: what every command line shares: words for booleans, the argument block, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Callable, Optional, TextIO
+
+from urnet.checks import InputError
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def boolean_word(text: str) -> bool:
+    """Read the words True and False (any case; also yes/no, 1/0), as the first release's flags take them."""
+    word = text.strip().lower()
+    if word in ("true", "yes", "1"):
+        return True
+    if word in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"found {text!r}; True or False is accepted")
+
+
+def print_arguments(args: argparse.Namespace, stream: Optional[TextIO] = None) -> None:
+    """Print the first release's block of arguments, sorted by name, right-aligned to 25 columns."""
+    print("-------------  Configuration Arguments -------------", file=stream)
+    for name, value in sorted(vars(args).items()):
+        print(f"{name:>25} : {value}", file=stream)
+    print("-" * 52, file=stream)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line on stderr and exit code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(BAD_INPUT, f"error: {self.prog}: {message} (see --help)\n")
+
+
+def run(main: Callable[[Sequence[str]], Optional[int]], argv: Optional[Sequence[str]] = None) -> int:
+    """Run ``main(argv)`` and turn its outcome into an exit code: 0 done, 1 failed, 2 bad input, 130 Ctrl-C.
+
+    Errors are one line on stderr; a traceback appears only when ``--debug`` is among the arguments.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return main(argv) or DONE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of stdout left (`| head`); nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if "--debug" in argv:
+            raise
+        bad = isinstance(error, InputError)
+        text = " ".join(str(error).split()) or type(error).__name__
+        kind = "error" if bad else f"failed: {type(error).__name__}"
+        print(f"{kind}: {text}", file=sys.stderr)
+        return BAD_INPUT if bad else FAILED

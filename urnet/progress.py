@@ -1,0 +1,73 @@
+"""Level 0: one progress display: a bar on a terminal, a line at intervals elsewhere, always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Optional, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+LINE_SECONDS = 15.0
+
+
+class Progress:
+    """Counts ``unit`` s towards ``total``, with rate and time left.
+
+    On a terminal this is a tqdm bar. Otherwise one line every ``LINE_SECONDS`` and one at the end, so that
+    a log file stays short; work that ends before the first interval stays silent.
+    """
+
+    def __init__(self, title: str, total: Optional[int], unit: str = "images") -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.count, self.start = 0, time.monotonic()
+        self._next, self._note = self.start + LINE_SECONDS, ""
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(desc=title, total=total, unit=f" {unit}", leave=False, dynamic_ncols=True)
+
+    def update(self, n: int = 1, **notes: str) -> None:
+        """Count ``n`` more; ``notes`` (name=text) stand beside the count."""
+        self.count += n
+        if notes:
+            self._note = "  ".join(f"{name} {text}" for name, text in notes.items())
+        if self._bar is not None:
+            if notes:
+                self._bar.set_postfix_str(self._note, refresh=False)
+            self._bar.update(n)
+        elif time.monotonic() >= self._next:
+            self._line()
+            self._next = time.monotonic() + LINE_SECONDS
+
+    def close(self) -> None:
+        """End the display."""
+        if self._bar is not None:
+            self._bar.close()
+        elif time.monotonic() - self.start >= LINE_SECONDS:
+            self._line()
+
+    def _line(self) -> None:
+        rate = self.count / max(time.monotonic() - self.start, 1e-9)
+        text = f"{self.title}: {self.count}"
+        if self.total:
+            left = max(self.total - self.count, 0) / max(rate, 1e-9)
+            text += f"/{self.total} ({100 * self.count / self.total:.0f} %), {left:.0f} s left"
+        print(f"{text}, {rate:.1f} {self.unit}/s {self._note}".rstrip(), file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def progress(
+    items: Iterable[Item], title: str, total: Optional[int] = None, unit: str = "rows"
+) -> Iterator[Item]:
+    """Yield from ``items``, counting them on a Progress display."""
+    with Progress(title, total, unit) as display:
+        for item in items:
+            yield item
+            display.update()

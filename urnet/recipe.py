@@ -1,0 +1,257 @@
+"""Level 0: a recipe, one whole experiment in one YAML file, as frozen dataclasses.
+
+Every key is checked: an unknown one, a wrong type or an impossible value is an InputError that names the key
+by its full path and what is accepted. ``-o key.sub=value`` overrides a key; a stage is addressed by its name
+(``stages.class.duration=2 epochs``) or its number. Precedence: -o > recipe file > the defaults below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Optional, Union
+
+import yaml
+
+from urnet.checks import InputError
+from urnet.duration import Duration
+from urnet.typed_yaml import build, override, read_yaml
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where images and lists are. ``root`` holds what paths in the training list are relative to."""
+
+    root: str
+    n_classes: int
+    format: Literal["webvision2", "webvision1", "list", "folder", "imagenet"] = "webvision2"
+    train_list: Optional[str] = None  # formats list and imagenet; `path label` lines
+    val_root: Optional[str] = None  # None: where the format keeps its validation images
+    val_list: Optional[str] = None
+    class_names: Optional[str] = None  # one line a class; None: the format's own (synsets.txt, folder names)
+    table: Optional[str] = None  # folder of the table; None: OUTPUT/NAME/table
+    exif: Literal["honour", "ignore"] = "ignore"
+    max_pixels: int = 100_000_000  # an image whose header claims more is unreadable
+    max_bad: int = 0  # more unreadable training images than this stop the run
+    workers: int = 0  # decoding processes; 0: a thread of the training process
+    prefetch: int = 4  # batches decoded ahead
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Geometry and colour, for training and for evaluation; also what infer.py and eval.py follow."""
+
+    size: int = 224
+    train: Literal["random_resized_crop", "pad_crop"] = "random_resized_crop"
+    scale: tuple[float, float] = (0.08, 1.0)  # share of the area, random_resized_crop
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    pad: int = 4  # pixels on each side, pad_crop
+    flip: bool = True
+    jitter: float = 0.0  # brightness, contrast and saturation factors from 1 - jitter to 1 + jitter
+    eval: Literal["straight", "short"] = "straight"  # straight to size x size | short side, then centre crop
+    resize_short: int = 256
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of values in 0..1
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network of ``models.NETWORKS``; ``recompute`` trades time for activation memory."""
+
+    name: str
+    recompute: bool = False
+
+
+@dataclass(frozen=True)
+class ClassSize:
+    """Settings of ``urnet.reweight.class_size``."""
+
+    method: Literal["class_size"] = "class_size"
+    power: float = 1.0
+    cap: float = 20.0
+    beta: Optional[float] = None  # set: effective number of samples instead of the power law
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """``momentum`` is SGD with momentum; weight decay is L2 on every parameter but batch norm and biases."""
+
+    name: Literal["momentum", "adamw"] = "momentum"
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    clip_norm: Optional[float] = None  # global norm of the gradients
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over the stage; ``warmup`` rises linearly from 0 and counts towards the duration."""
+
+    lr: float = 0.1
+    name: Literal["constant", "step", "piecewise", "cosine"] = "cosine"
+    warmup: Duration = Duration(0, "epochs")
+    every: Duration = Duration(30, "epochs")  # step: multiply by gamma after every such stretch
+    gamma: float = 0.1
+    milestones: tuple[Duration, ...] = ()  # piecewise: multiply by gamma at each
+    final_lr: float = 0.0  # cosine: reached at the end
+
+
+@dataclass(frozen=True)
+class Ema:
+    """Exponential moving average of the weights; its batch-norm statistics are recomputed from batches."""
+
+    decay: float = 0.999
+    bn_batches: int = 20
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is measured, which columns weigh what, and how the network is trained."""
+
+    name: str
+    duration: Duration
+    batch_size: int = 256  # rows a weight update, over all processes and accumulated micro-batches
+    accumulate: int = 1  # micro-batches a weight update
+    start: str = "previous"  # previous | scratch | a checkpoint's path; the first stage's previous is scratch
+    reweight: Optional[ClassSize] = None  # computed before training; its columns join the table
+    loss_weight: tuple[str, ...] = ()  # columns multiplied into the loss weight
+    sampling_weight: tuple[str, ...] = ()  # columns multiplied into the sampling weight
+    balance: float = 0.0  # 0: rows as they come, 1: every class drawn equally often
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    label_smoothing: float = 0.0
+    mixup: float = 0.0  # alpha of the Beta distribution; 0: off
+    ema: Optional[Ema] = None
+    amp: Literal["off", "fp16", "bf16", "auto"] = "off"  # auto: bf16 or fp16 where the device has it
+    eval_every: Duration = Duration(1, "epochs")
+    checkpoint_every: Duration = Duration(1, "epochs")
+    log_every: int = 20  # steps
+    keep: int = 2  # newest checkpoints kept for --resume
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment: data, transforms, network and stages."""
+
+    name: str
+    data: Data
+    model: Model
+    stages: tuple[Stage, ...]
+    transform: Transform = field(default_factory=Transform)
+    output: str = "output"  # the run's folder is OUTPUT/NAME
+    seed: int = 0
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+def load_recipe(path: Union[str, Path], overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe."""
+    path = Path(path)
+    tree = read_yaml(path)
+    for text in overrides:
+        override(tree, text)
+    recipe = build(Recipe, tree, "", str(path))
+    _check(recipe, str(path))
+    return recipe
+
+
+def recipe_tree(value: Any) -> Any:
+    """A Recipe (or part of one) as plain dicts, lists, strings and numbers; ``load_recipe`` reads it back."""
+    if isinstance(value, Duration):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: recipe_tree(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return [recipe_tree(item) for item in value] if isinstance(value, tuple) else value
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML text, every default written out."""
+    return yaml.safe_dump(recipe_tree(recipe), sort_keys=False, allow_unicode=True)
+
+
+def recipe_hash(part: Any) -> str:
+    """SHA-256 (first 16 hexadecimal digits) of a recipe or of a part of one."""
+    text = json.dumps(recipe_tree(part), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _check(recipe: Recipe, source: str) -> None:
+    """Ranges and combinations that types cannot say."""
+
+    def need(good: bool, key: str, found: Any, accepted: str) -> None:
+        if not good:
+            raise InputError(f"{source}: {key}: found {found!r}; accepted: {accepted}")
+
+    d, t = recipe.data, recipe.transform
+    need(bool(recipe.name) and not set(recipe.name) & set("/\\"), "name", recipe.name, "a file name")
+    need(d.n_classes >= 2, "data.n_classes", d.n_classes, "2 or more")
+    for key in ("max_bad", "workers"):
+        need(getattr(d, key) >= 0, f"data.{key}", getattr(d, key), "0 or more")
+    need(d.max_pixels > 0, "data.max_pixels", d.max_pixels, "1 or more")
+    need(d.prefetch >= 1, "data.prefetch", d.prefetch, "1 or more")
+    listed = d.format in ("list", "imagenet")
+    need(
+        not listed or d.train_list is not None,
+        "data.train_list",
+        d.train_list,
+        f"a file, as format is {d.format}",
+    )
+    need(t.size >= 8, "transform.size", t.size, "8 or more")
+    need(0 < t.scale[0] <= t.scale[1] <= 1, "transform.scale", t.scale, "0 < low <= high <= 1")
+    need(0 < t.ratio[0] <= t.ratio[1], "transform.ratio", t.ratio, "0 < low <= high")
+    need(t.pad >= 0, "transform.pad", t.pad, "0 or more")
+    need(0 <= t.jitter < 1, "transform.jitter", t.jitter, "0 <= jitter < 1")
+    need(
+        t.eval == "straight" or t.resize_short >= t.size,
+        "transform.resize_short",
+        t.resize_short,
+        f">= {t.size}",
+    )
+    need(min(t.std) > 0, "transform.std", t.std, "numbers above 0")
+    need(len(recipe.stages) > 0, "stages", [], "at least one stage")
+    names = [stage.name for stage in recipe.stages]
+    for i, stage in enumerate(recipe.stages):
+        need(names.count(stage.name) == 1, f"stages.{i}.name", stage.name, "a name used once")
+        need(
+            bool(stage.name) and not set(stage.name) & set("/\\."),
+            f"stages.{i}.name",
+            stage.name,
+            "a folder name",
+        )
+        _check_stage(stage, f"stages.{stage.name}", need)
+
+
+def _check_stage(s: Stage, at: str, need: Any) -> None:
+    need(s.duration.amount > 0, f"{at}.duration", str(s.duration), "more than 0")
+    need(s.batch_size >= 1, f"{at}.batch_size", s.batch_size, "1 or more")
+    need(s.accumulate >= 1 and s.batch_size % s.accumulate == 0, f"{at}.accumulate", s.accumulate,
+         f"a divisor of batch_size {s.batch_size}")  # fmt: skip
+    need(0 <= s.balance <= 1, f"{at}.balance", s.balance, "0 to 1")
+    need(0 <= s.label_smoothing < 1, f"{at}.label_smoothing", s.label_smoothing, "0 <= label_smoothing < 1")
+    need(s.mixup >= 0, f"{at}.mixup", s.mixup, "0 or more")
+    for key in ("log_every", "keep"):
+        need(getattr(s, key) >= 1, f"{at}.{key}", getattr(s, key), "1 or more")
+    for key in ("eval_every", "checkpoint_every"):
+        need(getattr(s, key).amount > 0, f"{at}.{key}", str(getattr(s, key)), "more than 0")
+    need(s.schedule.lr > 0, f"{at}.schedule.lr", s.schedule.lr, "more than 0")
+    need(s.schedule.every.amount > 0, f"{at}.schedule.every", str(s.schedule.every), "more than 0")
+    o = s.optimizer
+    need(0 <= o.momentum < 1, f"{at}.optimizer.momentum", o.momentum, "0 <= momentum < 1")
+    need(o.weight_decay >= 0, f"{at}.optimizer.weight_decay", o.weight_decay, "0 or more")
+    need(
+        o.clip_norm is None or o.clip_norm > 0,
+        f"{at}.optimizer.clip_norm",
+        o.clip_norm,
+        "more than 0, or null",
+    )
+    if s.ema is not None:
+        need(0 < s.ema.decay < 1, f"{at}.ema.decay", s.ema.decay, "0 < decay < 1")
+        need(s.ema.bn_batches >= 1, f"{at}.ema.bn_batches", s.ema.bn_batches, "1 or more")
+    if isinstance(s.reweight, ClassSize):
+        r = s.reweight
+        need(r.power >= 0, f"{at}.reweight.power", r.power, "0 or more")
+        need(r.cap >= 1, f"{at}.reweight.cap", r.cap, "1 or more")
+        need(r.beta is None or 0 <= r.beta < 1, f"{at}.reweight.beta", r.beta, "0 <= beta < 1, or null")

@@ -1,0 +1,136 @@
+"""Level 0: plain YAML to frozen dataclasses; every key and type checked, every error names the full key."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from urnet.checks import InputError, nearest
+from urnet.duration import Duration, parse_duration
+
+
+def read_yaml(path: Path) -> dict:
+    """Read one YAML mapping from a UTF-8 file. Raises InputError; a key written twice is one."""
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: a mapping of keys is needed, found {type(tree).__name__}")
+    return tree
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A SafeLoader that refuses a key written twice (YAML itself would keep the last in silence)."""
+
+
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is there twice", node.start_mark
+            )
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def override(tree: dict, text: str) -> None:
+    """Apply one ``key.sub=value`` to the tree, in place; ``value`` is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"-o {text}: key.sub=value is accepted")
+    try:
+        parsed = yaml.load(value, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError:
+        raise InputError(f"-o {text}: the value is not valid YAML") from None
+    node: Any = tree
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        where = ".".join(parents[: depth + 1])
+        node = node[_position(node, part, where)] if isinstance(node, list) else node.setdefault(part, {})
+        if not isinstance(node, (dict, list)):
+            raise InputError(f"-o {text}: {where} holds {node!r}, which has no keys")
+    node[_position(node, last, key) if isinstance(node, list) else last] = parsed
+
+
+def _position(items: list, part: str, where: str) -> int:
+    """Index of a list's item, addressed by its ``name`` or by its number."""
+    names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(items):
+        return int(part)
+    raise InputError(
+        f"{where}: {part!r} is not there; accepted: {', '.join(n for n in names if n)} or a number"
+    )
+
+
+def build(kind: Any, value: Any, key: str, source: str) -> Any:
+    """Turn plain YAML data into ``kind`` (a dataclass, Duration, scalar, Optional, Tuple or Literal)."""
+    where = f"{source}: {key}" if key else source
+    if dataclasses.is_dataclass(kind) and kind is not Duration:
+        return _build_dataclass(kind, value, key, source)
+    if kind is Duration:
+        return parse_duration(value, where)
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is Union:
+        if value is None:
+            return None
+        return build(next(option for option in options if option is not type(None)), value, key, source)
+    if origin is Literal:
+        if value is False and "off" in options:  # YAML 1.1 reads a bare `off` as false
+            value = "off"
+        if value not in options:
+            raise InputError(f"{where}: found {value!r}; accepted: {', '.join(map(str, options))}")
+        return value
+    if origin is tuple:
+        return _build_tuple(options, value, key, source)
+    return _scalar(kind, value, where)
+
+
+def _build_dataclass(kind: Any, value: Any, key: str, source: str) -> Any:
+    where = f"{source}: {key}" if key else source
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: a mapping of keys is needed, found {value!r}")
+    hints = get_type_hints(kind)
+    prefix = f"{key}." if key else ""
+    for name in value:
+        if name not in hints:
+            raise InputError(f"{source}: unknown key {prefix}{name}; nearest: {nearest(str(name), hints)}")
+    for item in dataclasses.fields(kind):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in value:
+            raise InputError(f"{source}: key {prefix}{item.name} is missing")
+    return kind(**{name: build(hints[name], item, f"{prefix}{name}", source) for name, item in value.items()})
+
+
+def _build_tuple(options: tuple, value: Any, key: str, source: str) -> tuple:
+    variable = len(options) == 2 and options[1] is Ellipsis
+    if not isinstance(value, list) or not (variable or len(value) == len(options)):
+        wanted = "a list" if variable else f"a list of {len(options)}"
+        raise InputError(f"{source}: {key}: {wanted} is needed, found {value!r}")
+    kinds = [options[0]] * len(value) if variable else options
+    return tuple(build(kind, item, f"{key}.{i}", source) for i, (kind, item) in enumerate(zip(kinds, value)))
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:
+    """bool, int, float or str; 1e-3 without a dot, which YAML reads as text, is a float here."""
+    if kind is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise InputError(f"{where}: {kind.__name__} is needed, found {value!r}")
+    if kind is float and value != value:
+        raise InputError(f"{where}: a number is needed, found nan")
+    return value
