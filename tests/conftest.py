@@ -1,4 +1,4 @@
-"""What every test shares: one processor thread for Paddle, no display, and small real images."""
+"""What every test shares: the number of threads Paddle computes with."""
 
 import os
 

@@ -1,0 +1,182 @@
+"""Level 0: error texts, exit codes, files that are whole or absent, durations, progress lines."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from urnet import cli, progress
+from urnet.checks import InputError, check_choice, check_labels, check_same_rows
+from urnet.duration import parse_duration
+from urnet.files import file_hash, recover_folder, whole_file, whole_folder
+
+
+def test_check_choice_names_the_nearest():
+    assert check_choice("--model", "a", ["a", "b"]) == "a"
+    with pytest.raises(InputError, match=r"--model: 'ResNext50' is not known; nearest: ResNeXt50"):
+        check_choice("--model", "ResNext50", ["ResNeXt50", "DPN92"])
+
+
+def test_check_same_rows_shows_both_counts():
+    assert check_same_rows(labels=[1, 2], features=[3, 4]) == 2
+    with pytest.raises(InputError, match="labels has 2 rows but features has 3"):
+        check_same_rows(labels=[1, 2], features=[3, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0, 3, 1]), "label 3 in row 1 is outside 0..2"),
+        (np.array([0, -1]), "label -1 in row 1"),
+        (np.array([0.0, 1.0]), "integer array is needed, found float64"),
+        (np.zeros((2, 2), int), r"found int64 \(2, 2\)"),
+    ],
+)
+def test_check_labels_refuses(labels, message):
+    with pytest.raises(InputError, match=message):
+        check_labels(labels, 3)
+
+
+def test_exit_codes(capsys):
+    def bad(_):
+        raise InputError("list.txt:3: found\n'x'; a label is accepted")
+
+    def broken(_):
+        raise RuntimeError("no more memory")
+
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    assert cli.run(lambda argv: None, []) == 0
+    assert cli.run(lambda argv: 143, []) == 143
+    assert cli.run(bad, []) == 2
+    assert capsys.readouterr().err == "error: list.txt:3: found 'x'; a label is accepted\n"
+    assert cli.run(broken, []) == 1
+    assert capsys.readouterr().err == "failed: RuntimeError: no more memory\n"
+    assert cli.run(stopped, []) == 130
+    with pytest.raises(RuntimeError, match="no more memory"):
+        cli.run(broken, ["--debug"])
+
+
+def test_boolean_words():
+    assert [cli.boolean_word(word) for word in ("True", "false", "1", "no")] == [True, False, True, False]
+    with pytest.raises(Exception, match="True or False is accepted"):
+        cli.boolean_word("maybe")
+
+
+def test_usage_errors_are_one_line_and_exit_2(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.Parser(prog="infer.py").parse_args(["--nonsense"])
+    error = capsys.readouterr().err
+    assert left.value.code == 2
+    assert error.count("\n") == 1
+    assert "--nonsense" in error
+
+
+def test_argument_block_is_sorted_and_right_aligned(capsys):
+    cli.print_arguments(cli.argparse.Namespace(use_gpu=True, class_dim=5000))
+    assert capsys.readouterr().out.splitlines() == [
+        "-------------  Configuration Arguments -------------",
+        "                class_dim : 5000",
+        "                  use_gpu : True",
+        "----------------------------------------------------",
+    ]
+
+
+def test_whole_file_is_there_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    with whole_file(path) as part:
+        part.write_text("one")
+    assert path.read_text() == "one"
+    with pytest.raises(InputError, match="exists already"), whole_file(path) as part:
+        part.write_text("two")
+    with pytest.raises(ZeroDivisionError), whole_file(path, replace=True) as part:
+        part.write_text("tw")
+        raise ZeroDivisionError
+    assert path.read_text() == "one"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+    assert file_hash(path) == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+
+
+def test_whole_folder_replaces_and_cleans_up(tmp_path):
+    path = tmp_path / "best"
+    for text in ("one", "two"):
+        with whole_folder(path, replace=True) as part:
+            (part / "w").write_text(text)
+    with pytest.raises(InputError, match="exists already"), whole_folder(path):
+        pass
+    with pytest.raises(ZeroDivisionError), whole_folder(path, replace=True) as part:
+        (part / "w").write_text("three")
+        raise ZeroDivisionError
+    assert (path / "w").read_text() == "two"
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]
+
+
+def test_an_unwritable_place_is_bad_input(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"), whole_file(tmp_path / "file" / "a.txt"):
+        pass
+    with pytest.raises(InputError, match="cannot be written"), whole_folder(tmp_path / "file" / "a"):
+        pass
+
+
+KILLED = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from urnet.files import recover_folder, whole_folder
+path, n = Path(sys.argv[2]), 0
+recover_folder(path)
+while True:
+    n += 1
+    with whole_folder(path, replace=True) as part:
+        (part / "a").write_text(str(n)); (part / "b").write_text(str(n))
+    if n == 1: print("begun", flush=True)
+"""
+
+
+def test_a_killed_writer_always_leaves_one_whole_folder(tmp_path):
+    root, path = str(Path(__file__).parents[1]), tmp_path / "w"
+    for wait in (0.0, 0.011, 0.023):
+        child = subprocess.Popen([sys.executable, "-c", KILLED, root, str(path)], stdout=subprocess.PIPE)
+        assert child.stdout.readline() == b"begun\n"
+        time.sleep(wait)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        recover_folder(path)
+        assert (path / "a").read_text() == (path / "b").read_text()
+        assert [p.name for p in tmp_path.iterdir()] == ["w"]
+
+
+def test_durations_convert_in_one_place():
+    assert parse_duration("30 epochs").steps(100, 256) == 3000
+    assert parse_duration("1 epoch") == parse_duration("1 epochs")
+    assert parse_duration("0.5 epochs").steps(7, 1) == 4
+    assert parse_duration("500 steps").steps(7, 1) == 500
+    assert parse_duration("1_000_000 images").steps(7, 256) == 3906
+    assert str(parse_duration("2.5 epochs")) == "2.5 epochs"
+
+
+@pytest.mark.parametrize("text", ["30", 30, "x epochs", "-1 epochs", "3 weeks", "inf steps", "nan steps", ""])
+def test_durations_refuse(text):
+    with pytest.raises(InputError, match=r"stages\.a\.duration: found .*; accepted is a number and epochs"):
+        parse_duration(text, "stages.a.duration")
+
+
+def test_progress_off_a_terminal_is_lines_at_intervals(capsys, monkeypatch):
+    with progress.Progress("quick", 3) as display:
+        display.update(3)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with progress.Progress("train", 4) as display:
+        display.update(2, loss="0.5")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("train: 2/4 (50 %), ")
+    assert lines[0].endswith("images/s loss 0.5")
+    assert list(progress.progress(range(3), "rows", 3)) == [0, 1, 2]
