@@ -1,0 +1,47 @@
+"""The networks, by name. This room knows Paddle and ``urnet.checks``; ``urnet`` never imports it.
+
+A family of networks is one file. To add a network: write its constructor ``NAME(n_classes, *, recompute)``
+there, add one line to NETWORKS, and the battery in ``tests/test_networks.py`` does the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Callable
+
+from urnet.checks import InputError, check_choice
+
+
+def _in(module: str, name: str) -> Callable[..., Any]:
+    """The constructor ``name`` of ``module``, imported at the first call: ``--help`` must not wait for Paddle."""
+
+    def construct(n_classes: int = 1000, **options: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(n_classes, **options)
+
+    construct.__name__ = name
+    return construct
+
+
+NETWORKS: dict[str, Callable[..., Any]] = {
+    "ResNeXt50_32x4d": _in("models.resnext", "ResNeXt50_32x4d"),
+    "ResNeXt101_32x4d": _in("models.resnext", "ResNeXt101_32x4d"),
+    "ResNeXt152_32x4d": _in("models.resnext", "ResNeXt152_32x4d"),
+    "ResNeXt50_32x4d_standard": _in("models.resnext", "ResNeXt50_32x4d_standard"),
+    "ResNeXt101_32x4d_standard": _in("models.resnext", "ResNeXt101_32x4d_standard"),
+    "ResNeXt152_32x4d_standard": _in("models.resnext", "ResNeXt152_32x4d_standard"),
+    "ResNeXt_small32": _in("models.resnext", "ResNeXt_small32"),
+}
+NAMES: tuple[str, ...] = tuple(NETWORKS)
+
+
+def build(name: str, n_classes: int, *, recompute: bool = False) -> Any:
+    """A new network with random weights (Paddle's global seed decides them).
+
+    ``recompute``: activations inside a residual unit are computed again in the backward pass instead of
+    being kept; gradients and batch-norm statistics are those of the plain network. Raises InputError for
+    an unknown name (with the nearest ones) and for fewer than one class.
+    """
+    check_choice("model", name, NAMES)
+    if n_classes < 1:
+        raise InputError(f"model {name}: n_classes is {n_classes}; 1 or more is accepted")
+    return NETWORKS[name](n_classes, recompute=recompute)

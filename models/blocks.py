@@ -1,0 +1,61 @@
+"""Building blocks shared by every family of networks: the one ConvBN, and recomputation of a unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.distributed.fleet.utils import recompute
+
+
+class ConvBN(nn.Layer):
+    """Convolution without bias, batch norm, and ReLU where asked; padding keeps the size at stride 1.
+
+    Batch norm: epsilon 1e-5, running = 0.9 running + 0.1 batch (the first release's values). Weights start
+    from He's normal distribution, std = sqrt(2 / fan_in), fan_in = in / groups * kernel^2; gamma 1, beta 0.
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, kernel: int, *, stride: int = 1, groups: int = 1, relu: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2D(
+            n_in, n_out, kernel, stride=stride, padding=kernel // 2, groups=groups,
+            weight_attr=nn.initializer.KaimingNormal(), bias_attr=False,
+        )  # fmt: skip
+        self.bn = nn.BatchNorm2D(n_out, momentum=0.9, epsilon=1e-5)
+        self.relu = relu
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = self.bn(self.conv(x))
+        return nn.functional.relu(x) if self.relu else x
+
+
+def recomputed(unit: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
+    """``unit(x)``; in training its inner activations are dropped and computed again in the backward pass.
+
+    The second pass must not move the running statistics of batch norm again: it runs with momentum 1, so
+    running = 1 * running + 0 * batch, the same bits.
+    """
+    if not (unit.training and paddle.is_grad_enabled()):
+        return unit(x)
+    passes: list[None] = []
+
+    def run(x: paddle.Tensor) -> paddle.Tensor:
+        passes.append(None)
+        return unit(x) if len(passes) == 1 else _with_frozen_statistics(unit, x)
+
+    return recompute(run, x, use_reentrant=False, preserve_rng_state=False)
+
+
+def _with_frozen_statistics(unit: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
+    norms: list[Any] = [layer for layer in unit.sublayers() if isinstance(layer, nn.BatchNorm2D)]
+    kept = [norm._momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm._momentum = 1.0
+        return unit(x)
+    finally:
+        for norm, momentum in zip(norms, kept):
+            norm._momentum = momentum
