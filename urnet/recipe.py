@@ -34,7 +34,7 @@ class Data:
     val_list: Optional[str] = None
     class_names: Optional[str] = None  # one line a class; None: the format's own (synsets.txt, folder names)
     table: Optional[str] = None  # folder of the table; None: OUTPUT/NAME/table
-    exif: Literal["honour", "ignore"] = "ignore"
+    exif: Literal["honour", "ignore"] = "honour"  # turn images as their EXIF orientation says
     max_pixels: int = 100_000_000  # an image whose header claims more is unreadable
     max_bad: int = 0  # more unreadable training images than this stop the run
     workers: int = 0  # decoding processes; 0: a thread of the training process

@@ -1,0 +1,162 @@
+"""Level 2: from a row number to the image a network is given; what a batch is.
+
+The random choices of a training image are a function of (seed, draw key, row) alone, so it does not matter
+which process or thread makes the image, nor in which order: a batch has the same bytes for any number of
+workers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Optional
+
+import cv2
+import numpy as np
+
+from urnet.checks import InputError
+from urnet.decode_ahead import Ahead, Decoded, Job, decode_here
+from urnet.images import MAX_PIXELS, UnreadableImage, eval_transform, read_image, train_transform
+from urnet.recipe import Transform
+from urnet.worker_pool import WorkerPool
+
+
+@dataclass
+class Batch:
+    """B images and the rows they belong to. An unreadable image is all zeros and ``readable`` is False."""
+
+    rows: np.ndarray  # int64 (B,)
+    images: np.ndarray  # uint8 (B, size, size, 3), RGB
+    readable: np.ndarray  # bool (B,)
+
+
+class RowRandom:
+    """One generator that starts anew for each (seed, draw key, row).
+
+    Numbers come from Philox with key (seed, draw) and counter row * 2^64: the streams of different rows,
+    draws or seeds never overlap. Setting the counter of one generator takes a sixth of the time of making a
+    new one. Not to be shared by threads.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._philox = np.random.Philox(key=np.array([seed, 0], np.uint64))
+        self._generator = np.random.Generator(self._philox)
+        self._fresh = self._philox.state
+
+    def __call__(self, draw: int, row: int) -> np.random.Generator:
+        """The generator at the beginning of its stream for this draw and row, both 0 to 2^64 - 1."""
+        inner = self._fresh["state"]
+        inner["key"][1] = draw
+        inner["counter"][1] = row
+        self._philox.state = self._fresh
+        return self._generator
+
+
+class ImageSource:
+    """Makes the image of a row: ``source(row, draw) -> (uint8 (size, size, 3), "")``, or (None, why not).
+
+    ``path_of(row)`` names the file. With ``train`` the image is a random view that depends on ``seed``,
+    ``draw`` (the trainer's key of stage and epoch) and ``row`` only; without, it is the evaluation's view.
+    """
+
+    def __init__(
+        self,
+        path_of: Callable[[int], str],
+        transform: Transform,
+        *,
+        train: bool,
+        seed: int = 0,
+        exif: str = "honour",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.path_of, self.transform, self.train, self.seed = path_of, transform, train, seed
+        self.exif, self.max_pixels, self.size = exif, max_pixels, transform.size
+        self._local = threading.local()
+
+    def __call__(self, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
+        """The row's image and "", or None and the reason why it is unreadable."""
+        try:
+            image = read_image(self.path_of(row), exif=self.exif, max_pixels=self.max_pixels)
+        except UnreadableImage as error:
+            return None, error.reason
+        if not self.train:
+            return eval_transform(image, self.transform), ""
+        return train_transform(image, self.transform, self._random(draw, row)), ""
+
+    def _random(self, draw: int, row: int) -> np.random.Generator:
+        if not hasattr(self._local, "random"):
+            self._local.random = RowRandom(self.seed)
+        return self._local.random(draw, row)
+
+
+class Loader:
+    """Iterates over ``Batch`` es in the order of ``batches``, decoded ahead.
+
+    ``batches`` yields (draw key, rows); a list or another object that can be iterated again serves several
+    epochs. ``workers=0`` decodes in one background thread, else in that many processes (where the system can
+    fork). At most ``prefetch`` batches wait decoded. An unreadable image never raises: its row is in
+    ``bad`` as (path, reason) once its batch is delivered. ``wait_seconds`` sums up how long the consumer
+    waited. An exception inside ``source`` or ``batches`` is raised here as itself; a killed worker is a
+    RuntimeError that names it. Leaving the iteration, by any way, ends the thread and the processes.
+    """
+
+    def __init__(
+        self, source: ImageSource, batches: Iterable[Job], *, workers: int = 0, prefetch: int = 4
+    ) -> None:
+        if workers > 0 and not hasattr(os, "fork"):
+            raise InputError(f"workers: found {workers}; this system cannot fork, 0 is accepted")
+        self.source, self.batches, self.workers, self.prefetch = source, batches, workers, prefetch
+        self.wait_seconds = 0.0
+        self.bad: dict[int, tuple[str, str]] = {}
+        self._runs: list[_Run] = []
+
+    def __iter__(self) -> Iterator[Batch]:
+        cv2.setNumThreads(0)  # one decoder, one core; and a fork must not happen beside OpenCV's threads
+        jobs = iter(self.batches)
+        pool = None
+        if self.workers:
+            pool = WorkerPool(self.source, self.source.size, self.workers, self.prefetch)
+        items = pool.run(jobs) if pool else decode_here(self.source, self.source.size, jobs)
+        run = _Run(Ahead(items, self.prefetch), pool)
+        self._runs.append(run)
+        try:
+            while True:
+                start = time.perf_counter()
+                decoded = run.ahead.get()
+                self.wait_seconds += time.perf_counter() - start
+                if decoded is None:
+                    return
+                yield self._deliver(decoded)
+        finally:
+            run.close()
+            self._runs.remove(run)
+
+    def _deliver(self, decoded: Decoded) -> Batch:
+        readable = np.ones(len(decoded.rows), bool)
+        for position, reason in decoded.bad:
+            row = int(decoded.rows[position])
+            readable[position] = False
+            self.bad[row] = (self.source.path_of(row), reason)
+        return Batch(decoded.rows, decoded.images, readable)
+
+    def close(self) -> None:
+        """End every iteration under way; asking such a one for its next batch is then a RuntimeError."""
+        for run in list(self._runs):
+            run.close()
+
+
+class _Run:
+    """One iteration under way: its thread and, with workers, its processes."""
+
+    def __init__(self, ahead: Ahead, pool: Optional[WorkerPool]) -> None:
+        self.ahead, self.pool = ahead, pool
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.stop()
+        self.ahead.close()
+        if self.pool is not None:
+            self.pool.close()

@@ -1,0 +1,200 @@
+"""Level 0: what an image file's bytes say before anything is decoded: kind, width, height, whole or not.
+
+Reads JPEG, PNG, GIF, WebP, BMP and TIFF. Only sizes are looked at, so a small file that claims a huge image
+(a decompression bomb) costs nothing. ``whole`` means that the end the format prescribes is there: decoders
+fill what is missing with grey in silence, and half an image must not stand for a row.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Callable, NamedTuple
+
+
+class Header(NamedTuple):
+    """Kind of file, size in pixels as stored (before any EXIF rotation), and whether the end is there."""
+
+    kind: str
+    width: int
+    height: int
+    whole: bool
+
+
+def read_header(data: bytes) -> Header:
+    """Return the header of an image file's bytes.
+
+    Raises ValueError with a short reason: empty, of no known kind, or the header itself is cut off or broken.
+    """
+    if not data:
+        raise ValueError("the file is empty")
+    for matches, read in _READERS:
+        if matches(data):
+            try:
+                header = read(data)
+            except (struct.error, IndexError):
+                raise ValueError("the header is cut off") from None
+            if header.width < 1 or header.height < 1:
+                raise ValueError(f"the {header.kind} header claims {header.width} x {header.height} pixels")
+            return header
+    raise ValueError("no JPEG, PNG, GIF, WebP, BMP or TIFF file")
+
+
+def _png(data: bytes) -> Header:
+    if data[12:16] != b"IHDR":
+        raise ValueError("the PNG header is broken")
+    width, height = struct.unpack_from(">II", data, 16)
+    return Header("PNG", width, height, data.rfind(b"IEND\xaeB`\x82") > 0)
+
+
+# A marker inside entropy-coded data: 0xFF, then neither a stuffed zero, a fill byte nor a restart marker.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG, DAC
+_BARE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length
+
+
+def _jpeg(data: bytes) -> Header:
+    """Walk the segments: the frame header gives the size, the end marker after the scans says it is whole."""
+    at, size = 2, None
+    while True:
+        while data[at] == 0xFF and data[at + 1] == 0xFF:
+            at += 1
+        if data[at] != 0xFF:
+            raise ValueError("the JPEG header is broken")
+        marker = data[at + 1]
+        if marker in _BARE:
+            at += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        if length < 2 or marker == 0xD9:
+            raise ValueError("the JPEG header is broken")
+        if marker in _FRAMES and size is None:
+            size = struct.unpack_from(">HH", data, at + 5)
+        at += 2 + length
+        if marker == 0xDA:  # the first scan begins
+            if size is None:
+                raise ValueError("the JPEG header is broken")
+            return Header("JPEG", size[1], size[0], _jpeg_ends(data, at))
+
+
+def _jpeg_ends(data: bytes, at: int) -> bool:
+    """Whether the scans that begin at ``at`` come to the end marker (bytes behind it do not matter)."""
+    if at <= len(data) - 2 and data.endswith(b"\xff\xd9"):
+        return True
+    while True:
+        found = _MARKER.search(data, at)
+        if found is None:
+            return False
+        marker, at = data[found.start() + 1], found.end()
+        if marker == 0xD9:
+            return True
+        if marker not in _BARE:
+            if at + 2 > len(data):
+                return False
+            at += struct.unpack_from(">H", data, at)[0]
+
+
+def _gif(data: bytes) -> Header:
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    return Header("GIF", width, height, _gif_ends(data, 13 + _palette_bytes(flags)))
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _gif_ends(data: bytes, at: int) -> bool:
+    """Whether the first frame is whole: walk the blocks up to the end of its data."""
+    while at < len(data) and data[at] in (0x21, 0x2C):
+        frame = data[at] == 0x2C
+        if frame and at + 9 < len(data):
+            at += 11 + _palette_bytes(data[at + 9])
+        else:
+            at += 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+        if frame:
+            return at <= len(data)
+    return False
+
+
+def _webp(data: bytes) -> Header:
+    (length,) = struct.unpack_from("<I", data, 4)
+    whole, kind = len(data) >= length + 8, data[12:16]
+    if kind == b"VP8X":
+        width = int.from_bytes(data[24:27], "little") + 1
+        height = int.from_bytes(data[27:30], "little") + 1
+        data[29]  # an IndexError where the header is cut off
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 ":
+        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
+    else:
+        raise ValueError("the WebP header is broken")
+    return Header("WebP", width, height, whole)
+
+
+def _bmp(data: bytes) -> Header:
+    offset, size = struct.unpack_from("<II", data, 10)
+    if size == 12:
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        packed = False
+    else:
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+        packed = compression not in (0, 3)  # run lengths: their end is found by decoding only
+    height = abs(height)
+    rows = (width * bits + 31) // 32 * 4 * height
+    return Header(
+        "BMP", width, height, len(data) >= (int.from_bytes(data[2:6], "little") if packed else offset + rows)
+    )
+
+
+def _tiff(data: bytes) -> Header:
+    """First directory: tags 256 and 257 are the size; the strips or tiles must lie inside the file."""
+    order = "<" if data[:2] == b"II" else ">"
+    (version,) = struct.unpack_from(order + "H", data, 2)
+    big = version == 43
+    at = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+    at += 8 if big else 2
+    tags = {}
+    for _ in range(min(count, 1000)):
+        tag, values = _tiff_entry(data, at, order, big)
+        tags[tag] = values
+        at += 20 if big else 12
+    if not tags.get(256) or not tags.get(257):
+        raise ValueError("the TIFF header is broken")
+    starts, lengths = tags.get(273) or tags.get(324) or (), tags.get(279) or tags.get(325) or ()
+    whole = all(start + length <= len(data) for start, length in zip(starts, lengths)) and len(starts) > 0
+    return Header("TIFF", tags[256][0], tags[257][0], whole)
+
+
+_TIFF_WANTED = frozenset([256, 257, 273, 279, 324, 325])
+_TIFF_CODES = {3: "H", 4: "I", 16: "Q"}
+
+
+def _tiff_entry(data: bytes, at: int, order: str, big: bool) -> tuple[int, tuple[int, ...]]:
+    """One directory entry: its tag and, for the few wanted tags, its values."""
+    tag, kind = struct.unpack_from(order + "HH", data, at)
+    (count,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)
+    if tag not in _TIFF_WANTED or kind not in _TIFF_CODES:
+        return tag, ()
+    code, room = _TIFF_CODES[kind], 8 if big else 4
+    start = at + 4 + room
+    if struct.calcsize(code) * count > room:
+        (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, start)
+    if start + count * struct.calcsize(code) > len(data):
+        raise ValueError("the header is cut off")
+    return tag, struct.unpack_from(f"{order}{count}{code}", data, start)
+
+
+_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]], ...] = (
+    (lambda data: data[:3] == b"\xff\xd8\xff", _jpeg),
+    (lambda data: data[:8] == b"\x89PNG\r\n\x1a\n", _png),
+    (lambda data: data[:6] in (b"GIF87a", b"GIF89a"), _gif),
+    (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", _webp),
+    (lambda data: data[:2] == b"BM", _bmp),
+    (lambda data: data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), _tiff),
+)

@@ -1,0 +1,195 @@
+"""Level 2: from an image file's bytes to the uint8 RGB array a network is given. OpenCV does the decoding.
+
+Every random choice comes from the ``rng`` handed in. docs/images.md says what becomes of each kind of file.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Union
+
+import cv2
+import numpy as np
+
+from urnet.checks import check_choice
+from urnet.image_header import read_header
+from urnet.recipe import Transform
+
+EXIF_CHOICES = ("honour", "ignore")
+MAX_PIXELS = 100_000_000
+MAX_ASPECT = 16  # `short` evaluation: longer images lose their ends before they are enlarged
+
+
+class UnreadableImage(Exception):
+    """An image file that is missing, damaged, of no known kind or too large: its path and the reason."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def decode(
+    data: bytes, *, exif: str = "honour", max_pixels: int = MAX_PIXELS, name: str = "<bytes>"
+) -> np.ndarray:
+    """Decode one image file's bytes to RGB, uint8, (height, width, 3), contiguous.
+
+    Grey becomes three equal channels, CMYK is converted, 16 bits keep their high byte, a palette is looked
+    up, alpha is dropped, of an animation the first frame is taken. ``exif="honour"`` turns the image as its
+    EXIF orientation says. Raises UnreadableImage (with ``name`` as its path), and nothing else: for an empty
+    or damaged file, a kind other than JPEG, PNG, GIF, WebP, BMP, TIFF, a file that lacks its end, or a
+    header that claims more than ``max_pixels`` pixels (checked before anything is decoded).
+    """
+    check_choice("exif", exif, EXIF_CHOICES)
+    try:
+        header = read_header(data)
+    except ValueError as error:
+        raise UnreadableImage(name, str(error)) from None
+    if header.width * header.height > max_pixels:
+        claim = f"{header.width} x {header.height} pixels"
+        raise UnreadableImage(name, f"the header claims {claim}; at most {max_pixels} are accepted")
+    if not header.whole:
+        raise UnreadableImage(name, f"the {header.kind} file is cut off")
+    _silence_opencv()
+    flags = cv2.IMREAD_COLOR | (0 if exif == "honour" else cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (cv2.error, MemoryError) as error:
+        raise UnreadableImage(
+            name, f"OpenCV cannot decode the {header.kind} file ({_short(error)})"
+        ) from None
+    if image is None or image.dtype != np.uint8 or image.ndim != 3:
+        raise UnreadableImage(name, f"OpenCV cannot decode the {header.kind} file")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def read_image(path: Union[str, Path], *, exif: str = "honour", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """``decode`` of a file. Raises UnreadableImage where the file is missing or cannot be read, too."""
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableImage(str(path), f"cannot be read ({reason})") from None
+    return decode(data, exif=exif, max_pixels=max_pixels, name=str(path))
+
+
+def train_transform(image: np.ndarray, transform: Transform, rng: np.random.Generator) -> np.ndarray:
+    """A random view of ``image`` for training: crop, flip, colour jitter; uint8 (size, size, 3).
+
+    The draws come in a fixed order from ``rng``, so one generator state gives one result.
+    """
+    if transform.train == "random_resized_crop":
+        box = random_resized_box(image.shape[0], image.shape[1], transform.scale, transform.ratio, rng)
+        image = _resize(image[box], transform.size, transform.size)
+    else:
+        image = _pad_crop(_resize(image, transform.size, transform.size), transform.pad, rng)
+    if transform.flip and rng.random() < 0.5:
+        image = cv2.flip(image, 1)
+    if transform.jitter > 0:
+        image = colour_jitter(image, transform.jitter, rng)
+    return np.ascontiguousarray(image)
+
+
+def eval_transform(image: np.ndarray, transform: Transform) -> np.ndarray:
+    """The one view of ``image`` for evaluation; uint8 (size, size, 3).
+
+    ``straight``: resized bilinearly to size x size, aspect not kept (the release's last revision).
+    ``short``: the short side to ``resize_short``, the other to int(round(side * resize_short / short)),
+    then the centre (the release's earlier revision; the crop's corner is rounded down).
+    """
+    if transform.eval == "straight":
+        return _resize(image, transform.size, transform.size)
+    height, width = image.shape[:2]
+    short = min(height, width)
+    if max(height, width) > MAX_ASPECT * short:  # 1 x 20000 would become 256 x 5,120,000
+        image = _centre(image, min(height, MAX_ASPECT * short), min(width, MAX_ASPECT * short))
+        height, width = image.shape[:2]
+    scale = transform.resize_short / short
+    image = _resize(image, round(height * scale), round(width * scale))
+    return np.ascontiguousarray(_centre(image, transform.size, transform.size))
+
+
+def random_resized_box(
+    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
+) -> tuple[slice, slice]:
+    """Rows and columns of a random box: area share U(scale), width/height exp(U(log ratio)).
+
+    Up to 10 tries for a box that fits, then the largest centred box whose ratio is inside ``ratio``
+    (Szegedy et al. 2015, with torchvision's tries and fallback).
+    """
+    u = rng.random((10, 2))
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * u[:, 0])
+    aspect = np.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * u[:, 1])
+    widths, heights = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+    fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
+    if fits.any():
+        first = int(fits.argmax())
+        h, w = int(heights[first]), int(widths[first])
+        v = rng.random(2)
+        top, left = int(v[0] * (height - h + 1)), int(v[1] * (width - w + 1))
+    else:
+        h, w = height, width
+        if width < ratio[0] * height:
+            h = min(height, max(1, round(width / ratio[0])))
+        elif width > ratio[1] * height:
+            w = min(width, max(1, round(height * ratio[1])))
+        top, left = (height - h) // 2, (width - w) // 2
+    return slice(top, top + h), slice(left, left + w)
+
+
+def _pad_crop(image: np.ndarray, pad: int, rng: np.random.Generator) -> np.ndarray:
+    """Mirror ``pad`` pixels around the image and cut a window of the old size at a random place."""
+    size = image.shape[0]
+    top, left = rng.integers(0, 2 * pad + 1, 2)
+    image = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
+    return image[top : top + size, left : left + size]
+
+
+def colour_jitter(image: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast and saturation in random order, each by a factor f = U(1 - jitter, 1 + jitter).
+
+    With x a value, g the pixel's grey (ITU-R 601) and m the rounded mean grey of the image:
+    brightness f x, contrast m + f (x - m), saturation g + f (x - g), rounded and clipped to 0..255.
+    f is rounded to 1/256, which makes every product exact: the bytes are the same on every machine.
+    """
+    steps = rng.permutation(3)
+    factors = np.rint(256 * (1 + jitter * (2 * rng.random(3) - 1))) / 256
+    levels = np.arange(256)
+    for step in steps:
+        factor = float(factors[step])
+        if step == 2:
+            grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+            image = cv2.addWeighted(image, factor, grey, 1 - factor, 0)
+            continue
+        middle = 0 if step == 0 else round(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0])
+        table = np.clip(np.rint(middle + factor * (levels - middle)), 0, 255).astype(np.uint8)
+        image = cv2.LUT(image, table)
+    return image
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear, as cv2.resize's default; an image of that size already is returned as it is."""
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+@cache
+def _silence_opencv() -> None:
+    """OpenCV's own log says on stderr what UnreadableImage says already; once a process, on the first use."""
+    cv2.utils.logging.setLogLevel(0)
+
+
+def _short(error: BaseException) -> str:
+    """The error's last words, on one line."""
+    return " ".join(str(error).split())[-120:]
