@@ -1,0 +1,29 @@
+#!/bin/sh
+# Sets up, then linter, formatter, type checker and tests. Arguments go to pytest: `sh tests/run.sh tests/test_cli.py -k x`.
+# All four run even if one fails; the exit code is 0 only if all passed.
+set -u
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
+cd -- "$root" || exit 1
+URNET_ROOT=$root
+URNET_DEV=1
+# shellcheck source=set_env.sh
+. "$root/set_env.sh" || exit 1
+
+failed=""
+check() { # NAME COMMAND ...
+    name=$1
+    shift
+    printf '== %s\n' "$name"
+    "$@" || failed="$failed $name"
+}
+
+check ruff-check python -m ruff check .
+check ruff-format python -m ruff format --check .
+check mypy python -m mypy
+check pytest python -m pytest "$@"
+
+if [ -n "$failed" ]; then
+    printf 'failed:%s\n' "$failed" >&2
+    exit 1
+fi
+printf 'all passed\n'

@@ -1,0 +1,104 @@
+"""Tool: what this machine is: usable cores, processor, memory, versions. Standard library only.
+
+set_env.sh calls ``python tools/machine.py --cores``; tools/bench.py prints ``describe()`` above its table.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+# One of these distributions provides each library; the first one installed is named.
+LIBRARIES = {
+    "Paddle": ("paddlepaddle-gpu", "paddlepaddle"),
+    "OpenCV": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
+}
+
+
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores this process may use: those of its affinity mask, or fewer where a container's quota says so."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        count = os.cpu_count() or 1
+    quota = _quota(cgroup)
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def _quota(cgroup: Path) -> Optional[float]:
+    """Cores' worth of time a container may use: cgroup v2's cpu.max or v1's cfs files; None: no limit."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1"):
+        return None
+    return int(quota) / int(period)
+
+
+def processor() -> str:
+    """The processor's model name, or its architecture where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def memory_bytes() -> Optional[int]:
+    """Physical memory in bytes; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def version(library: str) -> str:
+    """Version of an installed library of ``LIBRARIES``, without importing it."""
+    for distribution in LIBRARIES[library]:
+        try:
+            found = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return f"{found} (GPU build)" if distribution.endswith("-gpu") else found
+    return "not installed"
+
+
+def describe() -> dict[str, str]:
+    """Everything a reader needs to judge a speed, in the order in which it is printed."""
+    memory = memory_bytes()
+    return {
+        "processor": processor(),
+        "cores in use": str(cores()),
+        "memory": f"{memory / 2**30:.1f} GiB" if memory else "unknown",
+        "Python": platform.python_version(),
+        **{library: version(library) for library in LIBRARIES},
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "unset"),
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """``--cores`` prints the number alone; without it the whole description."""
+    if list(argv) == ["--cores"]:
+        print(cores())
+    elif not argv:
+        print("\n".join(f"{name}: {value}" for name, value in describe().items()))
+    else:
+        print("usage: python tools/machine.py [--cores]", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
