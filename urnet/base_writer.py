@@ -86,6 +86,7 @@ class BaseWriter:
             text = pa.array([""]).take(pa.array(np.zeros(n, np.int64)))
         check_same_rows(label=label, path=path, text=text)
         batch = self._batch(path, label, source, query, rank, text)
+        self.n_rows += n
         start = 0
         while start < n:
             piece = batch.slice(start, BLOCK - self._waiting)
@@ -120,7 +121,6 @@ class BaseWriter:
             for part in contents(column):
                 self._digest.update(part)
         self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
-        self.n_rows += self._waiting
         self._pieces, self._waiting = [], 0
 
     def __exit__(

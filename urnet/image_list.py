@@ -1,0 +1,166 @@
+"""Level 1: a list of images with their labels, from a text list or from the files below a folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+import pyarrow as pa
+
+from urnet.checks import InputError, check_same_rows
+from urnet.list_lines import read_lines
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class Names(Sequence):
+    """Strings held in an Arrow array: a list of str to the reader, no Python object a row at rest."""
+
+    def __init__(self, values: Any) -> None:
+        self.arrow = values
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            start, stop, step = i.indices(len(self))
+            return [self[k] for k in range(start, stop, step)]
+        return self.arrow[int(i)].as_py()
+
+    def __iter__(self) -> Iterator[str]:
+        chunks = self.arrow.chunks if isinstance(self.arrow, pa.ChunkedArray) else [self.arrow]
+        for chunk in chunks:
+            for start in range(0, len(chunk), 1024):
+                yield from chunk.slice(start, 1024).to_pylist()
+
+
+class ImageList:
+    """``paths`` as listed, relative to ``root``; ``labels`` (n,) int32, -1 none; ``lines``, where listed."""
+
+    def __init__(
+        self,
+        paths: Any,
+        labels: np.ndarray,
+        root: Union[str, Path],
+        *,
+        lines: Optional[np.ndarray] = None,
+        source: str = "",
+    ) -> None:
+        check_same_rows(paths=paths, labels=labels)
+        self.paths, self.labels, self.root = Names(paths), np.asarray(labels, np.int32), str(root)
+        self.lines, self.source = lines, source
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, i: int) -> str:
+        """The i-th image as listed."""
+        return self.paths[i]
+
+    def path(self, i: int) -> str:
+        """The i-th image's absolute path."""
+        return str(Path(self.root).absolute() / self.paths[i])
+
+    def where(self, i: int) -> str:
+        """Where the i-th image is listed, for messages: `list:line`, or the folder."""
+        return f"{self.source}:{self.lines[i]}" if self.lines is not None else self.root
+
+
+def read_image_list(
+    list_path: Union[str, Path],
+    root: Union[str, Path],
+    *,
+    n_classes: Optional[int] = None,
+    need_labels: bool = False,
+    check_exists: bool = False,
+) -> ImageList:
+    """Read lines `path label`, or `path` alone unless ``need_labels``; paths are relative to ``root``.
+
+    Without ``need_labels`` a line's last word is its label only if it is an integer. Raises InputError naming
+    file and line: see ``read_lines``; with ``check_exists`` also for the first image that is not there.
+    """
+    if not Path(root).is_dir():
+        raise InputError(
+            f"{root}: is no folder; the folder that {list_path}'s paths are relative to is needed"
+        )
+    high = None if n_classes is None else n_classes - 1
+    blocks = list(read_lines(list_path, high=high, needed=need_labels))
+    if not blocks:
+        raise InputError(
+            f"{list_path}: lists no image; lines `path{' label' if need_labels else ''}` are accepted"
+        )
+    images = ImageList(
+        pa.chunked_array([block.path for block in blocks]),
+        np.concatenate([block.number for block in blocks]),
+        root,
+        lines=np.concatenate([block.line for block in blocks]),
+        source=str(list_path),
+    )
+    if check_exists:
+        _check_exist(images)
+    return images
+
+
+def _check_exist(images: ImageList) -> None:
+    base = str(Path(images.root).absolute())
+    missing = [i for i, name in enumerate(images.paths) if not os.path.isfile(f"{base}/{name}")]  # noqa: PTH113
+    if missing:
+        raise InputError(
+            f"{images.where(missing[0])}: {images.path(missing[0])} is not there "
+            f"({len(missing)} of {len(images)} listed images are missing)"
+        )
+
+
+def images_under(root: Union[str, Path], *, allow_empty: bool = False) -> ImageList:
+    """Every image file below a folder (by suffix), sorted by path; linked folders are followed.
+
+    Other files are counted on stderr, hidden ones left out. Raises InputError when there is no image (unless
+    ``allow_empty``), no such folder, or a name that is not UTF-8.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: is no folder; a folder of images is needed")
+    found: list[str] = []
+    other: list[str] = []
+    for path in _files(str(root), "", set()):
+        (found if path.lower().endswith(IMAGE_SUFFIXES) else other).append(path)
+    if other:
+        print(
+            f"note: {root}: {len(other)} files are no images by their names: {min(other)} …", file=sys.stderr
+        )
+    if not found and not allow_empty:
+        raise InputError(f"{root}: has no image below it; accepted: {', '.join(IMAGE_SUFFIXES)}")
+    try:
+        paths = pa.array(sorted(found), pa.string())
+    except UnicodeEncodeError as error:
+        raise InputError(f"{root}: the file name {error.object!r} is not UTF-8") from None
+    return ImageList(paths, np.full(len(paths), -1, np.int32), root)
+
+
+def sub_folders(root: Union[str, Path]) -> list[str]:
+    """The sorted names of a folder's own folders, hidden ones left out."""
+    if not Path(root).is_dir():
+        raise InputError(f"{root}: is no folder; one with a sub-folder a class is needed")
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(root: str, below: str, above: set[tuple[int, int]]) -> Iterator[str]:
+    """Files below root/below, relative to root. ``above``: the folders we are in; a link back ends there."""
+    here = os.stat(f"{root}/{below}")  # noqa: PTH116
+    key = (here.st_dev, here.st_ino)
+    if key in above:
+        return
+    with os.scandir(f"{root}/{below}") as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _files(root, f"{below}{entry.name}/", above | {key})
+            elif entry.is_file():
+                yield f"{below}{entry.name}"
