@@ -13,7 +13,7 @@ from urnet.checks import InputError, check_choice
 
 
 def _in(module: str, name: str) -> Callable[..., Any]:
-    """The constructor ``name`` of ``module``, imported at the first call: ``--help`` must not wait for Paddle."""
+    """The constructor ``name`` of ``module``, imported when first called: ``--help`` waits for no Paddle."""
 
     def construct(n_classes: int = 1000, **options: Any) -> Any:
         return getattr(importlib.import_module(module), name)(n_classes, **options)

@@ -1,8 +1,8 @@
 """ResNeXt: residual units of grouped convolutions (Xie et al. 2017, "Aggregated Residual Transformations").
 
-``ResNeXt*_32x4d`` are the networks of the first URNet release. Their units are 256, 512, 1024 and 2048 wide in
-all three convolutions, which the paper would call 32x8d; ``…_standard`` have the paper's 32x4d width. Released
-weights fit the former only.
+``ResNeXt*_32x4d`` are the networks of the first URNet release. Their units are 256, 512, 1024 and 2048 wide
+in all three convolutions, which the paper would call 32x8d; ``…_standard`` have the paper's 32x4d width.
+Released weights fit the former only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Unit(nn.Layer):
 
 
 class ResNeXt(nn.Layer):
-    """``depths`` units a stage, inner ``widths`` and outer ``n_outs`` a stage; each later stage halves the size.
+    """Stages of ``depths`` units, ``widths`` inside and ``n_outs`` outside; each later stage halves the size.
 
     ``stem`` is "7x7" (7x7/2 convolution and 3x3/2 max-pool, for images of about 224 pixels) or "3x3" (one
     convolution at full size, for 32 pixels). ``feature_width`` is the length of the penultimate vector.
@@ -47,7 +47,7 @@ class ResNeXt(nn.Layer):
     ) -> None:  # fmt: skip
         super().__init__()
         self.depths, self.recompute = tuple(depths), recompute
-        self.feature_width = n_in = n_outs[-1]
+        self.feature_width = n_outs[-1]
         large = stem == "7x7"
         self.stem = ConvBN(3, stem_width, 7 if large else 3, stride=2 if large else 1)
         self.pool = nn.MaxPool2D(3, stride=2, padding=1) if large else nn.Identity()
@@ -65,7 +65,7 @@ class ResNeXt(nn.Layer):
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         x = self.pool(self.stem(x))
-        for _, unit in self._units():
+        for _, _, unit in self._units():
             x = recomputed(unit, x) if self.recompute else unit(x)
         return x.mean(axis=[2, 3])
 
@@ -73,10 +73,11 @@ class ResNeXt(nn.Layer):
         """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
         return self.fc(self.features(x))
 
-    def _units(self) -> Iterator[tuple[str, Unit]]:
+    def _units(self) -> Iterator[tuple[int, int, Unit]]:
+        """Every unit with its stage and its place there, both counted from 0."""
         for i in range(len(self.depths)):
             for j, unit in enumerate(getattr(self, f"stage{i + 1}")):
-                yield f"stage{i + 1}.{j}", unit
+                yield i, j, unit
 
 
 class ReleasedResNeXt(ResNeXt):
@@ -91,15 +92,13 @@ class ReleasedResNeXt(ResNeXt):
         names = {"fc.weight": "fc_weights", "fc.bias": "fc_offset"}
         names.update(_conv_bn_names("stem", "_conv1"))
         branches = {"conv1": "2a", "conv2": "2b", "conv3": "2c", "shortcut": "1"}
-        for i, depth in enumerate(self.depths):
-            for j, (key, unit) in enumerate(
-                (k, u) for k, u in self._units() if k.startswith(f"stage{i + 1}.")
-            ):
-                # Units are lettered, but the long stage 4 of the 101 and 152 networks counts: a, b1, b2 ...
-                letter = f"b{j}" if i == 2 and depth > 6 and j > 0 else chr(ord("a") + j)
-                for part, branch in branches.items():
-                    if getattr(unit, part) is not None:
-                        names.update(_conv_bn_names(f"{key}.{part}", f"{i + 2}{letter}_branch{branch}"))
+        for i, j, unit in self._units():
+            # Units are lettered, but the long stage 4 of the 101 and 152 networks counts: a, b1, b2 ...
+            counted = i == 2 and self.depths[i] > 6 and j > 0
+            name = f"{i + 2}b{j}" if counted else f"{i + 2}{chr(ord('a') + j)}"
+            for part, branch in branches.items():
+                if getattr(unit, part) is not None:
+                    names.update(_conv_bn_names(f"stage{i + 1}.{j}.{part}", f"{name}_branch{branch}"))
         return names
 
 
@@ -155,6 +154,6 @@ def ResNeXt152_32x4d_standard(n_classes: int = 1000, *, recompute: bool = False)
 def ResNeXt_small32(n_classes: int = 1000, *, recompute: bool = False) -> ResNeXt:
     """For 32-pixel images: 3x3 stem, no max-pool, three stages of grouped units (ours, sized for a CPU)."""
     return ResNeXt(
-        n_classes, depths=(1, 1, 1), widths=(32, 64, 128), n_outs=(64, 128, 256), groups=4,
-        stem="3x3", stem_width=32, recompute=recompute,
+        n_classes, depths=(1, 2, 2), widths=(16, 32, 64), n_outs=(32, 64, 128), groups=4,
+        stem="3x3", stem_width=16, recompute=recompute,
     )  # fmt: skip
