@@ -1,0 +1,143 @@
+"""The weighted cross entropy against Paddle's own, finite differences and numpy; mixup; zero weights."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle.nn import functional as F
+
+from urnet.losses import Mixup, soft_targets, weighted_cross_entropy
+
+RNG = np.random.default_rng(0)
+
+
+def batch(n=12, c=7, seed=0):
+    rng = np.random.default_rng(seed)
+    logits = paddle.to_tensor(3 * rng.standard_normal((n, c)).astype("float32"), stop_gradient=False)
+    return logits, paddle.to_tensor(rng.integers(0, c, n)), rng.random(n).astype("float32")
+
+
+def loss_of(logits, labels, weight, smoothing=0.0, total=None):
+    targets = soft_targets(labels, logits.shape[1], smoothing) * paddle.to_tensor(weight).unsqueeze(1)
+    return weighted_cross_entropy(logits, targets, float(weight.sum()) if total is None else total)
+
+
+def gradient(value, logits):
+    return paddle.grad(value, logits)[0].numpy()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_equals_paddles_cross_entropy_and_its_gradient(smoothing):
+    logits, labels, weight = batch()
+    ours = loss_of(logits, labels, weight, smoothing)
+    targets = F.label_smooth(F.one_hot(labels, 7), epsilon=smoothing)
+    rows = F.cross_entropy(logits, targets, soft_label=True, reduction="none").squeeze(-1)
+    theirs = (rows * paddle.to_tensor(weight)).sum() / float(weight.sum())
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+    np.testing.assert_allclose(gradient(ours, logits), gradient(theirs, logits), atol=1e-6)
+
+
+def test_equal_weights_are_the_plain_mean():
+    logits, labels, _ = batch()
+    ours = loss_of(logits, labels, np.full(12, 3.5, "float32"))
+    assert float(ours) == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
+
+
+def test_gradient_by_finite_differences():
+    logits, labels, weight = batch(n=4, c=5)
+    grad = gradient(loss_of(logits, labels, weight, 0.2), logits)
+    x, t = logits.numpy().astype(np.float64), soft_targets(labels, 5, 0.2).numpy().astype(np.float64)
+
+    def value(x):
+        log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
+        return -(weight[:, None] * t * log_p).sum() / weight.sum()
+
+    for i in range(4):
+        for c in range(5):
+            up, down = x.copy(), x.copy()
+            up[i, c] += 1e-5
+            down[i, c] -= 1e-5
+            assert grad[i, c] == pytest.approx((value(up) - value(down)) / 2e-5, abs=2e-6)
+
+
+def test_a_row_of_weight_zero_has_no_say():
+    logits, labels, weight = batch()
+    weight[3] = 0
+    keep = paddle.to_tensor([i for i in range(12) if i != 3])
+    without = loss_of(logits[keep], labels[keep], weight[keep.numpy()])
+    with_it = loss_of(logits, labels, weight)
+    assert float(with_it) == pytest.approx(float(without), rel=1e-6)
+    assert (gradient(with_it, logits)[3] == 0).all()
+
+
+def test_no_weight_at_all_gives_zero_not_nan():
+    logits, labels, _ = batch()
+    value = loss_of(logits, labels, np.zeros(12, "float32"))
+    assert float(value) == 0
+    assert (gradient(value, logits) == 0).all()
+
+
+def test_micro_batches_add_up_to_the_large_batch():
+    logits, labels, weight = batch()
+    whole = loss_of(logits, labels, weight, 0.1)
+    parts = [
+        loss_of(logits[s], labels[s], weight[s], 0.1, total=float(weight.sum()))
+        for s in (slice(0, 4), slice(4, 8), slice(8, 12))
+    ]
+    assert float(sum(parts)) == pytest.approx(float(whole), rel=1e-6)
+    np.testing.assert_allclose(gradient(sum(parts), logits), gradient(whole, logits), atol=1e-7)
+
+
+def test_smoothed_targets_by_hand():
+    targets = soft_targets(paddle.to_tensor([2, 0]), 4, 0.2).numpy()
+    np.testing.assert_allclose(targets, [[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]], rtol=1e-6)
+    assert (soft_targets(paddle.to_tensor([2]), 3).numpy() == [[0, 0, 1]]).all()
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    logits, labels, weight = batch(n=4, c=5)
+    assert loss_of(logits.astype("float16"), labels, weight).dtype == paddle.float32
+
+
+def test_large_logits_stay_finite():
+    logits = paddle.to_tensor([[1e4, -1e4], [-1e4, 1e4]], stop_gradient=False)
+    value = loss_of(logits, paddle.to_tensor([1, 1]), np.ones(2, "float32"))
+    assert 30 < float(value) <= 1e4  # Paddle's kernels on the CPU cut log p off at -64
+    np.testing.assert_allclose(gradient(value, logits), [[0.5, -0.5], [0, 0]], atol=1e-6)
+
+
+def test_mixup_is_a_function_of_seed_stage_and_step():
+    made = [Mixup(0.4, 16, seed=1, stage="a", step=5) for _ in range(2)]
+    assert made[0].lam == made[1].lam
+    assert (made[0].partner == made[1].partner).all()
+    assert (np.sort(made[0].partner) == np.arange(16)).all()
+    others = [{"seed": 2}, {"stage": "b"}, {"step": 6}]
+    lams = {Mixup(0.4, 16, **{"seed": 1, "stage": "a", "step": 5, **other}).lam for other in others}
+    assert len(lams | {made[0].lam}) == 4
+
+
+def test_mixups_lambda_follows_the_beta_distribution():
+    lams = np.array([Mixup(0.4, 2, seed=0, stage="a", step=step).lam for step in range(2000)])
+    assert lams.mean() == pytest.approx(0.5, abs=0.03)
+    assert lams.var() == pytest.approx(0.25 / (2 * 0.4 + 1), abs=0.015)  # of Beta(a, a)
+
+
+def test_mixup_mixes_images_targets_and_weights_alike():
+    mixup = Mixup(1.0, 4, seed=3, stage="a", step=0)
+    images = RNG.integers(0, 256, (4, 2, 2, 3)).astype(np.uint8)
+    weight = np.array([1, 2, 0, 0.5], "float32")  # row 2 could not be read
+    targets = soft_targets(paddle.to_tensor([0, 1, 2, 1]), 3).numpy() * weight[:, None]
+    lam, partner = mixup.lam, mixup.partner
+    mixed = mixup.mix(paddle.to_tensor(images), paddle.to_tensor(images[partner])).numpy()
+    np.testing.assert_allclose(mixed, lam * images.astype(float) + (1 - lam) * images[partner], rtol=1e-5)
+    both = mixup.mix(paddle.to_tensor(targets), paddle.to_tensor(targets[partner])).numpy()
+    assert both.sum() == pytest.approx(weight.sum(), rel=1e-6)  # so Σ w of the update is unchanged
+    assert (both[:, 2] == 0).all()  # a row without weight lends no label
+    logits = paddle.to_tensor(RNG.standard_normal((4, 3)).astype("float32"))
+    log_p = F.log_softmax(logits).numpy()
+    expected = sum(
+        -lam * weight[i] * log_p[i] @ (targets[i] / max(weight[i], 1e-9))
+        - (1 - lam) * weight[j] * log_p[i] @ (targets[j] / max(weight[j], 1e-9))
+        for i, j in enumerate(partner)
+    )
+    got = weighted_cross_entropy(logits, paddle.to_tensor(both), float(weight.sum()))
+    assert float(got) == pytest.approx(expected / weight.sum(), rel=1e-5)

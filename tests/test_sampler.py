@@ -1,0 +1,151 @@
+"""Row order: purity, shares, low variance, rows of weight 0, batches, ranks and resuming."""
+
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from urnet.checks import InputError
+from urnet.sampler import EpochOrder, draw_key, stage_key
+
+
+def noisy_labels(seed=0, n=5000, n_classes=20):
+    rng = np.random.default_rng(seed)
+    return (n_classes * rng.random(n) ** 2).astype(np.int32)
+
+
+def test_without_weights_an_epoch_is_a_permutation():
+    order = EpochOrder(noisy_labels(), seed=3, stage="a")
+    first, second = order.order(0), order.order(1)
+    assert first.dtype == np.int64
+    assert (np.sort(first) == np.arange(5000)).all()
+    assert not (first == second).all()
+    assert np.abs(order.sampled_share() - np.bincount(noisy_labels()) / 5000).max() < 1e-12
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_pure_function_of_seed_stage_and_epoch(weighted):
+    labels = noisy_labels()
+    weight = np.random.default_rng(1).random(5000).astype(np.float32) if weighted else None
+
+    def order(seed=1, stage="a", epoch=7):
+        made = EpochOrder(labels, sampling_weight=weight, balance=0.5 * weighted, seed=seed, stage=stage)
+        return made.order(epoch)
+
+    same = EpochOrder(labels, sampling_weight=weight, balance=0.5 * weighted, seed=1, stage="a")
+    same.order(3)  # what was asked before does not matter
+    assert (same.order(7) == order()).all()
+    for other in ({"seed": 2}, {"stage": "b"}, {"epoch": 8}):
+        assert not (order(**other) == order()).all()
+
+
+def test_the_same_in_another_process():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import numpy as np\n"
+        "from urnet.sampler import EpochOrder\n"
+        "order = EpochOrder(np.arange(50) % 3, balance=1.0, seed=5, stage='class')\n"
+        "print(*order.order(2))"
+    )
+    root = str(Path(__file__).parents[1])
+    out = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
+    here = EpochOrder(np.arange(50) % 3, balance=1.0, seed=5, stage="class").order(2)
+    assert out.stdout.split() == [str(row) for row in here]
+    assert stage_key("class") == zlib.crc32(b"class")
+    assert draw_key("class", 7) == (stage_key("class") << 32) + 7
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.25, 1.0])
+def test_each_row_and_class_comes_as_often_as_it_should_give_or_take_one(balance):
+    labels = noisy_labels(seed=2)
+    weight = np.random.default_rng(3).exponential(size=5000)
+    weight[::7] = 0
+    order = EpochOrder(labels, sampling_weight=weight, balance=balance, seed=0, stage="a")
+    counts = np.bincount(labels)
+    share = [(1 - balance) * n / 5000 + balance / len(counts) for n in counts]  # by hand
+    np.testing.assert_allclose(order.sampled_share(), share, rtol=1e-12)
+    class_mass = {c: weight[labels == c].sum() for c in range(len(counts))}
+    expected = np.array([5000 * share[c] * w / class_mass[c] for c, w in zip(labels, weight)])
+    for epoch in range(3):
+        drawn = order.order(epoch)
+        assert drawn.shape == (5000,)
+        times = np.bincount(drawn, minlength=5000)
+        assert (times[::7] == 0).all()
+        assert (np.abs(times - expected) < 1 + 1e-9).all()
+        by_class = np.bincount(labels[drawn], minlength=len(counts))
+        assert (np.abs(by_class - 5000 * np.array(share)) < 1 + 1e-9).all()
+
+
+def test_unbiased_over_epochs_and_pairs_are_not_tied():
+    labels = np.zeros(8, np.int32)
+    weight = np.array([3, 1, 1, 1, 1, 1, 0, 0])  # expected 3, then 1 each
+    order = EpochOrder(labels, sampling_weight=weight, seed=0, stage="a")
+    assert all((np.bincount(order.order(e), minlength=8) == weight).all() for e in range(20))
+    half = EpochOrder(
+        np.repeat([0, 1], [4, 12]), balance=1.0, seed=0, stage="a"
+    )  # class 1's 12 rows share 8 places: 2/3 each
+    times = np.array([np.bincount(half.order(e), minlength=16) for e in range(3000)])
+    assert (times[:, :4] == 2).all()
+    np.testing.assert_allclose(times[:, 4:].mean(0), 2 / 3, atol=0.04)
+    together = (times[:, 4] * times[:, 5]).mean(), (times[:, 4] * times[:, 10]).mean()
+    assert min(together) > 0.3  # any two can meet: 2/3 * 7/11 = 0.42
+    position = np.array([np.argmax(half.order(e) == 0) for e in range(500)])
+    assert np.unique(position).size > 8  # and the classes do not stand in blocks
+
+
+def test_batches_cut_the_order_and_resume_anywhere():
+    labels = noisy_labels(n=103)
+    order = EpochOrder(labels, balance=0.5, seed=0, stage="a")
+    whole = list(order.batches(4, 20))
+    assert [len(batch) for batch in whole] == [20] * 5  # 3 rows are left over
+    assert order.steps_per_epoch(20) == 5
+    assert (np.concatenate(whole) == order.order(4)[:100]).all()
+    for start in range(6):
+        rest = list(order.batches(4, 20, start))
+        assert len(rest) == 5 - start
+        assert all((a == b).all() for a, b in zip(rest, whole[start:]))
+    only = list(order.batches(0, 200))
+    assert [len(batch) for batch in only] == [103]  # a lone short batch is kept
+    assert order.steps_per_epoch(200) == 1
+
+
+def test_ranks_split_each_batch_without_loss_or_overlap():
+    order = EpochOrder(noisy_labels(n=60), seed=0, stage="a")
+    parts = [list(order.batches(0, 12, rank=rank, world=3)) for rank in range(3)]
+    for step, batch in enumerate(order.batches(0, 12)):
+        assert (np.concatenate([part[step] for part in parts]) == batch).all()
+        assert {len(part[step]) for part in parts} == {4}
+    with pytest.raises(InputError, match="batch_size 10 cannot be divided among 3 processes"):
+        next(order.batches(0, 10, world=3))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, 1, 0, 0], "class 1 has 2 rows, all of weight 0"),
+        ([1, 1, 1, -1], "row 3 has -1"),
+        ([1, float("nan"), 1, 1], "row 1 has nan"),
+        ([1, 1, 1], "labels has 4 rows but sampling_weight has 3"),
+    ],
+)
+def test_bad_weights(weight, message):
+    with pytest.raises(InputError, match=message):
+        EpochOrder(np.array([0, 0, 1, 1]), sampling_weight=np.array(weight), seed=0, stage="a")
+
+
+def test_bad_labels():
+    with pytest.raises(InputError, match="label 4 in row 1"):
+        EpochOrder(np.array([0, 4]), seed=0, stage="a", n_classes=3)
+    with pytest.raises(InputError, match="found no rows"):
+        EpochOrder(np.array([], int), seed=0, stage="a")
+
+
+def test_a_million_rows_take_no_python_loop():
+    labels = (np.arange(1_000_000) % 5000).astype(np.int32)
+    order = EpochOrder(labels, sampling_weight=np.ones(1_000_000, np.float32), balance=0.5, seed=0, stage="a")
+    start = time.process_time()
+    order.order(0)
+    assert time.process_time() - start < 3  # a loop over the rows would take longer; measured 0.15 s

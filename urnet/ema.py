@@ -1,0 +1,100 @@
+"""Level 2: the moving average of the weights, and the batch-norm statistics that belong to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from urnet.checks import InputError
+
+BATCH_NORMS = (nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
+
+
+class Ema:
+    """Exponential moving average of a network's trainable parameters, in float32.
+
+    After update t = 1, 2 … of the weights e <- d_t e + (1 - d_t) w, d_t = min(decay, (1 + t) / (10 + t)).
+    The ramp (as in TensorFlow's ExponentialMovingAverage) keeps the random start out of short runs. d_t is
+    a function of the step, so nothing but the averages themselves has to be saved.
+    """
+
+    def __init__(self, network: nn.Layer, decay: float) -> None:
+        self.decay = decay
+        named = [(name, p) for name, p in network.named_parameters() if not p.stop_gradient]
+        self._live: dict[str, Any] = dict(named)
+        self._average: dict[str, Any] = {name: p.detach().astype("float32").clone() for name, p in named}
+
+    def decay_at(self, updates: int) -> float:
+        """d_t after ``updates`` (>= 1) updates of the weights."""
+        return min(self.decay, (1 + updates) / (10 + updates))
+
+    @paddle.no_grad()
+    def update(self, updates: int) -> None:
+        """Take in the live weights after their ``updates``-th update."""
+        decay = self.decay_at(updates)
+        for name, average in self._average.items():
+            live = self._live[name]
+            average.scale_(decay)
+            average.add_((live if live.dtype == average.dtype else live.astype("float32")) * (1 - decay))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The averages by the network's parameter names, as float32 arrays."""
+        return {name: average.numpy() for name, average in self._average.items()}
+
+    def load(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Put back what ``weights()`` gave. Raises InputError when the names differ."""
+        if set(weights) != set(self._average):
+            odd = sorted(set(weights) ^ set(self._average))
+            raise InputError(f"moving average: {len(odd)} names do not match the network, {odd[0]} first")
+        for name, value in weights.items():
+            self._average[name].set_value(value)
+
+    @contextlib.contextmanager
+    def in_place(self, network: nn.Layer, batches: Iterable[paddle.Tensor]) -> Iterator[None]:
+        """Inside the block ``network`` has the averages, and batch-norm statistics from ``batches``.
+
+        ``batches``: inputs of the network, consumed once. Afterwards, also after an error, every weight and
+        buffer has its own bytes again.
+        """
+        kept = {name: value.clone() for name, value in network.state_dict().items()}
+        try:
+            for name, average in self._average.items():
+                self._live[name].set_value(average.astype(self._live[name].dtype))
+            recompute_batch_norm(network, batches)
+            yield
+        finally:
+            for name, value in network.state_dict().items():
+                value.set_value(kept[name])
+
+
+@paddle.no_grad()
+def recompute_batch_norm(network: nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
+    """Replace every batch norm's running mean and variance by their plain averages over ``batches``.
+
+    Batch k = 0, 1 … runs with momentum k / (k + 1), which makes the running value the average so far. Only
+    batch norm is in training mode: dropout stays off. The network's mode is as before afterwards. Without
+    batch norm, or without batches, nothing changes.
+    """
+    norms: list[Any] = [layer for layer in network.sublayers(True) if isinstance(layer, BATCH_NORMS)]
+    if not norms:
+        return
+    modes = [(layer, layer.training) for layer in network.sublayers(True)]
+    momenta = [norm._momentum for norm in norms]
+    network.eval()
+    try:
+        for norm in norms:
+            norm.train()
+        for k, batch in enumerate(batches):
+            for norm in norms:
+                norm._momentum = k / (k + 1)
+            network(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm._momentum = momentum
+        for layer, training in modes:
+            layer.training = training

@@ -1,0 +1,41 @@
+"""Level 2: the learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from typing import Callable
+
+from urnet.checks import InputError
+from urnet.duration import Duration
+from urnet.recipe import Schedule
+
+
+def learning_rate(
+    schedule: Schedule, total: int, to_steps: Callable[[Duration], int], where: str = "schedule"
+) -> Callable[[int], float]:
+    """Return lr(step), step 0 the first update of ``total``; durations become steps by ``to_steps``.
+
+    Warm-up over W steps: lr (step + 1) / W, the straight line that is 0 before the first update and lr at
+    the W-th. Then, counted from the start of the stage: ``constant`` lr; ``step`` lr gamma^floor(step /
+    every); ``piecewise`` lr gamma^(milestones passed). ``cosine`` falls from lr at step W to ``final_lr`` at
+    ``total``: final + (lr - final) (1 + cos(pi (step - W) / (total - W))) / 2 (Loshchilov and Hutter 2017).
+    Raises InputError when the warm-up is longer than the stage, or a stretch is shorter than a step.
+    """
+    s, warmup, every = schedule, to_steps(schedule.warmup), to_steps(schedule.every)
+    milestones = [to_steps(milestone) for milestone in s.milestones]
+    if warmup > total:
+        raise InputError(f"{where}.warmup: {s.warmup} is {warmup} steps, the stage has only {total}")
+    if s.name == "step" and every < 1:
+        raise InputError(f"{where}.every: {s.every} is less than one step")
+
+    def after_warmup(step: int) -> float:
+        if s.name == "step":
+            return s.lr * s.gamma ** (step // every)
+        if s.name == "piecewise":
+            return s.lr * s.gamma ** sum(step >= milestone for milestone in milestones)
+        if s.name == "cosine":
+            done = min((step - warmup) / max(total - warmup, 1), 1.0)
+            return s.final_lr + (s.lr - s.final_lr) * (1 + math.cos(math.pi * done)) / 2
+        return s.lr
+
+    return lambda step: s.lr * (step + 1) / warmup if step < warmup else after_warmup(step)
