@@ -86,7 +86,7 @@ def aligned(
 
 
 def strings_between(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Any:
-    """An Arrow string array of data[start:end], for ascending spans that do not overlap. ``data`` is uint8."""
+    """An Arrow string array of data[start:end], for ascending spans without overlap. ``data`` is uint8."""
     edges = np.zeros(len(data) + 1, np.int8)
     filled = ends > starts
     edges[starts[filled]] += 1
