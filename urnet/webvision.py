@@ -6,12 +6,11 @@ entry in it, counted from 1. ``docs/data.md`` describes the layout. Everything i
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from urnet.checks import InputError
 from urnet.list_lines import Lines, aligned, read_lines, strings_between
 from urnet.recipe import Data
 from urnet.table import BaseWriter
+from urnet.webvision_metadata import Metadata, read_metadata
 
 ENGINES = ("google", "flickr")
 _VALIDATION = {
@@ -29,13 +29,6 @@ _VALIDATION = {
 }
 _SYNSETS_FROM = {"webvision2": 0, "webvision1": 1}  # the first synset's number in queries_synsets_map.txt
 _CACHED = 64  # parsed metadata files kept: the published lists go through each file once
-
-
-class Metadata(NamedTuple):
-    """One query's entries in rank order: identifiers and texts, as Arrow strings."""
-
-    ids: Any
-    texts: Any
 
 
 def train_lists(data: Data) -> list[tuple[str, Path, Path]]:
@@ -220,45 +213,3 @@ def _last(data: np.ndarray, byte: int, ends: np.ndarray) -> np.ndarray:
     """Position of the last ``byte`` before each end; -1 where there is none."""
     places = np.concatenate([[-1], np.flatnonzero(data == byte)])
     return places[np.searchsorted(places, ends) - 1]
-
-
-def read_metadata(path: Path) -> Metadata:
-    """Parse one query's JSON list. A text is title, description and tags, one a line, empty ones left out.
-
-    Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes U+FFFD. Raises InputError.
-    """
-    try:
-        entries = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise InputError(f"{path}: is not valid JSON ({error})") from None
-    if not isinstance(entries, list):
-        raise InputError(f"{path}: found {type(entries).__name__}; a list of entries is accepted")
-    ids, texts = [], []
-    for i, entry in enumerate(entries):
-        try:
-            ids.append(str(entry["id"]))
-            texts.append(_text(entry))
-        except (TypeError, KeyError, AttributeError):
-            raise InputError(
-                f"{path}: entry {i + 1}: found {json.dumps(entry)[:80]}; accepted: an object with id, and "
-                "text in title, description and tags"
-            ) from None
-    return Metadata(_strings(ids), _strings(texts))
-
-
-def _text(entry: dict) -> str:
-    tags = entry.get("tags") or ""
-    if isinstance(tags, list):
-        tags = " ".join(tags)
-    parts = (entry.get("title") or "", entry.get("description") or "", tags)
-    return "\n".join([part for part in parts if part or not isinstance(part, str)])
-
-
-def _strings(values: list[str]) -> Any:
-    try:
-        return pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        whole = [value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for value in values]
-        return pa.array(whole, pa.string())

@@ -1,0 +1,60 @@
+"""Level 1: WebVision's metadata: one JSON list a query, its entries in the order of the search results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from urnet.checks import InputError
+
+
+class Metadata(NamedTuple):
+    """One query's entries in rank order: identifiers and texts, as Arrow strings."""
+
+    ids: Any
+    texts: Any
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Parse one query's JSON list. A text is title, description and tags, one a line, empty ones left out.
+
+    Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes U+FFFD. Raises InputError.
+    """
+    try:
+        entries = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise InputError(f"{path}: is not valid JSON ({error})") from None
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: found {type(entries).__name__}; a list of entries is accepted")
+    ids, texts = [], []
+    for i, entry in enumerate(entries):
+        try:
+            ids.append(str(entry["id"]))
+            texts.append(_text(entry))
+        except (TypeError, KeyError, AttributeError):
+            raise InputError(
+                f"{path}: entry {i + 1}: found {json.dumps(entry)[:80]}; accepted: an object with id, and "
+                "text in title, description and tags"
+            ) from None
+    return Metadata(_strings(ids), _strings(texts))
+
+
+def _text(entry: dict) -> str:
+    tags = entry.get("tags") or ""
+    if isinstance(tags, list):
+        tags = " ".join(tags)
+    parts = (entry.get("title") or "", entry.get("description") or "", tags)
+    return "\n".join([part for part in parts if part or not isinstance(part, str)])
+
+
+def _strings(values: list[str]) -> Any:
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        whole = [value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for value in values]
+        return pa.array(whole, pa.string())
