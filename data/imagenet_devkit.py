@@ -1,0 +1,66 @@
+"""Tool: the class of every ImageNet 2012 validation image, from the development kit's archive.
+
+Prints one WordNet id (n01440764) a line, line i for validation image i. The kit numbers its classes in an order
+of its own; ``meta.mat`` says which number is which WordNet id. ``prepare_imagenet2012.sh`` calls this.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
+
+from urnet import cli
+from urnet.checks import InputError
+
+GROUND_TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
+META = "data/meta.mat"
+
+
+def read_member(archive: tarfile.TarFile, ending: str) -> bytes:
+    """Bytes of the one file whose path ends so; nothing is written to the disk."""
+    for member in archive:
+        if member.isfile() and f"/{member.name}".endswith(f"/{ending}"):
+            stream = archive.extractfile(member)
+            assert stream is not None
+            return stream.read()
+    raise InputError(f"{archive.name}: holds no {ending}")
+
+
+def class_names(meta: bytes) -> dict[int, str]:
+    """ILSVRC2012_ID -> WordNet id, from the kit's MATLAB file (a struct array named ``synsets``)."""
+    from scipy.io import loadmat
+
+    synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+
+
+def validation_synsets(path: Path) -> list[str]:
+    """The WordNet id of every validation image, in the images' order. Raises InputError."""
+    try:
+        with tarfile.open(path) as archive:
+            truth = read_member(archive, GROUND_TRUTH).decode("ascii").split()
+        with tarfile.open(path) as archive:
+            names = class_names(read_member(archive, META))
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    for line, number in enumerate(truth, 1):
+        if not number.isdigit() or int(number) not in names:
+            raise InputError(f"{path}: {GROUND_TRUTH}:{line}: found {number!r}; accepted: a number in {META}")
+    return [names[int(number)] for number in truth]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the classes."""
+    parser = cli.Parser(prog="data/imagenet_devkit.py", description="classes of ImageNet's validation images")
+    parser.add_argument("devkit", type=Path, help="ILSVRC2012_devkit_t12.tar.gz")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    print("\n".join(validation_synsets(parser.parse_args(argv).devkit)))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
