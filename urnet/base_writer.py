@@ -103,8 +103,8 @@ class BaseWriter:
             pa.array(path, pa.string()),
             pa.array(np.asarray(label, np.int32)),
             pa.DictionaryArray.from_arrays(codes, pa.array(SOURCES)),
-            pa.array(np.broadcast_to(np.asarray(query, np.int32), n)),
-            pa.array(np.broadcast_to(np.asarray(rank, np.int32), n)),
+            pa.array(_filled(query, n)),
+            pa.array(_filled(rank, n)),
             pa.array(text, pa.string()),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
@@ -141,6 +141,11 @@ class BaseWriter:
                 raise
         else:
             self._stack.__exit__(kind, error, trace)
+
+
+def _filled(values: Union[np.ndarray, int], n: int) -> np.ndarray:
+    """``values`` as int32, one number repeated n times."""
+    return np.full(n, values, np.int32) if isinstance(values, int) else np.asarray(values, np.int32)
 
 
 def numbers(chunk: Any) -> np.ndarray:

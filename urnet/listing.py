@@ -42,7 +42,12 @@ def build_table(data: Data, folder: Union[str, Path], *, replace: bool = False) 
     _check_root(data)
     names = _class_names(data)
     with BaseWriter(
-        folder, root=data.root, format=data.format, class_names=names, replace=replace, **_settings(data)
+        folder,
+        root=_image_root(data),
+        format=data.format,
+        class_names=names,
+        replace=replace,
+        **_settings(data),
     ) as writer:
         if data.format in ("webvision2", "webvision1"):
             webvision.add_rows(writer, data)
@@ -68,7 +73,7 @@ def open_or_build(data: Data, folder: Union[str, Path]) -> Table:
         return build_table(data, folder)
     table = Table.open(folder)
     wanted = {
-        "root": str(Path(data.root).absolute()),
+        "root": str(_image_root(data).absolute()),
         "format": data.format,
         "n_classes": str(data.n_classes),
         **_settings(data),
@@ -90,7 +95,7 @@ def read_validation(data: Data) -> ImageList:
     root, file = data.val_root, data.val_list
     if data.format in ("webvision2", "webvision1"):
         root = root or str(webvision.validation_root(data))
-        file = file or str(Path(data.root) / "info" / "val_filelist.txt")
+        file = file or str(webvision.validation_list(data))
     elif data.format == "imagenet" and file is None:
         file = str(Path(data.root) / "val_list.txt")
     if file is None:
@@ -131,6 +136,11 @@ def _check_root(data: Data) -> None:
         raise InputError(
             f"data.train_list: found {data.train_list!r}; format {data.format} has its own lists"
         )
+
+
+def _image_root(data: Data) -> Path:
+    """What column ``path`` is relative to."""
+    return webvision.image_root(data) if data.format in ("webvision2", "webvision1") else Path(data.root)
 
 
 def _settings(data: Data) -> dict[str, str]:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +24,8 @@ from urnet.webvision_metadata import Metadata, read_metadata
 
 ENGINES = ("google", "flickr")
 _VALIDATION = {
-    "webvision2": ("val_images_resized",),
-    "webvision1": ("val_images_256", "val_images_resized", "val_images"),
+    "webvision2": ("val_images_resized", "val"),
+    "webvision1": ("val_images_256", "val_images_resized", "val_images", "val"),
 }
 _SYNSETS_FROM = {"webvision2": 0, "webvision1": 1}  # the first synset's number in queries_synsets_map.txt
 _CACHED = 64  # parsed metadata files kept: the published lists go through each file once
@@ -50,6 +50,38 @@ def validation_root(data: Data) -> Path:
     raise InputError(f"{data.root}: has no folder {' or '.join(names)}; or name one with data.val_root")
 
 
+def validation_list(data: Data) -> Path:
+    """The list of the validation images: info/val_filelist.txt, or val_list.txt as the download renames it."""
+    own = Path(data.root) / "info" / "val_filelist.txt"
+    renamed = Path(data.root) / "val_list.txt"
+    return renamed if renamed.is_file() and not own.is_file() else own
+
+
+def image_root(data: Data) -> Path:
+    """What the training lists' paths are relative to: ``data.root``, or its train/ as the download fills it."""
+    for _, file, _ in train_lists(data):
+        for lines in read_lines(file, high=data.n_classes - 1, block_bytes=4096):
+            top = lines.path[0].as_py().split("/")[0]
+            root, train = Path(data.root), Path(data.root) / "train"
+            return train if (train / top).exists() and not (root / top).exists() else root
+    return Path(data.root)
+
+
+def _metadata_root(data: Data, meta: Path) -> Optional[Path]:
+    """What a metadata list's paths are relative to: root, root/train or root/info; None: no metadata there.
+
+    Told by the first line's folder: a single missing file is an error later.
+    """
+    first = next(read_lines(meta, what="row", low=1, block_bytes=4096), None) if meta.is_file() else None
+    if first is None:
+        return None
+    folder = Path(first.path[0].as_py()).parent
+    for root in (Path(data.root), Path(data.root) / "train", Path(data.root) / "info"):
+        if any((root / folder).glob("*.json")):
+            return root
+    return None
+
+
 def add_rows(writer: BaseWriter, data: Data) -> None:
     """Add all training rows, google's first, with the query, rank and text their metadata give them.
 
@@ -63,23 +95,15 @@ def add_rows(writer: BaseWriter, data: Data) -> None:
         )
     labels = _query_labels(data)
     for engine, file, meta in lists:
-        if meta.is_file() and _has_metadata(data, meta):
-            _add_engine(writer, data, engine, file, meta, labels)
+        root = _metadata_root(data, meta)
+        if root is not None:
+            _add_engine(writer, data, engine, file, meta, root, labels)
             continue
         print(
             f"note: {data.root}: no metadata of {engine}; texts are empty, queries unknown", file=sys.stderr
         )
         for lines in read_lines(file, high=data.n_classes - 1):
             writer.add(lines.path, lines.number, source=engine)
-
-
-def _has_metadata(data: Data, meta: Path) -> bool:
-    """Whether the folder of the first metadata file holds any: a single missing file is an error later."""
-    first = next(read_lines(meta, what="row", low=1, block_bytes=4096), None)
-    if first is None:
-        return True  # an empty list: its length is compared with the other's
-    folder = (Path(data.root) / first.path[0].as_py()).parent
-    return any(folder.glob("*.json"))
 
 
 def _query_labels(data: Data) -> dict[int, int]:
@@ -126,11 +150,11 @@ class _Disagreements:
 
 
 def _add_engine(
-    writer: BaseWriter, data: Data, engine: str, file: Path, meta: Path, labels: dict[int, int]
+    writer: BaseWriter, data: Data, engine: str, file: Path, meta: Path, root: Path, labels: dict[int, int]
 ) -> None:
     """The rows of one engine, a run of lines with the same metadata file at a time."""
     disagreements = _Disagreements(labels, file, data)
-    read = _cached(lambda name: read_metadata(Path(data.root) / name))
+    read = _cached(lambda name: read_metadata(root / name))
     pairs = aligned(
         read_lines(file, high=data.n_classes - 1), read_lines(meta, what="row", low=1), str(file), str(meta)
     )

@@ -45,11 +45,10 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def _text(entry: dict) -> str:
-    tags = entry.get("tags") or ""
-    if isinstance(tags, list):
+    tags = entry.get("tags")
+    if isinstance(tags, list):  # WebVision 1.0; a string in 2.0
         tags = " ".join(tags)
-    parts = (entry.get("title") or "", entry.get("description") or "", tags)
-    return "\n".join([part for part in parts if part or not isinstance(part, str)])
+    return "\n".join(filter(None, (entry.get("title"), entry.get("description"), tags)))
 
 
 def _strings(values: list[str]) -> Any:
