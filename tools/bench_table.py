@@ -1,8 +1,8 @@
 """Tool: the speed of the table: lists and metadata to base.arrow, opening, reading, writing and multiplying.
 
 Lists and metadata of WebVision's shape (long tail, two engines, 2.5 queries a class) are made in a temporary
-folder. The limits are the disk and the memory themselves: the same files read, the same bytes written, no work
-on them. Reading the lists runs in a process of its own, so that its peak memory can be told.
+folder. The limits are the disk and the memory themselves: the same files read, the same bytes written, and
+no work on them. Reading the lists runs in a process of its own, so that its peak memory can be told.
 """
 
 from __future__ import annotations

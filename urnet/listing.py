@@ -69,6 +69,7 @@ def open_or_build(data: Data, folder: Union[str, Path]) -> Table:
     Raises InputError, with both values, when the table there was built otherwise: from another root or
     format, another number of classes, or lists whose sizes have changed since.
     """
+    _check_root(data)
     if not (Path(folder) / "base.arrow").exists():
         return build_table(data, folder)
     table = Table.open(folder)

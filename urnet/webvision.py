@@ -51,14 +51,14 @@ def validation_root(data: Data) -> Path:
 
 
 def validation_list(data: Data) -> Path:
-    """The list of the validation images: info/val_filelist.txt, or val_list.txt as the download renames it."""
+    """The list of the validation images: info/val_filelist.txt, or the download's val_list.txt."""
     own = Path(data.root) / "info" / "val_filelist.txt"
     renamed = Path(data.root) / "val_list.txt"
     return renamed if renamed.is_file() and not own.is_file() else own
 
 
 def image_root(data: Data) -> Path:
-    """What the training lists' paths are relative to: ``data.root``, or its train/ as the download fills it."""
+    """What the training lists' paths are relative to: ``data.root``, or the download's train/ in it."""
     for _, file, _ in train_lists(data):
         for lines in read_lines(file, high=data.n_classes - 1, block_bytes=4096):
             top = lines.path[0].as_py().split("/")[0]
