@@ -135,22 +135,13 @@ def test_recomputation_without_gradients_is_a_plain_forward():
 
 # ------------------------------------ the release's networks, written once more on its variables' names
 
+A_TO_D = ["2a", "2b", "2c", "3a", "3b", "3c", "3d"]
+E_TO_H = ["3e", "3f", "3g", "3h"]
+STAGE_5 = ["5a", "5b", "5c"]
 UNITS = {
-    50: ["2a", "2b", "2c", "3a", "3b", "3c", "3d", "4a", "4b", "4c", "4d", "4e", "4f", "5a", "5b", "5c"],
-    101: [
-        *["2a", "2b", "2c", "3a", "3b", "3c", "3d", "4a"],
-        *(f"4b{i}" for i in range(1, 23)),
-        "5a",
-        "5b",
-        "5c",
-    ],
-    152: [
-        *["2a", "2b", "2c", "3a", "3b", "3c", "3d", "3e", "3f", "3g", "3h", "4a"],
-        *(f"4b{i}" for i in range(1, 36)),
-        "5a",
-        "5b",
-        "5c",
-    ],
+    50: [*A_TO_D, "4a", "4b", "4c", "4d", "4e", "4f", *STAGE_5],
+    101: [*A_TO_D, "4a", *(f"4b{i}" for i in range(1, 23)), *STAGE_5],
+    152: [*A_TO_D, *E_TO_H, "4a", *(f"4b{i}" for i in range(1, 36)), *STAGE_5],
 }
 
 

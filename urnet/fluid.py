@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -45,14 +46,16 @@ def read_variable(path: Path) -> np.ndarray:
 def read_folder(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """The named variables of a folder, one file each.
 
-    Raises InputError when a file is missing, when one is there that no name asks for, or for a broken file.
+    What Paddle 1.x itself saved beside weights is passed over: the program (``__model__``), learning rates
+    and the optimiser's accumulators of the named variables. Raises InputError when a file is missing, when any
+    other is there that no name asks for, or for a broken file.
     """
     path, names = Path(path), list(names)
     if not path.is_dir():
         raise InputError(f"{path}: is not a folder of variables")
     found = {entry.name for entry in path.iterdir()}
     missing = [name for name in names if name not in found]
-    unexpected = sorted(found - set(names))
+    unexpected = sorted(name for name in found - set(names) if not _is_companion(name, names))
     if missing:
         raise InputError(f"{path}: {len(missing)} of {len(names)} variables missing: {_few(missing)}")
     if unexpected:
@@ -83,6 +86,17 @@ def variable_bytes(array: np.ndarray) -> Iterator[bytes]:
     desc = bytes([8, codes[array.dtype]]) + b"".join(b"\x10" + _varint(n) for n in array.shape)
     yield struct.pack("<IQIi", 0, 0, 0, len(desc)) + desc
     yield array.tobytes()
+
+
+_ACCUMULATOR = re.compile(r"(?P<name>.+)_(velocity|moment|moment1|moment2|beta1_pow_acc|beta2_pow_acc)_\d+")
+
+
+def _is_companion(name: str, names: Collection[str]) -> bool:
+    """Is this a file that a training program of Paddle 1.x saved beside the weights?"""
+    if name in ("__model__", "@LR_DECAY_COUNTER@") or re.fullmatch(r"learning_rate(_\d+)?", name):
+        return True
+    accumulator = _ACCUMULATOR.fullmatch(name)
+    return accumulator is not None and accumulator["name"] in names
 
 
 def _varint(value: int) -> bytes:
