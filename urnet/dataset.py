@@ -101,24 +101,38 @@ class Loader:
     ``bad`` as (path, reason) once its batch is delivered. ``wait_seconds`` sums up how long the consumer
     waited. An exception inside ``source`` or ``batches`` is raised here as itself; a killed worker is a
     RuntimeError that names it. Leaving the iteration, by any way, ends the thread and the processes.
+
+    Why no paddle.io.DataLoader: left early it leaks workers and shared memory, a worker's exception or death
+    arrives as an opaque SystemError, and two of its workers made 1.6 times one thread's images a second,
+    where these make 1.85 and two threads 1.7 (224 pixels, 2 cores).
     """
 
     def __init__(
         self, source: ImageSource, batches: Iterable[Job], *, workers: int = 0, prefetch: int = 4
     ) -> None:
+        if workers < 0 or prefetch < 1:
+            raise InputError(
+                f"workers {workers}, prefetch {prefetch}: 0 or more, and 1 or more, are accepted"
+            )
         if workers > 0 and not hasattr(os, "fork"):
             raise InputError(f"workers: found {workers}; this system cannot fork, 0 is accepted")
         self.source, self.batches, self.workers, self.prefetch = source, batches, workers, prefetch
         self.wait_seconds = 0.0
         self.bad: dict[int, tuple[str, str]] = {}
         self._runs: list[_Run] = []
+        self._used_up = False
 
     def __iter__(self) -> Iterator[Batch]:
         cv2.setNumThreads(0)  # one decoder, one core; and a fork must not happen beside OpenCV's threads
         jobs = iter(self.batches)
+        if self._used_up:
+            raise RuntimeError(
+                "batches was an iterator, which serves one epoch; hand over a list for several"
+            )
+        self._used_up = jobs is self.batches
         pool = None
         if self.workers:
-            pool = WorkerPool(self.source, self.source.size, self.workers, self.prefetch)
+            pool = WorkerPool(self.source, self.source.size, self.workers)
         items = pool.run(jobs) if pool else decode_here(self.source, self.source.size, jobs)
         run = _Run(Ahead(items, self.prefetch), pool)
         self._runs.append(run)

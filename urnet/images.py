@@ -6,6 +6,7 @@ Every random choice comes from the ``rng`` handed in. docs/images.md says what b
 from __future__ import annotations
 
 import math
+import os
 from functools import cache
 from pathlib import Path
 from typing import Union
@@ -19,6 +20,7 @@ from urnet.recipe import Transform
 
 EXIF_CHOICES = ("honour", "ignore")
 MAX_PIXELS = 100_000_000
+_GREY, _IDENTITY = np.array([0.299, 0.587, 0.114]), np.eye(3)
 MAX_ASPECT = 16  # `short` evaluation: longer images lose their ends before they are enlarged
 
 
@@ -55,7 +57,10 @@ def decode(
     if not header.whole:
         raise UnreadableImage(name, f"the {header.kind} file is cut off")
     _silence_opencv()
-    flags = cv2.IMREAD_COLOR | (0 if exif == "honour" else cv2.IMREAD_IGNORE_ORIENTATION)
+    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11; saves a pass over the image
+    flags = cv2.IMREAD_COLOR if rgb is None else rgb
+    if exif == "ignore":
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
@@ -64,13 +69,20 @@ def decode(
         ) from None
     if image is None or image.dtype != np.uint8 or image.ndim != 3:
         raise UnreadableImage(name, f"OpenCV cannot decode the {header.kind} file")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if rgb is None else image
 
 
 def read_image(path: Union[str, Path], *, exif: str = "honour", max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """``decode`` of a file. Raises UnreadableImage where the file is missing or cannot be read, too."""
+    """``decode`` of a file. Raises UnreadableImage, too, where the file is missing or cannot be read.
+
+    A file of more than 8 bytes a pixel of ``max_pixels`` is no image that would be accepted, and is not read.
+    """
+    most = 8 * max_pixels + (1 << 20)
     try:
-        with Path(path).open("rb") as stream:
+        with open(path, "rb") as stream:  # noqa: PTH123 (once an image: Path.open takes twice as long)
+            size = os.fstat(stream.fileno()).st_size
+            if size > most:
+                raise UnreadableImage(str(path), f"the file has {size} bytes; at most {most} are accepted")
             data = stream.read()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -122,23 +134,20 @@ def random_resized_box(
     Up to 10 tries for a box that fits, then the largest centred box whose ratio is inside ``ratio``
     (Szegedy et al. 2015, with torchvision's tries and fallback).
     """
-    u = rng.random((10, 2))
-    area = height * width * (scale[0] + (scale[1] - scale[0]) * u[:, 0])
-    aspect = np.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * u[:, 1])
-    widths, heights = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
-    fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
-    if fits.any():
-        first = int(fits.argmax())
-        h, w = int(heights[first]), int(widths[first])
-        v = rng.random(2)
-        top, left = int(v[0] * (height - h + 1)), int(v[1] * (width - w + 1))
-    else:
-        h, w = height, width
-        if width < ratio[0] * height:
-            h = min(height, max(1, round(width / ratio[0])))
-        elif width > ratio[1] * height:
-            w = min(width, max(1, round(height * ratio[1])))
-        top, left = (height - h) // 2, (width - w) // 2
+    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
+    for u_area, u_ratio, u_top, u_left in rng.random((10, 4)).tolist():
+        area = height * width * (scale[0] + (scale[1] - scale[0]) * u_area)
+        aspect = math.exp(log_low + (log_high - log_low) * u_ratio)
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(u_top * (height - h + 1)), int(u_left * (width - w + 1))
+            return slice(top, top + h), slice(left, left + w)
+    h, w = height, width
+    if width < ratio[0] * height:
+        h = min(height, max(1, round(width / ratio[0])))
+    elif width > ratio[1] * height:
+        w = min(width, max(1, round(height * ratio[1])))
+    top, left = (height - h) // 2, (width - w) // 2
     return slice(top, top + h), slice(left, left + w)
 
 
@@ -153,23 +162,28 @@ def _pad_crop(image: np.ndarray, pad: int, rng: np.random.Generator) -> np.ndarr
 def colour_jitter(image: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast and saturation in random order, each by a factor f = U(1 - jitter, 1 + jitter).
 
-    With x a value, g the pixel's grey (ITU-R 601) and m the rounded mean grey of the image:
-    brightness f x, contrast m + f (x - m), saturation g + f (x - g), rounded and clipped to 0..255.
-    f is rounded to 1/256, which makes every product exact: the bytes are the same on every machine.
+    With x a pixel's value, g its grey (ITU-R 601) and m the mean grey of the image as it stands then:
+    brightness f x, contrast m + f (x - m), saturation g + f (x - g). The three make one affine map
+    a x + s g + o, applied in one pass, rounded half up and clipped to 0..255 once (ours: after Szegedy et
+    al. 2015's colour distortions as torchvision orders them, without clipping in between). Coefficients are
+    rounded to 1/1024, OpenCV's own fixed point, so that the pass is exact.
     """
-    steps = rng.permutation(3)
-    factors = np.rint(256 * (1 + jitter * (2 * rng.random(3) - 1))) / 256
-    levels = np.arange(256)
-    for step in steps:
-        factor = float(factors[step])
-        if step == 2:
-            grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-            image = cv2.addWeighted(image, factor, grey, 1 - factor, 0)
-            continue
-        middle = 0 if step == 0 else round(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0])
-        table = np.clip(np.rint(middle + factor * (levels - middle)), 0, 255).astype(np.uint8)
-        image = cv2.LUT(image, table)
-    return image
+    order = rng.permutation(3)
+    factors = 1 + jitter * (2 * rng.random(3) - 1)
+    mean = float(_GREY @ cv2.mean(image)[:3])
+    a, s, o = 1.0, 0.0, 0.0
+    for step in order.tolist():
+        f = float(factors[step])
+        if step == 0:
+            a, s, o = f * a, f * s, f * o
+        elif step == 1:
+            a, s, o = f * a, f * s, f * o + (1 - f) * ((a + s) * mean + o)
+        else:
+            a, s = f * a, f * s + (1 - f) * (a + s)
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = s * _GREY + a * _IDENTITY
+    matrix[:, 3] = o
+    return cv2.transform(image, np.rint(1024 * matrix) / 1024)
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -187,7 +201,8 @@ def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
 @cache
 def _silence_opencv() -> None:
     """OpenCV's own log says on stderr what UnreadableImage says already; once a process, on the first use."""
-    cv2.utils.logging.setLogLevel(0)
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4 | 5
+    set_level(0)
 
 
 def _short(error: BaseException) -> str:
