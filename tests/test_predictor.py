@@ -10,7 +10,8 @@ from urnet import export, predictor
 from urnet.checks import InputError
 from urnet.export import Engine, export_inference, write_program
 from urnet.normalise import Normalise
-from urnet.predictor import Predictor, default_threads
+from urnet.predictor import Predictor
+from urnet.threads import compute_threads
 
 SIZE, N_CLASSES = 16, 7
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -169,11 +170,11 @@ def test_a_model_that_answers_differently_is_not_left_behind(network, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_default_threads(monkeypatch):
+def test_compute_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert default_threads() == 3
+    assert compute_threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert default_threads() >= 1
+    assert compute_threads() >= 1
 
 
 @pytest.mark.gpu

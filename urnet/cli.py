@@ -1,11 +1,12 @@
-"""Level 0: what every command line shares: words for booleans, the argument block, exit codes."""
+"""Level 0: what every command line shares: words for booleans, the argument block, stdout, exit codes."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Callable, Optional, TextIO
 
 from urnet.checks import InputError
@@ -29,6 +30,35 @@ def print_arguments(args: argparse.Namespace, stream: Optional[TextIO] = None) -
     for name, value in sorted(vars(args).items()):
         print(f"{name:>25} : {value}", file=stream)
     print("-" * 52, file=stream)
+
+
+@contextlib.contextmanager
+def results_only() -> Iterator[TextIO]:
+    """Yield a stream that goes to stdout, while all else that is written there goes to stderr.
+
+    Paddle's C++ code logs to file descriptor 1, past ``sys.stdout``. Where ``sys.stdout`` is no file of that
+    descriptor (a test that captures it), it is yielded as it is.
+    """
+    try:
+        direct = sys.stdout.fileno() == 1
+    except (OSError, ValueError):
+        direct = False
+    if not direct:
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    results = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    try:
+        yield results
+        results.flush()
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        os.dup2(kept, 1)
+        with contextlib.suppress(BrokenPipeError):
+            results.close()
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,9 +1,9 @@
-"""Level 3: the accuracy of any predictor on a list of images. It knows neither engine nor network."""
+"""Level 3: any predictor's answers and accuracy on a list of images; it knows neither engine nor network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Callable, Optional
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from urnet.checks import InputError
 from urnet.metrics import ClassAccuracy, topk
 from urnet.progress import Progress
 
+Predict = Callable[[np.ndarray], np.ndarray]  # uint8 images (B, S, S, 3) -> scores (B, C)
+
 
 def evaluate(
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Predict,
     loader: Iterable[Any],
     labels: np.ndarray,
     n_classes: int,
@@ -29,7 +31,7 @@ def evaluate(
 
 
 def count_accuracy(
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Predict,
     loader: Iterable[Any],
     labels: np.ndarray,
     n_classes: int,
@@ -44,18 +46,40 @@ def count_accuracy(
     An unreadable image counts nowhere; more than ``max_bad`` of them are an InputError naming the last.
     """
     accuracy, unreadable = ClassAccuracy(n_classes), 0
+    for answer in ranked(predict, loader, min(5, n_classes), max_bad=max_bad, progress=progress):
+        good = answer.readable
+        unreadable += len(good) - int(good.sum())
+        accuracy.update(answer.classes[good], labels[answer.rows[good]])
+    return accuracy, unreadable
+
+
+class Ranked(NamedTuple):
+    """The k best classes of B rows, best first; 0 and nan where an image is not readable."""
+
+    rows: np.ndarray  # int64 (B,)
+    readable: np.ndarray  # bool (B,)
+    classes: np.ndarray  # int64 (B, k)
+    scores: np.ndarray  # float32 (B, k)
+
+
+def ranked(
+    predict: Predict, loader: Iterable[Any], k: int, *, max_bad: int = 0, progress: Optional[Progress] = None
+) -> Iterator[Ranked]:
+    """Predict every batch of ``loader``; arguments as in ``count_accuracy``."""
+    unreadable = 0
     for batch in loader:
         good = batch.readable
         unreadable += len(good) - int(good.sum())
         if unreadable > max_bad:
             raise InputError(bad_images_message(loader, unreadable, max_bad))
+        classes = np.zeros((len(good), k), np.int64)
+        scores = np.full((len(good), k), np.nan, np.float32)
         if good.any():
             images = batch.images if good.all() else batch.images[good]
-            best, _ = topk(predict(images), min(5, n_classes))
-            accuracy.update(best, labels[batch.rows[good]])
+            classes[good], scores[good] = topk(predict(images), k)
+        yield Ranked(batch.rows, good, classes, scores)
         if progress is not None:
             progress.update(len(good))
-    return accuracy, unreadable
 
 
 def bad_images_message(loader: Any, unreadable: int, max_bad: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -14,18 +13,10 @@ import paddle
 from urnet.checks import InputError, check_choice
 from urnet.export import Engine, cpu_has_bf16, live_probabilities, write_program
 from urnet.metrics import topk
+from urnet.predict_flags import ENGINES, PRECISIONS
+from urnet.threads import compute_threads
 
-ENGINES = ("auto", "inference", "dygraph")
-PRECISIONS = ("fp32", "bf16")
 BF16_NEEDED = "a CPU with bfloat16 instructions (avx512_bf16 or amx_bf16)"
-
-
-def default_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else the cores this process may use."""
-    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if text.isdigit() and int(text) > 0:
-        return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Predictor:
@@ -55,11 +46,10 @@ class Predictor:
         if batch_size < 1:
             raise InputError(f"--batch_size: found {batch_size}; 1 or more is accepted")
         self.image_size, self.batch_size = image_size, batch_size
-        self.engine = engine if engine != "auto" else ("dygraph" if device == "gpu" else "inference")
-        check_precision(self.engine, precision, device)
+        self.engine = check_precision(engine, precision, device)
         self._run: Callable[[np.ndarray], np.ndarray]
         if self.engine == "inference":
-            self._run = _open_engine(normalised, image_size, threads or default_threads(), precision)
+            self._run = _open_engine(normalised, image_size, threads or compute_threads(), precision)
         else:
             self._run = lambda images: live_probabilities(normalised, images, bf16=precision == "bf16")
         self.start_seconds = time.perf_counter() - start
@@ -82,14 +72,16 @@ class Predictor:
         return topk(self.probabilities(images), k)
 
 
-def check_precision(engine: str, precision: str, device: str) -> None:
-    """Raise InputError, before any work, for what ``engine`` cannot compute on ``device``."""
+def check_precision(engine: str, precision: str, device: str) -> str:
+    """The engine, "auto" resolved; raises InputError, before any work, for what it cannot compute there."""
+    if engine == "auto":
+        engine = "dygraph" if device == "gpu" else "inference"
     if engine == "inference" and device == "gpu":
         raise InputError(
             "--engine inference runs on the CPU; accepted with a GPU: dygraph, or --use_gpu False"
         )
     if precision == "fp32":
-        return
+        return engine
     if device == "cpu" and engine == "dygraph":
         raise InputError(
             "--precision bf16: on the CPU --engine inference is needed; dygraph computes in fp32"
@@ -98,6 +90,7 @@ def check_precision(engine: str, precision: str, device: str) -> None:
         raise InputError(f"--precision bf16: this CPU has none; accepted: fp32, or {BF16_NEEDED}")
     if device == "gpu" and not paddle.amp.is_bfloat16_supported():
         raise InputError("--precision bf16: this GPU has none; accepted: fp32, or a GPU with bfloat16")
+    return engine
 
 
 def _open_engine(normalised: paddle.nn.Layer, image_size: int, threads: int, precision: str) -> Engine:

@@ -1,0 +1,105 @@
+"""Measure a network's accuracy on labelled images: the first release's command, and more.
+
+    python eval.py --model ResNeXt101_32x4d --pretrained_model ckpt/ResNeXt101_32x4d_Release/ \\
+        --class_dim 5000 --img_path data/val/ --img_list data/val_list.txt --use_gpu True
+
+The last line of stdout is the mean over classes of the accuracy inside each class: top1:0.5340 top5:0.7710.
+docs/cli.md explains every flag.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Optional, TextIO
+
+import models
+from urnet import cli
+from urnet.checks import check_choice
+from urnet.metrics import ClassAccuracy, per_class_rows
+from urnet.predict_cli import Setup
+from urnet.predict_flags import ReleaseParser, make_parser
+from urnet.predictions import open_text
+
+
+def parser() -> ReleaseParser:
+    """The flags of eval.py."""
+    parser = make_parser("eval.py", __doc__ or "", batch_size=32, release=["batch_size"])
+    add = parser.add_argument
+    add("--per_class", metavar="FILE", help="write images, top1 and top5 of every class there, as CSV")
+    add("--empty_classes", default="skip", metavar="skip|zero",
+        help="a class without images: left out of the mean | counted 0, as in the release [skip]")  # fmt: skip
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Check everything, then measure and print."""
+    args = parser().parse_args(argv)
+    with cli.results_only() as results, ExitStack() as stack:
+        setup = Setup(args, models.NAMES)
+        check_choice("--empty_classes", args.empty_classes, ("skip", "zero"))
+        cli.print_arguments(args, results)
+        images = setup.images(need_labels=True)
+        table = None
+        if args.per_class is not None:
+            table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
+        accuracy, unreadable = measure(setup, images)
+        if table is not None:
+            writer = csv.writer(table, lineterminator="\n")
+            writer.writerow(("class", "images", "top1", "top5", "name"))
+            writer.writerows(per_class_rows(accuracy, setup.class_names))
+        report(accuracy.result(), args.class_dim, unreadable, args.empty_classes, results)
+    return cli.DONE
+
+
+def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, int]:
+    """The counters over all images, and how many images could not be read; speed on stderr."""
+    start = time.perf_counter()
+    setup.start(models.build)
+    predictor, loader = setup.predictor(len(images)), setup.loader(images)
+    from urnet.evaluate import count_accuracy
+    from urnet.progress import Progress
+
+    args, ready = setup.args, time.perf_counter()
+    try:
+        with Progress("eval", len(images)) as display:
+            counted = count_accuracy(
+                predictor.probabilities, loader, images.labels, args.class_dim,
+                max_bad=args.max_bad, progress=display,
+            )  # fmt: skip
+    finally:
+        loader.close()
+    seconds = time.perf_counter() - ready
+    print(
+        f"{len(images)} images in {seconds:.1f} s ({len(images) / seconds:.1f} images/s), start-up "
+        f"{ready - start:.1f} s, engine {predictor.engine}",
+        file=sys.stderr,
+    )
+    return counted
+
+
+def report(result: dict, n_classes: int, unreadable: int, empty_classes: str, results: TextIO) -> None:
+    """All averages, the chosen class average on the last line."""
+    names = {"skip": ("top1", "top5"), "zero": ("top1_all_classes", "top5_all_classes")}
+    print(f"images: {result['images']} measured, {unreadable} unreadable", file=results)
+    print(f"image-averaged top1:{result['image_top1']:.4f} top5:{result['image_top5']:.4f}", file=results)
+    empty = n_classes - int(result["classes"])
+    if empty:
+        other = "zero" if empty_classes == "skip" else "skip"
+        text = {"skip": "left out", "zero": "counted 0"}
+        top1, top5 = (result[name] for name in names[other])
+        print(
+            f"{empty} of {n_classes} classes have no image and are {text[empty_classes]}; "
+            f"were they {text[other]}: top1:{top1:.4f} top5:{top5:.4f}",
+            file=results,
+        )
+    top1, top5 = (result[name] for name in names[empty_classes])
+    print(f"top1:{top1:.4f} top5:{top5:.4f}", file=results)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,141 @@
+"""Level 3: from the flags of infer.py and eval.py to images, network, predictor and loader.
+
+Heavy imports wait until the input has been checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+import numpy as np
+
+from urnet.checks import InputError
+from urnet.predict_flags import check_numbers, complete
+from urnet.threads import compute_threads, import_paddle
+
+if TYPE_CHECKING:
+    from urnet.checkpoint import CheckpointInfo
+    from urnet.dataset import Loader
+    from urnet.image_list import ImageList
+    from urnet.predictor import Predictor
+
+
+class Setup:
+    """Checked flags and what they stand for. Making one reads small files only and completes ``args``."""
+
+    def __init__(self, args: argparse.Namespace, network_names: Sequence[str]) -> None:
+        from urnet.checkpoint import describe
+
+        self.args = args
+        if args.pretrained_model is None:
+            raise InputError("--pretrained_model: found none; a checkpoint folder or weights file is needed")
+        check_numbers(args)
+        self.info: CheckpointInfo = describe(args.pretrained_model)
+        self.transform = complete(args, self.info.recipe, network_names)
+        self.class_names = _class_names(args, self.info)
+        data = self.info.recipe.data if self.info.recipe else None
+        self.exif = data.exif if data else "honour"  # as the release's cv2.imread did
+        self.max_pixels = data.max_pixels if data else 100_000_000
+        self.device = "cpu"
+        self.normalised: Any = None
+
+    def images(self, *, need_labels: bool) -> ImageList:
+        """The images that ``--img_path`` and ``--img_list`` name, all of which exist (unless --max_bad)."""
+        from urnet.listing import ImageList, images_under, read_image_list
+
+        args = self.args
+        if args.img_path is None:
+            raise InputError(
+                "--img_path: found none; the folder of the images (infer.py: or one image) is needed"
+            )
+        root = Path(args.img_path)
+        if args.img_list is not None:
+            n_classes = args.class_dim if need_labels else None
+            exists = args.max_bad == 0
+            return read_image_list(
+                args.img_list, root, n_classes=n_classes, need_labels=need_labels, check_exists=exists
+            )
+        if need_labels:
+            raise InputError("--img_list: found none; a file of `path label` lines is needed")
+        if not root.is_file():
+            return images_under(root)
+        import pyarrow as pa
+
+        return ImageList(pa.array([root.name]), np.array([-1], np.int32), root.parent)
+
+    def start(self, build: Callable[[str, int], Any]) -> None:
+        """Import Paddle; make ``self.normalised``, the network with its weights, behind the normalisation."""
+        import_paddle()
+        import paddle
+
+        from urnet.checkpoint import load_into, read_weights
+        from urnet.normalise import Normalise
+        from urnet.predictor import check_precision
+
+        args = self.args
+        self.device = _device(args.use_gpu)
+        check_precision(args.engine, args.precision, self.device)
+        paddle.set_device(self.device)
+        network = build(args.model, args.class_dim)
+        load_into(network, read_weights(args.pretrained_model, network), source=args.pretrained_model)
+        network.eval()
+        self.normalised = Normalise(network, self.transform.mean, self.transform.std)
+
+    def predictor(self, n_images: int) -> Predictor:
+        """The predictor that the flags describe; its batches are no larger than there are images."""
+        from urnet.predictor import Predictor
+
+        args = self.args
+        return Predictor(
+            self.normalised,
+            self.transform.size,
+            engine=args.engine,
+            precision=args.precision,
+            batch_size=min(args.batch_size, n_images),
+            device=self.device,
+        )
+
+    def loader(self, images: ImageList) -> Loader:
+        """All images in order, decoded ahead in batches of ``--batch_size``."""
+        from urnet.dataset import ImageSource, Loader
+
+        source = ImageSource(
+            images.path, self.transform, train=False, exif=self.exif, max_pixels=self.max_pixels
+        )
+        workers = self.args.workers
+        if workers is None:
+            workers = 0 if self.device == "cpu" else min(8, compute_threads())
+        return Loader(source, batches(len(images), self.args.batch_size), workers=workers)
+
+
+def batches(n_rows: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(0, rows) for rows 0..n_rows-1 in order, ``size`` at a time; the last batch may be smaller."""
+    for start in range(0, n_rows, size):
+        yield 0, np.arange(start, min(start + size, n_rows))
+
+
+def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> list[str]:
+    """``--class_names``, else the checkpoint's, else none."""
+    if args.class_names is not None:
+        from urnet.listing import read_class_names
+
+        return read_class_names(args.class_names, args.class_dim)
+    names = info.class_names or []
+    return names if len(names) == args.class_dim and any(names) else []
+
+
+def _device(use_gpu: bool) -> str:
+    """cpu or gpu; one line on stderr where a GPU was asked for and none can be used."""
+    import paddle
+
+    from urnet.precision import has_gpu
+
+    if not use_gpu or has_gpu():
+        return "gpu" if use_gpu else "cpu"
+    why = "finds no GPU" if paddle.is_compiled_with_cuda() else "is a build without CUDA"
+    print(f"note: --use_gpu True, but this Paddle {why}; computing on the CPU", file=sys.stderr)
+    return "cpu"

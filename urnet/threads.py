@@ -1,0 +1,35 @@
+"""Level 0: how many threads Paddle computes with, decided before it is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import warnings
+
+
+def compute_threads() -> int:
+    """OMP_NUM_THREADS where it is set to a number above 0, else the cores this process may use."""
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def import_paddle() -> None:
+    """Import Paddle with ``compute_threads()`` threads (its own default is 1), without its warnings.
+
+    Paddle's C++ log keeps to errors unless GLOG_minloglevel says otherwise.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(compute_threads())
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No ccache found")
+            import paddle  # noqa: F401
+    finally:
+        for line in said.getvalue().splitlines():
+            if "OMP_NUM_THREADS" not in line:
+                print(line, file=sys.stderr)
