@@ -186,9 +186,7 @@ np.savez(sys.argv[1] + "/arrays.npz", **arrays)
 
 
 def test_files_of_paddles_own_writer(tmp_path):
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)], check=True, capture_output=True
-    )
+    subprocess.run([sys.executable, "-c", WRITER, str(tmp_path)], check=True, capture_output=True)
     arrays = dict(np.load(tmp_path / "arrays.npz"))
     singles = {name: fluid.read_variable(tmp_path / f"single_{name}") for name in arrays}
     from_folder = fluid.read_folder(tmp_path / "folder", arrays)

@@ -47,8 +47,8 @@ def read_folder(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """The named variables of a folder, one file each.
 
     What Paddle 1.x itself saved beside weights is passed over: the program (``__model__``), learning rates
-    and the optimiser's accumulators of the named variables. Raises InputError when a file is missing, when any
-    other is there that no name asks for, or for a broken file.
+    and the optimiser's accumulators of the named variables. Raises InputError when a file is missing, when
+    any other is there that no name asks for, or for a broken file.
     """
     path, names = Path(path), list(names)
     if not path.is_dir():

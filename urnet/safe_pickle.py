@@ -114,6 +114,13 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes(*arguments: Any) -> bytes:
+    """How protocol 2 keeps the bytes of an empty array."""
+    if arguments:
+        raise Refused("bytes made of something else")
+    return b""
+
+
 def _pair(items: Any = ()) -> tuple:
     if not isinstance(items, (tuple, list)):
         raise Refused("a tuple of something that is no sequence")
@@ -144,6 +151,7 @@ _BUILDERS: Mapping[str, Callable[..., Any]] = {
     _NDARRAY: _class_only,
     "numpy dtype": lambda code, align=False, copy=True: _Type(code),
     "_codecs encode": _encode,
+    "__builtin__ bytes": _no_bytes,
     "builtins tuple": _pair,
     "__builtin__ tuple": _pair,
     "collections OrderedDict": _dict,
