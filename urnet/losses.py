@@ -26,7 +26,7 @@ def weighted_cross_entropy(
     """Scalar float32: -Σ_i Σ_c T_ic log softmax(logits_i)_c / W.
 
     ``logits`` (B, C), any float type; ``weighted_targets`` T (B, C): each row's target distribution times
-    its weight, so that T_i sums to w_i. ``total_weight`` W: Σ w over the *whole* update, all its micro-batches
+    its weight, so that T_i sums to w_i. ``total_weight`` W: Σ w over the *whole* update, all micro-batches
     and processes, so that micro-batches' gradients add up to the large batch's. W = 0 gives 0, gradient 0.
     """
     log_p = F.log_softmax(logits.astype("float32"), axis=-1)

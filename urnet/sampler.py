@@ -30,7 +30,7 @@ class EpochOrder:
     0..1, class c has the share (1 - balance) n_c / N + balance / C of the drawn rows, C the number of classes
     that have rows, and inside the class a row's share is proportional to its weight. Row i is expected e_i
     times an epoch and drawn floor(e_i) or ceil(e_i) times, a class as often as its share says, give or take
-    one: systematic resampling of rows that are shuffled, then ordered by class. Rows of weight 0 never appear.
+    one: systematic resampling of rows that are shuffled, then ordered by class. Weight 0 is never drawn.
 
     Raises InputError when a class with rows has no weight at all: no class may vanish.
     """

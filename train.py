@@ -1,0 +1,108 @@
+"""Train a recipe: ``python train.py -c recipes/NAME.yaml``. See --help and docs/recipes.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from urnet import cli
+from urnet.checks import InputError, check_choice
+
+EPILOG = """\
+A recipe is one experiment; docs/recipes.md explains its keys. Results go to OUTPUT/NAME/STAGE/ (keys output
+and name): best/ and final/ are checkpoints for eval.py and infer.py, log.txt tells how it went, and
+`visualdl --logdir OUTPUT/NAME/curves --language en` shows the curves.
+
+examples:
+  python train.py -c recipes/digits_web.yaml
+  python train.py -c recipes/digits_web.yaml -o seed=1 -o name=digits_seed1
+  python train.py -c recipes/digits_web.yaml -o stages.class.duration="5 epochs" -o data.workers=2
+  python train.py -c recipes/digits_web.yaml --resume
+
+A run that was interrupted, by whatever, goes on with --resume and ends with the weights it would have had.
+SIGTERM and Ctrl-C save a checkpoint first. A finished run is not trained again.
+
+exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 Ctrl-C, 143 SIGTERM
+"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = cli.Parser(
+        prog="train.py", description="Train the stages of a recipe.", epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("-c", "--config", required=True, metavar="RECIPE", help="the recipe, a YAML file")
+    add(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
+        help="set a key of the recipe; a stage is addressed by its name: stages.NAME.batch_size=64",
+    )  # fmt: skip
+    add("--stage", metavar="NAME", help="train this stage only; the one it starts from must be finished")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--resume", action="store_true",
+        help="go on with an unfinished run; where there is none, begin",
+    )  # fmt: skip
+    group.add_argument(
+        "--replace", action="store_true",
+        help="remove what earlier runs of these stages left, and train them anew",
+    )  # fmt: skip
+    add("--debug", action="store_true", help="show a traceback on errors")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, then print one line a stage and where things lie."""
+    args = parse(argv)
+    if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:
+        raise InputError(
+            f"paddle.distributed.launch: found {os.environ['PADDLE_TRAINERS_NUM']} processes; this version "
+            "trains in one process (--nproc_per_node 1)"
+        )
+    from urnet.recipe import load_recipe
+
+    recipe = load_recipe(args.config, args.override)
+    import models
+
+    check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
+    warnings.filterwarnings("ignore", message="No ccache found")
+    warnings.filterwarnings("ignore", message="When training, we now always track")
+    from urnet.threads import import_paddle
+
+    import_paddle()
+    from urnet.stages import run_recipe
+    from urnet.stop import Stopped
+
+    def build_network() -> Any:
+        return models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute)
+
+    try:
+        results = run_recipe(
+            recipe, build_network, only=args.stage, resume=args.resume, replace=args.replace
+        )  # fmt: skip
+    except Stopped as stopped:
+        return stopped.exit_code
+    report(results, Path(recipe.output) / recipe.name)
+    return cli.DONE
+
+
+def report(results: Sequence[Any], home: Path) -> None:
+    """Print the results on stdout."""
+    for result in results:
+        for kind, metrics in (("best", result.best), ("last", result.last)):
+            top = f"top1:{metrics['top1']:.4f} top5:{metrics['top5']:.4f}"
+            print(f"stage {result.stage} {kind} {top} step {metrics['step']}")
+    for result in results:
+        print(f"checkpoint {result.folder / 'best'}")
+        print(f"log {result.folder / 'log.txt'}")
+    print(f"curves {home / 'curves'}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

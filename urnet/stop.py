@@ -1,0 +1,58 @@
+"""Level 0: SIGTERM and Ctrl-C as a wish that is granted at the next good moment."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from types import TracebackType
+from typing import Any, Optional
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(Exception):
+    """The run was asked to stop and did so in good order; ``exit_code`` is 143 (SIGTERM) or 130 (Ctrl-C)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class StopRequest:
+    """Inside the ``with`` block the first SIGTERM or Ctrl-C is noted and ``check()`` raises Stopped.
+
+    A second signal acts at once, as ever. Outside the main thread, where Python takes no signals, nothing
+    is noted.
+    """
+
+    def __init__(self) -> None:
+        self.number: Optional[int] = None
+        self._previous: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Raise Stopped if a signal came."""
+        if self.number is not None:
+            raise Stopped(self.number)
+
+    def _note(self, number: int, _: Any) -> None:
+        self.number = number
+        self._restore()
+        with contextlib.suppress(OSError, RuntimeError):  # stderr may be gone, or in use just now
+            print(f"{signal.Signals(number).name}: stopping after this step", file=sys.stderr)
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], _: Optional[TracebackType]
+    ) -> None:
+        self._restore()

@@ -1,0 +1,86 @@
+"""Level 3: what the training of one stage is given, and the loaders that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from urnet.dataset import ImageSource, Loader
+from urnet.image_list import ImageList
+from urnet.recipe import Duration, Recipe, Stage
+from urnet.sampler import EpochOrder, draw_key
+from urnet.table import Table
+
+LAST_STEP = (1 << 32) - 1  # draw keys of batch-norm batches count down from here, those of updates up from 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage's work: what is trained, on which rows with which weights, and where results go."""
+
+    recipe: Recipe
+    stage: Stage
+    network: Any  # the bare network with the weights it starts from
+    amp: Optional[str]  # None | "float16" | "bfloat16"
+    table: Table
+    labels: np.ndarray  # int (N,)
+    loss_weight: np.ndarray  # float32 (N,)
+    order: EpochOrder
+    validation: ImageList
+    folder: Path  # OUTPUT/NAME/STAGE
+    curves: Path  # VisualDL's folder of this stage
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.order.steps_per_epoch(self.stage.batch_size)
+
+    def steps(self, duration: Duration) -> int:
+        """A duration in updates, at least 0."""
+        return duration.steps(self.steps_per_epoch, self.stage.batch_size)
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows that pass the network at once."""
+        return self.stage.batch_size // self.stage.accumulate
+
+    def training_loader(self, start: int, total: int) -> Loader:
+        """The batches of the updates ``start`` to ``total``, across the epochs."""
+        return self._loader(self._updates(start, total), train=True)
+
+    def _updates(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
+        while step < total:
+            epoch, first = divmod(step, self.steps_per_epoch)
+            for rows in self.order.batches(epoch, self.stage.batch_size, first):
+                if step == total:
+                    return
+                yield draw_key(self.stage.name, step), rows
+                step += 1
+
+    def bn_loader(self, n_batches: int) -> Loader:
+        """Training images for batch-norm statistics: the same ``n_batches`` micro-batches every time."""
+        first = zip(range(n_batches), self.order.batches(0, self.micro_batch))
+        keys = [(draw_key(self.stage.name, LAST_STEP - k), rows) for k, rows in first]
+        return self._loader(keys, train=True)
+
+    def validation_loader(self) -> Loader:
+        """All validation images, in the order of their list, row = place in the list."""
+        rows = np.arange(len(self.validation))
+        batches = [(0, rows[i : i + self.micro_batch]) for i in range(0, len(rows), self.micro_batch)]
+        return self._loader(batches, train=False)
+
+    def _loader(self, batches: Any, *, train: bool) -> Loader:
+        data = self.recipe.data
+        source = ImageSource(
+            partial(_path, self.table) if train else self.validation.path, self.recipe.transform,
+            train=train, seed=self.recipe.seed, exif=data.exif, max_pixels=data.max_pixels,
+        )  # fmt: skip
+        return Loader(source, batches, workers=data.workers, prefetch=data.prefetch)
+
+
+def _path(table: Table, row: int) -> str:
+    return table.paths([row])[0]

@@ -1,0 +1,165 @@
+"""Level 3: what a training run tells: log.txt, curves, progress bar, unreadable rows, losses gone wrong."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from urnet.checks import InputError
+from urnet.curves import Curves
+from urnet.files import whole_file
+from urnet.progress import Progress
+from urnet.recipe import Stage
+
+
+class Meter:
+    """Sums over the steps since the last ``take``: losses, images, seconds of training and of waiting."""
+
+    def __init__(self) -> None:
+        self.losses, self.loss, self.images, self.seconds, self.wait = 0, 0.0, 0, 0.0, 0.0
+
+    def take(self) -> dict[str, float]:
+        """Mean loss, images a second and the share of the time spent waiting for data; begins anew."""
+        seconds = max(self.seconds, 1e-9)
+        taken = {
+            "loss": self.loss / max(self.losses, 1),
+            "images_per_s": self.images / seconds,
+            "data_wait": self.wait / seconds,
+        }
+        self.__init__()  # type: ignore[misc]
+        return taken
+
+
+class TrainLog:
+    """Tells of one stage's training, in log.txt and curves under ``folder`` and ``curves`` and on stderr.
+
+    The time of a step counts from the end of the one before; ``restart_clock`` leaves out what lay between.
+    A loss is read one step late, so that a GPU is never waited for.
+    """
+
+    def __init__(
+        self, stage: Stage, folder: Path, curves: Path, *, step: int, total: int, per_epoch: int
+    ) -> None:
+        self.stage, self.total, self.per_epoch, self.every = stage.name, total, per_epoch, stage.log_every
+        self._file = (folder / "log.txt").open("a", encoding="utf-8")
+        self._curves = Curves(folder / "curves.csv", curves, step)
+        self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size)
+        self._recent, self._epoch = Meter(), Meter()
+        self._unread: Optional[tuple[int, np.ndarray, Any]] = None
+        self._clock = time.perf_counter()
+
+    def line(self, text: str, *, show: bool = False) -> None:
+        """One line of log.txt; with ``show`` on stderr as well."""
+        self._file.write(text + "\n")
+        self._file.flush()
+        if show:
+            print(text, file=sys.stderr, flush=True)
+
+    def restart_clock(self) -> None:
+        """What happened since the last step (an evaluation, a checkpoint) is no training time."""
+        self._clock = time.perf_counter()
+
+    def step(self, step: int, rows: np.ndarray, loss: Any, lr: float, wait: float) -> None:
+        """Take note of update ``step`` (from 0): rows, loss (on the device), rate, seconds of waiting."""
+        self.read_loss()
+        self._unread = step, rows, loss
+        now = time.perf_counter()
+        for meter in (self._recent, self._epoch):
+            meter.images += len(rows)
+            meter.seconds += now - self._clock
+            meter.wait += wait
+        self._clock = now
+        self._bar.update(len(rows))
+        done = step + 1
+        if done % self.every == 0 or done == self.total:
+            self._report(done, lr)
+        if done % self.per_epoch == 0:
+            self._report_epoch(done // self.per_epoch)
+
+    def read_loss(self) -> None:
+        """Read the last step's loss; FloatingPointError where it is not finite."""
+        if self._unread is None:
+            return
+        step, rows, loss = self._unread
+        self._unread, value = None, float(loss)
+        if not math.isfinite(value):
+            where = f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: the loss is {value}"
+            self.line(f"{where}; rows {' '.join(map(str, rows))}")
+            few = " ".join(map(str, rows[:8])) + (" …" if len(rows) > 8 else "")
+            raise FloatingPointError(
+                f"{where}; rows of the batch: {few} (all {len(rows)} in {self._file.name}); "
+                "a lower learning rate, warm-up or optimizer.clip_norm may help"
+            )
+        for meter in (self._recent, self._epoch):
+            meter.loss += value
+            meter.losses += 1
+
+    def _report(self, done: int, lr: float) -> None:
+        self.read_loss()
+        seen = self._recent.take()
+        self.line(
+            f"step {done}/{self.total}  epoch {done / self.per_epoch:.2f}  loss {seen['loss']:.4f}  "
+            f"lr {lr:.6g}  images/s {seen['images_per_s']:.1f}  wait {seen['data_wait']:.1%}"
+        )
+        points = {f"train/{name}" if name == "loss" else name: value for name, value in seen.items()}
+        self._curves.add(done, {**points, "lr": lr})
+        self._bar.update(
+            0, loss=f"{seen['loss']:.3f}", lr=f"{lr:.4g}", wait=f"{seen['data_wait']:.1%}"
+        )  # fmt: skip
+
+    def _report_epoch(self, epoch: int) -> None:
+        self.read_loss()
+        seen = self._epoch.take()
+        self.line(
+            f"epoch {epoch} done: loss {seen['loss']:.4f}, {seen['images_per_s']:.1f} images/s, "
+            f"{seen['data_wait']:.1%} of the time waiting for data"
+        )
+
+    def evaluation(self, done: int, metrics: Mapping[str, float], best: bool, seconds: float) -> None:
+        """The validation's result after ``done`` steps."""
+        self._curves.add(done, {"val/top1": metrics["top1"], "val/top5": metrics["top5"]})
+        self.line(
+            f"evaluation at step {done}: top1 {metrics['top1']:.4f}  top5 {metrics['top5']:.4f}  "
+            f"({seconds:.1f} s){'  best so far' if best else ''}",
+            show=True,
+        )
+
+    def close(self) -> None:
+        """End bar, log and curves."""
+        self._bar.close()
+        self._curves.close()
+        self._file.close()
+
+
+class Unreadable:
+    """The training rows whose images could not be read, kept in a file; too many stop the run."""
+
+    def __init__(self, file: Path, max_bad: int) -> None:
+        self.file, self.max_bad = file, max_bad
+        self._lines: dict[int, str] = {}
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            self._lines = {int(line.split("\t")[0]): line for line in text.splitlines() if line}
+
+    def take(self, bad: Mapping[int, tuple[str, str]], log: TrainLog) -> None:
+        """Note rows met for the first time. Raises InputError when there are more than ``max_bad``."""
+        new = {row: f"{row}\t{path}\t{why}" for row, (path, why) in bad.items() if row not in self._lines}
+        if not new:
+            return
+        for row in new:
+            log.line("unreadable, weight 0: {1}: {2} (row {0})".format(*new[row].split("\t", 2)), show=True)
+        self._lines.update(new)
+        with whole_file(self.file, replace=True) as part:
+            part.write_text("".join(f"{line}\n" for _, line in sorted(self._lines.items())), encoding="utf-8")
+        if len(self._lines) > self.max_bad:
+            number, path, why = next(iter(new.values())).split("\t", 2)
+            raise InputError(
+                f"{path}: unreadable training image ({why}; row {number}); {len(self._lines)} are unreadable,"
+                f" data.max_bad accepts {self.max_bad}; all are in {self.file}"
+            )

@@ -1,0 +1,205 @@
+"""Level 3: trains one stage: from a network, a table and a recipe to checkpoints, curves and best weights.
+
+Every random choice is a function of (seed, stage, step, row), so a run that was killed and resumed ends with
+the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+
+from urnet import checkpoint
+from urnet.checks import InputError
+from urnet.dataset import Batch
+from urnet.losses import Mixup
+from urnet.recipe import dump_recipe
+from urnet.sampler import stage_key
+from urnet.schedule import learning_rate
+from urnet.stop import Stopped, StopRequest
+from urnet.task import Task
+from urnet.train_log import TrainLog, Unreadable
+from urnet.train_step import Learner, Update, train_step
+from urnet.validation import evaluated
+
+
+@dataclass
+class Standing:
+    """How far a stage is: updates done; metrics and step of its best and its last evaluation ({} before)."""
+
+    step: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains a Task: ``Trainer(task).train()``."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, stage = task, task.stage
+        self.total = task.steps(stage.duration)
+        if self.total < 1:
+            raise InputError(f"stages.{stage.name}.duration: {stage.duration} is less than one step")
+        at = f"stages.{stage.name}.schedule"
+        self.lr = learning_rate(stage.schedule, self.total, task.steps, at)
+        self.eval_every = max(task.steps(stage.eval_every), 1)
+        self.checkpoint_every = max(task.steps(stage.checkpoint_every), 1)
+        self.learner = Learner(task.network, stage, task.recipe.transform, task.amp)
+        self.standing, self.stop = Standing(), StopRequest()
+
+    def train(self, *, resume: bool = False) -> Standing:
+        """Train to the end, from the start or (with ``resume``) from the newest checkpoint if there is one.
+
+        Raises Stopped after SIGTERM or Ctrl-C, with a checkpoint written; FloatingPointError for a loss that
+        is not finite; InputError for more unreadable training images than ``data.max_bad``.
+        """
+        if resume:
+            self._restore()
+        now = self.standing
+        with self._open_log() as log, self.stop:
+            try:
+                if self._evaluation_is_due():  # the checkpoint was written just before it
+                    self._evaluate(log)
+                for batch, wait in self._batches(log):
+                    self._update(batch, wait, log)
+                    if now.step % self.checkpoint_every == 0:
+                        self._save_checkpoint(log)
+                    self.stop.check()
+                    if self._evaluation_is_due():
+                        self._evaluate(log)
+            except Stopped as stopped:
+                self._save_checkpoint(log)
+                log.line(f"{stopped} at step {now.step} of {self.total}", show=True)
+                raise
+        return now
+
+    @contextlib.contextmanager
+    def _open_log(self) -> Iterator[TrainLog]:
+        folder, step = self.task.folder, self.standing.step
+        folder.mkdir(parents=True, exist_ok=True)
+        log = TrainLog(
+            self.task.stage, folder, self.task.curves, step=step, total=self.total,
+            per_epoch=self.task.steps_per_epoch,
+        )  # fmt: skip
+        try:
+            log.line(f"begin at step {step} of {self.total}, {self.task.steps_per_epoch} steps an epoch")
+            yield log
+        finally:
+            log.close()
+
+    # --- one update
+
+    def _batches(self, log: TrainLog) -> Iterator[tuple[Batch, float]]:
+        """The batches of all updates that are left, each with the seconds it was waited for."""
+        bad = Unreadable(self.task.folder / "unreadable.txt", self.task.recipe.data.max_bad)
+        with contextlib.closing(self.task.training_loader(self.standing.step, self.total)) as loader:
+            waited = 0.0
+            log.restart_clock()
+            for batch in loader:
+                if not batch.readable.all():
+                    bad.take(loader.bad, log)
+                yield batch, loader.wait_seconds - waited
+                waited = loader.wait_seconds
+
+    def _update(self, batch: Batch, wait: float, log: TrainLog) -> None:
+        """One step of training; ``standing.step`` moves on by one."""
+        step, recipe, stage = self.standing.step, self.task.recipe, self.task.stage
+        seed_network(recipe.seed, stage.name, 1 + step)  # for dropout
+        mixup = None
+        if stage.mixup:
+            mixup = Mixup(stage.mixup, len(batch.rows), seed=recipe.seed, stage=stage.name, step=step)
+        weight = np.where(batch.readable, self.task.loss_weight[batch.rows], np.float32(0))
+        update = Update(batch.images, self.task.labels[batch.rows], weight, mixup)
+        loss = train_step(self.learner, update, self.lr(step), step)
+        self.standing.step = step + 1
+        log.step(step, batch.rows, loss, self.lr(step), wait)
+
+    # --- evaluation
+
+    def _evaluation_is_due(self) -> bool:
+        step = self.standing.step
+        return step > 0 and (step % self.eval_every == 0 or step == self.total)
+
+    def _evaluate(self, log: TrainLog) -> None:
+        """Measure; the weights go to ``best/`` if none were better, those of the last step to ``final/``."""
+        log.read_loss()
+        now, start = self.standing, time.perf_counter()
+        with evaluated(self.task, self.learner, self.stop) as metrics:
+            now.last = {**metrics, "step": now.step}
+            better = not now.best or metrics["top1"] > now.best["top1"]
+            if better:
+                now.best = now.last
+                self._save_for_use("best")
+            if now.step == self.total:
+                self._save_for_use("final")
+        log.evaluation(now.step, metrics, better, time.perf_counter() - start)
+        log.restart_clock()
+
+    def _save_for_use(self, name: str) -> None:
+        self._save(name, weights=self.learner.weights(), state=self._state())
+
+    # --- checkpoints
+
+    def _save(self, name: str, **parts: Any) -> None:
+        checkpoint.save(
+            self.task.folder / name, recipe_text=dump_recipe(self.task.recipe),
+            class_names=class_lines(self.task.table.class_names), **parts,
+        )  # fmt: skip
+
+    def _state(self) -> dict[str, Any]:
+        now = self.standing
+        return {
+            "stage": self.task.stage.name, "step": now.step, "total_steps": self.total,
+            "epoch": now.step / self.task.steps_per_epoch, "best": now.best, "last": now.last,
+            "base_hash": self.task.table.base_hash,
+        }  # fmt: skip
+
+    def _save_checkpoint(self, log: TrainLog) -> None:
+        """Write ``step-NNNNNNNN/`` for this step and remove all but the newest ``keep``."""
+        log.read_loss()  # never keep weights that a loss which is not finite has moved
+        folder = f"step-{self.standing.step:08d}"
+        if not (self.task.folder / folder).exists():
+            parts = self.learner.state()
+            state = {**self._state(), "scaler": parts.pop("scaler")}
+            self._save(folder, weights=self.learner.weights(), state=state, **parts)
+        for old in checkpoints(self.task.folder)[: -self.task.stage.keep]:
+            shutil.rmtree(old)
+        log.restart_clock()
+
+    def _restore(self) -> None:
+        """Take up the newest checkpoint; without one the stage begins at its start."""
+        newest = next(reversed(checkpoints(self.task.folder)), None)
+        if newest is None:
+            return
+        saved = checkpoint.load_training(newest)
+        if saved.state["total_steps"] != self.total:
+            raise InputError(
+                f"{newest}: belongs to a run of {saved.state['total_steps']} steps, this one has {self.total}"
+            )
+        checkpoint.load_into(self.learner.network, saved.weights, source=str(newest))
+        self.learner.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
+        state = saved.state
+        self.standing = Standing(step=state["step"], best=state["best"], last=state["last"])
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """A stage's checkpoints for resuming, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def class_lines(names: list[str]) -> Optional[list[str]]:
+    """Class names for classes.txt; None where none is known."""
+    return names if any(names) else None
+
+
+def seed_network(seed: int, stage: str, step: int) -> None:
+    """Seed Paddle: step 0 is for the first weights, step 1 + k for update k (dropout)."""
+    paddle.seed(int(np.random.SeedSequence([seed, stage_key(stage), step]).generate_state(1)[0]))

@@ -1,0 +1,60 @@
+"""Level 3: evaluation in the middle of training, with the weights that will be used afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import paddle
+
+from urnet.evaluate import evaluate
+from urnet.stop import StopRequest
+from urnet.task import Task
+from urnet.train_step import Learner
+
+
+@contextlib.contextmanager
+def evaluated(task: Task, learner: Learner, stop: StopRequest) -> Iterator[dict[str, float]]:
+    """Yield the validation's metrics; inside the block the network has the weights they belong to.
+
+    Those are the moving average with batch-norm statistics of its own where the stage has one, else the raw
+    weights. Afterwards the network is, byte for byte, as before. Raises Stopped when a signal came meanwhile.
+    """
+    with _weights_for_use(task, learner, stop):
+        yield _measure(task, learner, stop)
+
+
+@contextlib.contextmanager
+def _weights_for_use(task: Task, learner: Learner, stop: StopRequest) -> Iterator[None]:
+    if learner.ema is None or task.stage.ema is None:
+        yield
+        return
+    batches = _bn_batches(task, learner, stop)
+    with learner.ema.in_place(learner.network, batches):
+        yield
+
+
+def _bn_batches(task: Task, learner: Learner, stop: StopRequest) -> Iterator[paddle.Tensor]:
+    """Normalised training images, unreadable ones left out."""
+    assert task.stage.ema is not None
+    with contextlib.closing(task.bn_loader(task.stage.ema.bn_batches)) as loader:
+        for batch in loader:
+            stop.check()
+            if batch.readable.any():
+                yield learner.model.normalise(paddle.to_tensor(batch.images[batch.readable]))
+
+
+def _measure(task: Task, learner: Learner, stop: StopRequest) -> dict[str, float]:
+    @paddle.no_grad()
+    def predict(images: np.ndarray) -> np.ndarray:
+        stop.check()
+        logits: np.ndarray = learner.model(paddle.to_tensor(images)).numpy()
+        return logits
+
+    learner.model.eval()
+    with contextlib.closing(task.validation_loader()) as loader:
+        return evaluate(
+            predict, loader, task.validation.labels, task.recipe.data.n_classes,
+            max_bad=task.recipe.data.max_bad,
+        )  # fmt: skip
