@@ -65,8 +65,10 @@ def _jpeg(data: bytes) -> Header:
         if marker in _BARE:
             at += 2
             continue
+        if marker == 0xD9:
+            raise ValueError("the JPEG header is broken")
         (length,) = struct.unpack_from(">H", data, at + 2)
-        if length < 2 or marker == 0xD9:
+        if length < 2:
             raise ValueError("the JPEG header is broken")
         if marker in _FRAMES and size is None:
             size = struct.unpack_from(">HH", data, at + 5)

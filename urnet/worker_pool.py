@@ -63,7 +63,7 @@ class WorkerPool:
         self._processes.append(process)
 
     def run(self, jobs: Iterator[Job]) -> Iterator[Decoded]:
-        """The decoded batches, in order. Raises a worker's exception as itself, RuntimeError for its death."""
+        """The decoded batches, in order. Raises a worker's exception as itself, its death as RuntimeError."""
         chunks = _chunks(self._size, jobs)
         started: deque[_Pending] = deque()
         under_way: dict[int, tuple[_Pending, int]] = {}  # slot -> batch, first position
