@@ -1,4 +1,4 @@
-"""``.pdparams`` files: what paddle.save writes is read; whatever else a pickle may hold is refused, not run."""
+"""``.pdparams`` files: what paddle.save writes is read; whatever else a pickle may hold is refused."""
 
 import codecs
 import contextlib

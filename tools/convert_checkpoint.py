@@ -1,0 +1,62 @@
+"""Tool: weights from one form into another.
+
+    python tools/convert_checkpoint.py ckpt/ResNeXt101_32x4d_Release released.safetensors
+    python tools/convert_checkpoint.py output/demo/class demo.pdparams
+
+IN is whatever ``infer.py --pretrained_model`` takes. The ending of OUT says its form: .safetensors, .pdparams
+(for ``paddle.load``), or none for a folder as the first release's. Precedence of network and classes: flags >
+recipe beside IN > the first release's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from models import NAMES, build
+from urnet import cli
+from urnet.checks import check_choice
+
+DEFAULT_MODEL, DEFAULT_CLASS_DIM = "ResNeXt101_32x4d", 5000
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    p = cli.Parser(description="Convert weights: .safetensors, .pdparams, the first release's folder.")
+    p.add_argument("source", metavar="IN", help="weights file, checkpoint folder, released folder or file")
+    p.add_argument("target", metavar="OUT", help="X.safetensors, X.pdparams, or X for a released folder")
+    p.add_argument("--model", metavar="NAME", help=f"network [recipe beside IN, else {DEFAULT_MODEL}]")
+    p.add_argument("--class_dim", type=int, help=f"classes [recipe beside IN, else {DEFAULT_CLASS_DIM}]")
+    p.add_argument("--replace", action="store_true", help="write over OUT if it is there")
+    p.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    return p
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read, check against the network, write, and print one line."""
+    args = parser().parse_args(argv)
+    if args.model is not None:
+        check_choice("--model", args.model, NAMES)
+
+    from urnet.checkpoint import describe, load_into, read_weights
+    from urnet.convert import write_weights
+
+    info = describe(args.source)
+    recipe = info.recipe
+    model, n_classes = args.model, args.class_dim
+    if model is None:
+        model = recipe.model.name if recipe else DEFAULT_MODEL
+    if n_classes is None:
+        n_classes = recipe.data.n_classes if recipe else DEFAULT_CLASS_DIM
+    network = build(model, n_classes)
+    load_into(network, read_weights(args.source, network), source=args.source)
+    form = write_weights(args.target, network, replace=args.replace)
+    count = sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
+    print(f"{args.target}: {form}, {model} with {n_classes} classes, {count:,} parameters, from {info.kind}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
