@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script:
 from tools import machine
 from tools.figures import Figure, print_table, write_json
 from urnet import cli
+from urnet.cores import usable_cores
 
 COMMANDS = {
     "infer": "predictions from image files, beside the bare inference engine and a plain dygraph loop",
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
         parser.print_help(sys.stderr)
         return cli.BAD_INPUT
     # Paddle would compute with one thread otherwise; set_env.sh sets the same number.
-    os.environ.setdefault("OMP_NUM_THREADS", str(machine.cores()))
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     about = machine.describe()
     print("machine: " + "; ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     figures = measure(args)

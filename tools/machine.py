@@ -6,7 +6,6 @@ set_env.sh calls ``python tools/machine.py --cores``; tools/bench.py prints ``de
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
 import platform
 import sys
@@ -14,36 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
+
+from urnet.cores import usable_cores
+
 # One of these distributions provides each library; the first one installed is named.
 LIBRARIES = {
     "Paddle": ("paddlepaddle-gpu", "paddlepaddle"),
     "OpenCV": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
 }
-
-
-def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores this process may use: those of its affinity mask, or fewer where a container's quota says so."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        count = os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return count if quota is None else max(1, min(count, math.ceil(quota)))
-
-
-def _quota(cgroup: Path) -> Optional[float]:
-    """Cores' worth of time a container may use: cgroup v2's cpu.max or v1's cfs files; None: no limit."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1"):
-        return None
-    return int(quota) / int(period)
 
 
 def processor() -> str:
@@ -80,7 +58,7 @@ def describe() -> dict[str, str]:
     memory = memory_bytes()
     return {
         "processor": processor(),
-        "cores in use": str(cores()),
+        "cores in use": str(usable_cores()),
         "memory": f"{memory / 2**30:.1f} GiB" if memory else "unknown",
         "Python": platform.python_version(),
         **{library: version(library) for library in LIBRARIES},
@@ -91,7 +69,7 @@ def describe() -> dict[str, str]:
 def main(argv: Sequence[str]) -> int:
     """``--cores`` prints the number alone; without it the whole description."""
     if list(argv) == ["--cores"]:
-        print(cores())
+        print(usable_cores())
     elif not argv:
         print("\n".join(f"{name}: {value}" for name, value in describe().items()))
     else:

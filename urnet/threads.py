@@ -1,4 +1,4 @@
-"""Level 0: how many threads Paddle computes with, decided before it is imported."""
+"""Level 2: how many threads Paddle computes with, decided before it is imported."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import os
 import sys
 import warnings
 
+from urnet.cores import usable_cores
+
 
 def compute_threads() -> int:
     """OMP_NUM_THREADS where it is set to a number above 0, else the cores this process may use."""
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if text.isdigit() and int(text) > 0:
         return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def import_paddle() -> None:

@@ -1,0 +1,33 @@
+"""Level 0: how many cores this process may use. Standard library only: set_env.sh asks too."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Optional
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores of this process's affinity mask, or fewer where a container's quota says so; at least 1."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        count = os.cpu_count() or 1
+    quota = _quota(cgroup)
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def _quota(cgroup: Path) -> Optional[float]:
+    """Cores' worth of time a container may use: cgroup v2's cpu.max or v1's cfs files; None: no limit."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1"):
+        return None
+    return int(quota) / int(period)
