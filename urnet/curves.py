@@ -14,8 +14,8 @@ class Curves:
     """Appends points (step, name, value, Unix time) to ``file`` and to a VisualDL log in ``folder``.
 
     VisualDL shows one log file of a folder only, so each start writes a new one that begins with the points
-    up to ``step``, where the run goes on; points after it, which the run will reach again, are dropped, and
-    older logs are removed. So a curve that was interrupted has no gap and no point twice.
+    up to ``step``, where the run goes on. Points after it and evaluations (val/…) at it, which the run will
+    reach again, are dropped, and older logs are removed: no gap and no point twice after an interruption.
     """
 
     def __init__(self, file: Path, folder: Path, step: int) -> None:
@@ -52,7 +52,8 @@ def _read(file: Path, last: int) -> list[list[str]]:
         return []
     whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
     points = [line.split(",") for line in whole.split("\n")[1:]]
-    return [point for point in points if len(point) == 4 and int(point[0]) <= last]
+    ends = {True: last - 1, False: last}  # an evaluation at the last step comes again
+    return [p for p in points if len(p) == 4 and int(p[0]) <= ends[p[1].startswith("val/")]]
 
 
 def _new_name(old: list[Path]) -> str:
