@@ -138,6 +138,7 @@ class WorkerPool:
             connection.close()
             with contextlib.suppress(ValueError):  # still there: it hangs in the kernel, on a dead disk, say
                 process.close()
+        self._processes, self._connections = [], []
 
 
 class _Pending:
