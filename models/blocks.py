@@ -36,7 +36,8 @@ def recomputed(unit: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
     """``unit(x)``; in training its inner activations are dropped and computed again in the backward pass.
 
     The second pass must not move the running statistics of batch norm again: it runs with momentum 1, so
-    running = 1 * running + 0 * batch, the same bits.
+    running = 1 * running + 0 * batch, the same bits. ``use_reentrant=False`` because the other kind runs a
+    backward pass inside the backward pass, which ``paddle.DataParallel`` refuses.
     """
     if not (unit.training and paddle.is_grad_enabled()):
         return unit(x)
