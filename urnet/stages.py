@@ -113,20 +113,22 @@ def _run_stage(
     if found == "finished":
         print(f"stage {stage.name}: finished already, kept ({folder})", file=sys.stderr)
         return _finished(stage, folder, table)
-    if found == "nothing":
-        run_folder.begin(folder, recipe)
     labels = table.column("label")
     order = EpochOrder(
         labels, sampling_weight=_sampling_weight(stage, table), balance=stage.balance, seed=recipe.seed,
         stage=stage.name, n_classes=recipe.data.n_classes,
     )  # fmt: skip
-    _reweight(stage, table, labels, order, replace)
+    own_table = recipe.data.table is None
+    _reweight(stage, table, labels, order, replace=replace or (own_table and found == "nothing"))
     task = Task(
         recipe=recipe, stage=stage, network=_start(recipe, stage, home, build_network), amp=amp, table=table,
         labels=labels, loss_weight=_product(stage, "loss_weight", table), order=order,
         validation=validation, folder=folder, curves=home / "curves" / stage.name,
     )  # fmt: skip
-    standing = Trainer(task).train(resume=found == "unfinished")
+    trainer = Trainer(task)
+    if found == "nothing":  # only now: what was refused so far leaves no unfinished training behind
+        run_folder.begin(folder, recipe)
+    standing = trainer.train(resume=found == "unfinished")
     return StageResult(stage.name, folder, standing.best, standing.last)
 
 
@@ -140,21 +142,25 @@ def _finished(stage: Stage, folder: Path, table: Table) -> StageResult:
     return StageResult(stage.name, folder, state["best"], state["last"])
 
 
-def _reweight(stage: Stage, table: Table, labels: np.ndarray, order: EpochOrder, replace: bool) -> None:
-    """Compute the stage's columns and write them, unless they stand there from the same settings."""
+def _reweight(stage: Stage, table: Table, labels: np.ndarray, order: EpochOrder, *, replace: bool) -> None:
+    """Compute the stage's columns and write them, unless they stand there from the same settings.
+
+    With ``replace`` columns that this very stage wrote from other settings are written over.
+    """
     if stage.reweight is None:
         return
     settings = {k: v for k, v in recipe_tree(stage.reweight).items() if k != "method"}
     sampling = [stage.balance, list(stage.sampling_weight)]
     made_by = recipe_hash({"class_size": settings, "sampling": sampling})
-    if "class_weight" in table.columns and not replace:
+    if "class_weight" in table.columns:
         found = table.describe("class")
         if found["recipe_hash"] == made_by:
             return
-        raise InputError(
-            f"{table.folder}/class.arrow: was written by stage {found['stage']} with other settings than "
-            f"stages.{stage.name}.reweight and its sampling; pass --replace, or use another data.table"
-        )
+        if not (replace and found["stage"] == stage.name):
+            raise InputError(
+                f"{table.folder}/class.arrow: was written by stage {found['stage']} with other settings than "
+                f"stages.{stage.name}.reweight and its sampling; use another data.table"
+            )
     columns = class_size(labels, order.n_classes, sampled_share=order.sampled_share(), **settings)
     table.write(
         "class", columns, stage=stage.name, recipe_hash=made_by, checkpoint="", replace=replace
