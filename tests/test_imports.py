@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = {
     # foundations: checks, files, recipes, the table
-    0: """urnet base_writer checks cli cores duration files image_header list_lines progress recipe stop table
-          typed_yaml""",
+    0: """urnet base_writer checks cli cores duration files image_header list_lines progress recipe
+          recipe_checks stop table typed_yaml""",
     # lists of images, reweightings, metrics: still without Paddle and OpenCV
     1: """image_list listing metrics pickle_machine predict_flags predictions reweight reweight.class_size
           webvision webvision_metadata""",
