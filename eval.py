@@ -9,11 +9,11 @@ docs/cli.md explains every flag.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Optional, TextIO
 
@@ -32,14 +32,14 @@ def parser() -> ReleaseParser:
     add = parser.add_argument
     add("--per_class", metavar="FILE", help="write images, top1 and top5 of every class there, as CSV")
     add("--empty_classes", default="skip", metavar="skip|zero",
-        help="a class without images: left out of the mean | counted 0, as in the release [skip]")  # fmt: skip
+        help="empty classes: left out of the mean | counted 0, as in the release [skip]")  # fmt: skip
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Check everything, then measure and print."""
     args = parser().parse_args(argv)
-    with cli.results_only() as results, ExitStack() as stack:
+    with cli.results_only() as results, contextlib.ExitStack() as stack:
         setup = Setup(args, models.NAMES)
         check_choice("--empty_classes", args.empty_classes, ("skip", "zero"))
         cli.print_arguments(args, results)
@@ -65,21 +65,13 @@ def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, int]:
     from urnet.progress import Progress
 
     args, ready = setup.args, time.perf_counter()
-    try:
-        with Progress("eval", len(images)) as display:
-            counted = count_accuracy(
-                predictor.probabilities, loader, images.labels, args.class_dim,
-                max_bad=args.max_bad, progress=display,
-            )  # fmt: skip
-    finally:
-        loader.close()
-    seconds = time.perf_counter() - ready
-    print(
-        f"{len(images)} images in {seconds:.1f} s ({len(images) / seconds:.1f} images/s), start-up "
-        f"{ready - start:.1f} s, engine {predictor.engine}",
-        file=sys.stderr,
-    )
-    return counted
+    with contextlib.closing(loader), Progress("eval", len(images)) as display:
+        accuracy, unreadable = count_accuracy(
+            predictor.probabilities, loader, images.labels, args.class_dim,
+            max_bad=args.max_bad, progress=display,
+        )  # fmt: skip
+    setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
+    return accuracy, unreadable
 
 
 def report(result: dict, n_classes: int, unreadable: int, empty_classes: str, results: TextIO) -> None:

@@ -8,11 +8,12 @@ stdout holds the arguments and one line an image. docs/cli.md explains every fla
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, TextIO
+from typing import Any, Optional, TextIO
 
 import models
 from urnet import cli
@@ -55,38 +56,36 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return cli.DONE
 
 
-def predict(setup: Setup, images, results: TextIO, file: Optional[PredictionFile]) -> None:
-    """A line an image on ``results``, a row in ``file``; speed on stderr."""
+def predict(setup: Setup, images: Any, results: TextIO, file: Optional[PredictionFile]) -> None:
+    """Start network and engine, answer all images, say on stderr how long both took."""
     start = time.perf_counter()
     setup.start(models.build)
-    predictor, loader = setup.predictor(len(images)), setup.loader(images)
+    predictor = setup.predictor(len(images))
+    ready = time.perf_counter()
+    unreadable = answer(setup, predictor, images, results, file)
+    setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
+
+
+def answer(setup: Setup, predictor: Any, images: Any, results: TextIO, file: Optional[PredictionFile]) -> int:
+    """A line an image on ``results`` and a row in ``file``; returns the number of unreadable images."""
     from urnet.evaluate import ranked
     from urnet.progress import Progress
 
-    ready = time.perf_counter()
-    try:
-        with Progress("infer", len(images)) as display:
-            for answer in ranked(
-                predictor.probabilities, loader, setup.args.topk, max_bad=setup.args.max_bad, progress=display
-            ):
-                for row, readable, classes, scores in zip(*answer):
-                    if readable:
-                        print(result_line(row, scores, classes), file=results)
-                    else:
-                        print(unreadable_line(row), file=results)
-                        classes, scores = classes[:0], scores[:0]
-                    if file is not None:
-                        error = "" if readable else loader.bad[row][1]
-                        file.write(images.name(row), classes.tolist(), scores.tolist(), error)
-                results.flush()
-    finally:
-        loader.close()
-    seconds = time.perf_counter() - ready
-    print(
-        f"{len(images)} images in {seconds:.1f} s ({len(images) / seconds:.1f} images/s), start-up "
-        f"{ready - start:.1f} s, engine {predictor.engine}, unreadable {len(loader.bad)}",
-        file=sys.stderr,
-    )
+    args, loader = setup.args, setup.loader(images)
+    with contextlib.closing(loader), Progress("infer", len(images)) as display:
+        batches = ranked(predictor.probabilities, loader, args.topk, max_bad=args.max_bad, progress=display)
+        for batch in batches:
+            for row, readable, classes, scores in zip(*batch):
+                if readable:
+                    error = ""
+                    print(result_line(row, scores, classes), file=results)
+                else:
+                    error, classes, scores = loader.bad[row][1], classes[:0], scores[:0]
+                    print(unreadable_line(row), file=results)
+                if file is not None:
+                    file.write(images.name(row), classes.tolist(), scores.tolist(), error)
+            results.flush()
+    return len(loader.bad)
 
 
 def save(setup: Setup, results: TextIO) -> None:

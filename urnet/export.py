@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -36,15 +36,23 @@ class Probabilities(paddle.nn.Layer):
 
 def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path) -> None:
     """Write ``model.json`` and ``model.pdiparams`` of a ``Normalise`` network into an existing folder."""
-    training = normalised.training
-    layer = Probabilities(normalised)
-    layer.eval()
-    try:
+    with evaluating(normalised):
+        layer = Probabilities(normalised)
+        layer.eval()
         images = paddle.static.InputSpec([None, image_size, image_size, 3], "uint8", name="images")
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[images], full_graph=True), str(folder / NAME))
+
+
+@contextlib.contextmanager
+def evaluating(network: paddle.nn.Layer) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every layer is in the mode it was in."""
+    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
+    network.eval()
+    try:
+        yield
     finally:
-        if training:
-            normalised.train()
+        for layer, training in modes:
+            layer.training = training
 
 
 class Engine:
@@ -122,13 +130,8 @@ def export_inference(
 
 def live_probabilities(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> np.ndarray:
     """Softmax of the network as it stands, evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C)."""
-    training = normalised.training
-    normalised.eval()
-    try:
+    with evaluating(normalised):
         cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
         with paddle.no_grad(), cast:
             logits = normalised(paddle.to_tensor(images))
         return paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()
-    finally:
-        if training:
-            normalised.train()

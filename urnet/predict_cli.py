@@ -82,8 +82,8 @@ class Setup:
         paddle.set_device(self.device)
         network = build(args.model, args.class_dim)
         load_into(network, read_weights(args.pretrained_model, network), source=args.pretrained_model)
-        network.eval()
         self.normalised = Normalise(network, self.transform.mean, self.transform.std)
+        self.normalised.eval()
 
     def predictor(self, n_images: int) -> Predictor:
         """The predictor that the flags describe; its batches are no larger than there are images."""
@@ -110,6 +110,14 @@ class Setup:
         if workers is None:
             workers = 0 if self.device == "cpu" else min(8, compute_threads())
         return Loader(source, batches(len(images), self.args.batch_size), workers=workers)
+
+    def print_speed(
+        self, n_images: int, start_seconds: float, seconds: float, predictor: Predictor, unreadable: int
+    ) -> None:
+        """One line on stderr."""
+        rate = f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} images/s)"
+        start = f"start-up {start_seconds:.1f} s, engine {predictor.engine}"
+        print(f"{rate}, {unreadable} unreadable; {start}", file=sys.stderr)
 
 
 def batches(n_rows: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
