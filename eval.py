@@ -47,17 +47,17 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         table = None
         if args.per_class is not None:
             table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
-        accuracy, unreadable = measure(setup, images)
+        accuracy, result = measure(setup, images)
         if table is not None:
             writer = csv.writer(table, lineterminator="\n")
             writer.writerow(("class", "images", "top1", "top5", "name"))
             writer.writerows(per_class_rows(accuracy, setup.class_names))
-        report(accuracy.result(), args.class_dim, unreadable, args.empty_classes, results)
+        report(result, args.class_dim, args.empty_classes, results)
     return cli.DONE
 
 
-def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, int]:
-    """The counters over all images, and how many images could not be read; speed on stderr."""
+def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, dict]:
+    """The counters over all images, and their averages; speed on stderr."""
     start = time.perf_counter()
     setup.start(models.build)
     predictor, loader = setup.predictor(len(images)), setup.loader(images)
@@ -70,14 +70,15 @@ def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, int]:
             predictor.probabilities, loader, images.labels, args.class_dim,
             max_bad=args.max_bad, progress=display,
         )  # fmt: skip
+    result = {**accuracy.result(), "unreadable": unreadable}
     setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
-    return accuracy, unreadable
+    return accuracy, result
 
 
-def report(result: dict, n_classes: int, unreadable: int, empty_classes: str, results: TextIO) -> None:
+def report(result: dict, n_classes: int, empty_classes: str, results: TextIO) -> None:
     """All averages, the chosen class average on the last line."""
     names = {"skip": ("top1", "top5"), "zero": ("top1_all_classes", "top5_all_classes")}
-    print(f"images: {result['images']} measured, {unreadable} unreadable", file=results)
+    print(f"images: {result['images']} measured, {result['unreadable']} unreadable", file=results)
     print(f"image-averaged top1:{result['image_top1']:.4f} top5:{result['image_top5']:.4f}", file=results)
     empty = n_classes - int(result["classes"])
     if empty:
