@@ -75,6 +75,7 @@ run_example() {
     head -n 5 "$out/infer_lines.txt"
     rm -f "$out/infer_lines.txt"
     printf '%-12s %s\n' \
+        evaluation "$root/$out/eval.txt" \
         checkpoint "$root/$out/class/best" \
         predictions "$root/$out/predictions.csv" \
         curves "$root/$out/curves  (visualdl --logdir $out/curves --language en)" \

@@ -57,9 +57,15 @@ def test_the_embedded_example(repository, tmp_path):
     assert lines[0] == "top1:0.9100 top5:0.9900"
     assert lines[1:6] == [f"Test-{i}-score: [0.9{i}], class [{i}]" for i in range(5)]
     out = f"{repository.path}/output/digits_web"
-    assert [line.split()[0] for line in lines[6:]] == ["checkpoint", "predictions", "curves", "log"]
-    for line, place in zip(lines[6:], ("class/best", "predictions.csv", "curves", "class/log.txt")):
-        assert f"{out}/{place}" in line
+    places = {
+        "evaluation": "eval.txt",
+        "checkpoint": "class/best",
+        "predictions": "predictions.csv",
+        "curves": "curves",
+        "log": "class/log.txt",
+    }
+    assert [line.split()[0] for line in lines[6:]] == list(places)
+    assert all(f"{out}/{place}" in line for line, place in zip(lines[6:], places.values()))
 
 
 @pytest.mark.parametrize("failing", ["make_digits_web.py", "train.py", "eval.py", "infer.py"])
