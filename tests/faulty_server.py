@@ -16,7 +16,8 @@ class Served:
     whole answer before the connection breaks. With an empty plan the server behaves."""
 
     body: bytes
-    plan: list[Union[int, str]] = field(default_factory=list)  # "503" answers a status, 100 sends 100 bytes
+    # "503" answers a status, 100 sends 100 bytes and hangs up, -100 sends 100 bytes and then falls silent
+    plan: list[Union[int, str]] = field(default_factory=list)
     head_plan: list[str] = field(default_factory=list)  # statuses that HEAD answers first
     ranges: bool = True
     claimed: Optional[int] = None  # what HEAD claims as Content-Length, where that is not the truth
@@ -61,7 +62,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{len(served.body) - 1}/{len(served.body)}")
         self.send_header("Content-Length", str(len(served.body) - first))
         self.end_headers()
-        self.wfile.write(served.body[first:] if step is None else served.body[first : first + step])
+        self.wfile.write(served.body[first:] if step is None else served.body[first : first + abs(step)])
+        if step is not None and step < 0:
+            self.connection.settimeout(20)
+            self.connection.recv(1)  # until the client hangs up
         self.close_connection = True
         return None
 

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from faulty_server import Served, serving
+from tar_bytes import tar_bytes
 
 SCRIPT = Path(__file__).parents[1] / "data" / "download_webvision2018.sh"
 IMAGES = {f"val{i:06d}.jpg": np.random.default_rng(i).bytes(4000 + i) for i in range(5)}
 LIST = b"val000000.jpg 3\nval000001.jpg 0\n"
 
 
-def tar_of(members: dict[str, bytes], folder: str = "") -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(folder + name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
-
-
-VAL_TAR = tar_of(IMAGES, "val_images_resized/")
+VAL_TAR = tar_bytes(IMAGES, "val_images_resized/")
 
 
 @pytest.fixture(params=["curl", "wget"])
@@ -88,6 +77,15 @@ def test_broken_transfers_go_on_where_they_stopped(tmp_path, files, client):
     assert_validation_is_whole(tmp_path)
     assert [start or 0 for start in tar.starts] == [0, 1000, 1000, 1000, 3000]
     assert "the server is not ready (status 503); trying again in 0 s" in done.stderr
+
+
+def test_a_server_that_falls_silent_is_left(tmp_path, files, client):
+    files["/val_images_resized.tar"].plan = [-1]
+    with serving(files) as url:
+        done = download(url, tmp_path, client=client, WEBVISION_STALL="1")
+    assert done.returncode == 0, done.stderr
+    assert files["/val_images_resized.tar"].starts == [None, 1]
+    assert_validation_is_whole(tmp_path)
 
 
 def test_a_part_of_an_earlier_call_is_used(tmp_path, files, client):
@@ -186,7 +184,7 @@ def test_what_is_complete_is_not_asked_for_again(tmp_path, files):
 
 def test_training_archives_are_unpacked_one_by_one_and_an_interruption_costs_one(tmp_path):
     names = [f"webvision_train_{i:02d}.tar" for i in range(33)]
-    files = {f"/{name}": Served(tar_of({f"google/{name}.jpg": name.encode()})) for name in names}
+    files = {f"/{name}": Served(tar_bytes({f"google/{name}.jpg": name.encode()})) for name in names}
     late = files.pop(f"/{names[4]}")
     with serving(files) as url:
         assert download(url, tmp_path, "train").returncode == 1
@@ -201,8 +199,8 @@ def test_training_archives_are_unpacked_one_by_one_and_an_interruption_costs_one
 
 def test_info_and_test(tmp_path):
     files = {
-        "/info.tar": Served(tar_of({"synsets.txt": b"n0 a\n", "queries.txt": b"q\n"}, "info/")),
-        "/test_images_resized.tar": Served(tar_of({"t1.jpg": b"1", "t2.jpg": b"2"})),
+        "/info.tar": Served(tar_bytes({"synsets.txt": b"n0 a\n", "queries.txt": b"q\n"}, "info/")),
+        "/test_images_resized.tar": Served(tar_bytes({"t1.jpg": b"1", "t2.jpg": b"2"})),
         "/test_filelist.txt": Served(b"t1.jpg\nt2.jpg\n"),
     }
     with serving(files) as url:

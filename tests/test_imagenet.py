@@ -11,21 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tar_bytes import tar_bytes
 
 DATA = Path(__file__).parents[1] / "data"
 WNIDS = ["n02483708", "n01440764", "n01443537"]  # not sorted, as in the archive
 SORTED = ["n01440764", "n01443537", "n02483708"]
 TRUTH = ["n02483708", "n01443537", "n01440764", "n02483708"]  # of the four validation images
-
-
-def tar_bytes(members):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
 
 
 def train_members(wnids=WNIDS):
