@@ -70,8 +70,8 @@ def test_predictions_are_those_worked_out_plainly(toys, capsys):
     assert "11 images in" in err
 
 
-def test_both_engines_and_topk(toys, capsys):
-    code, _, lines, _ = run(capsys, toys.argv(engine="inference", topk=5))
+def test_both_engines_worker_processes_and_topk(toys, capsys):
+    code, _, lines, _ = run(capsys, toys.argv(engine="inference", topk=5, workers=2))
     assert code == 0
     classes, scores = numbers(lines)
     np.testing.assert_array_equal(classes, toys.ranking[:, :5])
