@@ -64,12 +64,11 @@ class Trainer:
         if resume:
             self._restore()
         now = self.standing
-        with self._open_log() as log, self.stop:
+        with self.open_log() as log, self.stop:
             try:
                 if self._evaluation_is_due():  # the checkpoint was written just before it
                     self._evaluate(log)
-                for batch, wait in self._batches(log):
-                    self._update(batch, wait, log)
+                for _ in self.updates(log):
                     if now.step % self.checkpoint_every == 0:
                         self._save_checkpoint(log)
                     self.stop.check()
@@ -82,7 +81,8 @@ class Trainer:
         return now
 
     @contextlib.contextmanager
-    def _open_log(self) -> Iterator[TrainLog]:
+    def open_log(self) -> Iterator[TrainLog]:
+        """The stage's log while it is open; made where the run stands."""
         folder, step = self.task.folder, self.standing.step
         folder.mkdir(parents=True, exist_ok=True)
         log = TrainLog(
@@ -95,7 +95,13 @@ class Trainer:
         finally:
             log.close()
 
-    # --- one update
+    # --- updates
+
+    def updates(self, log: TrainLog) -> Iterator[float]:
+        """Carry out all updates that are left; after each, yields the seconds its batch was waited for."""
+        for batch, wait in self._batches(log):
+            self._update(batch, wait, log)
+            yield wait
 
     def _batches(self, log: TrainLog) -> Iterator[tuple[Batch, float]]:
         """The batches of all updates that are left, each with the seconds it was waited for."""
