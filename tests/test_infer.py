@@ -23,6 +23,7 @@ from predict_toys import (
     weights_of,
 )
 
+import eval as evaluation
 import infer
 from urnet import arrays, cli
 from urnet.precision import has_gpu
@@ -348,3 +349,10 @@ def test_exif_orientation_is_honoured_as_the_release_s_reader_did(toys, capsys, 
     expected = answers(toys.network, tmp_path, ["a.jpg", "b.jpg"], TRANSFORM)  # cv2.imread turns it
     assert abs(expected[0].max() - expected[1].max()) > 1e-3
     np.testing.assert_allclose(numbers(lines)[1][:, 0], expected.max(axis=1), atol=2e-5)
+
+
+def test_every_flag_is_documented():
+    text = (ROOT / "docs" / "cli.md").read_text()
+    parsers = (infer.parser(), evaluation.parser())
+    flags = {flag for parser in parsers for action in parser._actions for flag in action.option_strings}
+    assert {flag for flag in flags if f"`{flag}`" not in text} == {"-h"}
