@@ -65,7 +65,7 @@ run_example() {
     say "1/4 data set data/digits_web"
     python data/make_digits_web.py --out data/digits_web >&2 || leave $? "the data set could not be made"
     say "2/4 training recipes/digits_web.yaml (minutes on a CPU; log: $out/class/log.txt)"
-    python train.py -c recipes/digits_web.yaml >&2 || leave $? "training failed"
+    python train.py -c recipes/digits_web.yaml --resume >&2 || leave $? "training failed"
     say "3/4 evaluation"
     digits eval.py >"$out/eval.txt" || leave $? "evaluation failed"
     say "4/4 predictions"

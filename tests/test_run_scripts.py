@@ -49,7 +49,7 @@ def test_the_embedded_example(repository, tmp_path):
     assert done.returncode == 0, done.stderr
     assert repository.asked() == [
         "make_digits_web.py --out data/digits_web",
-        "train.py -c recipes/digits_web.yaml",
+        "train.py -c recipes/digits_web.yaml --resume",
         f"eval.py {FLAGS}",
         f"infer.py {FLAGS} --output output/digits_web/predictions.csv",
     ]

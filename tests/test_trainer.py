@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 
 import numpy as np
 import paddle
@@ -20,6 +22,7 @@ from urnet.optimizer import load_optimizer, make_optimizer, optimizer_arrays, tr
 from urnet.recipe import Optimizer, Stage, Transform, load_recipe
 from urnet.reweight.class_size import class_size
 from urnet.stages import run_recipe
+from urnet.stop import Stopped, StopRequest
 from urnet.table import Table
 from urnet.train_step import Learner, Update, micro_batches, train_step
 from urnet.trainer import Trainer
@@ -176,6 +179,20 @@ def test_dropout_follows_the_seed_of_the_step():
     assert len(set(seen)) == 4
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_a_wish_and_the_second_one_acts(number, code, capsys):
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    with StopRequest() as stop:
+        stop.check()
+        os.kill(os.getpid(), number)
+        with pytest.raises(Stopped, match=number.name) as stopped:
+            stop.check()
+        assert signal.getsignal(number) == before[number == signal.SIGINT]
+    assert stopped.value.exit_code == code
+    assert f"{number.name}: stopping after this step" in capsys.readouterr().err
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+
+
 # --- device and number format
 
 
@@ -275,6 +292,14 @@ def test_the_saved_weights_are_those_that_were_evaluated(images, tmp_path):
     assert accuracy.result()["top1"] == pytest.approx(result.last["top1"])
     recompute_batch_norm(network, (model.normalise(paddle.to_tensor(b.images)) for b in task.bn_loader(2)))
     assert_close(arrays(network), weights)
+
+
+def test_without_a_moving_average_the_raw_weights_are_used(images, tmp_path):
+    recipe = recipe_of(images, tmp_path, ema=None, checkpoint_every="8 steps", keep=1)
+    (result,) = train(recipe)
+    final, kept = (result.folder / name for name in ("final", "step-00000008"))
+    assert (final / "model.safetensors").read_bytes() == (kept / "model.safetensors").read_bytes()
+    assert not (kept / "ema.safetensors").exists()
 
 
 def stage_task(recipe, network, tmp_path):

@@ -43,10 +43,9 @@ def measure(args: argparse.Namespace) -> list[Figure]:
         make_images(Path(name), args)
         trainer = make_trainer(Path(name), args)
         bare = bare_loop(args, trainer.task.stage.optimizer)
-        # The progress line would count the bare loop's time as ours: it is not shown.
-        with contextlib.redirect_stderr(io.StringIO()), trainer.open_log() as log:
-            with contextlib.closing(trainer.updates(log)) as updates:
-                return take_turns(args, bare, updates, log)
+        quiet = contextlib.redirect_stderr(io.StringIO())  # progress would count the bare loop's time as ours
+        with quiet, trainer.open_log() as log, contextlib.closing(trainer.updates(log)) as updates:
+            return take_turns(args, bare, updates, log)
 
 
 def take_turns(args: argparse.Namespace, bare: Callable[[], Any], updates: Any, log: Any) -> list[Figure]:

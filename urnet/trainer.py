@@ -186,10 +186,10 @@ class Trainer:
         if newest is None:
             return
         saved = checkpoint.load_training(newest)
-        if saved.state["total_steps"] != self.total:
-            raise InputError(
-                f"{newest}: belongs to a run of {saved.state['total_steps']} steps, this one has {self.total}"
-            )
+        now = {"base_hash": self.task.table.base_hash, "total_steps": self.total}
+        for key, value in now.items():
+            if saved.state[key] != value:
+                raise InputError(f"{newest}: was written with {key} {saved.state[key]}, now it is {value}")
         checkpoint.load_into(self.learner.network, saved.weights, source=str(newest))
         self.learner.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
         state = saved.state
