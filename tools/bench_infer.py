@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tools.figures import Figure
+from urnet import cli
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     from urnet.predictor import cpu_has_bf16
 
     figures = []
-    with tempfile.TemporaryDirectory(prefix="urnet-bench-") as folder:
+    with cli.results_only(), tempfile.TemporaryDirectory(prefix="urnet-bench-") as folder:
         root = Path(folder)
         make_images(root / "images", args.images)
         make_checkpoint(root / "checkpoint", args.model, args.class_dim)
