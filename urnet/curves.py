@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from urnet.files import whole_file
+
 HEADER = "step,name,value,seconds"
 
 
@@ -25,7 +27,8 @@ class Curves:
         old = list(folder.glob("*vdlrecords*")) if folder.is_dir() else []
         self._writer: Any = LogWriter(logdir=str(folder), file_name=_new_name(old), flush_secs=10)
         lines = [HEADER, *(",".join(point) for point in points)]
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with whole_file(file, replace=True) as part:
+            part.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._stream = file.open("a", encoding="utf-8")
         for at, name, value, seconds in points:
             self._writer.add_scalar(name, float(value), int(at), round(float(seconds) * 1000))

@@ -22,17 +22,21 @@ class Meter:
     """Sums over the steps since the last ``take``: losses, images, seconds of training and of waiting."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
         self.losses, self.loss, self.images, self.seconds, self.wait = 0, 0.0, 0, 0.0, 0.0
 
     def take(self) -> dict[str, float]:
-        """Mean loss, images a second and the share of the time spent waiting for data; begins anew."""
+        """Mean loss, images a second and the share of the time spent waiting for data; then ``reset``."""
         seconds = max(self.seconds, 1e-9)
         taken = {
             "loss": self.loss / max(self.losses, 1),
             "images_per_s": self.images / seconds,
             "data_wait": self.wait / seconds,
         }
-        self.__init__()  # type: ignore[misc]
+        self.reset()
         return taken
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from urnet.evaluate import evaluate
+from urnet.progress import Progress
 from urnet.stop import StopRequest
 from urnet.task import Task
 from urnet.train_step import Learner
@@ -53,8 +54,8 @@ def _measure(task: Task, learner: Learner, stop: StopRequest) -> dict[str, float
         return logits
 
     learner.model.eval()
-    with contextlib.closing(task.validation_loader()) as loader:
+    title, n, data = f"stage {task.stage.name}: evaluation", len(task.validation), task.recipe.data
+    with contextlib.closing(task.validation_loader()) as loader, Progress(title, n) as shown:
         return evaluate(
-            predict, loader, task.validation.labels, task.recipe.data.n_classes,
-            max_bad=task.recipe.data.max_bad,
-        )  # fmt: skip
+            predict, loader, task.validation.labels, data.n_classes, max_bad=data.max_bad, progress=shown
+        )
