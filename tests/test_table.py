@@ -87,6 +87,7 @@ def test_rows_across_record_batches(tmp_path):
     rows = np.array([0, BLOCK - 1, BLOCK, 2 * BLOCK, n - 1, 5, BLOCK])
     assert table.strings("path", rows) == [f"p{i}" for i in rows]
     assert table.paths([BLOCK]) == [f"/p{BLOCK}"]
+    assert [table.path(row) for row in (0, BLOCK - 1, BLOCK)] == table.paths([0, BLOCK - 1, BLOCK])
     np.testing.assert_array_equal(table.column("label"), label)
     np.testing.assert_array_equal(table.column("query"), np.arange(n) // 50_001 * 50_001)
 

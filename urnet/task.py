@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -76,11 +75,7 @@ class Task:
     def _loader(self, batches: Any, *, train: bool) -> Loader:
         data = self.recipe.data
         source = ImageSource(
-            partial(_path, self.table) if train else self.validation.path, self.recipe.transform,
+            self.table.path if train else self.validation.path, self.recipe.transform,
             train=train, seed=self.recipe.seed, exif=data.exif, max_pixels=data.max_pixels,
         )  # fmt: skip
         return Loader(source, batches, workers=data.workers, prefetch=data.prefetch)
-
-
-def _path(table: Table, row: int) -> str:
-    return table.paths([row])[0]
