@@ -23,8 +23,8 @@ LEVELS = {
     1: """image_list listing metrics pickle_machine predict_flags predictions reweight reweight.class_size
           webvision webvision_metadata""",
     # images, weights, and the parts of a training step
-    2: """arrays checkpoint convert curves dataset decode_ahead ema fluid images loading losses normalise
-          optimizer precision safe_pickle sampler schedule threads worker_pool""",
+    2: """arrays checkpoint convert curves dataset decode_ahead decode_worker ema fluid images loading losses
+          normalise optimizer precision safe_pickle sampler schedule threads worker_pool""",
     # trainer, predictor, evaluation, export
     3: "evaluate export predict_cli predictor run_folder task train_log train_step trainer validation",
     # a whole recipe

@@ -12,9 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
-import cv2
 import numpy as np
 
 from urnet.checks import InputError
@@ -78,13 +77,24 @@ class ImageSource:
 
     def __call__(self, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
         """The row's image and "", or None and the reason why it is unreadable."""
+        return self.view(self.path_of(row), row, draw)
+
+    def view(self, path: str, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
+        """As calling it, where the row's path is known already."""
         try:
-            image = read_image(self.path_of(row), exif=self.exif, max_pixels=self.max_pixels)
+            image = read_image(path, exif=self.exif, max_pixels=self.max_pixels)
         except UnreadableImage as error:
             return None, error.reason
         if not self.train:
             return eval_transform(image, self.transform), ""
         return train_transform(image, self.transform, self._random(draw, row)), ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker process, which is told the paths: everything but ``path_of``."""
+        return {**vars(self), "path_of": None, "_local": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _local=threading.local())
 
     def _random(self, draw: int, row: int) -> np.random.Generator:
         if not hasattr(self._local, "random"):
@@ -96,11 +106,11 @@ class Loader:
     """Iterates over ``Batch`` es in the order of ``batches``, decoded ahead.
 
     ``batches`` yields (draw key, rows); a list or another object that can be iterated again serves several
-    epochs. ``workers=0`` decodes in one background thread, else in that many processes (where the system can
-    fork). At most ``prefetch`` batches wait decoded. An unreadable image never raises: its row is in
-    ``bad`` as (path, reason) once its batch is delivered. ``wait_seconds`` sums up how long the consumer
-    waited. An exception inside ``source`` or ``batches`` is raised here as itself; a killed worker is a
-    RuntimeError that names it. Leaving the iteration, by any way, ends the thread and the processes.
+    epochs. ``workers=0`` decodes in one background thread, else in that many processes (Linux and macOS),
+    which take half a second to start. At most ``prefetch`` batches wait decoded. An unreadable image never
+    raises: its row is in ``bad`` as (path, reason) once its batch is delivered. ``wait_seconds`` sums up how
+    long the consumer waited. An exception inside ``source`` or ``batches`` is raised here as itself; a killed
+    worker is a RuntimeError that names it. Leaving the iteration, by any way, ends thread and processes.
 
     Why no paddle.io.DataLoader: left early it leaks workers and shared memory, a worker's exception or death
     arrives as an opaque SystemError, and two of its workers made 1.6 times one thread's images a second,
@@ -114,8 +124,8 @@ class Loader:
             raise InputError(
                 f"workers {workers}, prefetch {prefetch}: 0 or more, and 1 or more, are accepted"
             )
-        if workers > 0 and not hasattr(os, "fork"):
-            raise InputError(f"workers: found {workers}; this system cannot fork, 0 is accepted")
+        if workers > 0 and os.name != "posix":
+            raise InputError(f"workers: found {workers}; on this system only 0 is accepted")
         self.source, self.batches, self.workers, self.prefetch = source, batches, workers, prefetch
         self.wait_seconds = 0.0
         self.bad: dict[int, tuple[str, str]] = {}
@@ -123,17 +133,14 @@ class Loader:
         self._used_up = False
 
     def __iter__(self) -> Iterator[Batch]:
-        cv2.setNumThreads(0)  # one decoder, one core; and a fork must not happen beside OpenCV's threads
         jobs = iter(self.batches)
         if self._used_up:
             raise RuntimeError(
                 "batches was an iterator, which serves one epoch; hand over a list for several"
             )
         self._used_up = jobs is self.batches
-        pool = None
-        if self.workers:
-            pool = WorkerPool(self.source, self.source.size, self.workers)
-        items = pool.run(jobs) if pool else decode_here(self.source, self.source.size, jobs)
+        pool = WorkerPool(self.source, self.workers) if self.workers else None
+        items = pool.run(jobs) if pool else decode_here(self.source, jobs)
         run = _Run(Ahead(items, self.prefetch), pool)
         self._runs.append(run)
         try:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Optional
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Optional, Protocol
 
 import numpy as np
 
-Source = Callable[[int, int], tuple[Optional[np.ndarray], str]]  # (row, draw) -> image or None, reason
 Job = tuple[int, np.ndarray]  # draw key, rows
 Bad = list[tuple[int, str]]  # position in the rows, reason
+
+
+class Source(Protocol):
+    """What makes images (dataset.ImageSource): the view of a row, or None and the reason why not."""
+
+    size: int
+
+    def path_of(self, row: int) -> str:
+        """The row's file; asked in the consumer's process."""
+
+    def view(self, path: str, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
+        """uint8 (size, size, 3) and "", or None and the reason; asked in any process, in any order."""
 
 
 class Decoded(NamedTuple):
@@ -22,11 +33,11 @@ class Decoded(NamedTuple):
     bad: Bad
 
 
-def fill(source: Source, draw: int, rows: np.ndarray, images: np.ndarray) -> Bad:
+def fill(source: Source, draw: int, rows: np.ndarray, paths: Sequence[str], images: np.ndarray) -> Bad:
     """Write the rows' images into ``images``; zeros for the unreadable ones, which are returned."""
     bad = []
-    for position, row in enumerate(rows.tolist()):
-        image, reason = source(row, draw)
+    for position, (row, path) in enumerate(zip(rows.tolist(), paths)):
+        image, reason = source.view(path, row, draw)
         if image is None:
             images[position] = 0
             bad.append((position, reason))
@@ -35,12 +46,17 @@ def fill(source: Source, draw: int, rows: np.ndarray, images: np.ndarray) -> Bad
     return bad
 
 
-def decode_here(source: Source, size: int, jobs: Iterator[Job]) -> Iterator[Decoded]:
+def paths_of(source: Source, rows: np.ndarray) -> list[str]:
+    """The rows' files."""
+    return [source.path_of(row) for row in rows.tolist()]
+
+
+def decode_here(source: Source, jobs: Iterator[Job]) -> Iterator[Decoded]:
     """The decoded batches, in order, made by the thread that asks for them."""
     for draw, rows in jobs:
         rows = np.asarray(rows, np.int64)
-        images = np.empty((len(rows), size, size, 3), np.uint8)
-        yield Decoded(rows, images, fill(source, draw, rows, images))
+        images = np.empty((len(rows), source.size, source.size, 3), np.uint8)
+        yield Decoded(rows, images, fill(source, draw, rows, paths_of(source, rows), images))
 
 
 class Ahead:

@@ -1,9 +1,9 @@
-"""Level 2: forked worker processes that decode chunks of batches into shared memory.
+"""Level 2: worker processes that decode chunks of batches into shared memory.
 
-The memory is anonymous, and jobs and answers travel through one pipe a worker. So nothing has a name that
-could be left behind, no lock is shared that a killed worker could keep, and a worker's death is seen at its
-pipe at once. A worker runs numpy, OpenCV without its threads, and the image source: that is safe in a
-process forked beside other threads.
+The workers are fresh interpreters: a process forked beside other threads inherits their locks for ever, and
+was seen to hang. The shared memory is a file without a name, and jobs and answers travel through one pipe a
+worker. So nothing can be left behind, no lock is shared that a killed worker could keep, a worker's death is
+seen at its pipe at once, and a worker sees its parent's death in the same way.
 """
 
 from __future__ import annotations
@@ -14,57 +14,68 @@ import multiprocessing
 import os
 import pickle
 import signal
-import traceback
-import warnings
+import subprocess
+import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
-from urnet.decode_ahead import Bad, Decoded, Job, Source, fill
+from urnet.decode_ahead import Bad, Decoded, Job, Source, paths_of
+from urnet.decode_worker import Failure
 
 CHUNK = 8  # images a job: a batch is spread over all workers, and any batch fits the slots
 CHUNKS_AHEAD = 4  # a worker's jobs, under way or waiting
 POLL_SECONDS = 0.2  # how soon a waiting pool sees that it was stopped
-ORPHAN_SECONDS = 1.0  # how soon an idle worker sees that its parent is gone
+START = (
+    "import sys; sys.path[:] = sys.argv[3:]; "
+    "from urnet.decode_worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
 
 
 class WorkerPool:
     """``workers`` processes that fill slots of shared memory, CHUNK images each."""
 
-    def __init__(self, source: Source, size: int, workers: int) -> None:
-        self._size, self._stopped = size, False
-        n_slots, shape = workers * CHUNKS_AHEAD, (CHUNK, size, size, 3)
-        memory = mmap.mmap(-1, n_slots * CHUNK * size * size * 3)
-        self._slots = np.frombuffer(memory, np.uint8).reshape(n_slots, *shape)
-        self._free = deque(range(n_slots))
+    def __init__(self, source: Source, workers: int) -> None:
+        """Start the processes. ``source`` is pickled: its class must be importable, not a script's own."""
+        self._source, self._stopped = source, False
+        self._shape = (workers * CHUNKS_AHEAD, CHUNK, source.size, source.size, 3)
+        self._free = deque(range(self._shape[0]))
         self._load = [0] * workers  # jobs under way, by worker
         self._connections: list[Connection] = []
-        self._processes: list[Any] = []
+        self.processes: list[subprocess.Popen] = []
+        first = self._shape, pickle.dumps(source)
+        memory = _nameless_memory(int(np.prod(self._shape)))
         try:
-            for number in range(workers):
-                self._start(source, number)
+            self._slots = np.frombuffer(mmap.mmap(memory, 0), np.uint8).reshape(self._shape)
+            for _ in range(workers):
+                self._start(memory, first)
         except BaseException:
             self.close()
             raise
+        finally:
+            os.close(memory)
 
-    def _start(self, source: Source, number: int) -> None:
-        context: Any = multiprocessing.get_context("fork")
-        here, there = context.Pipe()
-        arguments = (source, self._slots, there, [*self._connections, here], os.getpid())
-        process = context.Process(target=_work, args=arguments, name=f"urnet-worker-{number}", daemon=True)
-        with warnings.catch_warnings():  # Python 3.12 warns of every fork beside threads
-            warnings.simplefilter("ignore", DeprecationWarning)
-            process.start()
-        there.close()
+    def _start(self, memory: int, first: tuple[tuple[int, ...], bytes]) -> None:
+        here, there = multiprocessing.Pipe()
         self._connections.append(here)
-        self._processes.append(process)
+        with there:
+            process = subprocess.Popen(
+                [sys.executable, "-c", START, str(there.fileno()), str(memory), *sys.path],
+                pass_fds=(there.fileno(), memory),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # stdout is for results
+                start_new_session=True,  # Ctrl-C is the parent's to handle
+            )
+        self.processes.append(process)
+        here.send(first)
 
     def run(self, jobs: Iterator[Job]) -> Iterator[Decoded]:
         """The decoded batches, in order. Raises a worker's exception as itself, its death as RuntimeError."""
-        chunks = _chunks(self._size, jobs)
+        chunks = _chunks(self._source, jobs)
         started: deque[_Pending] = deque()
         under_way: dict[int, tuple[_Pending, int]] = {}  # slot -> batch, first position
         chunk = next(chunks, None)
@@ -76,7 +87,8 @@ class WorkerPool:
                 if len(pending.rows):
                     slot = self._free.popleft()
                     under_way[slot] = pending, begin
-                    self._send((slot, draw, pending.rows[begin : begin + CHUNK]))
+                    rows = pending.rows[begin : begin + CHUNK]
+                    self._send((slot, draw, rows, paths_of(self._source, rows)))
                 chunk = next(chunks, None)
             while started and started[0].missing == 0:
                 yield started.popleft().decoded()
@@ -85,7 +97,7 @@ class WorkerPool:
                 pending.take(begin, self._slots[slot], bad)
                 self._free.append(slot)
 
-    def _send(self, job: tuple[int, int, np.ndarray]) -> None:
+    def _send(self, job: tuple[int, int, np.ndarray, list[str]]) -> None:
         number = self._load.index(min(self._load))
         self._load[number] += 1
         try:
@@ -107,16 +119,17 @@ class WorkerPool:
                 answer = connection.recv()
             except (EOFError, OSError):
                 raise self._death(number) from None
-            if isinstance(answer, _Failure):
+            if isinstance(answer, Failure):
                 raise answer.exception() from RuntimeError(f"in a loader worker:\n{answer.text}")
             self._load[number] -= 1
             answers.append(answer)
         return answers
 
     def _death(self, number: int) -> RuntimeError:
-        process = self._processes[number]
-        process.join(5)
-        code = process.exitcode
+        process = self.processes[number]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        code = process.returncode
         how = f"with exit code {code}"
         if code is not None and code < 0:
             how = f"by signal {-code} ({signal.Signals(-code).name})"
@@ -131,14 +144,28 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the processes at once: they hold nothing that others need."""
-        for process in self._processes:
+        for process in self.processes:
             process.kill()
-        for process, connection in zip(self._processes, self._connections):
-            process.join(5)
+        for process in self.processes:
+            with contextlib.suppress(
+                subprocess.TimeoutExpired
+            ):  # it hangs in the kernel, on a dead disk, say
+                process.wait(5)
+        for connection in self._connections:
             connection.close()
-            with contextlib.suppress(ValueError):  # still there: it hangs in the kernel, on a dead disk, say
-                process.close()
-        self._processes, self._connections = [], []
+        self.processes, self._connections = [], []
+        self._slots = np.empty(0, np.uint8)  # the last reference to the memory
+
+
+def _nameless_memory(size: int) -> int:
+    """The handle of an open file of ``size`` zero bytes that has no name: in memory where the system can."""
+    if hasattr(os, "memfd_create"):
+        handle = os.memfd_create("urnet-loader")
+    else:
+        with tempfile.TemporaryFile() as stream:
+            handle = os.dup(stream.fileno())
+    os.truncate(handle, size)
+    return handle
 
 
 class _Pending:
@@ -158,49 +185,10 @@ class _Pending:
         return Decoded(self.rows, self._images, sorted(self._bad))
 
 
-def _chunks(size: int, jobs: Iterator[Job]) -> Iterator[tuple[_Pending, int, int]]:
+def _chunks(source: Source, jobs: Iterator[Job]) -> Iterator[tuple[_Pending, int, int]]:
     """(batch, draw key, first position) of every chunk; an empty batch is one empty chunk."""
     for draw, rows in jobs:
         rows = np.asarray(rows, np.int64)
-        pending = _Pending(rows, np.empty((len(rows), size, size, 3), np.uint8))
+        pending = _Pending(rows, np.empty((len(rows), source.size, source.size, 3), np.uint8))
         for begin in range(0, max(1, len(rows)), CHUNK):
             yield pending, draw, begin
-
-
-class _Failure:
-    """An exception on its way from a worker; one that cannot be pickled becomes a RuntimeError."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self._pickled: Optional[bytes] = None
-        with contextlib.suppress(Exception):
-            pickled = pickle.dumps(error)
-            if type(pickle.loads(pickled)) is type(error):
-                self._pickled = pickled
-
-    def exception(self) -> BaseException:
-        return RuntimeError(self.text) if self._pickled is None else pickle.loads(self._pickled)
-
-
-def _work(
-    source: Source, slots: np.ndarray, jobs: Connection, parents: list[Connection], parent: int
-) -> None:
-    """A worker's life: fill the slot each job names, until the parent hangs up or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for connection in parents:  # the parent's ends came along; a pipe closes only when nobody holds them
-        connection.close()
-    while True:
-        while not jobs.poll(ORPHAN_SECONDS):
-            if os.getppid() != parent:
-                return
-        try:
-            slot, draw, rows = jobs.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer: Any = (slot, fill(source, draw, rows, slots[slot]))
-        except BaseException as error:
-            answer = _Failure(error)
-        with contextlib.suppress(OSError):  # the parent hung up meanwhile
-            jobs.send(answer)
