@@ -199,14 +199,18 @@ def _product(stage: Stage, key: str, table: Table) -> np.ndarray:
 
 
 def _start(recipe: Recipe, stage: Stage, home: Path, build_network: BuildNetwork) -> Any:
-    """A network with the weights the stage starts from."""
+    """A network with the weights the stage starts from.
+
+    ``previous`` means the last weights of the stage before, not its best ones: those were chosen on the
+    validation images, which must not steer training.
+    """
     seed_network(recipe.seed, stage.name, 0)
     network = build_network()
     names = [s.name for s in recipe.stages]
     source = stage.start
     if source == "previous":
         before = names.index(stage.name) - 1
-        source = str(home / names[before]) if before >= 0 else "scratch"
+        source = str(home / names[before] / "final") if before >= 0 else "scratch"
     if source != "scratch":
         weights = checkpoint.read_weights(source, network)
         checkpoint.load_into(network, weights, source=source)

@@ -157,12 +157,10 @@ class Table:
             {"urnet_table": LAYOUT, "base_hash": self.base_hash, **described}
         )
         recover_folder(path)  # what a killed writer left
-        with (
-            whole_file(path, replace=replace) as temporary,
-            pa.OSFile(str(temporary), "wb") as sink,
-            pa.ipc.new_file(sink, table.schema) as writer,
-        ):
-            writer.write_table(table, max_chunksize=max(self.n_rows, 1))  # one batch: it opens without a copy
+        batch_rows = max(self.n_rows, 1)  # one batch: it opens without a copy
+        with whole_file(path, replace=replace) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+            with pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table, max_chunksize=batch_rows)
         self._where = {name: held for name, held in self._where.items() if held[1] != file}
         self._join(path)
 
