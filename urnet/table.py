@@ -157,10 +157,8 @@ class Table:
             {"urnet_table": LAYOUT, "base_hash": self.base_hash, **described}
         )
         recover_folder(path)  # what a killed writer left
-        batch_rows = max(self.n_rows, 1)  # one batch: it opens without a copy
-        with whole_file(path, replace=replace) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-            with pa.ipc.new_file(sink, table.schema) as writer:
-                writer.write_table(table, max_chunksize=batch_rows)
+        with whole_file(path, replace=replace) as temporary:
+            _write_one_batch(temporary, table)
         self._where = {name: held for name, held in self._where.items() if held[1] != file}
         self._join(path)
 
@@ -173,6 +171,12 @@ class Table:
 
     def __reduce__(self) -> tuple:
         return (Table, (self.folder,))
+
+
+def _write_one_batch(path: Path, table: Any) -> None:
+    """Write an Arrow table as an IPC file of one record batch: its columns then open without a copy."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(table.num_rows, 1))
 
 
 def _read(path: Path) -> tuple[Any, dict[str, str]]:
