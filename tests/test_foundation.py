@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from urnet import cli, progress
+from urnet import cli, progress, threads
 from urnet.checks import InputError, check_choice, check_labels, check_same_rows
 from urnet.duration import parse_duration
 from urnet.files import file_hash, recover_folder, whole_file, whole_folder
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_check_choice_names_the_nearest():
@@ -61,6 +63,74 @@ def test_exit_codes(capsys):
     assert cli.run(stopped, []) == 130
     with pytest.raises(RuntimeError, match="no more memory"):
         cli.run(broken, ["--debug"])
+
+
+def test_a_place_that_may_not_be_reached_is_bad_input(capsys):
+    def forbidden(_):
+        raise PermissionError(13, "Permission denied", "ckpt/best")
+
+    assert cli.run(forbidden, []) == 2
+    assert capsys.readouterr().err == "error: ckpt/best: may not be read or written (Permission denied)\n"
+
+
+def test_closed_streams_are_no_failure(monkeypatch):
+    """`command >&- 2>&-`: Python then has None for both."""
+
+    def talk(_):
+        with cli.results_only() as results:
+            print("a result", file=results)
+        with progress.Progress("talk", 1) as display:
+            display.update()
+
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.run(talk, []) == 0
+
+
+TERMINATED = """
+import os, signal, sys
+from pathlib import Path
+from urnet import cli
+from urnet.files import whole_file
+from urnet.threads import import_paddle
+
+def main(argv):
+    with whole_file(Path(argv[0])) as part:
+        if "late" in argv:
+            import_paddle()  # Paddle puts a handler of its own
+        os.kill(os.getpid(), signal.SIGTERM)
+        part.write_text("all of it")
+
+sys.exit(cli.run(main))
+"""
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_sigterm_leaves_no_half_written_file(tmp_path, when):
+    command = [sys.executable, "-c", TERMINATED, tmp_path / "a.csv", when]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (143, "terminated\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_wait_while_paddle_is_imported():
+    """An exception raised inside an import may be swallowed there, and the signal with it."""
+    seen = []
+
+    def note(number, frame):
+        seen.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with threads._signals_wait():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert seen == []
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Paddle puts a handler of its own
+        assert sorted(seen) == [signal.SIGINT, signal.SIGTERM]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_boolean_words():

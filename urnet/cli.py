@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Callable, Optional, TextIO
 
 from urnet.checks import InputError
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def boolean_word(text: str) -> bool:
@@ -68,14 +70,51 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"error: {self.prog}: {message} (see --help)\n")
 
 
-def run(main: Callable[[Sequence[str]], Optional[int]], argv: Optional[Sequence[str]] = None) -> int:
-    """Run ``main(argv)`` and turn its outcome into an exit code: 0 done, 1 failed, 2 bad input, 130 Ctrl-C.
+class Terminated(BaseException):
+    """SIGTERM came. Like KeyboardInterrupt it passes by `except Exception`, and files in work are removed."""
 
+
+@contextlib.contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    """Raise Terminated at SIGTERM, where nobody else listens to it and Python takes signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _open_closed_streams() -> None:
+    """Where the caller closed stdout or stderr (`>&-`), what is written there goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def run(main: Callable[[Sequence[str]], Optional[int]], argv: Optional[Sequence[str]] = None) -> int:
+    """Run ``main(argv)`` and turn its outcome into an exit code.
+
+    0 done, 1 failed, 2 bad input (also a place that may not be read or written), 130 Ctrl-C, 143 SIGTERM.
     Errors are one line on stderr; a traceback appears only when ``--debug`` is among the arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
+    _open_closed_streams()
     try:
-        return main(argv) or DONE
+        with _sigterm_as_exception():
+            return main(argv) or DONE
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -85,8 +124,10 @@ def run(main: Callable[[Sequence[str]], Optional[int]], argv: Optional[Sequence[
     except Exception as error:
         if "--debug" in argv:
             raise
-        bad = isinstance(error, InputError)
+        bad = isinstance(error, (InputError, PermissionError))
         text = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, PermissionError) and error.filename is not None:
+            text = f"{os.fsdecode(error.filename)}: may not be read or written ({error.strerror})"
         kind = "error" if bad else f"failed: {type(error).__name__}"
         print(f"{kind}: {text}", file=sys.stderr)
         return BAD_INPUT if bad else FAILED
