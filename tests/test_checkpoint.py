@@ -12,6 +12,7 @@ import pytest
 from tiny_network import Tiny, assert_same, weights_of
 
 from urnet import checkpoint
+from urnet.arrays import read_safetensors
 from urnet.checks import InputError
 from urnet.fluid import variable_bytes
 from urnet.recipe import Data, Duration, Model, Recipe, Stage, dump_recipe
@@ -249,3 +250,16 @@ def test_fluid_folder_and_combined_file(tmp_path):
             checkpoint.read_weights(path, paddle.nn.Linear(1, 1))
     with pytest.raises(InputError, match="does not exist; accepted: a checkpoint folder"):
         checkpoint.read_weights(tmp_path / "none", network)
+
+
+def test_what_holds_no_weights_is_named_at_once(tmp_path):
+    """An optimiser's file, an archive, a name without its ending: before anything heavy begins."""
+    for name, data in (("a.pdopt", b"\x80\x04\x95\x10"), ("a.tar.gz", b"\x1f\x8b\x08\x00"), ("a", b"hi")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=rf"{name}: is no file of weights; accepted: a checkpoint"):
+            checkpoint.describe(tmp_path / name)
+    (tmp_path / "model.pdparams").write_bytes(b"")
+    with pytest.raises(InputError, match=r"model: does not exist \(model\.pdparams is there\); accepted"):
+        checkpoint.describe(tmp_path / "model")
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        read_safetensors(tmp_path)

@@ -134,6 +134,10 @@ def test_folder_names_are_checked(tmp_path):
         fluid.read_folder(folder(tmp_path, "fc_weight"), wanted)
     with pytest.raises(InputError, match=r"2 unexpected files: fc_weight, other_velocity_0"):
         fluid.read_folder(folder(tmp_path, "other_velocity_0"), wanted)
+    (tmp_path / "other_velocity_0").unlink()
+    (tmp_path / "fc_weight").rename(tmp_path / "README")
+    with pytest.raises(InputError, match=r"1 unexpected files: README$"):  # like none: none is offered
+        fluid.read_folder(tmp_path, wanted)
     with pytest.raises(InputError, match="is not a folder"):
         fluid.read_folder(tmp_path / "fc_weights", wanted)
     with pytest.raises(InputError, match=r"fc_weights2: cannot be read \(No such file"):

@@ -37,6 +37,8 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Name -> array; bfloat16, which NumPy does not have, as float32. Raises InputError for a broken file."""
     try:
+        with Path(path).open("rb"):  # its own error for a file that may not be read says it is not there
+            pass
         with safetensors.safe_open(str(path), framework="numpy") as file:
             names = list(file.keys())
             if all(file.get_slice(name).get_dtype() != "BF16" for name in names):

@@ -27,6 +27,7 @@ Arrays = dict[str, np.ndarray]
 PathLike = Union[str, Path]
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 RECIPE, CLASSES = "recipe.yaml", "classes.txt"
+ACCEPTED = "a checkpoint folder, a .safetensors or .pdparams file, or the first release's folder"
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,14 @@ def _resolve(path: Path) -> tuple[str, Path]:
     """The kind of a path, and the file or folder that holds the weights."""
     path = _survivor(path)
     if path.is_file():
-        return {".safetensors": "safetensors", ".pdparams": "pdparams"}.get(path.suffix, "fluid"), path
+        kind = {".safetensors": "safetensors", ".pdparams": "pdparams"}.get(path.suffix, "fluid")
+        if kind == "fluid" and not fluid.may_be_variable(path):
+            raise InputError(f"{path}: is no file of weights; accepted: {ACCEPTED}")
+        return kind, path
     if not path.is_dir():
-        raise InputError(
-            f"{path}: does not exist; accepted: a checkpoint folder, a .safetensors or .pdparams file,"
-            " or the first release's folder"
-        )
+        beside = [path.name + end for end in (".safetensors", ".pdparams") if Path(f"{path}{end}").is_file()]
+        hint = f" ({beside[0]} is there)" if beside else ""
+        raise InputError(f"{path}: does not exist{hint}; accepted: {ACCEPTED}")
     for folder in (path, _survivor(path / "best"), _survivor(path / "final")):
         if (folder / MODEL).is_file():
             return "checkpoint", folder

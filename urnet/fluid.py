@@ -7,6 +7,7 @@ dims, packed or not); the data, C order. float64, float16 and bfloat16 are read 
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -18,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from urnet.arrays import as_float32, bfloat16_to_float32
-from urnet.checks import InputError, nearest
+from urnet.checks import InputError
 
 # Type codes of Paddle's framework.proto that a tensor of numbers can have.
 _TYPES = {0: "|b1", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8"}
@@ -43,6 +44,12 @@ def read_variable(path: Path) -> np.ndarray:
     return array
 
 
+def may_be_variable(path: Path) -> bool:
+    """Whether a file begins as a variable does: with version 0, or with less than its four bytes."""
+    with _open(Path(path)) as stream:
+        return not any(stream.read(4))
+
+
 def read_folder(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """The named variables of a folder, one file each.
 
@@ -59,7 +66,8 @@ def read_folder(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     if missing:
         raise InputError(f"{path}: {len(missing)} of {len(names)} variables missing: {_few(missing)}")
     if unexpected:
-        hint = f" (nearest name: {nearest(unexpected[0], names, n=1)})" if len(unexpected) == 1 else ""
+        alike = difflib.get_close_matches(unexpected[0], names, n=1) if len(unexpected) == 1 else []
+        hint = f" (nearest name: {alike[0]})" if alike else ""
         raise InputError(f"{path}: {len(unexpected)} unexpected files: {_few(unexpected)}{hint}")
     return {name: read_variable(path / name) for name in names}
 
