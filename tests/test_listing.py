@@ -167,6 +167,13 @@ def test_image_list_faults(tmp_path):
     make(tmp_path, "a.jpg", "c.jpg")
     with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg is not there \(1 of 3 listed"):
         read_image_list(file, tmp_path, check_exists=True)
+    (tmp_path / "b.jpg").mkdir()
+    with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg is a folder \(1 of 3 listed"):
+        read_image_list(file, tmp_path, check_exists=True)
+    (tmp_path / "b.jpg").rmdir()
+    (tmp_path / "b.jpg").symlink_to("b.jpg")
+    with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg cannot be reached \(Too many levels"):
+        read_image_list(file, tmp_path, check_exists=True)
     with pytest.raises(InputError, match=r"list\.txt:2: label 1 is outside; accepted: 0\.\.0"):
         read_image_list(file, tmp_path, n_classes=1)
     with pytest.raises(InputError, match="nowhere: is no folder"):
@@ -177,11 +184,19 @@ def test_image_list_faults(tmp_path):
 
 def test_images_under_a_folder(tmp_path, capsys):
     make(tmp_path / "r", "b.JPG", "a/z.png", "a/y.jpeg", "a/readme.txt", ".hidden/x.jpg", "a/.thumb.jpg")
-    make(tmp_path / "elsewhere", "linked.webp")
+    make(tmp_path / "elsewhere", "linked.webp", "x.gif")
     (tmp_path / "r" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "r" / "a" / "loop").symlink_to(tmp_path / "r")
+    (tmp_path / "r" / "gone.jpg").symlink_to("nothing")  # listed, so that reading it says what is wrong
     images = images_under(tmp_path / "r")
-    assert list(images.paths) == ["a/y.jpeg", "a/z.png", "b.JPG", "link/linked.webp"]
+    assert list(images.paths) == [
+        "a/y.jpeg",
+        "a/z.png",
+        "b.JPG",
+        "gone.jpg",
+        "link/linked.webp",
+        "link/x.gif",
+    ]
     assert (images.labels == -1).all() and images.path(2) == str(tmp_path / "r" / "b.JPG")
     assert "1 files are no images by their names: a/readme.txt" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 from urnet.checks import InputError, check_same_rows
 from urnet.list_lines import read_lines
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class Names(Sequence):
@@ -110,8 +111,15 @@ def _check_exist(images: ImageList) -> None:
     base = str(Path(images.root).absolute())
     missing = [i for i, name in enumerate(images.paths) if not os.path.isfile(f"{base}/{name}")]  # noqa: PTH113
     if missing:
+        first = images.path(missing[0])
+        try:
+            why = "is a folder" if stat.S_ISDIR(os.stat(first).st_mode) else "is no file"  # noqa: PTH116
+        except FileNotFoundError:
+            why = "is not there"
+        except OSError as error:
+            why = f"cannot be reached ({error.strerror})"
         raise InputError(
-            f"{images.where(missing[0])}: {images.path(missing[0])} is not there "
+            f"{images.where(missing[0])}: {first} {why} "
             f"({len(missing)} of {len(images)} listed images are missing)"
         )
 
@@ -162,5 +170,5 @@ def _files(root: str, below: str, above: set[tuple[int, int]]) -> Iterator[str]:
                 continue
             if entry.is_dir():
                 yield from _files(root, f"{below}{entry.name}/", above | {key})
-            elif entry.is_file():
+            elif entry.is_file() or entry.is_symlink():  # a link to nothing is an unreadable image, not none
                 yield f"{below}{entry.name}"
