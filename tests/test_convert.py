@@ -38,6 +38,7 @@ def test_there_and_back_on_the_command_line(tmp_path, small):
     n = sum(value.size for key, value in small.items() if not key.endswith(("_mean", "_variance")))
     said = f"pdparams, ResNeXt_small32 with 10 classes, {n:,} parameters, from checkpoint"
     assert done.stdout == f"{tmp_path}/a.pdparams: {said}\n"
+    assert done.stderr == ""
     loaded = paddle.load(str(tmp_path / "a.pdparams"))
     assert_same({key: np.asarray(value) for key, value in loaded.items()}, small)
     network = models.build("ResNeXt_small32", 10)

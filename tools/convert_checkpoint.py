@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
 
     from urnet.checkpoint import describe, load_into, read_weights
     from urnet.convert import write_weights
+    from urnet.threads import import_paddle
 
     info = describe(args.source)
     recipe = info.recipe
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
         model = recipe.model.name if recipe else DEFAULT_MODEL
     if n_classes is None:
         n_classes = recipe.data.n_classes if recipe else DEFAULT_CLASS_DIM
+    import_paddle()
     network = build(model, n_classes)
     load_into(network, read_weights(args.source, network), source=args.source)
     form = write_weights(args.target, network, replace=args.replace)
