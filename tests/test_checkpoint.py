@@ -263,3 +263,14 @@ def test_what_holds_no_weights_is_named_at_once(tmp_path):
         checkpoint.describe(tmp_path / "model")
     with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
         read_safetensors(tmp_path)
+
+
+def test_a_folder_s_recipe_counts_without_its_state(tmp_path):
+    """Someone copied weights and recipe only: the recipe's preprocessing must not be dropped in silence."""
+    network = Tiny()
+    recipe = dump_recipe(RECIPE)
+    checkpoint.save(tmp_path / "c", weights=weights_of(network), state={}, recipe_text=recipe)
+    (tmp_path / "c" / "state.json").unlink()
+    info = checkpoint.describe(tmp_path / "c")
+    assert (info.kind, info.folder, info.state) == ("checkpoint", tmp_path / "c", None)
+    assert info.recipe is not None and dump_recipe(info.recipe) == recipe

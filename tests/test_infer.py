@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -214,6 +215,8 @@ def bad_files(toys, folder):
     (folder / "missing.txt").write_text(f"{toys.names[0]} 1\ngone.png 2\nalso gone.png 2\n")
     (folder / "names.txt").write_text("one\ntwo\n")
     (folder / "file").write_text("")
+    shutil.copytree(toys.checkpoint, folder / "names")
+    (folder / "names" / "classes.txt").write_text("one\ntwo\n")
 
 
 BARE = {
@@ -259,6 +262,10 @@ BAD = {
     "precision": ({"precision": "fp16"}, r"--precision: 'fp16' is not known"),
     "bf16 in dygraph": ({"precision": "bf16"}, r"--precision bf16: on the CPU --engine inference is needed"),
     "class names": ({"class_names": "{bad}/names.txt"}, r"names\.txt: has 2 class names, but n_classes is 7"),
+    "checkpoint's class names": (
+        {"pretrained_model": "{bad}/names"},
+        r"names/classes\.txt: has 2 class names, but class_dim is 7",
+    ),
     "no images": ({"img_path": None}, r"--img_path: found none"),
     "folder missing": ({"img_path": "{bad}/no"}, r"bad/no: is no folder"),
     "folder missing, no list": ({"img_path": "{bad}/no", "img_list": None}, r"bad/no: is no folder"),

@@ -138,7 +138,7 @@ def describe(path: PathLike) -> CheckpointInfo:
     """
     kind, place = _resolve(Path(path))
     folder = place if kind == "checkpoint" else place.parent
-    if kind == "fluid" or not (folder / STATE).is_file():
+    if kind != "checkpoint" and (kind == "fluid" or not (folder / STATE).is_file()):
         return CheckpointInfo(kind, place if kind == "fluid" and place.is_dir() else None, None, None, None)
     recipe = load_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None
     names = _read_lines(folder / CLASSES) if (folder / CLASSES).is_file() else None

@@ -133,7 +133,11 @@ def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> list[str]:
 
         return read_class_names(args.class_names, args.class_dim)
     names = info.class_names or []
-    return names if len(names) == args.class_dim and any(names) else []
+    if names and len(names) != args.class_dim:
+        raise InputError(
+            f"{info.folder}/classes.txt: has {len(names)} class names, but class_dim is {args.class_dim}"
+        )
+    return names if any(names) else []
 
 
 def _device(use_gpu: bool) -> str:
