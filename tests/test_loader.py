@@ -156,7 +156,8 @@ def test_a_killed_worker_is_named_within_seconds(files, when, victim):
     os.kill(pid, signal.SIGKILL)
     start = time.monotonic()
     with pytest.raises(RuntimeError, match=rf"loader worker {victim} \(process {pid}\).*SIGKILL"):
-        list(iterator)
+        rest = len(list(iterator))
+        pytest.fail(f"{rest} more batches came; state of the killed worker: {state(pid)}")
     assert time.monotonic() - start < 5
 
 

@@ -71,7 +71,10 @@ class WorkerPool:
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
         self.processes.append(process)
-        here.send(first)
+        try:
+            here.send(first)
+        except OSError:
+            raise self._death(len(self.processes) - 1) from None
 
     def run(self, jobs: Iterator[Job]) -> Iterator[Decoded]:
         """The decoded batches, in order. Raises a worker's exception as itself, its death as RuntimeError."""
