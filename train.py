@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from urnet import cli
 from urnet.checks import InputError, check_choice
@@ -58,23 +58,26 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train, then print one line a stage and where things lie."""
+    """Train, then print two lines a stage and where things lie."""
     args = parse(argv)
     if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:
         raise InputError(
             f"paddle.distributed.launch: found {os.environ['PADDLE_TRAINERS_NUM']} processes; this version "
             "trains in one process (--nproc_per_node 1)"
         )
-    from urnet.recipe import load_recipe
+    with cli.results_only() as stream:
+        return train(args, stream)
 
-    recipe = load_recipe(args.config, args.override)
+
+def train(args: argparse.Namespace, stream: TextIO) -> int:
+    """Read the recipe, train its stages, report on ``stream``; returns the exit code."""
     import models
-
-    check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
-    warnings.filterwarnings("ignore", message="No ccache found")
-    warnings.filterwarnings("ignore", message="When training, we now always track")
+    from urnet.recipe import load_recipe
     from urnet.threads import import_paddle
 
+    recipe = load_recipe(args.config, args.override)
+    check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
+    warnings.filterwarnings("ignore", message="When training, we now always track")
     import_paddle()
     from urnet.stages import run_recipe
     from urnet.stop import Stopped
@@ -88,20 +91,20 @@ def main(argv: Sequence[str]) -> int:
         )  # fmt: skip
     except Stopped as stopped:
         return stopped.exit_code
-    report(results, Path(recipe.output) / recipe.name)
+    report(results, Path(recipe.output) / recipe.name, stream)
     return cli.DONE
 
 
-def report(results: Sequence[Any], home: Path) -> None:
-    """Print the results on stdout."""
+def report(results: Sequence[Any], home: Path, stream: TextIO) -> None:
+    """Print the results."""
     for result in results:
         for kind, metrics in (("best", result.best), ("last", result.last)):
             top = f"top1:{metrics['top1']:.4f} top5:{metrics['top5']:.4f}"
-            print(f"stage {result.stage} {kind} {top} step {metrics['step']}")
+            print(f"stage {result.stage} {kind} {top} step {metrics['step']}", file=stream)
     for result in results:
-        print(f"checkpoint {result.folder / 'best'}")
-        print(f"log {result.folder / 'log.txt'}")
-    print(f"curves {home / 'curves'}")
+        print(f"checkpoint {result.folder / 'best'}", file=stream)
+        print(f"log {result.folder / 'log.txt'}", file=stream)
+    print(f"curves {home / 'curves'}", file=stream)
 
 
 if __name__ == "__main__":
