@@ -1,9 +1,13 @@
 """Level 0: error texts, exit codes, files that are whole or absent, durations, progress lines."""
 
+import contextlib
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -249,3 +253,33 @@ def test_progress_off_a_terminal_is_lines_at_intervals(capsys, monkeypatch):
     assert lines[0].startswith("train: 2/4 (50 %), ")
     assert lines[0].endswith("images/s loss 0.5")
     assert list(progress.progress(range(3), "rows", 3)) == [0, 1, 2]
+
+
+ON_A_TERMINAL = """
+import time
+from urnet.progress import Progress
+with Progress("stage", 100) as display:
+    for i in range(10):
+        display.update(10, loss="0.5")
+        if i == 5:
+            display.say("evaluation at step 6")
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("columns", [100, 0])  # a container's terminal may not know its width
+def test_progress_on_a_terminal_is_a_bar_and_lines_stay_apart(columns):
+    ours, theirs = os.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    child = subprocess.Popen([sys.executable, "-c", ON_A_TERMINAL], cwd=ROOT, stderr=theirs)
+    os.close(theirs)
+    text = ""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+        while block := os.read(ours, 4096):
+            text += block.decode(errors="replace")
+    assert child.wait() == 0
+    os.close(ours)
+    assert "stage:   0%|" in text
+    assert "images/s, loss 0.5]" in text
+    shown = [part.strip() for part in text.replace("\n", "\r").split("\r")]
+    assert "evaluation at step 6" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -26,7 +27,9 @@ class Progress:
         self._next, self._note = self.start + LINE_SECONDS, ""
         self._bar: Any = None
         if sys.stderr.isatty():
-            self._bar = tqdm(desc=title, total=total, unit=f" {unit}", leave=False, dynamic_ncols=True)
+            known = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # a container's may be 0 wide
+            width: Any = {"dynamic_ncols": True} if known else {"ncols": 80}
+            self._bar = tqdm(desc=title, total=total, unit=f" {unit}", leave=False, **width)
 
     def update(self, n: int = 1, **notes: str) -> None:
         """Count ``n`` more; ``notes`` (name=text) stand beside the count."""
@@ -40,6 +43,14 @@ class Progress:
         elif time.monotonic() >= self._next:
             self._line()
             self._next = time.monotonic() + LINE_SECONDS
+
+    def say(self, text: str) -> None:
+        """Print a line on stderr that the bar does not run into."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=sys.stderr, flush=True)
+        if self._bar is not None:
+            self._bar.refresh()
 
     def close(self) -> None:
         """End the display."""

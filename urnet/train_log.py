@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +62,7 @@ class TrainLog:
         self._file.write(text + "\n")
         self._file.flush()
         if show:
-            print(text, file=sys.stderr, flush=True)
+            self._bar.say(text)
 
     def restart_clock(self) -> None:
         """What happened since the last step (an evaluation, a checkpoint) is no training time."""
