@@ -12,7 +12,7 @@ import pytest
 from tiny_network import Tiny, assert_same, weights_of
 
 from urnet import checkpoint
-from urnet.arrays import read_safetensors
+from urnet.arrays import read_safetensors, write_safetensors
 from urnet.checks import InputError
 from urnet.fluid import variable_bytes
 from urnet.recipe import Data, Duration, Model, Recipe, Stage, dump_recipe
@@ -98,6 +98,11 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
         )
     for file in ("model.safetensors", "state.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"no/model\.safetensors: cannot be written"):
+        write_safetensors(tmp_path / "no" / "model.safetensors", {"a": np.zeros(3)})
 
 
 def test_turned_and_strided_arrays_are_written_in_c_order(tmp_path):

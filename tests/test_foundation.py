@@ -190,6 +190,19 @@ def test_whole_folder_replaces_and_cleans_up(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["best"]
 
 
+def test_files_of_a_whole_folder_follow_the_umask(tmp_path):
+    """Also those that a library wrote for their owner only."""
+    mask = os.umask(0o027)
+    try:
+        with whole_folder(tmp_path / "best") as part:
+            (part / "below").mkdir(mode=0o700)
+            (part / "below/w").touch(mode=0o600)
+    finally:
+        os.umask(mask)
+    modes = [(tmp_path / "best" / name).stat().st_mode & 0o777 for name in ("", "below", "below/w")]
+    assert modes == [0o750, 0o750, 0o640]
+
+
 def test_an_unwritable_place_is_bad_input(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"), whole_file(tmp_path / "file" / "a.txt"):

@@ -31,7 +31,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     for name, array in ordered.items():
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name}: holds {array.dtype}; arrays of numbers are accepted")
-    safetensors.numpy.save_file(ordered, str(path))
+    try:
+        safetensors.numpy.save_file(ordered, str(path))
+    except safetensors.SafetensorError as error:  # a full disk, say; the library does not name the file
+        raise OSError(f"{path}: cannot be written ({error})") from None
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:

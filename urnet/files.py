@@ -65,8 +65,10 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     old = path.parent / f".{path.name}.old"
     try:
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        for file in sorted(temporary.rglob("*")):
+        mask = _umask()
+        os.chmod(temporary, 0o777 & ~mask)
+        for file in sorted(temporary.rglob("*")):  # some libraries write files for their owner only
+            os.chmod(file, (0o777 if file.is_dir() else 0o666) & ~mask)
             _sync(file)
         _sync(temporary)
         if path.exists():
