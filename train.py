@@ -60,9 +60,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Train, then print two lines a stage and where things lie."""
     args = parse(argv)
-    if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:
+    processes = os.environ.get("PADDLE_TRAINERS_NUM") or "1"
+    if processes != "1":
         raise InputError(
-            f"paddle.distributed.launch: found {os.environ['PADDLE_TRAINERS_NUM']} processes; this version "
+            f"paddle.distributed.launch: found {processes} processes (PADDLE_TRAINERS_NUM); this version "
             "trains in one process (--nproc_per_node 1)"
         )
     with cli.results_only() as stream:

@@ -191,9 +191,11 @@ def test_bad_input_is_one_line(images, tmp_path, override, message):
     assert not (tmp_path / "tiny/class").exists()
 
 
-def test_several_processes_are_refused(images):
-    done = call("-c", write_recipe(images), PADDLE_TRAINERS_NUM="2")
-    assert "found 2 processes; this version trains in one process" in refusal(done)
+@pytest.mark.parametrize("number", ["2", "two"])
+def test_several_processes_are_refused(images, number):
+    done = call("-c", write_recipe(images), PADDLE_TRAINERS_NUM=number)
+    told = refusal(done)
+    assert f"found {number} processes (PADDLE_TRAINERS_NUM); this version trains in one process" in told
 
 
 def test_debug_shows_a_traceback(images):
