@@ -25,7 +25,8 @@ from urnet.stages import run_recipe
 from urnet.stop import Stopped, StopRequest
 from urnet.table import Table
 from urnet.train_step import Learner, Update, micro_batches, train_step
-from urnet.trainer import Trainer
+from urnet.train_log import Unreadable
+from urnet.trainer import Trainer, checkpoints
 
 TRANSFORM = Transform(size=8)
 
@@ -363,6 +364,70 @@ def test_too_many_unreadable_images_stop_the_run(broken_images, tmp_path):
     assert "2 are unreadable, data.max_bad accepts 1; all are in" in str(error.value)
 
 
+def test_resuming_does_not_forgive_unreadable_images_but_mended_ones_are_fine(broken_images, tmp_path):
+    recipe = recipe_of(broken_images, tmp_path, "data.max_bad=1", duration="16 steps")
+    for resume in (False, True, True):
+        with pytest.raises(InputError, match="2 are unreadable, data.max_bad accepts 1"):
+            train(recipe, resume=resume)
+    good = (broken_images / "train/000.png").read_bytes()
+    (broken_images / "train/040.png").write_bytes(good)
+    (result,) = train(recipe, resume=True)
+    assert result.last["step"] == 16
+    lines = (result.folder / "unreadable.txt").read_text().splitlines()
+    assert "3" in [line.split("\t")[0] for line in lines]
+
+
+def test_file_names_with_line_breaks_do_not_break_the_list_of_unreadable_ones(tmp_path):
+    class Log:
+        def line(self, text, show):
+            assert text == r"unreadable, weight 0: a\x85b\tc\nd\u2028é 図: no\rimage (row 7)"
+
+    bad = {7: ("a\x85b\tc\nd\u2028é 図", "no\rimage")}
+    for _ in range(2):
+        Unreadable(tmp_path / "unreadable.txt", 1, lambda row: row == 7).take(bad, Log())
+    text = (tmp_path / "unreadable.txt").read_text(encoding="utf-8")
+    assert text == "7\ta\\x85b\\tc\\nd\\u2028é 図\tno\\rimage\n"
+    with pytest.raises(InputError, match="row 7"):
+        Unreadable(tmp_path / "unreadable.txt", 0, lambda row: row == 7)
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_weights_that_are_not_finite_are_never_kept(images, tmp_path, monkeypatch, kept):
+    """The fourth update leaves NaN, whose loss the next one would have shown: too late for a checkpoint."""
+    recipe = recipe_of(images, tmp_path, checkpoint_every="2 steps", keep=kept, ema=None)
+    real = Trainer._update
+
+    def update_and_break(self, *arguments):
+        real(self, *arguments)
+        if self.standing.step == 4:
+            self.task.network.fc.bias.set_value(np.array([0, np.nan, 0], np.float32))
+
+    monkeypatch.setattr(Trainer, "_update", update_and_break)
+    with pytest.raises(FloatingPointError, match=r"class, epoch 0, step 3: .* are not finite \(fc.bias\)"):
+        train(recipe)
+    folder = tmp_path / "out/tiny/class"
+    assert [path.name for path in checkpoints(folder)] == ["step-00000002"]
+    monkeypatch.undo()
+    (result,) = train(recipe, resume=True)
+    assert result.last["step"] == 8
+
+
+def test_final_is_written_when_all_else_is_told(images, tmp_path, monkeypatch):
+    """final/ says that a stage is finished: a run killed right after it would never tell the rest."""
+    seen = []
+    real = checkpoint.save
+
+    def save(folder, **parts):
+        if folder.name == "final":
+            seen.append((folder.parent / "curves.csv").read_text().count("8,val/top1,"))
+            seen.append((folder.parent / "log.txt").read_text().count("evaluation at step 8: "))
+        real(folder, **parts)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    train(recipe_of(images, tmp_path))
+    assert seen == [1, 1]
+
+
 def test_an_unreadable_row_moves_the_weights_as_if_its_weight_were_zero():
     data = update()
     black = dataclasses.replace(data, images=data.images.copy(), weight=data.weight.copy())
@@ -392,7 +457,26 @@ def two_stages(images, tmp_path, *overrides):
     return load_recipe(path, overrides)
 
 
-def test_the_next_stage_starts_from_the_best_of_the_one_before(images, tmp_path):
+def test_a_signal_while_a_stage_is_finished_begins_no_further_one(images, tmp_path, monkeypatch):
+    real = checkpoint.save
+
+    def save(folder, **parts):
+        if folder.name == "final":
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(folder, **parts)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    recipe = two_stages(images, tmp_path)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        train(recipe)
+    home = tmp_path / "out/tiny"
+    assert (home / "class/final/state.json").exists()
+    assert not (home / "more").exists()
+    monkeypatch.undo()
+    assert [result.last["step"] for result in train(recipe, resume=True)] == [4, 3]
+
+
+def test_the_next_stage_starts_from_the_weights_of_the_one_before(images, tmp_path):
     recipe = two_stages(images, tmp_path)
     with pytest.raises(InputError, match="--stage more: stage class, before it, is not finished"):
         train(recipe, only="more")
@@ -405,7 +489,7 @@ def test_the_next_stage_starts_from_the_best_of_the_one_before(images, tmp_path)
     )
     second = train(slow)
     assert [result.stage for result in second] == ["class", "more"]
-    before = checkpoint.read_weights(first[0].folder)
+    before = checkpoint.read_weights(first[0].folder / "final")
     after = checkpoint.read_weights(second[1].folder / "final")
     names = trainable(models.build("ResNeXt_small32", 3))
     for name in names:  # at such a rate a stage ends where it began
@@ -466,6 +550,15 @@ def test_columns_of_another_reweighting_are_not_written_over(images, tmp_path):
     (tmp_path / "out/tiny/class/final/state.json").unlink()
     with pytest.raises(InputError, match=r"another recipe: stages\.class\.balance was 0\.5, now 0\.9"):
         train(recipe_of(images, tmp_path, duration="3 steps", balance=0.9), resume=True)
+
+
+def test_a_file_in_the_place_of_a_stage_is_refused(images, tmp_path):
+    (tmp_path / "out/tiny").mkdir(parents=True)
+    (tmp_path / "out/tiny/class").write_text("mine")
+    for options in ({}, {"resume": True}, {"replace": True}):
+        with pytest.raises(InputError, match="out/tiny/class: is a file; a stage's folder is needed"):
+            train(recipe_of(images, tmp_path), **options)
+    assert (tmp_path / "out/tiny/class").read_text() == "mine"
 
 
 def test_a_refused_setting_can_be_mended_without_further_ado(images, tmp_path):

@@ -37,6 +37,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def condition(folder: Path) -> str:
     """What a stage's folder holds: "nothing", an "unfinished" training or a "finished" one."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; a stage's folder is needed there")
     checkpoint.recover(folder)
     if not folder.exists() or not any(folder.iterdir()):
         return "nothing"

@@ -72,10 +72,14 @@ class Task:
         batches = [(0, rows[i : i + self.micro_batch]) for i in range(0, len(rows), self.micro_batch)]
         return self._loader(batches, train=False)
 
-    def _loader(self, batches: Any, *, train: bool) -> Loader:
+    def source(self, *, train: bool) -> ImageSource:
+        """The training images, or those for validation, by row."""
         data = self.recipe.data
-        source = ImageSource(
+        return ImageSource(
             self.table.path if train else self.validation.path, self.recipe.transform,
             train=train, seed=self.recipe.seed, exif=data.exif, max_pixels=data.max_pixels,
         )  # fmt: skip
-        return Loader(source, batches, workers=data.workers, prefetch=data.prefetch)
+
+    def _loader(self, batches: Any, *, train: bool) -> Loader:
+        data = self.recipe.data
+        return Loader(self.source(train=train), batches, workers=data.workers, prefetch=data.prefetch)

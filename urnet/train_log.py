@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -141,28 +142,43 @@ class TrainLog:
 
 
 class Unreadable:
-    """The training rows whose images could not be read, kept in a file; too many stop the run."""
+    """The training rows whose images could not be read, kept in a file; too many stop the run.
 
-    def __init__(self, file: Path, max_bad: int) -> None:
+    A resumed run begins with the rows of the file that ``unreadable(row)`` still says are so: they count,
+    images that were mended in between do not. Raises InputError for more than ``max_bad``.
+    """
+
+    def __init__(self, file: Path, max_bad: int, unreadable: Callable[[int], bool]) -> None:
         self.file, self.max_bad = file, max_bad
         self._lines: dict[int, str] = {}
         if file.is_file():
-            text = file.read_text(encoding="utf-8")
-            self._lines = {int(line.split("\t")[0]): line for line in text.splitlines() if line}
+            lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line]
+            known = {int(line.split("\t")[0]): line for line in lines}
+            self._lines = {row: line for row, line in known.items() if unreadable(row)}
+            self._check()
 
     def take(self, bad: Mapping[int, tuple[str, str]], log: TrainLog) -> None:
         """Note rows met for the first time. Raises InputError when there are more than ``max_bad``."""
-        new = {row: f"{row}\t{path}\t{why}" for row, (path, why) in bad.items() if row not in self._lines}
-        if not new:
-            return
+        new = [row for row in bad if row not in self._lines]
         for row in new:
-            log.line("unreadable, weight 0: {1}: {2} (row {0})".format(*new[row].split("\t", 2)), show=True)
-        self._lines.update(new)
-        with whole_file(self.file, replace=True) as part:
-            part.write_text("".join(f"{line}\n" for _, line in sorted(self._lines.items())), encoding="utf-8")
+            path, why = map(one_line, bad[row])
+            log.line(f"unreadable, weight 0: {path}: {why} (row {row})", show=True)
+            self._lines[row] = f"{row}\t{path}\t{why}"
+        if new:
+            with whole_file(self.file, replace=True) as part:
+                text = "".join(f"{line}\n" for _, line in sorted(self._lines.items()))
+                part.write_text(text, encoding="utf-8")
+            self._check()
+
+    def _check(self) -> None:
         if len(self._lines) > self.max_bad:
-            number, path, why = next(iter(new.values())).split("\t", 2)
+            row, path, why = list(self._lines.values())[-1].split("\t")
             raise InputError(
-                f"{path}: unreadable training image ({why}; row {number}); {len(self._lines)} are unreadable,"
+                f"{path}: unreadable training image ({why}; row {row}); {len(self._lines)} are unreadable,"
                 f" data.max_bad accepts {self.max_bad}; all are in {self.file}"
             )
+
+
+def one_line(text: str) -> str:
+    """Control characters and line separators, which file names may hold, as Python escapes."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)

@@ -74,6 +74,7 @@ class Trainer:
                     self.stop.check()
                     if self._evaluation_is_due():
                         self._evaluate(log)
+                self.stop.check()  # a signal during the last evaluation: no further stage is begun
             except Stopped as stopped:
                 self._save_checkpoint(log)
                 log.line(f"{stopped} at step {now.step} of {self.total}", show=True)
@@ -105,7 +106,11 @@ class Trainer:
 
     def _batches(self, log: TrainLog) -> Iterator[tuple[Batch, float]]:
         """The batches of all updates that are left, each with the seconds it was waited for."""
-        bad = Unreadable(self.task.folder / "unreadable.txt", self.task.recipe.data.max_bad)
+        source = self.task.source(train=True)
+        bad = Unreadable(
+            self.task.folder / "unreadable.txt", self.task.recipe.data.max_bad,
+            lambda row: source(row, 0)[0] is None,
+        )  # fmt: skip
         with contextlib.closing(self.task.training_loader(self.standing.step, self.total)) as loader:
             waited = 0.0
             log.restart_clock()
@@ -144,9 +149,9 @@ class Trainer:
             if better:
                 now.best = now.last
                 self._save_for_use("best")
-            if now.step == self.total:
+            log.evaluation(now.step, metrics, better, time.perf_counter() - start)
+            if now.step == self.total:  # last of all, as it says that the stage is finished
                 self._save_for_use("final")
-        log.evaluation(now.step, metrics, better, time.perf_counter() - start)
         log.restart_clock()
 
     def _save_for_use(self, name: str) -> None:
@@ -154,9 +159,18 @@ class Trainer:
 
     # --- checkpoints
 
-    def _save(self, name: str, **parts: Any) -> None:
+    def _save(self, name: str, weights: dict[str, np.ndarray], **parts: Any) -> None:
+        """Write a checkpoint. FloatingPointError, and nothing written or removed, for weights not finite."""
+        odd = next((key for key, value in weights.items() if not np.isfinite(value).all()), None)
+        if odd is not None:
+            step = self.standing.step - 1
+            raise FloatingPointError(
+                f"stage {self.task.stage.name}, epoch {step // self.task.steps_per_epoch}, step {step}: the "
+                f"weights it left are not finite ({odd}); a lower learning rate, warm-up or "
+                "optimizer.clip_norm may help"
+            )
         checkpoint.save(
-            self.task.folder / name, recipe_text=dump_recipe(self.task.recipe),
+            self.task.folder / name, weights=weights, recipe_text=dump_recipe(self.task.recipe),
             class_names=class_lines(self.task.table.class_names), **parts,
         )  # fmt: skip
 
