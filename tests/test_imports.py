@@ -21,7 +21,7 @@ LEVELS = {
           recipe_checks stop table typed_yaml""",
     # lists of images, reweightings, metrics: still without Paddle and OpenCV
     1: """image_list listing metrics pickle_machine predict_flags predictions reweight reweight.class_size
-          webvision webvision_metadata""",
+          row_weights webvision webvision_metadata""",
     # images, weights, and the parts of a training step
     2: """arrays checkpoint convert curves dataset decode_ahead decode_worker ema fluid images loading losses
           normalise optimizer precision safe_pickle sampler schedule threads worker_pool""",

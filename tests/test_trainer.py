@@ -24,8 +24,8 @@ from urnet.reweight.class_size import class_size
 from urnet.stages import run_recipe
 from urnet.stop import Stopped, StopRequest
 from urnet.table import Table
-from urnet.train_step import Learner, Update, micro_batches, train_step
 from urnet.train_log import Unreadable
+from urnet.train_step import Learner, Update, micro_batches, train_step
 from urnet.trainer import Trainer, checkpoints
 
 TRANSFORM = Transform(size=8)
@@ -367,7 +367,7 @@ def test_too_many_unreadable_images_stop_the_run(broken_images, tmp_path):
 def test_resuming_does_not_forgive_unreadable_images_but_mended_ones_are_fine(broken_images, tmp_path):
     recipe = recipe_of(broken_images, tmp_path, "data.max_bad=1", duration="16 steps")
     for resume in (False, True, True):
-        with pytest.raises(InputError, match="2 are unreadable, data.max_bad accepts 1"):
+        with pytest.raises(InputError, match=r"2 are unreadable, data\.max_bad accepts 1"):
             train(recipe, resume=resume)
     good = (broken_images / "train/000.png").read_bytes()
     (broken_images / "train/040.png").write_bytes(good)
@@ -500,6 +500,28 @@ def tiny_rate():
     from urnet.recipe import Schedule
 
     return Schedule(lr=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loss_weight=[class_wieght]", "more.loss_weight: the table has no column 'class_wieght'"),
+        ("sampling_weight=[relevanse]", "more.sampling_weight: the table has no column 'relevanse'"),
+        ("duration=0.2 steps", "more.duration: 0.2 steps is less than one step"),
+        ("schedule.warmup=9 epochs", r"more.schedule.warmup: 9 epochs is \d+ steps, the stage has only 3"),
+        ("start=/nowhere", "/nowhere: does not exist"),
+        ("reweight={power: 0.5}", "must be the same in all stages that reweight"),
+    ],
+)
+def test_a_later_stage_is_refused_before_the_first_one_trains(images, tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        train(two_stages(images, tmp_path, f"stages.more.{override}"))
+    assert not (tmp_path / "out/tiny/class").exists()
+
+
+def test_a_stage_may_start_from_what_the_same_run_writes(images, tmp_path):
+    best = tmp_path / "out/tiny/class/best"
+    assert len(train(two_stages(images, tmp_path, f"stages.more.start={best}"))) == 2
 
 
 def test_start_names_a_checkpoint_or_scratch(images, tmp_path):

@@ -7,7 +7,19 @@ from typing import Callable
 
 from urnet.checks import InputError
 from urnet.duration import Duration
-from urnet.recipe import Schedule
+from urnet.recipe import Schedule, Stage
+
+
+def plan(stage: Stage, steps_per_epoch: int) -> tuple[int, Callable[[int], float]]:
+    """A stage's updates and its learning rate lr(step). Raises InputError for less than one step."""
+
+    def to_steps(duration: Duration) -> int:
+        return duration.steps(steps_per_epoch, stage.batch_size)
+
+    total, at = to_steps(stage.duration), f"stages.{stage.name}"
+    if total < 1:
+        raise InputError(f"{at}.duration: {stage.duration} is less than one step")
+    return total, learning_rate(stage.schedule, total, to_steps, f"{at}.schedule")
 
 
 def learning_rate(

@@ -5,7 +5,6 @@ Only this room joins reweightings, table and trainer.
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,14 +14,15 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from urnet import checkpoint, run_folder
-from urnet.checks import InputError, check_choice, nearest
+from urnet import checkpoint, row_weights, run_folder
+from urnet.checks import InputError, check_choice
 from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
 from urnet.precision import choose_amp, choose_device
 from urnet.recipe import Recipe, Stage, recipe_hash, recipe_tree
 from urnet.reweight.class_size import class_size
 from urnet.sampler import EpochOrder
+from urnet.schedule import plan
 from urnet.table import Table
 from urnet.task import Task
 from urnet.trainer import Trainer, seed_network
@@ -67,6 +67,7 @@ def run_recipe(
             _remove(recipe, chosen, home)
         table = open_or_build(recipe.data, recipe.data.table or home / "table")
         validation = read_validation(recipe.data)
+        _check_stages(recipe, chosen, table, home)
         return [
             _run_stage(recipe, stage, amp, table, validation, home, build_network, replace)
             for stage, amp in zip(recipe.stages, amps)
@@ -94,6 +95,28 @@ def _check_folders(
             run_folder.check_fits(home / before.name, recipe, before.name)
 
 
+def _check_stages(recipe: Recipe, chosen: Sequence[Stage], table: Table, home: Path) -> None:
+    """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
+    columns, labels = list(table.columns), table.column("label")
+    made_by = {_made_by(stage) for stage in recipe.stages if stage.reweight is not None}
+    if len(made_by) > 1:
+        raise InputError(
+            "stages: reweight, balance and sampling_weight must be the same in all stages that reweight, as "
+            "the table holds one class_weight"
+        )
+    for stage in recipe.stages:
+        columns += ["class_weight"] if stage.reweight is not None else []
+        if stage not in chosen:
+            continue
+        order = EpochOrder(labels, seed=recipe.seed, stage=stage.name, n_classes=recipe.data.n_classes)
+        plan(stage, order.steps_per_epoch(stage.batch_size))
+        for key in ("loss_weight", "sampling_weight"):
+            row_weights.check_columns(stage, key, columns)
+        own = home.absolute() in Path(stage.start).absolute().parents  # may be written by this very run
+        if stage.start not in ("previous", "scratch") and not own:
+            checkpoint.describe(stage.start)
+
+
 def _remove(recipe: Recipe, chosen: Sequence[Stage], home: Path) -> None:
     """Remove the chosen stages' folders and curves; with all of them the run's own table too."""
     places = [place for s in chosen for place in (home / s.name, home / "curves" / s.name)]
@@ -115,14 +138,14 @@ def _run_stage(
         return _finished(stage, folder, table)
     labels = table.column("label")
     order = EpochOrder(
-        labels, sampling_weight=_sampling_weight(stage, table), balance=stage.balance, seed=recipe.seed,
-        stage=stage.name, n_classes=recipe.data.n_classes,
+        labels, sampling_weight=row_weights.sampling_weight(stage, table), balance=stage.balance,
+        seed=recipe.seed, stage=stage.name, n_classes=recipe.data.n_classes,
     )  # fmt: skip
     own_table = recipe.data.table is None
     _reweight(stage, table, labels, order, replace=replace or (own_table and found == "nothing"))
     task = Task(
         recipe=recipe, stage=stage, network=_start(recipe, stage, home, build_network), amp=amp, table=table,
-        labels=labels, loss_weight=_product(stage, "loss_weight", table), order=order,
+        labels=labels, loss_weight=row_weights.product(stage, "loss_weight", table), order=order,
         validation=validation, folder=folder, curves=home / "curves" / stage.name,
     )  # fmt: skip
     trainer = Trainer(task)
@@ -149,9 +172,7 @@ def _reweight(stage: Stage, table: Table, labels: np.ndarray, order: EpochOrder,
     """
     if stage.reweight is None:
         return
-    settings = {k: v for k, v in recipe_tree(stage.reweight).items() if k != "method"}
-    sampling = [stage.balance, list(stage.sampling_weight)]
-    made_by = recipe_hash({"class_size": settings, "sampling": sampling})
+    made_by = _made_by(stage)
     if "class_weight" in table.columns:
         found = table.describe("class")
         if found["recipe_hash"] == made_by:
@@ -161,41 +182,22 @@ def _reweight(stage: Stage, table: Table, labels: np.ndarray, order: EpochOrder,
                 f"{table.folder}/class.arrow: was written by stage {found['stage']} with other settings than "
                 f"stages.{stage.name}.reweight and its sampling; use another data.table"
             )
+    settings = _settings(stage)
     columns = class_size(labels, order.n_classes, sampled_share=order.sampled_share(), **settings)
     table.write(
         "class", columns, stage=stage.name, recipe_hash=made_by, checkpoint="", replace=replace
     )  # fmt: skip
 
 
-def _sampling_weight(stage: Stage, table: Table) -> Optional[np.ndarray]:
-    if "class_weight" in stage.sampling_weight:
-        raise InputError(
-            f"stages.{stage.name}.sampling_weight: found class_weight, which is the same for all rows of a "
-            "class and so changes nothing; accepted: loss_weight: [class_weight], or balance for even classes"
-        )
-    return _product(stage, "sampling_weight", table) if stage.sampling_weight else None
+def _settings(stage: Stage) -> dict[str, Any]:
+    """The arguments of the stage's reweighting."""
+    return {key: value for key, value in recipe_tree(stage.reweight).items() if key != "method"}
 
 
-def _product(stage: Stage, key: str, table: Table) -> np.ndarray:
-    """The product (N,) float32 of the columns a stage names under ``key``; ones where it names none."""
-    weight = np.ones(table.n_rows, np.float32)
-    for name in getattr(stage, key):
-        if name not in table.columns:
-            raise InputError(
-                f"stages.{stage.name}.{key}: the table has no column {name!r}; "
-                f"nearest: {nearest(name, table.columns)}"
-            )
-        values = table.column(name)
-        if values.shape != weight.shape or not np.issubdtype(values.dtype, np.floating):
-            raise InputError(f"stages.{stage.name}.{key}: column {name!r} holds no weights")
-        weight *= values
-    low, total = float(weight.min()), float(weight.sum(dtype=np.float64))
-    if not (low >= 0 and 0 < total < math.inf):
-        raise InputError(
-            f"stages.{stage.name}.{key}: finite weights >= 0, not all 0, are accepted; found a smallest of "
-            f"{low} and a sum of {total}"
-        )
-    return weight
+def _made_by(stage: Stage) -> str:
+    """A hash of all that the columns of the stage's reweighting depend on, but for the rows."""
+    sampling = [stage.balance, list(stage.sampling_weight)]
+    return recipe_hash({"class_size": _settings(stage), "sampling": sampling})
 
 
 def _start(recipe: Recipe, stage: Stage, home: Path, build_network: BuildNetwork) -> Any:

@@ -23,7 +23,7 @@ from urnet.dataset import Batch
 from urnet.losses import Mixup
 from urnet.recipe import dump_recipe
 from urnet.sampler import stage_key
-from urnet.schedule import learning_rate
+from urnet.schedule import plan
 from urnet.stop import Stopped, StopRequest
 from urnet.task import Task
 from urnet.train_log import TrainLog, Unreadable
@@ -45,11 +45,7 @@ class Trainer:
 
     def __init__(self, task: Task) -> None:
         self.task, stage = task, task.stage
-        self.total = task.steps(stage.duration)
-        if self.total < 1:
-            raise InputError(f"stages.{stage.name}.duration: {stage.duration} is less than one step")
-        at = f"stages.{stage.name}.schedule"
-        self.lr = learning_rate(stage.schedule, self.total, task.steps, at)
+        self.total, self.lr = plan(stage, task.steps_per_epoch)
         self.eval_every = max(task.steps(stage.eval_every), 1)
         self.checkpoint_every = max(task.steps(stage.checkpoint_every), 1)
         self.learner = Learner(task.network, stage, task.recipe.transform, task.amp)

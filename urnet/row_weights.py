@@ -1,0 +1,51 @@
+"""Level 1: the weight of every row, from the columns of the table that a stage names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+
+from urnet.checks import InputError, nearest
+from urnet.recipe import Stage
+from urnet.table import Table
+
+
+def check_columns(stage: Stage, key: str, columns: Sequence[str]) -> None:
+    """Raise InputError for a name under the stage's ``key`` that is not among ``columns``."""
+    for name in getattr(stage, key):
+        if name not in columns:
+            raise InputError(
+                f"stages.{stage.name}.{key}: the table has no column {name!r}; "
+                f"nearest: {nearest(name, columns)}"
+            )
+
+
+def sampling_weight(stage: Stage, table: Table) -> Optional[np.ndarray]:
+    """The product (N,) float32 of the stage's sampling weights; None where it names none."""
+    if "class_weight" in stage.sampling_weight:
+        raise InputError(
+            f"stages.{stage.name}.sampling_weight: found class_weight, which is the same for all rows of a "
+            "class and so changes nothing; accepted: loss_weight: [class_weight], or balance for even classes"
+        )
+    return product(stage, "sampling_weight", table) if stage.sampling_weight else None
+
+
+def product(stage: Stage, key: str, table: Table) -> np.ndarray:
+    """The product (N,) float32 of the columns a stage names under ``key``; ones where it names none."""
+    weight = np.ones(table.n_rows, np.float32)
+    check_columns(stage, key, table.columns)
+    for name in getattr(stage, key):
+        values = table.column(name)
+        if values.shape != weight.shape or not np.issubdtype(values.dtype, np.floating):
+            raise InputError(f"stages.{stage.name}.{key}: column {name!r} holds no weights")
+        weight *= values
+    low, total = float(weight.min()), float(weight.sum(dtype=np.float64))
+    if not (low >= 0 and 0 < total < math.inf):
+        raise InputError(
+            f"stages.{stage.name}.{key}: finite weights >= 0, not all 0, are accepted; found a smallest of "
+            f"{low} and a sum of {total}"
+        )
+    return weight
