@@ -519,6 +519,22 @@ def test_a_later_stage_is_refused_before_the_first_one_trains(images, tmp_path, 
     assert not (tmp_path / "out/tiny/class").exists()
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["data.val_list=/nowhere.txt", "data.root=/nowhere", "stages.class.loss_weight=[x]", "data.n_classes=2",
+     "stages.class.duration=0.1 steps", "stages.class.start=/nowhere"],
+)  # fmt: skip
+def test_a_slip_beside_replace_does_not_cost_the_earlier_result(images, tmp_path, override):
+    recipe = recipe_of(images, tmp_path, duration="3 steps")
+    train(recipe)
+    model = tmp_path / "out/tiny/class/final/model.safetensors"
+    before = model.read_bytes()
+    with pytest.raises(InputError):
+        train(recipe_of(images, tmp_path, override, duration="3 steps"), replace=True)
+    assert model.read_bytes() == before
+    assert [result.last["step"] for result in train(recipe)] == [3]
+
+
 def test_a_stage_may_start_from_what_the_same_run_writes(images, tmp_path):
     best = tmp_path / "out/tiny/class/best"
     assert len(train(two_stages(images, tmp_path, f"stages.more.start={best}"))) == 2

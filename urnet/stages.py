@@ -51,8 +51,9 @@ def run_recipe(
     """Train all stages of a recipe, or ``only`` one, under OUTPUT/NAME; returns their results.
 
     A stage that is finished is not trained again: a line says so, and its result is read. An unfinished one
-    goes on with ``resume``; ``replace`` first removes what the stages at hand left behind. Raises InputError
-    where an unfinished stage meets neither, or where what is there was trained with another recipe or table.
+    goes on with ``resume``; ``replace`` first removes what the stages at hand left behind, and for all stages
+    the run's own table, which is built again. Raises InputError where an unfinished stage meets neither, or
+    where what is there was trained with another recipe or table.
     ``build_network()`` returns a new network with random weights.
     """
     if only is not None:
@@ -63,11 +64,13 @@ def run_recipe(
     with run_folder.locked(home):
         chosen = [stage for stage in recipe.stages if only in (None, stage.name)]
         _check_folders(recipe, chosen, home, resume=resume, replace=replace)
-        if replace:
-            _remove(recipe, chosen, home)
-        table = open_or_build(recipe.data, recipe.data.table or home / "table")
         validation = read_validation(recipe.data)
+        if replace and len(chosen) == len(recipe.stages) and recipe.data.table is None:
+            _remove([home / "table"])
+        table = open_or_build(recipe.data, recipe.data.table or home / "table")
         _check_stages(recipe, chosen, table, home)
+        if replace:  # only now: a recipe with a slip must not cost an earlier result
+            _remove([place for s in chosen for place in (home / s.name, home / "curves" / s.name)])
         return [
             _run_stage(recipe, stage, amp, table, validation, home, build_network, replace)
             for stage, amp in zip(recipe.stages, amps)
@@ -105,7 +108,8 @@ def _check_stages(recipe: Recipe, chosen: Sequence[Stage], table: Table, home: P
             "the table holds one class_weight"
         )
     for stage in recipe.stages:
-        columns += ["class_weight"] if stage.reweight is not None else []
+        if stage.reweight is not None and "class_weight" not in columns:
+            columns.append("class_weight")
         if stage not in chosen:
             continue
         order = EpochOrder(labels, seed=recipe.seed, stage=stage.name, n_classes=recipe.data.n_classes)
@@ -117,11 +121,7 @@ def _check_stages(recipe: Recipe, chosen: Sequence[Stage], table: Table, home: P
             checkpoint.describe(stage.start)
 
 
-def _remove(recipe: Recipe, chosen: Sequence[Stage], home: Path) -> None:
-    """Remove the chosen stages' folders and curves; with all of them the run's own table too."""
-    places = [place for s in chosen for place in (home / s.name, home / "curves" / s.name)]
-    if len(chosen) == len(recipe.stages) and recipe.data.table is None:
-        places.append(home / "table")
+def _remove(places: Sequence[Path]) -> None:
     for place in places:
         if place.exists():
             shutil.rmtree(place)
