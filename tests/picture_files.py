@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from urnet.images import UnreadableImage, decode
+
 
 def picture(height=36, width=48, seed=0):
     """A smooth RGB picture with distinct channels and no symmetry, uint8 (height, width, 3)."""
@@ -117,3 +119,12 @@ def claims(width, height):
         "TIFF": tiff,
         "WebP": b"RIFF" + struct.pack("<I", 4 + len(vp8x)) + b"WEBP" + vp8x,
     }
+
+
+def reason(data, **options):
+    """Why ``decode`` finds these bytes unreadable; fails where it does not."""
+    with pytest.raises(UnreadableImage) as caught:
+        decode(data, name="x.jpg", **options)
+    assert caught.value.path == "x.jpg"
+    assert "\n" not in str(caught.value)
+    return caught.value.reason

@@ -7,18 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_files import claims, encode, kinds, picture
+from picture_files import claims, encode, kinds, picture, reason
 
 from urnet.image_header import read_header
 from urnet.images import UnreadableImage, decode
-
-
-def reason(data, **options):
-    with pytest.raises(UnreadableImage) as caught:
-        decode(data, name="x.jpg", **options)
-    assert caught.value.path == "x.jpg"
-    assert "\n" not in str(caught.value)
-    return caught.value.reason
 
 
 @pytest.mark.parametrize("name", kinds())

@@ -6,18 +6,10 @@ import os
 import cv2
 import numpy as np
 import pytest
-from picture_files import encode, gif, kinds, picture, pillow, png, png_chunk, with_orientation
+from picture_files import encode, gif, kinds, picture, pillow, png, png_chunk, reason, with_orientation
 
 from urnet.checks import InputError
 from urnet.images import UnreadableImage, decode, read_image
-
-
-def reason(data, **options):
-    with pytest.raises(UnreadableImage) as caught:
-        decode(data, name="x.jpg", **options)
-    assert caught.value.path == "x.jpg"
-    assert "\n" not in str(caught.value)
-    return caught.value.reason
 
 
 @pytest.mark.parametrize("name", kinds())

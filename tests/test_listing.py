@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -300,13 +301,34 @@ def test_a_folder_tree(tmp_path, capsys):
         read_validation(dataclasses.replace(data, val_root=None))
 
 
+def short_hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_open_or_build_notices_a_tree_that_changed(tmp_path):
+    for name in ("ant/1.jpg", "ant/2.jpg", "bee/1.jpg"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(b"")
+    data = Data(str(tmp_path / "tree"), 2, "folder")
+    hashed = open_or_build(data, tmp_path / "table").metadata["lists"]
+    assert hashed.endswith(
+        f"({short_hash(''.join(f'{n}{chr(0)}' for n in ('ant/1.jpg', 'ant/2.jpg', 'bee/1.jpg')))})"
+    )
+    open_or_build(data, tmp_path / "table")
+    (tmp_path / "tree/ant/2.jpg").rename(tmp_path / "tree/bee/2.jpg")  # as many files as before
+    with pytest.raises(InputError, match="the table was built with lists"):
+        open_or_build(data, tmp_path / "table")
+
+
 def test_settings_that_do_not_fit(tmp_path):
     with pytest.raises(InputError, match=r"data\.root: .*nowhere is no folder"):
         build_table(Data(str(tmp_path / "nowhere"), 2), tmp_path / "table")
     with pytest.raises(InputError, match=r"data\.train_list: found 'x'; format webvision2 has its own"):
         build_table(Data(str(tmp_path), 2, train_list="x"), tmp_path / "table")
     (tmp_path / "list").write_text("#\n")
-    with pytest.raises(InputError, match=r"list \(2\): no training image is listed"):
+    with pytest.raises(
+        InputError, match=rf"list \({short_hash('#' + chr(10))}\): no training image is listed"
+    ):
         build_table(Data(str(tmp_path), 2, "list", train_list=str(tmp_path / "list")), tmp_path / "table")
     assert not (tmp_path / "table" / "base.arrow").exists()
 
@@ -320,11 +342,12 @@ def test_open_or_build_notices_what_changed(tmp_path):
     assert (tmp_path / "table" / "base.arrow").stat().st_mtime_ns == before.st_mtime_ns
     with pytest.raises(InputError, match="built with n_classes '2', the recipe says '3'; remove"):
         open_or_build(dataclasses.replace(data, n_classes=3), tmp_path / "table")
-    (tmp_path / "train.txt").write_text("a.jpg 1\nb.jpg 0\nc.jpg 1\n")
-    with pytest.raises(
-        InputError, match=r"built with lists '.*train\.txt \(16\)', the recipe says '.*\(24\)'"
-    ):
-        open_or_build(data, tmp_path / "table")
+    first = "a.jpg 1\nb.jpg 0\n"
+    for changed in ("a.jpg 0\nb.jpg 1\n", "a.jpg 1\nb.jpg 0\nc.jpg 1\n"):  # of the same size; longer
+        (tmp_path / "train.txt").write_text(changed)
+        both = rf"'.*train\.txt \({short_hash(first)}\)', the recipe says '.*\({short_hash(changed)}\)'"
+        with pytest.raises(InputError, match=f"built with lists {both}"):
+            open_or_build(data, tmp_path / "table")
     with pytest.raises(InputError, match=r"base\.arrow: exists already"):
         build_table(data, tmp_path / "table")
     assert build_table(data, tmp_path / "table", replace=True).n_rows == 3

@@ -1,8 +1,9 @@
-"""Level 0: files and folders that are there whole or not at all."""
+"""Level 0: files and folders that are there whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -95,6 +96,15 @@ def recover_folder(path: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def file_hash(path: Path, block: int = 1 << 20) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(block):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _umask() -> int:

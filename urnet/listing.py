@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,11 @@ import pyarrow as pa
 
 from urnet import webvision
 from urnet.checks import InputError
+from urnet.files import file_hash
 from urnet.image_list import ImageList, images_under, read_image_list, sub_folders
 from urnet.list_lines import read_lines
 from urnet.recipe import Data
-from urnet.table import BaseWriter, Table
+from urnet.table import BLOCK, BaseWriter, Table
 
 __all__ = [
     "ImageList",
@@ -67,7 +69,7 @@ def open_or_build(data: Data, folder: Union[str, Path]) -> Table:
     """Open the table in ``folder`` if it was built from these lists and settings; build it if there is none.
 
     Raises InputError, with both values, when the table there was built otherwise: from another root or
-    format, another number of classes, or lists whose sizes have changed since.
+    format, another number of classes, or lists (or a folder tree) that have changed since.
     """
     _check_root(data)
     if not (Path(folder) / "base.arrow").exists():
@@ -145,13 +147,25 @@ def _image_root(data: Data) -> Path:
 
 
 def _settings(data: Data) -> dict[str, str]:
-    """What identifies the lists a table was built from: their paths and sizes in bytes."""
+    """What identifies the rows a table was built from: the lists with their hashes, or a hash of a tree's files.
+
+    Metadata lists count; the JSON files they name, gigabytes of text, do not.
+    """
+    if data.format == "folder":
+        digest = hashlib.sha256()
+        for _, paths in _class_folders(data.root, _folder_classes(data)):
+            for block in range(0, len(paths), BLOCK):
+                digest.update("\0".join([*paths[block : block + BLOCK].to_pylist(), ""]).encode())
+        return {"lists": f"{Path(data.root).absolute()} ({digest.hexdigest()[:16]})"}
     if data.format in ("webvision2", "webvision1"):
-        files = [file for _, file, _ in webvision.train_lists(data)]
+        files = [file for _, *pair in webvision.train_lists(data) for file in pair if file.is_file()]
     else:
-        files = [Path(data.train_list)] if data.train_list else []
-    sizes = [f"{file.absolute()} ({file.stat().st_size if file.is_file() else 'missing'})" for file in files]
-    return {"lists": "; ".join(sizes) or str(Path(data.root).absolute())}
+        files = [Path(str(data.train_list))]
+    return {"lists": "; ".join(f"{file.absolute()} ({_short_hash(file)})" for file in files)}
+
+
+def _short_hash(file: Path) -> str:
+    return file_hash(file)[:16] if file.is_file() else "missing"
 
 
 def _class_names(data: Data) -> list[str]:

@@ -23,7 +23,7 @@ class Predictor:
     """Answers of a ``normalise.Normalise`` network for uint8 RGB images (b, image_size, image_size, 3).
 
     ``engine``: "inference" is Paddle's inference engine with oneDNN (CPU), "dygraph" the live network,
-    "auto" the first on the CPU and the second on a GPU. ``precision``: "bf16" is about 5 times as fast where
+    "auto" the first on the CPU and the second on a GPU. ``precision``: "bf16" is several times as fast where
     the CPU (inference) or GPU (dygraph) has it; scores keep about two digits. Batches are padded to
     ``batch_size``, as every other size costs the engine memory. ``device``: "cpu" or "gpu".
     ``start_seconds`` is what construction took. Raises InputError for a combination nothing can compute.
