@@ -147,7 +147,7 @@ def _image_root(data: Data) -> Path:
 
 
 def _settings(data: Data) -> dict[str, str]:
-    """What identifies the rows a table was built from: the lists with their hashes, or a hash of a tree's files.
+    """What identifies a table's rows: lists with their hashes, or a folder tree with a hash of its names.
 
     Metadata lists count; the JSON files they name, gigabytes of text, do not.
     """
