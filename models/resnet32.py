@@ -1,0 +1,70 @@
+"""Residual networks for 32-pixel images (He et al. 2016, section 4.2), sized for a CPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Optional
+
+import paddle
+from paddle import nn
+
+from models.blocks import ConvBN, recomputed
+
+
+class BasicUnit(nn.Layer):
+    """Two 3x3 convolutions, the first with the stride, plus a shortcut, projected where width changes."""
+
+    def __init__(self, n_in: int, n_out: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = ConvBN(n_in, n_out, 3, stride=stride)
+        self.conv2 = ConvBN(n_out, n_out, 3, relu=False)
+        self.shortcut: Optional[ConvBN] = None
+        if stride != 1 or n_in != n_out:
+            self.shortcut = ConvBN(n_in, n_out, 1, stride=stride, relu=False)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        straight = x if self.shortcut is None else self.shortcut(x)
+        return nn.functional.relu(self.conv2(self.conv1(x)) + straight)
+
+
+class ResNet32(nn.Layer):
+    """A 3x3 stem, then stages of ``depth`` units each, ``widths`` wide; each later one halves the size.
+
+    ``feature_width`` is the length of the penultimate vector.
+    """
+
+    def __init__(
+        self, n_classes: int, *, depth: int, widths: Sequence[int], stem_stride: int = 1,
+        recompute: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.recompute, self.feature_width = recompute, widths[-1]
+        self.stem = ConvBN(3, widths[0], 3, stride=stem_stride)
+        units, n_in = [], widths[0]
+        for i, n_out in enumerate(widths):
+            for j in range(depth):
+                units.append(BasicUnit(n_in, n_out, stride=2 if i > 0 and j == 0 else 1))
+                n_in = n_out
+        self.units = nn.LayerList(units)
+        bound = 1 / math.sqrt(self.feature_width)
+        self.fc = nn.Linear(self.feature_width, n_classes, weight_attr=nn.initializer.Uniform(-bound, bound))
+
+    def features(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+        x = self.stem(x)
+        for unit in self.units:
+            x = recomputed(unit, x) if self.recompute else unit(x)
+        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
+        return self.fc(self.features(x))
+
+
+
+
+
+def ResNet8_small32(n_classes: int = 1000, *, recompute: bool = False) -> ResNet32:
+    """Eight layers, 32 to 128 wide, stem with stride 2 (ours): quick enough on a CPU for whole comparisons."""
+    return ResNet32(n_classes, depth=1, widths=(32, 64, 128), stem_stride=2, recompute=recompute)
