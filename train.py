@@ -23,9 +23,11 @@ examples:
   python train.py -c recipes/digits_web.yaml -o seed=1 -o name=digits_seed1
   python train.py -c recipes/digits_web.yaml -o stages.class.duration="5 epochs" -o data.workers=2
   python train.py -c recipes/digits_web.yaml --resume
+  python train.py -c recipes/digits_web.yaml --until instance --dry-run
 
 A run that was interrupted, by whatever, goes on with --resume and ends with the weights it would have had.
-SIGTERM and Ctrl-C save a checkpoint first. A finished run is not trained again.
+SIGTERM and Ctrl-C save a checkpoint first. A finished stage is not trained again, unless something it depends
+on has changed: a line then says what, and its earlier result is moved to OUTPUT/NAME/replaced.
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 Ctrl-C, 143 SIGTERM
 """
@@ -43,7 +45,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
         help="set a key of the recipe; a stage is addressed by its name: stages.NAME.batch_size=64",
     )  # fmt: skip
-    add("--stage", metavar="NAME", help="train this stage only; the one it starts from must be finished")
+    add("--dry-run", action="store_true", help="say what would be done with each stage, and why; do nothing")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument(
+        "--stage", metavar="NAME", help="this stage only; the one it starts from must be finished"
+    )
+    part.add_argument("--until", metavar="NAME", help="the stages up to this one")
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--resume", action="store_true",
@@ -80,15 +87,22 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
     check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
     warnings.filterwarnings("ignore", message="When training, we now always track")
     import_paddle()
-    from urnet.stages import run_recipe
+    from urnet.stages import plan_recipe, run_recipe
     from urnet.stop import Stopped
+
+    if args.dry_run:
+        steps = plan_recipe(recipe, only=args.stage, until=args.until, replace=args.replace)
+        for step in steps:
+            print(f"stage {step.stage.name} {step.action}: {step.why}", file=stream)
+        return cli.DONE
 
     def build_network() -> Any:
         return models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute)
 
     try:
         results = run_recipe(
-            recipe, build_network, only=args.stage, resume=args.resume, replace=args.replace
+            recipe, build_network, only=args.stage, until=args.until, resume=args.resume,
+            replace=args.replace,
         )  # fmt: skip
     except Stopped as stopped:
         return stopped.exit_code

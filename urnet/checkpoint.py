@@ -111,7 +111,7 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
     ``network.release_names()`` says which variable is which. float64, float16 and bfloat16 become float32.
     Raises InputError.
     """
-    kind, place = _resolve(Path(path))
+    kind, place = locate(Path(path))
     if kind == "checkpoint":
         weights = arrays.read_safetensors(place / MODEL)
     elif kind == "safetensors":
@@ -136,7 +136,7 @@ def describe(path: PathLike) -> CheckpointInfo:
 
     Precedence of recipe and classes is the caller's: flags > checkpoint > default. Raises InputError.
     """
-    kind, place = _resolve(Path(path))
+    kind, place = locate(Path(path))
     folder = place if kind == "checkpoint" else place.parent
     if kind != "checkpoint" and (kind == "fluid" or not (folder / STATE).is_file()):
         return CheckpointInfo(kind, place if kind == "fluid" and place.is_dir() else None, None, None, None)
@@ -145,8 +145,11 @@ def describe(path: PathLike) -> CheckpointInfo:
     return CheckpointInfo(kind, folder, recipe, names, _read_state(folder))
 
 
-def _resolve(path: Path) -> tuple[str, Path]:
-    """The kind of a path, and the file or folder that holds the weights."""
+def locate(path: Path) -> tuple[str, Path]:
+    """The kind of a path (see ``CheckpointInfo``), and the file or folder that holds the weights.
+
+    Raises InputError where ``path`` holds none, or several.
+    """
     path = _survivor(path)
     if path.is_file():
         kind = {".safetensors": "safetensors", ".pdparams": "pdparams"}.get(path.suffix, "fluid")

@@ -12,6 +12,9 @@ from urnet.checks import InputError
 from urnet.recipe import Optimizer
 
 
+CLASSIFIER = "fc."  # how the names of the last layer's parameters begin
+
+
 def trainable(network: paddle.nn.Layer) -> dict[str, Any]:
     """State-dict key -> parameter that is trained (Paddle counts batch-norm statistics as parameters too)."""
     return {name: p for name, p in network.named_parameters() if not p.stop_gradient}
@@ -22,9 +25,13 @@ def make_optimizer(network: paddle.nn.Layer, settings: Optimizer) -> Any:
 
     Vectors (one dimension) are exactly batch norm's scales and offsets and the biases. The learning rate is
     set before every step. Gradient clipping is not the optimiser's: with groups of parameters Paddle would
-    take the norm of each group for itself.
+    take the norm of each group for itself. The classifier, the layer ``fc`` of every network, learns at
+    ``classifier_lr`` times the rate of the rest.
     """
     parameters = list(trainable(network).values())
+    for name, parameter in trainable(network).items():
+        if name.startswith(CLASSIFIER):
+            parameter.optimize_attr["learning_rate"] = settings.classifier_lr
     if settings.name == "adamw":
         decayed = {p.name for p in parameters if p.ndim > 1}
         return paddle.optimizer.AdamW(

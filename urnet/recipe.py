@@ -19,6 +19,7 @@ import yaml
 
 from urnet.duration import Duration
 from urnet.recipe_checks import check_recipe
+from urnet.recipe_reweight import Bags, ClassSize, Cluster, Instance, Label, Measure
 from urnet.typed_yaml import build, override, read_yaml
 
 
@@ -67,16 +68,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class ClassSize:
-    """Settings of ``urnet.reweight.class_size``."""
-
-    method: Literal["class_size"] = "class_size"
-    power: float = 1.0
-    cap: float = 20.0
-    beta: Optional[float] = None  # set: effective number of samples instead of the power law
-
-
-@dataclass(frozen=True)
 class Optimizer:
     """``momentum`` is SGD with momentum; weight decay is L2 on every parameter but batch norm and biases."""
 
@@ -85,6 +76,7 @@ class Optimizer:
     nesterov: bool = False
     weight_decay: float = 1e-4
     clip_norm: Optional[float] = None  # global norm of the gradients
+    classifier_lr: float = 1.0  # the last layer's learning rate, as a multiple of the others'
 
 
 @dataclass(frozen=True)
@@ -117,10 +109,14 @@ class Stage:
     batch_size: int = 256  # rows a weight update, over all processes and accumulated micro-batches
     accumulate: int = 1  # micro-batches a weight update
     start: str = "previous"  # previous | scratch | a checkpoint's path; the first stage's previous is scratch
-    reweight: Optional[ClassSize] = None  # computed before training; its columns join the table
+    enabled: bool = True  # false: the stage is left out, as if it were not there
+    measure: Measure = field(default_factory=Measure)
+    reweight: Union[ClassSize, Cluster, Instance, Label, None] = None  # columns computed before training
     loss_weight: tuple[str, ...] = ()  # columns multiplied into the loss weight
     sampling_weight: tuple[str, ...] = ()  # columns multiplied into the sampling weight
     balance: float = 0.0  # 0: rows as they come, 1: every class drawn equally often
+    targets: str = "given"  # given: the labels | a file of soft targets in the table, such as label
+    bags: Optional[Bags] = None  # batches of bags and their loss
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     label_smoothing: float = 0.0
@@ -156,6 +152,11 @@ def load_recipe(path: Union[str, Path], overrides: Sequence[str] = ()) -> Recipe
     recipe = build(Recipe, tree, "", str(path))
     check_recipe(recipe, str(path))
     return recipe
+
+
+def active_stages(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages that are not switched off, in order."""
+    return tuple(stage for stage in recipe.stages if stage.enabled)
 
 
 def recipe_tree(value: Any) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from typing import Any
 
 from urnet.checks import InputError
+from urnet.recipe_reweight import column_file
 
-OWN_FOLDERS = ("table", "curves")  # of a run, beside those of its stages
+OWN_FOLDERS = ("table", "curves", "measure", "replaced")  # of a run, beside those of its stages
 
 
 def check_recipe(recipe: Any, source: str) -> None:
@@ -45,12 +48,32 @@ def check_recipe(recipe: Any, source: str) -> None:
     )
     need(min(t.std) > 0, "transform.std", t.std, "numbers above 0")
     need(len(recipe.stages) > 0, "stages", [], "at least one stage")
+    active = [stage for stage in recipe.stages if stage.enabled]
+    need(len(active) > 0, "stages", "none enabled", "at least one enabled stage")
+    _check_files(active, need)
     names = [stage.name for stage in recipe.stages]
     for i, stage in enumerate(recipe.stages):
         need(names.count(stage.name) == 1, f"stages.{i}.name", stage.name, "a name used once")
         good = _is_file_name(stage.name) and "." not in stage.name and stage.name not in OWN_FOLDERS
-        need(good, f"stages.{i}.name", stage.name, "a folder name without a dot, but not table or curves")
+        need(
+            good,
+            f"stages.{i}.name",
+            stage.name,
+            "a folder name without a dot, but not " + ", ".join(OWN_FOLDERS),
+        )
         _check_stage(stage, f"stages.{stage.name}", need)
+
+
+def _check_files(stages: list, need: Any) -> None:
+    """Two stages that write the same file of the table would write over each other's columns."""
+    owner: dict[str, str] = {}
+    for stage in stages:
+        if stage.reweight is None:
+            continue
+        file = column_file(stage.reweight)
+        need(file not in owner, f"stages.{stage.name}.reweight.suffix", stage.reweight.suffix,
+             f"another word, as stage {owner.get(file)} writes {file}.arrow already")  # fmt: skip
+        owner[file] = stage.name
 
 
 def _is_file_name(text: str) -> bool:
@@ -94,8 +117,82 @@ def _check_stage(s: Any, at: str, need: Any) -> None:
     if s.ema is not None:
         need(0 < s.ema.decay < 1, f"{at}.ema.decay", s.ema.decay, "0 < decay < 1")
         need(s.ema.bn_batches >= 1, f"{at}.ema.bn_batches", s.ema.bn_batches, "1 or more")
+    need(o.classifier_lr >= 0 and o.classifier_lr < math.inf, f"{at}.optimizer.classifier_lr",
+         o.classifier_lr, "0 or more")  # fmt: skip
     if s.reweight is not None:
-        r = s.reweight
-        need(0 <= r.power < math.inf, f"{at}.reweight.power", r.power, "0 or more")
-        need(r.cap >= 1, f"{at}.reweight.cap", r.cap, "1 or more")
-        need(r.beta is None or 0 <= r.beta < 1, f"{at}.reweight.beta", r.beta, "0 <= beta < 1, or null")
+        _check_reweight(s.reweight, f"{at}.reweight", need)
+    for key in ("batch_size", "top_k"):
+        need(getattr(s.measure, key) >= 1, f"{at}.measure.{key}", getattr(s.measure, key), "1 or more")
+    need(bool(re.fullmatch(WORD, s.targets)), f"{at}.targets", s.targets, "given, or a file of the table")
+    if s.bags is not None:
+        _check_bags(s, at, need)
+
+
+WORD = r"[a-z][a-z0-9_]*"
+RANGES: dict[
+    str, tuple[float, bool, float, str]
+] = {  # key -> low, whether low itself is accepted, high, words
+    "power": (0, True, math.inf, "0 or more"),
+    "cap": (1, True, math.inf, "1 or more"),
+    "folds": (2, True, 100, "2 to 100"),
+    "pca": (1, True, math.inf, "1 or more"),
+    "rows_per_cluster": (0, False, math.inf, "more than 0"),
+    "min_clusters": (1, True, 1 << 15, "1 to 32768"),
+    "max_clusters": (1, True, 1 << 15, "1 to 32768"),
+    "shrink": (0, True, math.inf, "0 or more"),
+    "jobs": (1, True, math.inf, "1 or more"),
+    "rounds": (0, True, 100, "0 to 100"),
+    "shrinkage": (0, True, 1, "0 to 1"),
+    "text": (0, True, math.inf, "0 or more"),
+    "rank_bins": (0, True, 100, "0 to 100"),
+    "least_cosine": (0, True, 1, "0 to 1"),
+    "confidence_term": (0, True, math.inf, "0 or more"),
+    "text_term": (0, True, math.inf, "0 or more"),
+    "rank_term": (0, True, math.inf, "0 or more"),
+    "model_term": (0, True, math.inf, "0 or more"),
+    "reliable_rank": (0, False, 1, "more than 0, up to 1"),
+    "floor": (0, False, 1, "more than 0, up to 1"),
+    "rho": (0, True, math.inf, "0 or more"),
+    "noise": (0, True, math.inf, "0 or more"),
+    "similarity": (0, True, 1, "0 to 1"),
+    "top_k": (1, True, 32767, "1 or more"),
+}
+
+
+def _check_reweight(r: Any, at: str, need: Any) -> None:
+    need(r.suffix == "" or bool(re.fullmatch(r"_[a-z0-9_]+", r.suffix)), f"{at}.suffix", r.suffix,
+         "an underscore and a word, such as _second")  # fmt: skip
+    _check_ranges(r, at, need)
+    if r.method == "class_size":
+        need(r.beta is None or 0 <= r.beta < 1, f"{at}.beta", r.beta, "0 <= beta < 1, or null")
+    if r.method == "cluster":
+        need(r.min_clusters <= r.max_clusters, f"{at}.min_clusters", r.min_clusters,
+             f"up to max_clusters {r.max_clusters}")  # fmt: skip
+    if r.method in ("instance", "label"):
+        _check_ranges(r.evidence, f"{at}.evidence", need)
+    if r.method == "instance":
+        total = r.confidence_term + r.text_term + r.rank_term + r.model_term
+        need(r.relevance != "ranks" or total > 0, f"{at}.confidence_term", r.confidence_term,
+             "a term above 0")  # fmt: skip
+
+
+def _check_ranges(settings: Any, at: str, need: Any) -> None:
+    for key in (item.name for item in dataclasses.fields(settings)):
+        value = getattr(settings, key)
+        if key in RANGES:
+            low, inclusive, high, words = RANGES[key]
+            inside = (low <= value if inclusive else low < value) and value <= high
+            need(inside and (value < math.inf or key == "cap"), f"{at}.{key}", value, words)
+
+
+def _check_bags(s: Any, at: str, need: Any) -> None:
+    b, micro = s.bags, s.batch_size // s.accumulate
+    need(b.size >= 2, f"{at}.bags.size", b.size, "2 or more")
+    need(micro % b.size == 0, f"{at}.bags.size", b.size,
+         f"a divisor of batch_size / accumulate, {micro}")  # fmt: skip
+    need(0 < b.temperature < math.inf, f"{at}.bags.temperature", b.temperature, "more than 0")
+    for key in ("bag_term", "instance_term"):
+        need(0 <= getattr(b, key) < math.inf, f"{at}.bags.{key}", getattr(b, key), "0 or more")
+    need(b.bag_term + b.instance_term > 0, f"{at}.bags.bag_term", b.bag_term, "a term above 0")
+    need(s.mixup == 0, f"{at}.mixup", s.mixup, "0, as bags are not mixed")
+    need(s.targets == "given", f"{at}.targets", s.targets, "given, as bags are of one label")

@@ -10,7 +10,21 @@ import numpy as np
 
 from urnet.checks import InputError, nearest
 from urnet.recipe import Stage
+from urnet.recipe_reweight import target_columns
 from urnet.table import Table
+
+
+def check_stage(stage: Stage, columns: Sequence[str]) -> None:
+    """Raise InputError for a column that a stage trains with and that is not among ``columns``."""
+    for key in ("loss_weight", "sampling_weight"):
+        check_columns(stage, key, columns)
+    if stage.targets != "given":
+        for name in target_columns(stage.targets):
+            if name not in columns:
+                raise InputError(
+                    f"stages.{stage.name}.targets: the table has no column {name!r}, which {stage.targets} "
+                    "needs; accepted: given, or the file of a label reweighting"
+                )
 
 
 def check_columns(stage: Stage, key: str, columns: Sequence[str]) -> None:
@@ -25,9 +39,10 @@ def check_columns(stage: Stage, key: str, columns: Sequence[str]) -> None:
 
 def sampling_weight(stage: Stage, table: Table) -> Optional[np.ndarray]:
     """The product (N,) float32 of the stage's sampling weights; None where it names none."""
-    if "class_weight" in stage.sampling_weight:
+    same = [name for name in stage.sampling_weight if name.startswith("class_weight")]
+    if same:
         raise InputError(
-            f"stages.{stage.name}.sampling_weight: found class_weight, which is the same for all rows of a "
+            f"stages.{stage.name}.sampling_weight: found {same[0]}, which is the same for all rows of a "
             "class and so changes nothing; accepted: loss_weight: [class_weight], or balance for even classes"
         )
     return product(stage, "sampling_weight", table) if stage.sampling_weight else None

@@ -1,22 +1,21 @@
-"""Level 3: the folder of a run: who may write there, what is there already, and if it fits the recipe."""
+"""Level 3: the folder of a run: who may write there, what is there already, and what has changed since."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from urnet import checkpoint
 from urnet.checks import InputError
 from urnet.files import whole_file
-from urnet.recipe import Recipe, dump_recipe, load_recipe, recipe_tree
+from urnet.recipe import Recipe, dump_recipe
+from urnet.stage_inputs import Inputs
 
 RECIPE = "recipe.yaml"
-FREE = ("name", "output", "device")  # keys that may change under a run: they do not move its weights
-FREE_DATA = ("table", "workers", "prefetch", "max_bad")
-FREE_STAGE = ("log_every", "checkpoint_every", "keep")
+INPUTS = "inputs.json"  # what decided the stage's outcome, key by key
 
 
 @contextlib.contextmanager
@@ -45,49 +44,35 @@ def condition(folder: Path) -> str:
     return "finished" if (folder / "final" / checkpoint.STATE).is_file() else "unfinished"
 
 
-def begin(folder: Path, recipe: Recipe) -> None:
-    """Note the recipe a stage is begun with, before anything else is written there."""
+def begin(folder: Path, recipe: Recipe, inputs: Inputs) -> None:
+    """Note what a stage is begun with, before anything else is written there."""
     with whole_file(folder / RECIPE, replace=True) as part:
         part.write_text(dump_recipe(recipe), encoding="utf-8")
+    with whole_file(folder / INPUTS, replace=True) as part:
+        part.write_text(json.dumps(inputs, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def check_fits(folder: Path, recipe: Recipe, stage: str) -> None:
-    """Raise InputError, naming the keys, where the stage in ``folder`` was trained by another recipe.
-
-    Compared is all that decides the stage's weights: not where results go, how often they are logged or how
-    many workers decode.
-    """
-    if not (folder / RECIPE).is_file():
-        raise InputError(f"{folder}: is no stage of a run, {RECIPE} is missing; remove it or rename the run")
-    then, now = (_decisive(r, stage) for r in (load_recipe(folder / RECIPE), recipe))
-    changed = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
-    if changed:
-        shown = "; ".join(f"{key} was {then.get(key)!r}, now {now.get(key)!r}" for key in changed[:3])
-        more = f" and {len(changed) - 3} more keys" if len(changed) > 3 else ""
+def changes(folder: Path, inputs: Inputs) -> list[str]:
+    """What differs between the inputs of the stage in ``folder`` and those it would have now, in words."""
+    if not (folder / INPUTS).is_file():
         raise InputError(
-            f"{folder}: was trained with another recipe: {shown}{more}; "
-            "choose another name or output, or pass --replace to train it anew"
+            f"{folder}: is no stage of a run, {INPUTS} is missing; choose another name or output, or pass "
+            "--replace to remove it"
         )
+    try:
+        then = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / INPUTS}: cannot be read ({error})") from None
+    differing = [key for key in sorted({*then, *inputs}) if then.get(key) != inputs.get(key)]
+    return [f"{key} was {then.get(key)!r}, now {inputs.get(key)!r}" for key in differing]
 
 
-def _decisive(recipe: Recipe, stage: str) -> dict[str, Any]:
-    """Flat key -> value of what decides a stage's weights: data, transform, network, seed, stages so far."""
-    tree = recipe_tree(recipe)
-    names = [s["name"] for s in tree["stages"]]
-    for key in FREE:
-        del tree[key]
-    for key in FREE_DATA:
-        del tree["data"][key]
-    stages = tree.pop("stages")[: names.index(stage) + 1 if stage in names else None]
-    tree["stages"] = {
-        s["name"]: {key: value for key, value in s.items() if key not in FREE_STAGE} for s in stages
-    }
-    return dict(_flat(tree, ""))
-
-
-def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, item in value.items():
-            yield from _flat(item, f"{key}.{name}" if key else name)
-    else:
-        yield key, value
+def set_aside(folder: Path) -> Path:
+    """Move a stage's folder to the next free OUTPUT/NAME/replaced/STAGE-NUMBER, which is returned."""
+    place = folder.parent / "replaced"
+    place.mkdir(exist_ok=True)
+    number = 1
+    while (place / f"{folder.name}-{number}").exists():
+        number += 1
+    folder.rename(place / f"{folder.name}-{number}")
+    return place / f"{folder.name}-{number}"

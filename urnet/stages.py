@@ -1,6 +1,6 @@
 """Level 4: a recipe's stages, one after the other: table, reweighting, weights, training.
 
-Only this room joins reweightings, table and trainer.
+Only this room and ``stage_columns`` join reweightings, table and trainer.
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-import numpy as np
-
 from urnet import checkpoint, row_weights, run_folder
-from urnet.checks import InputError, check_choice
 from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
 from urnet.precision import choose_amp, choose_device
-from urnet.recipe import Recipe, Stage, recipe_hash, recipe_tree
-from urnet.reweight.class_size import class_size
-from urnet.sampler import EpochOrder
+from urnet.recipe import Recipe, Stage, active_stages
 from urnet.schedule import plan
+from urnet.stage_columns import ColumnWriter, check_writable
+from urnet.stage_inputs import RunInputs, own_stage
+from urnet.stage_plan import Step, check_steps, chosen_stages, plan_steps
 from urnet.table import Table
-from urnet.task import Task
+from urnet.task import Task, make_order, soft_targets_of
 from urnet.trainer import Trainer, seed_network
 
 BuildNetwork = Callable[[], Any]
@@ -45,80 +43,69 @@ def run_recipe(
     build_network: BuildNetwork,
     *,
     only: Optional[str] = None,
+    until: Optional[str] = None,
     resume: bool = False,
     replace: bool = False,
 ) -> list[StageResult]:
-    """Train all stages of a recipe, or ``only`` one, under OUTPUT/NAME; returns their results.
+    """Train the stages of a recipe (all, ``only`` one, or those up to ``until``) under OUTPUT/NAME.
 
-    A stage that is finished is not trained again: a line says so, and its result is read. An unfinished one
-    goes on with ``resume``; ``replace`` first removes what the stages at hand left behind, and for all stages
-    the run's own table, which is built again. Raises InputError where an unfinished stage meets neither, or
-    where what is there was trained with another recipe or table.
+    Returns their results. A stage that is finished and whose inputs are what they were is not trained again: a
+    line says so. One whose inputs have changed (its settings, the data, the outcome of a stage it builds on)
+    is run again: a line says why, and what was there is moved to OUTPUT/NAME/replaced. An unfinished one goes
+    on with ``resume``. ``replace`` removes what the stages at hand left behind and trains them anew; for all
+    stages the run's own table too. Raises InputError for an unfinished stage where neither is given.
     ``build_network()`` returns a new network with random weights.
     """
-    if only is not None:
-        check_choice("--stage", only, [stage.name for stage in recipe.stages])
     home = Path(recipe.output) / recipe.name
+    chosen = chosen_stages(recipe, only, until)
     device = choose_device(recipe.device)
-    amps = [choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in recipe.stages]
+    amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
     with run_folder.locked(home):
-        chosen = [stage for stage in recipe.stages if only in (None, stage.name)]
-        _check_folders(recipe, chosen, home, resume=resume, replace=replace)
         validation = read_validation(recipe.data)
-        if replace and len(chosen) == len(recipe.stages) and recipe.data.table is None:
+        if replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None:
             _remove([home / "table"])
         table = open_or_build(recipe.data, recipe.data.table or home / "table")
-        _check_stages(recipe, chosen, table, home)
-        if replace:  # only now: a recipe with a slip must not cost an earlier result
-            _remove([place for s in chosen for place in (home / s.name, home / "curves" / s.name)])
-        return [
-            _run_stage(recipe, stage, amp, table, validation, home, build_network, replace)
-            for stage, amp in zip(recipe.stages, amps)
-            if stage in chosen
-        ]
+        inputs = RunInputs(recipe, home, table)
+        steps = plan_steps(chosen, inputs, home, replace=replace)
+        check_steps(steps, recipe, inputs, home, resume=resume)
+        _check_stages(recipe, chosen, table, home, inputs)
+        run = _Run(recipe, table, validation, home, inputs, build_network, replace)
+        return [run.carry_out(step, amps[step.stage.name]) for step in steps]
 
 
-def _check_folders(
-    recipe: Recipe, chosen: Sequence[Stage], home: Path, *, resume: bool, replace: bool
+def plan_recipe(
+    recipe: Recipe, *, only: Optional[str] = None, until: Optional[str] = None, replace: bool = False
+) -> list[Step]:
+    """What ``run_recipe`` would do, and why; nothing is written. Raises InputError as it would."""
+    home = Path(recipe.output) / recipe.name
+    chosen = chosen_stages(recipe, only, until)
+    folder = Path(recipe.data.table or home / "table")
+    read_validation(recipe.data)
+    table = open_or_build(recipe.data, folder) if (folder / "base.arrow").exists() else None
+    inputs = RunInputs(recipe, home, table)
+    if table is not None:
+        _check_stages(recipe, chosen, table, home, inputs)
+    return plan_steps(chosen, inputs, home, replace=replace)
+
+
+def _check_stages(
+    recipe: Recipe, chosen: Sequence[Stage], table: Table, home: Path, inputs: RunInputs
 ) -> None:
-    """Everything that can be refused is refused before anything is read or removed."""
-    for stage in chosen:
-        folder, found = home / stage.name, run_folder.condition(home / stage.name)
-        if found != "nothing" and not replace:
-            run_folder.check_fits(folder, recipe, stage.name)
-        if found == "unfinished" and not (replace or resume):
-            raise InputError(
-                f"{folder}: holds an unfinished training; pass --resume to go on with it, "
-                "or --replace to begin anew"
-            )
-    for before, stage in zip(recipe.stages, recipe.stages[1:]):
-        if stage in chosen and before not in chosen and stage.start == "previous":
-            if run_folder.condition(home / before.name) != "finished":
-                raise InputError(f"--stage {stage.name}: stage {before.name}, before it, is not finished")
-            run_folder.check_fits(home / before.name, recipe, before.name)
-
-
-def _check_stages(recipe: Recipe, chosen: Sequence[Stage], table: Table, home: Path) -> None:
     """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
     columns, labels = list(table.columns), table.column("label")
-    made_by = {_made_by(stage) for stage in recipe.stages if stage.reweight is not None}
-    if len(made_by) > 1:
-        raise InputError(
-            "stages: reweight, balance and sampling_weight must be the same in all stages that reweight, as "
-            "the table holds one class_weight"
-        )
-    for stage in recipe.stages:
-        if stage.reweight is not None and "class_weight" not in columns:
-            columns.append("class_weight")
+    for stage in active_stages(recipe):
+        columns += [name for name in inputs.written_by(stage) if name not in columns]
         if stage not in chosen:
             continue
-        order = EpochOrder(labels, seed=recipe.seed, stage=stage.name, n_classes=recipe.data.n_classes)
+        check_writable(recipe, stage, table, inputs)
+        order = make_order(recipe, stage, labels)
         plan(stage, order.steps_per_epoch(stage.batch_size))
-        for key in ("loss_weight", "sampling_weight"):
-            row_weights.check_columns(stage, key, columns)
-        own = home.absolute() in Path(stage.start).absolute().parents  # may be written by this very run
-        if stage.start not in ("previous", "scratch") and not own:
-            checkpoint.describe(stage.start)
+        row_weights.check_stage(stage, columns)
+        measured = stage.reweight is not None and stage.reweight.method != "class_size"
+        for source in (stage.start, *([stage.measure.network] if measured else [])):
+            own = own_stage(Path(source), home, tuple(inputs.of))  # may be written by this very run
+            if source not in ("previous", "scratch") and own is None:
+                checkpoint.describe(source)
 
 
 def _remove(places: Sequence[Path]) -> None:
@@ -127,89 +114,73 @@ def _remove(places: Sequence[Path]) -> None:
             shutil.rmtree(place)
 
 
-def _run_stage(
-    recipe: Recipe, stage: Stage, amp: Optional[str], table: Table, validation: ImageList, home: Path,
-    build_network: BuildNetwork, replace: bool,
-) -> StageResult:  # fmt: skip
-    folder = home / stage.name
-    found = run_folder.condition(folder)
-    if found == "finished":
-        print(f"stage {stage.name}: finished already, kept ({folder})", file=sys.stderr)
-        return _finished(stage, folder, table)
-    labels = table.column("label")
-    order = EpochOrder(
-        labels, sampling_weight=row_weights.sampling_weight(stage, table), balance=stage.balance,
-        seed=recipe.seed, stage=stage.name, n_classes=recipe.data.n_classes,
-    )  # fmt: skip
-    own_table = recipe.data.table is None
-    _reweight(stage, table, labels, order, replace=replace or (own_table and found == "nothing"))
-    task = Task(
-        recipe=recipe, stage=stage, network=_start(recipe, stage, home, build_network), amp=amp, table=table,
-        labels=labels, loss_weight=row_weights.product(stage, "loss_weight", table), order=order,
-        validation=validation, folder=folder, curves=home / "curves" / stage.name,
-    )  # fmt: skip
-    trainer = Trainer(task)
-    if found == "nothing":  # only now: what was refused so far leaves no unfinished training behind
-        run_folder.begin(folder, recipe)
-    standing = trainer.train(resume=found == "unfinished")
-    return StageResult(stage.name, folder, standing.best, standing.last)
+@dataclass(frozen=True)
+class _Run:
+    """What all stages of a run share."""
 
+    recipe: Recipe
+    table: Table
+    validation: ImageList
+    home: Path
+    inputs: RunInputs
+    build_network: BuildNetwork
+    replace: bool
 
-def _finished(stage: Stage, folder: Path, table: Table) -> StageResult:
-    state = checkpoint.describe(folder / "final").state or {}
-    if state["base_hash"] != table.base_hash:
-        raise InputError(
-            f"{folder}: was trained on table {state['base_hash'][:16]}, the table is now "
-            f"{table.base_hash[:16]}; choose another name or output, or pass --replace to train it anew"
-        )
-    return StageResult(stage.name, folder, state["best"], state["last"])
+    def carry_out(self, step: Step, amp: Optional[str]) -> StageResult:
+        """Do what the plan says of one stage."""
+        stage, folder = step.stage, self.home / step.stage.name
+        if step.action == "keep":
+            print(f"stage {stage.name}: finished already, kept ({folder})", file=sys.stderr)
+            state = checkpoint.describe(folder / "final").state or {}
+            return StageResult(stage.name, folder, state["best"], state["last"])
+        if step.action == "again":
+            self._clear(step, folder)
+        self._write_columns(stage, amp)
+        trainer = Trainer(self._task(stage, amp, folder))
+        if step.action != "resume":  # only now: what was refused so far leaves no unfinished training behind
+            run_folder.begin(folder, self.recipe, self.inputs.of[stage.name])
+        standing = trainer.train(resume=step.action == "resume")
+        return StageResult(stage.name, folder, standing.best, standing.last)
 
+    def _clear(self, step: Step, folder: Path) -> None:
+        if self.replace:
+            _remove([folder])
+        else:
+            place = run_folder.set_aside(folder)
+            print(f"stage {step.stage.name}: runs again, as {step.why}; what it had is in {place}",
+                  file=sys.stderr)  # fmt: skip
+        _remove([self.home / "curves" / step.stage.name])
 
-def _reweight(stage: Stage, table: Table, labels: np.ndarray, order: EpochOrder, *, replace: bool) -> None:
-    """Compute the stage's columns and write them, unless they stand there from the same settings.
-
-    With ``replace`` columns that this very stage wrote from other settings are written over.
-    """
-    if stage.reweight is None:
-        return
-    made_by = _made_by(stage)
-    if "class_weight" in table.columns:
-        found = table.describe("class")
-        if found["recipe_hash"] == made_by:
+    def _write_columns(self, stage: Stage, amp: Optional[str]) -> None:
+        if stage.reweight is None:
             return
-        if not (replace and found["stage"] == stage.name):
-            raise InputError(
-                f"{table.folder}/class.arrow: was written by stage {found['stage']} with other settings than "
-                f"stages.{stage.name}.reweight and its sampling; use another data.table"
-            )
-    settings = _settings(stage)
-    columns = class_size(labels, order.n_classes, sampled_share=order.sampled_share(), **settings)
-    table.write(
-        "class", columns, stage=stage.name, recipe_hash=made_by, checkpoint="", replace=replace
-    )  # fmt: skip
+        writer = ColumnWriter(self.recipe, stage, self.table, self.inputs, self.home)
+        writer.write(lambda: self._network(stage, stage.measure.network), amp)
+
+    def _task(self, stage: Stage, amp: Optional[str], folder: Path) -> Task:
+        labels = self.table.column("label")
+        weight = row_weights.sampling_weight(stage, self.table)
+        return Task(
+            recipe=self.recipe, stage=stage, network=self._network(stage, stage.start), amp=amp,
+            table=self.table, labels=labels, validation=self.validation, folder=folder,
+            loss_weight=row_weights.product(stage, "loss_weight", self.table),
+            order=make_order(self.recipe, stage, labels, weight),
+            curves=self.home / "curves" / stage.name, targets=soft_targets_of(stage, self.table),
+        )  # fmt: skip
+
+    def _network(self, stage: Stage, source: str) -> Any:
+        return start_network(self.recipe, stage, source, self.home, self.build_network)
 
 
-def _settings(stage: Stage) -> dict[str, Any]:
-    """The arguments of the stage's reweighting."""
-    return {key: value for key, value in recipe_tree(stage.reweight).items() if key != "method"}
-
-
-def _made_by(stage: Stage) -> str:
-    """A hash of all that the columns of the stage's reweighting depend on, but for the rows."""
-    sampling = [stage.balance, list(stage.sampling_weight)]
-    return recipe_hash({"class_size": _settings(stage), "sampling": sampling})
-
-
-def _start(recipe: Recipe, stage: Stage, home: Path, build_network: BuildNetwork) -> Any:
-    """A network with the weights the stage starts from.
+def start_network(recipe: Recipe, stage: Stage, source: str, home: Path, build_network: BuildNetwork) -> Any:
+    """A network with the weights a stage starts from, or measures with.
 
     ``previous`` means the last weights of the stage before, not its best ones: those were chosen on the
     validation images, which must not steer training.
     """
     seed_network(recipe.seed, stage.name, 0)
     network = build_network()
-    names = [s.name for s in recipe.stages]
-    source = stage.start
+    names = [s.name for s in active_stages(recipe)]
     if source == "previous":
         before = names.index(stage.name) - 1
         source = str(home / names[before] / "final") if before >= 0 else "scratch"

@@ -77,6 +77,16 @@ class Table:
         """The names of all columns, those of base.arrow first."""
         return tuple(self._where)
 
+    def file_of(self, name: str) -> str:
+        """The file, such as ``class``, that holds a column."""
+        self._chunks(name)
+        return self._where[name][1]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the column files, such as ``class.arrow``."""
+        return tuple(f"{name}.arrow" for name in self._described)
+
     @property
     def root(self) -> Path:
         """What column ``path`` is relative to."""

@@ -9,13 +9,43 @@ from typing import Any, Optional
 
 import numpy as np
 
+from urnet.bags import BagOrder
 from urnet.dataset import ImageSource, Loader
 from urnet.image_list import ImageList
 from urnet.recipe import Duration, Recipe, Stage
+from urnet.recipe_reweight import target_columns
 from urnet.sampler import EpochOrder, draw_key
 from urnet.table import Table
 
 LAST_STEP = (1 << 32) - 1  # draw keys of batch-norm batches count down from here, those of updates up from 0
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """Each row's target distribution: its classes and their probabilities."""
+
+    index: np.ndarray  # int (N, k)
+    prob: np.ndarray  # float (N, k)
+
+
+def soft_targets_of(stage: Stage, table: Table) -> Optional[SoftTargets]:
+    """The targets a stage names, mapped from the table; None where it trains on the given labels."""
+    if stage.targets == "given":
+        return None
+    return SoftTargets(*(table.column(name) for name in target_columns(stage.targets)))
+
+
+def make_order(
+    recipe: Recipe, stage: Stage, labels: np.ndarray, sampling_weight: Optional[np.ndarray] = None
+) -> Any:
+    """The order in which a stage shows the rows: an EpochOrder, or a BagOrder of the same interface."""
+    settings: dict[str, Any] = {
+        "sampling_weight": sampling_weight, "balance": stage.balance, "seed": recipe.seed,
+        "stage": stage.name, "n_classes": recipe.data.n_classes,
+    }  # fmt: skip
+    if stage.bags is None:
+        return EpochOrder(labels, **settings)
+    return BagOrder(labels, size=stage.bags.size, **settings)
 
 
 @dataclass(frozen=True)
@@ -29,10 +59,11 @@ class Task:
     table: Table
     labels: np.ndarray  # int (N,)
     loss_weight: np.ndarray  # float32 (N,)
-    order: EpochOrder
+    order: Any  # EpochOrder or BagOrder
     validation: ImageList
     folder: Path  # OUTPUT/NAME/STAGE
     curves: Path  # VisualDL's folder of this stage
+    targets: Optional[SoftTargets] = None  # None: the labels
 
     @property
     def steps_per_epoch(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from urnet.ema import Ema
-from urnet.losses import Mixup, soft_targets, weighted_cross_entropy
+from urnet.losses import Mixup, bag_loss, soft_targets, sparse_targets, weighted_cross_entropy
 from urnet.normalise import Normalise
 from urnet.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
 from urnet.recipe import Stage, Transform
@@ -25,6 +25,7 @@ class Update:
     labels: np.ndarray  # int (B,)
     weight: np.ndarray  # float32 (B,), >= 0
     mixup: Optional[Mixup] = None
+    targets: Optional[tuple[np.ndarray, np.ndarray]] = None  # soft ones: classes and probabilities (B, k)
 
 
 class Learner:
@@ -40,6 +41,7 @@ class Learner:
         self.optimizer = make_optimizer(network, stage.optimizer)
         self.scaler = paddle.amp.GradScaler(enable=amp == "float16", init_loss_scaling=2.0**15)
         self.ema = Ema(network, stage.ema.decay) if stage.ema else None
+        self.attention: Optional[Any] = None  # (B,) of the last update's rows, where the stage has bags
         self._parameters = list(trainable(network).values())
 
     def autocast(self) -> Any:
@@ -86,17 +88,34 @@ def train_step(learner: Learner, update: Update, lr: float, step: int) -> paddle
     The gradient is that of Σ w l / Σ w over the whole update, summed over its micro-batches.
     """
     learner.model.train()
+    learner.attention = None
     total, loss = float(update.weight.sum(dtype=np.float64)), paddle.zeros([])
     for part in micro_batches(len(update.labels), learner.stage.accumulate):
         with learner.autocast():
             logits = learner.model(mixed_images(update, part))
-        targets = mixed_targets(update, part, logits.shape[1], learner.stage.label_smoothing)
-        part_loss = weighted_cross_entropy(logits, targets, total)
+        part_loss = loss_of(learner, logits, update, part, total)
         learner.scaler.scale(part_loss).backward()
         loss = loss + part_loss.detach()
     learner.apply_gradients(lr)
     if learner.ema is not None:
         learner.ema.update(step + 1)
+    return loss
+
+
+def loss_of(learner: Learner, logits: Any, update: Update, part: slice, total: float) -> paddle.Tensor:
+    """The part's share of the update's loss: cross-entropy, or that of bags, whose attention is noted."""
+    stage = learner.stage
+    if stage.bags is None:
+        targets = mixed_targets(update, part, logits.shape[1], stage.label_smoothing)
+        return weighted_cross_entropy(logits, targets, total)
+    labels = paddle.to_tensor(update.labels[part].astype(np.int64))
+    loss, attention = bag_loss(
+        logits, labels, paddle.to_tensor(update.weight[part]), total, size=stage.bags.size,
+        temperature=stage.bags.temperature, bag_term=stage.bags.bag_term,
+        instance_term=stage.bags.instance_term, label_smoothing=stage.label_smoothing,
+    )  # fmt: skip
+    known = learner.attention
+    learner.attention = attention if known is None else paddle.concat([known, attention])
     return loss
 
 
@@ -118,10 +137,21 @@ def mixed_targets(update: Update, part: slice, n_classes: int, smoothing: float)
     """The part's weighted targets w_i t_i (b, n_classes), mixed like the images."""
 
     def weighted(rows: Any) -> paddle.Tensor:
-        labels = paddle.to_tensor(update.labels[rows].astype(np.int64))
         weight = paddle.to_tensor(update.weight[rows]).unsqueeze(1)
-        return soft_targets(labels, n_classes, smoothing) * weight
+        return targets_of(update, rows, n_classes, smoothing) * weight
 
     if update.mixup is None:
         return weighted(part)
     return update.mixup.mix(weighted(part), weighted(update.mixup.partner[part]))
+
+
+def targets_of(update: Update, rows: Any, n_classes: int, smoothing: float) -> paddle.Tensor:
+    """Target distributions (b, n_classes) of some rows of the update: soft ones, or the labels."""
+    if update.targets is None:
+        labels = paddle.to_tensor(update.labels[rows].astype(np.int64))
+        return soft_targets(labels, n_classes, smoothing)
+    index, prob = (array[rows] for array in update.targets)
+    return sparse_targets(
+        paddle.to_tensor(index.astype(np.int64)), paddle.to_tensor(prob.astype(np.float32)), n_classes,
+        smoothing,
+    )  # fmt: skip

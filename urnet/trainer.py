@@ -18,6 +18,7 @@ import numpy as np
 import paddle
 
 from urnet import checkpoint
+from urnet.attention import Attention
 from urnet.checks import InputError
 from urnet.dataset import Batch
 from urnet.losses import Mixup
@@ -49,6 +50,7 @@ class Trainer:
         self.eval_every = max(task.steps(stage.eval_every), 1)
         self.checkpoint_every = max(task.steps(stage.checkpoint_every), 1)
         self.learner = Learner(task.network, stage, task.recipe.transform, task.amp)
+        self.attention = Attention(len(task.labels) if stage.bags else 0)
         self.standing, self.stop = Standing(), StopRequest()
 
     def train(self, *, resume: bool = False) -> Standing:
@@ -124,8 +126,11 @@ class Trainer:
         if stage.mixup:
             mixup = Mixup(stage.mixup, len(batch.rows), seed=recipe.seed, stage=stage.name, step=step)
         weight = np.where(batch.readable, self.task.loss_weight[batch.rows], np.float32(0))
-        update = Update(batch.images, self.task.labels[batch.rows], weight, mixup)
+        targets = self.task.targets
+        soft = None if targets is None else (targets.index[batch.rows], targets.prob[batch.rows])
+        update = Update(batch.images, self.task.labels[batch.rows], weight, mixup, soft)
         loss = train_step(self.learner, update, self.lr(step), step)
+        self.attention.add(batch.rows, self.learner.attention)
         self.standing.step = step + 1
         log.step(step, batch.rows, loss, self.lr(step), wait)
 
@@ -147,6 +152,7 @@ class Trainer:
                 self._save_for_use("best")
             log.evaluation(now.step, metrics, better, time.perf_counter() - start)
             if now.step == self.total:  # last of all, as it says that the stage is finished
+                self.attention.write(self.task)
                 self._save_for_use("final")
         log.restart_clock()
 
@@ -184,6 +190,7 @@ class Trainer:
         folder = f"step-{self.standing.step:08d}"
         if not (self.task.folder / folder).exists():
             parts = self.learner.state()
+            parts["extra"].update(self.attention.state())
             state = {**self._state(), "scaler": parts.pop("scaler")}
             self._save(folder, weights=self.learner.weights(), state=state, **parts)
         for old in checkpoints(self.task.folder)[: -self.task.stage.keep]:
@@ -202,6 +209,7 @@ class Trainer:
                 raise InputError(f"{newest}: was written with {key} {saved.state[key]}, now it is {value}")
         checkpoint.load_into(self.learner.network, saved.weights, source=str(newest))
         self.learner.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
+        self.attention.load(saved.extra)
         state = saved.state
         self.standing = Standing(step=state["step"], best=state["best"], last=state["last"])
 

@@ -85,7 +85,8 @@ def build(kind: Any, value: Any, key: str, source: str) -> Any:
     if origin is Union:
         if value is None:
             return None
-        return build(next(option for option in options if option is not type(None)), value, key, source)
+        kinds = [option for option in options if option is not type(None)]
+        return build(kinds[0] if len(kinds) == 1 else _by_method(kinds, value, where), value, key, source)
     if origin is Literal:
         if value is False and "off" in options:  # YAML 1.1 reads a bare `off` as false
             value = "off"
@@ -95,6 +96,17 @@ def build(kind: Any, value: Any, key: str, source: str) -> Any:
     if origin is tuple:
         return _build_tuple(options, value, key, source)
     return _scalar(kind, value, where)
+
+
+def _by_method(kinds: list, value: Any, where: str) -> Any:
+    """The dataclass whose ``method``, its first field, is the one that ``value`` names."""
+    by_name = {kind.__dataclass_fields__["method"].default: kind for kind in kinds}
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: a mapping of keys is needed, found {value!r}")
+    if value.get("method") not in by_name:
+        found = f"found {value['method']!r}" if "method" in value else "is missing"
+        raise InputError(f"{where}.method: {found}; accepted: {', '.join(by_name)}")
+    return by_name[value["method"]]
 
 
 def _build_dataclass(kind: Any, value: Any, key: str, source: str) -> Any:

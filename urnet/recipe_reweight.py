@@ -1,0 +1,134 @@
+"""Level 0: the settings of a recipe's reweightings, measurements and bags, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Optional, Union
+
+
+@dataclass(frozen=True)
+class ClassSize:
+    """Settings of ``urnet.reweight.class_size``; writes class.arrow."""
+
+    method: Literal["class_size"] = "class_size"
+    power: float = 1.0
+    cap: float = 20.0
+    beta: Optional[float] = None  # set: effective number of samples instead of the power law
+    suffix: str = ""  # of the file and its columns, where a method is used by several stages
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Settings of ``urnet.reweight.cluster``; writes cluster.arrow."""
+
+    method: Literal["cluster"] = "cluster"
+    confidence: Literal["out_of_fold", "network"] = "out_of_fold"  # whose p(given label) is the quality
+    folds: int = 5
+    pca: int = 256
+    rows_per_cluster: float = 50.0
+    min_clusters: int = 2
+    max_clusters: int = 16
+    shrink: float = 10.0
+    power: float = 1.0
+    jobs: int = 1  # processes that classes are spread over
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of each row's class, and how it is joined to one distribution (docs/method.md)."""
+
+    folds: int = 5  # of the out-of-fold head on frozen features
+    rounds: int = 3  # the head learns from the labels, then so often from the distribution found with it
+    shrinkage: float = 0.1  # of the head's covariance toward its diagonal
+    noise: float = 1.0  # exponent of P(given label | true class); 0: not used
+    text: float = 1.0  # exponent of P(class the row's text names | true class); 0: texts are not read
+    rank_bins: int = (
+        5  # rows are as reliable as others of their source and rank, in so many bins; 0: not used
+    )
+    word_vectors: Optional[str] = None  # a word2vec or GloVe text file; None: TF-IDF
+    least_cosine: float = 0.0  # a text names the class whose text is nearest, if it is nearer than this
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Settings of the instance reweighting; writes instance.arrow."""
+
+    method: Literal["instance"] = "instance"
+    relevance: Literal["posterior", "ranks"] = "posterior"  # how a row's evidence becomes its relevance
+    evidence: Evidence = field(default_factory=Evidence)
+    confidence_term: float = 1.0  # ranks: weight of the head's confidence
+    text_term: float = 1.0  # ranks: weight of the row's text beside its class's
+    rank_term: float = 0.5  # ranks: weight of the place in the query's results
+    model_term: float = 1.0  # ranks: weight of the relevance model, image beside text
+    reliable_rank: float = 0.5  # ranks: google rows in this first share of their results train the model
+    power: float = 2.0
+    floor: float = 0.02
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class Label:
+    """Settings of the label reweighting; writes label.arrow."""
+
+    method: Literal["label"] = "label"
+    evidence: Evidence = field(default_factory=Evidence)
+    teacher: Literal["out_of_fold", "network"] = "out_of_fold"
+    rho: float = 1.0
+    similarity: float = 0.0  # share of the class similarity in the teacher
+    top_k: int = 10
+    suffix: str = ""
+
+
+Reweight = Union[ClassSize, Cluster, Instance, Label]
+FILES = {"class_size": "class", "cluster": "cluster", "instance": "instance", "label": "label"}
+COLUMNS = {
+    "class_size": ("class_weight",),
+    "cluster": ("cluster", "cluster_weight"),
+    "instance": (
+        "relevance",
+        "instance_weight",
+        "confidence",
+        "oof_index",
+        "oof_prob",
+        "suggested",
+        "suggested_prob",
+    ),
+    "label": ("topk_index", "topk_prob", "keep"),
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How the training images are measured before a reweighting that needs it."""
+
+    network: str = "previous"  # the stage before, or a checkpoint's path
+    batch_size: int = 256
+    top_k: int = 20
+    keep: bool = False  # features and probabilities stay on the disk after the reweighting
+
+
+@dataclass(frozen=True)
+class Bags:
+    """A batch of bags, each of ``size`` rows of one class, and the bag loss (``urnet.losses.bag_loss``)."""
+
+    size: int = 4
+    temperature: float = 1.0
+    bag_term: float = 1.0
+    instance_term: float = 1.0
+
+
+def column_file(settings: Reweight) -> str:
+    """The table's file that a reweighting writes: ``class``, ``cluster_second`` …"""
+    return FILES[settings.method] + settings.suffix
+
+
+def column_names(settings: Reweight) -> tuple[str, ...]:
+    """The columns that a reweighting writes."""
+    return tuple(name + settings.suffix for name in COLUMNS[settings.method])
+
+
+def target_columns(file: str) -> tuple[str, str]:
+    """The columns of a file of soft targets: classes and their probabilities."""
+    suffix = file[len("label") :] if file.startswith("label") else ""
+    return f"topk_index{suffix}", f"topk_prob{suffix}"

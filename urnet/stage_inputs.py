@@ -1,0 +1,153 @@
+"""Level 3: what decides the outcome of each stage of a recipe, key by key, and a hash of it.
+
+A stage whose inputs are the same as when it ran need not run again; one whose inputs differ must, and the
+keys that differ say why. The outcome of an earlier stage enters as the hash of that stage's own inputs, a file
+as the hash of its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+from urnet import checkpoint
+from urnet.files import file_hash
+from urnet.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
+from urnet.recipe_reweight import column_names, target_columns
+from urnet.table import Table
+
+FREE = ("name", "output", "device", "stages")  # stages enter one by one
+FREE_DATA = ("table", "workers", "prefetch", "max_bad")
+FREE_STAGE = ("log_every", "checkpoint_every", "keep", "enabled", "start", "measure.network", "measure.keep",
+              "reweight.jobs", "name")  # fmt: skip
+
+Inputs = dict[str, Any]
+
+
+class RunInputs:
+    """The inputs of all stages of a recipe that are switched on.
+
+    ``of[NAME]``: flat key -> value for the stage's weights; ``columns[NAME]``: hash of what decides the columns
+    it writes (a stage without a reweighting is not there). ``table`` None: the table is not built yet.
+    """
+
+    def __init__(self, recipe: Recipe, home: Path, table: Optional[Table]) -> None:
+        self._recipe, self._home, self._table = recipe, home, table
+        self._common = _common(recipe, table)
+        self.of: dict[str, Inputs] = {}
+        self.columns: dict[str, str] = {}
+        self.measured: dict[str, str] = {}  # what each reweighting measured with; "" where nothing is measured
+        self._makers: dict[str, str] = {}  # column -> hash of what decided it
+        before: Optional[Stage] = None
+        for stage in active_stages(recipe):
+            self._enter(stage, before)
+            before = stage
+
+    def _enter(self, stage: Stage, before: Optional[Stage]) -> None:
+        settings = dict(_flat(recipe_tree(stage), ""))
+        start = self._source(stage.start, before)
+        if stage.reweight is not None:
+            self._enter_columns(stage, settings, before)
+        used = {name: self._maker(name) for name in used_columns(stage)}
+        self.of[stage.name] = {
+            **self._common,
+            **{f"stages.{stage.name}.{key}": value for key, value in settings.items() if not _free(key)},
+            "start": start,
+            **{f"column {name}": maker for name, maker in used.items()},
+        }
+
+    def _enter_columns(self, stage: Stage, settings: Inputs, before: Optional[Stage]) -> None:
+        assert stage.reweight is not None
+        own = {key: value for key, value in settings.items() if key.startswith("reweight") and not _free(key)}
+        if stage.reweight.method == "class_size":
+            self.measured[stage.name] = ""
+            own.update({key: value for key, value in settings.items() if _sampling(key)})
+            own.update({f"column {name}": self._maker(name) for name in stage.sampling_weight})
+        else:
+            own["measured with"] = self.measured[stage.name] = self._source(stage.measure.network, before)
+            own["measure"] = [stage.measure.batch_size, stage.measure.top_k]
+        made_by = recipe_hash({**self._common, **own})
+        self.columns[stage.name] = made_by
+        self._makers.update(dict.fromkeys(column_names(stage.reweight), made_by))
+
+    def written_by(self, stage: Stage) -> tuple[str, ...]:
+        """The columns that a stage adds to the table: its reweighting's, and its bags' attention."""
+        own = () if stage.reweight is None else column_names(stage.reweight)
+        return own if stage.bags is None else (*own, "bag_attention")
+
+    def _maker(self, column: str) -> str:
+        """What decided a column: a stage of this recipe, or whoever wrote it to the table before."""
+        if column in self._makers:
+            return self._makers[column]
+        if self._table is None or column not in self._table.columns:
+            return "unknown"
+        file = self._table.file_of(column)
+        return "base" if file == "base" else self._table.describe(file)["recipe_hash"]
+
+    def _source(self, source: str, before: Optional[Stage]) -> str:
+        """What a stage starts from or measures with, named and hashed."""
+        if source == "scratch" or (source == "previous" and before is None):
+            return "scratch"
+        if source == "previous":
+            assert before is not None
+            return f"stage {before.name} {recipe_hash(self.of[before.name])}"
+        own = own_stage(Path(source), self._home, tuple(self.of))
+        if own is not None:
+            return f"{Path(source).name} of stage {own} {recipe_hash(self.of[own])}"
+        return f"file {weights_hash(Path(source))}"
+
+
+def used_columns(stage: Stage) -> list[str]:
+    """The columns of the table that a stage trains with."""
+    targets = [] if stage.targets == "given" else list(target_columns(stage.targets))
+    return [*stage.loss_weight, *stage.sampling_weight, *targets]
+
+
+def own_stage(path: Path, home: Path, stages: tuple[str, ...]) -> Optional[str]:
+    """The stage of this very run that writes ``path``; None for any other path."""
+    path, home = path.absolute(), home.absolute()
+    if home not in path.parents:
+        return None
+    name = path.relative_to(home).parts[0]
+    return name if name in stages else None
+
+
+def weights_hash(path: Path) -> str:
+    """SHA-256 (16 digits) of a checkpoint's weights. Raises InputError where ``path`` is none."""
+    kind, place = checkpoint.locate(path)
+    if kind == "checkpoint":
+        place = place / checkpoint.MODEL
+    if place.is_file():
+        return file_hash(place)[:16]
+    digest = hashlib.sha256()
+    for file in sorted(item for item in place.iterdir() if item.is_file()):
+        digest.update(f"{file.name} {file_hash(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _common(recipe: Recipe, table: Optional[Table]) -> Inputs:
+    """What all stages depend on: data, transforms, network and seed."""
+    tree = recipe_tree(recipe)
+    for key in FREE:
+        del tree[key]
+    for key in FREE_DATA:
+        del tree["data"][key]
+    return {**dict(_flat(tree, "")), "table": "" if table is None else table.base_hash[:16]}
+
+
+def _free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE_STAGE)
+
+
+def _sampling(key: str) -> bool:
+    return key == "balance" or key.startswith("sampling_weight")
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else name)
+    else:
+        yield key, value
