@@ -30,6 +30,7 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     "ResNeXt101_32x4d_standard": _in("models.resnext", "ResNeXt101_32x4d_standard"),
     "ResNeXt152_32x4d_standard": _in("models.resnext", "ResNeXt152_32x4d_standard"),
     "ResNeXt_small32": _in("models.resnext", "ResNeXt_small32"),
+    "ResNet50": _in("models.resnet", "ResNet50"),
     "ResNet8_small32": _in("models.resnet32", "ResNet8_small32"),
 }
 NAMES: tuple[str, ...] = tuple(NETWORKS)

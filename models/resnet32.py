@@ -62,9 +62,6 @@ class ResNet32(nn.Layer):
         return self.fc(self.features(x))
 
 
-
-
-
 def ResNet8_small32(n_classes: int = 1000, *, recompute: bool = False) -> ResNet32:
-    """Eight layers, 32 to 128 wide, stem with stride 2 (ours): quick enough on a CPU for whole comparisons."""
+    """Eight layers, 32 to 128 wide, stem with stride 2 (ours): quick on a CPU, for whole comparisons."""
     return ResNet32(n_classes, depth=1, widths=(32, 64, 128), stem_stride=2, recompute=recompute)

@@ -18,23 +18,30 @@ ROOT = Path(__file__).parents[1]
 LEVELS = {
     # foundations: checks, files, recipes, the table
     0: """urnet base_writer checks cli cores duration files image_header list_lines progress recipe
-          recipe_checks stop table typed_yaml""",
+          recipe_checks recipe_reweight stop table typed_yaml""",
     # lists of images, reweightings, metrics: still without Paddle and OpenCV
-    1: """image_list listing metrics pickle_machine predict_flags predictions reweight reweight.class_size
-          row_weights webvision webvision_metadata""",
+    1: """image_list listing measurement metrics pickle_machine predict_flags predictions queries report
+          report.build report.charts report.class_sections report.columns report.counting report.gallery
+          report.overview report.page report.run_state report.style report.suspect_sections report.suspects
+          report.text reweight reweight.class_similarity reweight.class_size reweight.cluster reweight.folds
+          reweight.instance reweight.label reweight.label_noise reweight.out_of_fold reweight.posterior
+          reweight.projection reweight.relevance reweight.trust row_weights shards text_evidence text_vectors
+          webvision webvision_metadata""",
     # images, weights, and the parts of a training step
-    2: """arrays checkpoint convert curves dataset decode_ahead decode_worker ema fluid images loading losses
-          normalise optimizer precision safe_pickle sampler schedule threads worker_pool""",
+    2: """arrays bags checkpoint convert curves dataset decode_ahead decode_worker ema fluid images loading
+          losses normalise optimizer precision report.images safe_pickle sampler schedule threads
+          worker_pool""",
     # trainer, predictor, evaluation, export
-    3: "evaluate export predict_cli predictor run_folder task train_log train_step trainer validation",
+    3: """attention evaluate export measure predict_cli predictor run_folder stage_inputs stage_plan task
+          train_log train_step trainer validation""",
     # a whole recipe
-    4: "stages",
+    4: "stage_columns stage_evidence stages",
 }
 
 # The lowest level that may import a library. The standard library is free, everything else is refused.
 LIBRARIES = {
     0: "numpy pyarrow yaml tqdm",
-    1: "sklearn scipy",
+    1: "joblib scipy sklearn threadpoolctl",
     2: "paddle cv2 safetensors visualdl",
 }
 

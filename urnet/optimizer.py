@@ -11,7 +11,6 @@ import paddle
 from urnet.checks import InputError
 from urnet.recipe import Optimizer
 
-
 CLASSIFIER = "fc."  # how the names of the last layer's parameters begin
 
 

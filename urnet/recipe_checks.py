@@ -182,7 +182,7 @@ def _check_ranges(settings: Any, at: str, need: Any) -> None:
         if key in RANGES:
             low, inclusive, high, words = RANGES[key]
             inside = (low <= value if inclusive else low < value) and value <= high
-            need(inside and (value < math.inf or key == "cap"), f"{at}.{key}", value, words)
+            need(inside and (value < math.inf or key in ("cap", "rho")), f"{at}.{key}", value, words)
 
 
 def _check_bags(s: Any, at: str, need: Any) -> None:

@@ -60,7 +60,7 @@ class Instance:
     confidence_term: float = 1.0  # ranks: weight of the head's confidence
     text_term: float = 1.0  # ranks: weight of the row's text beside its class's
     rank_term: float = 0.5  # ranks: weight of the place in the query's results
-    model_term: float = 1.0  # ranks: weight of the relevance model, image beside text
+    model_term: float = 0.0  # ranks: weight of the relevance model, image beside text
     reliable_rank: float = 0.5  # ranks: google rows in this first share of their results train the model
     power: float = 2.0
     floor: float = 0.02
@@ -74,7 +74,7 @@ class Label:
     method: Literal["label"] = "label"
     evidence: Evidence = field(default_factory=Evidence)
     teacher: Literal["out_of_fold", "network"] = "out_of_fold"
-    rho: float = 1.0
+    rho: float = 1.0  # .inf: the target is what is believed, whatever the given label
     similarity: float = 0.0  # share of the class similarity in the teacher
     top_k: int = 10
     suffix: str = ""

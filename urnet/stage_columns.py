@@ -10,10 +10,19 @@ import numpy as np
 
 from urnet import row_weights
 from urnet.checks import InputError
+from urnet.dataset import ImageSource
+from urnet.measure import measure
+from urnet.measurement import Measurement
 from urnet.recipe import Recipe, Stage, recipe_tree
-from urnet.recipe_reweight import column_file
+from urnet.recipe_reweight import Cluster, Evidence, Instance, Label, column_file
 from urnet.reweight.class_size import class_size
+from urnet.reweight.cluster import cluster
+from urnet.reweight.instance import instance
+from urnet.reweight.label import label
+from urnet.reweight.trust import trusted
+from urnet.stage_evidence import StageEvidence
 from urnet.stage_inputs import RunInputs
+from urnet.stop import StopRequest
 from urnet.table import Table
 from urnet.task import make_order
 
@@ -36,7 +45,7 @@ def check_writable(recipe: Recipe, stage: Stage, table: Table, inputs: RunInputs
 
 
 class ColumnWriter:
-    """Computes a stage's columns and writes them, unless they stand in the table already, made the same way."""
+    """Computes a stage's columns and writes them, unless the table has them already, made the same way."""
 
     def __init__(self, recipe: Recipe, stage: Stage, table: Table, inputs: RunInputs, home: Path) -> None:
         assert stage.reweight is not None
@@ -44,14 +53,18 @@ class ColumnWriter:
         self.made_by, self.measured = inputs.columns[stage.name], inputs.measured[stage.name]
         self.settings, self.file = stage.reweight, column_file(stage.reweight)
         self.folder = home / "measure" / stage.name
-        self.labels = table.column("label")
+        self.labels, self.n_classes = table.column("label"), recipe.data.n_classes
 
     def write(self, build_network: Callable[[], Any], amp: Optional[str]) -> None:
-        """``build_network()`` returns the network that measures, with its weights; not every method asks."""
+        """``build_network()`` returns the network that measures, with its weights; not every method asks.
+
+        Raises Stopped after SIGTERM or Ctrl-C: the measurement so far is kept and goes on the next time.
+        """
         if f"{self.file}.arrow" in self.table.files and self._described() == self.made_by:
             return
-        compute = {"class_size": self._class_size}[self.settings.method]
-        columns = compute(build_network, amp)
+        columns = self._class_size() if self.settings.method == "class_size" else self._of_measured(
+            build_network, amp
+        )  # fmt: skip
         suffix = self.settings.suffix
         self.table.write(
             self.file, {name + suffix: values for name, values in columns.items()}, stage=self.stage.name,
@@ -63,14 +76,109 @@ class ColumnWriter:
     def _described(self) -> str:
         return self.table.describe(self.file)["recipe_hash"]
 
-    def _class_size(self, *_: Any) -> Columns:
+    def _class_size(self) -> Columns:
         weight = row_weights.sampling_weight(self.stage, self.table)
         order = make_order(self.recipe, self.stage, self.labels, weight)
-        return class_size(
-            self.labels, order.n_classes, sampled_share=order.sampled_share(), **self._arguments()
-        )
+        settings = recipe_tree(self.settings)
+        chosen = {key: settings[key] for key in ("power", "cap", "beta")}
+        return class_size(self.labels, self.n_classes, sampled_share=order.sampled_share(), **chosen)
 
-    def _arguments(self) -> dict[str, Any]:
-        """The reweighting's own settings."""
-        tree = recipe_tree(self.settings)
-        return {key: value for key, value in tree.items() if key not in ("method", "suffix")}
+    # --- what needs the images
+
+    def _of_measured(self, build_network: Callable[[], Any], amp: Optional[str]) -> Columns:
+        measured = self._measure(build_network, amp)
+        rows = np.flatnonzero(measured.readable)
+        if isinstance(self.settings, Cluster):
+            columns, empty = self._cluster(self.settings, measured, rows), {"cluster": -1}
+        elif isinstance(self.settings, Instance):
+            columns, empty = self._instance(self.settings, measured, rows), {"suggested": -1}
+        else:
+            assert isinstance(self.settings, Label)
+            columns, empty = self._label(self.settings, measured, rows), {}
+        return {name: self._for_all(values, rows, empty.get(name, 0)) for name, values in columns.items()}
+
+    def _measure(self, build_network: Callable[[], Any], amp: Optional[str]) -> Measurement:
+        data, stage = self.recipe.data, self.stage
+        source = ImageSource(
+            self.table.path, self.recipe.transform, train=False, exif=data.exif, max_pixels=data.max_pixels
+        )
+        with StopRequest() as stop:
+            return measure(
+                build_network(), source, self.labels, self.folder, fingerprint=self.made_by,
+                base_hash=self.table.base_hash, k=stage.measure.top_k, batch_size=stage.measure.batch_size,
+                workers=data.workers, prefetch=data.prefetch, max_bad=data.max_bad, amp=amp, stop=stop,
+                replace=True, title=f"stage {stage.name}: measuring",
+            )  # fmt: skip
+
+    def _for_all(self, values: np.ndarray, rows: np.ndarray, empty: float) -> np.ndarray:
+        """Values of the measured ``rows`` as a column of all rows; an unreadable image has ``empty``."""
+        if len(rows) == len(self.labels):
+            return values
+        column = np.full((len(self.labels), *values.shape[1:]), empty, values.dtype)
+        column[rows] = values
+        return column
+
+    def _evidence(self, settings: Evidence, measured: Measurement, rows: np.ndarray) -> StageEvidence:
+        features = measured.features if len(rows) == len(self.labels) else _Chosen(measured.features, rows)
+        return StageEvidence(self.recipe, settings, self.table, rows, features, self.stage.measure.top_k)
+
+    def _cluster(self, settings: Cluster, measured: Measurement, rows: np.ndarray) -> Columns:
+        evidence = self._evidence(Evidence(folds=settings.folds), measured, rows)
+        given = measured.given[rows] if settings.confidence == "network" else evidence.head()["given"]
+        names = ("pca", "rows_per_cluster", "min_clusters", "max_clusters", "shrink", "power", "jobs")
+        return cluster(
+            evidence.features, evidence.labels, given, self.n_classes, seed=self.recipe.seed,
+            **{name: getattr(settings, name) for name in names},
+        )  # fmt: skip
+
+    def _instance(self, settings: Instance, measured: Measurement, rows: np.ndarray) -> Columns:
+        evidence = self._evidence(settings.evidence, measured, rows)
+        first = evidence.head()
+        found, _ = evidence.joined(first)
+        if settings.relevance == "posterior":
+            weighed = trusted(
+                evidence.labels, self.n_classes, relevance=found["given"], power=settings.power,
+                floor=settings.floor,
+            )  # fmt: skip
+        else:
+            terms, known = evidence.terms(settings, first)
+            weights = {name: getattr(settings, f"{name}_term") for name in terms}
+            weighed = instance(
+                evidence.labels, self.n_classes, evidence=terms, known=known, terms=weights,
+                power=settings.power, floor=settings.floor,
+            )  # fmt: skip
+        return {
+            **weighed, "confidence": first["given"], "oof_index": first["index"], "oof_prob": first["prob"],
+            "suggested": found["index"][:, 0], "suggested_prob": found["prob"][:, 0].astype(np.float32),
+        }  # fmt: skip
+
+    def _label(self, settings: Label, measured: Measurement, rows: np.ndarray) -> Columns:
+        evidence = self._evidence(settings.evidence, measured, rows)
+        if settings.teacher == "network":
+            k = evidence.top_k
+            first = {"index": np.asarray(measured.index[rows])[:, :k], "given": measured.given[rows],
+                     "prob": np.asarray(measured.prob[rows])[:, :k]}  # fmt: skip
+            found = evidence.posterior(first)
+        else:
+            first = evidence.head()
+            found, _ = evidence.joined(first)
+        similar = evidence.similarity(first) if settings.similarity > 0 else None
+        return label(
+            evidence.labels, self.n_classes, index=found["index"], prob=found["prob"], given=found["given"],
+            rho=settings.rho, similarity=similar, similarity_share=settings.similarity, k=settings.top_k,
+        )  # fmt: skip
+
+
+class _Chosen:
+    """Some rows of an array-like, itself an array-like that is never read as a whole."""
+
+    def __init__(self, values: Any, rows: np.ndarray) -> None:
+        self._values, self._rows = values, rows
+        self.shape, self.dtype = (len(rows), *values.shape[1:]), values.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        chosen: np.ndarray = self._values[self._rows[key]]
+        return chosen

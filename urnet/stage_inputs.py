@@ -1,8 +1,8 @@
 """Level 3: what decides the outcome of each stage of a recipe, key by key, and a hash of it.
 
 A stage whose inputs are the same as when it ran need not run again; one whose inputs differ must, and the
-keys that differ say why. The outcome of an earlier stage enters as the hash of that stage's own inputs, a file
-as the hash of its bytes.
+keys that differ say why. The outcome of an earlier stage enters as the hash of that stage's own inputs, a
+file as the hash of its bytes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Inputs = dict[str, Any]
 class RunInputs:
     """The inputs of all stages of a recipe that are switched on.
 
-    ``of[NAME]``: flat key -> value for the stage's weights; ``columns[NAME]``: hash of what decides the columns
-    it writes (a stage without a reweighting is not there). ``table`` None: the table is not built yet.
+    ``of[NAME]``: flat key -> value for the stage's weights; ``columns[NAME]``: hash of what decides the
+    columns it writes (a stage without a reweighting is not there). ``table`` None: the table is not built yet.
     """
 
     def __init__(self, recipe: Recipe, home: Path, table: Optional[Table]) -> None:
@@ -38,7 +38,9 @@ class RunInputs:
         self._common = _common(recipe, table)
         self.of: dict[str, Inputs] = {}
         self.columns: dict[str, str] = {}
-        self.measured: dict[str, str] = {}  # what each reweighting measured with; "" where nothing is measured
+        self.measured: dict[
+            str, str
+        ] = {}  # what each reweighting measured with; "" where nothing is measured
         self._makers: dict[str, str] = {}  # column -> hash of what decided it
         before: Optional[Stage] = None
         for stage in active_stages(recipe):

@@ -90,7 +90,8 @@ def train_step(learner: Learner, update: Update, lr: float, step: int) -> paddle
     learner.model.train()
     learner.attention = None
     total, loss = float(update.weight.sum(dtype=np.float64)), paddle.zeros([])
-    for part in micro_batches(len(update.labels), learner.stage.accumulate):
+    bags = learner.stage.bags
+    for part in micro_batches(len(update.labels), learner.stage.accumulate, bags.size if bags else 1):
         with learner.autocast():
             logits = learner.model(mixed_images(update, part))
         part_loss = loss_of(learner, logits, update, part, total)
@@ -119,9 +120,10 @@ def loss_of(learner: Learner, logits: Any, update: Update, part: slice, total: f
     return loss
 
 
-def micro_batches(n_rows: int, parts: int) -> Iterator[slice]:
-    """Cut ``n_rows`` into at most ``parts`` slices of equal length (the last may be shorter)."""
-    size = -(-n_rows // parts)
+def micro_batches(n_rows: int, parts: int, unit: int = 1) -> Iterator[slice]:
+    """Cut ``n_rows`` into at most ``parts`` slices of equal length (the last may be shorter), never inside a
+    group of ``unit`` rows."""
+    size = -(-n_rows // (parts * unit)) * unit
     return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 

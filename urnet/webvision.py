@@ -93,7 +93,7 @@ def add_rows(writer: BaseWriter, data: Data) -> None:
         print(
             f"note: {data.root}/info: no train_filelist_{engine}.txt; read without {engine}", file=sys.stderr
         )
-    labels = _query_labels(data)
+    labels = query_labels(data)
     for engine, file, meta in lists:
         root = _metadata_root(data, meta)
         if root is not None:
@@ -106,7 +106,7 @@ def add_rows(writer: BaseWriter, data: Data) -> None:
             writer.add(lines.path, lines.number, source=engine)
 
 
-def _query_labels(data: Data) -> dict[int, int]:
+def query_labels(data: Data) -> dict[int, int]:
     """Query number -> label, from queries_synsets_map.txt; empty when that is not there."""
     file = Path(data.root) / "info" / "queries_synsets_map.txt"
     first = _SYNSETS_FROM[data.format]

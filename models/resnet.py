@@ -1,0 +1,37 @@
+"""Residual networks (He et al. 2016, "Deep Residual Learning"), as Paddle's own vision library has them."""
+
+from __future__ import annotations
+
+import paddle
+from paddle.vision.models import resnet
+
+from models.blocks import recomputed
+
+
+class ResNet(resnet.ResNet):
+    """Paddle's network with bottleneck units, and what ours have besides: features and recomputation.
+
+    Weights published for Paddle's network of the same depth fit it. ``feature_width`` is the length of the
+    penultimate vector.
+    """
+
+    def __init__(self, n_classes: int, *, depth: int, recompute: bool = False) -> None:
+        super().__init__(resnet.BottleneckBlock, depth, num_classes=n_classes)
+        self.recompute, self.feature_width = recompute, 512 * resnet.BottleneckBlock.expansion
+
+    def features(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for unit in stage:
+                x = recomputed(unit, x) if self.recompute else unit(x)
+        return self.avgpool(x).flatten(1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
+        return self.fc(self.features(x))
+
+
+def ResNet50(n_classes: int = 1000, *, recompute: bool = False) -> ResNet:
+    """The paper's 50-layer network; the stride of a stage is in the 3x3 convolution, as is usual today."""
+    return ResNet(n_classes, depth=50, recompute=recompute)

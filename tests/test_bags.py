@@ -1,0 +1,189 @@
+"""Bags: whole, of one class, of distinct rows if possible, in the right shares; ranks and resuming."""
+
+import time
+
+import numpy as np
+import pytest
+
+from urnet.bags import BagOrder, check_bag_batch, deal
+from urnet.checks import InputError
+from urnet.sampler import EpochOrder
+
+
+def noisy(seed=0, n=5003, n_classes=20):
+    """Labels of very unequal classes, class 7 without rows, and weights of which every seventh is 0."""
+    rng = np.random.default_rng(seed)
+    labels = (n_classes * rng.random(n) ** 2).astype(np.int32)
+    labels[labels == 7] = 8
+    weight = rng.exponential(size=n).astype(np.float32)
+    weight[::7] = 0
+    return labels, weight
+
+
+def expected_times(labels, weight, balance, n_places):
+    """By hand, one class at a time."""
+    present, times = np.unique(labels), np.zeros(len(labels))
+    for c in present:
+        own = labels == c
+        share = (1 - balance) * own.mean() + balance / len(present)
+        times[own] = n_places * share * weight[own] / weight[own].sum(dtype=np.float64)
+    return times
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("balance", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_epoch_is_whole_bags_of_one_class(size, balance, weighted):
+    labels, weight = noisy()
+    order = BagOrder(
+        labels, size=size, sampling_weight=weight if weighted else None, balance=balance, seed=0, stage="a"
+    )
+    weight = weight if weighted else np.ones(len(labels))
+    expected = expected_times(labels, weight, balance, order.n_bags * size)
+    class_expected = np.bincount(labels, weights=expected) / size
+    for epoch in range(3):
+        drawn = order.order(epoch)
+        assert drawn.dtype == np.int64
+        assert drawn.shape == (len(labels) // size * size,)
+        bags = labels[drawn].reshape(-1, size)
+        assert (bags == bags[:, :1]).all()
+        assert (weight[drawn] > 0).all()
+        of_class = np.bincount(bags[:, 0], minlength=len(class_expected))
+        assert (np.abs(of_class - class_expected) < 1 + 1e-9).all()
+        scale = of_class / np.where(class_expected > 0, class_expected, 1)
+        times = np.bincount(drawn, minlength=len(labels))
+        assert (np.abs(times - expected * scale[labels]) < 1 + 1e-6).all()
+
+
+def test_shares_are_those_of_the_epoch_order():
+    labels, weight = noisy()
+    settings = {"sampling_weight": weight, "balance": 0.4, "seed": 0, "stage": "a", "n_classes": 25}
+    bags, rows = BagOrder(labels, size=4, **settings), EpochOrder(labels, **settings)
+    assert (bags.sampled_share() == rows.sampled_share()).all()
+    assert bags.n_rows == rows.n_rows == 5003
+    assert isinstance(bags, EpochOrder)
+
+
+def test_rows_of_a_bag_are_distinct_wherever_no_row_has_more_than_its_place():
+    labels, weight = noisy(seed=3)
+    size = 4
+    mass = np.bincount(labels, weights=weight)
+    order = BagOrder(labels, size=size, sampling_weight=weight, balance=1.0, seed=1, stage="a")
+    most = np.maximum(np.ceil(size * weight / mass[labels] - 1e-6), 1)
+    for epoch in range(5):
+        bags = np.sort(order.order(epoch).reshape(-1, size), axis=1)
+        rows, number = np.unique(bags + np.arange(len(bags))[:, None] * 10_000, return_counts=True)
+        assert (number <= most[rows % 10_000]).all()
+    assert (most == 1).mean() > 0.9
+
+
+def test_copies_in_a_bag_are_as_few_as_can_be():
+    labels = np.repeat([0, 1, 2], [2, 4, 30])
+    weight = np.ones(36)
+    weight[6] = 45  # 45 of 74 of class 2: at least two, at most three places of four
+    order = BagOrder(labels, size=4, sampling_weight=weight, balance=1.0, seed=0, stage="a")
+    for epoch in range(50):
+        for bag in order.order(epoch).reshape(-1, 4):
+            rows, times = np.unique(bag, return_counts=True)
+            if labels[bag[0]] == 0:
+                assert (times == 2).all()  # two rows fill four places
+            elif labels[bag[0]] == 1:
+                assert len(rows) == 4
+            else:
+                assert times[rows != 6].max() == 1
+                assert 2 <= times[rows == 6].sum() <= 3
+
+
+def test_unbiased_over_epochs_and_any_two_rows_can_meet():
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2], np.int32)
+    weight = np.array([3, 1, 1, 1, 1, 0, 2, 3, 2, 5], np.float32)
+    order = BagOrder(labels, size=2, sampling_weight=weight, balance=0.5, seed=0, stage="a")
+    drawn = np.array([order.order(epoch) for epoch in range(4000)])
+    times = np.array([np.bincount(row, minlength=10) for row in drawn])
+    expected = expected_times(labels, weight, 0.5, 10)
+    np.testing.assert_allclose(times.mean(0), expected, atol=0.04)
+    met = np.zeros((10, 10), int)
+    np.add.at(met, tuple(drawn.reshape(-1, 2).T), 1)
+    met += met.T
+    assert all(met[a, b] > 0 for a in range(5) for b in range(5) if a != b)
+    assert all(met[a, b] > 0 for a in (6, 7, 8) for b in (6, 7, 8) if a != b)
+    assert met[1, 2] == pytest.approx(met[3, 4], rel=0.2)
+    first = labels[drawn[:, 0]]  # and the classes' bags do not stand in blocks
+    share = np.bincount(labels, weights=expected) / 10
+    np.testing.assert_allclose(np.bincount(first) / 4000, share, atol=0.03)
+
+
+def test_a_pure_function_of_seed_stage_and_epoch():
+    labels, weight = noisy()
+
+    def order(seed=1, stage="a", epoch=7):
+        return BagOrder(labels, size=4, sampling_weight=weight, seed=seed, stage=stage).order(epoch)
+
+    same = BagOrder(labels, size=4, sampling_weight=weight, seed=1, stage="a")
+    same.order(3)
+    assert same.order(7).tobytes() == order().tobytes()
+    for other in ({"seed": 2}, {"stage": "b"}, {"epoch": 8}):
+        assert not (order(**other) == order()).all()
+
+
+def test_batches_are_whole_bags_ranks_never_split_one_and_any_batch_can_come_first():
+    labels, weight = noisy(n=403)  # 100 bags
+    order = BagOrder(labels, size=4, sampling_weight=weight, balance=0.5, seed=0, stage="a")
+    whole = list(order.batches(2, 24))
+    assert [len(batch) for batch in whole] == [24] * 16  # 4 bags are left over
+    assert order.steps_per_epoch(24) == 16
+    assert (np.concatenate(whole) == order.order(2)[: 16 * 24]).all()
+    for start in (0, 1, 15, 16):
+        rest = list(order.batches(2, 24, start))
+        assert len(rest) == 16 - start
+        assert all((a == b).all() for a, b in zip(rest, whole[start:]))
+    parts = [list(order.batches(2, 24, rank=rank, world=3)) for rank in range(3)]
+    for step, batch in enumerate(whole):
+        assert (np.concatenate([part[step] for part in parts]) == batch).all()
+        for part in parts:
+            bags = labels[part[step]].reshape(2, 4)
+            assert (bags == bags[:, :1]).all()
+
+
+def test_a_lone_short_batch_is_kept_and_split_between_bags():
+    order = BagOrder(np.zeros(14, int), size=4, seed=0, stage="a")  # 3 bags
+    assert order.steps_per_epoch(800) == 1
+    assert [len(batch) for batch in order.batches(0, 800)] == [12]
+    assert [len(next(order.batches(0, 800, rank=r, world=2))) for r in range(2)] == [8, 4]
+    tiny = BagOrder(np.array([0, 1, 1]), size=4, seed=0, stage="a")  # fewer rows than a bag: one bag
+    assert tiny.order(0).shape == (4,)
+
+
+def test_draws_are_dealt_like_cards():
+    got = deal(np.array([6, 0, 3]), 3)  # draws 0..5 of class 0 to two bags, 6..8 of class 2 to one
+    assert got.reshape(-1, 3).tolist() == [[0, 2, 4], [1, 3, 5], [6, 7, 8]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "bags.size: 1 or more is accepted, found 0"),
+        ({"size": 2, "sampling_weight": np.array([1, 1, 0, 0])}, "class 1 has 2 rows, all of weight 0"),
+        ({"size": 2, "sampling_weight": np.ones(3)}, "labels has 4 rows but sampling_weight has 3"),
+    ],
+)
+def test_bad_input(settings, message):
+    with pytest.raises(InputError, match=message):
+        BagOrder(np.array([0, 0, 1, 1]), seed=0, stage="a", **settings)
+
+
+def test_batches_that_would_split_a_bag_are_refused():
+    order = BagOrder(np.zeros(100, int), size=4, seed=0, stage="a")
+    with pytest.raises(InputError, match="batch_size 20: a multiple of 8 is accepted"):
+        next(order.batches(0, 20, world=2))
+    check_bag_batch(48, 4, world=2, accumulate=3)
+    with pytest.raises(InputError, match="batch_size 48: a multiple of 32 is accepted, as 2 process"):
+        check_bag_batch(48, 4, world=2, accumulate=4)
+
+
+def test_a_million_rows_take_no_python_loop():
+    labels = (np.arange(1_000_000) % 5000).astype(np.int32)
+    order = BagOrder(labels, size=4, balance=0.5, seed=0, stage="a")
+    start = time.process_time()
+    order.order(0)
+    assert time.process_time() - start < 3  # a loop over rows or bags would take longer; measured 0.2 s

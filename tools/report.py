@@ -1,0 +1,91 @@
+"""Tool: the report of a run, one HTML page that needs nothing else, and the list of suspect labels.
+
+    python tools/report.py --run output/digits_web --suspects suspects.csv
+
+stdout says what was written. The table is --table, else that of the run (OUTPUT/NAME/table, or data.table of
+its recipe). docs/report.md explains the page, the score and the list.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from urnet import cli
+from urnet.checks import InputError
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    p = cli.Parser(description="Write the report of a run as one HTML page.")
+    add = p.add_argument
+    add("--run", required=True, metavar="OUTPUT/NAME", help="folder of the run")
+    add("--table", metavar="DIR", help="the table's folder [the run's own]")
+    add("--out", metavar="FILE.html", help="the page; an existing one is replaced [OUTPUT/NAME/report.html]")
+    add("--suspects", metavar="FILE.csv", help="write the suspect labels, the most suspect first")
+    add("--max_suspects", type=int, metavar="N", help="rows of FILE.csv at most [all]")
+    add("--benchmark", metavar="FILE.json", help='list of {"method", "seed", "top1_last", …}')
+    add("--classes", type=int, default=20, metavar="N", help="worst classes shown one by one [20]")
+    add("--show", nargs="+", default=[], metavar="CLASS", help="show these classes (number or name) instead")
+    add("--per_class", type=int, default=12, metavar="N", help="images of a strip of a class [12]")
+    add("--top", type=int, default=100, metavar="N", help="suspects shown on the page [100]")
+    add("--max_mb", type=float, default=10.0, metavar="MB", help="pictures are left out above this [10]")
+    add("--debug", action="store_true", help="show a traceback on errors")
+    return p
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read, build, write, and print a line for each file."""
+    args = parser().parse_args(argv)
+    if args.max_suspects is not None and args.max_suspects < 0:
+        raise InputError(f"--max_suspects: found {args.max_suspects}; 0 or more is accepted")
+
+    from urnet.files import whole_file
+    from urnet.images import MAX_PIXELS
+    from urnet.report.build import Settings, build_report
+    from urnet.report.images import thumbnailer
+    from urnet.report.run_state import read_benchmark, read_run
+    from urnet.report.suspects import most_suspect, write_csv
+    from urnet.table import Table
+
+    run = read_run(Path(args.run))
+    table = Table.open(args.table or run_table(args.run, run.setting("data", "table")))
+    thumbnails = thumbnailer(
+        exif=run.setting("data", "exif", default="honour"),
+        max_pixels=run.setting("data", "max_pixels", default=MAX_PIXELS),
+    )
+    settings = Settings(args.classes, args.per_class, args.top, int(args.max_mb * 1e6), tuple(args.show))
+    methods = read_benchmark(Path(args.benchmark)) if args.benchmark else None
+    report = build_report(run, table, thumbnails, settings, methods)
+    if args.suspects and report.evidence is None:
+        raise InputError(
+            f"--suspects: {table.folder} has no evidence about labels yet; run a stage that measures it"
+        )
+    out = Path(args.out) if args.out else Path(args.run) / "report.html"
+    with whole_file(out, replace=True) as part:
+        part.write_text(report.html, encoding="utf-8")
+    size = f"{len(report.html.encode()) / 1e6:.1f} MB"
+    gone = f" ({report.missing} missing or unreadable, {report.left_out} left out)"
+    print(f"{out}: {size}, {report.pictures} images{gone if report.missing + report.left_out else ''}")
+    if args.suspects and report.evidence is not None:
+        rows = most_suspect(report.evidence.score)
+        write_csv(Path(args.suspects), report.columns, report.evidence, rows[: args.max_suspects])
+        print(f"{args.suspects}: {len(rows[: args.max_suspects])} of {len(rows)} suspect rows")
+
+
+def run_table(run: str, of_recipe: Optional[str]) -> Path:
+    """The run's own table, else the one its recipe names. Raises InputError where there is neither."""
+    own = Path(run) / "table"
+    if (own / "base.arrow").is_file():
+        return own
+    if of_recipe is not None:
+        return Path(of_recipe)
+    raise InputError(f"{own}: not found; name the table's folder with --table")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

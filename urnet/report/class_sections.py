@@ -1,0 +1,138 @@
+"""Level 1: which classes are shown one by one, and the section of each: its clusters, whom it trusts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from urnet.report.columns import Columns
+from urnet.report.counting import class_sums, shrunk_means
+from urnet.report.gallery import Gallery
+from urnet.report.suspects import Evidence
+from urnet.report.text import class_name, decimal, percent, plural
+
+TRUST = ("relevance", "confidence", "keep", "instance_weight")  # the first one there is orders the images
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The classes shown one by one, in their order, and why these."""
+
+    classes: tuple[int, ...]
+    reason: str
+
+
+def choose_classes(columns: Columns, evidence: Optional[Evidence], sizes: np.ndarray, n: int) -> Choice:
+    """The ``n`` classes with the largest mean suspect score (shrunk), or, without evidence, the largest ones.
+
+    Between the two: those with the lowest mean confidence, where only that was measured.
+    """
+    labels = columns.labels
+    confidence = columns.get("confidence")
+    value, reason = sizes.astype(np.float64), "the largest ones, as there is no evidence about labels yet"
+    if evidence is not None:
+        value = shrunk_means(*class_sums(labels, evidence.score, len(sizes)))
+        reason = "those with the largest mean suspect score"
+    elif confidence is not None:
+        value, reason = (
+            -shrunk_means(*class_sums(labels, confidence, len(sizes))),
+            "those with the least confidence",
+        )
+    value = np.where(sizes > 0, np.nan_to_num(value, nan=-np.inf), -np.inf)
+    order = np.argsort(-value, kind="stable")[: min(n, int((sizes > 0).sum()))]
+    return Choice(tuple(order.tolist()), reason)
+
+
+def class_section(
+    columns: Columns, evidence: Optional[Evidence], c: int, rows: np.ndarray, gallery: Gallery, per_class: int
+) -> str:
+    """One class: its clusters by quality, its most and least trusted images; folded until it is opened."""
+    names = columns.table.class_names
+    facts = [plural(len(rows), "row")]
+    if evidence is not None:
+        suspect = float((evidence.score[rows] > 0).mean()) if len(rows) else float("nan")
+        facts.append(f"{percent(suspect)} suspect")
+    weight = columns.get("class_weight")
+    if weight is not None and len(rows):
+        facts.append(f"class weight {decimal(float(weight[rows].mean(dtype=np.float64)))}")
+    body = _clusters(columns, rows, gallery, per_class) + _trust(columns, evidence, rows, gallery, per_class)
+    return (
+        f'<details class="class" id="class-{c}"><summary><span class="title">{class_name(names, c)}</span>'
+        f'<span class="facts">{" · ".join(facts)}</span></summary>{body}</details>'
+    )
+
+
+def _clusters(columns: Columns, rows: np.ndarray, gallery: Gallery, per_class: int) -> str:
+    """A contact sheet of each cluster, the one of the best quality (mean cluster weight) first."""
+    cluster, weight = columns.get("cluster"), columns.get("cluster_weight")
+    if cluster is None:
+        return '<h4>Clusters</h4><p class="note">No cluster columns yet.</p>'
+    numbers, inverse, sizes = np.unique(cluster[rows], return_inverse=True, return_counts=True)
+    known, quality = numbers >= 0, sizes.astype(np.float64)
+    if weight is not None:
+        quality = np.bincount(inverse, weights=weight[rows].astype(np.float64), minlength=len(sizes)) / sizes
+    order = [int(k) for k in np.lexsort((numbers, -sizes, -quality)) if known[k]]
+    each = max(3 * per_class // max(len(order), 1), 1)
+    sheets = []
+    for k in order:
+        of_cluster = rows[inverse == k]
+        some = of_cluster[_evenly(len(of_cluster), min(each, per_class))]
+        said = f"quality {decimal(float(quality[k]))} · " if weight is not None else ""
+        sheets.append(
+            f"<div><h5>Cluster {numbers[k]} <span>{said}{plural(int(sizes[k]), 'row')}, "
+            f"{percent(sizes[k] / len(rows))}</span></h5>"
+            f'<div class="sheet">{"".join(gallery.pictures(some, tooltip=True))}</div></div>'
+        )
+    return (
+        "<h4>Clusters <small>by quality, the mean cluster weight; images spread over the rows</small></h4>"
+        f'<div class="clusters">{"".join(sheets)}</div>'
+    )
+
+
+def _evenly(length: int, n: int) -> np.ndarray:
+    """``n`` places evenly spread over 0..length - 1 (all where there are fewer)."""
+    return np.unique(np.linspace(0, length - 1, min(n, length)).round().astype(np.int64))
+
+
+def _trust(
+    columns: Columns, evidence: Optional[Evidence], rows: np.ndarray, gallery: Gallery, per_class: int
+) -> str:
+    """The most and the least trusted images of a class."""
+    name = next((name for name in TRUST if columns.name(name)), None)
+    if name is None:
+        return '<h4>Trust</h4><p class="note">No relevance or confidence column yet.</p>'
+    values = columns.get(name)
+    assert values is not None
+    value = values[rows].astype(np.float64)
+    rows, value = rows[np.isfinite(value)], value[np.isfinite(value)]
+    order = np.argsort(-value, kind="stable")
+    n = min(per_class, (len(order) + 1) // 2)  # a small class shows no image as both
+    most, least = order[:n], order[n:][::-1][:n]
+    parts = []
+    for title, some in (("Most trusted", most), ("Least trusted", least)):
+        cards = _trust_cards(columns, evidence, rows[some], value[some], gallery)
+        parts.append(f'<h4>{title} <small>{name}</small></h4><ul class="cards small">{cards}</ul>')
+    return "".join(parts)
+
+
+def _trust_cards(
+    columns: Columns, evidence: Optional[Evidence], rows: np.ndarray, value: np.ndarray, gallery: Gallery
+) -> str:
+    cards = []
+    suggested = np.full(len(rows), -1) if evidence is None else evidence.suggested[rows]
+    given = columns.labels[rows]
+    for picture, title, v, to, label in zip(
+        gallery.pictures(rows), gallery.titles(rows), value.tolist(), suggested.tolist(), given.tolist()
+    ):
+        other = ""
+        if to not in (-1, label):
+            other = (
+                f'<p class="labels"><span class="to">{class_name(columns.table.class_names, to)}</span></p>'
+            )
+        cards.append(
+            f'<li class="card">{picture}{other}'
+            f'<p class="caption"><b>{decimal(v)}</b> <bdi>{title}</bdi></p></li>'
+        )
+    return "".join(cards)

@@ -1,0 +1,218 @@
+"""Level 1: the page's sections about the run as a whole: head, stages, class sizes, histograms of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from urnet.report import charts
+from urnet.report.columns import Columns
+from urnet.report.counting import class_means, histogram
+from urnet.report.run_state import Method, RunState, StageState
+from urnet.report.text import NAME, class_name, count, decimal, escape, percent, plural
+from urnet.table import Table
+
+NAMED_BARS = 40  # classes shown by name; more of them become a line
+
+
+def head(run: RunState, table: Table) -> str:
+    """Name, network, date, size of the run, and which stage wrote which column file."""
+    n_classes = len(table.class_names)
+    finished = sum(stage.finished for stage in run.stages)
+    facts = [
+        ("network", str(run.setting("model", "name", default="not known"))),
+        ("rows", count(table.n_rows)),
+        ("classes", count(n_classes)),
+        ("stages", f"{finished} finished" + (f" of {len(run.stages)}" if finished < len(run.stages) else "")),
+        ("newest state", run.date or "none yet"),
+        ("seed", str(run.setting("seed", default="not known"))),
+        ("table", f"{table.metadata.get('format', 'unknown')}, base {table.base_hash[:12]}"),
+    ]
+    listed = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+    return f'<h1><bdi>{escape(run.name, NAME)}</bdi></h1><dl class="facts">{listed}</dl>{_files(table)}'
+
+
+def _files(table: Table) -> str:
+    """Which stage wrote which columns."""
+    rows = []
+    for file in table.files:
+        said = table.describe(Path(file).stem)
+        cells = (file, said.get("stage", ""), said.get("checkpoint", "") or "none")
+        rows.append("<tr>" + "".join(f"<td>{escape(cell, 80)}</td>" for cell in cells) + "</tr>")
+    if not rows:
+        return '<p class="note">No stage has written columns yet.</p>'
+    return (
+        "<details><summary>Column files of the table</summary><div class='scroll'><table><thead><tr>"
+        "<th>file</th><th>written by stage</th><th>measured with</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
+
+
+# --- accuracy
+
+
+def ladder(run: RunState) -> str:
+    """Top-1 and top-5 of every stage, on the validation images, one row a stage."""
+    if not any(stage.best or stage.last for stage in run.stages):
+        return '<p class="note">No stage has been evaluated yet.</p>'
+    panels = [_ladder_panel(run.stages, metric) for metric in ("top1", "top5")]
+    unfinished = [stage for stage in run.stages if not stage.finished]
+    notes = [
+        f"Stage {escape(stage.name)} is unfinished: step {count(stage.step)} of {count(stage.total_steps)}."
+        for stage in unfinished
+    ]
+    key = (
+        '<p class="key"><i class="first"></i> best evaluation of the stage <i class="second"></i> last one. '
+        "Means over the classes, validation images; the best one was chosen on the same images.</p>"
+    )
+    return f'<div class="pair">{"".join(panels)}</div>{key}' + "".join(
+        f'<p class="note">{note}</p>' for note in notes
+    )
+
+
+def _ladder_panel(stages: Sequence[StageState], metric: str) -> str:
+    values = [of[metric] for stage in stages for of in (stage.best, stage.last) if metric in of]
+    title = f"<h3>{metric.replace('top', 'Top-')}</h3>"
+    if not values:
+        return f'<div>{title}<p class="note">No stage has {metric}.</p></div>'
+    axis = charts.linear_axis(values)
+    rows = []
+    for stage in stages:
+        best, last = (of.get(metric, math.nan) for of in (stage.best, stage.last))
+        points = [
+            (value, kind) for value, kind in ((best, "first"), (last, "second")) if math.isfinite(value)
+        ]
+        words = f"{percent(best)} <small>last {percent(last)}</small>"
+        rows.append(_dots_row(escape(stage.name, 40), charts.dots(axis, points), words))
+    return f"<div>{title}{_dots_table(rows, axis)}</div>"
+
+
+def _dots_row(name: str, drawing: str, words: str) -> str:
+    return (
+        f'<div class="row" role="listitem"><span class="name">{name}</span>{drawing}'
+        f'<span class="value">{words}</span></div>'
+    )
+
+
+def _dots_table(rows: Sequence[str], axis: charts.Axis) -> str:
+    foot = f'<div class="row" aria-hidden="true"><span></span>{charts.dots_axis(axis)}<span></span></div>'
+    return f'<div class="rows" role="list">{"".join(rows)}</div>{foot}'
+
+
+def benchmark(methods: Optional[Sequence[Method]]) -> str:
+    """Mean and spread over seeds of every method, one panel a metric; an empty text without a result file."""
+    if methods is None:
+        return ""
+    metrics = list(dict.fromkeys(key for method in methods for key in method.metrics))
+    if not metrics:
+        return '<h3>Benchmark</h3><p class="note">The result file has no top1 or top5 figures.</p>'
+    panels = "".join(_benchmark_panel(methods, metric) for metric in metrics)
+    return (
+        f'<h3>Benchmark</h3><div class="pair">{panels}</div>'
+        '<p class="note">Mean over seeds ± sample standard deviation.</p>'
+    )
+
+
+def _benchmark_panel(methods: Sequence[Method], metric: str) -> str:
+    having = [method for method in methods if metric in method.metrics]
+    ends = [
+        min(max(mean + sign * deviation, 0.0), 1.0)
+        for mean, deviation, _ in (method.metrics[metric] for method in having)
+        for deviation in [0.0 if math.isnan(deviation) else deviation]
+        for sign in (-1, 1)
+    ]
+    axis = charts.linear_axis(ends)
+    rows = []
+    for method in having:
+        mean, deviation, n = method.metrics[metric]
+        spread = "" if math.isnan(deviation) else f" ± {100 * deviation:.1f}"
+        of = plural(n, "seed") if n == method.seeds else f"{n} of {plural(method.seeds, 'seed')}"
+        drawing = charts.dots(axis, [(mean, "first")], deviation=deviation)
+        words = f"{100 * mean:.1f}{spread} % <small>{of}</small>"
+        rows.append(_dots_row(escape(method.name, 40), drawing, words))
+    return f"<div><h4>{escape(metric, 40)}</h4>{_dots_table(rows, axis)}</div>"
+
+
+# --- classes and weights
+
+
+def class_sizes(columns: Columns, sizes: np.ndarray) -> str:
+    """Sizes of all classes, largest first, and the mean class weight of each, on logarithmic scales."""
+    order = np.argsort(-sizes, kind="stable")
+    order = order[sizes[order] > 0]
+    weight = columns.get("class_weight")
+    means = None
+    if weight is not None:
+        means = class_means(columns.labels, weight, len(sizes))
+    draw = _named_bars if len(order) <= NAMED_BARS else _lines
+    largest, smallest = int(sizes[order[0]]), int(sizes[order[-1]])
+    words = (
+        f"{count(smallest)} to {plural(largest, 'row')} a class, {largest / smallest:.1f} : 1, "
+        f"median {decimal(float(np.median(sizes[order])), 0)}."
+    )
+    empty = len(sizes) - len(order)
+    if empty:
+        words += f" {plural(empty, 'class has', 'classes have')} no row."
+    none = '<p class="note">No class_weight column yet.</p>' if means is None else ""
+    return f"<p>{words}</p>{draw(columns.table, sizes, means, order)}{none}"
+
+
+def _named_bars(table: Table, sizes: np.ndarray, means: Any, order: np.ndarray) -> str:
+    top = math.log10(int(sizes.max()) + 1)
+    rows = []
+    for c in order.tolist():
+        words = count(sizes[c]) + ("" if means is None else f", weight {decimal(means[c])}")
+        drawing = charts.bar(math.log10(int(sizes[c]) + 1) / top, words)
+        rows.append(
+            f'<div class="row" role="listitem"><span class="name">{class_name(table.class_names, c)}</span>'
+            f"{drawing}</div>"
+        )
+    return (
+        f'<div class="rows" role="list">{"".join(rows)}</div>'
+        '<p class="note">Rows a class, logarithmic; the number behind is its mean class weight.</p>'
+    )
+
+
+def _lines(table: Table, sizes: np.ndarray, means: Any, order: np.ndarray) -> str:
+    sized, n = sizes[order], len(order)
+    label = f"Sizes of {n} classes, largest first, from {sized[0]} to {sized[-1]} rows"
+    panels = [
+        "<div><h3>Rows a class</h3>"
+        + charts.line_chart(sized, charts.log_axis(sized), x_name="classes", label=label)
+        + "</div>"
+    ]
+    if means is not None:
+        weights = np.maximum(means[order], 1e-6)
+        label = f"Mean class weight of the same classes, from {weights[0]:.3g} to {weights[-1]:.3g}"
+        drawing = charts.line_chart(weights, charts.log_axis(weights), x_name="classes", label=label)
+        panels.append(f"<div><h3>Class weight, same order</h3>{drawing}</div>")
+    ends = [("largest", order[:5]), ("smallest", order[::-1][:5])]
+    lists = "".join(
+        f"<div><h4>The {name}</h4><ul class='plain'>"
+        + "".join(
+            f"<li>{class_name(table.class_names, c)} <b>{count(sizes[c])}</b></li>" for c in some.tolist()
+        )
+        + "</ul></div>"
+        for name, some in ends
+    )
+    return f'<div class="pair">{"".join(panels)}</div><div class="pair">{lists}</div>'
+
+
+def weight_histograms(columns: Columns) -> str:
+    """A histogram of every column of one float a row."""
+    names = columns.measured()
+    missing = [
+        name for name in ("class_weight", "cluster_weight", "instance_weight") if not columns.name(name)
+    ]
+    panels = []
+    for name in names:
+        measured = histogram(columns.table.column(name), log="weight" in name)
+        words = charts.range_words(measured)
+        drawing = charts.histogram_chart(measured, label=f"Histogram of {name}: {words}")
+        panels.append(f"<div><h3>{escape(name, 40)}</h3>{drawing}<p class='note'>{words}</p></div>")
+    none = f"<p class='note'>No {', '.join(missing)} column yet.</p>" if missing else ""
+    return f'<div class="tiles">{"".join(panels)}</div>{none}'

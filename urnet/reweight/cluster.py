@@ -1,0 +1,244 @@
+"""Level 1: clusters, the second reweighting: a look of a class is drawn the more the better it is recognised.
+
+Every sum and every product here is taken over rows in an order that their values decide, by one thread. So
+the bytes depend neither on the order of the rows nor on how many processes share the classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from urnet.checks import InputError, check_labels, check_same_rows
+from urnet.reweight.projection import CONVERT_ROWS, Projection, byte_order, fit_projection, project, read_rows
+
+KMEANS = 1  # what a random stream is for; the number before the seed
+TASK_ROWS = 1 << 14  # small classes go to a process together until they have as many rows
+N_INIT, MAX_ITERATIONS = 3, 100
+
+
+class _Settings(NamedTuple):
+    rows_per_cluster: float
+    min_clusters: int
+    max_clusters: int
+    shrink: float
+    power: float
+    seed: int
+
+
+def cluster(
+    features: Any,
+    labels: np.ndarray,
+    given_prob: np.ndarray,
+    n_classes: int,
+    *,
+    pca: int = 256,
+    rows_per_cluster: float = 50,
+    min_clusters: int = 2,
+    max_clusters: int = 16,
+    shrink: float = 10.0,
+    power: float = 1.0,
+    seed: int = 0,
+    jobs: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    projection: Optional[Projection] = None,
+) -> dict[str, np.ndarray]:
+    """Sampling weights in proportion to a cluster's quality ("average image quality": URNet).
+
+    Features -> PCA (``fit_projection``; or a ``projection`` fitted before) -> L2 norm -> k-means inside each
+    class c of n_c rows, k = clip(round(sqrt(n_c / rows_per_cluster)), min_clusters, max_clusters), fewer
+    where the class has fewer distinct rows (ours). Quality q_k of a cluster of n_k rows: the mean of
+    p_i(y_i), shrunk toward the class's mean q_c to (n_k q_k + shrink q_c) / (n_k + shrink) (ours: a few rows
+    prove little). The weight is ∝ quality^power, with mean 1 inside the class; 1 where all p_i(y_i) are 0.
+
+    Args: ``features`` (N, D) floats, finite, of a magnitude < 1e15: an array or what gives one for a slice or
+    an ascending int array; ``labels`` (N,) integers in 0..n_classes - 1; ``given_prob`` (N,) p_i(y_i), in
+    0..1. ``jobs``: processes. Of ``world`` such calls, ``rank`` 0..world - 1 does its share of the classes
+    (``rank_classes``) and ``merge`` joins what they return, to the bytes of one call that does all.
+
+    Returns ``{"cluster": (N,) int16, "cluster_weight": (N,) float32 >= 0}``; clusters are numbered from 0 in
+    each class, the best quality first. Other ranks' rows hold -1 and 0. Memory: ``jobs`` + 2 times the larger
+    of the largest class and 32,768 rows of features. Raises InputError for row counts that differ, for a
+    setting or a value outside its range, naming the row, or where there are no rows.
+    """
+    _check_arrays(features, labels, given_prob, n_classes)
+    settings = _Settings(rows_per_cluster, min_clusters, max_clusters, shrink, power, seed)
+    _check_settings(settings, jobs, rank, world)
+    if projection is not None and len(projection.mean) != features.shape[1]:
+        raise InputError(f"projection is of width {len(projection.mean)} but features of {features.shape[1]}")
+    if projection is None:
+        projection = fit_projection(features, pca=pca, seed=seed)
+    by_class = np.argsort(labels, kind="stable")
+    ends = np.cumsum(np.bincount(labels, minlength=n_classes))
+    counts = np.diff(ends, prepend=0)
+    rows_of = {
+        c: by_class[ends[c] - counts[c] : ends[c]] for c in rank_classes(labels, n_classes, rank, world)
+    }
+    cluster_of = np.full(len(labels), -1, np.int16)
+    weight_of = np.zeros(len(labels), np.float32)
+    jobs = min(jobs, sum(map(len, rows_of.values())) // TASK_ROWS + 1)  # no process without a task
+    parts = _in_processes(_tasks(features, given_prob, rows_of), projection, settings, jobs)
+    for rows, (found, weight) in zip(rows_of.values(), parts):
+        cluster_of[rows], weight_of[rows] = found, weight
+    return {"cluster": cluster_of, "cluster_weight": weight_of}
+
+
+def rank_classes(labels: np.ndarray, n_classes: int, rank: int, world: int) -> list[int]:
+    """The classes ``rank`` computes: those that have rows are dealt out in turn, the largest first."""
+    counts = np.bincount(labels, minlength=n_classes)
+    largest_first = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    return largest_first[rank::world].tolist()
+
+
+def merge(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Join what ``cluster`` returned to each rank. Raises InputError unless each row was done just once."""
+    check_same_rows(**{f"part {rank}": part["cluster"] for rank, part in enumerate(parts)})
+    done = reduce(np.add, ((part["cluster"] >= 0).astype(np.int32) for part in parts))
+    wrong = np.flatnonzero(done != 1)
+    if len(wrong):
+        raise InputError(
+            f"cluster: row {wrong[0]} was done by {done[wrong[0]]} of {len(parts)} parts; "
+            "one part of each rank is needed"
+        )
+    return {
+        name: reduce(np.maximum, (part[name] for part in parts)) for name in ("cluster", "cluster_weight")
+    }
+
+
+Piece = tuple[int, np.ndarray, np.ndarray]  # a class, its rows' features, their p_i(y_i)
+Found = tuple[np.ndarray, np.ndarray]  # of one class's rows: cluster int16, weight float32
+
+
+def _tasks(features: Any, given_prob: np.ndarray, rows_of: dict[int, np.ndarray]) -> Iterator[list[Piece]]:
+    """Gathered classes, several to a task where they are small."""
+    task: list[Piece] = []
+    n_rows = 0
+    for c, rows in rows_of.items():
+        task.append((c, read_rows(features, rows), given_prob[rows].astype(np.float64)))
+        n_rows += len(rows)
+        if n_rows >= TASK_ROWS:
+            yield task
+            task, n_rows = [], 0
+    if task:
+        yield task
+
+
+def _in_processes(
+    tasks: Iterator[list[Piece]], projection: Projection, settings: _Settings, jobs: int
+) -> Iterator[Found]:
+    """The classes' results in order. Rows are gathered here, one task ahead, so features need no pickling."""
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(jobs, batch_size=1, pre_dispatch=jobs + 1, max_nbytes=None)
+    for results in parallel(delayed(_cluster_task)(task, projection, settings) for task in tasks):
+        yield from results
+
+
+def _cluster_task(task: list[Piece], projection: Projection, settings: _Settings) -> list[Found]:
+    import sklearn.cluster  # noqa: F401  # loaded first, so that its threads are limited as well
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return [_cluster_class(*piece, projection, settings) for piece in task]
+
+
+def _cluster_class(
+    c: int, raw: np.ndarray, given_prob: np.ndarray, projection: Projection, settings: _Settings
+) -> Found:
+    """One class's clusters and weights. Equal rows count as one point of their multiplicity."""
+    order = byte_order(raw)
+    starts = _starts(raw, order)
+    point_of = np.empty(len(raw), np.int64)
+    point_of[order] = np.cumsum(starts) - 1
+    k = np.rint(np.sqrt(len(raw) / settings.rows_per_cluster))
+    k = int(np.clip(k, settings.min_clusters, settings.max_clusters))
+    distinct, counts = order[starts], np.bincount(point_of)
+    if k >= len(distinct):
+        cluster_of = np.arange(len(distinct))
+    elif k == 1:
+        cluster_of = np.zeros(len(distinct), np.int64)
+    else:
+        cluster_of = _kmeans(project(raw, distinct, projection), counts, k, [KMEANS, settings.seed, c])
+    canonical = np.lexsort((given_prob, point_of))
+    found, weight = np.empty(len(raw), np.int16), np.empty(len(raw), np.float32)
+    found[canonical], weight[canonical] = _weigh(
+        cluster_of[point_of[canonical]], given_prob[canonical], settings.shrink, settings.power
+    )
+    return found, weight
+
+
+def _starts(raw: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """(n,) bool: where, in ``order``, a row differs from the one before; in blocks, for large classes."""
+    bits = raw.view(np.uint16)
+    starts = np.ones(len(order), bool)
+    for start in range(1, len(order), CONVERT_ROWS):
+        here = slice(start, min(start + CONVERT_ROWS, len(order)))
+        before = slice(here.start - 1, here.stop - 1)
+        starts[here] = (bits[order[here]] != bits[order[before]]).any(axis=1)
+    return starts
+
+
+def _kmeans(points: np.ndarray, counts: np.ndarray, k: int, stream: list[int]) -> np.ndarray:
+    import warnings
+
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    random_state = int(np.random.SeedSequence(stream).generate_state(1)[0])
+    kmeans = KMeans(k, n_init=N_INIT, max_iter=MAX_ITERATIONS, random_state=random_state)
+    with warnings.catch_warnings():
+        # Rows that differ by roundings only may make fewer clusters than k; _weigh takes what there are.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return kmeans.fit(points, sample_weight=counts.astype(np.float32)).labels_
+
+
+def _weigh(cluster_of: np.ndarray, given_prob: np.ndarray, shrink: float, power: float) -> Found:
+    """Clusters renumbered by falling quality (then size, then first row), and the weights of the rows."""
+    _, first, found, sizes = np.unique(cluster_of, return_index=True, return_inverse=True, return_counts=True)
+    sums = np.bincount(found, weights=given_prob)
+    quality = (sums + shrink * (sums.sum() / len(found))) / (sizes + shrink)
+    best_first = np.lexsort((first, -sizes, -quality))
+    number = np.empty(len(first), np.int16)
+    number[best_first] = np.arange(len(first))
+    best = quality.max()
+    relative = (quality / best) ** power if best > 0 else np.ones(len(first))
+    weight = relative * (len(found) / (sizes @ relative))
+    return number[found], weight.astype(np.float32)[found]
+
+
+def _check_arrays(features: Any, labels: np.ndarray, given_prob: np.ndarray, n_classes: int) -> None:
+    check_labels(labels, n_classes)
+    if not len(labels):
+        raise InputError("labels: found no rows; clusters need at least one")
+    shape, dtype = tuple(features.shape), np.dtype(features.dtype)
+    if len(shape) != 2 or not shape[1] or dtype.kind != "f" or dtype.itemsize > 8:
+        raise InputError(f"features: (N, D) of float16, 32 or 64 is accepted; found {shape} of {dtype}")
+    check_same_rows(labels=labels, features=range(shape[0]), given_prob=given_prob)
+    if given_prob.ndim != 1:
+        raise InputError(f"given_prob: (N,), one probability a row, is accepted; found {given_prob.shape}")
+    fair = (given_prob >= 0) & (given_prob <= 1)
+    if not fair.all():
+        row = int(np.argmin(fair))
+        raise InputError(f"given_prob: row {row} has {given_prob[row]}; probabilities in 0..1 are accepted")
+
+
+def _check_settings(settings: _Settings, jobs: int, rank: int, world: int) -> None:
+    s = settings
+    accepted = {
+        f"rows_per_cluster: found {s.rows_per_cluster}; more than 0": 0 < s.rows_per_cluster < math.inf,
+        f"min_clusters: found {s.min_clusters}; 1..max_clusters": 1 <= s.min_clusters <= s.max_clusters,
+        f"max_clusters: found {s.max_clusters}; at most 32767": s.max_clusters < 1 << 15,
+        f"shrink: found {s.shrink}; 0 or more": 0 <= s.shrink < math.inf,
+        f"power: found {s.power}; 0 or more": 0 <= s.power < math.inf,
+        f"seed: found {s.seed}; 0 or more": s.seed >= 0,
+        f"jobs: found {jobs}; 1 or more": jobs >= 1,
+        f"rank: found {rank} of world {world}; 0..world - 1": 0 <= rank < world,
+    }
+    for text, good in accepted.items():
+        if not good:
+            raise InputError(f"{text} is accepted")

@@ -1,0 +1,157 @@
+"""Level 1: instances: how far each row can be believed to show its class, from several kinds of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Optional
+
+import numpy as np
+
+from urnet.checks import InputError, check_labels, check_same_rows
+from urnet.reweight.trust import trusted
+
+DEFAULT_TERMS = {"confidence": 1.0, "text": 1.0, "rank": 0.5}
+LOGIT_EDGE = 1e-3  # confidences are held this far from 0 and 1
+
+
+def instance(
+    labels: np.ndarray,
+    n_classes: int,
+    *,
+    evidence: Mapping[str, np.ndarray],
+    known: Optional[Mapping[str, np.ndarray]] = None,
+    terms: Optional[Mapping[str, float]] = None,
+    power: float = 2.0,
+    floor: float = 0.02,
+) -> dict[str, np.ndarray]:
+    """Sampling weights by how far each row's evidence speaks for its label (ours).
+
+    score_i = Σ over terms of terms[t] · z_it, where z_it is evidence[t] standardised inside the row's class
+    over the rows where it is known (mean 0, standard deviation 1), and 0, hence neutral, where it is not, or
+    where all rows of the class have the same. ``confidence`` is a probability and enters as its log-odds,
+    held inside 0.001..0.999; the other terms enter as they are.
+    relevance_i = share of the class's rows with a lower score, equal ones counting half: in (0, 1), mean ½
+    in each class. instance_weight_i ∝ max(relevance_i, floor)^power, mean 1 in each class.
+    Of two rows of a class with the same terms known, one that has at least the other's evidence in every
+    term has at least its weight. A class whose rows have all the same evidence gets ones, and so does every
+    class of one row. Terms known nowhere change nothing, to the last bit.
+
+    Args: ``labels`` (N,); ``evidence`` name -> (N,) finite numbers, more is better: ``confidence`` p_i(y_i)
+    of ``out_of_fold``, ``text`` text_given of ``text_evidence``, ``rank`` of ``rank_evidence``, ``model``
+    relevance of ``relevance_model``, or others; ``known`` name -> (N,) bool, missing: known everywhere;
+    ``terms`` name -> weight >= 0 of each evidence, default ``DEFAULT_TERMS`` for those that are there.
+    Returns ``relevance`` and ``instance_weight``, (N,) float32; permuted rows give the same bytes, permuted.
+    Raises InputError for another length or shape, numbers that are not finite, a term without evidence or
+    evidence without a term, or settings out of range.
+    """
+    labels = check_labels(np.asarray(labels), n_classes)
+    known = known or {}
+    weights = _checked_terms(evidence, terms, known)
+    score = np.zeros(len(labels))
+    for name, weight in weights.items():
+        values, there = _checked_evidence(name, labels, evidence[name], known.get(name))
+        if weight > 0:
+            score += weight * _standardised(values, there, labels)
+    return trusted(labels, n_classes, relevance=class_ranks(score, labels), power=power, floor=floor)
+
+
+def class_ranks(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) float64 in (0, 1): share of the rows of a row's class below it, equal ones counting half."""
+    if not len(values):
+        return np.zeros(0)
+    order = np.lexsort((values, labels))
+    lab, val = labels[order], values[order]
+    new_class = np.r_[True, lab[1:] != lab[:-1]]
+    new_value = new_class | np.r_[True, val[1:] != val[:-1]]
+    first, size = _runs(new_class)
+    low, ties = _runs(new_value)
+    out = np.empty(len(values))
+    out[order] = (low - first + ties / 2) / size
+    return out
+
+
+def _runs(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each element, where its run begins and how long it is; ``starts`` marks first elements."""
+    first = np.flatnonzero(starts)
+    size = np.diff(np.r_[first, len(starts)])
+    return np.repeat(first, size), np.repeat(size, size)
+
+
+def rank_evidence(rank: np.ndarray, query: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How high a row stands in its query's results: (N,) float32 evidence in [0, 1], and (N,) bool, known.
+
+    1 - rank / (largest rank of the same source and query): 1 for the first result, 0 for the last. A rank of
+    -1, or a query of -1, is not known. Ranks are compared inside a query because result lists differ in
+    length ("top-ranked google images": URNet; relative position: ours).
+    """
+    check_same_rows(rank=rank, query=query, source=source)
+    rank, known = np.asarray(rank), (np.asarray(rank) >= 0) & (np.asarray(query) >= 0)
+    evidence = np.zeros(len(rank), np.float32)
+    if known.any():
+        key = np.asarray(query)[known].astype(np.int64) * 128 + np.asarray(source)[known]
+        lists, place = np.unique(key, return_inverse=True)
+        last = np.zeros(len(lists), np.int64)
+        np.maximum.at(last, place, rank[known])
+        evidence[known] = 1 - rank[known] / np.maximum(last, 1)[place]
+    return evidence, known
+
+
+def _checked_terms(
+    evidence: Mapping, terms: Optional[Mapping[str, float]], known: Mapping
+) -> dict[str, float]:
+    if terms is None:
+        terms = {name: weight for name, weight in DEFAULT_TERMS.items() if name in evidence}
+    if not evidence:
+        raise InputError("evidence: found none; at least one term is needed")
+    for name, where in [*((n, "terms") for n in terms), *((n, "known") for n in known)]:
+        if name not in evidence:
+            raise InputError(f"{where}: {name!r} has no evidence; there is: {', '.join(evidence)}")
+    for name in evidence:
+        if name not in terms:
+            raise InputError(
+                f"evidence: {name!r} has no weight in terms; there are: {', '.join(terms) or 'none'}"
+            )
+    for name, weight in terms.items():
+        if not (np.isfinite(weight) and weight >= 0):
+            raise InputError(f"terms: {name} is {weight}; a finite weight >= 0 is accepted")
+    return dict(terms)
+
+
+def _checked_evidence(
+    name: str, labels: np.ndarray, values: np.ndarray, known: Optional[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """float64 values, log-odds for the confidence, and where they are known."""
+    values = np.asarray(values)
+    known = np.ones(len(labels), bool) if known is None else np.asarray(known)
+    check_same_rows(**{"labels": labels, f"evidence {name}": values, f"known {name}": known})
+    if values.ndim != 1 or known.ndim != 1 or known.dtype != bool:
+        raise InputError(
+            f"evidence {name} {values.shape}, known {known.dtype} {known.shape}: (N,) and bool (N,)"
+        )
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        row = int(np.argmin(np.isfinite(values)))
+        raise InputError(f"evidence {name}: row {row} is {values[row]}; what is not known goes into `known`")
+    if name != "confidence":
+        return values, known
+    if len(values) and not 0 <= values.min() <= values.max() <= 1:
+        raise InputError(f"evidence confidence: {values.min()}..{values.max()}; probabilities are accepted")
+    p = np.clip(values, LOGIT_EDGE, 1 - LOGIT_EDGE)
+    return np.log(p / (1 - p)), known
+
+
+def _standardised(values: np.ndarray, known: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean 0, standard deviation 1 over the known rows of each class; 0 where unknown or all the same."""
+    out = np.zeros(len(labels))
+    rows = np.flatnonzero(known)
+    if not len(rows):
+        return out
+    rows = rows[np.lexsort((values[rows], labels[rows]))]  # sums then do not depend on the order of the rows
+    lab, val = labels[rows], values[rows]
+    first = np.flatnonzero(np.r_[True, lab[1:] != lab[:-1]])
+    size = np.diff(np.r_[first, len(rows)])
+    differ = val[first] < val[first + size - 1]  # asked of the values: rounding can part equal ones
+    off = val - np.repeat(np.add.reduceat(val, first) / size, size)
+    spread = np.sqrt(np.add.reduceat(off * off, first) / size)
+    out[rows] = np.where(np.repeat(differ, size), off / np.repeat(np.where(differ, spread, 1), size), 0)
+    return out
