@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from urnet.checks import InputError
-from urnet.reweight.class_size import class_size
+from urnet.reweight.class_size import class_size, target_size
 from urnet.sampler import EpochOrder
 
 SETTINGS = [
@@ -131,3 +131,45 @@ def test_extreme_powers_neither_overflow_nor_vanish():
 def test_bad_input(labels, settings, message):
     with pytest.raises(InputError, match=message):
         class_size(np.array(labels, np.int64), 3, **settings)
+
+
+# --- soft targets
+
+
+def test_targets_of_the_labels_weigh_as_class_sizes_do():
+    labels = np.repeat(np.arange(3), (60, 30, 10))
+    index, prob = labels[:, None], np.ones((100, 1), np.float16)
+    weight = target_size(index, prob, 3, drawn=np.ones(100))["target_weight"]
+    np.testing.assert_allclose(weight, class_size(labels, 3)["class_weight"], rtol=1e-6)
+    share = np.full(3, 1 / 3)  # drawn evenly: nothing is left to correct
+    drawn = (share * 100 / np.array([60, 30, 10]))[labels]
+    np.testing.assert_allclose(target_size(index, prob, 3, drawn=drawn)["target_weight"], 1, rtol=1e-6)
+
+
+def test_every_class_gets_the_same_mass_of_targets():
+    rng = np.random.default_rng(0)
+    index = np.stack([rng.permutation(5)[:3] for _ in range(400)])
+    prob = rng.dirichlet([1, 1, 1], 400)
+    drawn = rng.uniform(0, 2, 400)
+    weight = target_size(index, prob, 5, drawn=drawn, cap=np.inf)["target_weight"]
+    v = [0.0] * 5  # by hand: 1 / mass, then weights, then their mean over the drawn rows
+    for i in range(400):
+        for c, p in zip(index[i], prob[i]):
+            v[c] += drawn[i] * p
+    raw = np.array([sum(p / v[c] for c, p in zip(index[i], prob[i])) for i in range(400)])
+    np.testing.assert_allclose(weight, raw * drawn.sum() / (raw @ drawn), rtol=1e-5)
+    order = rng.permutation(400)
+    again = target_size(index[order], prob[order], 5, drawn=drawn[order], cap=np.inf)["target_weight"]
+    np.testing.assert_allclose(again, weight[order], rtol=1e-6)
+
+
+def test_targets_that_do_not_fit_are_refused():
+    index, prob = np.zeros((4, 2), int), np.full((4, 2), 0.5)
+    with pytest.raises(InputError, match=r"index has shape \(4, 2\) but prob has \(4, 1\)"):
+        target_size(index, prob[:, :1], 3, drawn=np.ones(4))
+    with pytest.raises(InputError, match="index has 4 rows but drawn has 3"):
+        target_size(index, prob, 3, drawn=np.ones(3))
+    with pytest.raises(InputError, match=r"index: label 7 in row 0 is outside 0\.\.2"):
+        target_size(index + 7, prob, 3, drawn=np.ones(4))
+    with pytest.raises(InputError, match="found no target that is drawn"):
+        target_size(index, prob, 3, drawn=np.zeros(4))

@@ -149,3 +149,14 @@ def test_a_million_rows_take_no_python_loop():
     start = time.process_time()
     order.order(0)
     assert time.process_time() - start < 3  # a loop over the rows would take longer; measured 0.15 s
+
+
+def test_expected_draws_are_the_mean_over_epochs():
+    labels = np.repeat([0, 1], (6, 2))
+    weight = np.array([3, 1, 1, 1, 0, 0, 2, 1], np.float32)
+    order = EpochOrder(labels, sampling_weight=weight, balance=1.0, seed=0, stage="s")
+    expected = order.expected_draws()
+    np.testing.assert_allclose(expected, np.array([3, 1, 1, 1, 0, 0, 4, 2]) * 4 / 6, rtol=1e-6)
+    mean = sum(np.bincount(order.order(epoch), minlength=8) for epoch in range(400)) / 400
+    np.testing.assert_allclose(mean, expected, atol=0.1)
+    np.testing.assert_array_equal(EpochOrder(labels, seed=0, stage="s").expected_draws(), 1)

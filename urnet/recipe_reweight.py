@@ -94,7 +94,7 @@ COLUMNS = {
         "suggested",
         "suggested_prob",
     ),
-    "label": ("topk_index", "topk_prob", "keep"),
+    "label": ("topk_index", "topk_prob", "keep", "target_weight"),
 }
 
 

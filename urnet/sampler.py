@@ -82,6 +82,14 @@ class EpochOrder:
         """(n_classes,) float64: the share of each class among the drawn rows, in expectation; sums to 1."""
         return self._share.copy()
 
+    def expected_draws(self) -> np.ndarray:
+        """(N,) float64: how often an epoch is expected to show each row; sums to N."""
+        if self._labels is None:
+            return np.ones(self.n_rows)
+        draws = np.zeros(self.n_rows)
+        draws[self._rows] = self._expected
+        return draws
+
     def order(self, epoch: int) -> np.ndarray:
         """(N,) int64: the rows of one epoch in the order they are shown. O(N) time and memory."""
         rng = np.random.default_rng([ORDER, *self._stream, epoch])

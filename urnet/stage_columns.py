@@ -15,7 +15,7 @@ from urnet.measure import measure
 from urnet.measurement import Measurement
 from urnet.recipe import Recipe, Stage, recipe_tree
 from urnet.recipe_reweight import Cluster, Evidence, Instance, Label, column_file
-from urnet.reweight.class_size import class_size
+from urnet.reweight.class_size import class_size, target_size
 from urnet.reweight.cluster import cluster
 from urnet.reweight.instance import instance
 from urnet.reweight.label import label
@@ -77,11 +77,14 @@ class ColumnWriter:
         return self.table.describe(self.file)["recipe_hash"]
 
     def _class_size(self) -> Columns:
-        weight = row_weights.sampling_weight(self.stage, self.table)
-        order = make_order(self.recipe, self.stage, self.labels, weight)
-        settings = recipe_tree(self.settings)
+        settings, share = recipe_tree(self.settings), self._order().sampled_share()
         chosen = {key: settings[key] for key in ("power", "cap", "beta")}
-        return class_size(self.labels, self.n_classes, sampled_share=order.sampled_share(), **chosen)
+        return class_size(self.labels, self.n_classes, sampled_share=share, **chosen)
+
+    def _order(self) -> Any:
+        """How the stage is going to draw the rows, which loss weights must not correct a second time."""
+        weight = row_weights.sampling_weight(self.stage, self.table)
+        return make_order(self.recipe, self.stage, self.labels, weight)
 
     # --- what needs the images
 
@@ -163,10 +166,16 @@ class ColumnWriter:
             first = evidence.head()
             found, _ = evidence.joined(first)
         similar = evidence.similarity(first) if settings.similarity > 0 else None
-        return label(
+        targets = label(
             evidence.labels, self.n_classes, index=found["index"], prob=found["prob"], given=found["given"],
-            rho=settings.rho, similarity=similar, similarity_share=settings.similarity, k=settings.top_k,
+            rho=settings.rho, similarity=similar, similarity_share=settings.similarity,
+            k=min(settings.top_k, self.n_classes),
         )  # fmt: skip
+        drawn = self._order().expected_draws()[rows]
+        return {
+            **targets,
+            **target_size(targets["topk_index"], targets["topk_prob"], self.n_classes, drawn=drawn),
+        }
 
 
 class _Chosen:

@@ -30,7 +30,7 @@ class RunInputs:
     """The inputs of all stages of a recipe that are switched on.
 
     ``of[NAME]``: flat key -> value for the stage's weights; ``columns[NAME]``: hash of what decides the
-    columns it writes (a stage without a reweighting is not there). ``table`` None: the table is not built yet.
+    columns it writes (a stage without a reweighting is not there). ``table`` None: it is not built yet.
     """
 
     def __init__(self, recipe: Recipe, home: Path, table: Optional[Table]) -> None:
@@ -63,11 +63,11 @@ class RunInputs:
     def _enter_columns(self, stage: Stage, settings: Inputs, before: Optional[Stage]) -> None:
         assert stage.reweight is not None
         own = {key: value for key, value in settings.items() if key.startswith("reweight") and not _free(key)}
-        if stage.reweight.method == "class_size":
-            self.measured[stage.name] = ""
+        if stage.reweight.method in ("class_size", "label"):  # their loss weights see what is drawn
             own.update({key: value for key, value in settings.items() if _sampling(key)})
             own.update({f"column {name}": self._maker(name) for name in stage.sampling_weight})
-        else:
+        self.measured[stage.name] = ""
+        if stage.reweight.method != "class_size":
             own["measured with"] = self.measured[stage.name] = self._source(stage.measure.network, before)
             own["measure"] = [stage.measure.batch_size, stage.measure.top_k]
         made_by = recipe_hash({**self._common, **own})

@@ -50,9 +50,9 @@ def run_recipe(
     """Train the stages of a recipe (all, ``only`` one, or those up to ``until``) under OUTPUT/NAME.
 
     Returns their results. A stage that is finished and whose inputs are what they were is not trained again:
-    a line says so. One whose inputs have changed (its settings, the data, the outcome of a stage it builds on)
-    is run again: a line says why, and what was there is moved to OUTPUT/NAME/replaced. An unfinished one goes
-    on with ``resume``. ``replace`` removes what the stages at hand left behind and trains them anew; for all
+    a line says so. One whose inputs have changed (settings, data, the outcome of a stage it builds on) is run
+    again: a line says why, and what was there is moved to OUTPUT/NAME/replaced. An unfinished one goes on
+    with ``resume``. ``replace`` removes what the stages at hand left behind and trains them anew; for all
     stages the run's own table too. Raises InputError for an unfinished stage where neither is given.
     ``build_network()`` returns a new network with random weights.
     """

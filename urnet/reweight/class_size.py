@@ -6,7 +6,7 @@ from typing import Optional
 
 import numpy as np
 
-from urnet.checks import InputError, check_labels
+from urnet.checks import InputError, check_labels, check_same_rows
 
 SPREAD = 60.0  # log weights are kept this near the median one: exp(±60) is far from float32's limits
 
@@ -45,6 +45,37 @@ def class_size(
     by_class = np.zeros(n_classes, np.float32)
     by_class[present] = weight / (share[present] @ weight / share[present].sum())
     return {"class_weight": by_class[labels]}
+
+
+def target_size(
+    index: np.ndarray, prob: np.ndarray, n_classes: int, *, drawn: np.ndarray, cap: float = 20.0
+) -> dict[str, np.ndarray]:
+    """Loss weights that give every class the same mass of soft targets (ours): class size after relabelling.
+
+    M_c = Σ_i drawn_i t_ic is the mass of class c among the rows as they are drawn; w_i ∝ Σ_c t_ic v_c with
+    v_c ∝ 1 / M_c, capped at ``cap`` (>= 1) times the median over the classes that have mass. The mean over
+    the drawn rows is 1: Σ drawn_i w_i = Σ drawn_i. Targets that are spread evenly over the classes as drawn
+    give all ones.
+
+    Args: ``index`` (N, k) integers and ``prob`` (N, k) >= 0, rows sum to about 1: the targets; ``drawn``
+    (N,): how often each row is expected in an epoch (``EpochOrder.expected_draws``).
+    Returns ``{"target_weight": (N,) float32}``, > 0. Raises InputError for arrays that do not fit each other.
+    """
+    check_same_rows(index=index, prob=prob, drawn=drawn)
+    if index.shape != prob.shape:
+        raise InputError(f"index has shape {index.shape} but prob has {prob.shape}")
+    check_labels(index.reshape(-1), n_classes, "index")
+    prob = prob.astype(np.float64)
+    mass = np.bincount(index.ravel(), (prob * drawn[:, None]).ravel(), n_classes)
+    present = mass > 0
+    if not present.any():
+        raise InputError("prob: found no target that is drawn; at least one is needed")
+    by_class = np.full(n_classes, 0.0)
+    by_class[present] = _class_weights(mass[present], 1.0, cap, None)
+    by_class[~present] = by_class[present].max()  # never drawn: of no effect, but of some weight
+    weight = (prob * by_class[index]).sum(axis=1)
+    weight = np.where(weight > 0, weight, by_class[present].mean())
+    return {"target_weight": (weight * drawn.sum() / (weight @ drawn)).astype(np.float32)}
 
 
 def _class_weights(sizes: np.ndarray, power: float, cap: float, beta: Optional[float]) -> np.ndarray:
