@@ -131,6 +131,13 @@ def test_workers_batch_sizes_and_k_change_no_value(files, measured, tmp_path):
     np.testing.assert_allclose(again.prob[:].sum(axis=1, dtype=np.float64), 1, atol=2e-3)
 
 
+@pytest.mark.parametrize("amp", ["float16", "bfloat16"])
+def test_mixed_precision_is_recorded_and_near(files, measured, tmp_path, amp):
+    again = run(tmp_path, files, amp=amp)  # on the CPU auto_cast has no effect
+    assert again.describe.amp == amp
+    np.testing.assert_allclose(again.given, measured.given, atol=0.02)
+
+
 def test_the_network_is_as_before(files, tmp_path):
     net = network()
     net.train()
@@ -277,6 +284,7 @@ def test_values_that_are_not_finite_stop_and_name_the_row(files, tmp_path):
         ({"k": 0}, "k is 0; 1 or more"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"shard": -1}, "shard is -1"),
+        ({"rank": 2, "world": 2}, r"rank 2 of 2 processes; 0\.\.1"),
         ({"net": network(2)}, r"label [234] in row \d+ is outside 0\.\.1"),
     ],
 )

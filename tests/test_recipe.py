@@ -24,6 +24,7 @@ from urnet.recipe import (
     recipe_hash,
     recipe_tree,
 )
+from urnet.recipe_reweight import Bags, Cluster, Evidence, Instance, Label, Measure
 
 ROOT = Path(__file__).parents[1]
 SMALL = """
@@ -308,21 +309,29 @@ def test_the_tree_is_plain_data(tmp_path):
     assert tree["stages"][0]["duration"] == "2 epochs"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes(path):
+    """The head tells what a recipe is; the run's folder is named as the recipe's file."""
     import models
 
-    recipe = load_recipe(path)
+    recipe, place = load_recipe(path), path.relative_to(ROOT / "recipes")
     assert recipe.name == path.stem
+    assert recipe.output == str("output" / place.parent)
     assert recipe.model.name in models.NAMES
-    head = path.read_text().split("name:")[0].lower()
-    for word in ("source:", "cost:", "expected:", "command:", f"train.py -c recipes/{path.name}"):
-        assert word in head
+    head = path.read_text().split("\nname:")[0]
+    for word in ("source:", "cost:", "expected:", "command:", f"train.py -c recipes/{place}"):
+        assert word in head.lower()
+    for command in head.split("train.py -c ")[1:]:  # what the head proposes is accepted
+        overrides = re.findall(r'-o (\S+?=(?:"[^"]*"|\S+))', command)
+        load_recipe(path, [text.replace('"', "") for text in overrides])
 
 
 def test_the_documentation_knows_every_key():
     text = (ROOT / "docs" / "recipes.md").read_text()
     rows = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
-    kinds = (Recipe, Data, Transform, Model, Stage, ClassSize, Optimizer, Schedule, Ema)
+    kinds = (
+        *(Recipe, Data, Transform, Model, Stage, Optimizer, Schedule, Ema),
+        *(ClassSize, Cluster, Instance, Label, Evidence, Measure, Bags),
+    )
     keys = [item.name for kind in kinds for item in dataclasses.fields(kind)]
     assert sorted(rows) == sorted(keys)

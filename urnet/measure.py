@@ -69,6 +69,8 @@ def measure(
     if source.train:
         raise ValueError("source: measuring needs the evaluation's view, train=False")
     _check_counts(rows=len(labels), k=k, batch_size=batch_size, shard=shard)
+    if not 0 <= rank < world:
+        raise InputError(f"measuring: rank {rank} of {world} processes; 0..{world - 1} is accepted")
     folder = Path(folder)
     with _evaluating(network):
         forward = _Forward(network, source.transform, amp)

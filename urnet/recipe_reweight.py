@@ -76,6 +76,7 @@ class Label:
     teacher: Literal["out_of_fold", "network"] = "out_of_fold"
     rho: float = 1.0  # .inf: the target is what is believed, whatever the given label
     similarity: float = 0.0  # share of the class similarity in the teacher
+    certainty: float = 0.0  # label_weight ∝ (largest target)^certainty; 0: all ones
     top_k: int = 10
     suffix: str = ""
 
@@ -94,7 +95,7 @@ COLUMNS = {
         "suggested",
         "suggested_prob",
     ),
-    "label": ("topk_index", "topk_prob", "keep", "target_weight"),
+    "label": ("topk_index", "topk_prob", "keep", "label_weight", "target_weight"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 import numpy as np
@@ -37,23 +37,30 @@ def check_columns(stage: Stage, key: str, columns: Sequence[str]) -> None:
             )
 
 
-def sampling_weight(stage: Stage, table: Table) -> Optional[np.ndarray]:
-    """The product (N,) float32 of the stage's sampling weights; None where it names none."""
+def sampling_weight(
+    stage: Stage, table: Table, made: Optional[Mapping[str, np.ndarray]] = None
+) -> Optional[np.ndarray]:
+    """The product (N,) float32 of the stage's sampling weights; None where it names none.
+
+    ``made``: columns (N,) that are about to be written, which count in place of the table's.
+    """
     same = [name for name in stage.sampling_weight if name.startswith("class_weight")]
     if same:
         raise InputError(
             f"stages.{stage.name}.sampling_weight: found {same[0]}, which is the same for all rows of a "
             "class and so changes nothing; accepted: loss_weight: [class_weight], or balance for even classes"
         )
-    return product(stage, "sampling_weight", table) if stage.sampling_weight else None
+    return product(stage, "sampling_weight", table, made) if stage.sampling_weight else None
 
 
-def product(stage: Stage, key: str, table: Table) -> np.ndarray:
+def product(
+    stage: Stage, key: str, table: Table, made: Optional[Mapping[str, np.ndarray]] = None
+) -> np.ndarray:
     """The product (N,) float32 of the columns a stage names under ``key``; ones where it names none."""
-    weight = np.ones(table.n_rows, np.float32)
-    check_columns(stage, key, table.columns)
+    weight, made = np.ones(table.n_rows, np.float32), made or {}
+    check_columns(stage, key, [*table.columns, *made])
     for name in getattr(stage, key):
-        values = table.column(name)
+        values = made[name] if name in made else table.column(name)
         if values.shape != weight.shape or not np.issubdtype(values.dtype, np.floating):
             raise InputError(f"stages.{stage.name}.{key}: column {name!r} holds no weights")
         weight *= values

@@ -81,9 +81,9 @@ class ColumnWriter:
         chosen = {key: settings[key] for key in ("power", "cap", "beta")}
         return class_size(self.labels, self.n_classes, sampled_share=share, **chosen)
 
-    def _order(self) -> Any:
-        """How the stage is going to draw the rows, which loss weights must not correct a second time."""
-        weight = row_weights.sampling_weight(self.stage, self.table)
+    def _order(self, made: Optional[Columns] = None) -> Any:
+        """How the stage will draw the rows, with columns just ``made``: not to correct a fault twice."""
+        weight = row_weights.sampling_weight(self.stage, self.table, made)
         return make_order(self.recipe, self.stage, self.labels, weight)
 
     # --- what needs the images
@@ -171,11 +171,13 @@ class ColumnWriter:
             rho=settings.rho, similarity=similar, similarity_share=settings.similarity,
             k=min(settings.top_k, self.n_classes),
         )  # fmt: skip
-        drawn = self._order().expected_draws()[rows]
-        return {
-            **targets,
-            **target_size(targets["topk_index"], targets["topk_prob"], self.n_classes, drawn=drawn),
-        }
+        largest = targets["topk_prob"].max(axis=1)
+        certain = trusted(evidence.labels, self.n_classes, relevance=largest, power=settings.certainty)
+        targets["label_weight"] = certain["instance_weight"]
+        weight = self._for_all(targets["label_weight"], rows, 0)
+        drawn = self._order({f"label_weight{settings.suffix}": weight}).expected_draws()[rows]
+        sizes = target_size(targets["topk_index"], targets["topk_prob"], self.n_classes, drawn=drawn)
+        return {**targets, **sizes}
 
 
 class _Chosen:

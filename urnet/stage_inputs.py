@@ -65,7 +65,9 @@ class RunInputs:
         own = {key: value for key, value in settings.items() if key.startswith("reweight") and not _free(key)}
         if stage.reweight.method in ("class_size", "label"):  # their loss weights see what is drawn
             own.update({key: value for key, value in settings.items() if _sampling(key)})
-            own.update({f"column {name}": self._maker(name) for name in stage.sampling_weight})
+            mine = column_names(stage.reweight)
+            others = (name for name in stage.sampling_weight if name not in mine)
+            own.update({f"column {name}": self._maker(name) for name in others})
         self.measured[stage.name] = ""
         if stage.reweight.method != "class_size":
             own["measured with"] = self.measured[stage.name] = self._source(stage.measure.network, before)

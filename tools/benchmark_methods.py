@@ -1,0 +1,172 @@
+"""Tool: what the benchmark compares, each method as a recipe derived from one that holds the whole ladder.
+
+The ladder is one run: each of its stages is a method (a rung). The others are one stage each, with the first
+stage's network, transforms, optimiser and batch size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+from urnet.checks import InputError
+from urnet.duration import Duration
+from urnet.recipe import Ema, Recipe, Schedule, Stage, active_stages, dump_recipe, load_recipe
+
+LADDER = "ladder"
+BEFORE, AFTER = ("untrained", "ce"), ("ce_equal", "oracle")  # the methods that are no rung, in printed order
+RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of train.py: ``methods`` maps each of its stages, in order, to the method it is."""
+
+    kind: str  # ladder, or a method that is no rung
+    seed: int
+    recipe: Recipe
+    methods: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def folder(self) -> Path:
+        """OUT/runs/NAME, as train.py writes it."""
+        return Path(self.recipe.output) / self.recipe.name
+
+    @property
+    def file(self) -> Path:
+        """OUT/recipes/NAME.yaml."""
+        return Path(self.recipe.output).parent / "recipes" / f"{self.name}.yaml"
+
+    def state_file(self, stage: str) -> Path:
+        """What a finished stage leaves last of all."""
+        return self.folder / stage / "final" / "state.json"
+
+    def up_to(self, stage: str) -> tuple[str, ...]:
+        """The stages up to this one, itself included."""
+        names = tuple(self.methods)
+        return names[: names.index(stage) + 1]
+
+
+def rungs(recipe: Recipe) -> dict[str, str]:
+    """Stage -> method: the first stage's own name, then `+` and the name. InputError for a name taken."""
+    first, *others = [stage.name for stage in active_stages(recipe)]
+    if first in (*BEFORE, *AFTER):
+        raise InputError(f"stages.{first}.name: is another method's name; accepted: any other name")
+    return {first: first, **{name: f"+{name}" for name in others}}
+
+
+def method_names(recipe: Recipe) -> tuple[str, ...]:
+    """All methods, in the order in which they are shown."""
+    return (*BEFORE, *rungs(recipe).values(), *AFTER)
+
+
+def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
+    """The run of a ``kind`` (``LADDER`` or a method that is no rung). ``n_rows``: training rows.
+
+    ``untrained``: the first weights of ``ce``. ``ce``: the first stage on the labels as given, without
+    weights, balance, smoothing and mixup. ``ce_equal``: the same for as long as the whole ladder, learning
+    rate falling as a cosine over all of it, weights averaged. ``oracle``: as ``ce_equal``, on rightly
+    labelled rows alone, classes drawn evenly.
+    """
+    base = replace(
+        base,
+        name=f"{kind}-seed{seed}",
+        output=str(out / "runs"),
+        seed=seed,
+        data=replace(base.data, table=None),
+    )
+    if kind == LADDER:
+        return Run(kind, seed, replace(base, stages=active_stages(base)), rungs(base))
+    stages = active_stages(base)
+    stage = _plain(stages[0])
+    if kind in AFTER:
+        stage = _whole_budget(stage, stages, n_rows)
+    if kind == "oracle":
+        stage = replace(stage, sampling_weight=(RIGHT,), balance=1.0)
+    return Run(kind, seed, replace(base, stages=(stage,)), {stage.name: kind})
+
+
+def _plain(stage: Stage) -> Stage:
+    return replace(
+        stage, start="scratch", reweight=None, loss_weight=(), sampling_weight=(), balance=0.0,
+        targets="given", bags=None, label_smoothing=0.0, mixup=0.0,
+    )  # fmt: skip
+
+
+def _whole_budget(stage: Stage, stages: Sequence[Stage], n_rows: int) -> Stage:
+    """The stage for as long as all ``stages`` together; the rate falls to the lowest that they reach."""
+    s = stage.schedule
+    lowest = min(
+        [other.schedule.final_lr for other in stages if other.schedule.name == "cosine"], default=0.0
+    )
+    schedule = Schedule(lr=s.lr, warmup=s.warmup, name="cosine", final_lr=min(lowest, s.lr))
+    ema = next((other.ema for other in (stage, *reversed(stages)) if other.ema is not None), Ema())
+    return replace(stage, duration=total_duration(stages, n_rows), schedule=schedule, ema=ema)
+
+
+def total_duration(stages: Sequence[Stage], n_rows: int) -> Duration:
+    """All durations together: in their unit where it is one and the same, else in images."""
+    durations = [stage.duration for stage in stages]
+    units, batches = {d.unit for d in durations}, {stage.batch_size for stage in stages}
+    if len(units) == 1 and (units != {"steps"} or len(batches) == 1):
+        return Duration(_tidy(math.fsum(d.amount for d in durations)), units.pop())
+    a_unit = {"epochs": n_rows, "images": 1}
+    images = [s.duration.amount * a_unit.get(s.duration.unit, s.batch_size) for s in stages]
+    return Duration(_tidy(math.fsum(images)), "images")
+
+
+def shortened(recipe: Recipe, factor: float) -> Recipe:
+    """The recipe with every stage's duration, warm-up and learning-rate stretches times ``factor``.
+
+    Steps stay whole and do not become 0. How often is evaluated and saved stays.
+    """
+
+    def short(d: Duration) -> Duration:
+        amount = d.amount * factor
+        whole = d.unit == "steps" and d.amount > 0
+        return Duration(max(round(amount), 1) if whole else _tidy(amount), d.unit)
+
+    def stage(s: Stage) -> Stage:
+        milestones = tuple(short(d) for d in s.schedule.milestones)
+        every, warmup = short(s.schedule.every), short(s.schedule.warmup)
+        schedule = replace(s.schedule, warmup=warmup, every=every, milestones=milestones)
+        return replace(s, duration=short(s.duration), schedule=schedule)
+
+    return replace(recipe, stages=tuple(stage(s) for s in recipe.stages))
+
+
+def _tidy(amount: float) -> float:
+    """Without the last digits' noise, so that the recipe reads well."""
+    return round(amount, 9)
+
+
+def recipe_text(run: Run, source: str, command: str) -> str:
+    """The run's recipe as YAML, with a head that says what it is and how to run it by hand."""
+    head = [f"benchmark: {', '.join(run.methods.values())}; seed {run.seed}", f"source:    {source}"]
+    if run.kind == "oracle":
+        head.append(f"needs:     column {RIGHT} in {run.folder / 'table'}; tools/benchmark.py writes it")
+    head.append(f"command:   {command}")
+    return "".join(f"# {line}\n" for line in head) + dump_recipe(run.recipe)
+
+
+def checked(run: Run) -> Run:
+    """The run with its recipe read back from the file, so that what runs is what is written there."""
+    return replace(run, recipe=load_recipe(run.file))
+
+
+def weight_column(run: Run, stage_name: Optional[str]) -> Optional[str]:
+    """The column that a rung adds to judge rows; None for other methods and for a stage that judges none."""
+    stage = next((s for s in run.recipe.stages if s.name == stage_name), None)
+    if run.kind != LADDER or stage is None:
+        return None
+    if stage.reweight is None:
+        return None if stage.bags is None else "bag_attention"
+    named = {"class_size": "class_weight", "cluster": "cluster_weight", "instance": "instance_weight"}
+    return named.get(stage.reweight.method, "keep") + stage.reweight.suffix

@@ -1,0 +1,191 @@
+"""Tool: one run of the benchmark, stage by stage, each in a child of its own; what is finished is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from tools.benchmark_children import Children
+from tools.benchmark_methods import RIGHT, Run, recipe_text
+from tools.benchmark_truth import Lists, Truth
+from urnet.checks import InputError
+from urnet.cli import INTERRUPTED, TERMINATED
+from urnet.files import whole_file
+from urnet.listing import open_or_build
+from urnet.recipe import recipe_hash
+
+ROOT = Path(__file__).resolve().parents[1]
+STOPPED = (INTERRUPTED, TERMINATED)  # exit codes of a training that saved when it was asked to end
+RECORD, LOG = "benchmark.json", "benchmark.log"  # in a run's folder
+
+
+class ChildFailed(Exception):
+    """A run did not end well; ``code`` is its child's exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a finished stage took; None where the process that knew was killed."""
+
+    seconds: Optional[float]
+    peak_mb: Optional[float]
+
+
+class Record:
+    """OUT/runs/NAME/benchmark.json: for every stage what it was made of, its cost, whether it is done."""
+
+    def __init__(self, run: Run, lists: Lists, truth: Optional[Truth]) -> None:
+        self.run, self._lists = run, lists
+        self._truth = truth.digest if truth is not None and run.kind == "oracle" else ""
+        self._file = run.folder / RECORD
+        self._tree = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        if not self._file.is_file():
+            return {}
+        try:
+            tree = json.loads(self._file.read_text(encoding="utf-8"))
+            return {"lists": str(tree["lists"]), "stages": dict(tree["stages"])}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self._file}: cannot be read ({error}); remove the folder to run anew"
+            ) from None
+
+    def made_of(self, stage: str) -> str:
+        """A hash of what decides a stage's result: recipe up to it, lists, for the oracle the truth."""
+        recipe = self.run.recipe
+        kept = tuple(s for s in recipe.stages if s.name in self.run.up_to(stage))
+        parts = [
+            recipe_hash(replace(recipe, stages=kept, name="", output="")),
+            self._lists.digest,
+            self._truth,
+        ]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+    def of(self, stage: str) -> dict[str, Any]:
+        """What is noted of the stage as it would be made now; {} for nothing."""
+        found = self._tree.get("stages", {}).get(stage, {})
+        return found if found.get("made_of") == self.made_of(stage) else {}
+
+    def cost(self, stage: str) -> Optional[Cost]:
+        """What a finished stage took; None where it is not finished as it would be made now."""
+        found = self.of(stage)
+        if not found.get("done") or not self.run.state_file(stage).is_file():
+            return None
+        return Cost(found["seconds"], found["peak_mb"])
+
+    def note(self, stage: str, cost: Cost, *, done: bool) -> None:
+        """Write down what a stage took so far."""
+        self._tree["stages"][stage] = {
+            "made_of": self.made_of(stage), "seconds": cost.seconds, "peak_mb": cost.peak_mb, "done": done,
+        }  # fmt: skip
+        self._write()
+
+    def begin(self) -> None:
+        """Make the run's folder ready: one that other lists filled is removed, which is said on stderr."""
+        folder = self.run.folder
+        if not self._tree and folder.exists() and any(item.name[0] != "." for item in folder.iterdir()):
+            raise InputError(
+                f"{folder}: is no run of this benchmark ({RECORD} is missing); choose another --out"
+            )
+        if self._tree and self._tree["lists"] != self._lists.digest:
+            tell(f"{self.run.name}: the lists have changed since it ran; runs again")
+            shutil.rmtree(folder)
+            self._tree = {}
+        for stage in self.run.methods:
+            if self._tree.get("stages", {}).get(stage, {}).get("done") and self.cost(stage) is None:
+                tell(f"{self.run.name}, stage {stage}: its recipe has changed since it ran; runs again")
+        self._tree = {"lists": self._lists.digest, "stages": self._tree.get("stages", {})}
+        self._write()
+
+    def _write(self) -> None:
+        with whole_file(self._file, replace=True) as part:
+            part.write_text(json.dumps(self._tree, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def command_of(run: Run, stage: Optional[str] = None) -> list[str]:
+    """The command that carries out a run, up to a stage if one is named."""
+    if run.kind == "untrained":
+        return [sys.executable, str(ROOT / "tools" / "benchmark_untrained.py"), "-c", str(run.file)]
+    until = [] if stage is None else ["--until", stage]
+    return [sys.executable, str(ROOT / "train.py"), "-c", str(run.file), *until, "--resume"]
+
+
+def write_recipe(run: Run, source: str) -> None:
+    """Write OUT/recipes/NAME.yaml."""
+    with whole_file(run.file, replace=True) as part:
+        part.write_text(recipe_text(run, source, shlex.join(command_of(run))), encoding="utf-8")
+
+
+def perform(
+    run: Run, until: str, record: Record, children: Children, truth: Optional[Truth],
+    finished: Callable[[Run, str, Cost], None],
+) -> None:  # fmt: skip
+    """Carry out what is left of a run up to stage ``until``; ``finished`` is told of every stage done now.
+
+    Raises ChildFailed, with the last thing the child said, and Stopping.
+    """
+    left = [stage for stage in run.up_to(until) if record.cost(stage) is None]
+    if not left:
+        return
+    record.begin()
+    if run.kind == "oracle" and truth is not None:
+        _write_right(run, truth)
+    for stage in left:
+        cost = _run_stage(run, stage, record, children)
+        finished(run, stage, cost)
+
+
+def _run_stage(run: Run, stage: str, record: Record, children: Children) -> Cost:
+    before, spent = _stamp(run, stage), record.of(stage)
+    seconds, peak = spent.get("seconds") or 0.0, spent.get("peak_mb") or 0.0
+    outcome = children.run(command_of(run, stage), run.folder / LOG)
+    cost = Cost(seconds + outcome.seconds, max(peak, outcome.peak_mb))
+    if outcome.code:
+        if outcome.code in STOPPED:  # it goes on from here; what failed is not part of the cost
+            record.note(stage, cost, done=False)
+        said = f"signal {-outcome.code}" if outcome.code < 0 else _last_line(run.folder / LOG)
+        raise ChildFailed(f"{run.name}, stage {stage}: {said} (all in {run.folder / LOG})", outcome.code)
+    if (
+        before is not None and _stamp(run, stage) == before
+    ):  # train.py kept it: made by a call that was killed
+        cost = Cost(None, None)
+    record.note(stage, cost, done=True)
+    return cost
+
+
+def _stamp(run: Run, stage: str) -> Optional[int]:
+    with contextlib.suppress(OSError):
+        return run.state_file(stage).stat().st_mtime_ns
+    return None
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1]
+
+
+def _write_right(run: Run, truth: Truth) -> None:
+    """The oracle's column in the table of its own run."""
+    table = open_or_build(run.recipe.data, run.folder / "table")
+    if f"{RIGHT}.arrow" in table.files and table.describe(RIGHT)["recipe_hash"] == truth.digest:
+        return
+    values = {RIGHT: truth.right.astype("float32")}
+    table.write(RIGHT, values, stage=RIGHT, recipe_hash=truth.digest, checkpoint="", replace=True)
+
+
+def tell(text: str) -> None:
+    """One line of progress."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,148 @@
+"""Tool: what the benchmark says of a finished stage: accuracy, and how well its weights find wrong labels."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from tools.benchmark_methods import Run, weight_column
+from tools.benchmark_runs import Cost
+from tools.benchmark_truth import Truth
+from urnet.checks import InputError
+from urnet.recipe import active_stages
+from urnet.table import Table
+
+EXTRA = "requirements-benchmark.txt"
+RIVALS = ("self_confidence", "normalized_margin")  # cleanlab's scores, 0..1, low for a wrong label
+
+
+def installed(package: str) -> bool:
+    """Whether a package of requirements-benchmark.txt is there."""
+    return importlib.util.find_spec(package) is not None
+
+
+def need(package: str) -> None:
+    """Raise InputError where a package of requirements-benchmark.txt is missing."""
+    if not installed(package):
+        raise InputError(f"{package} is not installed; pip install -r {EXTRA}")
+
+
+def auc(right: np.ndarray, weight: np.ndarray) -> Optional[float]:
+    """P(weight of a right row > weight of a wrong row), equal ones counting half, 0..1.
+
+    Rows without a finite weight are left out; None where either kind is missing among the others.
+    """
+    seen = np.isfinite(weight)
+    right, weight = right[seen], weight[seen]
+    if right.all() or not right.any():
+        return None
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(right, weight))
+
+
+def share_on_wrong(right: np.ndarray, weight: np.ndarray) -> Optional[float]:
+    """The share of all weight that lies on wrong rows, 0..1; None where there is no weight."""
+    weight = np.where(np.isfinite(weight), weight, 0).astype(np.float64)
+    total = weight.sum()
+    return float(weight[~right].sum() / total) if total > 0 else None
+
+
+def dense(index: np.ndarray, prob: np.ndarray, given: np.ndarray, labels: np.ndarray, n_classes: int) -> Any:
+    """(N, C) probabilities from the k best of each row (``index``, ``prob``) and that of the given label.
+
+    Classes outside the k best have 0. For small benchmarks only: it is as large as the whole answer.
+    """
+    rows = np.arange(len(labels))
+    full = np.zeros((len(labels), n_classes))
+    real = prob > 0
+    full[np.broadcast_to(rows[:, None], index.shape)[real], index[real].astype(np.int64)] = prob[real]
+    full[rows, labels] = given
+    return np.clip(full, 0, 1)
+
+
+def label_quality(table: Table, truth: Truth, n_classes: int, suffix: str = "") -> dict[str, Optional[float]]:
+    """The AUC of cleanlab's scores, computed from the out-of-fold probabilities that the stage itself used.
+
+    {} where the table has none. Rows without a probability (unreadable images) are left out.
+    """
+    names = [name + suffix for name in ("oof_index", "oof_prob", "confidence")]
+    if not set(names) <= set(table.columns):
+        return {}
+    need("cleanlab")
+    from cleanlab.rank import get_label_quality_scores
+
+    index, prob, given = (table.column(name) for name in names)
+    seen = np.isfinite(given) & (prob.max(axis=1) > 0)
+    labels = truth.labels[seen]
+    full = dense(index[seen], prob[seen], given[seen], labels, n_classes)
+    return {
+        method: auc(truth.right[seen], get_label_quality_scores(labels, full, method=method))
+        for method in RIVALS
+    }
+
+
+def rival_scores(run: Run, stage_name: str, truth: Optional[Truth]) -> dict[str, Optional[float]]:
+    """``label_quality`` of a ladder's finished instance stage; {} for any other stage."""
+    stage = next(s for s in run.recipe.stages if s.name == stage_name)
+    if truth is None or stage.reweight is None or stage.reweight.method != "instance":
+        return {}
+    table = Table.open(run.folder / "table")
+    return label_quality(table, truth, run.recipe.data.n_classes, stage.reweight.suffix)
+
+
+def entry(run: Run, stage: str, cost: Cost, truth: Optional[Truth]) -> dict[str, Any]:
+    """A finished (method, seed) pair as result.json holds it; accuracies and shares in percent, AUC 0..1.
+
+    ``epochs``: of the stage and those before it; ``seconds`` and ``peak_mb`` (MiB): of its own process.
+    """
+    state = _state(run.state_file(stage))
+    epochs = sum(_state(run.state_file(name))["epoch"] for name in run.up_to(stage))
+    found, wrong = _judged(run, stage, truth)
+    values = {
+        "top1_last": 100 * state["last"]["top1"],
+        "top1_best": 100 * state["best"]["top1"],
+        "top5_last": 100 * state["last"]["top5"],
+        "auc": found,
+        "weight_on_wrong": None if wrong is None else 100 * wrong,
+        "epochs": epochs,
+        "seconds": cost.seconds,
+        "peak_mb": cost.peak_mb,
+    }
+    rounded = {name: None if value is None else round(value, 4) for name, value in values.items()}
+    return {"method": run.methods[stage], "seed": run.seed, **rounded}
+
+
+def _judged(run: Run, stage: str, truth: Optional[Truth]) -> tuple[Optional[float], Optional[float]]:
+    column = weight_column(run, stage)
+    if truth is None or column is None:
+        return None, None
+    table = Table.open(run.folder / "table")
+    if not np.array_equal(table.column("label"), truth.labels):
+        raise InputError(f"{table.folder}: its labels are not those of the training lists")
+    weight = table.column(column)
+    return auc(truth.right, weight), share_on_wrong(truth.right, weight)
+
+
+def _state(file: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return state
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from None
+
+
+def needs_cleanlab(base: Any, methods: tuple[str, ...], truth: Optional[Truth]) -> bool:
+    """Whether a wanted rung reaches an instance stage whose scores the truth can judge."""
+    if truth is None:
+        return False
+    stages = active_stages(base)
+    reached = [
+        i for i, s in enumerate(stages) if (s.name in methods and i == 0) or f"+{s.name}" in methods
+    ]  # fmt: skip
+    last = max(reached, default=-1)
+    return any(s.reweight is not None and s.reweight.method == "instance" for s in stages[: last + 1])

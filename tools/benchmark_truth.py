@@ -1,0 +1,135 @@
+"""Tool: the data the benchmark is given: its training lists, and what its images really show.
+
+``truth_train.txt`` beside the lists holds `path class`, -1 for an image of none of the classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from urnet.checks import InputError
+from urnet.files import file_hash
+from urnet.list_lines import read_lines
+from urnet.recipe import Data
+from urnet.webvision import train_lists
+
+TRUTH = "truth_train.txt"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The training rows in the table's order: Arrow ``paths``, ``labels`` int64 (N,), ``digest``."""
+
+    paths: Any
+    labels: np.ndarray
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """``right`` bool (N,): the label is what the image shows; ``labels`` as listed; ``digest``."""
+
+    right: np.ndarray
+    labels: np.ndarray
+    digest: str
+
+
+def count_classes(root: Path) -> int:
+    """The lines of info/synsets.txt. Raises InputError where there is none."""
+    if not root.is_dir():
+        raise InputError(
+            f"--data: {root} is no folder; accepted: a folder in WebVision 2.0's layout (docs/data.md), "
+            "such as data/make_digits_web.py writes"
+        )
+    file = root / "info" / "synsets.txt"
+    try:
+        lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); a line a class is needed") from None
+    if len(lines) < 2:
+        raise InputError(f"{file}: has {len(lines)} lines; a line a class, two or more, is accepted")
+    return len(lines)
+
+
+def read_lists(data: Data) -> Lists:
+    """Read the training lists. Raises InputError as ``read_lines``, and for lists without a line."""
+    blocks = [
+        lines for _, file, _ in train_lists(data) for lines in read_lines(file, high=data.n_classes - 1)
+    ]
+    if not blocks:
+        raise InputError(f"{data.root}/info: the training lists have no line; `path label` lines are needed")
+    return Lists(
+        pa.chunked_array([block.path for block in blocks]).combine_chunks(),
+        np.concatenate([block.number for block in blocks]),
+        _digest(data),
+    )
+
+
+def _digest(data: Data) -> str:
+    """SHA-256 of where the data lie and of every list in info/ and beside the root's images."""
+    root = Path(data.root)
+    files = [*sorted((root / "info").glob("*.txt")), root / "val_list.txt"]
+    files += [Path(file) for file in (data.val_list, data.class_names) if file is not None]
+    named = [f"{file} {file_hash(file)}" for file in files if file.is_file()]
+    return hashlib.sha256("\n".join([str(root.absolute()), *named]).encode()).hexdigest()
+
+
+def find_truth(data: Data, lists: Lists) -> Optional[Truth]:
+    """Read truth_train.txt of the data's folder; None where it is not there."""
+    file = Path(data.root) / TRUTH
+    return read_truth(file, lists, data.n_classes) if file.is_file() else None
+
+
+def read_truth(file: Path, lists: Lists, n_classes: int) -> Truth:
+    """Read `path class` lines, one for every listed path, in any order.
+
+    Raises InputError with the line for a malformed one, a path that is in no training list or is there
+    twice, and for a listed path without a line.
+    """
+    blocks = list(read_lines(file, what="class", low=-1, high=n_classes - 1))
+    if not blocks:
+        raise InputError(f"{file}: has no line; `path class` for every training image is needed")
+    paths = pa.chunked_array([block.path for block in blocks]).combine_chunks()
+    line = np.concatenate([block.line for block in blocks])
+    shown = np.concatenate([block.number for block in blocks])
+    _check_listed(file, paths, line, lists)
+    place = pc.index_in(lists.paths, value_set=paths)
+    if place.null_count:
+        row = pc.index(place.is_null(), True).as_py()
+        raise InputError(f"{file}: has no line for {lists.paths[row].as_py()!r}, which a training list has")
+    right = shown[place.to_numpy()] == lists.labels
+    return Truth(right, lists.labels, file_hash(file))
+
+
+def _check_listed(file: Path, paths: Any, line: np.ndarray, lists: Lists) -> None:
+    place = pc.index_in(paths, value_set=lists.paths)
+    if place.null_count:
+        row = pc.index(place.is_null(), True).as_py()
+        raise InputError(f"{file}:{line[row]}: path {paths[row].as_py()!r} is in no training list")
+    numbers = place.to_numpy()
+    order = np.argsort(numbers, kind="stable")
+    again = order[1:][numbers[order[1:]] == numbers[order[:-1]]]
+    if len(again):
+        row = int(again.min())
+        raise InputError(f"{file}:{line[row]}: path {paths[row].as_py()!r} is there a second time")
+
+
+def check_oracle(truth: Truth, root: str) -> None:
+    """Raise InputError for a class with rows of which none is right: the oracle could not train it."""
+    counts = np.bincount(truth.labels)
+    none = np.flatnonzero((counts > 0) & (np.bincount(truth.labels[truth.right], minlength=len(counts)) == 0))
+    if len(none):
+        raise InputError(
+            f"{root}/{TRUTH}: class {none[0]} has {counts[none[0]]} rows, none of them right; the oracle "
+            "needs one in every class (leave it out of --methods)"
+        )

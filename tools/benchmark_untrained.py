@@ -1,0 +1,79 @@
+"""Tool: the accuracy of a recipe's first weights, before any training, left as a finished stage's result.
+
+python tools/benchmark_untrained.py -c OUT/recipes/untrained-seed0.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
+
+import numpy as np
+
+import models
+from urnet import cli
+from urnet.recipe import Recipe, active_stages, dump_recipe, load_recipe
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, write OUTPUT/NAME/STAGE/final, print one line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("-c", "--config", required=True, metavar="RECIPE", help="the recipe")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    recipe = load_recipe(parser.parse_args(argv).config)
+    with cli.results_only() as stream:
+        metrics = measure(recipe)
+        print(f"untrained top1:{metrics['top1']:.4f} top5:{metrics['top5']:.4f}", file=stream)
+
+
+def measure(recipe: Recipe) -> dict[str, Any]:
+    """The metrics of the first stage's first weights on the validation images, saved as its result."""
+    from urnet.threads import import_paddle
+
+    import_paddle()
+    from urnet import checkpoint
+    from urnet.precision import choose_device
+    from urnet.stop import StopRequest
+    from urnet.train_step import Learner
+    from urnet.validation import evaluated
+
+    choose_device(recipe.device)
+    task = make_task(recipe)
+    learner = Learner(task.network, task.stage, recipe.transform)
+    with StopRequest() as stop, evaluated(task, learner, stop) as found:
+        metrics = {**found, "step": 0}
+    state = {
+        "stage": task.stage.name, "step": 0, "total_steps": 0, "epoch": 0.0, "best": metrics, "last": metrics,
+    }  # fmt: skip
+    checkpoint.save(
+        task.folder / "final", weights=learner.weights(), state=state, recipe_text=dump_recipe(recipe)
+    )
+    return metrics
+
+
+def make_task(recipe: Recipe) -> Any:
+    """The first stage as train.py would begin it; without moving average, as there is nothing to average."""
+    from urnet.listing import open_or_build, read_validation
+    from urnet.stages import start_network
+    from urnet.task import Task, make_order
+
+    stage, home = replace(active_stages(recipe)[0], ema=None), Path(recipe.output) / recipe.name
+    table = open_or_build(recipe.data, home / "table")
+    network = start_network(
+        recipe, stage, "scratch", home, lambda: models.build(recipe.model.name, recipe.data.n_classes)
+    )
+    labels = table.column("label")
+    return Task(
+        recipe=recipe, stage=stage, network=network, amp=None, table=table, labels=labels,
+        loss_weight=np.ones(len(labels), np.float32), order=make_order(recipe, stage, labels),
+        validation=read_validation(recipe.data), folder=home / stage.name, curves=home / "curves",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
