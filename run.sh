@@ -47,12 +47,12 @@ infer_release() {
         --use_gpu True
 }
 
-digits() { # PROGRAM [OPTION ...]: eval.py or infer.py on the example's best checkpoint, with the documented flags
+digits() { # PROGRAM [OPTION ...]: eval.py or infer.py on the example's last checkpoint, with the documented flags
     program=$1
     shift
     python "$program" \
-        --model ResNeXt_small32 \
-        --pretrained_model output/digits_web/class/best \
+        --model ResNet8_small32 \
+        --pretrained_model output/digits_web/label/final \
         --class_dim 10 \
         --image_shape 3,32,32 \
         --img_path data/digits_web/val_images_resized \
@@ -62,24 +62,30 @@ digits() { # PROGRAM [OPTION ...]: eval.py or infer.py on the example's best che
 
 run_example() {
     out=output/digits_web
-    say "1/4 data set data/digits_web"
+    say "1/5 data set data/digits_web"
     python data/make_digits_web.py --out data/digits_web >&2 || leave $? "the data set could not be made"
-    say "2/4 training recipes/digits_web.yaml (minutes on a CPU; log: $out/class/log.txt)"
-    python train.py -c recipes/digits_web.yaml --resume >&2 || leave $? "training failed"
-    say "3/4 evaluation"
+    say "2/5 training recipes/digits_web.yaml, five stages (minutes on a CPU; logs: $out/STAGE/log.txt)"
+    mkdir -p "$out" || leave 1 "$out cannot be made"
+    python train.py -c recipes/digits_web.yaml --resume >"$out/train.txt" || leave $? "training failed"
+    say "3/5 evaluation"
     digits eval.py >"$out/eval.txt" || leave $? "evaluation failed"
-    say "4/4 predictions"
+    say "4/5 predictions"
     digits infer.py --output "$out/predictions.csv" >"$out/infer.txt" || leave $? "prediction failed"
+    say "5/5 report"
+    python tools/report.py --run "$out" --out "$out/report.html" --suspects "$out/suspects.csv" >&2 ||
+        leave $? "the report could not be made"
+    grep '^stage .* last ' "$out/train.txt" || leave 1 "$out/train.txt holds no stage"
     grep '^top1:' "$out/eval.txt" || leave 1 "$out/eval.txt holds no evaluation line"
     grep '^Test-' "$out/infer.txt" >"$out/infer_lines.txt" || leave 1 "$out/infer.txt holds no predictions"
     head -n 5 "$out/infer_lines.txt"
     rm -f "$out/infer_lines.txt"
     printf '%-12s %s\n' \
         evaluation "$root/$out/eval.txt" \
-        checkpoint "$root/$out/class/best" \
+        checkpoint "$root/$out/label/final" \
         predictions "$root/$out/predictions.csv" \
         curves "$root/$out/curves  (visualdl --logdir $out/curves --language en)" \
-        log "$root/$out/class/log.txt"
+        suspects "$root/$out/suspects.csv  (labels that look wrong, and better ones)" \
+        report "$root/$out/report.html"
 }
 
 recipe=""

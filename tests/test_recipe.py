@@ -243,7 +243,7 @@ def test_a_byte_order_mark_is_no_matter(tmp_path):
         ("stages.class.bags={temperature: 0}", "stages.class.bags.temperature: found 0.0"),
         ("stages.class.bags={bag_term: 0, instance_term: 0}", "bags.bag_term: found 0.0; accepted: a term"),
         ("stages.class={name: x, duration: 1 epochs, bags: {}, mixup: 1}", "x.mixup: found 1.0; accepted: 0"),
-        ("stages.class={name: x, duration: 1 epochs, bags: {}, targets: t}", "x.targets: found 't'; accepted"),
+        ("stages.class={name: x, duration: 1 epochs, bags: {}, targets: t}", "x.targets: found 't'; acc"),
         ("stages.class.loss_weight=class_weight", "loss_weight: a list is needed, found 'class_weight'"),
     ],
 )  # fmt: skip

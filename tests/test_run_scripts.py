@@ -9,7 +9,7 @@ import pytest
 from shell_repository import ROOT, Repository
 
 FLAGS = (
-    "--model ResNeXt_small32 --pretrained_model output/digits_web/class/best --class_dim 10 "
+    "--model ResNet8_small32 --pretrained_model output/digits_web/label/final --class_dim 10 "
     "--image_shape 3,32,32 --img_path data/digits_web/val_images_resized "
     "--img_list data/digits_web/info/val_filelist.txt --use_gpu False"
 )
@@ -24,7 +24,8 @@ if name == os.environ.get("FAKE_FAILING"):
     sys.exit(int(os.environ.get("FAKE_STATUS", 1)))
 if name == "train.py":
     pathlib.Path("output/digits_web").mkdir(parents=True, exist_ok=True)
-    print("noise on stdout")
+    print("stage class last top1:0.8000 top5:0.9000 step 4\\nstage label last top1:0.9100 top5:0.9900 step 8")
+    print("checkpoint somewhere")
 if name == "eval.py":
     print("arguments\\ntop1:0.9100 top5:0.9900")
 if name == "infer.py":
@@ -36,7 +37,7 @@ if name == "infer.py":
 @pytest.fixture
 def repository(tmp_path):
     repository = Repository(tmp_path)
-    for name in ("train.py", "eval.py", "infer.py", "data/make_digits_web.py"):
+    for name in ("train.py", "eval.py", "infer.py", "data/make_digits_web.py", "tools/report.py"):
         (repository.path / name).parent.mkdir(exist_ok=True)
         (repository.path / name).write_text(PROGRAM)
     repository.shell(". ./set_env.sh", URNET_DEV="1")
@@ -52,23 +53,27 @@ def test_the_embedded_example(repository, tmp_path):
         "train.py -c recipes/digits_web.yaml --resume",
         f"eval.py {FLAGS}",
         f"infer.py {FLAGS} --output output/digits_web/predictions.csv",
+        "report.py --run output/digits_web --out output/digits_web/report.html "
+        "--suspects output/digits_web/suspects.csv",
     ]
-    lines = done.stdout.splitlines()
+    stages, lines = done.stdout.splitlines()[:2], done.stdout.splitlines()[2:]
+    assert [line.split()[1] for line in stages] == ["class", "label"]
     assert lines[0] == "top1:0.9100 top5:0.9900"
     assert lines[1:6] == [f"Test-{i}-score: [0.9{i}], class [{i}]" for i in range(5)]
     out = f"{repository.path}/output/digits_web"
     places = {
         "evaluation": "eval.txt",
-        "checkpoint": "class/best",
+        "checkpoint": "label/final",
         "predictions": "predictions.csv",
         "curves": "curves",
-        "log": "class/log.txt",
+        "suspects": "suspects.csv",
+        "report": "report.html",
     }
     assert [line.split()[0] for line in lines[6:]] == list(places)
     assert all(f"{out}/{place}" in line for line, place in zip(lines[6:], places.values()))
 
 
-@pytest.mark.parametrize("failing", ["make_digits_web.py", "train.py", "eval.py", "infer.py"])
+@pytest.mark.parametrize("failing", ["make_digits_web.py", "train.py", "eval.py", "infer.py", "report.py"])
 @pytest.mark.parametrize("status", [1, 2, 143])
 def test_a_failure_inside_is_a_failure_outside(repository, failing, status):
     done = repository.shell("sh run.sh", FAKE_FAILING=failing, FAKE_STATUS=str(status))

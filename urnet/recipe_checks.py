@@ -171,6 +171,9 @@ def _check_reweight(r: Any, at: str, need: Any) -> None:
              f"up to max_clusters {r.max_clusters}")  # fmt: skip
     if r.method in ("instance", "label"):
         _check_ranges(r.evidence, f"{at}.evidence", need)
+        words = r.evidence.word_vectors
+        need(words is None or r.evidence.text > 0, f"{at}.evidence.word_vectors", words,
+             "null, as text is 0 and no text is read")  # fmt: skip
     if r.method == "instance":
         total = r.confidence_term + r.text_term + r.rank_term + r.model_term
         need(r.relevance != "ranks" or total > 0, f"{at}.confidence_term", r.confidence_term,

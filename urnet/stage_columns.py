@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -13,7 +14,7 @@ from urnet.checks import InputError
 from urnet.dataset import ImageSource
 from urnet.measure import measure
 from urnet.measurement import Measurement
-from urnet.recipe import Recipe, Stage, recipe_tree
+from urnet.recipe import Recipe, Stage, active_stages, recipe_tree
 from urnet.recipe_reweight import Cluster, Evidence, Instance, Label, column_file
 from urnet.reweight.class_size import class_size, target_size
 from urnet.reweight.cluster import cluster
@@ -29,10 +30,34 @@ from urnet.task import make_order
 Columns = dict[str, np.ndarray]
 
 
-def check_writable(recipe: Recipe, stage: Stage, table: Table, inputs: RunInputs) -> None:
-    """Raise InputError where the stage's columns stand in a shared table, made in another way."""
-    if stage.reweight is None or recipe.data.table is None:
+def check_columns(recipe: Recipe, stage: Stage, table: Table, inputs: RunInputs) -> None:
+    """Raise InputError for columns that could not be computed or written when their turn comes."""
+    if stage.reweight is None:
         return
+    if stage.reweight.method != "class_size":
+        _check_measure(recipe, stage)
+    if recipe.data.table is not None:
+        _check_free(stage, table, inputs)
+
+
+def _check_measure(recipe: Recipe, stage: Stage) -> None:
+    at = f"stages.{stage.name}"
+    if stage.measure.network == "previous" and stage == active_stages(recipe)[0]:
+        raise InputError(
+            f"{at}.measure.network: found 'previous', but no stage is before it; accepted: a checkpoint"
+        )
+    evidence = getattr(stage.reweight, "evidence", None)
+    words = None if evidence is None else evidence.word_vectors
+    if words is not None and not Path(words).is_file():
+        raise InputError(
+            f"{at}.reweight.evidence.word_vectors: {words} is no file; accepted: a word2vec or GloVe text "
+            "file, or null"
+        )
+
+
+def _check_free(stage: Stage, table: Table, inputs: RunInputs) -> None:
+    """A shared table may hold the stage's columns only if they were made the same way."""
+    assert stage.reweight is not None
     file = column_file(stage.reweight)
     if f"{file}.arrow" not in table.files:
         return
@@ -70,8 +95,10 @@ class ColumnWriter:
             self.file, {name + suffix: values for name, values in columns.items()}, stage=self.stage.name,
             recipe_hash=self.made_by, checkpoint=self.measured, replace=True,
         )  # fmt: skip
-        if not self.stage.measure.keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.stage.measure.keep and self.folder.exists():
+            shutil.rmtree(self.folder)
+            with contextlib.suppress(OSError):  # other stages' measurements are still there
+                self.folder.parent.rmdir()
 
     def _described(self) -> str:
         return self.table.describe(self.file)["recipe_hash"]
@@ -137,10 +164,11 @@ class ColumnWriter:
     def _instance(self, settings: Instance, measured: Measurement, rows: np.ndarray) -> Columns:
         evidence = self._evidence(settings.evidence, measured, rows)
         first = evidence.head()
-        found, _ = evidence.joined(first)
+        found = evidence.joined(first)
         if settings.relevance == "posterior":
+            relevance = evidence.relevance(first, found)
             weighed = trusted(
-                evidence.labels, self.n_classes, relevance=found["given"], power=settings.power,
+                evidence.labels, self.n_classes, relevance=relevance, power=settings.power,
                 floor=settings.floor,
             )  # fmt: skip
         else:
@@ -164,7 +192,7 @@ class ColumnWriter:
             found = evidence.posterior(first)
         else:
             first = evidence.head()
-            found, _ = evidence.joined(first)
+            found = evidence.joined(first)
         similar = evidence.similarity(first) if settings.similarity > 0 else None
         targets = label(
             evidence.labels, self.n_classes, index=found["index"], prob=found["prob"], given=found["given"],

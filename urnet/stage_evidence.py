@@ -8,7 +8,6 @@ from typing import Any, Optional
 
 import numpy as np
 
-from urnet.checks import InputError
 from urnet.queries import read_query_texts
 from urnet.recipe import Recipe
 from urnet.recipe_reweight import Evidence, Instance
@@ -45,28 +44,37 @@ class StageEvidence:
             shrinkage=self.settings.shrinkage, k=self.top_k, seed=self.recipe.seed + number,
         )  # fmt: skip
 
-    def joined(self, first: Columns) -> tuple[Columns, Columns]:
-        """The posterior of each row's class, and the head that it was found with, the last of ``rounds``.
+    def joined(self, first: Columns) -> Columns:
+        """The posterior of each row's class. ``first``: the head trained on the labels.
 
-        ``first``: the head trained on the labels. Each further one learns from the posterior found so far.
-        Where nothing but the head speaks (no texts, no ranks) its own probabilities are the posterior, and no
-        head learns from itself.
+        Each of ``rounds`` further heads learns from the posterior found so far: only where texts or ranks
+        have a say, for a head that learned from its own belief would only grow surer of it.
         """
-        head, found = first, self.posterior(first)
-        if self.text_label is None and self.group is None:
-            return found, head
-        for number in range(self.settings.rounds):
+        found = self.posterior(first)
+        for number in range(0 if self.alone else self.settings.rounds):
             head = self.head((found["index"], found["prob"]), number + 1)
             found = self.posterior(head)
-        return found, head
+        return found
+
+    def relevance(self, first: Columns, found: Columns) -> np.ndarray:
+        """(n,) how far each given label is believed: the posterior's share of it.
+
+        Where the head speaks alone its own confidence finds wrong labels better than the posterior does (the
+        labels' noise, estimated from the same head, says nothing new of a single row).
+        """
+        return first["given"] if self.alone else found["given"]
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing but the head speaks: no texts, no ranks."""
+        return self.text_label is None and self.group is None
 
     def posterior(self, head: Columns) -> Columns:
         """What a teacher (index, prob, given), texts and ranks together say of each row's class."""
-        alone = self.text_label is None and self.group is None
         return posterior(
             self.labels, self.n_classes, teacher_index=head["index"], teacher_prob=head["prob"],
             given_prob=head["given"], text_label=self.text_label, group=self.group, k=self.top_k,
-            noise=0.0 if alone else self.settings.noise, text=self.settings.text,
+            noise=self.settings.noise, text=self.settings.text,
         )  # fmt: skip
 
     @cached_property
@@ -176,9 +184,3 @@ class StageEvidence:
         """How high each row stands in its query's results, 1 first to 0 last, and whether that is known."""
         rank, query, source = (self.table.column(name)[self.rows] for name in ("rank", "query", "source"))
         return rank_evidence(rank, query, source)
-
-
-def check_words(settings: Evidence, at: str) -> None:
-    """Raise InputError for word vectors without texts to apply them to."""
-    if settings.word_vectors is not None and settings.text == 0:
-        raise InputError(f"{at}.word_vectors: found {settings.word_vectors!r}; with text 0 none are read")

@@ -71,11 +71,12 @@ def check_steps(
     planned = {step.stage.name for step in steps}
     stages = active_stages(recipe)
     for before, stage in zip(stages, stages[1:]):
-        if stage.name in planned and before.name not in planned and "previous" in _sources(stage):
+        if stage.name in planned and before.name not in planned and "previous" in sources(stage):
             _check_finished(before, stage, inputs, home)
 
 
-def _sources(stage: Stage) -> tuple[str, ...]:
+def sources(stage: Stage) -> tuple[str, ...]:
+    """Where a stage's networks come from: the one it starts from, and the one it measures with."""
     measured = stage.reweight is not None and stage.reweight.method != "class_size"
     return (stage.start, stage.measure.network) if measured else (stage.start,)
 

@@ -18,9 +18,9 @@ from urnet.listing import open_or_build, read_validation
 from urnet.precision import choose_amp, choose_device
 from urnet.recipe import Recipe, Stage, active_stages
 from urnet.schedule import plan
-from urnet.stage_columns import ColumnWriter, check_writable
+from urnet.stage_columns import ColumnWriter, check_columns
 from urnet.stage_inputs import RunInputs, own_stage
-from urnet.stage_plan import Step, check_steps, chosen_stages, plan_steps
+from urnet.stage_plan import Step, check_steps, chosen_stages, plan_steps, sources
 from urnet.table import Table
 from urnet.task import Task, make_order, soft_targets_of
 from urnet.trainer import Trainer, seed_network
@@ -97,12 +97,11 @@ def _check_stages(
         columns += [name for name in inputs.written_by(stage) if name not in columns]
         if stage not in chosen:
             continue
-        check_writable(recipe, stage, table, inputs)
+        check_columns(recipe, stage, table, inputs)
         order = make_order(recipe, stage, labels)
         plan(stage, order.steps_per_epoch(stage.batch_size))
         row_weights.check_stage(stage, columns)
-        measured = stage.reweight is not None and stage.reweight.method != "class_size"
-        for source in (stage.start, *([stage.measure.network] if measured else [])):
+        for source in sources(stage):
             own = own_stage(Path(source), home, tuple(inputs.of))  # may be written by this very run
             if source not in ("previous", "scratch") and own is None:
                 checkpoint.describe(source)

@@ -1,0 +1,175 @@
+"""From measured images to columns: with and without texts and ranks, unreadable ones, done again or not."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from webvision_toys import N_CLASSES, write_web
+
+import models
+from urnet.checks import InputError
+from urnet.recipe import load_recipe
+from urnet.recipe_reweight import Label
+from urnet.stages import run_recipe
+from urnet.table import Table
+
+SHORT = {"duration": "2 steps", "batch_size": 8, "eval_every": "9 steps", "checkpoint_every": "9 steps"}
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory):
+    root = tmp_path_factory.mktemp("web")
+    write_web(root, 2)
+    return root
+
+
+def recipe_of(web, output, reweight, *overrides, **stage):
+    """A class stage, then one that reweights, 2 steps each."""
+    tree = {
+        "name": "r", "output": str(output), "data": {"root": str(web), "n_classes": N_CLASSES, "max_bad": 3},
+        "transform": {"size": 32}, "model": {"name": "ResNet8_small32"},
+        "stages": [{"name": "class", **SHORT}, {"name": "next", **SHORT, "reweight": reweight, **stage}],
+    }  # fmt: skip
+    path = Path(output) / "r.yaml"
+    path.write_text(json.dumps(tree))
+    return load_recipe(path, overrides)
+
+
+def columns_after(recipe):
+    run_recipe(recipe, lambda: models.build(recipe.model.name, N_CLASSES))
+    return Table.open(Path(recipe.output) / recipe.name / "table")
+
+
+def means_by_class(values, labels):
+    return [values[labels == c].mean() for c in range(N_CLASSES)]
+
+
+@pytest.fixture(scope="module")
+def instance(web, tmp_path_factory):
+    return columns_after(recipe_of(web, tmp_path_factory.mktemp("instance"), {"method": "instance"}))
+
+
+def test_texts_and_ranks_change_what_is_believed(web, instance, tmp_path):
+    alone = {"method": "instance", "evidence": {"text": 0, "rank_bins": 0}}
+    without = columns_after(recipe_of(web, tmp_path, alone))
+    np.testing.assert_array_equal(without.column("relevance"), without.column("confidence"))
+    np.testing.assert_allclose(without.column("confidence"), instance.column("confidence"), rtol=1e-5)
+    assert (instance.column("relevance") != instance.column("confidence")).any()
+    texts = instance.strings("text", np.arange(instance.n_rows))
+    words = ("one", "two", "three")
+    labels = instance.column("label")
+    agrees = np.array([text.startswith(words[label]) for text, label in zip(texts, labels)])
+    believed = instance.column("relevance")
+    assert believed[agrees].mean() > believed[~agrees].mean() + 0.1
+    assert set(np.unique(instance.column("suggested"))) <= set(range(N_CLASSES))
+
+
+def test_weights_are_the_believed_share_squared(instance):
+    labels, believed = instance.column("label"), instance.column("relevance").astype(np.float64)
+    raw = np.maximum(believed, 0.02) ** 2
+    expected = raw / np.array(means_by_class(raw, labels))[labels]
+    np.testing.assert_allclose(instance.column("instance_weight"), expected, rtol=1e-5)
+    np.testing.assert_array_equal(instance.column("oof_index").shape, (instance.n_rows, N_CLASSES))
+
+
+def test_ranks_with_the_relevance_model(web, instance, tmp_path):
+    ranks = {"method": "instance", "relevance": "ranks", "model_term": 1.0}
+    table = columns_after(recipe_of(web, tmp_path, ranks))
+    labels = table.column("label")
+    np.testing.assert_allclose(means_by_class(table.column("instance_weight"), labels), 1, rtol=1e-5)
+    np.testing.assert_allclose(means_by_class(table.column("relevance"), labels), 0.5, atol=1e-6)
+    assert (table.column("relevance") != instance.column("relevance")).any()
+
+
+def test_unreadable_images_weigh_nothing(web, tmp_path):
+    broken = tmp_path / "web"
+    write_web(broken, 2)
+    lines = (broken / "info/train_filelist_google.txt").read_text().splitlines()
+    bad = lines[1].split()[0]
+    (broken / bad).write_bytes(b"no image")
+    table = columns_after(recipe_of(broken, tmp_path, {"method": "instance"}))
+    row = table.strings("path", np.arange(table.n_rows)).index(bad)
+    assert table.column("instance_weight")[row] == 0
+    assert table.column("suggested")[row] == -1
+    others = np.arange(table.n_rows) != row
+    means = means_by_class(table.column("instance_weight")[others], table.column("label")[others])
+    np.testing.assert_allclose(means, 1, rtol=1e-5)
+    with pytest.raises(InputError, match="at most 0 unreadable images are accepted"):
+        columns_after(recipe_of(broken, tmp_path, {"method": "instance"}, "data.max_bad=0", "name=strict"))
+
+
+def test_columns_are_computed_again_only_when_they_would_differ(web, tmp_path):
+    reweight = {"method": "cluster", "rows_per_cluster": 4}
+    file = tmp_path / "r/table/cluster.arrow"
+    columns_after(recipe_of(web, tmp_path, reweight))
+    before = file.stat().st_mtime_ns
+    columns_after(recipe_of(web, tmp_path, reweight, "stages.next.schedule.lr=0.01"))
+    columns_after(recipe_of(web, tmp_path, {**reweight, "jobs": 2}))
+    assert file.stat().st_mtime_ns == before
+    table = columns_after(recipe_of(web, tmp_path, {**reweight, "power": 3}))
+    assert file.stat().st_mtime_ns > before
+    found = table.describe("cluster")
+    assert found["stage"] == "next"
+    assert found["checkpoint"].startswith("stage class ")
+
+
+def test_measurements_are_removed_unless_kept(web, tmp_path):
+    columns_after(recipe_of(web, tmp_path, {"method": "cluster"}))
+    assert not (tmp_path / "r/measure").exists()
+    columns_after(
+        recipe_of(web, tmp_path, {"method": "cluster", "power": 2}, measure={"keep": True, "top_k": 2})
+    )
+    assert (tmp_path / "r/measure/next/measurement.json").is_file()
+
+
+def test_targets_follow_rho(web, tmp_path):
+    given = columns_after(recipe_of(web, tmp_path, {"method": "label", "rho": 0}, targets="label"))
+    labels = given.column("label")
+    np.testing.assert_array_equal(given.column("topk_index")[:, 0], labels)
+    np.testing.assert_array_equal(given.column("topk_prob")[:, 0], 1)
+    np.testing.assert_array_equal(given.column("keep"), 1)
+    moved = columns_after(
+        recipe_of(web, tmp_path, {"method": "label", "rho": "inf", "certainty": 2}, "name=moved",
+                  targets="label", sampling_weight=["label_weight"], loss_weight=["target_weight"],
+                  balance=1.0)
+    )  # fmt: skip
+    assert (moved.column("topk_index")[:, 0] != labels).any()
+    np.testing.assert_allclose(moved.column("topk_prob").astype(np.float64).sum(1), 1, atol=2e-3)
+    np.testing.assert_allclose(means_by_class(moved.column("label_weight"), labels), 1, rtol=1e-5)
+
+
+def test_the_network_may_be_the_teacher_and_classes_be_alike(web, tmp_path):
+    settings = {"method": "label", "teacher": "network", "similarity": 0.3, "evidence": {"rounds": 1}}
+    table = columns_after(recipe_of(web, tmp_path, settings, targets="label"))
+    assert (table.column("keep") >= 0).all()
+    assert (table.column("keep") <= 1).all()
+    assert (table.column("topk_prob")[:, 1] > 0).any()
+
+
+def test_the_first_stage_has_nothing_to_measure_with(web, tmp_path):
+    recipe = recipe_of(web, tmp_path, {"method": "cluster"})
+    alone = dataclasses.replace(recipe, stages=recipe.stages[1:])
+    with pytest.raises(
+        InputError, match=r"stages\.next\.measure\.network: found 'previous', but no stage is"
+    ):
+        run_recipe(alone, lambda: models.build("ResNet8_small32", N_CLASSES))
+    assert not (tmp_path / "r/next").exists()
+
+
+def test_word_vectors_are_looked_for_before_anything_is_trained(web, tmp_path):
+    settings = {"method": "label", "evidence": {"word_vectors": "/nowhere.txt"}}
+    with pytest.raises(InputError, match=r"/nowhere\.txt"):
+        columns_after(recipe_of(web, tmp_path, settings))
+    assert not (tmp_path / "r/class").exists()
+    assert Label().evidence.word_vectors is None
+
+
+def test_word_vectors_serve_as_texts(web, instance, tmp_path):
+    file = tmp_path / "words.txt"
+    file.write_text("one 1 0 0\ntwo 0 1 0\nthree 0 0 1\n")
+    settings = {"method": "instance", "evidence": {"word_vectors": str(file), "least_cosine": 0.3}}
+    table = columns_after(recipe_of(web, tmp_path, settings))
+    same = table.column("suggested") == instance.column("suggested")
+    assert same.mean() > 0.8  # the same words name the same classes
