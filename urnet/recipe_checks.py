@@ -169,7 +169,7 @@ def _check_reweight(r: Any, at: str, need: Any) -> None:
     if r.method == "cluster":
         need(r.min_clusters <= r.max_clusters, f"{at}.min_clusters", r.min_clusters,
              f"up to max_clusters {r.max_clusters}")  # fmt: skip
-    if r.method in ("instance", "label"):
+    if r.method != "class_size":
         _check_ranges(r.evidence, f"{at}.evidence", need)
         words = r.evidence.word_vectors
         need(words is None or r.evidence.text > 0, f"{at}.evidence.word_vectors", words,

@@ -18,23 +18,6 @@ class ClassSize:
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """Settings of ``urnet.reweight.cluster``; writes cluster.arrow."""
-
-    method: Literal["cluster"] = "cluster"
-    confidence: Literal["out_of_fold", "network"] = "out_of_fold"  # whose p(given label) is the quality
-    folds: int = 5
-    pca: int = 256
-    rows_per_cluster: float = 50.0
-    min_clusters: int = 2
-    max_clusters: int = 16
-    shrink: float = 10.0
-    power: float = 1.0
-    jobs: int = 1  # processes that classes are spread over
-    suffix: str = ""
-
-
-@dataclass(frozen=True)
 class Evidence:
     """What is known of each row's class, and how it is joined to one distribution (docs/method.md)."""
 
@@ -48,6 +31,23 @@ class Evidence:
     )
     word_vectors: Optional[str] = None  # a word2vec or GloVe text file; None: TF-IDF
     least_cosine: float = 0.0  # a text names the class whose text is nearest, if it is nearer than this
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Settings of ``urnet.reweight.cluster``; writes cluster.arrow."""
+
+    method: Literal["cluster"] = "cluster"
+    evidence: Evidence = field(default_factory=Evidence)
+    confidence: Literal["posterior", "out_of_fold", "network"] = "posterior"  # whose p(given) is the quality
+    pca: int = 256
+    rows_per_cluster: float = 50.0
+    min_clusters: int = 2
+    max_clusters: int = 16
+    shrink: float = 10.0
+    power: float = 1.0
+    jobs: int = 1  # processes that classes are spread over
+    suffix: str = ""
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,13 @@ class ColumnWriter:
         return StageEvidence(self.recipe, settings, self.table, rows, features, self.stage.measure.top_k)
 
     def _cluster(self, settings: Cluster, measured: Measurement, rows: np.ndarray) -> Columns:
-        evidence = self._evidence(Evidence(folds=settings.folds), measured, rows)
-        given = measured.given[rows] if settings.confidence == "network" else evidence.head()["given"]
+        evidence = self._evidence(settings.evidence, measured, rows)
+        if settings.confidence == "network":
+            given = measured.given[rows]
+        else:
+            head = evidence.head()
+            joined = settings.confidence == "posterior"
+            given = evidence.relevance(head, evidence.joined(head)) if joined else head["given"]
         names = ("pca", "rows_per_cluster", "min_clusters", "max_clusters", "shrink", "power", "jobs")
         return cluster(
             evidence.features, evidence.labels, given, self.n_classes, seed=self.recipe.seed,
