@@ -12,6 +12,7 @@ from urnet.reweight.label import label
 SETTINGS = [
     {}, {"rho": 0.5}, {"rho": math.inf}, {"rho": 0.0}, {"k": 3}, {"k": 1}, {"k": 20},
     {"similarity_share": 0.3}, {"k": 2, "similarity_share": 1.0}, {"rho": 4.0, "similarity_share": 0.9},
+    {"sharpness": 2.0, "rho": math.inf}, {"sharpness": 0.5, "similarity_share": 0.4},
 ]  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def dense(columns, n_classes):
     return targets
 
 
-def slow(labels, index, prob, given, c=9, rho=1.0, k=10, similarity_share=0.0):
+def slow(labels, index, prob, given, c=9, rho=1.0, k=10, similarity_share=0.0, sharpness=1.0):
     """The docstring row by row, on dense rows."""
     targets, keep = np.zeros((len(labels), c)), np.zeros(len(labels))
     for i, y in enumerate(labels):
@@ -51,6 +52,7 @@ def slow(labels, index, prob, given, c=9, rho=1.0, k=10, similarity_share=0.0):
             belief[place] += value
         belief[y] = given[i]
         keep[i] = given[i] ** rho
+        belief = belief**sharpness
         alike = ring(c)[y]
         alike[np.argsort(-alike, kind="stable")[k:]] = 0
         rest = (1 - similarity_share) * belief / belief.sum() + similarity_share * alike / alike.sum()

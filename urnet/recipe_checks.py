@@ -155,6 +155,7 @@ RANGES: dict[
     "rho": (0, True, math.inf, "0 or more"),
     "noise": (0, True, math.inf, "0 or more"),
     "similarity": (0, True, 1, "0 to 1"),
+    "sharpness": (0, False, math.inf, "more than 0"),
     "certainty": (0, True, math.inf, "0 or more"),
     "top_k": (1, True, 32767, "1 or more"),
 }

@@ -74,6 +74,7 @@ class Label:
     method: Literal["label"] = "label"
     evidence: Evidence = field(default_factory=Evidence)
     teacher: Literal["out_of_fold", "network"] = "out_of_fold"
+    sharpness: float = 1.0  # the belief is raised to this before it becomes a target
     rho: float = 1.0  # .inf: the target is what is believed, whatever the given label
     similarity: float = 0.0  # share of the class similarity in the teacher
     certainty: float = 0.0  # label_weight ∝ (largest target)^certainty; 0: all ones

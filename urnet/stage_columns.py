@@ -201,8 +201,8 @@ class ColumnWriter:
         similar = evidence.similarity(first) if settings.similarity > 0 else None
         targets = label(
             evidence.labels, self.n_classes, index=found["index"], prob=found["prob"], given=found["given"],
-            rho=settings.rho, similarity=similar, similarity_share=settings.similarity,
-            k=min(settings.top_k, self.n_classes),
+            rho=settings.rho, sharpness=settings.sharpness, similarity=similar,
+            similarity_share=settings.similarity, k=min(settings.top_k, self.n_classes),
         )  # fmt: skip
         largest = targets["topk_prob"].max(axis=1)
         certain = trusted(evidence.labels, self.n_classes, relevance=largest, power=settings.certainty)

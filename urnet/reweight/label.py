@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from urnet.checks import InputError
 from urnet.reweight.class_similarity import top_of_rows
 from urnet.reweight.posterior import BLOCK, check_belief, largest, row_blocks
 
@@ -18,6 +19,7 @@ def label(
     prob: Any,
     given: Any,
     rho: float = 1.0,
+    sharpness: float = 1.0,
     similarity: Any = None,
     similarity_share: float = 0.0,
     k: int = 10,
@@ -26,7 +28,8 @@ def label(
     """Target distributions from what is believed of each row's class.
 
     Ours, after SenseTime's self-contained confidence. With q_i the belief, y_i the given label, m =
-    ``similarity_share`` and q'_i the belief scaled to 1 over y_i and the classes of ``index``:
+    ``similarity_share`` and q'_i ∝ q_i^s the belief raised to s = ``sharpness``, scaled to 1 over y_i and the
+    classes of ``index`` (s > 1 sharpens: entropy minimisation, Grandvalet & Bengio 2005):
 
         keep_i = q_i(y_i)^rho
         t_i    = keep_i onehot(y_i) + (1 - keep_i) ((1 - m) q'_i + m S_{y_i})
@@ -45,6 +48,8 @@ def label(
     Raises InputError for arrays that do not fit each other or hold values outside their ranges.
     """
     check_belief(labels, n_classes, index=index, prob=prob, given=given)
+    if not 0 < sharpness < np.inf:
+        raise InputError(f"sharpness: found {sharpness}; a number above 0 is accepted")
     similar = None
     if similarity is not None and similarity_share > 0:
         similar = top_of_rows(similarity, k)
@@ -54,6 +59,7 @@ def label(
     for rows in row_blocks(n, block):
         classes, q = _belief(labels[rows], index[rows], prob[rows], given[rows])
         own = np.minimum(q[:, 0], 1) ** rho  # 1 ** inf is 1
+        q = (q / np.maximum(q.max(1, keepdims=True), 1e-30)) ** sharpness * (q > 0)
         total = q.sum(1)
         none = total == 0  # nothing is believed: the given label stands
         own[none], total[none] = 1, 1
