@@ -45,7 +45,7 @@ def test_the_ladder_is_the_recipe_itself(base, tmp_path):
     assert run.methods["bag"] == "+bag"
     assert run.up_to("instance") == ("class", "cluster", "instance")
     columns = [weight_column(run, stage) for stage in run.methods]
-    assert columns == ["class_weight", "cluster_weight", "instance_weight", "bag_attention", "keep"]
+    assert columns == ["class_weight", "cluster_weight", "instance_weight", "bag_attention", "topk_prob"]
 
 
 def test_plain_cross_entropy_differs_from_the_first_rung_in_nothing_else(base, tmp_path):

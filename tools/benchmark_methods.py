@@ -162,11 +162,14 @@ def checked(run: Run) -> Run:
 
 
 def weight_column(run: Run, stage_name: Optional[str]) -> Optional[str]:
-    """The column that a rung adds to judge rows; None for other methods and for a stage that judges none."""
+    """The column by which a rung judges rows; None for other methods and for a stage that judges none.
+
+    A label stage's is ``topk_prob``, of which the given label's part counts (``benchmark_scores.kept``).
+    """
     stage = next((s for s in run.recipe.stages if s.name == stage_name), None)
     if run.kind != LADDER or stage is None:
         return None
     if stage.reweight is None:
         return None if stage.bags is None else "bag_attention"
     named = {"class_size": "class_weight", "cluster": "cluster_weight", "instance": "instance_weight"}
-    return named.get(stage.reweight.method, "keep") + stage.reweight.suffix
+    return named.get(stage.reweight.method, "topk_prob") + stage.reweight.suffix

@@ -52,6 +52,11 @@ def share_on_wrong(right: np.ndarray, weight: np.ndarray) -> Optional[float]:
     return float(weight[~right].sum() / total) if total > 0 else None
 
 
+def kept(index: np.ndarray, prob: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) float64: the given label's part of each row's target over the classes ``index`` (N, k), 0..1."""
+    return np.where(index == labels[:, None], prob, 0).sum(axis=1, dtype=np.float64)
+
+
 def dense(index: np.ndarray, prob: np.ndarray, given: np.ndarray, labels: np.ndarray, n_classes: int) -> Any:
     """(N, C) probabilities from the k best of each row (``index``, ``prob``) and that of the given label.
 
@@ -124,7 +129,11 @@ def _judged(run: Run, stage: str, truth: Optional[Truth]) -> tuple[Optional[floa
     table = Table.open(run.folder / "table")
     if not np.array_equal(table.column("label"), truth.labels):
         raise InputError(f"{table.folder}: its labels are not those of the training lists")
-    weight = table.column(column)
+    labels = table.column("label")
+    if column.startswith("topk_prob"):
+        weight = kept(table.column(column.replace("prob", "index")), table.column(column), labels)
+    else:
+        weight = table.column(column)
     return auc(truth.right, weight), share_on_wrong(truth.right, weight)
 
 

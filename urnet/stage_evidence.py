@@ -38,9 +38,14 @@ class StageEvidence:
         self.n_classes, self.top_k = recipe.data.n_classes, min(top_k, recipe.data.n_classes)
 
     def head(self, targets: Optional[tuple[np.ndarray, np.ndarray]] = None, number: int = 0) -> Columns:
-        """Out-of-fold probabilities of head ``number``, trained on the labels or on ``targets``."""
+        """Out-of-fold probabilities of head ``number``, trained on the labels or on ``targets``.
+
+        Labels are learned with classes even, as their sizes are a fault of the data; a posterior knows by
+        itself how frequent each class is.
+        """
         return out_of_fold(
             self.features, self.labels, self.n_classes, folds=self.settings.folds, targets=targets,
+            balanced=targets is None,
             shrinkage=self.settings.shrinkage, k=self.top_k, seed=self.recipe.seed + number,
         )  # fmt: skip
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from urnet.checks import InputError, check_labels, check_same_rows
 from urnet.metrics import topk
+from urnet.reweight.calibration import Calibration, calibrate
 from urnet.reweight.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean
 
 TEMPERATURES = (0.1, 100.0)  # where the calibration looks
@@ -52,7 +51,7 @@ def out_of_fold(
     s diag Σ with s = ``shrinkage``. It is chosen over gradient descent because it is exact, has no rate or
     number of steps, and all folds come from one pass: sums of the other folds are the total less the fold's
     own. μ_c of n_c rows inflates the second term by tr(Σ⁻¹Σ̂)/n_c, which is taken off, or small classes would
-    lose. Softmax with one temperature, fitted to the held-out likelihood of a sample of rows.
+    lose. A scale and class biases are fitted to the held-out likelihood of a sample of rows (``calibrate``).
 
     Args: ``features`` (N, d), array or array-like read by slices; ``labels`` (N,); ``sample_weight`` (N,)
     >= 0, how much a row counts in training; ``targets`` (index, prob), each (N, m), soft targets to train on
@@ -71,13 +70,13 @@ def out_of_fold(
     present = np.bincount(labels, minlength=n_classes) > 0
     sampled = min(max(SAMPLE_CELLS // n_classes, 1), SAMPLE_ROWS)  # a sample free of the rows' order
     sample = np.sort(np.argsort(hashes, kind="stable")[:sampled])
-    temperature = _temperature(features, labels, fold, heads, centre, sample)
+    calibration = _calibrated(features, labels, targets, fold, heads, centre, sample, balanced)
 
     n, k = len(labels), min(k, n_classes)
     given, index, prob = np.empty(n, np.float32), np.empty((n, k), np.int32), np.empty((n, k), np.float16)
     for start in range(0, n, size):
         rows = np.arange(start, min(start + size, n))
-        p = softmax(_logits(block_of(features, rows) - centre, fold[rows], heads) / temperature, axis=1)
+        p = np.exp(calibration.apply(_logits(block_of(features, rows) - centre, fold[rows], heads)))
         own = p[np.arange(len(rows)), labels[rows]]
         given[rows] = np.where(_judged(heads, fold[rows], labels[rows]), own, 1 / present.sum())
         index[rows], prob[rows] = topk(p, k)
@@ -193,26 +192,26 @@ def _judged(heads: list[_Head], fold: np.ndarray, labels: np.ndarray) -> np.ndar
     return np.isfinite(np.stack([head.bias for head in heads]))[fold, labels]
 
 
-def _temperature(
+def _calibrated(
     features: Any,
     labels: np.ndarray,
+    targets: Optional[tuple[np.ndarray, np.ndarray]],
     fold: np.ndarray,
     heads: list[_Head],
     centre: np.ndarray,
     rows: np.ndarray,
-) -> float:
-    """The temperature with the least held-out loss of the rows, every class of them counting the same."""
+    balanced: bool,
+) -> Calibration:
+    """Scale and biases of the least held-out loss of the sampled rows.
+
+    The loss is that of what the heads learned from: with soft targets a head is as sure as those are, not as
+    unsure as wrong labels would have it. ``balanced``: every class counts the same.
+    """
     rows = rows[_judged(heads, fold[rows], labels[rows])]
-    if not len(rows):
-        return 1.0
     logits = _logits(block_of(features, rows) - centre, fold[rows], heads)
-    own = np.arange(len(rows)), labels[rows]
-    weight = 1 / np.bincount(labels[rows])[labels[rows]]
-
-    def loss(log_t: float) -> float:
-        return float(-(weight * log_softmax(logits / np.float32(np.exp(log_t)), axis=1)[own]).sum())
-
-    low, high = np.log(TEMPERATURES)
-    return float(
-        np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 0.01}).x)
-    )
+    index, prob = (labels[:, None], np.ones((len(labels), 1))) if targets is None else targets
+    index, weight = index[rows].astype(np.int64), prob[rows].astype(np.float64)
+    if balanced:
+        mass = np.bincount(index.ravel(), weight.ravel(), minlength=logits.shape[1])
+        weight = weight / np.where(mass > 0, mass, 1)[index]
+    return calibrate(logits, index, weight)
