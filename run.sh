@@ -6,7 +6,7 @@ usage() {
     cat <<'END'
 usage: sh run.sh                                  the main job, see below
        sh run.sh recipes/NAME.yaml [OPTION ...]   train that recipe; options go to train.py:
-                                                  -o key.sub=value, --resume, --stage NAME
+                                                  -o key.sub=value, --resume, --replace, --until NAME, --dry-run
        sh run.sh --help                           this text
 
 Without arguments: where ckpt/ResNeXt101_32x4d_Release/, data/val/ and data/val_list.txt are in place, the released

@@ -91,7 +91,9 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
     from urnet.stop import Stopped
 
     if args.dry_run:
-        steps = plan_recipe(recipe, only=args.stage, until=args.until, replace=args.replace)
+        steps = plan_recipe(
+            recipe, only=args.stage, until=args.until, resume=args.resume, replace=args.replace
+        )  # fmt: skip
         for step in steps:
             print(f"stage {step.stage.name} {step.action}: {step.why}", file=stream)
         return cli.DONE

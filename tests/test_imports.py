@@ -23,10 +23,10 @@ LEVELS = {
     1: """image_list listing measurement metrics pickle_machine predict_flags predictions queries report
           report.build report.charts report.class_sections report.columns report.counting report.gallery
           report.overview report.page report.run_state report.style report.suspect_sections report.suspects
-          report.text reweight reweight.calibration reweight.class_similarity reweight.class_size reweight.cluster reweight.folds
-          reweight.instance reweight.label reweight.label_noise reweight.out_of_fold reweight.posterior
-          reweight.projection reweight.relevance reweight.trust row_weights shards text_evidence text_vectors
-          webvision webvision_metadata""",
+          report.text reweight reweight.calibration reweight.class_similarity reweight.class_size
+          reweight.cluster reweight.folds reweight.instance reweight.label reweight.label_noise
+          reweight.out_of_fold reweight.posterior reweight.projection reweight.relevance reweight.trust
+          row_weights shards text_evidence text_vectors webvision webvision_metadata""",
     # images, weights, and the parts of a training step
     2: """arrays bags checkpoint convert curves dataset decode_ahead decode_worker ema fluid images loading
           losses normalise optimizer precision report.images safe_pickle sampler schedule threads

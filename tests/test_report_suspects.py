@@ -54,9 +54,9 @@ def test_the_label_stage_is_preferred_and_its_best_candidate_counts(table, block
     write(table, "label", topk_index=index, topk_prob=prob, keep=np.full(n, 0.5, np.float32))
     got = judge(Columns(table))
     labels = table.column("label")
-    np.testing.assert_allclose(got.score, np.where(labels == 2, 0, 0.25))
+    np.testing.assert_allclose(got.score, np.where(labels == 2, 0, 0.5))
     assert (got.suggested == 2).all()
-    assert got.source == "(1 − keep) · topk_prob"
+    assert got.source == "topk_prob"
 
 
 def test_scores_stay_in_range_whatever_the_columns_hold(table):

@@ -12,7 +12,7 @@ import models
 from urnet.checks import InputError
 from urnet.recipe import load_recipe
 from urnet.recipe_reweight import Label
-from urnet.stages import run_recipe
+from urnet.stages import plan_recipe, run_recipe
 from urnet.table import Table
 
 SHORT = {"duration": "2 steps", "batch_size": 8, "eval_every": "9 steps", "checkpoint_every": "9 steps"}
@@ -164,6 +164,21 @@ def test_word_vectors_are_looked_for_before_anything_is_trained(web, tmp_path):
         columns_after(recipe_of(web, tmp_path, settings))
     assert not (tmp_path / "r/class").exists()
     assert Label().evidence.word_vectors is None
+
+
+def test_changed_queries_are_noticed(web, tmp_path):
+    own = tmp_path / "web"
+    write_web(own, 2)
+    recipe = recipe_of(own, tmp_path, {"method": "instance"}, sampling_weight=["instance_weight"])
+    columns_after(recipe)
+    file = own / "info/queries.txt"
+    file.write_text(file.read_text() + "\n")
+    assert [step.action for step in plan_recipe(recipe)] == ["keep", "keep"]  # the same words
+    lines = file.read_text().split("\n")
+    file.write_text("\n".join(["another thing", *lines[1:]]))
+    (_, step) = plan_recipe(recipe)
+    assert step.action == "again"
+    assert "column instance_weight was" in step.why
 
 
 def test_word_vectors_serve_as_texts(web, instance, tmp_path):

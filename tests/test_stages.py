@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -177,6 +178,56 @@ def test_a_folder_without_inputs_is_not_taken_for_a_stage(images, tmp_path):
     with pytest.raises(InputError, match=r"out/tiny/class: is no stage of a run, inputs\.json is missing"):
         train(recipe_of(images, tmp_path))
     assert (tmp_path / "out/tiny/class/notes.txt").read_text() == "mine"
+
+
+def test_planning_leaves_the_files_of_a_running_training_alone(images, trained):
+    part = trained / "out/tiny/last/.step-00000009.abcd.tmp"
+    part.mkdir()
+    assert set(actions(recipe_of(images, trained)).values()) == {"keep"}
+    assert part.is_dir()
+    train(recipe_of(images, trained))  # the owner of the folder clears up
+    assert not part.exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "options", "message"),
+    [
+        ("stages.last.loss_weight=[class_wieght]", {}, "the table has no column 'class_wieght'"),
+        ("stages.last.sampling_weight=[class_weight]", {}, "found class_weight, which is the same for all"),
+        ("stages.last.targets=label", {}, "last.targets: the table has no column 'topk_index'"),
+        ("stages.last.start=/nowhere", {}, "/nowhere: does not exist"),
+        ("seed=3", {"only": "last"}, "--stage last: stage more, before it, is not finished"),
+        ("data.val_list=/nowhere.txt", {}, "/nowhere.txt"),
+        ("data.root=/nowhere", {}, "data.root: /nowhere is no folder"),
+    ],
+)
+def test_planning_refuses_what_the_run_would(images, tmp_path, override, options, message):
+    recipe = recipe_of(images, tmp_path, override)
+    for call in (lambda: plan(recipe, **options), lambda: train(recipe, **options)):
+        with pytest.raises(InputError, match=re.escape(message)):
+            call()
+    assert not (tmp_path / "out/tiny/class").exists()
+
+
+def test_columns_that_are_no_weights_are_refused_before_anything_is_trained(images, tmp_path):
+    clusters = {**MORE, "reweight": {"method": "cluster", "suffix": "_2"}}
+    for key in ("loss_weight", "sampling_weight"):
+        for column in ("cluster_2", "bag_attention"):
+            stages = ({**clusters, key: [column]}, {**LAST, "bags": {"size": 2}})
+            if column == "bag_attention":
+                stages = ({**clusters, "bags": {"size": 2}}, {**LAST, key: [column]})
+            with pytest.raises(InputError, match=f"{key}: column '{column}' holds no weights"):
+                train(recipe_of(images, tmp_path, stages=stages))
+    assert not (tmp_path / "out/tiny/class").exists()
+
+
+def test_bags_do_not_write_over_a_shared_table(images, tmp_path):
+    train(recipe_of(images, tmp_path, stages=(BAGS,)))
+    shared = f"data.table={tmp_path}/out/tiny/table"
+    other = {**BAGS, "bags": {"size": 4}}
+    with pytest.raises(InputError, match=r"bag\.arrow: was written by stage more with other settings"):
+        train(recipe_of(images, tmp_path, "name=other", shared, stages=(other,)))
+    train(recipe_of(images, tmp_path, "name=same", shared, stages=(BAGS,)))
 
 
 # --- bags and soft targets

@@ -60,11 +60,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="DIR",
         help="the data [data/digits_web]",
     )
-    add("--out", type=Path, default=Path("output/benchmark"), metavar="DIR", help="[output/benchmark]")
+    add(
+        "--out",
+        type=Path,
+        default=Path("output/benchmark"),
+        metavar="DIR",
+        help="where results go [output/benchmark]",
+    )
     add("--seeds", default="0,1,2", help="numbers from 0, separated by commas [0,1,2]")
     add("--methods", metavar="NAMES", help="separated by commas [all]; see docs/benchmark.md")
     add("--budget", choices=sorted(BUDGETS), default="full", help="small: a quarter of every duration [full]")
-    add("--recipe", type=Path, default=ROOT / "recipes/benchmark32.yaml", help="[recipes/benchmark32.yaml]")
+    add(
+        "--recipe",
+        type=Path,
+        default=ROOT / "recipes/benchmark32.yaml",
+        help="its stages are the ladder [recipes/benchmark32.yaml]",
+    )
     add("--jobs", type=int, default=1, metavar="N", help="runs at once, which share the cores [1]")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
     add("--debug", action="store_true", help="show a traceback on errors")

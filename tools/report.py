@@ -8,6 +8,7 @@ its recipe). docs/report.md explains the page, the score and the list.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from urnet import cli
 from urnet.checks import InputError
 
+EPILOG = """\
+example:
+  python tools/report.py --run output/digits_web --suspects suspects.csv
+
+exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
+"""
+
 
 def parser() -> cli.Parser:
     """The command line."""
-    p = cli.Parser(description="Write the report of a run as one HTML page.")
+    p = cli.Parser(
+        prog="tools/report.py", description="Write the report of a run as one HTML page.", epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     add = p.add_argument
     add("--run", required=True, metavar="OUTPUT/NAME", help="folder of the run")
     add("--table", metavar="DIR", help="the table's folder [the run's own]")
@@ -43,6 +54,9 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     if args.max_suspects is not None and args.max_suspects < 0:
         raise InputError(f"--max_suspects: found {args.max_suspects}; 0 or more is accepted")
+    for flag, place in (("--out", args.out), ("--suspects", args.suspects)):
+        if place is not None and Path(place).is_dir():
+            raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
 
     from urnet.files import whole_file
     from urnet.images import MAX_PIXELS

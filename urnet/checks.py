@@ -16,11 +16,16 @@ class InputError(ValueError):
     """
 
 
+SHOWN = 40  # names in a message, where none is like the one that was found
+
+
 def nearest(word: str, known: Iterable[str], n: int = 3) -> str:
     """The known words most like ``word``, as text for an error message; all of them when none is alike."""
     known = list(known)
     alike = difflib.get_close_matches(word, known, n=n, cutoff=0.5)
-    return ", ".join(alike or known)
+    if alike or len(known) <= SHOWN:
+        return ", ".join(alike or known)
+    return ", ".join(known[:SHOWN]) + f" … ({len(known)} in all)"
 
 
 def check_choice(where: str, value: str, known: Iterable[str]) -> str:

@@ -29,6 +29,8 @@ def whole_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises InputError when ``path`` exists and ``replace`` is false, or when its folder cannot be written.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; a file's path is needed")
     if path.exists() and not replace:
         raise InputError(f"{path}: exists already; it is never written over")
     try:

@@ -93,6 +93,7 @@ def open_or_build(data: Data, folder: Union[str, Path]) -> Table:
 
 def read_validation(data: Data) -> ImageList:
     """The labelled validation images: ``val_root`` and ``val_list``, or where the format keeps them."""
+    _check_root(data)
     if data.format == "folder" and data.val_list is None:
         return _folder_validation(data)
     root, file = data.val_root, data.val_list

@@ -123,12 +123,12 @@ def _check_stage(s: Any, at: str, need: Any) -> None:
         _check_reweight(s.reweight, f"{at}.reweight", need)
     for key in ("batch_size", "top_k"):
         need(getattr(s.measure, key) >= 1, f"{at}.measure.{key}", getattr(s.measure, key), "1 or more")
-    need(bool(re.fullmatch(WORD, s.targets)), f"{at}.targets", s.targets, "given, or a file of the table")
+    need(bool(re.fullmatch(r"given|label(_[a-z0-9_]+)?", s.targets)), f"{at}.targets", s.targets,
+         "given, or label, with the suffix of a label reweighting where it has one")  # fmt: skip
     if s.bags is not None:
         _check_bags(s, at, need)
 
 
-WORD = r"[a-z][a-z0-9_]*"
 RANGES: dict[
     str, tuple[float, bool, float, str]
 ] = {  # key -> low, whether low itself is accepted, high, words
@@ -137,15 +137,15 @@ RANGES: dict[
     "folds": (2, True, 100, "2 to 100"),
     "pca": (1, True, math.inf, "1 or more"),
     "rows_per_cluster": (0, False, math.inf, "more than 0"),
-    "min_clusters": (1, True, 1 << 15, "1 to 32768"),
-    "max_clusters": (1, True, 1 << 15, "1 to 32768"),
+    "min_clusters": (1, True, (1 << 15) - 1, "1 to 32767"),
+    "max_clusters": (1, True, (1 << 15) - 1, "1 to 32767"),
     "shrink": (0, True, math.inf, "0 or more"),
     "jobs": (1, True, math.inf, "1 or more"),
     "rounds": (0, True, 100, "0 to 100"),
     "shrinkage": (0, True, 1, "0 to 1"),
     "text": (0, True, math.inf, "0 or more"),
     "rank_bins": (0, True, 100, "0 to 100"),
-    "least_cosine": (0, True, 1, "0 to 1"),
+    "least_cosine": (0, True, 0.999, "0 to 0.999"),
     "confidence_term": (0, True, math.inf, "0 or more"),
     "text_term": (0, True, math.inf, "0 or more"),
     "rank_term": (0, True, math.inf, "0 or more"),
@@ -157,7 +157,7 @@ RANGES: dict[
     "similarity": (0, True, 1, "0 to 1"),
     "sharpness": (0, False, math.inf, "more than 0"),
     "certainty": (0, True, math.inf, "0 or more"),
-    "top_k": (1, True, 32767, "1 or more"),
+    "top_k": (1, True, 32767, "1 to 32767"),
 }
 
 

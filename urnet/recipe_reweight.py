@@ -82,6 +82,15 @@ class Label:
     suffix: str = ""
 
 
+# What may weigh rows, of all that stages write, and what may not.
+WEIGHTS = (
+    "class_weight", "cluster_weight", "relevance", "instance_weight", "confidence", "keep", "label_weight",
+    "target_weight",
+)  # fmt: skip
+OTHERS = (
+    "cluster", "oof_index", "oof_prob", "suggested", "suggested_prob", "topk_index", "topk_prob",
+    "bag_attention",
+)  # fmt: skip
 Reweight = Union[ClassSize, Cluster, Instance, Label]
 FILES = {"class_size": "class", "cluster": "cluster", "instance": "instance", "label": "label"}
 COLUMNS = {
@@ -123,6 +132,15 @@ class Bags:
 def column_file(settings: Reweight) -> str:
     """The table's file that a reweighting writes: ``class``, ``cluster_second`` …"""
     return FILES[settings.method] + settings.suffix
+
+
+def holds_no_weights(column: str) -> bool:
+    """Whether a column that a stage writes, with or without a suffix, holds something else than weights."""
+    return _among(column, OTHERS) and not _among(column, WEIGHTS)
+
+
+def _among(column: str, names: tuple[str, ...]) -> bool:
+    return any(column == name or column.startswith(f"{name}_") for name in names)
 
 
 def column_names(settings: Reweight) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from urnet.checks import InputError, nearest
 from urnet.recipe import Stage
-from urnet.recipe_reweight import target_columns
+from urnet.recipe_reweight import holds_no_weights, target_columns
 from urnet.table import Table
 
 
@@ -18,6 +18,10 @@ def check_stage(stage: Stage, columns: Sequence[str]) -> None:
     """Raise InputError for a column that a stage trains with and that is not among ``columns``."""
     for key in ("loss_weight", "sampling_weight"):
         check_columns(stage, key, columns)
+        odd = next(filter(holds_no_weights, getattr(stage, key)), None)
+        if odd is not None:
+            raise InputError(f"stages.{stage.name}.{key}: column {odd!r} holds no weights")
+    _check_even(stage)
     if stage.targets != "given":
         for name in target_columns(stage.targets):
             if name not in columns:
@@ -44,13 +48,17 @@ def sampling_weight(
 
     ``made``: columns (N,) that are about to be written, which count in place of the table's.
     """
+    _check_even(stage)
+    return product(stage, "sampling_weight", table, made) if stage.sampling_weight else None
+
+
+def _check_even(stage: Stage) -> None:
     same = [name for name in stage.sampling_weight if name.startswith("class_weight")]
     if same:
         raise InputError(
             f"stages.{stage.name}.sampling_weight: found {same[0]}, which is the same for all rows of a "
             "class and so changes nothing; accepted: loss_weight: [class_weight], or balance for even classes"
         )
-    return product(stage, "sampling_weight", table, made) if stage.sampling_weight else None
 
 
 def product(

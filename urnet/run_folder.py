@@ -34,11 +34,15 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def condition(folder: Path) -> str:
-    """What a stage's folder holds: "nothing", an "unfinished" training or a "finished" one."""
+def condition(folder: Path, *, mine: bool = False) -> str:
+    """What a stage's folder holds: "nothing", an "unfinished" training or a "finished" one.
+
+    ``mine``: this process holds the run's lock, so what killed writers left there may be cleared away.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; a stage's folder is needed there")
-    checkpoint.recover(folder)
+    if mine:
+        checkpoint.recover(folder)
     if not folder.exists() or not any(folder.iterdir()):
         return "nothing"
     return "finished" if (folder / "final" / checkpoint.STATE).is_file() else "unfinished"

@@ -14,7 +14,7 @@ from urnet.checks import InputError
 from urnet.dataset import ImageSource
 from urnet.measure import measure
 from urnet.measurement import Measurement
-from urnet.recipe import Recipe, Stage, active_stages, recipe_tree
+from urnet.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
 from urnet.recipe_reweight import Cluster, Evidence, Instance, Label, column_file
 from urnet.reweight.class_size import class_size, target_size
 from urnet.reweight.cluster import cluster
@@ -30,14 +30,15 @@ from urnet.task import make_order
 Columns = dict[str, np.ndarray]
 
 
-def check_columns(recipe: Recipe, stage: Stage, table: Table, inputs: RunInputs) -> None:
+def check_columns(recipe: Recipe, stage: Stage, table: Optional[Table], inputs: RunInputs) -> None:
     """Raise InputError for columns that could not be computed or written when their turn comes."""
-    if stage.reweight is None:
-        return
-    if stage.reweight.method != "class_size":
+    if stage.reweight is not None and stage.reweight.method != "class_size":
         _check_measure(recipe, stage)
-    if recipe.data.table is not None:
-        _check_free(stage, table, inputs)
+    if recipe.data.table is not None and table is not None:
+        if stage.reweight is not None:
+            _check_free(stage, table, column_file(stage.reweight), inputs.columns[stage.name])
+        if stage.bags is not None:
+            _check_free(stage, table, "bag", recipe_hash(stage))
 
 
 def _check_measure(recipe: Recipe, stage: Stage) -> None:
@@ -55,17 +56,12 @@ def _check_measure(recipe: Recipe, stage: Stage) -> None:
         )
 
 
-def _check_free(stage: Stage, table: Table, inputs: RunInputs) -> None:
+def _check_free(stage: Stage, table: Table, file: str, made_by: str) -> None:
     """A shared table may hold the stage's columns only if they were made the same way."""
-    assert stage.reweight is not None
-    file = column_file(stage.reweight)
-    if f"{file}.arrow" not in table.files:
-        return
-    found = table.describe(file)
-    if found["recipe_hash"] != inputs.columns[stage.name]:
+    if f"{file}.arrow" in table.files and table.describe(file)["recipe_hash"] != made_by:
         raise InputError(
-            f"{table.folder}/{file}.arrow: was written by stage {found['stage']} with other settings than "
-            f"stages.{stage.name}.reweight and what it measures; use another data.table"
+            f"{table.folder}/{file}.arrow: was written by stage {table.describe(file)['stage']} with other "
+            f"settings than those of stages.{stage.name}; use another data.table"
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from urnet import checkpoint
 from urnet.files import file_hash
+from urnet.queries import read_query_texts
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
 from urnet.recipe_reweight import column_names, target_columns
 from urnet.table import Table
@@ -72,9 +73,22 @@ class RunInputs:
         if stage.reweight.method != "class_size":
             own["measured with"] = self.measured[stage.name] = self._source(stage.measure.network, before)
             own["measure"] = [stage.measure.batch_size, stage.measure.top_k]
+            own["texts"] = self._texts(stage.reweight)
         made_by = recipe_hash({**self._common, **own})
         self.columns[stage.name] = made_by
         self._makers.update(dict.fromkeys(column_names(stage.reweight), made_by))
+
+    def _texts(self, reweight: Any) -> str:
+        """A hash of the texts beside the table that a reweighting reads: classes, queries, word vectors."""
+        evidence = reweight.evidence
+        if evidence.text == 0 or self._table is None:
+            return ""
+        digest = hashlib.sha256()
+        for text in read_query_texts(self._recipe.data, self._table.class_names).classes:
+            digest.update(f"{text}\0".encode())
+        if evidence.word_vectors is not None and Path(evidence.word_vectors).is_file():
+            digest.update(file_hash(Path(evidence.word_vectors)).encode())
+        return digest.hexdigest()[:16]
 
     def written_by(self, stage: Stage) -> tuple[str, ...]:
         """The columns that a stage adds to the table: its reweighting's, and its bags' attention."""

@@ -35,9 +35,14 @@ def chosen_stages(recipe: Recipe, only: Optional[str], until: Optional[str]) -> 
 
 
 def plan_steps(
-    chosen: Sequence[Stage], inputs: RunInputs, home: Path, *, replace: bool = False
+    chosen: Sequence[Stage], inputs: RunInputs, home: Path, *, replace: bool = False, mine: bool = False
 ) -> list[Step]:
-    """What is to be done with each of the chosen stages. InputError for a folder that is no stage's."""
+    """What is to be done with each of the chosen stages. InputError for a folder that is no stage's.
+
+    ``mine``: this process holds the run's lock (``run_folder.condition``).
+    """
+    for stage in chosen:
+        run_folder.condition(home / stage.name, mine=mine)
     return [_step(stage, inputs, home / stage.name, replace) for stage in chosen]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from urnet import checkpoint, row_weights, run_folder
+from urnet.base_writer import BASE_SCHEMA
 from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
 from urnet.precision import choose_amp, choose_device
@@ -66,7 +67,7 @@ def run_recipe(
             _remove([home / "table"])
         table = open_or_build(recipe.data, recipe.data.table or home / "table")
         inputs = RunInputs(recipe, home, table)
-        steps = plan_steps(chosen, inputs, home, replace=replace)
+        steps = plan_steps(chosen, inputs, home, replace=replace, mine=True)
         check_steps(steps, recipe, inputs, home, resume=resume)
         _check_stages(recipe, chosen, table, home, inputs)
         run = _Run(recipe, table, validation, home, inputs, build_network, replace)
@@ -74,33 +75,43 @@ def run_recipe(
 
 
 def plan_recipe(
-    recipe: Recipe, *, only: Optional[str] = None, until: Optional[str] = None, replace: bool = False
-) -> list[Step]:
-    """What ``run_recipe`` would do, and why; nothing is written. Raises InputError as it would."""
+    recipe: Recipe, *, only: Optional[str] = None, until: Optional[str] = None, resume: bool = False,
+    replace: bool = False,
+) -> list[Step]:  # fmt: skip
+    """What ``run_recipe`` would do, and why; nothing is written. Raises InputError as it would.
+
+    Where the run's table is not there yet, what depends on its rows (a duration too short for a step) is left
+    to the run itself.
+    """
     home = Path(recipe.output) / recipe.name
     chosen = chosen_stages(recipe, only, until)
+    device = choose_device(recipe.device)
+    for stage in chosen:
+        choose_amp(stage.amp, device, f"stages.{stage.name}.amp")
     folder = Path(recipe.data.table or home / "table")
     read_validation(recipe.data)
     table = open_or_build(recipe.data, folder) if (folder / "base.arrow").exists() else None
     inputs = RunInputs(recipe, home, table)
-    if table is not None:
-        _check_stages(recipe, chosen, table, home, inputs)
-    return plan_steps(chosen, inputs, home, replace=replace)
+    steps = plan_steps(chosen, inputs, home, replace=replace)
+    check_steps(steps, recipe, inputs, home, resume=resume)
+    _check_stages(recipe, chosen, table, home, inputs)
+    return steps
 
 
 def _check_stages(
-    recipe: Recipe, chosen: Sequence[Stage], table: Table, home: Path, inputs: RunInputs
+    recipe: Recipe, chosen: Sequence[Stage], table: Optional[Table], home: Path, inputs: RunInputs
 ) -> None:
     """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
-    columns, labels = list(table.columns), table.column("label")
+    columns = list(BASE_SCHEMA.names if table is None else table.columns)
     for stage in active_stages(recipe):
         columns += [name for name in inputs.written_by(stage) if name not in columns]
         if stage not in chosen:
             continue
         check_columns(recipe, stage, table, inputs)
-        order = make_order(recipe, stage, labels)
-        plan(stage, order.steps_per_epoch(stage.batch_size))
         row_weights.check_stage(stage, columns)
+        if table is not None:
+            order = make_order(recipe, stage, table.column("label"))
+            plan(stage, order.steps_per_epoch(stage.batch_size))
         for source in sources(stage):
             own = own_stage(Path(source), home, tuple(inputs.of))  # may be written by this very run
             if source not in ("previous", "scratch") and own is None:

@@ -34,14 +34,14 @@ class Evidence:
 def judge(columns: Columns) -> Optional[Evidence]:
     """Score all rows from the newest evidence there is; None where no stage has left any.
 
-    From the label stage: s = argmax of topk_prob, score = (1 - keep) * topk_prob[s], the part of the training
-    target that was taken from the given label and given to class s. Else from the instance stage:
+    From the label stage: s = argmax of topk_prob, score = topk_prob[s], the part of the training target that
+    the given label lost to class s. Else from the instance stage:
     suggested_prob * (1 - relevance), or (1 - confidence) where there is no relevance (all ours). Raises
     InputError for a suggested class that the table does not have.
     """
-    keep, index, prob = (columns.get(name) for name in ("keep", "topk_index", "topk_prob"))
-    if keep is not None and index is not None and prob is not None:
-        return _judge(columns, index, prob, keep, "(1 − keep) · topk_prob")
+    index, prob = columns.get("topk_index"), columns.get("topk_prob")
+    if index is not None and prob is not None:
+        return _judge(columns, index, prob, None, "topk_prob")
     suggested, prob = columns.get("suggested"), columns.get("suggested_prob")
     for name in ("relevance", "confidence"):
         trust = columns.get(name)
@@ -50,7 +50,9 @@ def judge(columns: Columns) -> Optional[Evidence]:
     return None
 
 
-def _judge(columns: Columns, index: np.ndarray, prob: np.ndarray, trust: np.ndarray, source: str) -> Evidence:
+def _judge(
+    columns: Columns, index: np.ndarray, prob: np.ndarray, trust: Optional[np.ndarray], source: str
+) -> Evidence:
     labels, n_classes = columns.labels, len(columns.table.class_names)
     suggested, score = np.empty(len(labels), np.int32), np.zeros(len(labels), np.float32)
     for part in blocks(len(labels)):
@@ -59,8 +61,9 @@ def _judge(columns: Columns, index: np.ndarray, prob: np.ndarray, trust: np.ndar
             raise InputError(
                 f"{columns.table.folder}: class {best.max()} is suggested, the table has {n_classes} classes"
             )
-        doubt = np.clip(1 - trust[part].astype(np.float32), 0, 1)
-        value = np.clip(p, 0, 1) * doubt
+        value = np.clip(p, 0, 1)
+        if trust is not None:
+            value = value * np.clip(1 - trust[part].astype(np.float32), 0, 1)
         wrong = (best >= 0) & (best != labels[part]) & np.isfinite(value)
         suggested[part] = best
         score[part] = np.where(wrong, value, 0)

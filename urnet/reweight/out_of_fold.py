@@ -11,7 +11,6 @@ from urnet.metrics import topk
 from urnet.reweight.calibration import Calibration, calibrate
 from urnet.reweight.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean
 
-TEMPERATURES = (0.1, 100.0)  # where the calibration looks
 SAMPLE_CELLS, SAMPLE_ROWS = 1 << 22, 20_000  # rows x classes, and rows, that it is fitted to at most
 
 
