@@ -66,11 +66,21 @@ def test_texts_and_ranks_change_what_is_believed(web, instance, tmp_path):
     assert set(np.unique(instance.column("suggested"))) <= set(range(N_CLASSES))
 
 
-def test_weights_are_the_believed_share_squared(instance):
+def test_weights_follow_the_rank_in_the_class_or_the_probability(web, instance, tmp_path):
     labels, believed = instance.column("label"), instance.column("relevance").astype(np.float64)
-    raw = np.maximum(believed, 0.02) ** 2
-    expected = raw / np.array(means_by_class(raw, labels))[labels]
-    np.testing.assert_allclose(instance.column("instance_weight"), expected, rtol=1e-5)
+    rank = np.empty(len(labels))
+    for c in range(N_CLASSES):  # by hand: the share of the class below, equal ones counting half
+        own = believed[labels == c]
+        below, equal = (own[:, None] > own).sum(1), (own[:, None] == own).sum(1)
+        rank[labels == c] = (below + equal / 2) / len(own)
+    settings = {"method": "instance", "scale": "probability", "power": 2}
+    squared = columns_after(recipe_of(web, tmp_path, settings)).column("instance_weight")
+    for raw, found in (
+        (np.maximum(rank, 0.02), instance.column("instance_weight")),
+        (np.maximum(believed, 0.02) ** 2, squared),
+    ):
+        expected = raw / np.array(means_by_class(raw, labels))[labels]
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
     np.testing.assert_array_equal(instance.column("oof_index").shape, (instance.n_rows, N_CLASSES))
 
 

@@ -62,7 +62,10 @@ class Instance:
     rank_term: float = 0.5  # ranks: weight of the place in the query's results
     model_term: float = 0.0  # ranks: weight of the relevance model, image beside text
     reliable_rank: float = 0.5  # ranks: google rows in this first share of their results train the model
-    power: float = 2.0
+    scale: Literal["rank", "probability"] = (
+        "rank"  # what is weighed: relevance's rank in its class, or itself
+    )
+    power: float = 1.0
     floor: float = 0.02
     suffix: str = ""
 

@@ -18,7 +18,7 @@ from urnet.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
 from urnet.recipe_reweight import Cluster, Evidence, Instance, Label, column_file
 from urnet.reweight.class_size import class_size, target_size
 from urnet.reweight.cluster import cluster
-from urnet.reweight.instance import instance
+from urnet.reweight.instance import class_ranks, instance
 from urnet.reweight.label import label
 from urnet.reweight.trust import trusted
 from urnet.stage_evidence import StageEvidence
@@ -168,10 +168,11 @@ class ColumnWriter:
         found = evidence.joined(first)
         if settings.relevance == "posterior":
             relevance = evidence.relevance(first, found)
+            scaled = class_ranks(relevance, evidence.labels) if settings.scale == "rank" else relevance
             weighed = trusted(
-                evidence.labels, self.n_classes, relevance=relevance, power=settings.power,
-                floor=settings.floor,
-            )  # fmt: skip
+                evidence.labels, self.n_classes, relevance=scaled, power=settings.power, floor=settings.floor
+            )
+            weighed["relevance"] = relevance
         else:
             terms, known = evidence.terms(settings, first)
             weights = {name: getattr(settings, f"{name}_term") for name in terms}
