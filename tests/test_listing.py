@@ -598,3 +598,19 @@ def test_the_number_of_classes_must_fit(web, tmp_path):
         InputError, match=r"has no folder val_images_resized or val; or name one with data\.val_root"
     ):
         read_validation(data)
+
+
+def test_a_renamed_class_is_noticed(tmp_path):
+    (tmp_path / "train.txt").write_text("a.jpg 1\nb.jpg 0\n")
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    data = Data(
+        str(tmp_path),
+        2,
+        "list",
+        train_list=str(tmp_path / "train.txt"),
+        class_names=str(tmp_path / "names.txt"),
+    )
+    open_or_build(data, tmp_path / "table")
+    (tmp_path / "names.txt").write_text("cat\nwolf\n")
+    with pytest.raises(InputError, match="built with class 1 named 'dog', it is 'wolf' now; remove"):
+        open_or_build(data, tmp_path / "table")

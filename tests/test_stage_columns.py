@@ -110,6 +110,60 @@ def test_unreadable_images_weigh_nothing(web, tmp_path):
         columns_after(recipe_of(broken, tmp_path, {"method": "instance"}, "data.max_bad=0", "name=strict"))
 
 
+def test_a_class_of_which_no_image_can_be_read_stops_nothing(web, tmp_path):
+    broken = tmp_path / "web"
+    n_rows = write_web(broken, 2)
+    for source in ("google", "flickr"):
+        for line in (broken / f"info/train_filelist_{source}.txt").read_text().splitlines():
+            path, label = line.split()
+            if label == "1":
+                (broken / path).write_bytes(b"no image")
+    table = columns_after(
+        recipe_of(broken, tmp_path, {"method": "instance"}, f"data.max_bad={n_rows}",
+                  sampling_weight=["instance_weight"], balance=1.0)
+    )  # fmt: skip
+    labels = table.column("label")
+    np.testing.assert_array_equal(table.column("instance_weight")[labels == 1], 1)
+    np.testing.assert_allclose(table.column("instance_weight")[labels == 0].mean(), 1, rtol=1e-5)
+    assert (table.column("suggested")[labels == 1] == -1).all()
+
+
+def test_ranks_without_the_noise_model_have_no_say(web, instance, tmp_path):
+    settings = {"method": "instance", "evidence": {"text": 0, "noise": 0}}
+    table = columns_after(recipe_of(web, tmp_path, settings))
+    np.testing.assert_array_equal(table.column("relevance"), table.column("confidence"))
+
+
+def test_the_relevance_model_reads_class_texts_where_queries_have_none(web, tmp_path):
+    own = tmp_path / "web"
+    write_web(own, 2)
+    (own / "info/queries.txt").unlink()
+    ranks = {"method": "instance", "relevance": "ranks", "model_term": 1.0}
+    table = columns_after(recipe_of(own, tmp_path, ranks))
+    assert np.isfinite(table.column("instance_weight")).all()
+
+
+@pytest.mark.parametrize("weights", [["keep"], ["keep", "label_weight"]])
+def test_all_that_a_label_stage_just_made_may_sample(web, tmp_path, weights):
+    table = columns_after(
+        recipe_of(web, tmp_path, {"method": "label"}, targets="label", sampling_weight=weights,
+                  loss_weight=["target_weight"])
+    )  # fmt: skip
+    assert (table.column("target_weight") > 0).all()
+    with pytest.raises(InputError, match=r"sampling_weight: found 'target_weight'; accepted: a loss_weight"):
+        recipe_of(web, tmp_path, {"method": "label"}, sampling_weight=["target_weight"])
+
+
+def test_kept_measurements_serve_other_settings(web, tmp_path):
+    kept = {"keep": True}
+    columns_after(recipe_of(web, tmp_path, {"method": "instance"}, measure=kept))
+    shards = list((tmp_path / "r/measure/next").glob("shard-*/features.npy"))
+    before = [file.stat().st_mtime_ns for file in shards]
+    columns_after(recipe_of(web, tmp_path, {"method": "instance", "power": 3}, measure=kept))
+    assert [file.stat().st_mtime_ns for file in shards] == before
+    assert before
+
+
 def test_columns_are_computed_again_only_when_they_would_differ(web, tmp_path):
     reweight = {"method": "cluster", "rows_per_cluster": 4}
     file = tmp_path / "r/table/cluster.arrow"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_until_and_stage_cut_the_recipe(images, tmp_path):
         train(recipe, until="mor")
     changed = recipe_of(images, tmp_path, "stages.more.duration=2 steps")
     with pytest.raises(
-        InputError, match="--stage last: stage more, before it, was trained otherwise: stages"
+        InputError, match="--stage last: stage more, which it builds on, was trained otherwise"
     ):
         train(changed, only="last")
     assert [result.stage for result in train(recipe, only="last")] == ["last"]
@@ -196,7 +197,7 @@ def test_planning_leaves_the_files_of_a_running_training_alone(images, trained):
         ("stages.last.sampling_weight=[class_weight]", {}, "found class_weight, which is the same for all"),
         ("stages.last.targets=label", {}, "last.targets: the table has no column 'topk_index'"),
         ("stages.last.start=/nowhere", {}, "/nowhere: does not exist"),
-        ("seed=3", {"only": "last"}, "--stage last: stage more, before it, is not finished"),
+        ("seed=3", {"only": "last"}, "--stage last: stage class, which it builds on, is not finished"),
         ("data.val_list=/nowhere.txt", {}, "/nowhere.txt"),
         ("data.root=/nowhere", {}, "data.root: /nowhere is no folder"),
     ],
@@ -228,6 +229,73 @@ def test_bags_do_not_write_over_a_shared_table(images, tmp_path):
     with pytest.raises(InputError, match=r"bag\.arrow: was written by stage more with other settings"):
         train(recipe_of(images, tmp_path, "name=other", shared, stages=(other,)))
     train(recipe_of(images, tmp_path, "name=same", shared, stages=(BAGS,)))
+
+
+# --- what a later stage builds on
+
+
+def test_a_stage_alone_wants_every_stage_it_builds_on(images, tmp_path):
+    own = tmp_path / "out/tiny/class/final"
+    scratch, path = {**MORE, "start": "scratch"}, {**LAST, "start": str(own), "loss_weight": []}
+    train(recipe_of(images, tmp_path, stages=(scratch, path)))
+    changed = recipe_of(images, tmp_path, "stages.class.reweight.power=0.5", stages=(scratch, path))
+    for name in ("more", "last"):  # one by the column class_weight, one by its start
+        with pytest.raises(InputError, match=f"--stage {name}: stage class, which it builds on, was trained"):
+            train(changed, only=name)
+    assert actions(changed) == {"class": "again", "more": "again", "last": "again"}
+
+
+def test_columns_that_are_gone_are_written_again_for_a_stage_that_is_kept(images, tmp_path):
+    recipe = recipe_of(images, tmp_path)
+    train(recipe)
+    file = tmp_path / "out/tiny/table/class.arrow"
+    before = file.read_bytes()
+    file.unlink()
+    with pytest.raises(InputError, match=r"stage class, .* its columns are not in the table"):
+        train(recipe_of(images, tmp_path, "stages.more.duration=2 steps"), only="more")
+    train(recipe_of(images, tmp_path, "stages.last.duration=2 steps"))
+    assert file.read_bytes() == before
+
+
+def test_attention_that_is_gone_makes_its_stage_run_again(images, tmp_path):
+    recipe = recipe_of(images, tmp_path, stages=(BAGS,))
+    train(recipe)
+    (tmp_path / "out/tiny/table/bag.arrow").unlink()
+    assert plan(recipe)["more"] == ("again", "bag.arrow, which it wrote, is gone")
+
+
+def test_replace_with_a_slip_keeps_the_table(images, tmp_path):
+    train(recipe_of(images, tmp_path))
+    files = sorted((tmp_path / "out/tiny/table").glob("*.arrow"))
+    before = [file.read_bytes() for file in files]
+    for slip in ("stages.last.loss_weight=[x]", "stages.last.duration=0.01 steps", "data.n_classes=2"):
+        with pytest.raises(InputError):
+            train(recipe_of(images, tmp_path, slip), replace=True)
+        assert [file.read_bytes() for file in files] == before
+    assert not (tmp_path / "out/tiny/.table.old").exists()
+
+
+def test_a_run_killed_while_it_begins_is_no_stranger(images, tmp_path):
+    recipe = recipe_of(images, tmp_path, stages=())
+    train(recipe)
+    folder = tmp_path / "out/tiny/class"
+    for path in sorted(folder.iterdir()):
+        if path.name != "inputs.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert [result.last["step"] for result in train(recipe, resume=True)] == [4]
+
+
+def test_a_column_of_a_later_stage_is_not_there_yet(images, tmp_path):
+    early = {**MORE, "loss_weight": ["class_weight_2"]}
+    late = {**LAST, "reweight": {"method": "class_size", "suffix": "_2"}}
+    train(recipe_of(images, tmp_path, stages=(MORE, late)))  # the table has it now
+    with pytest.raises(InputError, match=r"more\.loss_weight: the table has no column 'class_weight_2'"):
+        train(recipe_of(images, tmp_path, stages=(early, late)))
+
+
+def test_one_stage_of_bags_a_recipe(images, tmp_path):
+    with pytest.raises(InputError, match=r"stages\.last\.bags: .* accepted: bags in one stage"):
+        recipe_of(images, tmp_path, stages=(BAGS, {**LAST, "bags": {"size": 2}}))
 
 
 # --- bags and soft targets

@@ -126,6 +126,23 @@ def test_weight_decay_spares_vectors(name):
         np.testing.assert_allclose(p.numpy(), expected, rtol=1e-6, err_msg=key)
 
 
+@pytest.mark.parametrize("name", ["momentum", "adamw"])
+@pytest.mark.parametrize("rate", [0.0, 1.0, 10.0])
+def test_the_classifier_learns_at_its_own_rate(name, rate):
+    moved = []
+    for classifier_lr in (1.0, rate):
+        settings = Optimizer(name, weight_decay=0.0, classifier_lr=classifier_lr, clip_norm=5.0)
+        made = learner(stage(optimizer=settings))
+        before = arrays(made.network)
+        train_step(made, update(), 0.01, 0)
+        after = arrays(made.network)
+        moved.append({key: after[key] - before[key] for key in before})
+    np.testing.assert_allclose(moved[1]["fc.weight"], rate * moved[0]["fc.weight"], atol=2e-6)
+    np.testing.assert_allclose(moved[1]["fc.bias"], rate * moved[0]["fc.bias"], atol=2e-6)
+    assert np.abs(moved[0]["fc.weight"]).max() > 1e-5
+    np.testing.assert_allclose(moved[1]["conv.weight"], moved[0]["conv.weight"], atol=1e-7)
+
+
 def test_clipping_is_over_all_parameters_as_one_vector():
     data, start = update(), arrays(Plain())
     settings = {"momentum": 0.0, "weight_decay": 0.0}
@@ -478,7 +495,7 @@ def test_a_signal_while_a_stage_is_finished_begins_no_further_one(images, tmp_pa
 
 def test_the_next_stage_starts_from_the_weights_of_the_one_before(images, tmp_path):
     recipe = two_stages(images, tmp_path)
-    with pytest.raises(InputError, match="--stage more: stage class, before it, is not finished"):
+    with pytest.raises(InputError, match="--stage more: stage class, which it builds on, is not finished"):
         train(recipe, only="more")
     with pytest.raises(InputError, match="--stage: 'mor' is not known; nearest: more"):
         train(recipe, only="mor")
@@ -564,7 +581,7 @@ def test_start_names_a_checkpoint_or_scratch(images, tmp_path):
     ("keys", "message"),
     [
         ({"loss_weight": ["class_wieght"]}, "the table has no column 'class_wieght'; nearest: class_weight"),
-        ({"loss_weight": ["path"]}, "column 'path' holds text"),
+        ({"loss_weight": ["path"]}, "column 'path' holds no weights"),
         ({"loss_weight": ["label"]}, "loss_weight: column 'label' holds no weights"),
         ({"sampling_weight": ["class_weight"]}, "sampling_weight: found class_weight, which is the same"),
         ({"duration": "0.4 steps"}, "duration: 0.4 steps is less than one step"),

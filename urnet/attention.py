@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from urnet.recipe import recipe_hash
 from urnet.task import Task
 
 WAITING = 64  # updates whose attention stays on the device before it is fetched
@@ -53,5 +52,5 @@ class Attention:
         self._fetch()
         task.table.write(
             "bag", {"bag_attention": self._values}, stage=task.stage.name,
-            recipe_hash=recipe_hash(task.stage), checkpoint="", replace=True,
+            recipe_hash=task.made_by, checkpoint="", replace=True,
         )  # fmt: skip

@@ -88,6 +88,12 @@ def open_or_build(data: Data, folder: Union[str, Path]) -> Table:
                 f"{folder}: the table was built with {key} {found!r}, the recipe says {value!r}; "
                 "remove the folder to build it again"
             )
+    for number, (found, name) in enumerate(zip(table.class_names, _class_names(data))):
+        if found != name:
+            raise InputError(
+                f"{folder}: the table was built with class {number} named {found!r}, it is {name!r} now; "
+                "remove the folder to build it again"
+            )
     return table
 
 

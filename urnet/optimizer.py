@@ -27,10 +27,15 @@ def make_optimizer(network: paddle.nn.Layer, settings: Optimizer) -> Any:
     take the norm of each group for itself. The classifier, the layer ``fc`` of every network, learns at
     ``classifier_lr`` times the rate of the rest.
     """
-    parameters = list(trainable(network).values())
-    for name, parameter in trainable(network).items():
+    optimizer = _new_optimizer(network, settings)
+    for name, parameter in trainable(network).items():  # afterwards: Paddle sets it while it takes in groups
         if name.startswith(CLASSIFIER):
             parameter.optimize_attr["learning_rate"] = settings.classifier_lr
+    return optimizer
+
+
+def _new_optimizer(network: paddle.nn.Layer, settings: Optimizer) -> Any:
+    parameters = list(trainable(network).values())
     if settings.name == "adamw":
         decayed = {p.name for p in parameters if p.ndim > 1}
         return paddle.optimizer.AdamW(

@@ -67,10 +67,17 @@ def check_recipe(recipe: Any, source: str) -> None:
 def _check_files(stages: list, need: Any) -> None:
     """Two stages that write the same file of the table would write over each other's columns."""
     owner: dict[str, str] = {}
+    bags = [stage.name for stage in stages if stage.bags is not None]
+    last = bags[-1] if bags else ""
+    need(len(bags) <= 1, f"stages.{last}.bags", bags, "bags in one stage, as a table has one bag.arrow")
     for stage in stages:
         if stage.reweight is None:
             continue
         file = column_file(stage.reweight)
+        own = f"target_weight{stage.reweight.suffix}"
+        need(stage.reweight.method != "label" or own not in stage.sampling_weight,
+             f"stages.{stage.name}.sampling_weight", own,
+             "a loss_weight, as it is made of what is drawn")  # fmt: skip
         need(file not in owner, f"stages.{stage.name}.reweight.suffix", stage.reweight.suffix,
              f"another word, as stage {owner.get(file)} writes {file}.arrow already")  # fmt: skip
         owner[file] = stage.name

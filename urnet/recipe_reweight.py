@@ -85,6 +85,8 @@ class Label:
     suffix: str = ""
 
 
+# Raised when the same settings give other columns than before, so that stages of older code run again.
+VERSIONS = {"class_size": 1, "cluster": 1, "instance": 1, "label": 1}
 # What may weigh rows, of all that stages write, and what may not.
 WEIGHTS = (
     "class_weight", "cluster_weight", "relevance", "instance_weight", "confidence", "keep", "label_weight",

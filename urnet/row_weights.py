@@ -8,6 +8,7 @@ from typing import Optional
 
 import numpy as np
 
+from urnet.base_writer import BASE_SCHEMA
 from urnet.checks import InputError, nearest
 from urnet.recipe import Stage
 from urnet.recipe_reweight import holds_no_weights, target_columns
@@ -18,7 +19,7 @@ def check_stage(stage: Stage, columns: Sequence[str]) -> None:
     """Raise InputError for a column that a stage trains with and that is not among ``columns``."""
     for key in ("loss_weight", "sampling_weight"):
         check_columns(stage, key, columns)
-        odd = next(filter(holds_no_weights, getattr(stage, key)), None)
+        odd = next((n for n in getattr(stage, key) if n in BASE_SCHEMA.names or holds_no_weights(n)), None)
         if odd is not None:
             raise InputError(f"stages.{stage.name}.{key}: column {odd!r} holds no weights")
     _check_even(stage)

@@ -50,10 +50,10 @@ def condition(folder: Path, *, mine: bool = False) -> str:
 
 def begin(folder: Path, recipe: Recipe, inputs: Inputs) -> None:
     """Note what a stage is begun with, before anything else is written there."""
+    with whole_file(folder / INPUTS, replace=True) as part:  # first: without it the folder is no stage's
+        part.write_text(json.dumps(inputs, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     with whole_file(folder / RECIPE, replace=True) as part:
         part.write_text(dump_recipe(recipe), encoding="utf-8")
-    with whole_file(folder / INPUTS, replace=True) as part:
-        part.write_text(json.dumps(inputs, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def changes(folder: Path, inputs: Inputs) -> list[str]:

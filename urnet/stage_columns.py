@@ -15,7 +15,7 @@ from urnet.dataset import ImageSource
 from urnet.measure import measure
 from urnet.measurement import Measurement
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
-from urnet.recipe_reweight import Cluster, Evidence, Instance, Label, column_file
+from urnet.recipe_reweight import WEIGHTS, Cluster, Evidence, Instance, Label, column_file
 from urnet.reweight.class_size import class_size, target_size
 from urnet.reweight.cluster import cluster
 from urnet.reweight.instance import class_ranks, instance
@@ -38,7 +38,7 @@ def check_columns(recipe: Recipe, stage: Stage, table: Optional[Table], inputs: 
         if stage.reweight is not None:
             _check_free(stage, table, column_file(stage.reweight), inputs.columns[stage.name])
         if stage.bags is not None:
-            _check_free(stage, table, "bag", recipe_hash(stage))
+            _check_free(stage, table, "bag", recipe_hash(inputs.of[stage.name]))
 
 
 def _check_measure(recipe: Recipe, stage: Stage) -> None:
@@ -72,6 +72,7 @@ class ColumnWriter:
         assert stage.reweight is not None
         self.recipe, self.stage, self.table = recipe, stage, table
         self.made_by, self.measured = inputs.columns[stage.name], inputs.measured[stage.name]
+        self.fingerprint = inputs.measurement.get(stage.name, "")
         self.settings, self.file = stage.reweight, column_file(stage.reweight)
         self.folder = home / "measure" / stage.name
         self.labels, self.n_classes = table.column("label"), recipe.data.n_classes
@@ -81,16 +82,15 @@ class ColumnWriter:
 
         Raises Stopped after SIGTERM or Ctrl-C: the measurement so far is kept and goes on the next time.
         """
-        if f"{self.file}.arrow" in self.table.files and self._described() == self.made_by:
-            return
-        columns = self._class_size() if self.settings.method == "class_size" else self._of_measured(
-            build_network, amp
-        )  # fmt: skip
-        suffix = self.settings.suffix
-        self.table.write(
-            self.file, {name + suffix: values for name, values in columns.items()}, stage=self.stage.name,
-            recipe_hash=self.made_by, checkpoint=self.measured, replace=True,
-        )  # fmt: skip
+        if not (f"{self.file}.arrow" in self.table.files and self._described() == self.made_by):
+            columns = self._class_size() if self.settings.method == "class_size" else self._of_measured(
+                build_network, amp
+            )  # fmt: skip
+            suffix = self.settings.suffix
+            self.table.write(
+                self.file, {name + suffix: values for name, values in columns.items()}, stage=self.stage.name,
+                recipe_hash=self.made_by, checkpoint=self.measured, replace=True,
+            )  # fmt: skip
         if not self.stage.measure.keep and self.folder.exists():
             shutil.rmtree(self.folder)
             with contextlib.suppress(OSError):  # other stages' measurements are still there
@@ -121,7 +121,18 @@ class ColumnWriter:
         else:
             assert isinstance(self.settings, Label)
             columns, empty = self._label(self.settings, measured, rows), {}
-        return {name: self._for_all(values, rows, empty.get(name, 0)) for name, values in columns.items()}
+        complete = {name: self._for_all(values, rows, empty.get(name, 0)) for name, values in columns.items()}
+        self._keep_classes(complete, rows)
+        return complete
+
+    def _keep_classes(self, columns: Columns, rows: np.ndarray) -> None:
+        """A class none of whose images could be read weighs 1 a row, as no class may be without mass.
+
+        Its rows train nothing: an image that cannot be read has no weight in the loss.
+        """
+        gone = np.bincount(self.labels[rows], minlength=self.n_classes)[self.labels] == 0
+        for name in set(columns) & set(WEIGHTS):
+            columns[name][gone] = 1
 
     def _measure(self, build_network: Callable[[], Any], amp: Optional[str]) -> Measurement:
         data, stage = self.recipe.data, self.stage
@@ -130,7 +141,7 @@ class ColumnWriter:
         )
         with StopRequest() as stop:
             return measure(
-                build_network(), source, self.labels, self.folder, fingerprint=self.made_by,
+                build_network(), source, self.labels, self.folder, fingerprint=self.fingerprint,
                 base_hash=self.table.base_hash, k=stage.measure.top_k, batch_size=stage.measure.batch_size,
                 workers=data.workers, prefetch=data.prefetch, max_bad=data.max_bad, amp=amp, stop=stop,
                 replace=True, title=f"stage {stage.name}: measuring",
@@ -204,8 +215,10 @@ class ColumnWriter:
         largest = targets["topk_prob"].max(axis=1)
         certain = trusted(evidence.labels, self.n_classes, relevance=largest, power=settings.certainty)
         targets["label_weight"] = certain["instance_weight"]
-        weight = self._for_all(targets["label_weight"], rows, 0)
-        drawn = self._order({f"label_weight{settings.suffix}": weight}).expected_draws()[rows]
+        made = {name: self._for_all(targets[name], rows, 0) for name in ("keep", "label_weight")}
+        self._keep_classes(made, rows)
+        own = {name + settings.suffix: values for name, values in made.items()}
+        drawn = self._order(own).expected_draws()[rows]
         sizes = target_size(targets["topk_index"], targets["topk_prob"], self.n_classes, drawn=drawn)
         return {**targets, **sizes}
 

@@ -72,7 +72,7 @@ class StageEvidence:
     @property
     def alone(self) -> bool:
         """Whether nothing but the head speaks: no texts, no ranks."""
-        return self.text_label is None and self.group is None
+        return self.text_label is None and (self.group is None or self.settings.noise == 0)
 
     def posterior(self, head: Columns) -> Columns:
         """What a teacher (index, prob, given), texts and ranks together say of each row's class."""
@@ -129,7 +129,9 @@ class StageEvidence:
             quantile=settings.reliable_rank,
         )  # fmt: skip
         vectors = self._dense_space([*found.query, *found.classes]) if any(self.class_texts) else None
-        own = np.where(query >= 0, query, len(found.query) + self.labels)
+        named = np.array([bool(text) for text in found.query])
+        asked = (query >= 0) & (query < len(named)) & named[np.clip(query, 0, len(named) - 1)]
+        own = np.where(asked, query, len(found.query) + self.labels)
         if vectors is None:
             return np.zeros(len(self.rows), np.float32), np.zeros(len(self.rows), bool)
         model = relevance_model(

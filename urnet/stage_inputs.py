@@ -16,7 +16,7 @@ from urnet import checkpoint
 from urnet.files import file_hash
 from urnet.queries import read_query_texts
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
-from urnet.recipe_reweight import column_names, target_columns
+from urnet.recipe_reweight import VERSIONS, column_file, column_names, target_columns
 from urnet.table import Table
 
 FREE = ("name", "output", "device", "stages")  # stages enter one by one
@@ -39,10 +39,11 @@ class RunInputs:
         self._common = _common(recipe, table)
         self.of: dict[str, Inputs] = {}
         self.columns: dict[str, str] = {}
-        self.measured: dict[
-            str, str
-        ] = {}  # what each reweighting measured with; "" where nothing is measured
+        self.measured: dict[str, str] = {}  # what each reweighting measured with, "" where it did not
+        self.measurement: dict[str, str] = {}  # hash of what decides the measurement
+        self.needs: dict[str, set[str]] = {}  # the stages whose outcome or columns each stage builds on
         self._makers: dict[str, str] = {}  # column -> hash of what decided it
+        self._writers: dict[str, str] = {}  # column -> the stage that writes it
         before: Optional[Stage] = None
         for stage in active_stages(recipe):
             self._enter(stage, before)
@@ -50,44 +51,55 @@ class RunInputs:
 
     def _enter(self, stage: Stage, before: Optional[Stage]) -> None:
         settings = dict(_flat(recipe_tree(stage), ""))
-        start = self._source(stage.start, before)
+        needs = self.needs[stage.name] = set()
+        start = self._source(stage.start, before, needs)
+        made: Inputs = {}
         if stage.reweight is not None:
             self._enter_columns(stage, settings, before)
-        used = {name: self._maker(name) for name in used_columns(stage)}
+            made = {"columns": self.columns[stage.name]}
+        used = {name: self._maker(name, needs) for name in used_columns(stage)}
         self.of[stage.name] = {
             **self._common,
             **{f"stages.{stage.name}.{key}": value for key, value in settings.items() if not _free(key)},
             "start": start,
             **{f"column {name}": maker for name, maker in used.items()},
+            **made,
         }
+        self._writers.update(dict.fromkeys(self.written_by(stage), stage.name))
+        needs.discard(stage.name)
 
     def _enter_columns(self, stage: Stage, settings: Inputs, before: Optional[Stage]) -> None:
         assert stage.reweight is not None
+        method, needs = stage.reweight.method, self.needs[stage.name]
         own = {key: value for key, value in settings.items() if key.startswith("reweight") and not _free(key)}
-        if stage.reweight.method in ("class_size", "label"):  # their loss weights see what is drawn
+        own["version"] = VERSIONS[method]
+        if method in ("class_size", "label"):  # their loss weights see what is drawn
             own.update({key: value for key, value in settings.items() if _sampling(key)})
             mine = column_names(stage.reweight)
             others = (name for name in stage.sampling_weight if name not in mine)
-            own.update({f"column {name}": self._maker(name) for name in others})
+            own.update({f"column {name}": self._maker(name, needs) for name in others})
         self.measured[stage.name] = ""
-        if stage.reweight.method != "class_size":
-            own["measured with"] = self.measured[stage.name] = self._source(stage.measure.network, before)
-            own["measure"] = [stage.measure.batch_size, stage.measure.top_k]
-            own["texts"] = self._texts(stage.reweight)
+        if method != "class_size":
+            self.measured[stage.name] = self._source(stage.measure.network, before, needs)
+            measure = [self.measured[stage.name], stage.measure.batch_size, stage.measure.top_k, stage.amp]
+            self.measurement[stage.name] = recipe_hash({**self._common, "measure": measure})
+            own["measure"], own["texts"] = measure, self._texts(stage.reweight)
         made_by = recipe_hash({**self._common, **own})
         self.columns[stage.name] = made_by
         self._makers.update(dict.fromkeys(column_names(stage.reweight), made_by))
+        self._writers.update(dict.fromkeys(column_names(stage.reweight), stage.name))
 
     def _texts(self, reweight: Any) -> str:
-        """A hash of the texts beside the table that a reweighting reads: classes, queries, word vectors."""
-        evidence = reweight.evidence
-        if evidence.text == 0 or self._table is None:
+        """A hash of the texts beside the table that may be read: classes, queries, word vectors."""
+        if self._table is None:
             return ""
         digest = hashlib.sha256()
-        for text in read_query_texts(self._recipe.data, self._table.class_names).classes:
+        found = read_query_texts(self._recipe.data, self._table.class_names)
+        for text in (*found.query, *found.classes):
             digest.update(f"{text}\0".encode())
-        if evidence.word_vectors is not None and Path(evidence.word_vectors).is_file():
-            digest.update(file_hash(Path(evidence.word_vectors)).encode())
+        words = reweight.evidence.word_vectors
+        if words is not None and Path(words).is_file():
+            digest.update(file_hash(Path(words)).encode())
         return digest.hexdigest()[:16]
 
     def written_by(self, stage: Stage) -> tuple[str, ...]:
@@ -95,8 +107,22 @@ class RunInputs:
         own = () if stage.reweight is None else column_names(stage.reweight)
         return own if stage.bags is None else (*own, "bag_attention")
 
-    def _maker(self, column: str) -> str:
+    def has_column(self, name: str) -> bool:
+        """Whether the table has a column; true as long as it is not built."""
+        return self._table is None or name in self._table.columns
+
+    def columns_fit(self, stage: Stage) -> bool:
+        """Whether the table holds what the stage's reweighting would write now."""
+        if stage.reweight is None or self._table is None:
+            return True
+        file = column_file(stage.reweight)
+        there = f"{file}.arrow" in self._table.files
+        return there and self._table.describe(file)["recipe_hash"] == self.columns[stage.name]
+
+    def _maker(self, column: str, needs: set[str]) -> str:
         """What decided a column: a stage of this recipe, or whoever wrote it to the table before."""
+        if column in self._writers:
+            needs.add(self._writers[column])
         if column in self._makers:
             return self._makers[column]
         if self._table is None or column not in self._table.columns:
@@ -104,15 +130,17 @@ class RunInputs:
         file = self._table.file_of(column)
         return "base" if file == "base" else self._table.describe(file)["recipe_hash"]
 
-    def _source(self, source: str, before: Optional[Stage]) -> str:
-        """What a stage starts from or measures with, named and hashed."""
+    def _source(self, source: str, before: Optional[Stage], needs: set[str]) -> str:
+        """What a stage starts from or measures with, named and hashed; a stage is added to ``needs``."""
         if source == "scratch" or (source == "previous" and before is None):
             return "scratch"
         if source == "previous":
             assert before is not None
+            needs.add(before.name)
             return f"stage {before.name} {recipe_hash(self.of[before.name])}"
         own = own_stage(Path(source), self._home, tuple(self.of))
         if own is not None:
+            needs.add(own)
             return f"{Path(source).name} of stage {own} {recipe_hash(self.of[own])}"
         return f"file {weights_hash(Path(source))}"
 

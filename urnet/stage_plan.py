@@ -56,11 +56,11 @@ def _step(stage: Stage, inputs: RunInputs, folder: Path, replace: bool) -> Step:
     if changed:
         more = f" and {len(changed) - 3} more keys" if len(changed) > 3 else ""
         return Step(stage, "again", "; ".join(changed[:3]) + more)
-    return (
-        Step(stage, "keep", "finished already")
-        if found == "finished"
-        else Step(stage, "resume", "unfinished")
-    )
+    if found != "finished":
+        return Step(stage, "resume", "unfinished")
+    if stage.bags is not None and not inputs.has_column("bag_attention"):
+        return Step(stage, "again", "bag.arrow, which it wrote, is gone")
+    return Step(stage, "keep", "finished already")
 
 
 def check_steps(
@@ -73,11 +73,10 @@ def check_steps(
                 f"{home / step.stage.name}: holds an unfinished training; pass --resume to go on with it, "
                 "or --replace to begin anew"
             )
-    planned = {step.stage.name for step in steps}
-    stages = active_stages(recipe)
-    for before, stage in zip(stages, stages[1:]):
-        if stage.name in planned and before.name not in planned and "previous" in sources(stage):
-            _check_finished(before, stage, inputs, home)
+    planned, stages = {step.stage.name for step in steps}, {s.name: s for s in active_stages(recipe)}
+    for step in steps:
+        for name in sorted(inputs.needs[step.stage.name] - planned):
+            _check_finished(stages[name], step.stage, inputs, home)
 
 
 def sources(stage: Stage) -> tuple[str, ...]:
@@ -86,13 +85,15 @@ def sources(stage: Stage) -> tuple[str, ...]:
     return (stage.start, stage.measure.network) if measured else (stage.start,)
 
 
-def _check_finished(before: Stage, stage: Stage, inputs: RunInputs, home: Path) -> None:
-    folder = home / before.name
+def _check_finished(needed: Stage, stage: Stage, inputs: RunInputs, home: Path) -> None:
+    folder = home / needed.name
     if run_folder.condition(folder) != "finished":
-        raise InputError(f"--stage {stage.name}: stage {before.name}, before it, is not finished")
-    changed = run_folder.changes(folder, inputs.of[before.name])
+        raise InputError(f"--stage {stage.name}: stage {needed.name}, which it builds on, is not finished")
+    changed = run_folder.changes(folder, inputs.of[needed.name])
+    if not changed and not inputs.columns_fit(needed):
+        changed = ["its columns are not in the table"]
     if changed:
         raise InputError(
-            f"--stage {stage.name}: stage {before.name}, before it, was trained otherwise: {changed[0]}; "
-            f"run it again first (--stage {before.name})"
+            f"--stage {stage.name}: stage {needed.name}, which it builds on, was trained otherwise: "
+            f"{changed[0]}; run it again first (--stage {needed.name})"
         )

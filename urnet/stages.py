@@ -5,9 +5,10 @@ Only this room and ``stage_columns`` join reweightings, table and trainer.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -17,7 +18,7 @@ from urnet.base_writer import BASE_SCHEMA
 from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
 from urnet.precision import choose_amp, choose_device
-from urnet.recipe import Recipe, Stage, active_stages
+from urnet.recipe import Recipe, Stage, active_stages, recipe_hash
 from urnet.schedule import plan
 from urnet.stage_columns import ColumnWriter, check_columns
 from urnet.stage_inputs import RunInputs, own_stage
@@ -61,17 +62,41 @@ def run_recipe(
     chosen = chosen_stages(recipe, only, until)
     device = choose_device(recipe.device)
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
-    with run_folder.locked(home):
+    shared = contextlib.nullcontext() if recipe.data.table is None else run_folder.locked(
+        Path(recipe.data.table)
+    )  # fmt: skip
+    with run_folder.locked(home), shared:
         validation = read_validation(recipe.data)
-        if replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None:
-            _remove([home / "table"])
-        table = open_or_build(recipe.data, recipe.data.table or home / "table")
-        inputs = RunInputs(recipe, home, table)
-        steps = plan_steps(chosen, inputs, home, replace=replace, mine=True)
-        check_steps(steps, recipe, inputs, home, resume=resume)
-        _check_stages(recipe, chosen, table, home, inputs)
+        anew = replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None
+        with _table(recipe, home, anew) as table:
+            inputs = RunInputs(recipe, home, table)
+            steps = plan_steps(chosen, inputs, home, replace=replace, mine=True)
+            check_steps(steps, recipe, inputs, home, resume=resume)
+            _check_stages(recipe, chosen, table, home, inputs)
         run = _Run(recipe, table, validation, home, inputs, build_network, replace)
         return [run.carry_out(step, amps[step.stage.name]) for step in steps]
+
+
+@contextlib.contextmanager
+def _table(recipe: Recipe, home: Path, anew: bool) -> Iterator[Table]:
+    """The run's table, built where there is none; ``anew``: built again, the old one comes back on an error.
+
+    A table that several runs share is held by one of them at a time.
+    """
+    folder, aside = Path(recipe.data.table or home / "table"), home / ".table.old"
+    if aside.exists():  # a run was killed in the block below
+        _remove([folder])
+        aside.rename(folder)
+    if anew and folder.exists():
+        folder.rename(aside)
+    try:
+        yield open_or_build(recipe.data, folder)
+    except BaseException:
+        if aside.exists():
+            _remove([folder])
+            aside.rename(folder)
+        raise
+    _remove([aside])
 
 
 def plan_recipe(
@@ -102,7 +127,9 @@ def _check_stages(
     recipe: Recipe, chosen: Sequence[Stage], table: Optional[Table], home: Path, inputs: RunInputs
 ) -> None:
     """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
-    columns = list(BASE_SCHEMA.names if table is None else table.columns)
+    to_come = {name for stage in active_stages(recipe) for name in inputs.written_by(stage)}
+    known = BASE_SCHEMA.names if table is None else table.columns
+    columns = [name for name in known if name not in to_come]  # those of a later stage are not there yet
     for stage in active_stages(recipe):
         columns += [name for name in inputs.written_by(stage) if name not in columns]
         if stage not in chosen:
@@ -141,6 +168,7 @@ class _Run:
         stage, folder = step.stage, self.home / step.stage.name
         if step.action == "keep":
             print(f"stage {stage.name}: finished already, kept ({folder})", file=sys.stderr)
+            self._write_columns(stage, amp)  # the table may have been built again since
             state = checkpoint.describe(folder / "final").state or {}
             return StageResult(stage.name, folder, state["best"], state["last"])
         if step.action == "again":
@@ -176,6 +204,7 @@ class _Run:
             loss_weight=row_weights.product(stage, "loss_weight", self.table),
             order=make_order(self.recipe, stage, labels, weight),
             curves=self.home / "curves" / stage.name, targets=soft_targets_of(stage, self.table),
+            made_by=recipe_hash(self.inputs.of[stage.name]),
         )  # fmt: skip
 
     def _network(self, stage: Stage, source: str) -> Any:

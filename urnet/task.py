@@ -64,6 +64,7 @@ class Task:
     folder: Path  # OUTPUT/NAME/STAGE
     curves: Path  # VisualDL's folder of this stage
     targets: Optional[SoftTargets] = None  # None: the labels
+    made_by: str = ""  # hash of the stage's inputs, noted beside the columns that training writes
 
     @property
     def steps_per_epoch(self) -> int:
