@@ -34,7 +34,7 @@ def loss_of(logits, labels, weight, *, size=4, total=None, **settings):
 
 
 def slow(logits, labels, weight, size=4, temperature=1.0, bag_term=1.0, instance_term=1.0,
-         label_smoothing=0.0, targets=None, attention=None):  # fmt: skip
+         label_smoothing=0.0, attention=None):  # fmt: skip
     """The docstring's formulas bag by bag in Python's own numbers; a given attention is held fixed."""
     n, c = logits.shape
     loss, used = 0.0, []
@@ -55,7 +55,6 @@ def slow(logits, labels, weight, size=4, temperature=1.0, bag_term=1.0, instance
         instances = 0.0
         for j in rows:
             target = [label_smoothing / c + (1 - label_smoothing) * (k == labels[j]) for k in range(c)]
-            target = target if targets is None else targets[j]
             instances -= a[j - first] * sum(t * math.log(q) for t, q in zip(target, p[j]))
         loss += total * (instance_term * instances - bag_term * math.log(bag))
     return loss / sum(weight), np.array(used)
@@ -150,15 +149,6 @@ def test_one_right_row_among_wrong_ones_by_hand():
     assert float(loss) == pytest.approx(-log(0.7))
     instances, _ = loss_of(logits, np.zeros(4, int), np.ones(4), bag_term=0.0, total=4.0)
     assert float(instances) == pytest.approx(-(9 * log(0.9) + 3 * log(0.1)) / 12)
-
-
-def test_soft_targets_enter_the_instance_term_only():
-    logits, labels, weight = batch()
-    targets = np.random.default_rng(1).dirichlet(np.ones(5), 12)
-    got, attention = loss_of(logits, labels, weight, targets=paddle.to_tensor(targets))
-    expected, expected_attention = slow(logits.numpy(), labels, weight, targets=targets)
-    assert float(got) == pytest.approx(expected, rel=1e-9)
-    np.testing.assert_allclose(attention.numpy(), expected_attention, rtol=1e-9, atol=1e-300)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

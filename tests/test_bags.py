@@ -176,9 +176,9 @@ def test_batches_that_would_split_a_bag_are_refused():
     order = BagOrder(np.zeros(100, int), size=4, seed=0, stage="a")
     with pytest.raises(InputError, match="batch_size 20: a multiple of 8 is accepted"):
         next(order.batches(0, 20, world=2))
-    check_bag_batch(48, 4, world=2, accumulate=3)
-    with pytest.raises(InputError, match="batch_size 48: a multiple of 32 is accepted, as 2 process"):
-        check_bag_batch(48, 4, world=2, accumulate=4)
+    check_bag_batch(48, 4, world=3)
+    with pytest.raises(InputError, match="batch_size 48: a multiple of 20 is accepted, as 5 process"):
+        check_bag_batch(48, 4, world=5)
 
 
 def test_a_million_rows_take_no_python_loop():

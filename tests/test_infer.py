@@ -243,7 +243,7 @@ BAD = {
     "recipe's classes": ({"class_dim": 9}, r"--class_dim is 9, but \S+ was trained with 7"),
     "unknown model": (
         {**BARE, "model": "ResNext_small"},
-        r"--model: 'ResNext_small' is not known; nearest: .*ResNeXt_small32",
+        r"--model: 'ResNext_small' is not known; nearest: ResNet8_small32, ResNeXt_small32, ResNet50",
     ),
     "shape words": ({"image_shape": "3,a,b"}, r"--image_shape: found '3,a,b'; accepted: 3,S,S"),
     "shape of two": ({"image_shape": "3,224"}, r"--image_shape: found '3,224'"),

@@ -133,7 +133,9 @@ def test_planted_wrong_labels_are_told_from_right_ones():
     got = out_of_fold(features, labels, 5)
     wrong = labels != true
     assert got["given"][~wrong].min() > got["given"][wrong].max()  # every right row above every wrong one
-    assert (got["index"][:, 0] == true).mean() > 0.995
+    assert (
+        got["index"][:, 0] != true
+    ).sum() <= 1  # calibrated with class biases, one row of 1,500 goes astray
 
 
 def test_weights_and_soft_targets_teach_the_head():

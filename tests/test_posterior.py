@@ -10,7 +10,7 @@ from urnet.reweight.label_noise import Vote
 from urnet.reweight.posterior import Evidence, posterior
 
 SETTINGS = [
-    {}, {"noise": 0.0, "text": 0.0}, {"noise": 0.5, "teacher_power": 2.0}, {"text": 0.0}, {"noise": 0.0},
+    {}, {"noise": 0.0, "text": 0.0}, {"noise": 0.5}, {"text": 0.0}, {"noise": 0.0},
 ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def slow_likelihood(q, votes, group, n_classes):
     return likelihood
 
 
-def slow(labels, n_classes, full, k_teacher, text_label, group, *, noise=1.0, text=1.0, teacher_power=1.0,
+def slow(labels, n_classes, full, k_teacher, text_label, group, *, noise=1.0, text=1.0,
          iterations=3):  # fmt: skip
     """(N, C) posterior of the candidates, the docstring row by row, class by class."""
     n, use_text = len(labels), text > 0
@@ -96,10 +96,10 @@ def slow(labels, n_classes, full, k_teacher, text_label, group, *, noise=1.0, te
         named = text_label[i] if use_text and text_label[i] >= 0 else labels[i]
         rest = max(1 - sum(full[i][c] for c in top), 0)
         each = rest / max(n_classes - len(top), 1)
-        belief = {c: max(full[i][c] if c in top else each, 0.01 / n_classes) ** teacher_power
+        belief = {c: max(full[i][c] if c in top else each, 0.01 / n_classes)
                   for c in top | {named}}  # fmt: skip
         if n_classes > len(belief):
-            belief[None] = (n_classes - len(belief)) * each**teacher_power
+            belief[None] = (n_classes - len(belief)) * each
         teacher.append(belief)
         known = {c: p for c, p in belief.items() if c is not None}
         first = {c: 0.4 * (c == named if use_text else p / sum(known.values())) for c, p in known.items()}

@@ -122,11 +122,11 @@ def deal(places: np.ndarray, size: int) -> np.ndarray:
     return np.repeat(first, places) + place * np.repeat(bags, places) + bag
 
 
-def check_bag_batch(batch_size: int, size: int, *, world: int = 1, accumulate: int = 1) -> None:
-    """Raise InputError unless each process's micro-batches (``accumulate`` an update) are whole bags."""
-    unit = size * world * accumulate
+def check_bag_batch(batch_size: int, size: int, *, world: int = 1) -> None:
+    """Raise InputError unless each process's part of a batch is whole bags."""
+    unit = size * world
     if batch_size % unit:
         raise InputError(
-            f"batch_size {batch_size}: a multiple of {unit} is accepted, as {world} process(es) with "
-            f"{accumulate} micro-batch(es) each take whole bags of {size} rows"
+            f"batch_size {batch_size}: a multiple of {unit} is accepted, as {world} process(es) "
+            f"each take whole bags of {size} rows"
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -63,7 +61,6 @@ def bag_loss(
     bag_term: float = 1.0,
     instance_term: float = 1.0,
     label_smoothing: float = 0.0,
-    targets: Optional[paddle.Tensor] = None,
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Multi-instance loss of bags, each ``size`` consecutive rows of one label; and every row's attention.
 
@@ -79,16 +76,14 @@ def bag_loss(
     micro-batches of whole bags add up to the large batch.
 
     Args: ``logits`` (B, C), any float type; ``labels`` (B,) integers, one value a bag; ``weight`` (B,) float,
-    >= 0; ``temperature`` T > 0; ``targets`` (B, C): distributions for l_j in place of the labels smoothed by
-    ``label_smoothing`` as in ``soft_targets``.
+    >= 0; ``temperature`` T > 0; ``label_smoothing`` as in ``soft_targets``, for l_j.
     Returns L, a scalar, and a (B,), 1 summed over a bag, both float32 (float64 for logits of float64).
     Raises InputError when B is not a multiple of ``size``.
     """
     if logits.shape[0] % size:
         raise InputError(f"bag_loss: {logits.shape[0]} rows cannot be cut into bags of {size}")
     log_p = F.log_softmax(logits if logits.dtype == paddle.float64 else logits.astype("float32"), axis=-1)
-    if targets is None:
-        targets = soft_targets(labels, logits.shape[1], label_smoothing)
+    targets = soft_targets(labels, logits.shape[1], label_smoothing)
     instance = -(targets.astype(log_p.dtype) * log_p).sum(axis=-1).reshape([-1, size])
     log_given = paddle.take_along_axis(log_p, labels.unsqueeze(1), 1).reshape([-1, size])
     weight = weight.astype(log_p.dtype).reshape([-1, size])

@@ -21,6 +21,7 @@ from urnet.checks import InputError, check_labels
 from urnet.dataset import Batch, ImageSource, Loader
 from urnet.decode_ahead import Job
 from urnet.evaluate import bad_images_message
+from urnet.export import evaluating
 from urnet.files import recover_folder
 from urnet.measurement import SILENCE_SECONDS, Measurement, begin, wait_complete
 from urnet.metrics import topk
@@ -72,7 +73,7 @@ def measure(
     if not 0 <= rank < world:
         raise InputError(f"measuring: rank {rank} of {world} processes; 0..{world - 1} is accepted")
     folder = Path(folder)
-    with _evaluating(network):
+    with evaluating(network):
         forward = _Forward(network, source.transform, amp)
         width, n_classes = forward.widths(source.size)
         check_labels(labels, n_classes)
@@ -97,18 +98,6 @@ def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise InputError(f"measuring: {name} is {count}; 1 or more is accepted")
-
-
-@contextlib.contextmanager
-def _evaluating(network: Any) -> Iterator[None]:
-    """Inside the block the network is in evaluation mode; afterwards every layer's mode is as before."""
-    modes = [(layer, layer.training) for layer in network.sublayers(True)]
-    network.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 class _Forward:

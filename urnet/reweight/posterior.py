@@ -26,7 +26,6 @@ def posterior(
     given_prob: Any,
     text_label: Optional[np.ndarray] = None,
     group: Optional[np.ndarray] = None,
-    teacher_power: float = 1.0,
     noise: float = 1.0,
     text: float = 1.0,
     k: int = 10,
@@ -38,7 +37,7 @@ def posterior(
     With y_i the given label and v_i the class named, over the candidates y_i, v_i and the teacher's top-k
     (ours; EM after Dawid & Skene 1979, with a classifier as the prior as in Raykar et al. 2010):
 
-        q_i(c) ∝ teacher_i(c)^teacher_power P(y_i | c, group_i)^noise P(v_i | c)^text
+        q_i(c) ∝ teacher_i(c) P(y_i | c, group_i)^noise P(v_i | c)^text
 
     P(y | c, group) and P(v | c) are estimated from the same rows by EM (``label_noise.Vote``), from a
     posterior of 0.6 for y_i and 0.4 for v_i (y_i where no class is named, the teacher without texts). The
@@ -69,7 +68,7 @@ def posterior(
         votes.append(Vote(named, n_classes, power=text))
     evidence = Evidence(
         labels, n_classes, teacher_index, teacher_prob, given_prob, named,
-        teacher_power=teacher_power, votes=votes, block=block,
+        votes=votes, block=block,
     )  # fmt: skip
     if votes:
         evidence.estimate(iterations)
@@ -92,19 +91,19 @@ class Evidence:
 
     def __init__(
         self, labels: np.ndarray, n_classes: int, teacher_index: Any, teacher_prob: Any, given_prob: Any,
-        named: Optional[np.ndarray] = None, *, teacher_power: float = 1.0, votes: Sequence[Vote] = (),
+        named: Optional[np.ndarray] = None, *, votes: Sequence[Vote] = (),
         block: int = BLOCK,
     ) -> None:  # fmt: skip
         self.labels, self.n_classes, self.named = labels, n_classes, named
         self._teacher = teacher_index, teacher_prob, given_prob
-        self.teacher_power, self.votes, self._block = teacher_power, votes, block
+        self.votes, self._block = votes, block
 
     def blocks(self) -> Iterator[slice]:
         """The rows, a block at a time."""
         return row_blocks(len(self.labels), self._block)
 
     def teacher(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A block's candidates (b, k + 2), and log of teacher^power of each, and of all other classes (b,).
+        """A block's candidates (b, k + 2), and log of the teacher of each, and of all other classes (b,).
 
         Column 0 is the given label, 1 the class the text names, then the teacher's top-k. A place that is
         empty or repeats another holds the given label and -inf. What the teacher's top-k leaves over is taken
@@ -130,13 +129,14 @@ class Evidence:
         elsewhere = np.where(n_else * each > 0, self._log(each) + np.log(np.maximum(n_else, 1)), -np.inf)
         return classes, np.where(dead, -np.inf, self._log(value)), elsewhere[:, 0]
 
-    def _log(self, prob: np.ndarray) -> np.ndarray:
-        return self.teacher_power * np.log(np.maximum(prob, 1e-30))
+    @staticmethod
+    def _log(prob: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(prob, 1e-30))
 
     def log_posterior(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """A block's candidates (b, K) and log q of each (b, K); what they lack to 1 is on the other classes.
 
-        q(c) ∝ teacher(c)^power Π_votes P(vote | c)^power.
+        q(c) ∝ teacher(c) Π_votes P(vote | c)^power.
         """
         classes, log, elsewhere = self.teacher(rows)
         for vote in self.votes:
