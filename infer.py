@@ -2,6 +2,7 @@
 
     python infer.py --model ResNeXt101_32x4d --pretrained_model ckpt/ResNeXt101_32x4d_Release/ \\
         --class_dim 5000 --img_path data/val/ --img_list data/val_list.txt --use_gpu True
+    python infer.py --num_layers=50 --batch_size=8 --model=DIR --test_list=FILE
 
 stdout holds the arguments and one line an image. docs/cli.md explains every flag.
 """
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import Any, Optional, TextIO
 
 import models
-from urnet import cli
+from urnet import cli, example_flags
 from urnet.checks import InputError
 from urnet.predict_cli import Setup
-from urnet.predict_flags import ReleaseParser, make_parser
+from urnet.predict_flags import RELEASE_DEFAULTS, ReleaseParser, make_parser
 from urnet.predictions import PredictionFile, open_predictions, result_line, unreadable_line
 
 
@@ -36,6 +37,8 @@ def parser() -> ReleaseParser:
     )
     add("--topk", type=int, default=1, help="classes an image, best first [1]")
     add("--output", metavar="FILE", help="also write the predictions there: .csv or .jsonl")
+    example_flags.add_prediction_flags(parser)
+    parser.newest = example_flags.PREDICTION_FLAGS
     return parser
 
 
@@ -43,7 +46,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Check everything, then predict and print; the file of ``--output`` appears when all is done."""
     args = parser().parse_args(argv)
     with cli.results_only() as results:
-        setup = Setup(args, models.NAMES)
+        defaults = {**RELEASE_DEFAULTS, **example_flags.translate_prediction(args)}
+        setup = Setup(args, models.NAMES, defaults)
         if not 1 <= args.topk <= args.class_dim:
             raise InputError(f"--topk: found {args.topk}; 1..{args.class_dim} is accepted")
         cli.print_arguments(args, results)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from urnet import cli
+from urnet import cli, example_flags
 from urnet.checks import InputError, check_choice
 
 EPILOG = """\
@@ -24,6 +24,7 @@ examples:
   python train.py -c recipes/digits_web.yaml -o stages.class.duration="5 epochs" -o data.workers=2
   python train.py -c recipes/digits_web.yaml --resume
   python train.py -c recipes/digits_web.yaml --until instance --dry-run
+  python train.py --num_layers=50 --batch_size=8 --with_mem_opt=True --parallel_exe=False
 
 A run that was interrupted, by whatever, goes on with --resume and ends with the weights it would have had.
 SIGTERM and Ctrl-C save a checkpoint first. A finished stage is not trained again, unless something it depends
@@ -40,7 +41,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("-c", "--config", required=True, metavar="RECIPE", help="the recipe, a YAML file")
+    add("-c", "--config", metavar="RECIPE", help="the recipe, a YAML file (or --num_layers)")
     add(
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
         help="set a key of the recipe; a stage is addressed by its name: stages.NAME.batch_size=64",
@@ -61,6 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="remove what earlier runs of these stages left, and train them anew",
     )  # fmt: skip
     add("--debug", action="store_true", help="show a traceback on errors")
+    example_flags.add_training_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -73,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
             f"paddle.distributed.launch: found {processes} processes (PADDLE_TRAINERS_NUM); this version "
             "trains in one process (--nproc_per_node 1)"
         )
+    example_flags.translate_training(args, Path(__file__).resolve().parent)
     with cli.results_only() as stream:
         return train(args, stream)
 

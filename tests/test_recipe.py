@@ -25,6 +25,7 @@ from urnet.recipe import (
     recipe_tree,
 )
 from urnet.recipe_reweight import Bags, Cluster, Evidence, Instance, Label, Measure
+from urnet.recipe_rivals import Curriculum, Elr, Gate, Loss, Relabel, Subsets
 
 ROOT = Path(__file__).parents[1]
 SMALL = """
@@ -332,6 +333,7 @@ def test_the_documentation_knows_every_key():
     kinds = (
         *(Recipe, Data, Transform, Model, Stage, Optimizer, Schedule, Ema),
         *(ClassSize, Cluster, Instance, Label, Evidence, Measure, Bags),
+        *(Curriculum, Relabel, Subsets, Gate, Loss, Elr),
     )
     keys = [item.name for kind in kinds for item in dataclasses.fields(kind)]
     assert sorted(rows) == sorted(keys)

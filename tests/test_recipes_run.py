@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from webvision_toys import N_CLASSES, write_folders, write_web
+from webvision_toys import N_CLASSES, write_folders, write_listed, write_web
 
 import models
 from urnet.recipe import active_stages, load_recipe
@@ -13,6 +13,16 @@ from urnet.stages import plan_recipe, run_recipe
 from urnet.table import Table
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
+STAGES = {  # of each recipe; URNet's have all five
+    "curriculumnet": ["a", "b", "c", "d"],
+    "curriculumnet_inception_v2": ["a", "b", "c", "d"],
+    "gated": ["base", "gate", "tail"],
+    "gated_resnet101": ["base", "gate", "tail"],
+    "pci": ["a", "b1", "b2", "c"],
+    "pci_resnet101": ["a", "b1", "b2", "c"],
+    "se_resnext50_32x4d": ["train"],
+    **{name: [name] for name in ("elr", "generalised", "symmetric")},
+}
 ALL_FIVE = ["class", "cluster", "instance", "bag", "label"]
 SMALL = ["transform.size=32", "data.workers=0", "device=cpu", f"data.n_classes={N_CLASSES}"]
 SHORT = ["duration=3 steps", "batch_size=8", "eval_every=9 steps", "checkpoint_every=9 steps",
@@ -24,7 +34,8 @@ def folders(tmp_path_factory):
     """A data set of each format, and its number of training rows."""
     root = tmp_path_factory.mktemp("data")
     n_rows = {f"webvision{version}": write_web(root / f"webvision{version}", version) for version in (1, 2)}
-    return root, {**n_rows, "folder": write_folders(root / "folder")}
+    n_rows["folder"] = write_folders(root / "folder")
+    return root, {**n_rows, "imagenet": write_listed(root / "imagenet", root / "folder")}
 
 
 @pytest.fixture(scope="module", params=RECIPES, ids=lambda path: path.stem)
@@ -39,6 +50,7 @@ def run(request, folders, tmp_path_factory):
     overrides = [
         *SMALL, f"model.name={small}", f"output={tmp_path_factory.mktemp('output')}",
         *(where if kind == "folder" else [f"data.root={root / kind}"]),
+        *([f"data.train_list={root}/imagenet/train_list.txt"] if kind == "imagenet" else []),
         *(f"stages.{stage.name}.{setting}" for stage in recipe.stages for setting in SHORT),
     ]  # fmt: skip
     recipe = load_recipe(request.param, overrides)
@@ -61,7 +73,7 @@ def columns_of(run):
 def test_all_stages_finish(run):
     recipe, results, _ = run
     assert [result.stage for result in results] == [stage.name for stage in recipe.stages]
-    assert [result.stage for result in results] == ALL_FIVE
+    assert [result.stage for result in results] == STAGES.get(recipe.name, ALL_FIVE)
     for result in results:
         assert result.last["step"] == 3
         assert 0 <= result.last["top1"] <= 1
@@ -76,11 +88,14 @@ def test_columns_are_whole_and_keep_the_laws(run):
         assert len(values) == n_rows
         seen = np.isfinite(values)
         assert seen.any() if name == "bag_attention" else seen.all()  # three steps see a part of the rows
-    for name in {"cluster_weight", "instance_weight"} & written.keys():
+    for name in {"cluster_weight", "instance_weight", "image_weight", "image_weight_third"} & written.keys():
         assert (written[name] >= 0).all()
         means = [written[name][labels == c].mean() for c in range(N_CLASSES)]
         np.testing.assert_allclose(means, 1, rtol=1e-5)
-    assert (written["class_weight"] > 0).all()
+    assert (written.get("class_weight", np.ones(1)) > 0).all()
+    if "subset" in written:
+        assert set(written["subset"].tolist()) <= {0, 1, 2}
+        assert set(labels[written["subset"] == 0].tolist()) == set(range(N_CLASSES))
     if "topk_prob" in written:
         np.testing.assert_allclose(written["topk_prob"].astype(np.float64).sum(1), 1, atol=5e-3)
 

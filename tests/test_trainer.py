@@ -25,8 +25,9 @@ from urnet.stages import run_recipe
 from urnet.stop import Stopped, StopRequest
 from urnet.table import Table
 from urnet.train_log import Unreadable
-from urnet.train_step import Learner, Update, micro_batches, train_step
+from urnet.train_step import Learner, micro_batches, train_step
 from urnet.trainer import Trainer, checkpoints
+from urnet.update_loss import Update
 
 TRANSFORM = Transform(size=8)
 

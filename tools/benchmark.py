@@ -3,6 +3,7 @@
     python data/make_digits_web.py --out data/digits_web
     python tools/benchmark.py --data data/digits_web --out output/benchmark --seeds 0,1,2
     python tools/benchmark.py --data DIR --out DIR --methods ce,class,+cluster --budget small
+    python tools/benchmark.py --data DIR --out DIR --methods all          with the rivals of docs/rivals.md
 
 DIR is a folder in WebVision 2.0's layout; truth_train.txt in it, if there, says what the images really
 show. Results: OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept,
@@ -26,10 +27,12 @@ from tools.benchmark_methods import (
     AFTER,
     BEFORE,
     LADDER,
+    RIVALS,
     Run,
     checked,
     make_run,
     method_names,
+    rungs,
     shortened,
 )
 from tools.benchmark_results import Results
@@ -68,7 +71,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="where results go [output/benchmark]",
     )
     add("--seeds", default="0,1,2", help="numbers from 0, separated by commas [0,1,2]")
-    add("--methods", metavar="NAMES", help="separated by commas [all]; see docs/benchmark.md")
+    add(
+        "--methods",
+        default="ladder",
+        metavar="NAMES",
+        help="methods and groups of them (ladder, rivals, all), separated by commas [ladder]",
+    )
     add("--budget", choices=sorted(BUDGETS), default="full", help="small: a quarter of every duration [full]")
     add(
         "--recipe",
@@ -140,22 +148,22 @@ def read_base(args: argparse.Namespace) -> Recipe:
 
 def choose_methods(text: str, base: Recipe, has_truth: bool) -> tuple[str, ...]:
     """The wanted methods in their order. Raises InputError for an unknown one, or an oracle without truth."""
-    names = method_names(base)
-    if text is None:
-        return names if has_truth else tuple(name for name in names if name != "oracle")
+    names, ladder = method_names(base), (*BEFORE, *rungs(base).values(), *AFTER)
+    groups = {"ladder": ladder, "rivals": RIVALS, "all": (*ladder, *RIVALS)}
     words = [word.strip() for word in text.split(",")]
     for word in words:
-        check_choice("--methods", word, names)
+        check_choice("--methods", word, (*groups, *names))
     if "oracle" in words and not has_truth:
         raise InputError(f"--methods: oracle needs truth_train.txt in {base.data.root}, which is not there")
-    return tuple(name for name in names if name in words)
+    wanted = {name for word in words for name in groups.get(word, (word,))}
+    return tuple(name for name in names if name in wanted and (has_truth or name != "oracle"))
 
 
 def make_runs(
     args: argparse.Namespace, base: Recipe, seeds: set[int], n_rows: int, has_truth: bool
 ) -> list[Run]:
     """All runs of the seeds, whether wanted now or not, their recipes written to OUT/recipes."""
-    kinds = [*BEFORE, LADDER, *AFTER] if has_truth else [*BEFORE, LADDER, AFTER[0]]
+    kinds = [*BEFORE, LADDER, *RIVALS, *(AFTER if has_truth else AFTER[:1])]
     runs = [make_run(base, kind, seed, args.out, n_rows) for seed in sorted(seeds) for kind in kinds]
     overrides = [word for text in args.override for word in ("-o", text)]
     source = shlex.join([str(args.recipe), "--budget", args.budget, *overrides])

@@ -1,7 +1,8 @@
 """Tool: what the benchmark compares, each method as a recipe derived from one that holds the whole ladder.
 
 The ladder is one run: each of its stages is a method (a rung). The others are one stage each, with the first
-stage's network, transforms, optimiser and batch size.
+stage's network, transforms, optimiser and batch size. A rival is a recipe of its own: its stages, on the
+ladder's network and transforms, stretched to the ladder's length.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from urnet.recipe import Ema, Recipe, Schedule, Stage, active_stages, dump_recip
 
 LADDER = "ladder"
 BEFORE, AFTER = ("untrained", "ce"), ("ce_equal", "oracle")  # the methods that are no rung, in printed order
+RIVAL_RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "rivals32"
+RIVALS = ("curriculumnet", "gated", "pci", "elr", "generalised", "symmetric")  # each a file there
 RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
 
 
@@ -25,7 +28,7 @@ RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
 class Run:
     """One run of train.py: ``methods`` maps each of its stages, in order, to the method it is."""
 
-    kind: str  # ladder, or a method that is no rung
+    kind: str  # ladder, a rival, or another method that is no rung
     seed: int
     recipe: Recipe
     methods: dict[str, str]
@@ -57,23 +60,36 @@ class Run:
 def rungs(recipe: Recipe) -> dict[str, str]:
     """Stage -> method: the first stage's own name, then `+` and the name. InputError for a name taken."""
     first, *others = [stage.name for stage in active_stages(recipe)]
-    if first in (*BEFORE, *AFTER):
+    if first in (*BEFORE, *AFTER, *RIVALS):
         raise InputError(f"stages.{first}.name: is another method's name; accepted: any other name")
     return {first: first, **{name: f"+{name}" for name in others}}
 
 
 def method_names(recipe: Recipe) -> tuple[str, ...]:
     """All methods, in the order in which they are shown."""
-    return (*BEFORE, *rungs(recipe).values(), *AFTER)
+    rivals = (name for rival in RIVALS for name in rival_stages(rival, rival_recipe(rival)).values())
+    return (*BEFORE, *rungs(recipe).values(), *rivals, *AFTER)
+
+
+def rival_recipe(rival: str) -> Recipe:
+    """A rival's own recipe."""
+    return load_recipe(RIVAL_RECIPES / f"{rival}.yaml")
+
+
+def rival_stages(rival: str, recipe: Recipe) -> dict[str, str]:
+    """Stage -> method: the last one is the rival, those before it are RIVAL/STAGE."""
+    *before, last = [stage.name for stage in active_stages(recipe)]
+    return {**{name: f"{rival}/{name}" for name in before}, last: rival}
 
 
 def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
-    """The run of a ``kind`` (``LADDER`` or a method that is no rung). ``n_rows``: training rows.
+    """The run of a ``kind`` (``LADDER``, a rival or another method). ``n_rows``: training rows.
 
     ``untrained``: the first weights of ``ce``. ``ce``: the first stage on the labels as given, without
     weights, balance, smoothing and mixup. ``ce_equal``: the same for as long as the whole ladder, learning
     rate falling as a cosine over all of it, weights averaged. ``oracle``: as ``ce_equal``, on rightly
-    labelled rows alone, classes drawn evenly.
+    labelled rows alone, classes drawn evenly. A rival: the stages of its recipe, all durations times one
+    factor, so that together they show as many images as the ladder.
     """
     base = replace(
         base,
@@ -85,6 +101,11 @@ def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
     if kind == LADDER:
         return Run(kind, seed, replace(base, stages=active_stages(base)), rungs(base))
     stages = active_stages(base)
+    if kind in RIVALS:
+        rival = rival_recipe(kind)
+        own = replace(base, stages=active_stages(rival))
+        factor = _images(stages, n_rows) / _images(own.stages, n_rows)
+        return Run(kind, seed, shortened(own, factor), rival_stages(kind, rival))
     stage = _plain(stages[0])
     if kind in AFTER:
         stage = _whole_budget(stage, stages, n_rows)
@@ -117,13 +138,17 @@ def total_duration(stages: Sequence[Stage], n_rows: int) -> Duration:
     units, batches = {d.unit for d in durations}, {stage.batch_size for stage in stages}
     if len(units) == 1 and (units != {"steps"} or len(batches) == 1):
         return Duration(_tidy(math.fsum(d.amount for d in durations)), units.pop())
+    return Duration(_tidy(_images(stages, n_rows)), "images")
+
+
+def _images(stages: Sequence[Stage], n_rows: int) -> float:
+    """Images that all ``stages`` together show."""
     a_unit = {"epochs": n_rows, "images": 1}
-    images = [s.duration.amount * a_unit.get(s.duration.unit, s.batch_size) for s in stages]
-    return Duration(_tidy(math.fsum(images)), "images")
+    return math.fsum(s.duration.amount * a_unit.get(s.duration.unit, s.batch_size) for s in stages)
 
 
 def shortened(recipe: Recipe, factor: float) -> Recipe:
-    """The recipe with every stage's duration, warm-up and learning-rate stretches times ``factor``.
+    """The recipe with every stage's duration, warm-up, learning-rate stretches and gate times ``factor``.
 
     Steps stay whole and do not become 0. How often is evaluated and saved stays.
     """
@@ -137,7 +162,10 @@ def shortened(recipe: Recipe, factor: float) -> Recipe:
         milestones = tuple(short(d) for d in s.schedule.milestones)
         every, warmup = short(s.schedule.every), short(s.schedule.warmup)
         schedule = replace(s.schedule, warmup=warmup, every=every, milestones=milestones)
-        return replace(s, duration=short(s.duration), schedule=schedule)
+        gate = s.gate
+        if gate is not None and gate.until is not None:
+            gate = replace(gate, until=short(gate.until))
+        return replace(s, duration=short(s.duration), schedule=schedule, gate=gate)
 
     return replace(recipe, stages=tuple(stage(s) for s in recipe.stages))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from tools import machine
-from tools.benchmark_scores import RIVALS
+from tools.benchmark_scores import CLEANLAB
 
 Entries = Sequence[Mapping[str, Any]]
 BASE, CEILING = "ce_equal", "oracle"
@@ -122,7 +122,7 @@ def judge_table(entries: Entries, rivals: Mapping[int, Mapping[str, Any]], metho
         if found is not None:
             after = spread(list(by_seed(entries, method, "weight_on_wrong").values()))
             rows.append((f"`{method}`", text_of(found, 3), f"{wrong_share:.2f}", text_of(after)))
-    for name in RIVALS:
+    for name in CLEANLAB:
         found = spread([scores.get(name) for scores in rivals.values()])
         if found is not None:
             rows.append((f"cleanlab {name}", text_of(found, 3), "", ""))

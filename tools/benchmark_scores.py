@@ -17,7 +17,7 @@ from urnet.recipe import active_stages
 from urnet.table import Table
 
 EXTRA = "requirements-benchmark.txt"
-RIVALS = ("self_confidence", "normalized_margin")  # cleanlab's scores, 0..1, low for a wrong label
+CLEANLAB = ("self_confidence", "normalized_margin")  # cleanlab's scores, 0..1, low for a wrong label
 
 
 def installed(package: str) -> bool:
@@ -87,7 +87,7 @@ def label_quality(table: Table, truth: Truth, n_classes: int, suffix: str = "") 
     full = dense(index[seen], prob[seen], given[seen], labels, n_classes)
     return {
         method: auc(truth.right[seen], get_label_quality_scores(labels, full, method=method))
-        for method in RIVALS
+        for method in CLEANLAB
     }
 
 

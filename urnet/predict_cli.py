@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
 from urnet.checks import InputError
-from urnet.predict_flags import check_numbers, complete
+from urnet.predict_flags import RELEASE_DEFAULTS, check_numbers, complete
 from urnet.threads import compute_threads, import_paddle
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 class Setup:
     """Checked flags and what they stand for. Making one reads small files only and completes ``args``."""
 
-    def __init__(self, args: argparse.Namespace, network_names: Sequence[str]) -> None:
+    def __init__(
+        self, args: argparse.Namespace, network_names: Sequence[str],
+        defaults: Mapping[str, Any] = RELEASE_DEFAULTS,
+    ) -> None:  # fmt: skip
         from urnet.checkpoint import describe
 
         self.args = args
@@ -35,7 +38,7 @@ class Setup:
             raise InputError("--pretrained_model: found none; a checkpoint folder or weights file is needed")
         check_numbers(args)
         self.info: CheckpointInfo = describe(args.pretrained_model)
-        self.transform = complete(args, self.info.recipe, network_names)
+        self.transform = complete(args, self.info.recipe, network_names, defaults)
         self.class_names = _class_names(args, self.info)
         data = self.info.recipe.data if self.info.recipe else None
         self.exif = data.exif if data else "honour"  # as the release's cv2.imread did

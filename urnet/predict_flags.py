@@ -1,14 +1,15 @@
 """Level 1: the flags that infer.py and eval.py share, their checks, and where each value comes from.
 
-Precedence: flags > the checkpoint's recipe > the first release's defaults.
+Precedence: flags > the checkpoint's recipe > the first release's defaults (with --num_layers: the SE-ResNeXt
+example's, ``urnet.example_flags``).
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
-from typing import Optional
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from urnet.checks import InputError, check_choice
 from urnet.cli import Parser, boolean_word
@@ -30,15 +31,19 @@ RESIZES = ("straight", "short")
 class ReleaseParser(Parser):
     """A Parser in which a prefix that meant one flag of the first release still means it.
 
-    `--pre` was `--pretrained_model` before there was `--precision`.
+    `--pre` was `--pretrained_model` before there was `--precision`. The flags in ``newest`` give way to all
+    others: `--t` was `--topk` before there was `--test_list`.
     """
 
     release: Sequence[str] = ()
+    newest: Sequence[str] = ()
 
     def _get_option_tuples(self, option_string: str) -> list:
         matches = super()._get_option_tuples(option_string)
         released = [match for match in matches if match[0].dest in self.release]
-        return released if len(released) == 1 else matches
+        if len(released) == 1:
+            return released
+        return [match for match in matches if match[0].dest not in self.newest] or matches
 
 
 def make_parser(
@@ -87,10 +92,13 @@ def check_numbers(args: argparse.Namespace) -> None:
     check_choice("--precision", args.precision, PRECISIONS)
 
 
-def complete(args: argparse.Namespace, recipe: Optional[Recipe], names: Sequence[str]) -> Transform:
+def complete(
+    args: argparse.Namespace, recipe: Optional[Recipe], names: Sequence[str],
+    defaults: Mapping[str, Any] = RELEASE_DEFAULTS,
+) -> Transform:  # fmt: skip
     """Fill the flags that were not given; return the transform they make together."""
     transform = recipe.transform if recipe else Transform()
-    known = dict(RELEASE_DEFAULTS)
+    known = dict(defaults)
     if recipe:
         size = transform.size
         known.update(model=recipe.model.name, class_dim=recipe.data.n_classes, resize=transform.eval,
@@ -98,8 +106,10 @@ def complete(args: argparse.Namespace, recipe: Optional[Recipe], names: Sequence
         for name in ("model", "class_dim"):
             given = getattr(args, name)
             if given is not None and given != known[name]:
+                layers = getattr(args, "num_layers", None) if name == "model" else None
+                flag = f"--{name}" if layers is None else f"--num_layers {layers}"
                 raise InputError(
-                    f"--{name} is {given}, but {args.pretrained_model} was trained with {known[name]}"
+                    f"{flag} is {given}, but {args.pretrained_model} was trained with {known[name]}"
                     " (its recipe.yaml)"
                 )
     if (

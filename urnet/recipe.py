@@ -20,7 +20,13 @@ import yaml
 from urnet.duration import Duration
 from urnet.recipe_checks import check_recipe
 from urnet.recipe_reweight import Bags, ClassSize, Cluster, Instance, Label, Measure
+from urnet.recipe_rivals import Curriculum, Elr, Gate, Loss, Relabel, Subsets
 from urnet.typed_yaml import build, override, read_yaml
+
+
+def added(default: Any) -> Any:
+    """A key that came after recipes had been run: at its default it leaves ``recipe_hash`` as it was."""
+    return field(default=default, metadata={"added": True})
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,16 @@ class Stage:
     start: str = "previous"  # previous | scratch | a checkpoint's path; the first stage's previous is scratch
     enabled: bool = True  # false: the stage is left out, as if it were not there
     measure: Measure = field(default_factory=Measure)
-    reweight: Union[ClassSize, Cluster, Instance, Label, None] = None  # columns computed before training
+    reweight: Union[ClassSize, Cluster, Instance, Label, Curriculum, Relabel, None] = None  # columns it adds
     loss_weight: tuple[str, ...] = ()  # columns multiplied into the loss weight
     sampling_weight: tuple[str, ...] = ()  # columns multiplied into the sampling weight
     balance: float = 0.0  # 0: rows as they come, 1: every class drawn equally often
-    targets: str = "given"  # given: the labels | a file of soft targets in the table, such as label
+    targets: str = "given"  # given: the labels | a file of targets in the table: label, relabel
     bags: Optional[Bags] = None  # batches of bags and their loss
+    subsets: Optional[Subsets] = added(None)  # batches composed of a curriculum's subsets
+    gate: Optional[Gate] = added(None)  # rows the network is not sure of pass no gradient
+    loss: Loss = added(Loss())
+    elr: Optional[Elr] = added(None)  # early-learning regularisation
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     label_smoothing: float = 0.0
@@ -159,13 +169,21 @@ def active_stages(recipe: Recipe) -> tuple[Stage, ...]:
     return tuple(stage for stage in recipe.stages if stage.enabled)
 
 
-def recipe_tree(value: Any) -> Any:
-    """A Recipe (or part of one) as plain dicts, lists, strings and numbers; ``load_recipe`` reads it back."""
+def recipe_tree(value: Any, *, added_keys: bool = True) -> Any:
+    """A Recipe (or part of one) as plain dicts, lists, strings and numbers; ``load_recipe`` reads it back.
+
+    ``added_keys`` False: without the keys that were added since (``added``) and are at their default.
+    """
     if isinstance(value, Duration):
         return str(value)
     if dataclasses.is_dataclass(value):
-        return {f.name: recipe_tree(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return [recipe_tree(item) for item in value] if isinstance(value, tuple) else value
+        kept = (f for f in dataclasses.fields(value) if added_keys or not _is_new(f, getattr(value, f.name)))
+        return {f.name: recipe_tree(getattr(value, f.name), added_keys=added_keys) for f in kept}
+    return [recipe_tree(item, added_keys=added_keys) for item in value] if isinstance(value, tuple) else value
+
+
+def _is_new(key: dataclasses.Field, value: Any) -> bool:
+    return bool(key.metadata.get("added")) and value == key.default
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -174,6 +192,6 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def recipe_hash(part: Any) -> str:
-    """SHA-256 (first 16 hexadecimal digits) of a recipe or of a part of one."""
-    text = json.dumps(recipe_tree(part), sort_keys=True)
+    """SHA-256 (first 16 hexadecimal digits) of a recipe or of a part of one, added keys as in ``added``."""
+    text = json.dumps(recipe_tree(part, added_keys=False), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

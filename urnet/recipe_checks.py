@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from typing import Any
 
 from urnet.checks import InputError
 from urnet.recipe_reweight import column_file
+from urnet.recipe_rival_checks import RANGES as RIVAL_RANGES
+from urnet.recipe_rival_checks import Range, check_ranges, check_rivals
 
 OWN_FOLDERS = ("table", "curves", "measure", "replaced")  # of a run, beside those of its stages
 
@@ -130,15 +131,14 @@ def _check_stage(s: Any, at: str, need: Any) -> None:
         _check_reweight(s.reweight, f"{at}.reweight", need)
     for key in ("batch_size", "top_k"):
         need(getattr(s.measure, key) >= 1, f"{at}.measure.{key}", getattr(s.measure, key), "1 or more")
-    need(bool(re.fullmatch(r"given|label(_[a-z0-9_]+)?", s.targets)), f"{at}.targets", s.targets,
-         "given, or label, with the suffix of a label reweighting where it has one")  # fmt: skip
+    need(bool(re.fullmatch(r"given|(re)?label(_[a-z0-9_]+)?", s.targets)), f"{at}.targets", s.targets,
+         "given, label or relabel, with the suffix of the reweighting where it has one")  # fmt: skip
+    check_rivals(s, at, need)
     if s.bags is not None:
         _check_bags(s, at, need)
 
 
-RANGES: dict[
-    str, tuple[float, bool, float, str]
-] = {  # key -> low, whether low itself is accepted, high, words
+RANGES: dict[str, Range] = {
     "power": (0, True, math.inf, "0 or more"),
     "cap": (1, True, math.inf, "1 or more"),
     "folds": (2, True, 100, "2 to 100"),
@@ -171,14 +171,17 @@ RANGES: dict[
 def _check_reweight(r: Any, at: str, need: Any) -> None:
     need(r.suffix == "" or bool(re.fullmatch(r"_[a-z0-9_]+", r.suffix)), f"{at}.suffix", r.suffix,
          "an underscore and a word, such as _second")  # fmt: skip
-    _check_ranges(r, at, need)
+    if r.method in ("curriculum", "relabel"):
+        check_ranges(r, RIVAL_RANGES["reweight"], at, need)
+        return
+    check_ranges(r, RANGES, at, need)
     if r.method == "class_size":
         need(r.beta is None or 0 <= r.beta < 1, f"{at}.beta", r.beta, "0 <= beta < 1, or null")
     if r.method == "cluster":
         need(r.min_clusters <= r.max_clusters, f"{at}.min_clusters", r.min_clusters,
              f"up to max_clusters {r.max_clusters}")  # fmt: skip
     if r.method != "class_size":
-        _check_ranges(r.evidence, f"{at}.evidence", need)
+        check_ranges(r.evidence, RANGES, f"{at}.evidence", need)
         words = r.evidence.word_vectors
         need(words is None or r.evidence.text > 0, f"{at}.evidence.word_vectors", words,
              "null, as text is 0 and no text is read")  # fmt: skip
@@ -186,15 +189,6 @@ def _check_reweight(r: Any, at: str, need: Any) -> None:
         total = r.confidence_term + r.text_term + r.rank_term + r.model_term
         need(r.relevance != "ranks" or total > 0, f"{at}.confidence_term", r.confidence_term,
              "a term above 0")  # fmt: skip
-
-
-def _check_ranges(settings: Any, at: str, need: Any) -> None:
-    for key in (item.name for item in dataclasses.fields(settings)):
-        value = getattr(settings, key)
-        if key in RANGES:
-            low, inclusive, high, words = RANGES[key]
-            inside = (low <= value if inclusive else low < value) and value <= high
-            need(inside and (value < math.inf or key in ("cap", "rho")), f"{at}.{key}", value, words)
 
 
 def _check_bags(s: Any, at: str, need: Any) -> None:

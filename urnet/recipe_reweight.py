@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Union
 
+from urnet.recipe_rivals import Curriculum, Relabel
+
 
 @dataclass(frozen=True)
 class ClassSize:
@@ -86,18 +88,21 @@ class Label:
 
 
 # Raised when the same settings give other columns than before, so that stages of older code run again.
-VERSIONS = {"class_size": 1, "cluster": 1, "instance": 1, "label": 1}
+VERSIONS = {"class_size": 1, "cluster": 1, "instance": 1, "label": 1, "curriculum": 1, "relabel": 1}
 # What may weigh rows, of all that stages write, and what may not.
 WEIGHTS = (
     "class_weight", "cluster_weight", "relevance", "instance_weight", "confidence", "keep", "label_weight",
-    "target_weight",
+    "target_weight", "image_weight",
 )  # fmt: skip
 OTHERS = (
     "cluster", "oof_index", "oof_prob", "suggested", "suggested_prob", "topk_index", "topk_prob",
-    "bag_attention",
+    "bag_attention", "subset", "density", "delta", "clean_label",
 )  # fmt: skip
-Reweight = Union[ClassSize, Cluster, Instance, Label]
-FILES = {"class_size": "class", "cluster": "cluster", "instance": "instance", "label": "label"}
+Reweight = Union[ClassSize, Cluster, Instance, Label, Curriculum, Relabel]
+FILES = {
+    "class_size": "class", "cluster": "cluster", "instance": "instance", "label": "label",
+    "curriculum": "curriculum", "relabel": "relabel",
+}  # fmt: skip
 COLUMNS = {
     "class_size": ("class_weight",),
     "cluster": ("cluster", "cluster_weight"),
@@ -111,6 +116,8 @@ COLUMNS = {
         "suggested_prob",
     ),
     "label": ("topk_index", "topk_prob", "keep", "label_weight", "target_weight"),
+    "curriculum": ("subset", "density"),
+    "relabel": ("image_weight", "clean_label"),
 }
 
 
@@ -150,10 +157,15 @@ def _among(column: str, names: tuple[str, ...]) -> bool:
 
 def column_names(settings: Reweight) -> tuple[str, ...]:
     """The columns that a reweighting writes."""
-    return tuple(name + settings.suffix for name in COLUMNS[settings.method])
+    names = COLUMNS[settings.method]
+    if isinstance(settings, Curriculum) and settings.delta:
+        names = (*names, "delta")
+    return tuple(name + settings.suffix for name in names)
 
 
-def target_columns(file: str) -> tuple[str, str]:
-    """The columns of a file of soft targets: classes and their probabilities."""
-    suffix = file[len("label") :] if file.startswith("label") else ""
+def target_columns(file: str) -> tuple[str, ...]:
+    """The columns of a file of targets: classes and their probabilities, or, of a relabelling, the class."""
+    if file.startswith("relabel"):
+        return ("clean_label" + file[len("relabel") :],)
+    suffix = file[len("label") :]
     return f"topk_index{suffix}", f"topk_prob{suffix}"

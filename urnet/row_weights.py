@@ -23,12 +23,17 @@ def check_stage(stage: Stage, columns: Sequence[str]) -> None:
         if odd is not None:
             raise InputError(f"stages.{stage.name}.{key}: column {odd!r} holds no weights")
     _check_even(stage)
+    if stage.subsets is not None and stage.subsets.column not in columns:
+        raise InputError(
+            f"stages.{stage.name}.subsets.column: the table has no column {stage.subsets.column!r}; "
+            "accepted: subset, with the suffix of a curriculum reweighting where it has one"
+        )
     if stage.targets != "given":
         for name in target_columns(stage.targets):
             if name not in columns:
                 raise InputError(
                     f"stages.{stage.name}.targets: the table has no column {name!r}, which {stage.targets} "
-                    "needs; accepted: given, or the file of a label reweighting"
+                    "needs; accepted: given, or the file of a label or relabel reweighting"
                 )
 
 

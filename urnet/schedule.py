@@ -1,13 +1,14 @@
-"""Level 2: the learning rate as a pure function of the step."""
+"""Level 2: the learning rate and the gate as pure functions of the step."""
 
 from __future__ import annotations
 
 import math
-from typing import Callable
+from typing import Any, Callable, Optional
 
 from urnet.checks import InputError
 from urnet.duration import Duration
 from urnet.recipe import Schedule, Stage
+from urnet.rivals.gate import threshold_at
 
 
 def plan(stage: Stage, steps_per_epoch: int) -> tuple[int, Callable[[int], float]]:
@@ -20,6 +21,18 @@ def plan(stage: Stage, steps_per_epoch: int) -> tuple[int, Callable[[int], float
     if total < 1:
         raise InputError(f"{at}.duration: {stage.duration} is less than one step")
     return total, learning_rate(stage.schedule, total, to_steps, f"{at}.schedule")
+
+
+def gate_plan(stage: Stage, steps_per_epoch: int) -> Callable[[int], Optional[float]]:
+    """A stage's gate(step), None where it has none. Raises InputError for one that is gone before a step."""
+    gate = stage.gate
+    if gate is None:
+        return lambda step: None
+    until = (gate.until or stage.duration).steps(steps_per_epoch, stage.batch_size)
+    if until < 1:
+        raise InputError(f"stages.{stage.name}.gate.until: {gate.until} is less than one step")
+    settings: dict[str, Any] = {key: getattr(gate, key) for key in ("threshold", "schedule", "levels")}
+    return lambda step: threshold_at(step, until, **settings)
 
 
 def learning_rate(

@@ -16,6 +16,7 @@ from urnet.measure import measure
 from urnet.measurement import Measurement
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
 from urnet.recipe_reweight import WEIGHTS, Cluster, Evidence, Instance, Label, column_file
+from urnet.recipe_rivals import Curriculum, Relabel
 from urnet.reweight.class_size import class_size, target_size
 from urnet.reweight.cluster import cluster
 from urnet.reweight.instance import class_ranks, instance
@@ -23,6 +24,7 @@ from urnet.reweight.label import label
 from urnet.reweight.trust import trusted
 from urnet.stage_evidence import StageEvidence
 from urnet.stage_inputs import RunInputs
+from urnet.stage_rivals import curriculum_columns, relabel_columns, subset_of
 from urnet.stop import StopRequest
 from urnet.table import Table
 from urnet.task import make_order
@@ -107,22 +109,34 @@ class ColumnWriter:
     def _order(self, made: Optional[Columns] = None) -> Any:
         """How the stage will draw the rows, with columns just ``made``: not to correct a fault twice."""
         weight = row_weights.sampling_weight(self.stage, self.table, made)
-        return make_order(self.recipe, self.stage, self.labels, weight)
+        subset = None if self.stage.subsets is None else subset_of(self.stage, self.table)
+        return make_order(self.recipe, self.stage, self.labels, weight, subset)
 
     # --- what needs the images
 
     def _of_measured(self, build_network: Callable[[], Any], amp: Optional[str]) -> Columns:
         measured = self._measure(build_network, amp)
         rows = np.flatnonzero(measured.readable)
-        if isinstance(self.settings, Cluster):
-            columns, empty = self._cluster(self.settings, measured, rows), {"cluster": -1}
-        elif isinstance(self.settings, Instance):
-            columns, empty = self._instance(self.settings, measured, rows), {"suggested": -1}
+        settings, empty = self.settings, {"cluster": -1, "suggested": -1}
+        labels, seed = self.labels[rows], self.recipe.seed
+        if isinstance(settings, Cluster):
+            columns = self._cluster(settings, measured, rows)
+        elif isinstance(settings, Instance):
+            columns = self._instance(settings, measured, rows)
+        elif isinstance(settings, Label):
+            columns = self._label(settings, measured, rows)
+        elif isinstance(settings, Curriculum):
+            features = self._some(measured.features, rows)
+            columns = curriculum_columns(settings, features, labels, self.n_classes, seed)
+            empty["subset"] = -1  # never drawn
         else:
-            assert isinstance(self.settings, Label)
-            columns, empty = self._label(self.settings, measured, rows), {}
+            assert isinstance(settings, Relabel)
+            index, prob = (self._some(values, rows) for values in (measured.index, measured.prob))
+            columns = relabel_columns(settings, labels, measured.given[rows], index, prob, self.n_classes)
         complete = {name: self._for_all(values, rows, empty.get(name, 0)) for name, values in columns.items()}
         self._keep_classes(complete, rows)
+        if "clean_label" in complete:  # an image that cannot be read keeps the label it was given
+            complete["clean_label"] = np.where(measured.readable, complete["clean_label"], self.labels)
         return complete
 
     def _keep_classes(self, columns: Columns, rows: np.ndarray) -> None:
@@ -133,6 +147,8 @@ class ColumnWriter:
         gone = np.bincount(self.labels[rows], minlength=self.n_classes)[self.labels] == 0
         for name in set(columns) & set(WEIGHTS):
             columns[name][gone] = 1
+        if "subset" in columns:
+            columns["subset"][gone] = 0
 
     def _measure(self, build_network: Callable[[], Any], amp: Optional[str]) -> Measurement:
         data, stage = self.recipe.data, self.stage
@@ -156,8 +172,11 @@ class ColumnWriter:
         return column
 
     def _evidence(self, settings: Evidence, measured: Measurement, rows: np.ndarray) -> StageEvidence:
-        features = measured.features if len(rows) == len(self.labels) else _Chosen(measured.features, rows)
+        features = self._some(measured.features, rows)
         return StageEvidence(self.recipe, settings, self.table, rows, features, self.stage.measure.top_k)
+
+    def _some(self, values: Any, rows: np.ndarray) -> Any:
+        return values if len(rows) == len(self.labels) else _Chosen(values, rows)
 
     def _cluster(self, settings: Cluster, measured: Measurement, rows: np.ndarray) -> Columns:
         evidence = self._evidence(settings.evidence, measured, rows)

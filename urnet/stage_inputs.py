@@ -50,7 +50,7 @@ class RunInputs:
             before = stage
 
     def _enter(self, stage: Stage, before: Optional[Stage]) -> None:
-        settings = dict(_flat(recipe_tree(stage), ""))
+        settings = dict(_flat(recipe_tree(stage, added_keys=False), ""))
         needs = self.needs[stage.name] = set()
         start = self._source(stage.start, before, needs)
         made: Inputs = {}
@@ -76,7 +76,7 @@ class RunInputs:
         if method in ("class_size", "label"):  # their loss weights see what is drawn
             own.update({key: value for key, value in settings.items() if _sampling(key)})
             mine = column_names(stage.reweight)
-            others = (name for name in stage.sampling_weight if name not in mine)
+            others = (name for name in sampling_columns(stage) if name not in mine)
             own.update({f"column {name}": self._maker(name, needs) for name in others})
         self.measured[stage.name] = ""
         if method != "class_size":
@@ -93,11 +93,13 @@ class RunInputs:
         """A hash of the texts beside the table that may be read: classes, queries, word vectors."""
         if self._table is None:
             return ""
-        digest = hashlib.sha256()
+        digest, evidence = hashlib.sha256(), getattr(reweight, "evidence", None)
+        if evidence is None:
+            return ""
         found = read_query_texts(self._recipe.data, self._table.class_names)
         for text in (*found.query, *found.classes):
             digest.update(f"{text}\0".encode())
-        words = reweight.evidence.word_vectors
+        words = evidence.word_vectors
         if words is not None and Path(words).is_file():
             digest.update(file_hash(Path(words)).encode())
         return digest.hexdigest()[:16]
@@ -148,7 +150,12 @@ class RunInputs:
 def used_columns(stage: Stage) -> list[str]:
     """The columns of the table that a stage trains with."""
     targets = [] if stage.targets == "given" else list(target_columns(stage.targets))
-    return [*stage.loss_weight, *stage.sampling_weight, *targets]
+    return [*stage.loss_weight, *sampling_columns(stage), *targets]
+
+
+def sampling_columns(stage: Stage) -> list[str]:
+    """The columns that decide which rows a stage draws."""
+    return [*stage.sampling_weight, *([] if stage.subsets is None else [stage.subsets.column])]
 
 
 def own_stage(path: Path, home: Path, stages: tuple[str, ...]) -> Optional[str]:
@@ -175,7 +182,7 @@ def weights_hash(path: Path) -> str:
 
 def _common(recipe: Recipe, table: Optional[Table]) -> Inputs:
     """What all stages depend on: data, transforms, network and seed."""
-    tree = recipe_tree(recipe)
+    tree = recipe_tree(recipe, added_keys=False)
     for key in FREE:
         del tree[key]
     for key in FREE_DATA:
@@ -188,7 +195,7 @@ def _free(key: str) -> bool:
 
 
 def _sampling(key: str) -> bool:
-    return key == "balance" or key.startswith("sampling_weight")
+    return key == "balance" or key.startswith(("sampling_weight", "subsets"))
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -19,10 +19,11 @@ from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
 from urnet.precision import choose_amp, choose_device
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash
-from urnet.schedule import plan
+from urnet.schedule import gate_plan, plan
 from urnet.stage_columns import ColumnWriter, check_columns
 from urnet.stage_inputs import RunInputs, own_stage
 from urnet.stage_plan import Step, check_steps, chosen_stages, plan_steps, sources
+from urnet.stage_rivals import subset_of, subset_weight
 from urnet.table import Table
 from urnet.task import Task, make_order, soft_targets_of
 from urnet.trainer import Trainer, seed_network
@@ -137,8 +138,9 @@ def _check_stages(
         check_columns(recipe, stage, table, inputs)
         row_weights.check_stage(stage, columns)
         if table is not None:
-            order = make_order(recipe, stage, table.column("label"))
+            order = make_order(recipe, stage, table.column("label"))  # an epoch is as long without weights
             plan(stage, order.steps_per_epoch(stage.batch_size))
+            gate_plan(stage, order.steps_per_epoch(stage.batch_size))
         for source in sources(stage):
             own = own_stage(Path(source), home, tuple(inputs.of))  # may be written by this very run
             if source not in ("previous", "scratch") and own is None:
@@ -198,11 +200,13 @@ class _Run:
     def _task(self, stage: Stage, amp: Optional[str], folder: Path) -> Task:
         labels = self.table.column("label")
         weight = row_weights.sampling_weight(stage, self.table)
+        loss_weight, subset = row_weights.product(stage, "loss_weight", self.table), None
+        if stage.subsets is not None:
+            subset, loss_weight = subset_of(stage, self.table), loss_weight * subset_weight(stage, self.table)
         return Task(
             recipe=self.recipe, stage=stage, network=self._network(stage, stage.start), amp=amp,
             table=self.table, labels=labels, validation=self.validation, folder=folder,
-            loss_weight=row_weights.product(stage, "loss_weight", self.table),
-            order=make_order(self.recipe, stage, labels, weight),
+            loss_weight=loss_weight, order=make_order(self.recipe, stage, labels, weight, subset),
             curves=self.home / "curves" / stage.name, targets=soft_targets_of(stage, self.table),
             made_by=recipe_hash(self.inputs.of[stage.name]),
         )  # fmt: skip

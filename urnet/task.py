@@ -12,6 +12,7 @@ import numpy as np
 from urnet.bags import BagOrder
 from urnet.dataset import ImageSource, Loader
 from urnet.image_list import ImageList
+from urnet.mixed_order import MixedOrder
 from urnet.recipe import Duration, Recipe, Stage
 from urnet.recipe_reweight import target_columns
 from urnet.sampler import EpochOrder, draw_key
@@ -32,13 +33,26 @@ def soft_targets_of(stage: Stage, table: Table) -> Optional[SoftTargets]:
     """The targets a stage names, mapped from the table; None where it trains on the given labels."""
     if stage.targets == "given":
         return None
-    return SoftTargets(*(table.column(name) for name in target_columns(stage.targets)))
+    index, *prob = (table.column(name) for name in target_columns(stage.targets))
+    if prob:
+        return SoftTargets(index, prob[0])
+    return SoftTargets(index[:, None], np.broadcast_to(np.float32(1), (len(index), 1)))
 
 
 def make_order(
-    recipe: Recipe, stage: Stage, labels: np.ndarray, sampling_weight: Optional[np.ndarray] = None
+    recipe: Recipe,
+    stage: Stage,
+    labels: np.ndarray,
+    sampling_weight: Optional[np.ndarray] = None,
+    subset: Optional[np.ndarray] = None,
 ) -> Any:
-    """The order in which a stage shows the rows: an EpochOrder, or a BagOrder of the same interface."""
+    """The order in which a stage shows the rows: an EpochOrder, or one of the same interface: a BagOrder, or
+    a MixedOrder of the ``subset`` (N,) that each row is in."""
+    if stage.subsets is not None and subset is not None:
+        return MixedOrder(
+            labels, subset=subset, parts=stage.subsets.parts, seed=recipe.seed, stage=stage.name,
+            n_classes=recipe.data.n_classes,
+        )  # fmt: skip
     settings: dict[str, Any] = {
         "sampling_weight": sampling_weight, "balance": stage.balance, "seed": recipe.seed,
         "stage": stage.name, "n_classes": recipe.data.n_classes,
@@ -59,7 +73,7 @@ class Task:
     table: Table
     labels: np.ndarray  # int (N,)
     loss_weight: np.ndarray  # float32 (N,)
-    order: Any  # EpochOrder or BagOrder
+    order: Any  # EpochOrder, BagOrder or MixedOrder
     validation: ImageList
     folder: Path  # OUTPUT/NAME/STAGE
     curves: Path  # VisualDL's folder of this stage

@@ -19,7 +19,8 @@ from urnet.recipe import Stage
 
 
 class Meter:
-    """Sums over the steps since the last ``take``: losses, images, seconds of training and of waiting."""
+    """Sums over the steps since the last ``take``: losses, images, seconds of training and of waiting, shares
+    of rows that a gate let through."""
 
     def __init__(self) -> None:
         self.reset()
@@ -27,14 +28,17 @@ class Meter:
     def reset(self) -> None:
         """Begin anew."""
         self.losses, self.loss, self.images, self.seconds, self.wait = 0, 0.0, 0, 0.0, 0.0
+        self.opened = 0.0
 
     def take(self) -> dict[str, float]:
-        """Mean loss, images a second and the share of the time spent waiting for data; then ``reset``."""
+        """Means of the loss and of what a gate let through, images a second, the share of the time spent
+        waiting for data; then ``reset``."""
         seconds = max(self.seconds, 1e-9)
         taken = {
             "loss": self.loss / max(self.losses, 1),
             "images_per_s": self.images / seconds,
             "data_wait": self.wait / seconds,
+            "let_through": self.opened / max(self.losses, 1),
         }
         self.reset()
         return taken
@@ -55,7 +59,8 @@ class TrainLog:
         self._curves = Curves(folder / "curves.csv", curves, step)
         self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size)
         self._recent, self._epoch = Meter(), Meter()
-        self._unread: Optional[tuple[int, np.ndarray, Any]] = None
+        self._unread: Optional[tuple[int, np.ndarray, Any, Any]] = None
+        self._gate: Optional[float] = None
         self._clock = time.perf_counter()
 
     def line(self, text: str, *, show: bool = False) -> None:
@@ -69,10 +74,14 @@ class TrainLog:
         """What happened since the last step (an evaluation, a checkpoint) is no training time."""
         self._clock = time.perf_counter()
 
-    def step(self, step: int, rows: np.ndarray, loss: Any, lr: float, wait: float) -> None:
-        """Take note of update ``step`` (from 0): rows, loss (on the device), rate, seconds of waiting."""
+    def step(
+        self, step: int, rows: np.ndarray, loss: Any, lr: float, wait: float, *,
+        gate: Optional[float] = None, opened: Any = None,
+    ) -> None:  # fmt: skip
+        """Take note of update ``step`` (from 0): rows, loss (on the device), rate, seconds of waiting, the
+        gate's threshold and which rows it let through (1 or 0, on the device), None without a gate."""
         self.read_loss()
-        self._unread = step, rows, loss
+        self._unread, self._gate = (step, rows, loss, opened), gate
         now = time.perf_counter()
         for meter in (self._recent, self._epoch):
             meter.images += len(rows)
@@ -90,7 +99,7 @@ class TrainLog:
         """Read the last step's loss; FloatingPointError where it is not finite."""
         if self._unread is None:
             return
-        step, rows, loss = self._unread
+        step, rows, loss, opened = self._unread
         self._unread, value = None, float(loss)
         if not math.isfinite(value):
             where = f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: the loss is {value}"
@@ -103,15 +112,21 @@ class TrainLog:
         for meter in (self._recent, self._epoch):
             meter.loss += value
             meter.losses += 1
+            meter.opened += 0.0 if opened is None else float(opened.mean())
 
     def _report(self, done: int, lr: float) -> None:
         self.read_loss()
         seen = self._recent.take()
-        self.line(
+        line = (
             f"step {done}/{self.total}  epoch {done / self.per_epoch:.2f}  loss {seen['loss']:.4f}  "
             f"lr {lr:.6g}  images/s {seen['images_per_s']:.1f}  wait {seen['data_wait']:.1%}"
         )
+        opened = seen.pop("let_through")
         points = {f"train/{name}" if name == "loss" else name: value for name, value in seen.items()}
+        if self._gate is not None:
+            line += f"  gate {self._gate:.3f}  let through {opened:.1%}"
+            points.update(gate=self._gate, let_through=opened)
+        self.line(line)
         self._curves.add(done, {**points, "lr": lr})
         self._bar.update(
             0, loss=f"{seen['loss']:.3f}", lr=f"{lr:.4g}", wait=f"{seen['data_wait']:.1%}"

@@ -1,31 +1,19 @@
-"""Level 3: one update of the weights: what it needs, what it changes, and the step itself."""
+"""Level 3: one update of the weights: what it changes, and the step itself."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
 import paddle
 
 from urnet.ema import Ema
-from urnet.losses import Mixup, bag_loss, soft_targets, sparse_targets, weighted_cross_entropy
 from urnet.normalise import Normalise
 from urnet.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
 from urnet.recipe import Stage, Transform
-
-
-@dataclass(frozen=True)
-class Update:
-    """The data of one update, on the host. A weight is 0 where the image could not be read."""
-
-    images: np.ndarray  # uint8 (B, S, S, 3)
-    labels: np.ndarray  # int (B,)
-    weight: np.ndarray  # float32 (B,), >= 0
-    mixup: Optional[Mixup] = None
-    targets: Optional[tuple[np.ndarray, np.ndarray]] = None  # soft ones: classes and probabilities (B, k)
+from urnet.update_loss import Notes, Update, loss_of, mixed_images
 
 
 class Learner:
@@ -41,7 +29,7 @@ class Learner:
         self.optimizer = make_optimizer(network, stage.optimizer)
         self.scaler = paddle.amp.GradScaler(enable=amp == "float16", init_loss_scaling=2.0**15)
         self.ema = Ema(network, stage.ema.decay) if stage.ema else None
-        self.attention: Optional[Any] = None  # (B,) of the last update's rows, where the stage has bags
+        self.notes = Notes()  # on the rows of the last update
         self._parameters = list(trainable(network).values())
 
     def autocast(self) -> Any:
@@ -49,6 +37,19 @@ class Learner:
         if self.amp is None:
             return contextlib.nullcontext()
         return paddle.amp.auto_cast(dtype=self.amp, level="O1")
+
+    @paddle.no_grad()
+    def scale_gradients(self, weight: np.ndarray, opened: Any) -> paddle.Tensor:
+        """Divide by the weight of the ``opened`` rows (B,) instead of all rows' ``weight`` (B,); the factor.
+
+        Which rows are open is known only when every micro-batch has been seen. Without any, all stays 0.
+        """
+        kept = (paddle.to_tensor(weight) * opened).sum()
+        factor = float(weight.sum(dtype=np.float64)) / paddle.where(kept > 0, kept, paddle.ones([]))
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                parameter.grad.multiply_(factor.astype(parameter.grad.dtype))
+        return factor
 
     def apply_gradients(self, lr: float) -> None:
         """Unscale and clip the gradients, move the weights, forget the gradients."""
@@ -85,38 +86,25 @@ class Learner:
 def train_step(learner: Learner, update: Update, lr: float, step: int) -> paddle.Tensor:
     """Update ``step`` (from 0) of the weights; returns the loss, a scalar on the device.
 
-    The gradient is that of Σ w l / Σ w over the whole update, summed over its micro-batches.
+    The gradient is that of Σ w l / Σ w over the whole update, summed over its micro-batches; with a gate both
+    sums are over the rows that it lets through.
     """
     learner.model.train()
-    learner.attention = None
+    stage, notes = learner.stage, Notes()
     total, loss = float(update.weight.sum(dtype=np.float64)), paddle.zeros([])
-    bags = learner.stage.bags
-    for part in micro_batches(len(update.labels), learner.stage.accumulate, bags.size if bags else 1):
+    auxiliary_weight = getattr(learner.network, "auxiliary_weight", 0.0)
+    for part in micro_batches(len(update.labels), stage.accumulate, stage.bags.size if stage.bags else 1):
         with learner.autocast():
-            logits = learner.model(mixed_images(update, part))
-        part_loss = loss_of(learner, logits, update, part, total)
+            output = learner.model(mixed_images(update, part))
+        part_loss = loss_of(stage, output, update, part, total, notes, auxiliary_weight)
         learner.scaler.scale(part_loss).backward()
         loss = loss + part_loss.detach()
+    if update.gate is not None:
+        loss = loss * learner.scale_gradients(update.weight, notes.get("open"))
     learner.apply_gradients(lr)
     if learner.ema is not None:
         learner.ema.update(step + 1)
-    return loss
-
-
-def loss_of(learner: Learner, logits: Any, update: Update, part: slice, total: float) -> paddle.Tensor:
-    """The part's share of the update's loss: cross-entropy, or that of bags, whose attention is noted."""
-    stage = learner.stage
-    if stage.bags is None:
-        targets = mixed_targets(update, part, logits.shape[1], stage.label_smoothing)
-        return weighted_cross_entropy(logits, targets, total)
-    labels = paddle.to_tensor(update.labels[part].astype(np.int64))
-    loss, attention = bag_loss(
-        logits, labels, paddle.to_tensor(update.weight[part]), total, size=stage.bags.size,
-        temperature=stage.bags.temperature, bag_term=stage.bags.bag_term,
-        instance_term=stage.bags.instance_term, label_smoothing=stage.label_smoothing,
-    )  # fmt: skip
-    known = learner.attention
-    learner.attention = attention if known is None else paddle.concat([known, attention])
+    learner.notes = notes
     return loss
 
 
@@ -125,35 +113,3 @@ def micro_batches(n_rows: int, parts: int, unit: int = 1) -> Iterator[slice]:
     group of ``unit`` rows."""
     size = -(-n_rows // (parts * unit)) * unit
     return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
-
-
-def mixed_images(update: Update, part: slice) -> paddle.Tensor:
-    """The part's images on the device, mixed with their partners where there is mixup."""
-    images = paddle.to_tensor(update.images[part])
-    if update.mixup is None:
-        return images
-    return update.mixup.mix(images, paddle.to_tensor(update.images[update.mixup.partner[part]]))
-
-
-def mixed_targets(update: Update, part: slice, n_classes: int, smoothing: float) -> paddle.Tensor:
-    """The part's weighted targets w_i t_i (b, n_classes), mixed like the images."""
-
-    def weighted(rows: Any) -> paddle.Tensor:
-        weight = paddle.to_tensor(update.weight[rows]).unsqueeze(1)
-        return targets_of(update, rows, n_classes, smoothing) * weight
-
-    if update.mixup is None:
-        return weighted(part)
-    return update.mixup.mix(weighted(part), weighted(update.mixup.partner[part]))
-
-
-def targets_of(update: Update, rows: Any, n_classes: int, smoothing: float) -> paddle.Tensor:
-    """Target distributions (b, n_classes) of some rows of the update: soft ones, or the labels."""
-    if update.targets is None:
-        labels = paddle.to_tensor(update.labels[rows].astype(np.int64))
-        return soft_targets(labels, n_classes, smoothing)
-    index, prob = (array[rows] for array in update.targets)
-    return sparse_targets(
-        paddle.to_tensor(index.astype(np.int64)), paddle.to_tensor(prob.astype(np.float32)), n_classes,
-        smoothing,
-    )  # fmt: skip

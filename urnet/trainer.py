@@ -21,14 +21,16 @@ from urnet import checkpoint
 from urnet.attention import Attention
 from urnet.checks import InputError
 from urnet.dataset import Batch
+from urnet.early_memory import EarlyMemory
 from urnet.losses import Mixup
 from urnet.recipe import dump_recipe
 from urnet.sampler import stage_key
-from urnet.schedule import plan
+from urnet.schedule import gate_plan, plan
 from urnet.stop import Stopped, StopRequest
 from urnet.task import Task
 from urnet.train_log import TrainLog, Unreadable
-from urnet.train_step import Learner, Update, train_step
+from urnet.train_step import Learner, train_step
+from urnet.update_loss import Update
 from urnet.validation import evaluated
 
 
@@ -51,6 +53,8 @@ class Trainer:
         self.checkpoint_every = max(task.steps(stage.checkpoint_every), 1)
         self.learner = Learner(task.network, stage, task.recipe.transform, task.amp)
         self.attention = Attention(len(task.labels) if stage.bags else 0)
+        self.memory = EarlyMemory(stage.elr, len(task.labels), task.recipe.data.n_classes)
+        self.threshold = gate_plan(stage, task.steps_per_epoch)
         self.standing, self.stop = Standing(), StopRequest()
 
     def train(self, *, resume: bool = False) -> Standing:
@@ -128,11 +132,16 @@ class Trainer:
         weight = np.where(batch.readable, self.task.loss_weight[batch.rows], np.float32(0))
         targets = self.task.targets
         soft = None if targets is None else (targets.index[batch.rows], targets.prob[batch.rows])
-        update = Update(batch.images, self.task.labels[batch.rows], weight, mixup, soft)
+        update = Update(
+            batch.images, self.task.labels[batch.rows], weight, mixup, soft,
+            memory=self.memory.of(batch.rows), gate=self.threshold(step),
+        )  # fmt: skip
         loss = train_step(self.learner, update, self.lr(step), step)
-        self.attention.add(batch.rows, self.learner.attention)
+        notes = self.learner.notes
+        self.attention.add(batch.rows, notes.get("attention"))
+        self.memory.take(batch.rows, notes.get("classes"), notes.get("values"))
         self.standing.step = step + 1
-        log.step(step, batch.rows, loss, self.lr(step), wait)
+        log.step(step, batch.rows, loss, self.lr(step), wait, gate=update.gate, opened=notes.get("open"))
 
     # --- evaluation
 
@@ -190,7 +199,7 @@ class Trainer:
         folder = f"step-{self.standing.step:08d}"
         if not (self.task.folder / folder).exists():
             parts = self.learner.state()
-            parts["extra"].update(self.attention.state())
+            parts["extra"].update({**self.attention.state(), **self.memory.state()})
             state = {**self._state(), "scaler": parts.pop("scaler")}
             self._save(folder, weights=self.learner.weights(), state=state, **parts)
         for old in checkpoints(self.task.folder)[: -self.task.stage.keep]:
@@ -210,6 +219,7 @@ class Trainer:
         checkpoint.load_into(self.learner.network, saved.weights, source=str(newest))
         self.learner.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
         self.attention.load(saved.extra)
+        self.memory.load(saved.extra)
         state = saved.state
         self.standing = Standing(step=state["step"], best=state["best"], last=state["last"])
 

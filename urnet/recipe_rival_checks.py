@@ -1,0 +1,89 @@
+"""Level 0: the ranges of the rivals' settings and what they do not go together with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+Range = tuple[float, bool, float, str]  # low, whether low itself is accepted, high, words
+UNBOUNDED = ("adopt", "cap", "rho")  # keys that accept infinity
+RANGES: dict[str, dict[str, Range]] = {
+    "reweight": {
+        "quantile": (0, False, 1, "more than 0, up to 1"),
+        "n_subsets": (2, True, 127, "2 to 127"),
+        "pca": (0, True, math.inf, "0 or more"),
+        "jobs": (1, True, math.inf, "1 or more"),
+        "power": (0, True, math.inf, "0 or more"),
+        "floor": (0, False, 1, "more than 0, up to 1"),
+        "drop": (0, True, 0.999, "0 to 0.999"),
+        "adopt": (0, False, math.inf, "more than 0; .inf: no label changes"),
+    },
+    "gate": {
+        "threshold": (0, False, 1, "more than 0, up to 1"),
+        "levels": (1, True, math.inf, "1 or more"),
+    },
+    "loss": {
+        "q": (0, False, 1, "more than 0, up to 1"),
+        "alpha": (0, True, math.inf, "0 or more"),
+        "beta": (0, True, math.inf, "0 or more"),
+        "log_zero": (-math.inf, False, -1e-6, "below 0"),
+    },
+    "elr": {
+        "weight": (0, False, math.inf, "more than 0"),
+        "momentum": (0, True, 0.999999, "0 <= momentum < 1"),
+        "top_k": (1, True, 32767, "1 to 32767"),
+    },
+}
+
+
+def check_ranges(settings: Any, ranges: Mapping[str, Range], at: str, need: Any) -> None:
+    """Every value of a dataclass that ``ranges`` names."""
+    for key in (item.name for item in dataclasses.fields(settings)):
+        if key in ranges:
+            value, (low, inclusive, high, words) = getattr(settings, key), ranges[key]
+            inside = (low <= value if inclusive else low < value) and value <= high
+            need(inside and (value < math.inf or key in UNBOUNDED), f"{at}.{key}", value, words)
+
+
+def check_rivals(s: Any, at: str, need: Any) -> None:
+    """A stage's subsets, gate, loss and regularisation, alone and beside its other settings."""
+    for key in ("gate", "loss", "elr"):
+        if getattr(s, key) is not None:
+            check_ranges(getattr(s, key), RANGES[key], f"{at}.{key}", need)
+    if s.subsets is not None:
+        _check_subsets(s, at, need)
+    if s.gate is not None:
+        until = s.gate.until
+        need(until is None or until.amount > 0, f"{at}.gate.until", str(until), "more than 0, or null")
+        _check_alone(s, "gate", ("mixup", "bags", "elr"), at, need)
+    if s.elr is not None:
+        _check_alone(s, "elr", ("mixup", "bags"), at, need)
+    if s.loss.name != "cross_entropy":
+        _check_alone(s, f"loss {s.loss.name}", ("bags",), at, need)
+        need(s.loss.name != "symmetric" or s.loss.alpha + s.loss.beta > 0, f"{at}.loss.alpha", s.loss.alpha,
+             "a term above 0")  # fmt: skip
+
+
+def _check_subsets(s: Any, at: str, need: Any) -> None:
+    parts, weights = s.subsets.parts, s.subsets.loss_weight
+    need(0 < len(parts) <= 127 and all(part >= 1 for part in parts), f"{at}.subsets.parts", list(parts),
+         "a number of 1 or more for each subset")  # fmt: skip
+    need(len(weights) == len(parts) and all(0 < w < math.inf for w in weights),
+         f"{at}.subsets.loss_weight", list(weights),
+         f"a number above 0 for each of the {len(parts)} parts")  # fmt: skip
+    micro = s.batch_size // s.accumulate  # batch-norm statistics come from micro-batches
+    need(micro * min(parts) >= sum(parts), f"{at}.subsets.parts", list(parts),
+         f"parts of which the least has a row among batch_size / accumulate, {micro}")  # fmt: skip
+    _check_alone(s, "subsets", ("bags", "sampling_weight", "balance"), at, need)
+
+
+def _check_alone(s: Any, what: str, others: tuple[str, ...], at: str, need: Any) -> None:
+    """The stage's ``others`` are at what means "off"."""
+    off: dict[str, Any] = {"mixup": 0, "balance": 0, "sampling_weight": ()}
+    words = {"mixup": "0", "balance": "0", "sampling_weight": "[]"}
+    for key in others:
+        value = getattr(s, key)
+        found = list(value) if isinstance(value, tuple) else value
+        need(value == off.get(key), f"{at}.{key}", found, f"{words.get(key, 'null')} beside {what}")

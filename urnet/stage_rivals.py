@@ -1,0 +1,46 @@
+"""Level 4: the columns of the rivals' methods, from a measurement of the training images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from urnet.recipe import Stage
+from urnet.recipe_rivals import Curriculum, Relabel
+from urnet.rivals.curriculum import curriculum
+from urnet.rivals.relabel import relabel
+from urnet.table import Table
+
+Columns = dict[str, np.ndarray]
+
+
+def curriculum_columns(
+    settings: Curriculum, features: Any, labels: np.ndarray, n_classes: int, seed: int
+) -> Columns:
+    """Columns of curriculum.arrow for the rows measured: ``features`` an array-like (n, d)."""
+    names = ("quantile", "density", "split", "n_subsets", "pca", "delta", "jobs")
+    chosen = {name: getattr(settings, name) for name in names}
+    return curriculum(features, labels, n_classes, seed=seed, **chosen)
+
+
+def relabel_columns(
+    settings: Relabel, labels: np.ndarray, given: np.ndarray, index: Any, prob: Any, n_classes: int
+) -> Columns:
+    """Columns of relabel.arrow for the rows measured: p(given label) (n,), best classes and theirs (n, k)."""
+    chosen = {name: getattr(settings, name) for name in ("power", "floor", "drop", "adopt")}
+    return relabel(labels, n_classes, given=given, index=index, prob=prob, **chosen)
+
+
+def subset_of(stage: Stage, table: Table) -> np.ndarray:
+    """(N,) int8: the subset each row is in."""
+    assert stage.subsets is not None
+    return table.column(stage.subsets.column)
+
+
+def subset_weight(stage: Stage, table: Table) -> np.ndarray:
+    """(N,) float32: each row's loss weight by its subset; rows of subsets that are not used have 0."""
+    assert stage.subsets is not None
+    weights = np.zeros(128, np.float32)
+    weights[: len(stage.subsets.loss_weight)] = stage.subsets.loss_weight
+    return weights[subset_of(stage, table)]
