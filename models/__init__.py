@@ -1,7 +1,7 @@
 """The networks, by name. This room knows Paddle and ``urnet.checks``; ``urnet`` never imports it.
 
 A family of networks is one file. To add a network: write its constructor ``NAME(n_classes, *, recompute)``
-there, add one line to NETWORKS, and the battery in ``tests/test_networks.py`` does the rest.
+there, add its name to _FAMILIES, and the battery in ``tests/test_networks.py`` does the rest.
 """
 
 from __future__ import annotations
@@ -22,16 +22,54 @@ def _in(module: str, name: str) -> Callable[..., Any]:
     return construct
 
 
+_FAMILIES = {  # file -> its networks
+    "resnext": (
+        "ResNeXt50_32x4d",
+        "ResNeXt101_32x4d",
+        "ResNeXt152_32x4d",
+        "ResNeXt50_32x4d_standard",
+        "ResNeXt101_32x4d_standard",
+        "ResNeXt152_32x4d_standard",
+        "ResNeXt_small32",
+    ),
+    "resnet": (
+        "ResNet18",
+        "ResNet34",
+        "ResNet50",
+        "ResNet101",
+        "ResNet152",
+    ),
+    "resnet32": ("ResNet8_small32",),
+    "densenet": (
+        "DenseNet121",
+        "DenseNet161",
+        "DenseNet169",
+        "DenseNet201",
+    ),
+    "inception_v2": (
+        "InceptionV2",
+        "InceptionV2_multiscale",
+    ),
+    "inception_v3": ("InceptionV3",),
+    "inception_v4": ("InceptionV4",),
+    "inception_resnet_v2": ("InceptionResNetV2",),
+    "senet": (
+        "SE_ResNeXt50_32x4d",
+        "SE_ResNeXt101_32x4d",
+        "SE_ResNeXt152_32x4d",
+        "SENet154",
+    ),
+    "resnest": (
+        "ResNeSt50",
+        "ResNeSt101",
+    ),
+    "dpn": (
+        "DPN92",
+        "DPN131",
+    ),
+}
 NETWORKS: dict[str, Callable[..., Any]] = {
-    "ResNeXt50_32x4d": _in("models.resnext", "ResNeXt50_32x4d"),
-    "ResNeXt101_32x4d": _in("models.resnext", "ResNeXt101_32x4d"),
-    "ResNeXt152_32x4d": _in("models.resnext", "ResNeXt152_32x4d"),
-    "ResNeXt50_32x4d_standard": _in("models.resnext", "ResNeXt50_32x4d_standard"),
-    "ResNeXt101_32x4d_standard": _in("models.resnext", "ResNeXt101_32x4d_standard"),
-    "ResNeXt152_32x4d_standard": _in("models.resnext", "ResNeXt152_32x4d_standard"),
-    "ResNeXt_small32": _in("models.resnext", "ResNeXt_small32"),
-    "ResNet50": _in("models.resnet", "ResNet50"),
-    "ResNet8_small32": _in("models.resnet32", "ResNet8_small32"),
+    name: _in(f"models.{file}", name) for file, names in _FAMILIES.items() for name in names
 }
 NAMES: tuple[str, ...] = tuple(NETWORKS)
 

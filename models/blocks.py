@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Optional, Union
 
 import paddle
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
+Size = Union[int, tuple[int, int]]
+
 
 class ConvBN(nn.Layer):
-    """Convolution without bias, batch norm, and ReLU where asked; padding keeps the size at stride 1.
+    """Convolution without bias, batch norm, and ReLU where asked.
 
-    Batch norm: epsilon 1e-5, running = 0.9 running + 0.1 batch (the first release's values). Weights start
-    from He's normal distribution, std = sqrt(2 / fan_in), fan_in = in / groups * kernel^2; gamma 1, beta 0.
+    ``kernel`` and ``padding`` are one number or (height, width); padding None keeps the size at stride 1.
+    Batch norm: running = 0.9 running + 0.1 batch, epsilon 1e-5 (the first release's values) unless a family
+    was published with another. Weights start from He's normal distribution, std = sqrt(2 / fan_in),
+    fan_in = in / groups * kernel area; gamma 1, beta 0.
     """
 
     def __init__(
-        self, n_in: int, n_out: int, kernel: int, *, stride: int = 1, groups: int = 1, relu: bool = True
-    ) -> None:
+        self, n_in: int, n_out: int, kernel: Size, *, stride: int = 1, padding: Optional[Size] = None,
+        groups: int = 1, relu: bool = True, epsilon: float = 1e-5,
+    ) -> None:  # fmt: skip
         super().__init__()
+        if padding is None:
+            padding = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
         self.conv = nn.Conv2D(
-            n_in, n_out, kernel, stride=stride, padding=kernel // 2, groups=groups,
+            n_in, n_out, kernel, stride=stride, padding=padding, groups=groups,
             weight_attr=nn.initializer.KaimingNormal(), bias_attr=False,
         )  # fmt: skip
-        self.bn = nn.BatchNorm2D(n_out, momentum=0.9, epsilon=1e-5)
+        self.bn = nn.BatchNorm2D(n_out, momentum=0.9, epsilon=epsilon)
         self.relu = relu
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.bn(self.conv(x))
         return nn.functional.relu(x) if self.relu else x
+
+
+def classifier(n_in: int, n_classes: int) -> nn.Linear:
+    """The last layer: weights uniform within 1 / sqrt(n_in) of 0, bias 0."""
+    bound = 1 / math.sqrt(n_in)
+    return nn.Linear(n_in, n_classes, weight_attr=nn.initializer.Uniform(-bound, bound))
 
 
 def recomputed(unit: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:

@@ -9,15 +9,17 @@ from models.blocks import recomputed
 
 
 class ResNet(resnet.ResNet):
-    """Paddle's network with bottleneck units, and what ours have besides: features and recomputation.
+    """Paddle's network of that depth, and what ours have besides: features and recomputation.
 
-    Weights published for Paddle's network of the same depth fit it. ``feature_width`` is the length of the
+    Units are two 3x3 convolutions up to 34 layers and bottlenecks from 50 on, as in the paper. Weights
+    published for Paddle's network of the same depth fit it. ``feature_width`` is the length of the
     penultimate vector.
     """
 
     def __init__(self, n_classes: int, *, depth: int, recompute: bool = False) -> None:
-        super().__init__(resnet.BottleneckBlock, depth, num_classes=n_classes)
-        self.recompute, self.feature_width = recompute, 512 * resnet.BottleneckBlock.expansion
+        block = resnet.BasicBlock if depth < 50 else resnet.BottleneckBlock
+        super().__init__(block, depth, num_classes=n_classes)
+        self.recompute, self.feature_width = recompute, 512 * block.expansion
 
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
@@ -32,6 +34,26 @@ class ResNet(resnet.ResNet):
         return self.fc(self.features(x))
 
 
+def ResNet18(n_classes: int = 1000, *, recompute: bool = False) -> ResNet:
+    """The paper's 18-layer network."""
+    return ResNet(n_classes, depth=18, recompute=recompute)
+
+
+def ResNet34(n_classes: int = 1000, *, recompute: bool = False) -> ResNet:
+    """The paper's 34-layer network."""
+    return ResNet(n_classes, depth=34, recompute=recompute)
+
+
 def ResNet50(n_classes: int = 1000, *, recompute: bool = False) -> ResNet:
     """The paper's 50-layer network; the stride of a stage is in the 3x3 convolution, as is usual today."""
     return ResNet(n_classes, depth=50, recompute=recompute)
+
+
+def ResNet101(n_classes: int = 1000, *, recompute: bool = False) -> ResNet:
+    """The paper's 101-layer network, the stride as in ResNet50."""
+    return ResNet(n_classes, depth=101, recompute=recompute)
+
+
+def ResNet152(n_classes: int = 1000, *, recompute: bool = False) -> ResNet:
+    """The paper's 152-layer network, the stride as in ResNet50."""
+    return ResNet(n_classes, depth=152, recompute=recompute)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Optional
 
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, recomputed
+from models.blocks import ConvBN, classifier, recomputed
 
 
 class BasicUnit(nn.Layer):
@@ -47,8 +46,7 @@ class ResNet32(nn.Layer):
                 units.append(BasicUnit(n_in, n_out, stride=2 if i > 0 and j == 0 else 1))
                 n_in = n_out
         self.units = nn.LayerList(units)
-        bound = 1 / math.sqrt(self.feature_width)
-        self.fc = nn.Linear(self.feature_width, n_classes, weight_attr=nn.initializer.Uniform(-bound, bound))
+        self.fc = classifier(self.feature_width, n_classes)
 
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""

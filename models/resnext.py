@@ -7,14 +7,13 @@ Released weights fit the former only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, recomputed
+from models.blocks import ConvBN, classifier, recomputed
 
 
 class Unit(nn.Layer):
@@ -59,8 +58,7 @@ class ResNeXt(nn.Layer):
                 units.append(Unit(n_in, width, n_out, stride=stride, groups=groups))
                 n_in = n_out
             setattr(self, f"stage{i + 1}", nn.LayerList(units))
-        bound = 1 / math.sqrt(self.feature_width)
-        self.fc = nn.Linear(self.feature_width, n_classes, weight_attr=nn.initializer.Uniform(-bound, bound))
+        self.fc = classifier(self.feature_width, n_classes)
 
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""

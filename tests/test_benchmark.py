@@ -45,15 +45,15 @@ def test_the_whole_tool_once(tmp_path):
     arguments = ["--data", data, "--out", tmp_path / "out", "--recipe", recipe, "--seeds", "3", "--jobs", "2"]
     for stage in ("class", "cluster", "instance", "bag", "label"):
         arguments += ["-o", f"stages.{stage}.duration=1 steps", "-o", f"stages.{stage}.schedule={{lr: 0.01}}"]
-    done = call(*arguments, "--methods", "untrained,oracle")
+    done = call(*arguments, "--methods", "untrained,elr,oracle")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/result.json").read_text())
-    assert [(e["method"], e["seed"]) for e in found] == [("untrained", 3), ("oracle", 3)]
+    assert [(e["method"], e["seed"]) for e in found] == [("untrained", 3), ("elr", 3), ("oracle", 3)]
     for one in found:
         assert 0 <= one["top1_last"] <= 100
         assert one["seconds"] > 0
         assert one["peak_mb"] > 100
-    assert [e["epochs"] for e in found] == pytest.approx([0, 5 / 3], abs=1e-3)
+    assert [e["epochs"] for e in found] == pytest.approx([0, 2, 5 / 3], abs=1e-3)  # elr: two whole batches
     assert (tmp_path / "out/result.md").is_file()
     assert "`oracle`" in done.stdout
     again = call(*arguments, "--methods", "oracle")

@@ -9,6 +9,8 @@ from benchmark_toys import RIGHT, data_of, lists_and_truth, write_data, write_re
 from tools import benchmark
 from tools.benchmark_methods import (
     LADDER,
+    RIVAL_RECIPES,
+    RIVALS,
     checked,
     make_run,
     method_names,
@@ -21,6 +23,7 @@ from tools.benchmark_truth import check_oracle, read_lists, read_truth
 from urnet.checks import InputError
 from urnet.duration import Duration, parse_duration
 from urnet.recipe import load_recipe
+from urnet.recipe_rivals import Gate
 
 
 @pytest.fixture
@@ -30,7 +33,12 @@ def base(tmp_path):
 
 def test_methods_are_the_rungs_between_the_baselines(base):
     rungs = ("class", "+cluster", "+instance", "+bag", "+label")
-    assert method_names(base) == ("untrained", "ce", *rungs, "ce_equal", "oracle")
+    names = method_names(base)
+    assert tuple(n for n in names if n.split("/")[0] not in RIVALS) == (
+        "untrained", "ce", *rungs, "ce_equal", "oracle"
+    )  # fmt: skip
+    assert [n for n in names if n in RIVALS] == list(RIVALS)
+    assert names[names.index("pci") - 3 : names.index("pci")] == ("pci/a", "pci/b1", "pci/b2")
     off = tuple(replace(s, enabled=s.name != "bag") for s in base.stages)
     assert "+bag" not in method_names(replace(base, stages=off))
     named = (replace(base.stages[0], name="ce"), *base.stages[1:])
@@ -72,6 +80,31 @@ def test_the_equal_budget_and_the_oracle(base, tmp_path):
     assert oracle == replace(equal, sampling_weight=("right",), balance=1.0)
 
 
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_rival_has_the_ladders_network_and_length(base, tmp_path, rival):
+    run = make_run(base, rival, 3, tmp_path, 12)
+    own = load_recipe(RIVAL_RECIPES / f"{rival}.yaml")
+    assert (run.recipe.model, run.recipe.transform) == (base.model, base.transform)
+    assert (run.recipe.seed, run.name, run.recipe.data.root) == (3, f"{rival}-seed3", base.data.root)
+    assert list(run.methods) == [stage.name for stage in own.stages]
+    assert list(run.methods.values())[-1] == rival
+    total = total_duration(run.recipe.stages, 12)
+    assert total.unit == "epochs" and total.amount == pytest.approx(20, abs=1e-6)  # the toy ladder's
+    for stage, original in zip(run.recipe.stages, own.stages):
+        assert stage.duration.amount == pytest.approx(original.duration.amount * 20 / 41)
+        rates = ("lr", "name", "gamma", "final_lr")
+        assert all(getattr(stage.schedule, key) == getattr(original.schedule, key) for key in rates)
+        same = {"duration": original.duration, "schedule": original.schedule}
+        assert replace(stage, **same) == original
+    assert weight_column(run, next(iter(run.methods))) is None
+
+
+def test_a_gate_is_stretched_with_its_stage(base):
+    gated = replace(base.stages[0], gate=Gate(0.5, until=Duration(2, "epochs")))
+    stages = shortened(replace(base, stages=(gated, *base.stages[1:])), 0.25).stages
+    assert stages[0].gate == Gate(0.5, until=Duration(0.5, "epochs"))
+
+
 def test_the_equal_budget_averages_weights_even_where_the_ladder_does_not(tmp_path):
     base = load_recipe(write_recipe(tmp_path, ema=None))
     (stage,) = make_run(base, "ce_equal", 0, tmp_path, 12).recipe.stages
@@ -108,7 +141,7 @@ def test_a_small_budget_shortens_training_and_schedule_alone(base):
     assert shortened(base, 1.0) == base
 
 
-@pytest.mark.parametrize("kind", ["untrained", "ce", LADDER, "ce_equal", "oracle"])
+@pytest.mark.parametrize("kind", ["untrained", "ce", LADDER, *RIVALS, "ce_equal", "oracle"])
 def test_every_recipe_is_written_so_that_it_reads_back_the_same(base, tmp_path, kind):
     run = make_run(base, kind, 1, tmp_path / "a folder", 12)
     write_run(run, "source.yaml")
@@ -129,8 +162,13 @@ def test_seeds():
 
 
 def test_methods_are_chosen_by_name(base):
-    assert benchmark.choose_methods(None, base, True) == method_names(base)
-    assert benchmark.choose_methods(None, base, False) == method_names(base)[:-1]
+    ladder = tuple(n for n in method_names(base) if n.split("/")[0] not in RIVALS)
+    assert benchmark.choose_methods("ladder", base, True) == ladder
+    assert benchmark.choose_methods("ladder", base, False) == ladder[:-1]
+    assert benchmark.choose_methods("rivals", base, False) == RIVALS
+    assert benchmark.choose_methods("all", base, True) == (*ladder[:-2], *RIVALS, *ladder[-2:])
+    assert benchmark.choose_methods("rivals,ce", base, False) == ("ce", *RIVALS)
+    assert benchmark.choose_methods("pci/b1", base, False) == ("pci/b1",)
     assert benchmark.choose_methods("+bag,ce", base, False) == ("ce", "+bag")
     with pytest.raises(InputError, match=r"--methods: 'ce_equl' is not known; nearest: ce_equal"):
         benchmark.choose_methods("ce_equl", base, True)
@@ -143,6 +181,9 @@ def test_the_last_wanted_rung_decides_how_far_the_ladder_goes(base, tmp_path):
     assert benchmark.wanted(ladder, ("ce", "class", "+instance")) == ["instance"]
     assert benchmark.wanted(ladder, ("ce",)) == []
     assert benchmark.wanted(ce, ("ce",)) == ["class"]
+    pci = make_run(base, "pci", 0, tmp_path, 12)
+    assert benchmark.wanted(pci, ("pci",)) == ["c"]
+    assert benchmark.wanted(pci, ("pci/b1",)) == ["b1"]
 
 
 # --- what the images show

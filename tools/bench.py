@@ -29,7 +29,9 @@ COMMANDS = {
     "infer": "predictions from image files, beside the bare inference engine and a plain dygraph loop",
     "train": "the training loop, beside a bare loop of the same network and batch",
     "data": "reading and transforming images, beside bare decoding and resizing",
+    "density": "the density curriculum of a class, beside its definition taken literally",
     "table": "building and reading the table of images, beside plain array operations",
+    "networks": "every network's parameters, work and speed of prediction, beside a bare matrix product",
 }
 
 

@@ -1,4 +1,4 @@
-"""Tool: the benchmark's ladder as a picture: accuracy of every method, a point a seed, mean and deviation."""
+"""Tool: the benchmark as a picture, a point a seed, mean and deviation: the ladder, then the rivals."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from tools.benchmark_methods import RIVALS
 from tools.benchmark_report import BASE, CEILING, Spread, by_seed, present, spread
 
 Entries = Sequence[Mapping[str, Any]]
 INK, GREY, LINE, RUNG, PLAIN, TOP = "#1f2328", "#6e7781", "#d8dee4", "#0969da", "#6e7781", "#1a7f37"
+RIVAL = "#8250df"
 LINES = {
     BASE: ("plain cross-entropy,\nthe ladder's whole budget", "#bc4c00"),
     CEILING: ("only right labels", TOP),
@@ -22,7 +24,7 @@ def draw(entries: Entries, methods: Sequence[str], title: str, path: Path) -> No
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    steps = [method for method in present(entries, methods) if method not in OFF]
+    steps = [m for m in present(entries, methods) if m not in OFF and "/" not in m]  # no rival's waypoints
     figure = Figure(figsize=(9.2, 5.2), dpi=160, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -47,7 +49,13 @@ def _frame(axes: Any, steps: Sequence[str], title: str, told: str) -> None:
     axes.set_title(f"Accuracy ladder: {title}", loc="left", fontsize=14, fontweight="bold", color=INK, pad=26)
     axes.text(0, 1.025, told, transform=axes.transAxes, fontsize=9.5, color=GREY)
     axes.set_ylabel("top-1, %", color=GREY)
-    axes.set_xticks(range(len(steps)), steps, fontsize=11, color=INK)
+    crowded = len(steps) > 8
+    axes.set_xticks(range(len(steps)), steps, fontsize=9.5 if crowded else 11, color=INK)
+    if crowded:
+        axes.tick_params(axis="x", rotation=28)
+    first = next((x for x, method in enumerate(steps) if method in RIVALS), None)
+    if first:
+        axes.axvline(first - 0.5, color=LINE, linewidth=1)
     axes.set_xlim(-0.6, max(len(steps), 1) - 0.4)
     axes.tick_params(length=0, labelcolor=INK)
     axes.grid(axis="y", color=LINE, linewidth=0.8)
@@ -70,7 +78,7 @@ def _line(axes: Any, name: str, found: Optional[Spread], label: str, colour: str
 
 
 def _ladder(axes: Any, entries: Entries, steps: Sequence[str]) -> None:
-    """A mark a step with its deviation and number, the seeds' points beside it, the rungs joined."""
+    """A mark a method with its deviation and number, the seeds' points beside it, the rungs joined."""
     from matplotlib.patheffects import withStroke
 
     means: list[tuple[int, float]] = []
@@ -79,7 +87,7 @@ def _ladder(axes: Any, entries: Entries, steps: Sequence[str]) -> None:
         found = spread(values)
         if found is None:
             continue
-        colour = PLAIN if method == "ce" else RUNG
+        colour = PLAIN if method == "ce" else RIVAL if method in RIVALS else RUNG
         axes.errorbar(x, found.mean, yerr=found.sd or 0, fmt="o", markersize=8, color=colour, capsize=4,
                       elinewidth=1.6, markeredgecolor="white", markeredgewidth=1.2, zorder=4)  # fmt: skip
         if len(values) > 1:
@@ -89,7 +97,8 @@ def _ladder(axes: Any, entries: Entries, steps: Sequence[str]) -> None:
         axes.annotate(f"{found.mean:.1f}", (x, found.mean + (found.sd or 0)), xytext=(0, 8),
                       textcoords="offset points", ha="center", fontsize=10.5, fontweight="bold", color=colour,
                       path_effects=[withStroke(linewidth=3, foreground="white")], zorder=5)  # fmt: skip
-        means.append((x, found.mean))
+        if method not in RIVALS:
+            means.append((x, found.mean))
     if means:
         axes.plot(*zip(*means), color=RUNG, linewidth=1.4, alpha=0.45, zorder=2)
 

@@ -1,0 +1,82 @@
+"""Densely connected networks (Huang et al. 2017), as Paddle's own vision library has them."""
+
+from __future__ import annotations
+
+import paddle
+from paddle import nn
+from paddle.vision.models import densenet
+
+from models.blocks import recomputed
+
+
+class NormReLU(nn.BatchNorm2D):
+    """Batch norm and ReLU in one layer, with the names of Paddle's older ``nn.BatchNorm(act="relu")``."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return nn.functional.relu(super().forward(x))
+
+
+class DenseNet(densenet.DenseNet):
+    """Paddle's network of that depth, and what ours have besides: features, ``fc`` and recomputation.
+
+    Weights published for Paddle's network fit under ``published_names``: only the classifier's differ.
+    ``feature_width`` is the length of the penultimate vector.
+    """
+
+    def __init__(self, n_classes: int, *, depth: int, recompute: bool = False) -> None:
+        super().__init__(layers=depth, num_classes=n_classes)
+        self.fc = self.out
+        del self.out
+        _modernise(self)
+        self.recompute, self.feature_width = recompute, self.fc.weight.shape[0]
+
+    def published_names(self) -> dict[str, str]:
+        """State-dict key -> its name in the weights published for Paddle's network: ``fc.`` is ``out.``."""
+        return {key: f"out.{key[3:]}" if key.startswith("fc.") else key for key in self.state_dict()}
+
+    def features(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+        x = self.pool2d_max(self.conv1_func(x))
+        for i, block in enumerate(self.dense_block_func_list):
+            for layer in block.dense_layer_func:
+                x = recomputed(layer, x) if self.recompute else layer(x)
+            if i < len(self.transition_func_list):
+                x = self.transition_func_list[i](x)
+        return self.pool2d_avg(self.batch_norm(x)).flatten(1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
+        return self.fc(self.features(x))
+
+
+def _modernise(network: nn.Layer) -> None:
+    """Replace each ``nn.BatchNorm(act="relu")``, which Paddle keeps from its 1.x days, by ``NormReLU``.
+
+    It is no relation of ``nn.BatchNorm2D``: whatever looks for batch norms (recomputation, moving averages,
+    conversion to synchronised batch norm) would pass it over in silence.
+    """
+    for layer in network.sublayers(include_self=True):
+        for name, old in list(layer.named_children()):
+            if isinstance(old, nn.BatchNorm):
+                new = NormReLU(old.weight.shape[0], momentum=old._momentum, epsilon=old._epsilon)
+                setattr(layer, name, new)
+
+
+def DenseNet121(n_classes: int = 1000, *, recompute: bool = False) -> DenseNet:
+    """The paper's 121-layer network (growth 32)."""
+    return DenseNet(n_classes, depth=121, recompute=recompute)
+
+
+def DenseNet161(n_classes: int = 1000, *, recompute: bool = False) -> DenseNet:
+    """The authors' 161-layer network (growth 48)."""
+    return DenseNet(n_classes, depth=161, recompute=recompute)
+
+
+def DenseNet169(n_classes: int = 1000, *, recompute: bool = False) -> DenseNet:
+    """The paper's 169-layer network (growth 32)."""
+    return DenseNet(n_classes, depth=169, recompute=recompute)
+
+
+def DenseNet201(n_classes: int = 1000, *, recompute: bool = False) -> DenseNet:
+    """The paper's 201-layer network (growth 32)."""
+    return DenseNet(n_classes, depth=201, recompute=recompute)

@@ -1,0 +1,88 @@
+"""Inception-v3 (Szegedy et al. 2016, "Rethinking the Inception Architecture") of Paddle's vision library.
+
+Three things to know of Paddle's network, which this one keeps in evaluation, bit for bit:
+
+- Batch norm's epsilon is 1e-5, and that is what the weights published for Paddle's network need. The authors
+  (and TensorFlow's weights) have 0.001: such weights would come out slightly wrong here.
+- Its dropout multiplies by 1 - 0.2 in evaluation. Ours multiplies by 0.8 in training too, in the dropout's
+  place: the same expectation without the noise.
+- It has no auxiliary head. The published weights fit together with our own values of the keys that start
+  with ``auxiliary.``.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+import paddle
+from paddle import nn
+from paddle.vision.models import inceptionv3
+
+from models.blocks import ConvBN, classifier, recomputed
+
+N_GRID_BLOCKS = 8  # three at 35x35, the reduction, four at 17x17; then a reduction and two at 8x8
+
+
+class AuxiliaryHead(nn.Layer):
+    """Logits from the 17x17 grid: 5x5 average pool of stride 3, 1x1 to 128, 5x5 to 768, classifier.
+
+    Smaller images than 299 pixels leave less than the 5x5 that the last convolution needs (224: 3x3). Then
+    zeros are put around it, which is to use the middle of the kernel only, and a grid smaller than the pool
+    is pooled whole (ours).
+    """
+
+    def __init__(self, n_in: int, n_classes: int) -> None:
+        super().__init__()
+        self.conv1 = ConvBN(n_in, 128, 1)
+        self.conv2 = ConvBN(128, 768, 5, padding=0)
+        self.classifier = classifier(768, n_classes)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """The grid (B, n_in, h, w), any h and w -> logits (B, n_classes)."""
+        x = nn.functional.avg_pool2d(x, [min(5, side) for side in x.shape[2:]], stride=3)
+        x = self.conv1(x)
+        rows, columns = (max(0, 5 - side) for side in x.shape[2:])
+        border = [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
+        x = self.conv2(nn.functional.pad(x, border))
+        return self.classifier(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class InceptionV3(inceptionv3.InceptionV3):
+    """Paddle's network, and what ours have besides: features, recomputation and the auxiliary head.
+
+    In training ``forward`` returns (logits, auxiliary logits): the loss is that of the former plus
+    ``auxiliary_weight`` times that of the latter (0.4, as in the authors' training code). Images are 75 or
+    more pixels high and wide; the paper's have 299. ``feature_width``: length of the penultimate vector.
+    """
+
+    auxiliary_weight = 0.4
+
+    def __init__(self, n_classes: int = 1000, *, recompute: bool = False) -> None:
+        super().__init__(num_classes=n_classes)
+        self.recompute, self.feature_width = recompute, self.fc.weight.shape[0]
+        self.auxiliary = AuxiliaryHead(768, n_classes)
+
+    def features(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+        return self._pooled(self._grid(x))
+
+    def forward(self, x: paddle.Tensor) -> Union[paddle.Tensor, tuple[paddle.Tensor, paddle.Tensor]]:
+        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes); in training a pair of them."""
+        grid = self._grid(x)
+        if not self.training:
+            return self.fc(self._pooled(grid))
+        auxiliary = self.auxiliary(grid)
+        return self.fc(self._pooled(grid)), auxiliary
+
+    def _grid(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self._run(self.inception_block_list[:N_GRID_BLOCKS], self.inception_stem(x))
+
+    def _pooled(self, grid: paddle.Tensor) -> paddle.Tensor:
+        x = self._run(self.inception_block_list[N_GRID_BLOCKS:], grid)
+        x = self.avg_pool(x).flatten(1)
+        return nn.functional.dropout(x, self.dropout.p, training=False, mode=self.dropout.mode)
+
+    def _run(self, blocks: nn.LayerList, x: paddle.Tensor) -> paddle.Tensor:
+        for block in blocks:
+            x = recomputed(block, x) if self.recompute else block(x)
+        return x
