@@ -9,6 +9,8 @@ import paddle
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
+from urnet.checks import InputError
+
 Size = Union[int, tuple[int, int]]
 
 
@@ -46,8 +48,21 @@ def classifier(n_in: int, n_classes: int) -> nn.Linear:
     return nn.Linear(n_in, n_classes, weight_attr=nn.initializer.Uniform(-bound, bound))
 
 
-def recomputed(unit: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
-    """``unit(x)``; in training its inner activations are dropped and computed again in the backward pass.
+@paddle.jit.not_to_static  # an export must see the sizes as numbers, not as operations of the program
+def check_size(x: paddle.Tensor, least: int) -> None:
+    """Raise InputError for images (B, 3, H, W) with a side of fewer than ``least`` pixels.
+
+    Pools and convolutions of Paddle compute nonsense, without a word, from fewer pixels than their kernels
+    have. A side that is not known while a network is exported (-1) passes.
+    """
+    height, width = x.shape[2:]
+    if 0 < height < least or 0 < width < least:
+        raise InputError(f"images: {height} x {width} pixels; {least} or more are accepted")
+
+
+def recomputed(unit: nn.Layer, x: Any) -> Any:
+    """``unit(x)``, x a tensor or a tuple of them; in training the inner activations are dropped and computed
+    again in the backward pass.
 
     The second pass must not move the running statistics of batch norm again: it runs with momentum 1, so
     running = 1 * running + 0 * batch, the same bits. ``use_reentrant=False`` because the other kind runs a
@@ -57,14 +72,14 @@ def recomputed(unit: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
         return unit(x)
     passes: list[None] = []
 
-    def run(x: paddle.Tensor) -> paddle.Tensor:
+    def run(x: Any) -> Any:
         passes.append(None)
         return unit(x) if len(passes) == 1 else _with_frozen_statistics(unit, x)
 
     return recompute(run, x, use_reentrant=False, preserve_rng_state=False)
 
 
-def _with_frozen_statistics(unit: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
+def _with_frozen_statistics(unit: nn.Layer, x: Any) -> Any:
     norms: list[Any] = [layer for layer in unit.sublayers() if isinstance(layer, nn.BatchNorm2D)]
     kept = [norm._momentum for norm in norms]
     try:

@@ -6,7 +6,7 @@ import paddle
 from paddle import nn
 from paddle.vision.models import densenet
 
-from models.blocks import recomputed
+from models.blocks import check_size, recomputed
 
 
 class NormReLU(nn.BatchNorm2D):
@@ -20,8 +20,10 @@ class DenseNet(densenet.DenseNet):
     """Paddle's network of that depth, and what ours have besides: features, ``fc`` and recomputation.
 
     Weights published for Paddle's network fit under ``published_names``: only the classifier's differ.
-    ``feature_width`` is the length of the penultimate vector.
+    ``feature_width`` is the length of the penultimate vector, ``least_size`` the fewest pixels a side has.
     """
+
+    least_size = 29
 
     def __init__(self, n_classes: int, *, depth: int, recompute: bool = False) -> None:
         super().__init__(layers=depth, num_classes=n_classes)
@@ -36,6 +38,7 @@ class DenseNet(densenet.DenseNet):
 
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+        check_size(x, self.least_size)
         x = self.pool2d_max(self.conv1_func(x))
         for i, block in enumerate(self.dense_block_func_list):
             for layer in block.dense_layer_func:

@@ -8,8 +8,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, classifier, recomputed
-from urnet.checks import InputError
+from models.blocks import ConvBN, check_size, classifier, recomputed
 
 VALID: dict[str, Any] = {"padding": 0}  # the kernel stays inside: the size shrinks
 HALVED: dict[str, Any] = {"padding": 0, "stride": 2}
@@ -39,18 +38,6 @@ class Branches(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return paddle.concat([branch(x) for branch in self.branches], axis=1)
-
-
-@paddle.jit.not_to_static  # an export must see the sizes as numbers, not as operations of the program
-def check_size(x: paddle.Tensor, least: int) -> None:
-    """Raise InputError for images (B, 3, H, W) with a side of fewer than ``least`` pixels.
-
-    Pools and convolutions of Paddle compute nonsense, without a word, from fewer pixels than their kernels
-    have. A side that is not known while a network is exported (-1) passes.
-    """
-    height, width = x.shape[2:]
-    if 0 < height < least or 0 < width < least:
-        raise InputError(f"images: {height} x {width} pixels; {least} or more are accepted")
 
 
 class Inception(nn.Layer):

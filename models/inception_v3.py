@@ -18,7 +18,7 @@ import paddle
 from paddle import nn
 from paddle.vision.models import inceptionv3
 
-from models.blocks import ConvBN, classifier, recomputed
+from models.blocks import ConvBN, check_size, classifier, recomputed
 
 N_GRID_BLOCKS = 8  # three at 35x35, the reduction, four at 17x17; then a reduction and two at 8x8
 
@@ -56,6 +56,7 @@ class InceptionV3(inceptionv3.InceptionV3):
     """
 
     auxiliary_weight = 0.4
+    least_size = 75
 
     def __init__(self, n_classes: int = 1000, *, recompute: bool = False) -> None:
         super().__init__(num_classes=n_classes)
@@ -75,6 +76,7 @@ class InceptionV3(inceptionv3.InceptionV3):
         return self.fc(self._pooled(grid)), auxiliary
 
     def _grid(self, x: paddle.Tensor) -> paddle.Tensor:
+        check_size(x, self.least_size)
         return self._run(self.inception_block_list[:N_GRID_BLOCKS], self.inception_stem(x))
 
     def _pooled(self, grid: paddle.Tensor) -> paddle.Tensor:
