@@ -41,6 +41,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parser().parse_args(argv)
     with cli.results_only() as results, contextlib.ExitStack() as stack:
         setup = Setup(args, models.NAMES)
+        models.check_size(args.model, setup.transform.size, "--image_shape")
         check_choice("--empty_classes", args.empty_classes, ("skip", "zero"))
         cli.print_arguments(args, results)
         images = setup.images(need_labels=True)

@@ -27,6 +27,7 @@ from urnet.predictions import PredictionFile, open_predictions, result_line, unr
 def parser() -> ReleaseParser:
     """The flags of infer.py."""
     parser = make_parser("infer.py", __doc__ or "", batch_size=16, release=["save_inference"])
+    parser.epilog = f"networks for --model:\n{models.listed()}"
     add = parser.add_argument
     add("--save_inference", type=cli.boolean_word, default=False, metavar="True|False",
         help="True: write a Paddle inference model, check it, and end [False]")  # fmt: skip
@@ -48,6 +49,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     with cli.results_only() as results:
         defaults = {**RELEASE_DEFAULTS, **example_flags.translate_prediction(args)}
         setup = Setup(args, models.NAMES, defaults)
+        models.check_size(args.model, setup.transform.size, "--image_shape")
         if not 1 <= args.topk <= args.class_dim:
             raise InputError(f"--topk: found {args.topk}; 1..{args.class_dim} is accepted")
         cli.print_arguments(args, results)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import models
 from urnet import cli, example_flags
 from urnet.checks import InputError, check_choice
 
@@ -30,6 +31,11 @@ A run that was interrupted, by whatever, goes on with --resume and ends with the
 SIGTERM and Ctrl-C save a checkpoint first. A finished stage is not trained again, unless something it depends
 on has changed: a line then says what, and its earlier result is moved to OUTPUT/NAME/replaced.
 
+Recipes: recipes/digits_web.yaml (the example), recipes/folder.yaml (your own images), recipes/webvision2018
+and webvision2017 (URNet, and its rivals CurriculumNet, gated back-propagation and PCI: docs/rivals.md),
+recipes/imagenet (SE-ResNeXt), recipes/rivals32 (the rivals on 32-pixel images). Networks (model.name):
+{networks}
+
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 Ctrl-C, 143 SIGTERM
 """
 
@@ -37,7 +43,8 @@ exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 Ctrl-C
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.Parser(
-        prog="train.py", description="Train the stages of a recipe.", epilog=EPILOG,
+        prog="train.py", description="Train the stages of a recipe.",
+        epilog=EPILOG.format(networks=models.listed()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
@@ -82,12 +89,12 @@ def main(argv: Sequence[str]) -> int:
 
 def train(args: argparse.Namespace, stream: TextIO) -> int:
     """Read the recipe, train its stages, report on ``stream``; returns the exit code."""
-    import models
     from urnet.recipe import load_recipe
     from urnet.threads import import_paddle
 
     recipe = load_recipe(args.config, args.override)
     check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
+    models.check_size(recipe.model.name, recipe.transform.size, f"{args.config}: transform.size")
     warnings.filterwarnings("ignore", message="When training, we now always track")
     import_paddle()
     from urnet.stages import plan_recipe, run_recipe

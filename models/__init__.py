@@ -7,6 +7,7 @@ there, add its name to _FAMILIES, and the battery in ``tests/test_networks.py`` 
 from __future__ import annotations
 
 import importlib
+import textwrap
 from typing import Any, Callable
 
 from urnet.checks import InputError, check_choice
@@ -72,6 +73,22 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     name: _in(f"models.{file}", name) for file, names in _FAMILIES.items() for name in names
 }
 NAMES: tuple[str, ...] = tuple(NETWORKS)
+LEAST_SIZES = {  # pixels a side below which an image does not last to the end; 1 for the others
+    "InceptionV3": 75, "InceptionV4": 75, "InceptionResNetV2": 75,
+    **dict.fromkeys(_FAMILIES["densenet"], 29),
+}  # fmt: skip
+
+
+def listed() -> str:
+    """All names, in indented lines for a --help."""
+    return textwrap.fill(", ".join(NAMES), 108, initial_indent="  ", subsequent_indent="  ")
+
+
+def check_size(name: str, size: int, where: str) -> None:
+    """Raise InputError, which begins with ``where``, for images too small for a network."""
+    least = LEAST_SIZES.get(name, 1)
+    if size < least:
+        raise InputError(f"{where}: found {size} pixels; {name} takes {least} or more")
 
 
 def build(name: str, n_classes: int, *, recompute: bool = False) -> Any:

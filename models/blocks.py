@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Optional, Union
 
 import paddle
@@ -58,6 +59,28 @@ def check_size(x: paddle.Tensor, least: int) -> None:
     height, width = x.shape[2:]
     if 0 < height < least or 0 < width < least:
         raise InputError(f"images: {height} x {width} pixels; {least} or more are accepted")
+
+
+class FromFeatures:
+    """What every network shares: ``forward`` from ``features`` and ``fc``, and the way through its units.
+
+    Goes before ``nn.Layer``, or Paddle's network, among a network's bases. ``recompute`` says whether units
+    are recomputed in the backward pass.
+    """
+
+    recompute: bool
+    fc: Any
+    features: Any
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
+        return self.fc(self.features(x))
+
+    def through(self, units: Iterable[nn.Layer], x: Any) -> Any:
+        """``x``, a tensor or a tuple of them, through one unit after another."""
+        for unit in units:
+            x = recomputed(unit, x) if self.recompute else unit(x)
+        return x
 
 
 def recomputed(unit: nn.Layer, x: Any) -> Any:

@@ -6,7 +6,7 @@ import paddle
 from paddle import nn
 from paddle.vision.models import densenet
 
-from models.blocks import check_size, recomputed
+from models.blocks import FromFeatures, check_size
 
 
 class NormReLU(nn.BatchNorm2D):
@@ -16,10 +16,10 @@ class NormReLU(nn.BatchNorm2D):
         return nn.functional.relu(super().forward(x))
 
 
-class DenseNet(densenet.DenseNet):
+class DenseNet(FromFeatures, densenet.DenseNet):
     """Paddle's network of that depth, and what ours have besides: features, ``fc`` and recomputation.
 
-    Weights published for Paddle's network fit under ``published_names``: only the classifier's differ.
+    Weights published for Paddle's network are read as they are (``published_names``).
     ``feature_width`` is the length of the penultimate vector, ``least_size`` the fewest pixels a side has.
     """
 
@@ -41,15 +41,10 @@ class DenseNet(densenet.DenseNet):
         check_size(x, self.least_size)
         x = self.pool2d_max(self.conv1_func(x))
         for i, block in enumerate(self.dense_block_func_list):
-            for layer in block.dense_layer_func:
-                x = recomputed(layer, x) if self.recompute else layer(x)
+            x = self.through(block.dense_layer_func, x)
             if i < len(self.transition_func_list):
                 x = self.transition_func_list[i](x)
         return self.pool2d_avg(self.batch_norm(x)).flatten(1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
-        return self.fc(self.features(x))
 
 
 def _modernise(network: nn.Layer) -> None:

@@ -14,7 +14,7 @@ from typing import Optional
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, classifier, recomputed
+from models.blocks import ConvBN, FromFeatures, classifier
 
 EPSILON = 1e-3
 
@@ -79,7 +79,7 @@ class Unit(nn.Layer):
         return paddle.split(x, [self.width, x.shape[1] - self.width], axis=1)
 
 
-class DPN(nn.Layer):
+class DPN(FromFeatures, nn.Layer):
     """Stages of ``depths`` units; the residual path is 256, 512, 1024 and 2048 wide.
 
     The dense path grows by ``increments`` channels a unit. Inside, a unit of stage i (from 0) is
@@ -111,14 +111,9 @@ class DPN(nn.Layer):
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         parts = (self.pool(self.stem(x)),)
-        for unit in self.units:
-            parts = recomputed(unit, parts) if self.recompute else unit(parts)
+        parts = self.through(self.units, parts)
         x = self.last(paddle.concat(parts, axis=1))
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
-        return self.fc(self.features(x))
 
 
 def DPN92(n_classes: int = 1000, *, recompute: bool = False) -> DPN:

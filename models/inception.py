@@ -8,7 +8,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, check_size, classifier, recomputed
+from models.blocks import ConvBN, FromFeatures, check_size, classifier
 
 VALID: dict[str, Any] = {"padding": 0}  # the kernel stays inside: the size shrinks
 HALVED: dict[str, Any] = {"padding": 0, "stride": 2}
@@ -40,7 +40,7 @@ class Branches(nn.Layer):
         return paddle.concat([branch(x) for branch in self.branches], axis=1)
 
 
-class Inception(nn.Layer):
+class Inception(FromFeatures, nn.Layer):
     """Units one after another, a global average pool and a classifier.
 
     ``recompute`` works unit by unit. ``feature_width`` is the length of the penultimate vector,
@@ -62,10 +62,5 @@ class Inception(nn.Layer):
         Raises InputError for images smaller than ``least_size``.
         """
         check_size(x, self.least_size)
-        for unit in self.units:
-            x = recomputed(unit, x) if self.recompute else unit(x)
+        x = self.through(self.units, x)
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
-        return self.fc(self.features(x))

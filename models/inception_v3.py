@@ -6,8 +6,8 @@ Three things to know of Paddle's network, which this one keeps in evaluation, bi
   (and TensorFlow's weights) have 0.001: such weights would come out slightly wrong here.
 - Its dropout multiplies by 1 - 0.2 in evaluation. Ours multiplies by 0.8 in training too, in the dropout's
   place: the same expectation without the noise.
-- It has no auxiliary head. The published weights fit together with our own values of the keys that start
-  with ``auxiliary.``.
+- It has no auxiliary head. Published weights are read as they are (``published_names``); the head then keeps
+  the values it has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import paddle
 from paddle import nn
 from paddle.vision.models import inceptionv3
 
-from models.blocks import ConvBN, check_size, classifier, recomputed
+from models.blocks import ConvBN, FromFeatures, check_size, classifier
 
 N_GRID_BLOCKS = 8  # three at 35x35, the reduction, four at 17x17; then a reduction and two at 8x8
 
@@ -47,7 +47,7 @@ class AuxiliaryHead(nn.Layer):
         return self.classifier(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-class InceptionV3(inceptionv3.InceptionV3):
+class InceptionV3(FromFeatures, inceptionv3.InceptionV3):
     """Paddle's network, and what ours have besides: features, recomputation and the auxiliary head.
 
     In training ``forward`` returns (logits, auxiliary logits): the loss is that of the former plus
@@ -63,6 +63,10 @@ class InceptionV3(inceptionv3.InceptionV3):
         self.recompute, self.feature_width = recompute, self.fc.weight.shape[0]
         self.auxiliary = AuxiliaryHead(768, n_classes)
 
+    def published_names(self) -> dict[str, str]:
+        """State-dict key -> its name in the weights published for Paddle's: all keys but ``auxiliary.``."""
+        return {key: key for key in self.state_dict() if not key.startswith("auxiliary.")}
+
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         return self._pooled(self._grid(x))
@@ -77,14 +81,9 @@ class InceptionV3(inceptionv3.InceptionV3):
 
     def _grid(self, x: paddle.Tensor) -> paddle.Tensor:
         check_size(x, self.least_size)
-        return self._run(self.inception_block_list[:N_GRID_BLOCKS], self.inception_stem(x))
+        return self.through(self.inception_block_list[:N_GRID_BLOCKS], self.inception_stem(x))
 
     def _pooled(self, grid: paddle.Tensor) -> paddle.Tensor:
-        x = self._run(self.inception_block_list[N_GRID_BLOCKS:], grid)
+        x = self.through(self.inception_block_list[N_GRID_BLOCKS:], grid)
         x = self.avg_pool(x).flatten(1)
         return nn.functional.dropout(x, self.dropout.p, training=False, mode=self.dropout.mode)
-
-    def _run(self, blocks: nn.LayerList, x: paddle.Tensor) -> paddle.Tensor:
-        for block in blocks:
-            x = recomputed(block, x) if self.recompute else block(x)
-        return x

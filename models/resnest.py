@@ -12,7 +12,7 @@ from typing import Optional
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, classifier, recomputed
+from models.blocks import ConvBN, FromFeatures, classifier
 
 RADIX = 2  # splits of a feature map
 
@@ -73,7 +73,7 @@ class Unit(nn.Layer):
         return nn.functional.relu(y + straight)
 
 
-class ResNeSt(nn.Layer):
+class ResNeSt(FromFeatures, nn.Layer):
     """Stages of ``depths`` units, 64, 128, 256 and 512 wide inside; each later stage halves the size.
 
     The stem is three 3x3 convolutions, ``stem_width``, ``stem_width`` and twice that wide, the first with
@@ -103,13 +103,8 @@ class ResNeSt(nn.Layer):
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         x = self.stem(x)
-        for unit in self.units:
-            x = recomputed(unit, x) if self.recompute else unit(x)
+        x = self.through(self.units, x)
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
-        return self.fc(self.features(x))
 
 
 def ResNeSt50(n_classes: int = 1000, *, recompute: bool = False) -> ResNeSt:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import paddle
 from paddle.vision.models import resnet
 
-from models.blocks import recomputed
+from models.blocks import FromFeatures
 
 
-class ResNet(resnet.ResNet):
+class ResNet(FromFeatures, resnet.ResNet):
     """Paddle's network of that depth, and what ours have besides: features and recomputation.
 
     Units are two 3x3 convolutions up to 34 layers and bottlenecks from 50 on, as in the paper. Weights
@@ -25,13 +25,8 @@ class ResNet(resnet.ResNet):
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            for unit in stage:
-                x = recomputed(unit, x) if self.recompute else unit(x)
+            x = self.through(stage, x)
         return self.avgpool(x).flatten(1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
-        return self.fc(self.features(x))
 
 
 def ResNet18(n_classes: int = 1000, *, recompute: bool = False) -> ResNet:

@@ -8,7 +8,7 @@ from typing import Optional
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, classifier, recomputed
+from models.blocks import ConvBN, FromFeatures, classifier
 
 
 class BasicUnit(nn.Layer):
@@ -27,7 +27,7 @@ class BasicUnit(nn.Layer):
         return nn.functional.relu(self.conv2(self.conv1(x)) + straight)
 
 
-class ResNet32(nn.Layer):
+class ResNet32(FromFeatures, nn.Layer):
     """A 3x3 stem, then stages of ``depth`` units each, ``widths`` wide; each later one halves the size.
 
     ``feature_width`` is the length of the penultimate vector.
@@ -51,13 +51,8 @@ class ResNet32(nn.Layer):
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         x = self.stem(x)
-        for unit in self.units:
-            x = recomputed(unit, x) if self.recompute else unit(x)
+        x = self.through(self.units, x)
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
-        return self.fc(self.features(x))
 
 
 def ResNet8_small32(n_classes: int = 1000, *, recompute: bool = False) -> ResNet32:

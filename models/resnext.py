@@ -13,7 +13,7 @@ from typing import Optional
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, classifier, recomputed
+from models.blocks import ConvBN, FromFeatures, classifier
 
 
 class Unit(nn.Layer):
@@ -33,7 +33,7 @@ class Unit(nn.Layer):
         return nn.functional.relu(self.conv3(self.conv2(self.conv1(x))) + straight)
 
 
-class ResNeXt(nn.Layer):
+class ResNeXt(FromFeatures, nn.Layer):
     """Stages of ``depths`` units, ``widths`` inside and ``n_outs`` outside; each later stage halves the size.
 
     ``stem`` is "7x7" (7x7/2 convolution and 3x3/2 max-pool, for images of about 224 pixels) or "3x3" (one
@@ -63,14 +63,9 @@ class ResNeXt(nn.Layer):
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         x = self.pool(self.stem(x))
-        for _, _, unit in self._units():
-            x = recomputed(unit, x) if self.recompute else unit(x)
+        x = self.through((unit for _, _, unit in self._units()), x)
         # Not x.mean(axis=[2, 3]): oneDNN's pass for it writes a line on stdout, and the pool is as fast.
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
-        return self.fc(self.features(x))
 
     def _units(self) -> Iterator[tuple[int, int, Unit]]:
         """Every unit with its stage and its place there, both counted from 0."""

@@ -14,7 +14,7 @@ from typing import Optional
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, classifier, recomputed
+from models.blocks import ConvBN, FromFeatures, classifier
 
 
 class SqueezeExcitation(nn.Layer):
@@ -60,7 +60,7 @@ class SEUnit(nn.Layer):
         return nn.functional.relu(self.scale(y) + straight)
 
 
-class SENet(nn.Layer):
+class SENet(FromFeatures, nn.Layer):
     """A stem and four stages of ``depths`` units; each later stage halves the size, doubles the width.
 
     ``widths``: inside the first stage's units. ``deep``: SENet-154's stem, three 3x3 convolutions instead of
@@ -96,13 +96,8 @@ class SENet(nn.Layer):
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         x = self.pool(self.stem(x))
-        for unit in self.units:
-            x = recomputed(unit, x) if self.recompute else unit(x)
+        x = self.through(self.units, x)
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""
-        return self.fc(self.features(x))
 
 
 def _se_resnext(n_classes: int, depths: Sequence[int], recompute: bool) -> SENet:

@@ -20,7 +20,10 @@ check() { # NAME COMMAND ...
 check ruff-check python -m ruff check .
 check ruff-format python -m ruff format --check .
 check mypy python -m mypy
-check pytest python -m pytest "$@"
+# A process a core (at most 4), each computing with one thread: threads that compete are slower than one.
+OMP_NUM_THREADS=1
+export OMP_NUM_THREADS
+check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
 
 if [ -n "$failed" ]; then
     printf 'failed:%s\n' "$failed" >&2

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from benchmark_toys import write_data, write_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -42,9 +43,11 @@ def test_bad_input_is_one_line(tmp_path):
 def test_the_whole_tool_once(tmp_path):
     """Real processes: first weights and the oracle; then the same line again, with nothing left to do."""
     data, recipe = write_data(tmp_path / "the data"), write_recipe(tmp_path)
+    tree = yaml.safe_load(recipe.read_text())
+    for stage in tree["stages"]:
+        stage.update(duration="1 steps", schedule={"lr": 0.01})
+    recipe.write_text(yaml.safe_dump(tree))
     arguments = ["--data", data, "--out", tmp_path / "out", "--recipe", recipe, "--seeds", "3", "--jobs", "2"]
-    for stage in ("class", "cluster", "instance", "bag", "label"):
-        arguments += ["-o", f"stages.{stage}.duration=1 steps", "-o", f"stages.{stage}.schedule={{lr: 0.01}}"]
     done = call(*arguments, "--methods", "untrained,elr,oracle")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/result.json").read_text())

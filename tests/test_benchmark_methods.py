@@ -1,5 +1,6 @@
 """What the benchmark compares: every method's recipe, budgets, and the data it is given."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,8 @@ from tools.benchmark_truth import check_oracle, read_lists, read_truth
 from urnet.checks import InputError
 from urnet.duration import Duration, parse_duration
 from urnet.recipe import load_recipe
-from urnet.recipe_rivals import Gate
+from urnet.recipe_reweight import Bags
+from urnet.recipe_rivals import Elr, Gate, Loss, Subsets
 
 
 @pytest.fixture
@@ -78,6 +80,31 @@ def test_the_equal_budget_and_the_oracle(base, tmp_path):
     assert (equal.batch_size, equal.optimizer) == (base.stages[0].batch_size, base.stages[0].optimizer)
     (oracle,) = make_run(base, "oracle", 0, tmp_path, 12).recipe.stages
     assert oracle == replace(equal, sampling_weight=("right",), balance=1.0)
+
+
+def test_the_baselines_keep_nothing_of_the_first_stages_remedies(base, tmp_path):
+    """Every key of a stage is one of those that the baselines share with the ladder, or at its default."""
+    remedies = {
+        "bags": Bags(2), "subsets": Subsets((1,), (1.0,)), "gate": Gate(0.6), "loss": Loss("symmetric"),
+        "elr": Elr(), "mixup": 0.2, "balance": 0.5, "sampling_weight": ("x",), "targets": "label",
+        "optimizer": replace(base.stages[0].optimizer, classifier_lr=10.0, nesterov=True),
+    }  # fmt: skip
+    first = replace(base.stages[0], **remedies)
+    (stage,) = make_run(replace(base, stages=(first, *base.stages[1:])), "ce", 0, tmp_path, 12).recipe.stages
+    shared = {"name", "duration", "batch_size", "accumulate", "measure", "schedule", "ema", "amp",
+              "eval_every", "checkpoint_every", "log_every", "keep", "enabled"}  # fmt: skip
+    own = {"start": "scratch", "optimizer": replace(first.optimizer, classifier_lr=1.0)}
+    for item in dataclasses.fields(stage):
+        default = Loss() if item.name == "loss" else item.default
+        expected = getattr(first, item.name) if item.name in shared else own.get(item.name, default)
+        assert getattr(stage, item.name) == expected, item.name
+
+
+def test_the_ladders_settings_are_refused_where_a_rival_would_not_follow():
+    benchmark.check_overrides(["stages.class.batch_size=8"], ("ce", "+label"))
+    benchmark.check_overrides(["data.workers=2"], ("pci",))
+    with pytest.raises(InputError, match=r"-o stages.class.batch_size=8: sets the ladder's stages; pci/a"):
+        benchmark.check_overrides(["data.workers=2", "stages.class.batch_size=8"], ("ce", "pci/a"))
 
 
 @pytest.mark.parametrize("rival", RIVALS)

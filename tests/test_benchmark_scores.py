@@ -76,7 +76,7 @@ def test_cleanlab_judges_the_same_probabilities(ladder):
     }  # fmt: skip
     table = table_of(run, {**FILES, "instance": columns})
     finish(run, "instance", 0.5)
-    found = scores.rival_scores(run, "instance", truth)
+    found = scores.judge_scores(run, "instance", truth)
     seen = np.arange(12) != 4
     kept = scores.dense(order, columns["oof_prob"], given, truth.labels, 3)[seen]
     own = kept[np.arange(11), truth.labels[seen]]
@@ -84,8 +84,8 @@ def test_cleanlab_judges_the_same_probabilities(ladder):
     other[np.arange(11), truth.labels[seen]] = -1
     assert found["self_confidence"] == pytest.approx(scores.auc(RIGHT[seen], own))
     assert found["normalized_margin"] == pytest.approx(scores.auc(RIGHT[seen], own - other.max(axis=1)))
-    assert scores.rival_scores(run, "cluster", truth) == {}
-    assert scores.rival_scores(run, "instance", None) == {}
+    assert scores.judge_scores(run, "cluster", truth) == {}
+    assert scores.judge_scores(run, "instance", None) == {}
     assert scores.label_quality(table, truth, 3, "_second") == {}
 
 

@@ -250,7 +250,8 @@ def test_fluid_folder_and_combined_file(tmp_path):
         assert_same(checkpoint.read_weights(path, network), weights)
         assert checkpoint.describe(path).kind == "fluid"
         with pytest.raises(
-            InputError, match="taken for a checkpoint of the first release, but this network has none"
+            InputError,
+            match="checkpoint of the first release, which only ResNeXt50/101/152_32x4d have",
         ):
             checkpoint.read_weights(path, paddle.nn.Linear(1, 1))
     with pytest.raises(InputError, match="does not exist; accepted: a checkpoint folder"):

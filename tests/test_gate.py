@@ -37,13 +37,19 @@ def test_open_rows(kind):
     assert open_rows(confidence, 0.0, agrees).tolist() == [True, True, True]
 
 
+def lasting(gate):
+    return dataclasses.replace(stage(gate=gate), duration=parse_duration("3 epochs"))
+
+
 def test_the_plan_of_a_stage():
     gate = Gate(0.5, until=parse_duration("2 epochs"))
-    plan = gate_plan(stage(gate=gate), 10)
+    plan = gate_plan(lasting(gate), 10)
     assert [plan(0), plan(10), plan(20), plan(99)] == [0.5, 0.25, 0, 0]
-    with pytest.raises(InputError, match=r"stages\.a\.gate\.until: 2 images is less than one step"):
-        gate_plan(stage(gate=Gate(0.5, until=parse_duration("2 images"))), 10)
-    assert gate_plan(stage(), 10)(0) is None
+    for until, steps in (("2 images", 0), ("4 epochs", 40)):
+        with pytest.raises(InputError, match=f"gate.until: {until} is {steps} steps; 1 to .* 30 are"):
+            gate_plan(lasting(Gate(0.5, until=parse_duration(until))), 10)
+    assert gate_plan(lasting(None), 10)(0) is None
+    assert gate_plan(lasting(Gate(0.5)), 10)(15) == 0.25
 
 
 def sharp(seed=0):

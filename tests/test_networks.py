@@ -32,8 +32,11 @@ PARAMETERS = {
     "SENet154": 115_088_984,
     "DenseNet121": 7_978_856,
 }
-SMALLEST = {"InceptionV3": 75, "InceptionV4": 75, "InceptionResNetV2": 75}  # others: 32
 LARGE = 30_000_000  # values; above it a second instance and a file would take seconds and show nothing new
+
+
+def smallest(name):
+    return max(models.LEAST_SIZES.get(name, 1), 32)
 
 
 @pytest.fixture(scope="module", params=models.NAMES)
@@ -47,7 +50,7 @@ def test_forward(network, size):
     net, name = network
     net.eval()
     with paddle.no_grad():
-        x = images(SMALLEST.get(name, 32) if size == "smallest" else size, n=1)
+        x = images(smallest(name) if size == "smallest" else size, n=1)
         features, logits = net.features(x), net(x)
     assert features.shape == [1, net.feature_width]
     assert logits.shape == [1, N_CLASSES]
@@ -58,8 +61,9 @@ def test_forward(network, size):
 def test_gradients_reach_every_parameter(network):
     net, name = network
     net.train()
-    outputs = net(images(SMALLEST.get(name, 32)))
+    outputs = net(images(smallest(name)))
     assert isinstance(outputs, tuple) == hasattr(net, "auxiliary_weight")
+    assert getattr(net, "least_size", 1) == models.LEAST_SIZES.get(name, 1)
     heads = outputs if isinstance(outputs, tuple) else (outputs,)
     sum(F.cross_entropy(logits, paddle.to_tensor([1, 2])) for logits in heads).backward()
     dead = [
@@ -132,7 +136,7 @@ UNITS_INSIDE = {  # one of each family: a convolution in the middle, and the bat
 @pytest.mark.parametrize("name", UNITS_INSIDE)
 def test_recomputation_changes_neither_gradients_nor_statistics(name):
     construct = functools.partial(models.build, name, N_CLASSES)
-    assert_recomputation_changes_nothing(construct, UNITS_INSIDE[name], SMALLEST.get(name, 32))
+    assert_recomputation_changes_nothing(construct, UNITS_INSIDE[name], smallest(name))
 
 
 def test_recomputation_without_gradients_is_a_plain_forward():

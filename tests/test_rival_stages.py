@@ -12,11 +12,15 @@ from test_stages import MORE, plan, recipe_of, train
 from test_trainer import TRANSFORM, Plain, arrays, assert_close, learner, stage, update
 from tiny_training import write_images
 
+from models import resnext
+from models.blocks import ConvBN
+from urnet import checkpoint
 from urnet.checks import InputError
 from urnet.recipe import Recipe, Stage, load_recipe, recipe_hash, recipe_tree
 from urnet.recipe_rivals import Elr, Gate, Loss, Subsets
 from urnet.rivals.relabel import relabel
 from urnet.stage_rivals import subset_weight
+from urnet.stages import run_recipe
 from urnet.table import Table
 from urnet.train_step import Learner, train_step
 
@@ -151,6 +155,36 @@ def test_an_auxiliary_head_counts_its_weight(accumulate):
         np.testing.assert_allclose(arrays(made.network)[name], moved, atol=1e-6, err_msg=name)
 
 
+class SmallHeaded(resnext.ResNeXt):
+    """ResNeXt_small32 with an auxiliary head of its own batch norm."""
+
+    auxiliary_weight = 0.4
+
+    def __init__(self):
+        super().__init__(3, depths=(1, 1), widths=(8, 8), n_outs=(8, 16), groups=2, stem="3x3", stem_width=8)
+        self.auxiliary = nn.Sequential(
+            ConvBN(3, 4, 3), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(4, 3)
+        )
+
+    def forward(self, x):
+        return (super().forward(x), self.auxiliary(x)) if self.training else super().forward(x)
+
+
+def test_an_auxiliary_head_goes_through_averages_measuring_and_resuming(images, tmp_path):
+    later = {**LATER, "ema": {"decay": 0.9, "bn_batches": 2}, "reweight": {"method": "relabel"}}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+        run_recipe(recipe_of(images, folder, stages=(later,)), SmallHeaded)
+    without_checkpoints(parts / "out/tiny/more")
+    run_recipe(recipe_of(images, parts, stages=(later,)), SmallHeaded, resume=True)
+    ends = [(folder / "out/tiny/more/final/model.safetensors").read_bytes() for folder in (whole, parts)]
+    assert ends[0] == ends[1]
+    weights = checkpoint.read_weights(whole / "out/tiny/more")
+    assert np.abs(weights["auxiliary.0.bn._mean"]).max() > 0
+    assert checkpoint.load_into(SmallHeaded(), weights) == []
+
+
 def test_elr_adds_to_the_step_what_the_function_says():
     data = update()
     memory = np.tile([[1, 4]], (12, 1)), np.full((12, 2), 0.4, np.float16)
@@ -184,27 +218,40 @@ def test_elr_adds_to_the_step_what_the_function_says():
             r"parts: .* has a row among batch_size / acc",
         ),
         ("subsets={parts: [1], loss_weight: [0.0]}", "subsets.loss_weight: found"),
-        ("subsets={parts: [1], loss_weight: [1.0]}", "subsets.column: the table has no column 'subset'"),
+        (
+            "subsets={parts: [1], loss_weight: [1.0]}",
+            "column: no stage up to this one writes 'subset'",
+        ),
         ("gate={threshold: 0}", "gate.threshold: found 0.0; accepted: more than 0, up to 1"),
         ("gate={threshold: 0.5, schedule: cosine}", "gate.schedule: found 'cosine'; accepted: linear, step"),
         (
             "gate={threshold: 0.5, until: 0 steps}",
             "gate.until: found '0 steps'; accepted: more than 0",
         ),
-        ("gate={threshold: 0.5, until: 1 images}", "gate.until: 1 images is less than one step"),
-        ("gate={threshold: 0.5, levels: 0}", "gate.levels: found 0"),
+        (
+            "gate={threshold: 0.5, until: 1 images}",
+            "1 images is 0 steps; 1 to the stage's 9 are accepted",
+        ),
+        ("gate={threshold: 0.5, schedule: step, levels: 0}", "gate.levels: found 0"),
         ("gate={}", "key stages.1.gate.threshold is missing"),
         ("elr={weight: 0}", "elr.weight: found 0.0; accepted: more than 0"),
         ("elr={momentum: 1}", "elr.momentum: found 1.0"),
         ("loss={name: focal}", "loss.name: found 'focal'; accepted: cross_entropy, generalised, symmetric"),
-        ("loss={name: generalised, q: 1.5}", "loss.q: found 1.5; accepted: more than 0, up to 1"),
+        ("loss={name: generalised, q: 1.5}", "loss.q: found 1.5; accepted: 0.001 to 1"),
         ("loss={name: symmetric, alpha: 0, beta: 0}", "loss.alpha: found 0.0; accepted: a term above 0"),
-        ("loss={log_zero: 0}", "loss.log_zero: found 0.0; accepted: below 0"),
+        ("loss={name: symmetric, log_zero: 0}", "loss.log_zero: found 0.0; accepted: -50 to -0.001"),
+        ("loss={q: 0.5}", r"loss.q: found 0.5; accepted: 0.7 \(its default\), as name is cross_entropy"),
+        ("loss={name: generalised, beta: 2}", "loss.beta: found 2.0; accepted: 1.0"),
+        ("gate={threshold: 0.5, levels: 9}", "gate.levels: found 9; accepted: 4 .* as schedule is linear"),
+        ("gate={threshold: 0.5, until: 10 steps}", "gate.until: 10 steps is 10 steps; 1 to the stage's 9"),
+        ("gate={threshold: 0.5, until: 1e308 epochs}", "gate.until: found '1e308 epochs'"),
+        ("subsets={parts: [1], loss_weight: [1.0], column: density}", "subsets.column: found 'density'"),
+        ("reweight={method: [curriculum]}", r"reweight.method: found \['curriculum'\]"),
         ("reweight={method: curriculum, quantile: 0}", "reweight.quantile: found 0.0"),
         ("reweight={method: curriculum, n_subsets: 1}", "reweight.n_subsets: found 1; accepted: 2 to 127"),
         ("reweight={method: relabel, drop: 1}", "reweight.drop: found 1.0"),
         ("reweight={method: relabel, adopt: 0}", "reweight.adopt: found 0.0"),
-        ("targets=relabel", "targets: the table has no column 'clean_label', which relabel needs"),
+        ("targets=relabel", "targets: no stage up to this one writes 'clean_label', which relabel needs"),
         ("targets=relabelled", "targets: found 'relabelled'; accepted: given, label or relabel"),
         ("sampling_weight=[subset]", "the table has no column 'subset'"),
     ],
@@ -219,6 +266,11 @@ def test_bad_settings_are_refused(images, tmp_path, override, message):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
+        (
+            {"gate": {"threshold": 0.5, "agree": True}, "targets": "label"},
+            "gate.agree: found True",
+        ),
+        ({"gate": {"threshold": 0.5}, "bags": {"size": 2}}, "bags: found 'a mapping'; accepted: null beside"),
         ({"gate": {"threshold": 0.5}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside gate"),
         ({"gate": {"threshold": 0.5}, "elr": {}}, "elr: found .*; accepted: null beside gate"),
         ({"elr": {}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside elr"),
@@ -231,6 +283,47 @@ def test_bad_settings_are_refused(images, tmp_path, override, message):
 def test_what_does_not_go_together(images, tmp_path, keys, message):
     with pytest.raises(InputError, match=message):
         recipe_of(images, tmp_path, stages=({**LATER, **keys},))
+
+
+CURRICULA = {**CURRICULUM, "reweight": {"method": "curriculum", "n_subsets": 2}}
+OTHERWISE = {
+    **CURRICULA, "name": "last", "reweight": {"method": "curriculum", "n_subsets": 2, "suffix": "_b"},
+    "subsets": {**SUBSETS, "column": "subset_b"},
+}  # fmt: skip
+RELABELLED = {**LATER, "reweight": {"method": "relabel", "adopt": 0.9}, "sampling_weight": ["image_weight"]}
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ((CURRICULA,), r"more.subsets.parts: .* up to 2 parts, as the curriculum has n_sub"),
+        ((CURRICULUM, OTHERWISE), "last.subsets.parts"),
+        ((RELABELLED,), "targets: found 'given'; accepted: relabel, as image_weight weighs rows"),
+    ],
+)  # fmt: skip
+def test_what_stages_say_of_each_other(images, tmp_path, stages, message):
+    with pytest.raises(InputError, match=message):
+        recipe_of(images, tmp_path, stages=stages)
+
+
+def test_relabelled_rows_may_be_weighed_where_they_are_trained_as_such(images, tmp_path):
+    recipe_of(images, tmp_path, stages=({**RELABELLED, "targets": "relabel"},))
+    never = {**RELABELLED, "reweight": {"method": "relabel"}}
+    recipe_of(images, tmp_path, stages=(never, {**never, "name": "last", "reweight": None}))
+
+
+def test_class_weights_count_a_subset_as_much_as_it_weighs(images, tmp_path):
+    size = {"method": "class_size", "suffix": "_b", "cap": 1000}
+    last = {**LATER, "name": "last", "subsets": SUBSETS, "reweight": size, "loss_weight": ["class_weight_b"]}
+    train(recipe_of(images, tmp_path, stages=(CURRICULUM, last)))
+    table = Table.open(tmp_path / "out/tiny/table")
+    labels, subset = table.column("label"), table.column("subset")
+    weight = np.array([1, 0.5, 0.25])[subset] * table.column("class_weight_b")
+    share = np.array([2, 1, 1])[subset] / 4 / np.bincount(subset)[subset]
+    clean = subset == 0
+    share[clean] = 0.5 / 3 / np.bincount(labels[clean])[labels[clean]]
+    seen = np.bincount(labels, share * weight)
+    np.testing.assert_allclose(seen, seen.mean(), rtol=1e-4)  # every class has the same part of the loss
 
 
 def test_keys_that_came_later_leave_the_hash_of_older_recipes(images, tmp_path):

@@ -7,7 +7,8 @@ from network_toys import count, images, randomised
 from paddle.vision import models as vision
 
 from models import densenet, inception_v3, resnet
-from urnet.checkpoint import load_into
+from urnet.checkpoint import load_into, read_weights
+from urnet.checks import InputError
 from urnet.ema import recompute_batch_norm
 
 N_CLASSES = 7
@@ -57,12 +58,20 @@ def test_evaluation_is_paddles_bit_for_bit(name):
     assert np.abs(logits[0] - logits[1]).max() > 1e-4  # the images do matter
 
 
-def test_published_densenet_weights_load():
-    theirs = randomised(vision.densenet121(num_classes=N_CLASSES))
-    published = {key: value.numpy() for key, value in theirs.state_dict().items()}
-    ours = densenet.DenseNet121(N_CLASSES)
-    load_into(ours, {key: published[name] for key, name in ours.published_names().items()})
-    np.testing.assert_array_equal(ours.fc.weight.numpy(), theirs.out.weight.numpy())
+@pytest.mark.parametrize("name", ["DenseNet121", "InceptionV3"])
+def test_weights_published_for_paddles_network_are_read_as_they_are(name, tmp_path):
+    constructor, theirs, size = SMALLEST[name]
+    theirs, ours = randomised(theirs(num_classes=N_CLASSES)), constructor(N_CLASSES)
+    paddle.save(theirs.state_dict(), str(tmp_path / "published.pdparams"))
+    assert load_into(ours, read_weights(tmp_path / "published.pdparams", ours)) == []
+    ours.eval()
+    theirs.eval()
+    with paddle.no_grad():
+        np.testing.assert_array_equal(ours(images(size)).numpy(), theirs(images(size)).numpy())
+    with pytest.raises(InputError, match="missing"):  # but for one, they are nobody's
+        fewer = {key: value for key, value in theirs.state_dict().items() if "conv" not in key}
+        paddle.save(fewer, str(tmp_path / "fewer.pdparams"))
+        load_into(ours, read_weights(tmp_path / "fewer.pdparams", ours))
 
 
 def test_densenet_has_no_batch_norm_that_others_would_pass_over():

@@ -24,6 +24,7 @@ import numpy as np
 from tools.figures import Figure
 from urnet.checks import InputError
 
+LEAST_ROWS = 10  # fewer are not split into three subsets for certain
 LITERAL_ROWS = 20_000  # above it the literal version is not run
 
 
@@ -37,8 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> list[Figure]:
     """Rows a second of both densities beside the literal version's, and the peak memory of a process."""
-    if min(args.rows, args.width, args.rounds) < 1:
-        raise InputError("--rows, --width, --rounds: 1 or more each")
+    if args.rows < LEAST_ROWS or min(args.width, args.rounds) < 1:
+        raise InputError(
+            f"--rows {args.rows}, --width {args.width}, --rounds {args.rounds}: {LEAST_ROWS} or more rows, "
+            "1 or more of the others"
+        )
     from urnet.rivals.breaks import split_line  # both split the line with it: what differs is the rest
 
     features = make_features(args.rows, args.width)
@@ -73,7 +77,7 @@ def run(features: np.ndarray, density: str) -> dict[str, np.ndarray]:
     """The curriculum of one class with these rows."""
     from urnet.rivals.curriculum import curriculum
 
-    return curriculum(features, np.zeros(len(features), np.int64), 1, density=density)
+    return curriculum(features, np.zeros(len(features), np.int64), 1, density=density, pca=0)
 
 
 def literal(

@@ -86,6 +86,8 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     names = chosen(args.networks)
     if not args.seconds > 0 or (args.size is not None and args.size < 1):
         raise InputError(f"--seconds {args.seconds}, --size {args.size}: above 0 each")
+    for name in names:
+        models.check_size(name, args.size or usual_size(name), "--size")
     from urnet.threads import import_paddle
 
     import_paddle()
@@ -108,7 +110,7 @@ def chosen(text: str) -> list[str]:
     if text == "all":
         return list(models.NAMES)
     names = [name.strip() for name in text.split(",")]
-    return [check_choice("--networks", name, models.NAMES) for name in dict.fromkeys(names)]
+    return [check_choice("--networks", name, ("all", *models.NAMES)) for name in dict.fromkeys(names)]
 
 
 def usual_size(name: str) -> int:

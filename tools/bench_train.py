@@ -145,7 +145,9 @@ def bare_loop(args: argparse.Namespace, settings: Any) -> Callable[[], Any]:
     labels = paddle.to_tensor(np.arange(args.batch_size) % args.classes)
 
     def update() -> None:
-        paddle.nn.functional.cross_entropy(network(images), labels).backward()
+        outputs = network(images)
+        heads = outputs if isinstance(outputs, tuple) else (outputs,)  # an auxiliary head's logits as well
+        sum(paddle.nn.functional.cross_entropy(logits, labels) for logits in heads).backward()
         optimizer.step()
         optimizer.clear_grad(set_to_zero=False)
 

@@ -99,6 +99,7 @@ def main(argv: Sequence[str]) -> None:
     lists = read_lists(base.data)
     truth = find_truth(base.data, lists)
     methods = choose_methods(args.methods, base, truth is not None)
+    check_overrides(args.override, methods)
     if "oracle" in methods and truth is not None:
         check_oracle(truth, base.data.root)
     if needs_cleanlab(base, methods, truth):
@@ -157,6 +158,14 @@ def choose_methods(text: str, base: Recipe, has_truth: bool) -> tuple[str, ...]:
         raise InputError(f"--methods: oracle needs truth_train.txt in {base.data.root}, which is not there")
     wanted = {name for word in words for name in groups.get(word, (word,))}
     return tuple(name for name in names if name in wanted and (has_truth or name != "oracle"))
+
+
+def check_overrides(overrides: Sequence[str], methods: Sequence[str]) -> None:
+    """Raise InputError for a setting of the ladder's stages where a rival, which has its own, is wanted."""
+    rival = next((method for method in methods if method.split("/")[0] in RIVALS), None)
+    own = next((text for text in overrides if text.startswith("stages")), None)
+    if rival and own:
+        raise InputError(f"-o {own}: sets the ladder's stages; {rival} has its own and would not follow")
 
 
 def make_runs(

@@ -16,6 +16,7 @@ from typing import Optional
 from urnet.checks import InputError
 from urnet.duration import Duration
 from urnet.recipe import Ema, Recipe, Schedule, Stage, active_stages, dump_recipe, load_recipe
+from urnet.recipe_rivals import Loss
 
 LADDER = "ladder"
 BEFORE, AFTER = ("untrained", "ce"), ("ce_equal", "oracle")  # the methods that are no rung, in printed order
@@ -117,7 +118,8 @@ def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
 def _plain(stage: Stage) -> Stage:
     return replace(
         stage, start="scratch", reweight=None, loss_weight=(), sampling_weight=(), balance=0.0,
-        targets="given", bags=None, label_smoothing=0.0, mixup=0.0,
+        targets="given", bags=None, subsets=None, gate=None, loss=Loss(), elr=None, label_smoothing=0.0,
+        mixup=0.0, optimizer=replace(stage.optimizer, classifier_lr=1.0),
     )  # fmt: skip
 
 

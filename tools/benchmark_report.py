@@ -15,8 +15,9 @@ BASE, CEILING = "ce_equal", "oracle"
 LIBRARIES = ("numpy", "scikit-learn", "cleanlab")
 ACCURACY = """\
 Class-averaged accuracy on the validation images in percent, mean ± standard deviation over the seeds. "top-1"
-and "top-5" are those of the last step; "best" is chosen on the same validation images, so it flatters. "over
-ce_equal" compares seed by seed; "way to oracle" is the share of the way from `ce_equal` to `oracle`.
+and "top-5" are those of the last step; "best" is chosen on the same validation images, so it flatters, and
+the more, the more evaluations a method's last stage had. "over ce_equal" compares seed by seed; "way to
+oracle" is the share of the way from `ce_equal` to `oracle`.
 """
 JUDGES = """\
 AUC: the probability that a right row weighs more than a wrong one, equal ones counting half; 0.5 is chance.
@@ -26,7 +27,7 @@ held: its share of weight on wrong rows is that among the rows the sampler chose
 """
 COST = """\
 Wall time and peak memory of each method's own process. A rung starts from the one before it, whose time is
-not counted again; "epochs" above does count it.
+not counted again; "epochs" above does count it. A rival's row has all its stages.
 """
 
 
@@ -112,7 +113,7 @@ def accuracy_table(entries: Entries, methods: Sequence[str]) -> str:
     return table(head, rows)
 
 
-def judge_table(entries: Entries, rivals: Mapping[int, Mapping[str, Any]], methods: Sequence[str],
+def judge_table(entries: Entries, judges: Mapping[int, Mapping[str, Any]], methods: Sequence[str],
                 wrong_share: float) -> str:  # fmt: skip
     """One line a judge of labels: the rungs' weights, then cleanlab's scores."""
     head = ("judge", "AUC", "weight on wrong rows, before %", "after %")
@@ -123,7 +124,7 @@ def judge_table(entries: Entries, rivals: Mapping[int, Mapping[str, Any]], metho
             after = spread(list(by_seed(entries, method, "weight_on_wrong").values()))
             rows.append((f"`{method}`", text_of(found, 3), f"{wrong_share:.2f}", text_of(after)))
     for name in CLEANLAB:
-        found = spread([scores.get(name) for scores in rivals.values()])
+        found = spread([scores.get(name) for scores in judges.values()])
         if found is not None:
             rows.append((f"cleanlab {name}", text_of(found, 3), "", ""))
     return table(head, rows) if rows else ""
@@ -133,10 +134,14 @@ def cost_table(entries: Entries, methods: Sequence[str]) -> str:
     """One line a method: wall time and peak memory of its own process."""
     rows = []
     for method in present(entries, methods):
-        seconds = spread(list(by_seed(entries, method, "seconds").values()))
-        peaks = by_seed(entries, method, "peak_mb").values()
+        if "/" in method:  # a rival's waypoint: part of its row
+            continue
+        parts = [method, *(m for m in methods if m.startswith(f"{method}/"))]
+        spent = [by_seed(entries, part, "seconds") for part in parts]
+        whole = [sum(part[seed] for part in spent) for seed in spent[0] if all(seed in p for p in spent)]
+        peaks = [peak for part in parts for peak in by_seed(entries, part, "peak_mb").values()]
         peak = f"{max(peaks):.0f}" if peaks else "–"
-        rows.append((f"`{method}`", text_of(seconds, 0), peak))
+        rows.append((f"`{method}`", text_of(spread(whole), 0), peak))
     return table(("method", "seconds", "peak memory, MiB"), rows)
 
 
@@ -162,7 +167,7 @@ def _version(name: str) -> str:
 
 
 def page(
-    entries: Entries, rivals: Mapping[int, Mapping[str, Any]], methods: Sequence[str], *, title: str,
+    entries: Entries, judges: Mapping[int, Mapping[str, Any]], methods: Sequence[str], *, title: str,
     about: str, wrong_share: Optional[float], made: Sequence[tuple[str, str]],
 ) -> str:  # fmt: skip
     """The whole page. ``wrong_share``: percent of the rows that are wrong; None where nobody knows."""
@@ -171,12 +176,12 @@ def page(
         ACCURACY,
         accuracy_table(entries, methods),
     ]  # fmt: skip
-    judges = "" if wrong_share is None else judge_table(entries, rivals, methods, wrong_share)
-    if judges:
+    found = "" if wrong_share is None else judge_table(entries, judges, methods, wrong_share)
+    if found:
         parts += [
             "## Finding wrong labels\n",
             JUDGES,
-            judges,
+            found,
         ]
     parts += [
         "## Cost\n",

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from tools import benchmark_report as report
 from tools.benchmark_methods import Run
 from tools.benchmark_runs import Cost, Record, tell
-from tools.benchmark_scores import entry, rival_scores
+from tools.benchmark_scores import entry, judge_scores
 from tools.benchmark_truth import Lists, Truth
 from urnet.files import whole_file
 
@@ -26,7 +26,7 @@ class Results:
         self.out, self.methods, self.lists, self.truth = out, tuple(methods), lists, truth
         self._title, self._made = title, report.conditions(command, threads, jobs)
         self._entries: dict[tuple[str, int], dict[str, Any]] = {}
-        self._rivals: dict[int, dict[str, Optional[float]]] = {}
+        self._judges: dict[int, dict[str, Optional[float]]] = {}
         self._lock = threading.Lock()
 
     def collect(self, runs: Sequence[Run]) -> None:
@@ -50,11 +50,11 @@ class Results:
         self.write()
 
     def _take(self, run: Run, stage: str, cost: Cost) -> bool:
-        found, rivals = entry(run, stage, cost, self.truth), rival_scores(run, stage, self.truth)
+        found, judges = entry(run, stage, cost, self.truth), judge_scores(run, stage, self.truth)
         with self._lock:
             self._entries[run.methods[stage], run.seed] = found
-            if rivals:
-                self._rivals[run.seed] = rivals
+            if judges:
+                self._judges[run.seed] = judges
         return True
 
     @property
@@ -77,7 +77,7 @@ class Results:
         wrong = None if self.truth is None else 100 * float(1 - self.truth.right.mean())
         about += "." if wrong is None else f", {wrong:.1f} % of them with a wrong label."
         return report.page(
-            entries, self._rivals, self.methods, title=self._title, about=about, wrong_share=wrong,
+            entries, self._judges, self.methods, title=self._title, about=about, wrong_share=wrong,
             made=self._made,
         )  # fmt: skip
 

@@ -91,7 +91,7 @@ def label_quality(table: Table, truth: Truth, n_classes: int, suffix: str = "") 
     }
 
 
-def rival_scores(run: Run, stage_name: str, truth: Optional[Truth]) -> dict[str, Optional[float]]:
+def judge_scores(run: Run, stage_name: str, truth: Optional[Truth]) -> dict[str, Optional[float]]:
     """``label_quality`` of a ladder's finished instance stage; {} for any other stage."""
     stage = next(s for s in run.recipe.stages if s.name == stage_name)
     if truth is None or stage.reweight is None or stage.reweight.method != "instance":

@@ -183,7 +183,8 @@ def compare(name: str, peer: Peer) -> Comparison:
         pairs = correspondence(theirs, ours, their_runs, our_runs, peer.order)
         move(pairs, theirs.state_dict(), ours.state_dict())
         outputs = [(a().numpy(), b().numpy()) for a, b in zip(our_runs, their_runs)]
-    error = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in outputs)
+    errors = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in outputs]
+    error = float(np.max(errors))  # unlike max(), not a number stays so
     count = sum(int(p.size) for p in ours.parameters() if not p.stop_gradient)
     return Comparison(count, sum(p.numel() for p in theirs.parameters()), error)
 
@@ -203,7 +204,7 @@ def parser() -> cli.Parser:
         prog="tools/compare_networks.py", description="Compare our networks with timm's of the same weights.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    p.add_argument("--networks", metavar="NAME,...", help="networks to compare [all]")
+    p.add_argument("--networks", default="all", metavar="NAME,...", help="networks to compare [all]")
     p.add_argument("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -211,9 +212,9 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> int:
     """Compare, and print a line a network."""
     text = parser().parse_args(argv).networks
-    names = list(NAMES) if text is None else [name.strip() for name in text.split(",")]
+    names = list(NAMES) if text == "all" else [name.strip() for name in text.split(",")]
     for name in names:
-        check_choice("--networks", name, NAMES)
+        check_choice("--networks", name, ("all", *NAMES))
     with cli.results_only() as results:
         if any(name in PEERS for name in names):
             from urnet.threads import import_paddle

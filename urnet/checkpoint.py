@@ -108,8 +108,9 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
 
     Accepted: a ``.safetensors`` or ``.pdparams`` file; a checkpoint folder; a stage's folder (its ``best``,
     else its ``final``); the first release's persistables, a folder or one combined file, for which
-    ``network.release_names()`` says which variable is which. float64, float16 and bfloat16 become float32.
-    Raises InputError.
+    ``network.release_names()`` says which variable is which; weights published elsewhere under the names that
+    ``network.published_names()`` gives, where the network has it. float64, float16 and bfloat16 become
+    float32. Raises InputError.
     """
     kind, place = locate(Path(path))
     if kind == "checkpoint":
@@ -121,14 +122,27 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
     else:
         if not hasattr(network, "release_names"):
             raise InputError(
-                f"{path}: taken for a checkpoint of the first release, but this network has none;"
-                " accepted is a .safetensors or .pdparams file or a checkpoint folder"
+                f"{path}: taken for a checkpoint of the first release, which only ResNeXt50/101/152_32x4d "
+                "have; accepted is a .safetensors or .pdparams file or a checkpoint folder"
             )
         names = network.release_names()
         read = fluid.read_folder if place.is_dir() else fluid.read_combined
         variables = read(place, names.values())
         weights = {key: variables[name] for key, name in names.items()}
+    if hasattr(network, "published_names"):
+        weights = _from_published(weights, network)
     return {key: arrays.as_float32(value) for key, value in weights.items()}
+
+
+def _from_published(weights: Arrays, network: Any) -> Arrays:
+    """``weights`` under our names, if they are exactly those that ``network.published_names()`` (ours ->
+    published) names; what is not published (a head that only training uses) keeps the network's own values.
+    """
+    names = network.published_names()
+    if set(weights) != set(names.values()):
+        return weights
+    own = {key: value.numpy() for key, value in network.state_dict().items() if key not in names}
+    return {**own, **{key: weights[name] for key, name in names.items()}}
 
 
 def describe(path: PathLike) -> CheckpointInfo:

@@ -22,7 +22,8 @@ SHOWN = 40  # names in a message, where none is like the one that was found
 def nearest(word: str, known: Iterable[str], n: int = 3) -> str:
     """The known words most like ``word``, as text for an error message; all of them when none is alike."""
     known = list(known)
-    alike = difflib.get_close_matches(word, known, n=n, cutoff=0.5)
+    folded = [name for name in known if name.casefold() == word.casefold()]
+    alike = folded or difflib.get_close_matches(word, known, n=n, cutoff=0.5)
     if alike or len(known) <= SHOWN:
         return ", ".join(alike or known)
     return ", ".join(known[:SHOWN]) + f" … ({len(known)} in all)"

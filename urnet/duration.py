@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urnet.checks import InputError
 
 UNITS = ("epochs", "steps", "images")
+LONGEST = 1e15  # of any unit: far beyond use, and still exact in a float
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,6 @@ def parse_duration(text: object, where: str = "duration") -> Duration:
         amount = float(words[0])
     except ValueError:
         amount = -1.0
-    if unit not in UNITS or not 0 <= amount < float("inf"):
+    if unit not in UNITS or not 0 <= amount < LONGEST:
         raise InputError(f"{where}: found {text!r}; accepted is {accepted}")
     return Duration(amount, unit)

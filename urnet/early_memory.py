@@ -19,6 +19,7 @@ class EarlyMemory:
 
     def __init__(self, elr: Optional[Elr], n_rows: int, n_classes: int) -> None:
         self._arrays: dict[str, np.ndarray] = {}
+        self._waiting: Optional[tuple[np.ndarray, Any, Any]] = None  # of the last update, on the device
         if elr is not None:
             shape = n_rows, min(elr.top_k, n_classes)
             self._arrays = {"classes": np.zeros(shape, np.int32), "values": np.zeros(shape, np.float16)}
@@ -27,16 +28,24 @@ class EarlyMemory:
         """Classes and values (B, k) of some rows."""
         if not self._arrays:
             return None
+        self._fetch()
         return self._arrays["classes"][rows], self._arrays["values"][rows]
 
     def take(self, rows: np.ndarray, classes: Any, values: Any) -> None:
-        """Keep an update's new memory: tensors (B, k); None is passed over."""
+        """Keep an update's new memory: tensors (B, k), read when they are needed; None is passed over."""
         if classes is not None:
-            self._arrays["classes"][rows] = classes.numpy()
-            self._arrays["values"][rows] = values.numpy()
+            self._fetch()
+            self._waiting = rows, classes, values
+
+    def _fetch(self) -> None:
+        if self._waiting is not None:
+            rows, classes, values = self._waiting
+            self._arrays["classes"][rows], self._arrays["values"][rows] = classes.numpy(), values.numpy()
+            self._waiting = None
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What a checkpoint keeps, as a set of arrays by its name."""
+        self._fetch()
         return {"early": self._arrays} if self._arrays else {}
 
     def load(self, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:

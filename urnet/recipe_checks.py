@@ -9,7 +9,7 @@ from typing import Any
 from urnet.checks import InputError
 from urnet.recipe_reweight import column_file
 from urnet.recipe_rival_checks import RANGES as RIVAL_RANGES
-from urnet.recipe_rival_checks import Range, check_ranges, check_rivals
+from urnet.recipe_rival_checks import Range, check_across, check_ranges, check_rivals
 
 OWN_FOLDERS = ("table", "curves", "measure", "replaced")  # of a run, beside those of its stages
 
@@ -52,6 +52,7 @@ def check_recipe(recipe: Any, source: str) -> None:
     active = [stage for stage in recipe.stages if stage.enabled]
     need(len(active) > 0, "stages", "none enabled", "at least one enabled stage")
     _check_files(active, need)
+    check_across(active, need)
     names = [stage.name for stage in recipe.stages]
     for i, stage in enumerate(recipe.stages):
         need(names.count(stage.name) == 1, f"stages.{i}.name", stage.name, "a name used once")

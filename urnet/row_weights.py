@@ -25,15 +25,15 @@ def check_stage(stage: Stage, columns: Sequence[str]) -> None:
     _check_even(stage)
     if stage.subsets is not None and stage.subsets.column not in columns:
         raise InputError(
-            f"stages.{stage.name}.subsets.column: the table has no column {stage.subsets.column!r}; "
-            "accepted: subset, with the suffix of a curriculum reweighting where it has one"
+            f"stages.{stage.name}.subsets.column: no stage up to this one writes {stage.subsets.column!r}; "
+            "accepted: a column of a curriculum reweighting in this stage or an earlier one"
         )
     if stage.targets != "given":
         for name in target_columns(stage.targets):
             if name not in columns:
                 raise InputError(
-                    f"stages.{stage.name}.targets: the table has no column {name!r}, which {stage.targets} "
-                    "needs; accepted: given, or the file of a label or relabel reweighting"
+                    f"stages.{stage.name}.targets: no stage up to this one writes {name!r}, which "
+                    f"{stage.targets} needs; accepted: given, or the file of a label or relabel reweighting"
                 )
 
 

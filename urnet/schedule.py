@@ -24,13 +24,17 @@ def plan(stage: Stage, steps_per_epoch: int) -> tuple[int, Callable[[int], float
 
 
 def gate_plan(stage: Stage, steps_per_epoch: int) -> Callable[[int], Optional[float]]:
-    """A stage's gate(step), None where it has none. Raises InputError for one that is gone before a step."""
+    """A stage's gate(step), None where it has none. Raises InputError for one of no step, or longer."""
     gate = stage.gate
     if gate is None:
         return lambda step: None
     until = (gate.until or stage.duration).steps(steps_per_epoch, stage.batch_size)
-    if until < 1:
-        raise InputError(f"stages.{stage.name}.gate.until: {gate.until} is less than one step")
+    total = stage.duration.steps(steps_per_epoch, stage.batch_size)
+    if not 1 <= until <= total:
+        raise InputError(
+            f"stages.{stage.name}.gate.until: {gate.until or stage.duration} is {until} steps; 1 to the "
+            f"stage's {total} are accepted"
+        )
     settings: dict[str, Any] = {key: getattr(gate, key) for key in ("threshold", "schedule", "levels")}
     return lambda step: threshold_at(step, until, **settings)
 

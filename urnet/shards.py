@@ -213,3 +213,18 @@ def write_shard(folder: Path, about: Description, number: int) -> Iterator[Shard
             yield writer
         if writer.missing:
             raise ValueError(f"{shard_folder(folder, number)}: {writer.missing} rows were not appended")
+
+
+class ChosenRows:
+    """Some rows of an array-like, itself an array-like that is never read as a whole."""
+
+    def __init__(self, values: Any, rows: np.ndarray) -> None:
+        self._values, self._rows = values, rows
+        self.shape, self.dtype = (len(rows), *values.shape[1:]), values.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        chosen: np.ndarray = self._values[self._rows[key]]
+        return chosen

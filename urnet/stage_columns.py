@@ -22,9 +22,10 @@ from urnet.reweight.cluster import cluster
 from urnet.reweight.instance import class_ranks, instance
 from urnet.reweight.label import label
 from urnet.reweight.trust import trusted
+from urnet.shards import ChosenRows
 from urnet.stage_evidence import StageEvidence
 from urnet.stage_inputs import RunInputs
-from urnet.stage_rivals import curriculum_columns, relabel_columns, subset_of
+from urnet.stage_rivals import curriculum_columns, relabel_columns, subset_of, subset_weight
 from urnet.stop import StopRequest
 from urnet.table import Table
 from urnet.task import make_order
@@ -102,7 +103,11 @@ class ColumnWriter:
         return self.table.describe(self.file)["recipe_hash"]
 
     def _class_size(self) -> Columns:
-        settings, share = recipe_tree(self.settings), self._order().sampled_share()
+        settings, order = recipe_tree(self.settings), self._order()
+        share = order.sampled_share()
+        if self.stage.subsets is not None:  # a subset's loss weight is part of how much its rows count
+            seen = order.expected_draws() * subset_weight(self.stage, self.table)
+            share = np.bincount(self.labels, seen, self.n_classes) / seen.sum()
         chosen = {key: settings[key] for key in ("power", "cap", "beta")}
         return class_size(self.labels, self.n_classes, sampled_share=share, **chosen)
 
@@ -176,7 +181,7 @@ class ColumnWriter:
         return StageEvidence(self.recipe, settings, self.table, rows, features, self.stage.measure.top_k)
 
     def _some(self, values: Any, rows: np.ndarray) -> Any:
-        return values if len(rows) == len(self.labels) else _Chosen(values, rows)
+        return values if len(rows) == len(self.labels) else ChosenRows(values, rows)
 
     def _cluster(self, settings: Cluster, measured: Measurement, rows: np.ndarray) -> Columns:
         evidence = self._evidence(settings.evidence, measured, rows)
@@ -240,18 +245,3 @@ class ColumnWriter:
         drawn = self._order(own).expected_draws()[rows]
         sizes = target_size(targets["topk_index"], targets["topk_prob"], self.n_classes, drawn=drawn)
         return {**targets, **sizes}
-
-
-class _Chosen:
-    """Some rows of an array-like, itself an array-like that is never read as a whole."""
-
-    def __init__(self, values: Any, rows: np.ndarray) -> None:
-        self._values, self._rows = values, rows
-        self.shape, self.dtype = (len(rows), *values.shape[1:]), values.dtype
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        chosen: np.ndarray = self._values[self._rows[key]]
-        return chosen

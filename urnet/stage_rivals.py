@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from urnet.checks import InputError
 from urnet.recipe import Stage
 from urnet.recipe_rivals import Curriculum, Relabel
 from urnet.rivals.curriculum import curriculum
@@ -33,9 +34,15 @@ def relabel_columns(
 
 
 def subset_of(stage: Stage, table: Table) -> np.ndarray:
-    """(N,) int8: the subset each row is in."""
+    """(N,) int8: the subset each row is in. Raises InputError for a column that holds something else."""
     assert stage.subsets is not None
-    return table.column(stage.subsets.column)
+    subset = table.column(stage.subsets.column)
+    if subset.dtype != np.int8:
+        raise InputError(
+            f"stages.{stage.name}.subsets.column: {stage.subsets.column!r} holds {subset.dtype}; int8 is "
+            "accepted"
+        )
+    return subset
 
 
 def subset_weight(stage: Stage, table: Table) -> np.ndarray:

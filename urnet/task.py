@@ -10,6 +10,7 @@ from typing import Any, Optional
 import numpy as np
 
 from urnet.bags import BagOrder
+from urnet.checks import InputError
 from urnet.dataset import ImageSource, Loader
 from urnet.image_list import ImageList
 from urnet.mixed_order import MixedOrder
@@ -49,10 +50,13 @@ def make_order(
     """The order in which a stage shows the rows: an EpochOrder, or one of the same interface: a BagOrder, or
     a MixedOrder of the ``subset`` (N,) that each row is in."""
     if stage.subsets is not None and subset is not None:
-        return MixedOrder(
-            labels, subset=subset, parts=stage.subsets.parts, seed=recipe.seed, stage=stage.name,
-            n_classes=recipe.data.n_classes,
-        )  # fmt: skip
+        try:
+            return MixedOrder(
+                labels, subset=subset, parts=stage.subsets.parts, seed=recipe.seed, stage=stage.name,
+                n_classes=recipe.data.n_classes,
+            )  # fmt: skip
+        except InputError as error:
+            raise InputError(f"stages.{stage.name}.subsets: {error}") from None
     settings: dict[str, Any] = {
         "sampling_weight": sampling_weight, "balance": stage.balance, "seed": recipe.seed,
         "stage": stage.name, "n_classes": recipe.data.n_classes,

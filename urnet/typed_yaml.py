@@ -67,7 +67,7 @@ def _position(items: list, part: str, where: str) -> int:
     names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(items):
+    if part.isascii() and part.isdigit() and int(part) < len(items):
         return int(part)
     raise InputError(
         f"{where}: {part!r} is not there; accepted: {', '.join(n for n in names if n)} or a number"
@@ -103,7 +103,7 @@ def _by_method(kinds: list, value: Any, where: str) -> Any:
     by_name = {kind.__dataclass_fields__["method"].default: kind for kind in kinds}
     if not isinstance(value, dict):
         raise InputError(f"{where}: a mapping of keys is needed, found {value!r}")
-    if value.get("method") not in by_name:
+    if not isinstance(value.get("method"), str) or value["method"] not in by_name:
         found = f"found {value['method']!r}" if "method" in value else "is missing"
         raise InputError(f"{where}.method: {found}; accepted: {', '.join(by_name)}")
     return by_name[value["method"]]

@@ -55,7 +55,9 @@ def loss_of(
     ``auxiliary_weight``. ``total``: Σ w over the update.
     """
     logits, auxiliary = output if isinstance(output, (tuple, list)) else (output, None)
-    targets = mixed_targets(update, part, logits.shape[1], stage.label_smoothing)
+    targets = None
+    if stage.bags is None or auxiliary is not None:
+        targets = mixed_targets(update, part, logits.shape[1], stage.label_smoothing)
     if update.gate is not None:
         targets = targets * _opened(stage, logits, update, part, notes).unsqueeze(1)
     if stage.bags is None:
