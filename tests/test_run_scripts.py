@@ -152,13 +152,14 @@ def test_a_failed_set_up_stops_everything(repository, script):
     assert repository.asked() == ["pip install requirements.txt"]
 
 
-ALL = ["module ruff check .", "module ruff format --check .", "module mypy", "module pytest"]
+PYTEST = "module pytest -n auto --maxprocesses 4 --dist loadfile"
+ALL = ["module ruff check .", "module ruff format --check .", "module mypy", PYTEST]
 
 
 def test_every_check_runs_and_arguments_go_to_pytest(repository, tmp_path):
     done = repository.shell("sh 'my copy/tests/run.sh' tests/test_x.py -k 'a b'", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert repository.asked() == [*ALL[:3], "module pytest tests/test_x.py -k a b"]
+    assert repository.asked() == [*ALL[:3], f"{PYTEST} tests/test_x.py -k a b"]
     assert done.stdout.endswith("all passed\n")
 
 

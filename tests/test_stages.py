@@ -195,7 +195,7 @@ def test_planning_leaves_the_files_of_a_running_training_alone(images, trained):
     [
         ("stages.last.loss_weight=[class_wieght]", {}, "the table has no column 'class_wieght'"),
         ("stages.last.sampling_weight=[class_weight]", {}, "found class_weight, which is the same for all"),
-        ("stages.last.targets=label", {}, "last.targets: the table has no column 'topk_index'"),
+        ("stages.last.targets=label", {}, "last.targets: no stage up to this one writes 'topk_index'"),
         ("stages.last.start=/nowhere", {}, "/nowhere: does not exist"),
         ("seed=3", {"only": "last"}, "--stage last: stage class, which it builds on, is not finished"),
         ("data.val_list=/nowhere.txt", {}, "/nowhere.txt"),

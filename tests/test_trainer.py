@@ -529,7 +529,7 @@ def tiny_rate():
         ("schedule.warmup=9 epochs", r"more.schedule.warmup: 9 epochs is \d+ steps, the stage has only 3"),
         ("start=/nowhere", "/nowhere: does not exist"),
         ("reweight={method: class_size}", "more.reweight.suffix: found ''; accepted: another word, as"),
-        ("targets=label", "more.targets: the table has no column 'topk_index'"),
+        ("targets=label", "more.targets: no stage up to this one writes 'topk_index'"),
     ],
 )
 def test_a_later_stage_is_refused_before_the_first_one_trains(images, tmp_path, override, message):
