@@ -160,9 +160,9 @@ def test_the_quantile_is_that_of_sorting(rows, block, monkeypatch):
     for kept, sample in itertools.product((room.KEEP_BYTES, 0), (room.SAMPLE, 1)):
         monkeypatch.setattr(room, "KEEP_BYTES", kept)
         monkeypatch.setattr(room, "SAMPLE", sample)
-        blocks = SquaredDistances(rows, group, block)
+        blocks = SquaredDistances(rows, group, block, threads=3)
         matrix = np.full((100, 100), np.nan, np.float32)
-        for here, there, squares in blocks:
+        for here, there, squares in blocks.map(lambda *block: block):
             matrix[there, here] = squares.T
             matrix[here, there] = squares
         np.testing.assert_allclose(matrix, cdist(rows, rows, "sqeuclidean"), atol=1e-4)
@@ -176,7 +176,11 @@ def test_the_quantile_is_that_of_sorting(rows, block, monkeypatch):
 def test_every_order_statistic_is_found_whatever_the_guess(sample, monkeypatch):
     monkeypatch.setattr(room, "SAMPLE", sample)
     blocks = SquaredDistances(spread_rows(12), np.arange(12), 4)
-    halves = [squares.ravel() for rows, columns, squares in blocks for _ in range(1 + (rows != columns))]
+    halves = [
+        squares.ravel()
+        for rows, columns, squares in blocks.map(lambda *block: block)
+        for _ in range(1 + (rows != columns))
+    ]
     found = [squared_quantile(blocks, (rank - 0.5) / 144) for rank in range(1, 145)]
     assert found == np.sort(np.concatenate(halves)).tolist()
 

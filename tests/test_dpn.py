@@ -1,4 +1,4 @@
-"""models/dpn.py: parameter counts, the two paths against plain numpy, epsilon and widths."""
+"""models/dpn.py: the two paths against plain numpy, epsilon and widths."""
 
 import numpy as np
 import paddle
@@ -7,18 +7,10 @@ import pytest
 import models
 from models.dpn import DPN, Unit
 
-PARAMETERS = {"DPN92": 37_668_392, "DPN131": 79_254_504}  # trainable, 1,000 classes
+NAMES = ("DPN92", "DPN131")
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_counts(name):
-    with paddle.LazyGuard():  # no values are needed
-        network = models.build(name, 1000)
-    assert sum(int(p.size) for p in network.parameters() if not p.stop_gradient) == PARAMETERS[name]
-    assert network.fc.weight.shape == [network.feature_width, 1000] == [2048 + 5 * 128, 1000]
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_batch_norm_has_the_published_epsilon(name):
     with paddle.LazyGuard():
         layers = models.build(name, 2).sublayers()

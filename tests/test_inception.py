@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from network_toys import assert_recomputation_changes_nothing, count, images
+from network_toys import assert_recomputation_changes_nothing, images
 
 import models
 from models.inception import Branches, Inception, average_pool, chain
@@ -13,7 +13,7 @@ from models.inception_resnet_v2 import Residual
 from urnet.checks import InputError
 
 N_CLASSES = 7
-PARAMETERS = {"InceptionV4": 42_679_816, "InceptionResNetV2": 55_843_464}  # trainable, 1,000 classes
+NAMES = ("InceptionV4", "InceptionResNetV2")
 
 
 def shapes_of(name, size):
@@ -41,9 +41,8 @@ def test_shapes_and_scales_of_inception_resnet_v2():
     assert [unit.relu for unit in units] == [True] * 39 + [False]
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_and_batch_norm(name):
-    assert count(lambda: models.build(name, 1000)) == PARAMETERS[name]
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_norm(name):
     with paddle.LazyGuard():
         network = models.build(name, N_CLASSES)
     norms = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
@@ -75,7 +74,7 @@ def test_a_residual_unit(relu, expected):
     np.testing.assert_array_equal(unit(x).numpy().ravel(), np.float32(expected))
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_smallest_image(name):
     network = models.build(name, N_CLASSES)
     network.eval()

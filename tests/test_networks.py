@@ -20,7 +20,11 @@ PARAMETERS = {
     "ResNeXt50_32x4d_standard": 25_028_904,  # the paper's network
     "ResNeXt101_32x4d_standard": 44_177_704,
     "ResNeXt101_32x4d": 88_791_336,  # known elsewhere as ResNeXt101_32x8d
+    "ResNet18": 11_689_512,
+    "ResNet34": 21_797_672,
     "ResNet50": 25_557_032,
+    "ResNet101": 44_549_160,
+    "ResNet152": 60_192_808,
     "SE_ResNeXt50_32x4d": 27_559_896,
     "SE_ResNeXt101_32x4d": 48_955_416,
     "InceptionV4": 42_679_816,
@@ -31,6 +35,10 @@ PARAMETERS = {
     "DPN131": 79_254_504,
     "SENet154": 115_088_984,
     "DenseNet121": 7_978_856,
+    "DenseNet161": 28_681_000,
+    "DenseNet169": 14_149_480,
+    "DenseNet201": 20_013_928,
+    "InceptionV3": 27_161_264,  # with its auxiliary head; 23,834,568 without
 }
 LARGE = 30_000_000  # values; above it a second instance and a file would take seconds and show nothing new
 

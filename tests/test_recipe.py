@@ -337,3 +337,8 @@ def test_the_documentation_knows_every_key():
     )
     keys = [item.name for kind in kinds for item in dataclasses.fields(kind)]
     assert sorted(rows) == sorted(keys)
+
+
+def test_no_placeholder_is_left_in_the_texts():
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        assert not re.findall(r"@[A-Z]+@", path.read_text()), path.name

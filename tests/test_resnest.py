@@ -1,21 +1,10 @@
-"""models/resnest.py: parameter counts, and a unit against plain numpy."""
+"""models/resnest.py: a unit against plain numpy."""
 
 import numpy as np
 import paddle
 import pytest
 
-import models
 from models.resnest import SplitAttention, Unit
-
-PARAMETERS = {"ResNeSt50": 27_483_240, "ResNeSt101": 48_275_016}  # trainable, 1,000 classes
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_counts(name):
-    with paddle.LazyGuard():  # no values are needed
-        network = models.build(name, 1000)
-    assert sum(int(p.size) for p in network.parameters() if not p.stop_gradient) == PARAMETERS[name]
-    assert network.fc.weight.shape == [network.feature_width, 1000] == [2048, 1000]
 
 
 def randomise(layer, seed):

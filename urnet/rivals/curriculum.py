@@ -1,7 +1,7 @@
 """Level 1: the density curriculum of CurriculumNet: each class in subsets, from dense to sparse.
 
-Rows are computed with in an order that their bytes decide, by one thread, so that the outcome depends neither
-on the order of the rows nor on how many processes share the classes.
+Rows are computed with in an order that their bytes decide, each product of matrices by one thread, so that
+the outcome depends neither on the order of the rows nor on how many processes and threads share the work.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from urnet.checks import InputError, check_choice, check_labels, check_same_rows
+from urnet.cores import usable_cores
 from urnet.reweight.cluster import rank_classes
 from urnet.reweight.projection import CONVERT_ROWS, byte_order, fit_projection, read_rows
 from urnet.rivals.breaks import split_line
@@ -39,6 +40,7 @@ class _Settings(NamedTuple):
     seed: int
     block: int
     delta: bool
+    threads: int
 
 
 def curriculum(
@@ -81,7 +83,8 @@ def curriculum(
     memory for each of ``jobs`` O(n (D + block)) of its class and 256 MiB of distances, 512 with ``delta``.
     Raises InputError for row counts that differ, or for a setting or a feature that is not accepted.
     """
-    settings = _Settings(quantile, density, split, n_subsets, pca, seed, block, delta)
+    threads = max(usable_cores() // max(jobs, 1), 1)
+    settings = _Settings(quantile, density, split, n_subsets, pca, seed, block, delta, threads)
     _check(features, labels, n_classes, settings, jobs)
     by_class = np.split(
         np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=n_classes))[:-1]
@@ -117,12 +120,12 @@ def _class_columns(raw: np.ndarray, settings: _Settings) -> dict[str, np.ndarray
     first = np.flatnonzero(starts)[group]  # equal rows take its values: theirs may round otherwise
     with threadpool_limits(1):
         points, exponent = _points(raw, settings.pca, settings.seed)
-        blocks = SquaredDistances(points, group, settings.block)
+        blocks = SquaredDistances(points, group, settings.block, settings.threads)
         square = squared_quantile(blocks, settings.quantile)
         density = DENSITIES[settings.density](blocks, square).astype(np.float32)[first]
         found = {"subset": _subsets(points, density, first, settings), "density": density}
         if settings.delta:
-            found["delta"] = np.ldexp(_deltas(points, group, density, settings.block), exponent)
+            found["delta"] = np.ldexp(_deltas(points, group, density, settings), exponent)
     back = np.argsort(order)
     return {name: column[back] for name, column in found.items()}
 
@@ -159,14 +162,14 @@ def _subsets(points: np.ndarray, density: np.ndarray, first: np.ndarray, setting
     return (rising.max() - rising if settings.split == "density" else rising).astype(np.int8)
 
 
-def _deltas(points: np.ndarray, group: np.ndarray, density: np.ndarray, block: int) -> np.ndarray:
+def _deltas(points: np.ndarray, group: np.ndarray, density: np.ndarray, settings: _Settings) -> np.ndarray:
     """(n,) float64: distance to the nearest denser point, the largest distance for the densest."""
     falling = np.argsort(-density, kind="stable")
     points = points[falling]
     # In this order equal rows are still side by side, but the numbers of their groups may fall.
     renumbered = np.cumsum(np.r_[0, np.diff(group[falling]) != 0])
     found = np.empty(len(points))
-    found[falling] = nearest_before(SquaredDistances(points, renumbered, block))
+    found[falling] = nearest_before(SquaredDistances(points, renumbered, settings.block, settings.threads))
     found[falling[0]] = distances_from(points, 0).max()
     return found
 

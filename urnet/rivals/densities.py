@@ -1,14 +1,17 @@
 """Level 1: all distances between the rows of a class, by block: a quantile of them, densities, peaks.
 
 Blocks of the upper triangle are float32 products of matrices; they are kept where all of them are small, else
-computed again by each pass, by the same products, so that every pass sees the same bits.
+computed again by each pass, by the same products, so that every pass sees the same bits. Threads share the
+blocks; what they find is put together in the order of the blocks.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,44 +21,49 @@ SAMPLE = (
 )  # distances from which the neighbourhood of a quantile is guessed; all, where there are fewer
 HALF = 16  # bits of half a float32
 
-Block = tuple[slice, slice, np.ndarray]  # rows, columns, squared distances float32 >= 0
+Found = TypeVar("Found")
 
 
 class SquaredDistances:
-    """The blocks (``Block``) on and above the diagonal; iterate as often as needed, change none of them.
+    """The blocks on and above the diagonal, for functions to go over as often as needed.
 
     ``points`` (n, d) float32, near their mean and of a magnitude near 1; ``group`` (n,) integers that do not
     fall: points of one group are the same point, at a distance of exactly 0. |x - y|² is |x|² + |y|² - 2xy
-    by one product, off by about 1e-7 (|x|² + |y|²).
+    by one product, off by about 1e-7 (|x|² + |y|²). ``threads`` share the blocks, whose bits are the same.
     """
 
-    def __init__(self, points: np.ndarray, group: np.ndarray, block: int) -> None:
-        self.n, self._group, self._block = len(points), group, block
+    def __init__(self, points: np.ndarray, group: np.ndarray, block: int, threads: int = 1) -> None:
+        self.n, self._group, self._threads = len(points), group, threads
         norm = np.einsum("nd,nd->n", points, points, dtype=np.float64).astype(np.float32)[:, None]
         one = np.ones_like(norm)
         self._left, self._right = np.hstack([points, norm, one]), np.hstack([-2 * points, one, norm])
-        self._kept: list[Block] = []
+        parts = [slice(start, min(start + block, self.n)) for start in range(0, self.n, block)]
+        self._places = [(rows, columns) for k, rows in enumerate(parts) for columns in parts[k:]]
+        self._keep = 2 * self.n * (self.n + block) <= KEEP_BYTES
+        self._kept: dict[int, np.ndarray] = {}
 
-    def __iter__(self) -> Iterator[Block]:
-        if self._kept:
-            yield from self._kept
-            return
-        kept = []
-        for block in self._blocks():
-            if 2 * self.n * (self.n + self._block) <= KEEP_BYTES:
-                kept.append(block)
-            yield block
-        self._kept = kept
+    def map(self, function: Callable[[slice, slice, np.ndarray], Found]) -> Iterator[Found]:
+        """``function(rows, columns, squared distances)`` of every block, in order; it changes nothing."""
+        window = 4 * self._threads  # so many results wait at most
 
-    def _blocks(self) -> Iterator[Block]:
-        parts = [slice(start, min(start + self._block, self.n)) for start in range(0, self.n, self._block)]
-        for number, rows in enumerate(parts):
-            for columns in parts[number:]:
-                squares = self._left[rows] @ self._right[columns].T
-                np.maximum(squares, 0, out=squares)
-                if self._group[rows.stop - 1] >= self._group[columns.start]:
-                    squares[self._group[rows, None] == self._group[None, columns]] = 0
-                yield rows, columns, squares
+        def work(number: int) -> Found:
+            return function(*self._places[number], self._squares(number))
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            for start in range(0, len(self._places), window):
+                yield from pool.map(work, range(start, min(start + window, len(self._places))))
+
+    def _squares(self, number: int) -> np.ndarray:
+        if number in self._kept:
+            return self._kept[number]
+        rows, columns = self._places[number]
+        squares: np.ndarray = self._left[rows] @ self._right[columns].T
+        np.maximum(squares, 0, out=squares)
+        if self._group[rows.stop - 1] >= self._group[columns.start]:
+            squares[self._group[rows, None] == self._group[None, columns]] = 0
+        if self._keep:
+            self._kept[number] = squares
+        return squares
 
 
 def squared_quantile(blocks: SquaredDistances, quantile: float) -> np.float32:
@@ -79,22 +87,29 @@ def squared_quantile(blocks: SquaredDistances, quantile: float) -> np.float32:
 
 def _upper_halves(blocks: SquaredDistances, step: int) -> np.ndarray:
     """How many of every ``step``-th number have each upper half; a block off the diagonal counts twice."""
-    counts = np.zeros(1 << HALF, np.int64)
-    for rows, columns, squares in blocks:
-        found = np.bincount(squares.view(np.uint32).ravel()[::step] >> HALF, minlength=len(counts))
-        counts += found if rows == columns else 2 * found
-    return counts
+
+    def count(rows: slice, columns: slice, squares: np.ndarray) -> np.ndarray:
+        found = np.bincount(squares.view(np.uint32).ravel()[::step] >> HALF, minlength=1 << HALF)
+        return found if rows == columns else 2 * found
+
+    return sum(blocks.map(count), np.zeros(1 << HALF, np.int64))
 
 
 def _lower_halves(blocks: SquaredDistances, high: int) -> tuple[int, np.ndarray]:
     """How many numbers have an upper half below ``high``; of those that have it, how many each lower one."""
-    smaller, counts = 0, np.zeros(1 << HALF, np.int64)
-    for rows, columns, squares in blocks:
+
+    def count(rows: slice, columns: slice, squares: np.ndarray) -> tuple[int, np.ndarray]:
         bits = squares.view(np.uint32).ravel()
         found = bits[np.flatnonzero(bits >> HALF == high)] & ((1 << HALF) - 1)
         twice = 1 if rows == columns else 2
-        smaller += twice * int(np.count_nonzero(bits < high << HALF))
-        counts += twice * np.bincount(found, minlength=len(counts))
+        return twice * int(np.count_nonzero(bits < high << HALF)), twice * np.bincount(
+            found, minlength=1 << HALF
+        )
+
+    smaller, counts = 0, np.zeros(1 << HALF, np.int64)
+    for below, lower in blocks.map(count):
+        smaller += below
+        counts += lower
     return smaller, counts
 
 
@@ -116,14 +131,18 @@ def gaussian_density(blocks: SquaredDistances, square: np.float32) -> np.ndarray
 
 
 def _sum_over_others(blocks: SquaredDistances, weigh: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    total = np.zeros(blocks.n)
-    for rows, columns, squares in blocks:
+    def add(rows: slice, columns: slice, squares: np.ndarray) -> tuple[slice, np.ndarray, slice, np.ndarray]:
         weights = weigh(squares)
         if rows == columns:
             np.fill_diagonal(weights, 0)
-        else:
-            total[columns] += np.ones(len(weights), np.float32) @ weights
-        total[rows] += weights @ np.ones(weights.shape[1], np.float32)
+        of_rows = weights @ np.ones(weights.shape[1], np.float32)
+        return rows, of_rows, columns, np.ones(len(weights), np.float32) @ weights
+
+    total = np.zeros(blocks.n)
+    for rows, of_rows, columns, of_columns in blocks.map(add):
+        if rows != columns:
+            total[columns] += of_columns
+        total[rows] += of_rows
     return total
 
 
@@ -135,10 +154,14 @@ def distances_from(points: np.ndarray, one: int) -> np.ndarray:
 
 def nearest_before(blocks: SquaredDistances) -> np.ndarray:
     """(n,) float64: each point's distance to the nearest of those before it; inf for the first."""
-    least = np.full(blocks.n, np.inf)
-    for rows, columns, squares in blocks:
+
+    def nearest(rows: slice, columns: slice, squares: np.ndarray) -> tuple[slice, np.ndarray]:
         if rows == columns:
             before = np.triu(np.ones(squares.shape, bool), 1)
             squares = np.where(before, squares, np.float32(np.inf))
-        least[columns] = np.minimum(least[columns], squares.min(axis=0))
+        return columns, squares.min(axis=0)
+
+    least = np.full(blocks.n, np.inf)
+    for columns, found in blocks.map(nearest):
+        least[columns] = np.minimum(least[columns], found)
     return np.sqrt(least)
