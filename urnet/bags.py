@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from urnet.checks import InputError
-from urnet.sampler import ORDER, EpochOrder
+from urnet.sampler import ORDER, EpochOrder, full_batches
 
 
 class BagOrder(EpochOrder):
@@ -90,7 +90,7 @@ class BagOrder(EpochOrder):
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Updates an epoch: full batches only, but at least one."""
-        return max(self.n_bags * self.size // batch_size, 1)
+        return full_batches(self.n_bags * self.size, batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world: int = 1

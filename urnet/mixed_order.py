@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from urnet.checks import InputError, check_labels, check_same_rows
-from urnet.sampler import ORDER, stage_key
+from urnet.sampler import ORDER, check_world, full_batches, stage_key
 
 BATCH, PASS = 0, 1  # what a random stream of this order is for; the number after the stage's
 
@@ -96,7 +96,7 @@ class MixedOrder:
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Updates an epoch: full batches only, but at least one."""
-        return max(self.n_rows // batch_size, 1)
+        return full_batches(self.n_rows, batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world: int = 1
@@ -108,8 +108,7 @@ class MixedOrder:
 
         Raises InputError for a batch that cannot be divided among the ranks, or too small for its parts.
         """
-        if batch_size % world:
-            raise InputError(f"batch_size {batch_size} cannot be divided among {world} processes")
+        check_world(batch_size, world)
         sizes, steps = part_sizes(batch_size, self.parts), self.steps_per_epoch(batch_size)
         later = [self._in_passes(s, sizes[s], epoch * steps + start) for s in range(1, len(sizes))]
         for number in range(start, steps):

@@ -23,6 +23,17 @@ def draw_key(stage: str, step: int) -> int:
     return stage_key(stage) << 32 | step
 
 
+def full_batches(n_rows: int, batch_size: int) -> int:
+    """Updates an epoch of ``n_rows`` drawn rows: full batches only, but at least one."""
+    return max(n_rows // batch_size, 1)
+
+
+def check_world(batch_size: int, world: int) -> None:
+    """Raise InputError unless every process gets as many rows of a batch."""
+    if batch_size % world:
+        raise InputError(f"batch_size {batch_size} cannot be divided among {world} processes")
+
+
 class EpochOrder:
     """The rows of every epoch of a stage; N rows in, N rows (drawn, perhaps repeatedly) out.
 
@@ -107,7 +118,7 @@ class EpochOrder:
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Updates an epoch: full batches only, but at least one."""
-        return max(self.n_rows // batch_size, 1)
+        return full_batches(self.n_rows, batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world: int = 1
@@ -117,8 +128,7 @@ class EpochOrder:
         ``batch_size`` counts the rows of all ranks. A last batch that is not full is dropped (another epoch
         shows its rows), unless it is the only one. Nothing before ``start`` is drawn again.
         """
-        if batch_size % world:
-            raise InputError(f"batch_size {batch_size} cannot be divided among {world} processes")
+        check_world(batch_size, world)
         order = self.order(epoch)
         for number in range(start, self.steps_per_epoch(batch_size)):
             batch = order[number * batch_size : (number + 1) * batch_size]

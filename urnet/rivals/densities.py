@@ -16,9 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 KEEP_BYTES = 1 << 28  # blocks of squared distances of up to so many bytes are kept
-SAMPLE = (
-    1 << 22
-)  # distances from which the neighbourhood of a quantile is guessed; all, where there are fewer
+SAMPLE = 1 << 22  # distances, at most, from which the neighbourhood of a quantile is guessed
 HALF = 16  # bits of half a float32
 
 Found = TypeVar("Found")
