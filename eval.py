@@ -46,7 +46,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         cli.print_arguments(args, results)
         images = setup.images(need_labels=True)
         table = None
-        if args.per_class is not None:
+        if args.per_class is not None and cli.is_lead():
             table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
         accuracy, result = measure(setup, images)
         if table is not None:
@@ -61,16 +61,18 @@ def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, dict]:
     """The counters over all images, and their averages; speed on stderr."""
     start = time.perf_counter()
     setup.start(models.build)
-    predictor, loader = setup.predictor(len(images)), setup.loader(images)
     from urnet.evaluate import count_accuracy
     from urnet.progress import Progress
 
-    args, ready = setup.args, time.perf_counter()
-    with contextlib.closing(loader), Progress("eval", len(images)) as display:
-        accuracy, unreadable = count_accuracy(
-            predictor.probabilities, loader, images.labels, args.class_dim,
-            max_bad=args.max_bad, progress=display,
-        )  # fmt: skip
+    with setup.processes() as world:
+        predictor, loader = setup.predictor(len(images)), setup.loader(images, world)
+        args, ready = setup.args, time.perf_counter()
+        display = Progress("eval", -(-len(images) // world.size), show=world.lead)
+        with contextlib.closing(loader), display:
+            accuracy, unreadable = count_accuracy(
+                predictor.probabilities, loader, images.labels, args.class_dim,
+                max_bad=args.max_bad, progress=display, world=world,
+            )  # fmt: skip
     result = {**accuracy.result(), "unreadable": unreadable}
     setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
     return accuracy, result

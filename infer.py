@@ -57,7 +57,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             save(setup, results)
             return cli.DONE
         images = setup.images(need_labels=False)
-        with open_predictions(args.output, setup.class_names) as file:
+        with open_predictions(args.output if cli.is_lead() else None, setup.class_names) as file:
             predict(setup, images, results, file)
     return cli.DONE
 
@@ -66,32 +66,38 @@ def predict(setup: Setup, images: Any, results: TextIO, file: Optional[Predictio
     """Start network and engine, answer all images, say on stderr how long both took."""
     start = time.perf_counter()
     setup.start(models.build)
-    predictor = setup.predictor(len(images))
-    ready = time.perf_counter()
-    unreadable = answer(setup, predictor, images, results, file)
+    with setup.processes() as world:
+        predictor = setup.predictor(len(images))
+        ready = time.perf_counter()
+        unreadable = answer(setup, predictor, images, results, file, world)
     setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
 
 
-def answer(setup: Setup, predictor: Any, images: Any, results: TextIO, file: Optional[PredictionFile]) -> int:
+def answer(
+    setup: Setup, predictor: Any, images: Any, results: TextIO, file: Optional[PredictionFile], world: Any
+) -> int:
     """A line an image on ``results`` and a row in ``file``; returns the number of unreadable images."""
+    from urnet.answers import in_order
     from urnet.evaluate import ranked
     from urnet.progress import Progress
 
-    args, loader = setup.args, setup.loader(images)
-    with contextlib.closing(loader), Progress("infer", len(images)) as display:
-        batches = ranked(predictor.probabilities, loader, args.topk, max_bad=args.max_bad, progress=display)
-        for batch in batches:
+    args, loader, bad = setup.args, setup.loader(images, world), {}
+    display = Progress("infer", -(-len(images) // world.size), show=world.lead)
+    with contextlib.closing(loader), display:
+        answers = ranked(predictor.probabilities, loader, args.topk, max_bad=args.max_bad, progress=display)
+        n_batches = -(-len(images) // args.batch_size)
+        for batch, bad in in_order(answers, loader, world, n_batches, args.max_bad):
             for row, readable, classes, scores in zip(*batch):
                 if readable:
                     error = ""
                     print(result_line(row, scores, classes), file=results)
                 else:
-                    error, classes, scores = loader.bad[row][1], classes[:0], scores[:0]
+                    error, classes, scores = bad[row][1], classes[:0], scores[:0]
                     print(unreadable_line(row), file=results)
                 if file is not None:
                     file.write(images.name(row), classes.tolist(), scores.tolist(), error)
             results.flush()
-    return len(loader.bad)
+    return len(bad)
 
 
 def save(setup: Setup, results: TextIO) -> None:

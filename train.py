@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any, TextIO
 
 import models
 from urnet import cli, example_flags
-from urnet.checks import InputError, check_choice
+from urnet.checks import check_choice
 
 EPILOG = """\
 A recipe is one experiment; docs/recipes.md explains its keys. Results go to OUTPUT/NAME/STAGE/ (keys output
@@ -76,12 +75,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Train, then print two lines a stage and where things lie."""
     args = parse(argv)
-    processes = os.environ.get("PADDLE_TRAINERS_NUM") or "1"
-    if processes != "1":
-        raise InputError(
-            f"paddle.distributed.launch: found {processes} processes (PADDLE_TRAINERS_NUM); this version "
-            "trains in one process (--nproc_per_node 1)"
-        )
     example_flags.translate_training(args, Path(__file__).resolve().parent)
     with cli.results_only() as stream:
         return train(args, stream)
@@ -97,8 +90,10 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
     models.check_size(recipe.model.name, recipe.transform.size, f"{args.config}: transform.size")
     warnings.filterwarnings("ignore", message="When training, we now always track")
     import_paddle()
+    from urnet.precision import choose_device
     from urnet.stages import plan_recipe, run_recipe
     from urnet.stop import Stopped
+    from urnet.world import open_world
 
     if args.dry_run:
         steps = plan_recipe(
@@ -112,13 +107,15 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
         return models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute)
 
     try:
-        results = run_recipe(
-            recipe, build_network, only=args.stage, until=args.until, resume=args.resume,
-            replace=args.replace,
-        )  # fmt: skip
+        with open_world(choose_device(recipe.device)) as world:
+            results = run_recipe(
+                recipe, build_network, only=args.stage, until=args.until, resume=args.resume,
+                replace=args.replace, world=world,
+            )  # fmt: skip
     except Stopped as stopped:
         return stopped.exit_code
-    report(results, Path(recipe.output) / recipe.name, stream)
+    if world.lead:
+        report(results, Path(recipe.output) / recipe.name, stream)
     return cli.DONE
 
 

@@ -201,11 +201,15 @@ def test_bad_input_is_one_line(images, tmp_path, override, message):
     assert not (tmp_path / "tiny/class").exists()
 
 
-@pytest.mark.parametrize("number", ["2", "two"])
-def test_several_processes_are_refused(images, number):
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [("2", "found 2, but PADDLE_TRAINER_ID is not set; several processes are started with"),
+     ("two", "found 'two'; the launcher sets it to a number above 0")],
+)  # fmt: skip
+def test_half_of_the_launchers_variables_is_refused(images, number, words):
     done = call("-c", write_recipe(images), PADDLE_TRAINERS_NUM=number)
     told = refusal(done)
-    assert f"found {number} processes (PADDLE_TRAINERS_NUM); this version trains in one process" in told
+    assert f"PADDLE_TRAINERS_NUM: {words}" in told
 
 
 def test_debug_shows_a_traceback(images):

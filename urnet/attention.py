@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import paddle
 
 from urnet.task import Task
+from urnet.world import ALONE, World
 
 WAITING = 64  # updates whose attention stays on the device before it is fetched
 
@@ -15,10 +17,11 @@ WAITING = 64  # updates whose attention stays on the device before it is fetched
 class Attention:
     """``n_rows`` values, nan where a row was in no bag yet; 0 rows for a stage without bags.
 
-    A row that is in a bag twice keeps its last value.
+    A row that is in a bag twice keeps its last value. All processes of ``world`` hold the same values.
     """
 
-    def __init__(self, n_rows: int) -> None:
+    def __init__(self, n_rows: int, world: World = ALONE) -> None:
+        self._world = world
         self._values = np.full(n_rows, np.nan, np.float32)
         self._waiting: list[tuple[np.ndarray, Any]] = []
 
@@ -32,7 +35,8 @@ class Attention:
 
     def _fetch(self) -> None:
         for rows, attention in self._waiting:
-            self._values[rows] = attention.numpy()
+            everywhere = self._world.concat(paddle.to_tensor(rows)).numpy()
+            self._values[everywhere] = self._world.concat(attention).numpy()
         self._waiting = []
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
@@ -50,6 +54,8 @@ class Attention:
         if not len(self._values):
             return
         self._fetch()
+        if not self._world.lead:
+            return
         task.table.write(
             "bag", {"bag_attention": self._values}, stage=task.stage.name,
             recipe_hash=task.made_by, checkpoint="", replace=True,

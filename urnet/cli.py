@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Callable, Optional, TextIO
 
 from urnet.checks import InputError
@@ -34,13 +35,23 @@ def print_arguments(args: argparse.Namespace, stream: Optional[TextIO] = None) -
     print("-" * 52, file=stream)
 
 
+def is_lead() -> bool:
+    """Whether this is the process that speaks: the only one, or number 0 of those the launcher started."""
+    return os.environ.get("PADDLE_TRAINER_ID") in (None, "", "0")
+
+
 @contextlib.contextmanager
 def results_only() -> Iterator[TextIO]:
     """Yield a stream that goes to stdout, while all else that is written there goes to stderr.
 
-    Paddle's C++ code logs to file descriptor 1, past ``sys.stdout``. Where ``sys.stdout`` is no file of that
-    descriptor (a test that captures it), it is yielded as it is.
+    Of several processes only process 0 has results; the stream of the others goes nowhere. Paddle's C++ code
+    logs to file descriptor 1, past ``sys.stdout``. Where ``sys.stdout`` is no file of that descriptor (a test
+    that captures it), it is yielded as it is.
     """
+    if not is_lead():
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            yield nowhere
+        return
     try:
         direct = sys.stdout.fileno() == 1
     except (OSError, ValueError):

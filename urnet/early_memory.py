@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 import numpy as np
+import paddle
 
 from urnet.recipe_rivals import Elr
+from urnet.world import ALONE, World
 
 
 class EarlyMemory:
     """The k = min(top_k, n_classes) likeliest classes of each of ``n_rows`` and their averaged probabilities.
 
     6 k bytes a row: int32 classes, float16 values (rounding of 0.05 %). Without ``elr`` it is empty and
-    ``of`` gives None. A row that is in an update twice keeps what was found last.
+    ``of`` gives None. A row that is in an update twice keeps what was found last. All processes of ``world``
+    hold the same memory.
     """
 
-    def __init__(self, elr: Optional[Elr], n_rows: int, n_classes: int) -> None:
+    def __init__(self, elr: Optional[Elr], n_rows: int, n_classes: int, world: World = ALONE) -> None:
+        self._world = world
         self._arrays: dict[str, np.ndarray] = {}
         self._waiting: Optional[tuple[np.ndarray, Any, Any]] = None  # of the last update, on the device
         if elr is not None:
@@ -39,8 +43,10 @@ class EarlyMemory:
 
     def _fetch(self) -> None:
         if self._waiting is not None:
-            rows, classes, values = self._waiting
-            self._arrays["classes"][rows], self._arrays["values"][rows] = classes.numpy(), values.numpy()
+            own, classes, values = self._waiting
+            rows = self._world.concat(paddle.to_tensor(own)).numpy()
+            self._arrays["classes"][rows] = self._world.concat(classes).numpy()
+            self._arrays["values"][rows] = self._world.concat(values).numpy()
             self._waiting = None
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:

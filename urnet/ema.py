@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from urnet.checks import InputError
+from urnet.world import ALONE, World
 
 BATCH_NORMS = (nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 
@@ -55,17 +56,19 @@ class Ema:
             self._average[name].set_value(value)
 
     @contextlib.contextmanager
-    def in_place(self, network: nn.Layer, batches: Iterable[paddle.Tensor]) -> Iterator[None]:
-        """Inside the block ``network`` has the averages, and batch-norm statistics from ``batches``.
+    def in_place(
+        self, network: nn.Layer, batches: Iterable[paddle.Tensor], world: World = ALONE
+    ) -> Iterator[None]:
+        """Inside the block ``network`` has the averages, and batch-norm statistics of them.
 
-        ``batches``: inputs of the network, consumed once. Afterwards, also after an error, every weight and
-        buffer has its own bytes again.
+        ``batches``, ``world``: as in ``recompute_batch_norm``. Afterwards, also after an error, every
+        weight and buffer has its own bytes again.
         """
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         try:
             for name, average in self._average.items():
                 self._live[name].set_value(average.astype(self._live[name].dtype))
-            recompute_batch_norm(network, batches)
+            recompute_batch_norm(network, batches, world)
             yield
         finally:
             for name, value in network.state_dict().items():
@@ -73,12 +76,14 @@ class Ema:
 
 
 @paddle.no_grad()
-def recompute_batch_norm(network: nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
+def recompute_batch_norm(network: nn.Layer, batches: Iterable[paddle.Tensor], world: World = ALONE) -> None:
     """Replace every batch norm's running mean and variance by their plain averages over ``batches``.
 
-    Batch k = 0, 1 … runs with momentum k / (k + 1), which makes the running value the average so far. Only
-    batch norm is in training mode: dropout stays off. The network's mode is as before afterwards. Without
-    batch norm, or without batches, nothing changes.
+    ``batches``: inputs of the network, consumed once; with several processes each one's own share. The
+    average is taken in float64 over what single batches gave (momentum 0), in the order of the processes'
+    batches: process 0's first one, process 1's first one and so on. So its bytes do not depend on their
+    number, if they share the batches out in turn. Only batch norm is in training mode: dropout stays off. The
+    network's mode is as before afterwards. Without batch norm, or without batches, nothing changes.
     """
     norms: list[Any] = [layer for layer in network.sublayers(True) if isinstance(layer, BATCH_NORMS)]
     if not norms:
@@ -89,12 +94,33 @@ def recompute_batch_norm(network: nn.Layer, batches: Iterable[paddle.Tensor]) ->
     try:
         for norm in norms:
             norm.train()
-        for k, batch in enumerate(batches):
-            for norm in norms:
-                norm._momentum = k / (k + 1)
-            network(batch)
+            norm._momentum = 0.0
+        _average(norms, _each(network, norms, batches), world)
     finally:
         for norm, momentum in zip(norms, momenta):
             norm._momentum = momentum
         for layer, training in modes:
             layer.training = training
+
+
+def _each(network: nn.Layer, norms: list[Any], batches: Iterable[paddle.Tensor]) -> list[np.ndarray]:
+    """What each batch makes the statistics of all norms, float32, one after the other."""
+    found = []
+    for batch in batches:
+        network(batch)
+        found.append(paddle.concat([value for norm in norms for value in (norm._mean, norm._variance)]))
+    return [values.numpy() for values in found]
+
+
+def _average(norms: list[Any], found: list[np.ndarray], world: World) -> None:
+    """Set the statistics to their average over all processes' batches."""
+    shares = world.gather(found)
+    in_order = [share[k] for k in range(max(map(len, shares))) for share in shares if k < len(share)]
+    if not in_order:
+        return
+    mean = np.stack(in_order).astype(np.float64).mean(axis=0).astype(np.float32)
+    start = 0
+    for value in (value for norm in norms for value in (norm._mean, norm._variance)):
+        end = start + int(np.prod(value.shape))
+        value.set_value(mean[start:end].reshape(value.shape))
+        start = end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from urnet.checks import InputError
 from urnet.metrics import ClassAccuracy, topk
 from urnet.progress import Progress
+from urnet.world import ALONE, World
 
 Predict = Callable[[np.ndarray], np.ndarray]  # uint8 images (B, S, S, 3) -> scores (B, C)
 
@@ -22,10 +24,11 @@ def evaluate(
     *,
     max_bad: int = 0,
     progress: Optional[Progress] = None,
+    world: World = ALONE,
 ) -> dict[str, float]:
     """``count_accuracy(...).result()`` and ``unreadable``, the number of images left out."""
     accuracy, unreadable = count_accuracy(
-        predict, loader, labels, n_classes, max_bad=max_bad, progress=progress
+        predict, loader, labels, n_classes, max_bad=max_bad, progress=progress, world=world
     )
     return {**accuracy.result(), "unreadable": unreadable}
 
@@ -38,19 +41,37 @@ def count_accuracy(
     *,
     max_bad: int = 0,
     progress: Optional[Progress] = None,
+    world: World = ALONE,
 ) -> tuple[ClassAccuracy, int]:
     """Predict every batch of ``loader``; returns the counters and the number of unreadable images.
 
     ``predict``: uint8 images (B, S, S, 3) -> scores (B, n_classes), B from 1 to the loader's batch size.
     ``loader`` yields ``dataset.Batch`` (a ``dataset.Loader``); ``labels[row]`` is the label of its row.
-    An unreadable image counts nowhere; more than ``max_bad`` of them are an InputError naming the last.
+    An unreadable image counts nowhere; more than ``max_bad`` of them are an InputError naming one. Every
+    process of ``world`` brings a loader of its share of the images, and has the counts of all.
     """
     accuracy, unreadable = ClassAccuracy(n_classes), 0
     for answer in ranked(predict, loader, min(5, n_classes), max_bad=max_bad, progress=progress):
         good = answer.readable
         unreadable += len(good) - int(good.sum())
         accuracy.update(answer.classes[good], labels[answer.rows[good]])
-    return accuracy, unreadable
+    return _of_all(accuracy, unreadable, loader, max_bad, world)
+
+
+def _of_all(
+    accuracy: ClassAccuracy, unreadable: int, loader: Any, max_bad: int, world: World
+) -> tuple[ClassAccuracy, int]:
+    """The counts of all processes. Raises InputError where they met too many bad images together."""
+    if world.alone:
+        return accuracy, unreadable
+    counters = accuracy.count, accuracy.hit1, accuracy.hit5
+    for counter, total in zip(counters, world.sum(np.stack(counters))):
+        counter[:] = total
+    shares = world.gather(dict(getattr(loader, "bad", {})))
+    bad = dict(sorted(item for share in shares for item in share.items()))
+    if len(bad) > max_bad:
+        raise InputError(bad_images_message(SimpleNamespace(bad=bad), len(bad), max_bad))
+    return accuracy, len(bad)
 
 
 class Ranked(NamedTuple):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
 from urnet.checks import InputError
 from urnet.sampler import MIXUP, draw_key
+
+Weight = Any  # a number, or a scalar tensor where several processes add theirs up
 
 
 def soft_targets(labels: paddle.Tensor, n_classes: int, label_smoothing: float = 0.0) -> paddle.Tensor:
@@ -38,7 +42,7 @@ def sparse_targets(
 
 
 def weighted_cross_entropy(
-    logits: paddle.Tensor, weighted_targets: paddle.Tensor, total_weight: float
+    logits: paddle.Tensor, weighted_targets: paddle.Tensor, total_weight: Weight
 ) -> paddle.Tensor:
     """Scalar float32: -Σ_i Σ_c T_ic log softmax(logits_i)_c / W.
 
@@ -47,14 +51,21 @@ def weighted_cross_entropy(
     and processes, so that micro-batches' gradients add up to the large batch's. W = 0 gives 0, gradient 0.
     """
     log_p = F.log_softmax(logits.astype("float32"), axis=-1)
-    return -(weighted_targets * log_p).sum() / (total_weight if total_weight > 0 else 1.0)
+    return -(weighted_targets * log_p).sum() / divisor(total_weight)
+
+
+def divisor(total_weight: Weight) -> Weight:
+    """What a sum over rows is divided by: the total weight, or 1 where no row has any."""
+    if isinstance(total_weight, paddle.Tensor):  # not read: the device may still be at work on it
+        return paddle.where(total_weight > 0, total_weight, paddle.ones_like(total_weight))
+    return total_weight if total_weight > 0 else 1.0
 
 
 def bag_loss(
     logits: paddle.Tensor,
     labels: paddle.Tensor,
     weight: paddle.Tensor,
-    total_weight: float,
+    total_weight: Weight,
     *,
     size: int,
     temperature: float = 1.0,
@@ -95,8 +106,7 @@ def bag_loss(
     attention = log_attention.exp() * readable
     bag = -_log_sum(log_attention + log_given, readable).squeeze(1)
     rows = bag_term * bag + instance_term * (attention * instance).sum(axis=1)
-    total = total_weight if total_weight > 0 else 1.0
-    return (weight.sum(axis=1) * rows).sum() / total, attention.reshape([-1])
+    return (weight.sum(axis=1) * rows).sum() / divisor(total_weight), attention.reshape([-1])
 
 
 def _masked(x: paddle.Tensor, used: paddle.Tensor) -> paddle.Tensor:
@@ -120,13 +130,16 @@ class Mixup:
     """One update's mixup (Zhang et al. 2018): row i becomes lam * row i + (1 - lam) * row partner[i].
 
     ``lam`` ~ Beta(alpha, alpha), one an update, and ``partner``, a permutation of the update's rows, are a
-    function of (seed, stage, step). Images and weighted targets w_i t_i are mixed alike. So a weight goes
+    function of (seed, stage, step). Of several processes each mixes its own rows: ``partner`` then depends on
+    its ``rank`` as well. Images and weighted targets w_i t_i are mixed alike. So a weight goes
     with its own label and a row without weight (an unreadable image) lends none; Σ w is unchanged.
     """
 
-    def __init__(self, alpha: float, n_rows: int, *, seed: int, stage: str, step: int) -> None:
+    def __init__(self, alpha: float, n_rows: int, *, seed: int, stage: str, step: int, rank: int = 0) -> None:
         rng = np.random.default_rng([MIXUP, seed, draw_key(stage, step)])
         self.lam = float(rng.beta(alpha, alpha))
+        if rank > 0:
+            rng = np.random.default_rng([MIXUP, seed, draw_key(stage, step), rank])
         self.partner = rng.permutation(n_rows)
 
     def mix(self, own: paddle.Tensor, partners: paddle.Tensor) -> paddle.Tensor:

@@ -6,6 +6,7 @@ Heavy imports wait until the input has been checked.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import numpy as np
 
 from urnet.checks import InputError
+from urnet.cli import is_lead
 from urnet.predict_flags import RELEASE_DEFAULTS, check_numbers, complete
 from urnet.threads import compute_threads, import_paddle
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from urnet.dataset import Loader
     from urnet.image_list import ImageList
     from urnet.predictor import Predictor
+    from urnet.world import World
 
 
 class Setup:
@@ -88,6 +91,12 @@ class Setup:
         self.normalised = Normalise(network, self.transform.mean, self.transform.std)
         self.normalised.eval()
 
+    def processes(self) -> contextlib.AbstractContextManager[World]:
+        """The processes that share the images (after ``start``); one, unless the launcher started more."""
+        from urnet.world import open_world
+
+        return open_world(self.device)
+
     def predictor(self, n_images: int) -> Predictor:
         """The predictor that the flags describe; its batches are no larger than there are images."""
         from urnet.predictor import Predictor
@@ -102,8 +111,9 @@ class Setup:
             device=self.device,
         )
 
-    def loader(self, images: ImageList) -> Loader:
-        """All images in order, decoded ahead in batches of ``--batch_size``."""
+    def loader(self, images: ImageList, world: World) -> Loader:
+        """This process's share of the images' batches of ``--batch_size``, decoded ahead."""
+        from urnet.answers import share
         from urnet.dataset import ImageSource, Loader
 
         source = ImageSource(
@@ -112,12 +122,14 @@ class Setup:
         workers = self.args.workers
         if workers is None:
             workers = 0 if self.device == "cpu" else min(8, compute_threads())
-        return Loader(source, batches(len(images), self.args.batch_size), workers=workers)
+        return Loader(source, share(batches(len(images), self.args.batch_size), world), workers=workers)
 
     def print_speed(
         self, n_images: int, start_seconds: float, seconds: float, predictor: Predictor, unreadable: int
     ) -> None:
-        """One line on stderr."""
+        """One line on stderr, of process 0."""
+        if not is_lead():
+            return
         rate = f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} images/s)"
         start = f"start-up {start_seconds:.1f} s, engine {predictor.engine}"
         print(f"{rate}, {unreadable} unreadable; {start}", file=sys.stderr)
@@ -152,5 +164,6 @@ def _device(use_gpu: bool) -> str:
     if not use_gpu or has_gpu():
         return "gpu" if use_gpu else "cpu"
     why = "finds no GPU" if paddle.is_compiled_with_cuda() else "is a build without CUDA"
-    print(f"note: --use_gpu True, but this Paddle {why}; computing on the CPU", file=sys.stderr)
+    if is_lead():
+        print(f"note: --use_gpu True, but this Paddle {why}; computing on the CPU", file=sys.stderr)
     return "cpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -18,15 +19,17 @@ class Progress:
     """Counts ``unit`` s towards ``total``, with rate and time left.
 
     On a terminal this is a tqdm bar. Otherwise one line every ``LINE_SECONDS`` and one at the end, so that
-    a log file stays short; work that ends before the first interval stays silent.
+    a log file stays short; work that ends before the first interval stays silent. With ``show`` False all of
+    it does: another process tells of the same work.
     """
 
-    def __init__(self, title: str, total: Optional[int], unit: str = "images") -> None:
+    def __init__(self, title: str, total: Optional[int], unit: str = "images", *, show: bool = True) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.count, self.start = 0, time.monotonic()
-        self._next, self._note = self.start + LINE_SECONDS, ""
+        self._next, self._note = self.start + LINE_SECONDS if show else math.inf, ""
         self._bar: Any = None
-        if sys.stderr.isatty():
+        self._show = show
+        if show and sys.stderr.isatty():
             known = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # a container's may be 0 wide
             width: Any = {"dynamic_ncols": True} if known else {"ncols": 80}
             self._bar = tqdm(desc=title, total=total, unit=f" {unit}", leave=False, **width)
@@ -46,6 +49,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line on stderr that the bar does not run into."""
+        if not self._show:
+            return
         if self._bar is not None:
             self._bar.clear()
         print(text, file=sys.stderr, flush=True)
@@ -56,7 +61,7 @@ class Progress:
         """End the display."""
         if self._bar is not None:
             self._bar.close()
-        elif time.monotonic() - self.start >= LINE_SECONDS:
+        elif self._show and time.monotonic() - self.start >= LINE_SECONDS:
             self._line()
 
     def _line(self) -> None:

@@ -67,10 +67,14 @@ class Transform:
 
 @dataclass(frozen=True)
 class Model:
-    """A network of ``models.NETWORKS``; ``recompute`` trades time for activation memory."""
+    """A network of ``models.NETWORKS``; ``recompute`` trades time for activation memory.
+
+    ``sync_batch_norm``: of several processes on GPUs, batch norm takes its statistics over all their rows.
+    """
 
     name: str
     recompute: bool = False
+    sync_batch_norm: bool = added(False)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import math
 import paddle
 import paddle.nn.functional as F
 
-from urnet.losses import weighted_cross_entropy
+from urnet.losses import Weight, divisor, weighted_cross_entropy
 from urnet.recipe_rivals import Loss
 
 LEAST = 1e-4  # probabilities stay this far from 0 and 1 where a logarithm of them is taken (ELR)
 
 
 def weighted_loss(
-    logits: paddle.Tensor, weighted_targets: paddle.Tensor, total_weight: float, loss: Loss
+    logits: paddle.Tensor, weighted_targets: paddle.Tensor, total_weight: Weight, loss: Loss
 ) -> paddle.Tensor:
     """Scalar float32: the loss a stage names, Σ_i w_i l_i / W. ``total_weight`` W as in the cross entropy."""
     if loss.name == "generalised":
@@ -30,7 +30,7 @@ def weighted_loss(
 
 
 def generalised_cross_entropy(
-    logits: paddle.Tensor, weighted_targets: paddle.Tensor, total_weight: float, *, q: float
+    logits: paddle.Tensor, weighted_targets: paddle.Tensor, total_weight: Weight, *, q: float
 ) -> paddle.Tensor:
     """Σ_i Σ_c T_ic (1 - p_ic^q) / q / W, p = softmax(logits), 0 < q <= 1 (Zhang and Sabuncu 2018).
 
@@ -38,13 +38,13 @@ def generalised_cross_entropy(
     over their classes (ours; for a label it is the paper's formula).
     """
     log_p = F.log_softmax(logits.astype("float32"), axis=-1)
-    return (weighted_targets * (1 - (q * log_p).exp())).sum() / (q * _divisor(total_weight))
+    return (weighted_targets * (1 - (q * log_p).exp())).sum() / (q * divisor(total_weight))
 
 
 def symmetric_cross_entropy(
     logits: paddle.Tensor,
     weighted_targets: paddle.Tensor,
-    total_weight: float,
+    total_weight: Weight,
     *,
     alpha: float,
     beta: float,
@@ -60,13 +60,13 @@ def symmetric_cross_entropy(
     targets = weighted_targets / (weight + (weight == 0).astype("float32"))
     surprise = -paddle.log(paddle.clip(targets, min=math.exp(log_zero)))
     rows = -alpha * weighted_targets * log_p + beta * weight * log_p.exp() * surprise
-    return rows.sum() / _divisor(total_weight)
+    return rows.sum() / divisor(total_weight)
 
 
 def early_learning(
     logits: paddle.Tensor,
     weight: paddle.Tensor,
-    total_weight: float,
+    total_weight: Weight,
     memory: tuple[paddle.Tensor, paddle.Tensor],
     *,
     momentum: float,
@@ -91,9 +91,5 @@ def early_learning(
     moved = paddle.put_along_axis(moved, index, momentum * kept, 1, reduce="add")
     values, classes = paddle.topk(moved, index.shape[1], axis=1)
     agreement = (values * paddle.take_along_axis(p, classes, 1)).sum(axis=1).clip(max=1 - LEAST)
-    term = (weight * paddle.log(1 - agreement)).sum() / _divisor(total_weight)
+    term = (weight * paddle.log(1 - agreement)).sum() / divisor(total_weight)
     return term, classes, values
-
-
-def _divisor(total_weight: float) -> float:
-    return total_weight if total_weight > 0 else 1.0

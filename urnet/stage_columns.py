@@ -17,10 +17,12 @@ from urnet.measurement import Measurement
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
 from urnet.recipe_reweight import WEIGHTS, Cluster, Evidence, Instance, Label, column_file
 from urnet.recipe_rivals import Curriculum, Relabel
+from urnet.reweight.class_shares import join, rows_of
 from urnet.reweight.class_size import class_size, target_size
 from urnet.reweight.cluster import cluster
 from urnet.reweight.instance import class_ranks, instance
 from urnet.reweight.label import label
+from urnet.reweight.projection import fit_projection
 from urnet.reweight.trust import trusted
 from urnet.shards import ChosenRows
 from urnet.stage_evidence import StageEvidence
@@ -29,6 +31,7 @@ from urnet.stage_rivals import curriculum_columns, relabel_columns, subset_of, s
 from urnet.stop import StopRequest
 from urnet.table import Table
 from urnet.task import make_order
+from urnet.world import ALONE, World
 
 Columns = dict[str, np.ndarray]
 
@@ -71,8 +74,11 @@ def _check_free(stage: Stage, table: Table, file: str, made_by: str) -> None:
 class ColumnWriter:
     """Computes a stage's columns and writes them, unless the table has them already, made the same way."""
 
-    def __init__(self, recipe: Recipe, stage: Stage, table: Table, inputs: RunInputs, home: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, stage: Stage, table: Table, inputs: RunInputs, home: Path, world: World = ALONE
+    ) -> None:
         assert stage.reweight is not None
+        self.world = world
         self.recipe, self.stage, self.table = recipe, stage, table
         self.made_by, self.measured = inputs.columns[stage.name], inputs.measured[stage.name]
         self.fingerprint = inputs.measurement.get(stage.name, "")
@@ -83,18 +89,25 @@ class ColumnWriter:
     def write(self, build_network: Callable[[], Any], amp: Optional[str]) -> None:
         """``build_network()`` returns the network that measures, with its weights; not every method asks.
 
+        Of several processes all measure their share, process 0 writes, and all have the new columns then.
         Raises Stopped after SIGTERM or Ctrl-C: the measurement so far is kept and goes on the next time.
         """
-        if not (f"{self.file}.arrow" in self.table.files and self._described() == self.made_by):
+        made = f"{self.file}.arrow" in self.table.files and self._described() == self.made_by
+        self.world.wait()  # until all have looked
+        if not made:
             columns = self._class_size() if self.settings.method == "class_size" else self._of_measured(
                 build_network, amp
             )  # fmt: skip
             suffix = self.settings.suffix
-            self.table.write(
-                self.file, {name + suffix: values for name, values in columns.items()}, stage=self.stage.name,
-                recipe_hash=self.made_by, checkpoint=self.measured, replace=True,
-            )  # fmt: skip
-        if not self.stage.measure.keep and self.folder.exists():
+            with self.world.lead_first():
+                if not self.world.lead:
+                    self.table.refresh()
+                    return
+                self.table.write(
+                    self.file, {name + suffix: values for name, values in columns.items()},
+                    stage=self.stage.name, recipe_hash=self.made_by, checkpoint=self.measured, replace=True,
+                )  # fmt: skip
+        if self.world.lead and not self.stage.measure.keep and self.folder.exists():
             shutil.rmtree(self.folder)
             with contextlib.suppress(OSError):  # other stages' measurements are still there
                 self.folder.parent.rmdir()
@@ -123,21 +136,24 @@ class ColumnWriter:
         measured = self._measure(build_network, amp)
         rows = np.flatnonzero(measured.readable)
         settings, empty = self.settings, {"cluster": -1, "suggested": -1}
-        labels, seed = self.labels[rows], self.recipe.seed
+        labels = self.labels[rows]
         if isinstance(settings, Cluster):
             columns = self._cluster(settings, measured, rows)
+        elif isinstance(settings, Curriculum):
+            columns = self._curriculum(settings, measured, rows)
+            empty["subset"] = -1  # never drawn
+        elif not self.world.lead:
+            return {}
         elif isinstance(settings, Instance):
             columns = self._instance(settings, measured, rows)
         elif isinstance(settings, Label):
             columns = self._label(settings, measured, rows)
-        elif isinstance(settings, Curriculum):
-            features = self._some(measured.features, rows)
-            columns = curriculum_columns(settings, features, labels, self.n_classes, seed)
-            empty["subset"] = -1  # never drawn
         else:
             assert isinstance(settings, Relabel)
             index, prob = (self._some(values, rows) for values in (measured.index, measured.prob))
             columns = relabel_columns(settings, labels, measured.given[rows], index, prob, self.n_classes)
+        if not self.world.lead:
+            return {}
         complete = {name: self._for_all(values, rows, empty.get(name, 0)) for name, values in columns.items()}
         self._keep_classes(complete, rows)
         if "clean_label" in complete:  # an image that cannot be read keeps the label it was given
@@ -165,7 +181,8 @@ class ColumnWriter:
                 build_network(), source, self.labels, self.folder, fingerprint=self.fingerprint,
                 base_hash=self.table.base_hash, k=stage.measure.top_k, batch_size=stage.measure.batch_size,
                 workers=data.workers, prefetch=data.prefetch, max_bad=data.max_bad, amp=amp, stop=stop,
-                replace=True, title=f"stage {stage.name}: measuring",
+                replace=True, title=f"stage {stage.name}: measuring", rank=self.world.rank,
+                world=self.world.size,
             )  # fmt: skip
 
     def _for_all(self, values: np.ndarray, rows: np.ndarray, empty: float) -> np.ndarray:
@@ -184,18 +201,43 @@ class ColumnWriter:
         return values if len(rows) == len(self.labels) else ChosenRows(values, rows)
 
     def _cluster(self, settings: Cluster, measured: Measurement, rows: np.ndarray) -> Columns:
-        evidence = self._evidence(settings.evidence, measured, rows)
+        """Process 0 says how sure each label is and fits the PCA; all of them cluster their classes."""
+        given, projection, features = None, None, self._some(measured.features, rows)
+        if self.world.lead:
+            given = self._given(settings, measured, rows)
+            projection = fit_projection(features, pca=settings.pca, seed=self.recipe.seed)
+        given, projection = self.world.share((given, projection))
+        names = ("rows_per_cluster", "min_clusters", "max_clusters", "shrink", "power", "jobs")
+        chosen = {name: getattr(settings, name) for name in names}
+        chosen.update(seed=self.recipe.seed, projection=projection)
+        return self._by_class(rows, features, lambda features, labels, own: cluster(
+            features, labels, given[own], self.n_classes, **chosen
+        ))  # fmt: skip
+
+    def _given(self, settings: Cluster, measured: Measurement, rows: np.ndarray) -> np.ndarray:
+        """p_i(y_i) of the measured rows, by the network, an out-of-fold head or the joined evidence."""
         if settings.confidence == "network":
-            given = measured.given[rows]
-        else:
-            head = evidence.head()
-            joined = settings.confidence == "posterior"
-            given = evidence.relevance(head, evidence.joined(head)) if joined else head["given"]
-        names = ("pca", "rows_per_cluster", "min_clusters", "max_clusters", "shrink", "power", "jobs")
-        return cluster(
-            evidence.features, evidence.labels, given, self.n_classes, seed=self.recipe.seed,
-            **{name: getattr(settings, name) for name in names},
-        )  # fmt: skip
+            return measured.given[rows]
+        evidence = self._evidence(settings.evidence, measured, rows)
+        head = evidence.head()
+        if settings.confidence == "posterior":
+            return evidence.relevance(head, evidence.joined(head))
+        return head["given"]
+
+    def _curriculum(self, settings: Curriculum, measured: Measurement, rows: np.ndarray) -> Columns:
+        features = self._some(measured.features, rows)
+        return self._by_class(rows, features, lambda features, labels, _: curriculum_columns(
+            settings, features, labels, self.n_classes, self.recipe.seed
+        ))  # fmt: skip
+
+    def _by_class(self, rows: np.ndarray, features: Any, compute: Callable[..., Columns]) -> Columns:
+        """``compute(features, labels, own)`` of each process's classes, joined."""
+        labels = self.labels[rows]
+        if self.world.alone:
+            return compute(features, labels, slice(None))
+        own = rows_of(labels, self.n_classes, self.world.rank, self.world.size)
+        part = compute(ChosenRows(features, own), labels[own], own) if len(own) else {}
+        return join(self.world.gather(part), labels, self.n_classes)
 
     def _instance(self, settings: Instance, measured: Measurement, rows: np.ndarray) -> Columns:
         evidence = self._evidence(settings.evidence, measured, rows)

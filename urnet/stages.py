@@ -6,6 +6,7 @@ Only this room and ``stage_columns`` join reweightings, table and trainer.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Callable, Optional
 
 from urnet import checkpoint, row_weights, run_folder
 from urnet.base_writer import BASE_SCHEMA
+from urnet.checks import InputError
 from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
 from urnet.precision import choose_amp, choose_device
@@ -25,8 +27,9 @@ from urnet.stage_inputs import RunInputs, own_stage
 from urnet.stage_plan import Step, check_steps, chosen_stages, plan_steps, sources
 from urnet.stage_rivals import subset_of, subset_weight
 from urnet.table import Table
-from urnet.task import Task, make_order, soft_targets_of
+from urnet.task import Task, check_division, make_order, soft_targets_of
 from urnet.trainer import Trainer, seed_network
+from urnet.world import ALONE, World
 
 BuildNetwork = Callable[[], Any]
 
@@ -49,6 +52,7 @@ def run_recipe(
     until: Optional[str] = None,
     resume: bool = False,
     replace: bool = False,
+    world: World = ALONE,
 ) -> list[StageResult]:
     """Train the stages of a recipe (all, ``only`` one, or those up to ``until``) under OUTPUT/NAME.
 
@@ -57,34 +61,59 @@ def run_recipe(
     again: a line says why, and what was there is moved to OUTPUT/NAME/replaced. An unfinished one goes on
     with ``resume``. ``replace`` removes what the stages at hand left behind and trains them anew; for all
     stages the run's own table too. Raises InputError for an unfinished stage where neither is given.
-    ``build_network()`` returns a new network with random weights.
+    ``build_network()`` returns a new network with random weights. All processes of ``world`` call this alike
+    and get the same; process 0 writes, and all must see the same run's folder.
     """
     home = Path(recipe.output) / recipe.name
     chosen = chosen_stages(recipe, only, until)
     device = choose_device(recipe.device)
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
-    shared = contextlib.nullcontext() if recipe.data.table is None else run_folder.locked(
-        Path(recipe.data.table)
-    )  # fmt: skip
-    with run_folder.locked(home), shared:
-        validation = read_validation(recipe.data)
-        anew = replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None
-        with _table(recipe, home, anew) as table:
+    anew = replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None
+    with contextlib.ExitStack() as held:
+        with world.lead_first():
+            if world.lead:
+                for folder in (home, *([] if recipe.data.table is None else [Path(recipe.data.table)])):
+                    held.enter_context(run_folder.locked(folder))
+            validation = read_validation(recipe.data)
+        _check_shared(home, world)
+        with world.lead_first(), _table(recipe, home, anew and world.lead, world.lead) as table:
             inputs = RunInputs(recipe, home, table)
-            steps = plan_steps(chosen, inputs, home, replace=replace, mine=True)
+            steps = plan_steps(chosen, inputs, home, replace=replace, mine=world.lead)
             check_steps(steps, recipe, inputs, home, resume=resume)
-            _check_stages(recipe, chosen, table, home, inputs)
-        run = _Run(recipe, table, validation, home, inputs, build_network, replace)
+            _check_stages(recipe, chosen, table, home, inputs, world)
+        run = _Run(recipe, table, validation, home, inputs, build_network, replace, world)
         return [run.carry_out(step, amps[step.stage.name]) for step in steps]
 
 
+def _check_shared(home: Path, world: World) -> None:
+    """Raise InputError where a process does not see the folder that process 0 writes to."""
+    name = world.share(f".shared-{os.getpid()}")
+    try:
+        with world.lead_first():
+            if world.lead and not world.alone:
+                (home / name).touch()
+            seen = world.alone or (home / name).exists()
+        unseen = [rank for rank, sees in enumerate(world.gather(seen)) if not sees]
+    finally:
+        if world.lead:
+            (home / name).unlink(missing_ok=True)
+    if unseen:
+        raise InputError(
+            f"{home}: processes {unseen} do not see what process 0 writes there; `output` must be on a file "
+            "system that all machines share"
+        )
+
+
 @contextlib.contextmanager
-def _table(recipe: Recipe, home: Path, anew: bool) -> Iterator[Table]:
+def _table(recipe: Recipe, home: Path, anew: bool, mine: bool) -> Iterator[Table]:
     """The run's table, built where there is none; ``anew``: built again, the old one comes back on an error.
 
-    A table that several runs share is held by one of them at a time.
+    A table that several runs share is held by one of them at a time; ``mine``: by this process.
     """
     folder, aside = Path(recipe.data.table or home / "table"), home / ".table.old"
+    if not mine:
+        yield open_or_build(recipe.data, folder)
+        return
     if aside.exists():  # a run was killed in the block below
         _remove([folder])
         aside.rename(folder)
@@ -125,8 +154,9 @@ def plan_recipe(
 
 
 def _check_stages(
-    recipe: Recipe, chosen: Sequence[Stage], table: Optional[Table], home: Path, inputs: RunInputs
-) -> None:
+    recipe: Recipe, chosen: Sequence[Stage], table: Optional[Table], home: Path, inputs: RunInputs,
+    world: World = ALONE,
+) -> None:  # fmt: skip
     """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
     to_come = {name for stage in active_stages(recipe) for name in inputs.written_by(stage)}
     known = BASE_SCHEMA.names if table is None else table.columns
@@ -137,6 +167,7 @@ def _check_stages(
             continue
         check_columns(recipe, stage, table, inputs)
         row_weights.check_stage(stage, columns)
+        check_division(stage, world.size, None if table is None else table.n_rows)
         if table is not None:
             order = make_order(recipe, stage, table.column("label"))  # an epoch is as long without weights
             plan(stage, order.steps_per_epoch(stage.batch_size))
@@ -164,22 +195,29 @@ class _Run:
     inputs: RunInputs
     build_network: BuildNetwork
     replace: bool
+    world: World
 
     def carry_out(self, step: Step, amp: Optional[str]) -> StageResult:
         """Do what the plan says of one stage."""
         stage, folder = step.stage, self.home / step.stage.name
         if step.action == "keep":
-            print(f"stage {stage.name}: finished already, kept ({folder})", file=sys.stderr)
+            if self.world.lead:
+                print(f"stage {stage.name}: finished already, kept ({folder})", file=sys.stderr)
             self._write_columns(stage, amp)  # the table may have been built again since
             state = checkpoint.describe(folder / "final").state or {}
             return StageResult(stage.name, folder, state["best"], state["last"])
-        if step.action == "again":
-            self._clear(step, folder)
+        with self.world.lead_first():
+            if step.action == "again" and self.world.lead:
+                self._clear(step, folder)
         self._write_columns(stage, amp)
         trainer = Trainer(self._task(stage, amp, folder))
-        if step.action != "resume":  # only now: what was refused so far leaves no unfinished training behind
-            run_folder.begin(folder, self.recipe, self.inputs.of[stage.name])
+        with self.world.lead_first():
+            if step.action != "resume" and self.world.lead:
+                # only now: what was refused so far leaves no unfinished training behind
+                run_folder.begin(folder, self.recipe, self.inputs.of[stage.name])
         standing = trainer.train(resume=step.action == "resume")
+        if stage.bags is not None and not self.world.lead:
+            self.table.refresh()  # process 0 has written the attention
         return StageResult(stage.name, folder, standing.best, standing.last)
 
     def _clear(self, step: Step, folder: Path) -> None:
@@ -194,7 +232,7 @@ class _Run:
     def _write_columns(self, stage: Stage, amp: Optional[str]) -> None:
         if stage.reweight is None:
             return
-        writer = ColumnWriter(self.recipe, stage, self.table, self.inputs, self.home)
+        writer = ColumnWriter(self.recipe, stage, self.table, self.inputs, self.home, self.world)
         writer.write(lambda: self._network(stage, stage.measure.network), amp)
 
     def _task(self, stage: Stage, amp: Optional[str], folder: Path) -> Task:
@@ -208,7 +246,7 @@ class _Run:
             table=self.table, labels=labels, validation=self.validation, folder=folder,
             loss_weight=loss_weight, order=make_order(self.recipe, stage, labels, weight, subset),
             curves=self.home / "curves" / stage.name, targets=soft_targets_of(stage, self.table),
-            made_by=recipe_hash(self.inputs.of[stage.name]),
+            made_by=recipe_hash(self.inputs.of[stage.name]), world=self.world,
         )  # fmt: skip
 
     def _network(self, stage: Stage, source: str) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Any, Optional
 
+SAME_SECONDS = 3.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -23,12 +26,14 @@ class Stopped(Exception):
 class StopRequest:
     """Inside the ``with`` block the first SIGTERM or Ctrl-C is noted and ``check()`` raises Stopped.
 
-    A second signal acts at once, as ever. Outside the main thread, where Python takes no signals, nothing
+    A second signal acts at once, as ever; under Paddle's launcher, which sends SIGTERM three times in a row,
+    only if it comes SAME_SECONDS later. Outside the main thread, where Python takes no signals, nothing
     is noted.
     """
 
     def __init__(self) -> None:
         self.number: Optional[int] = None
+        self._noted = 0.0  # when
         self._previous: dict[int, Any] = {}
 
     def check(self) -> None:
@@ -37,8 +42,15 @@ class StopRequest:
             raise Stopped(self.number)
 
     def _note(self, number: int, _: Any) -> None:
-        self.number = number
-        self._restore()
+        if self.number is not None and time.monotonic() - self._noted < SAME_SECONDS:
+            return
+        if self.number is not None:
+            self._restore()
+            signal.raise_signal(number)
+            return
+        self.number, self._noted = number, time.monotonic()
+        if "PADDLE_TRAINER_ENDPOINTS" not in os.environ:
+            self._restore()
         with contextlib.suppress(OSError, RuntimeError):  # stderr may be gone, or in use just now
             print(f"{signal.Signals(number).name}: stopping after this step", file=sys.stderr)
 

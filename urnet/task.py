@@ -18,7 +18,9 @@ from urnet.recipe import Duration, Recipe, Stage
 from urnet.recipe_reweight import target_columns
 from urnet.sampler import EpochOrder, draw_key
 from urnet.table import Table
+from urnet.world import ALONE, World
 
+VIEW_BATCH = 256  # images at once in evaluation; a larger batch is no faster
 LAST_STEP = (1 << 32) - 1  # draw keys of batch-norm batches count down from here, those of updates up from 0
 
 
@@ -66,6 +68,21 @@ def make_order(
     return BagOrder(labels, size=stage.bags.size, **settings)
 
 
+def check_division(stage: Stage, world: int, n_rows: Optional[int]) -> None:
+    """Raise InputError unless every micro-batch of each of ``world`` processes is as large, full and of whole
+    bags; ``n_rows``: of the table, None where it is not known yet."""
+    at, size = (
+        f"stages.{stage.name}.batch_size: found {stage.batch_size}",
+        stage.bags.size if stage.bags else 1,
+    )
+    unit = world * stage.accumulate * size
+    if stage.batch_size % unit:
+        parts = f"{world} processes x accumulate {stage.accumulate}" + (f" x bags.size {size}" * (size > 1))
+        raise InputError(f"{at}; a multiple of {unit} is accepted, as it is divided among {parts}")
+    if world > 1 and n_rows is not None and n_rows < stage.batch_size:
+        raise InputError(f"{at}, but there are {n_rows} rows; several processes accept full batches only")
+
+
 @dataclass(frozen=True)
 class Task:
     """One stage's work: what is trained, on which rows with which weights, and where results go."""
@@ -83,6 +100,7 @@ class Task:
     curves: Path  # VisualDL's folder of this stage
     targets: Optional[SoftTargets] = None  # None: the labels
     made_by: str = ""  # hash of the stage's inputs, noted beside the columns that training writes
+    world: World = ALONE
 
     @property
     def steps_per_epoch(self) -> int:
@@ -93,9 +111,11 @@ class Task:
         return duration.steps(self.steps_per_epoch, self.stage.batch_size)
 
     @property
-    def micro_batch(self) -> int:
-        """Rows that pass the network at once."""
-        return self.stage.batch_size // self.stage.accumulate
+    def view_batch(self) -> int:
+        """Images that pass the network at once where nothing is learned, for any number of processes."""
+        unit = self.stage.bags.size if self.stage.bags else 1
+        most = min(self.stage.batch_size // self.stage.accumulate, VIEW_BATCH)
+        return max(most // unit, 1) * unit
 
     def training_loader(self, start: int, total: int) -> Loader:
         """The batches of the updates ``start`` to ``total``, across the epochs."""
@@ -104,23 +124,33 @@ class Task:
     def _updates(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
         while step < total:
             epoch, first = divmod(step, self.steps_per_epoch)
-            for rows in self.order.batches(epoch, self.stage.batch_size, first):
+            shares = self.order.batches(epoch, self.stage.batch_size, first, self.world.rank, self.world.size)
+            for rows in shares:
                 if step == total:
                     return
                 yield draw_key(self.stage.name, step), rows
                 step += 1
 
+    def rows_of(self, step: int) -> np.ndarray:
+        """The rows of one update, those of all processes."""
+        epoch, first = divmod(step, self.steps_per_epoch)
+        return next(iter(self.order.batches(epoch, self.stage.batch_size, first)))
+
     def bn_loader(self, n_batches: int) -> Loader:
-        """Training images for batch-norm statistics: the same ``n_batches`` micro-batches every time."""
-        first = zip(range(n_batches), self.order.batches(0, self.micro_batch))
+        """Training images for batch-norm statistics: this process's share of ``n_batches`` batches, the same
+        ones every time."""
+        first = zip(range(n_batches), self.order.batches(0, self.view_batch))
         keys = [(draw_key(self.stage.name, LAST_STEP - k), rows) for k, rows in first]
-        return self._loader(keys, train=True)
+        return self._loader(self._share(keys), train=True)
 
     def validation_loader(self) -> Loader:
-        """All validation images, in the order of their list, row = place in the list."""
+        """This process's share of the validation images, row = place in their list."""
         rows = np.arange(len(self.validation))
-        batches = [(0, rows[i : i + self.micro_batch]) for i in range(0, len(rows), self.micro_batch)]
-        return self._loader(batches, train=False)
+        batches = [(0, rows[i : i + self.view_batch]) for i in range(0, len(rows), self.view_batch)]
+        return self._loader(self._share(batches), train=False)
+
+    def _share(self, batches: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
+        return batches[self.world.rank :: self.world.size]
 
     def source(self, *, train: bool) -> ImageSource:
         """The training images, or those for validation, by row."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -16,6 +17,16 @@ from urnet.curves import Curves
 from urnet.files import whole_file
 from urnet.progress import Progress
 from urnet.recipe import Stage
+from urnet.world import ALONE, World
+
+
+class Outcome(NamedTuple):
+    """What an update came to, on the device: its loss, over all processes; 1 where a gradient was not finite
+    (0 else); the share of its rows that a gate let through, None without one."""
+
+    loss: Any
+    odd: Any = None
+    opened: Any = None
 
 
 class Meter:
@@ -48,19 +59,23 @@ class TrainLog:
     """Tells of one stage's training, in log.txt and curves under ``folder`` and ``curves`` and on stderr.
 
     The time of a step counts from the end of the one before; ``restart_clock`` leaves out what lay between.
-    A loss is read one step late, so that a GPU is never waited for.
+    A loss is read one step late, so that a GPU is never waited for. ``rows_of(step)``: the rows of an update.
+    Of several processes only the ``lead`` writes and shows anything.
     """
 
     def __init__(
-        self, stage: Stage, folder: Path, curves: Path, *, step: int, total: int, per_epoch: int
-    ) -> None:
+        self, stage: Stage, folder: Path, curves: Path, *, step: int, total: int, per_epoch: int,
+        rows_of: Callable[[int], np.ndarray], lead: bool = True,
+    ) -> None:  # fmt: skip
         self.stage, self.total, self.per_epoch, self.every = stage.name, total, per_epoch, stage.log_every
-        self._file = (folder / "log.txt").open("a", encoding="utf-8")
-        self._curves = Curves(folder / "curves.csv", curves, step)
-        self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size)
+        self._name, self._rows_of = folder / "log.txt", rows_of
+        self._file = (self._name if lead else Path(os.devnull)).open("a", encoding="utf-8")
+        self._curves = Curves(folder / "curves.csv", curves, step) if lead else None
+        self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size, show=lead)
         self._recent, self._epoch = Meter(), Meter()
-        self._unread: Optional[tuple[int, np.ndarray, Any, Any]] = None
+        self._unread: Optional[tuple[int, Outcome]] = None
         self._gate: Optional[float] = None
+        self._scaled, self._skipped = False, 0
         self._clock = time.perf_counter()
 
     def line(self, text: str, *, show: bool = False) -> None:
@@ -75,20 +90,20 @@ class TrainLog:
         self._clock = time.perf_counter()
 
     def step(
-        self, step: int, rows: np.ndarray, loss: Any, lr: float, wait: float, *,
-        gate: Optional[float] = None, opened: Any = None,
+        self, step: int, images: int, outcome: Outcome, lr: float, wait: float, *,
+        gate: Optional[float] = None, amp: Optional[str] = None,
     ) -> None:  # fmt: skip
-        """Take note of update ``step`` (from 0): rows, loss (on the device), rate, seconds of waiting, the
-        gate's threshold and which rows it let through (1 or 0, on the device), None without a gate."""
+        """Take note of update ``step`` (from 0): how many images, what it came to, rate, seconds of waiting,
+        the gate's threshold. With ``amp`` "float16" the loss scaling skips an update of odd gradients."""
         self.read_loss()
-        self._unread, self._gate = (step, rows, loss, opened), gate
+        self._unread, self._gate, self._scaled = (step, outcome), gate, amp == "float16"
         now = time.perf_counter()
         for meter in (self._recent, self._epoch):
-            meter.images += len(rows)
+            meter.images += images
             meter.seconds += now - self._clock
             meter.wait += wait
         self._clock = now
-        self._bar.update(len(rows))
+        self._bar.update(images)
         done = step + 1
         if done % self.every == 0 or done == self.total:
             self._report(done, lr)
@@ -96,23 +111,33 @@ class TrainLog:
             self._report_epoch(done // self.per_epoch)
 
     def read_loss(self) -> None:
-        """Read the last step's loss; FloatingPointError where it is not finite."""
+        """Read the last step's outcome; FloatingPointError where its loss, or a gradient, is not finite."""
         if self._unread is None:
             return
-        step, rows, loss, opened = self._unread
-        self._unread, value = None, float(loss)
+        step, outcome = self._unread
+        self._unread, value = None, float(outcome.loss)
+        odd = outcome.odd is not None and float(outcome.odd) > 0
         if not math.isfinite(value):
-            where = f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: the loss is {value}"
-            self.line(f"{where}; rows {' '.join(map(str, rows))}")
-            few = " ".join(map(str, rows[:8])) + (" …" if len(rows) > 8 else "")
-            raise FloatingPointError(
-                f"{where}; rows of the batch: {few} (all {len(rows)} in {self._file.name}); "
-                "a lower learning rate, warm-up or optimizer.clip_norm may help"
-            )
+            self._give_up(step, f"the loss is {value}")
+        if odd and not self._scaled:
+            self._give_up(step, f"a gradient is not finite (the loss is {value:.4g})")
+        self._skipped += odd
         for meter in (self._recent, self._epoch):
             meter.loss += value
             meter.losses += 1
-            meter.opened += 0.0 if opened is None else float(opened.mean())
+            meter.opened += 0.0 if outcome.opened is None else float(outcome.opened)
+
+    def _give_up(self, step: int, what: str) -> None:
+        where, rows = (
+            f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: {what}",
+            self._rows_of(step),
+        )
+        self.line(f"{where}; rows {' '.join(map(str, rows))}")
+        few = " ".join(map(str, rows[:8])) + (" …" if len(rows) > 8 else "")
+        raise FloatingPointError(
+            f"{where}; rows of the batch: {few} (all {len(rows)} in {self._name}); "
+            "a lower learning rate, warm-up or optimizer.clip_norm may help"
+        )
 
     def _report(self, done: int, lr: float) -> None:
         self.read_loss()
@@ -126,8 +151,11 @@ class TrainLog:
         if self._gate is not None:
             line += f"  gate {self._gate:.3f}  let through {opened:.1%}"
             points.update(gate=self._gate, let_through=opened)
+        if self._scaled:
+            line += f"  skipped {self._skipped}"
+            points["skipped"] = float(self._skipped)
         self.line(line)
-        self._curves.add(done, {**points, "lr": lr})
+        self._add(done, {**points, "lr": lr})
         self._bar.update(
             0, loss=f"{seen['loss']:.3f}", lr=f"{lr:.4g}", wait=f"{seen['data_wait']:.1%}"
         )  # fmt: skip
@@ -142,7 +170,7 @@ class TrainLog:
 
     def evaluation(self, done: int, metrics: Mapping[str, float], best: bool, seconds: float) -> None:
         """The validation's result after ``done`` steps."""
-        self._curves.add(done, {"val/top1": metrics["top1"], "val/top5": metrics["top5"]})
+        self._add(done, {"val/top1": metrics["top1"], "val/top5": metrics["top5"]})
         self.line(
             f"evaluation at step {done}: top1 {metrics['top1']:.4f}  top5 {metrics['top5']:.4f}  "
             f"({seconds:.1f} s){'  best so far' if best else ''}",
@@ -152,19 +180,27 @@ class TrainLog:
     def close(self) -> None:
         """End bar, log and curves."""
         self._bar.close()
-        self._curves.close()
+        if self._curves is not None:
+            self._curves.close()
         self._file.close()
+
+    def _add(self, done: int, points: Mapping[str, float]) -> None:
+        if self._curves is not None:
+            self._curves.add(done, points)
 
 
 class Unreadable:
     """The training rows whose images could not be read, kept in a file; too many stop the run.
 
     A resumed run begins with the rows of the file that ``unreadable(row)`` still says are so: they count,
-    images that were mended in between do not. Raises InputError for more than ``max_bad``.
+    images that were mended in between do not. Of several processes each takes in what all have met, and the
+    lead writes the file. Raises InputError for more than ``max_bad``.
     """
 
-    def __init__(self, file: Path, max_bad: int, unreadable: Callable[[int], bool]) -> None:
-        self.file, self.max_bad = file, max_bad
+    def __init__(
+        self, file: Path, max_bad: int, unreadable: Callable[[int], bool], world: World = ALONE
+    ) -> None:
+        self.file, self.max_bad, self._world = file, max_bad, world
         self._lines: dict[int, str] = {}
         if file.is_file():
             lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line]
@@ -174,16 +210,17 @@ class Unreadable:
 
     def take(self, bad: Mapping[int, tuple[str, str]], log: TrainLog) -> None:
         """Note rows met for the first time. Raises InputError when there are more than ``max_bad``."""
-        new = [row for row in bad if row not in self._lines]
+        mine = {row: why for row, why in bad.items() if row not in self._lines}
+        new = {row: why for found in self._world.gather(mine) for row, why in found.items()}
         for row in new:
-            path, why = map(one_line, bad[row])
+            path, why = map(one_line, new[row])
             log.line(f"unreadable, weight 0: {path}: {why} (row {row})", show=True)
             self._lines[row] = f"{row}\t{path}\t{why}"
-        if new:
+        if new and self._world.lead:
             with whole_file(self.file, replace=True) as part:
                 text = "".join(f"{line}\n" for _, line in sorted(self._lines.items()))
                 part.write_text(text, encoding="utf-8")
-            self._check()
+        self._check()
 
     def _check(self) -> None:
         if len(self._lines) > self.max_bad:

@@ -19,6 +19,7 @@ import paddle
 
 from urnet import checkpoint
 from urnet.attention import Attention
+from urnet.bulletin import Bulletin
 from urnet.checks import InputError
 from urnet.dataset import Batch
 from urnet.early_memory import EarlyMemory
@@ -28,7 +29,7 @@ from urnet.sampler import stage_key
 from urnet.schedule import gate_plan, plan
 from urnet.stop import Stopped, StopRequest
 from urnet.task import Task
-from urnet.train_log import TrainLog, Unreadable
+from urnet.train_log import Outcome, TrainLog, Unreadable
 from urnet.train_step import Learner, train_step
 from urnet.update_loss import Update
 from urnet.validation import evaluated
@@ -51,11 +52,13 @@ class Trainer:
         self.total, self.lr = plan(stage, task.steps_per_epoch)
         self.eval_every = max(task.steps(stage.eval_every), 1)
         self.checkpoint_every = max(task.steps(stage.checkpoint_every), 1)
-        self.learner = Learner(task.network, stage, task.recipe.transform, task.amp)
-        self.attention = Attention(len(task.labels) if stage.bags else 0)
-        self.memory = EarlyMemory(stage.elr, len(task.labels), task.recipe.data.n_classes)
+        self.world = task.world
+        self.learner = Learner(task.network, stage, task.recipe.transform, task.amp, self.world)
+        self.attention = Attention(len(task.labels) if stage.bags else 0, self.world)
+        self.memory = EarlyMemory(stage.elr, len(task.labels), task.recipe.data.n_classes, self.world)
         self.threshold = gate_plan(stage, task.steps_per_epoch)
         self.standing, self.stop = Standing(), StopRequest()
+        self.bulletin = Bulletin(self.world, self.stop)
 
     def train(self, *, resume: bool = False) -> Standing:
         """Train to the end, from the start or (with ``resume``) from the newest checkpoint if there is one.
@@ -73,10 +76,10 @@ class Trainer:
                 for _ in self.updates(log):
                     if now.step % self.checkpoint_every == 0:
                         self._save_checkpoint(log)
-                    self.stop.check()
+                    self.bulletin.check()
                     if self._evaluation_is_due():
                         self._evaluate(log)
-                self.stop.check()  # a signal during the last evaluation: no further stage is begun
+                self.bulletin.settle()  # a signal during the last evaluation: no further stage is begun
             except Stopped as stopped:
                 self._save_checkpoint(log)
                 log.line(f"{stopped} at step {now.step} of {self.total}", show=True)
@@ -90,10 +93,13 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         log = TrainLog(
             self.task.stage, folder, self.task.curves, step=step, total=self.total,
-            per_epoch=self.task.steps_per_epoch,
+            per_epoch=self.task.steps_per_epoch, rows_of=self.task.rows_of, lead=self.world.lead,
         )  # fmt: skip
         try:
-            log.line(f"begin at step {step} of {self.total}, {self.task.steps_per_epoch} steps an epoch")
+            among = "" if self.world.alone else f", {self.world.size} processes"
+            log.line(
+                f"begin at step {step} of {self.total}, {self.task.steps_per_epoch} steps an epoch{among}"
+            )
             yield log
         finally:
             log.close()
@@ -102,46 +108,47 @@ class Trainer:
 
     def updates(self, log: TrainLog) -> Iterator[float]:
         """Carry out all updates that are left; after each, yields the seconds its batch was waited for."""
-        for batch, wait in self._batches(log):
-            self._update(batch, wait, log)
-            yield wait
-
-    def _batches(self, log: TrainLog) -> Iterator[tuple[Batch, float]]:
-        """The batches of all updates that are left, each with the seconds it was waited for."""
         source = self.task.source(train=True)
         bad = Unreadable(
             self.task.folder / "unreadable.txt", self.task.recipe.data.max_bad,
-            lambda row: source(row, 0)[0] is None,
+            lambda row: source(row, 0)[0] is None, self.world,
         )  # fmt: skip
         with contextlib.closing(self.task.training_loader(self.standing.step, self.total)) as loader:
             waited = 0.0
             log.restart_clock()
             for batch in loader:
-                if not batch.readable.all():
+                wait, waited = loader.wait_seconds - waited, loader.wait_seconds
+                self._update(batch, wait, log)
+                if self.bulletin.met_unreadable():
                     bad.take(loader.bad, log)
-                yield batch, loader.wait_seconds - waited
-                waited = loader.wait_seconds
+                yield wait
 
     def _update(self, batch: Batch, wait: float, log: TrainLog) -> None:
         """One step of training; ``standing.step`` moves on by one."""
         step, recipe, stage = self.standing.step, self.task.recipe, self.task.stage
-        seed_network(recipe.seed, stage.name, 1 + step)  # for dropout
+        rank = self.world.rank
+        seed_network(recipe.seed, stage.name, 1 + step, rank)  # for dropout
         mixup = None
         if stage.mixup:
-            mixup = Mixup(stage.mixup, len(batch.rows), seed=recipe.seed, stage=stage.name, step=step)
+            mixup = Mixup(
+                stage.mixup, len(batch.rows), seed=recipe.seed, stage=stage.name, step=step, rank=rank
+            )  # fmt: skip
         weight = np.where(batch.readable, self.task.loss_weight[batch.rows], np.float32(0))
         targets = self.task.targets
         soft = None if targets is None else (targets.index[batch.rows], targets.prob[batch.rows])
         update = Update(
             batch.images, self.task.labels[batch.rows], weight, mixup, soft,
             memory=self.memory.of(batch.rows), gate=self.threshold(step),
+            total=self.bulletin.exchange(weight, batch.readable),
         )  # fmt: skip
         loss = train_step(self.learner, update, self.lr(step), step)
         notes = self.learner.notes
         self.attention.add(batch.rows, notes.get("attention"))
         self.memory.take(batch.rows, notes.get("classes"), notes.get("values"))
         self.standing.step = step + 1
-        log.step(step, batch.rows, loss, self.lr(step), wait, gate=update.gate, opened=notes.get("open"))
+        images = len(batch.rows) * self.world.size
+        log.step(step, images, Outcome(loss, notes.get("odd"), notes.get("share open")), self.lr(step), wait,
+                 gate=update.gate, amp=self.task.amp)  # fmt: skip
 
     # --- evaluation
 
@@ -163,6 +170,7 @@ class Trainer:
             if now.step == self.total:  # last of all, as it says that the stage is finished
                 self.attention.write(self.task)
                 self._save_for_use("final")
+        self.world.wait()  # for process 0, which writes
         log.restart_clock()
 
     def _save_for_use(self, name: str) -> None:
@@ -172,6 +180,8 @@ class Trainer:
 
     def _save(self, name: str, weights: dict[str, np.ndarray], **parts: Any) -> None:
         """Write a checkpoint. FloatingPointError, and nothing written or removed, for weights not finite."""
+        if not self.world.lead:
+            return
         odd = next((key for key, value in weights.items() if not np.isfinite(value).all()), None)
         if odd is not None:
             step = self.standing.step - 1
@@ -202,8 +212,10 @@ class Trainer:
             parts["extra"].update({**self.attention.state(), **self.memory.state()})
             state = {**self._state(), "scaler": parts.pop("scaler")}
             self._save(folder, weights=self.learner.weights(), state=state, **parts)
-        for old in checkpoints(self.task.folder)[: -self.task.stage.keep]:
-            shutil.rmtree(old)
+        if self.world.lead:
+            for old in checkpoints(self.task.folder)[: -self.task.stage.keep]:
+                shutil.rmtree(old)
+        self.world.wait()  # for process 0, which writes
         log.restart_clock()
 
     def _restore(self) -> None:
@@ -234,6 +246,7 @@ def class_lines(names: list[str]) -> Optional[list[str]]:
     return names if any(names) else None
 
 
-def seed_network(seed: int, stage: str, step: int) -> None:
-    """Seed Paddle: step 0 is for the first weights, step 1 + k for update k (dropout)."""
-    paddle.seed(int(np.random.SeedSequence([seed, stage_key(stage), step]).generate_state(1)[0]))
+def seed_network(seed: int, stage: str, step: int, rank: int = 0) -> None:
+    """Seed Paddle: step 0 is for the first weights, step 1 + k for update k (dropout) of process ``rank``."""
+    entropy = [seed, stage_key(stage), step, *([rank] if rank else [])]
+    paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))

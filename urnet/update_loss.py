@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from urnet.losses import Mixup, bag_loss, soft_targets, sparse_targets
+from urnet.losses import Mixup, Weight, bag_loss, soft_targets, sparse_targets
 from urnet.recipe import Stage
 from urnet.rivals.gate import open_rows
 from urnet.robust_losses import early_learning, weighted_loss
@@ -26,6 +26,7 @@ class Update:
     targets: Optional[tuple[np.ndarray, np.ndarray]] = None  # soft ones: classes and probabilities (B, k)
     memory: Optional[tuple[np.ndarray, np.ndarray]] = None  # early learning: classes and values (B, k)
     gate: Optional[float] = None  # rows whose top-1 probability is below it pass no gradient
+    total: Optional[Weight] = None  # Σ w over all processes' rows; None: these are all
 
 
 class Notes:
@@ -41,11 +42,13 @@ class Notes:
     def get(self, name: str) -> Optional[Any]:
         """All of the update's rows; None where nothing was noted."""
         parts = self._parts.get(name)
-        return None if parts is None else paddle.concat(parts)
+        if parts is None or len(parts) == 1:
+            return parts[0] if parts else None
+        return paddle.concat(parts)
 
 
 def loss_of(
-    stage: Stage, output: Any, update: Update, part: slice, total: float, notes: Notes,
+    stage: Stage, output: Any, update: Update, part: slice, total: Weight, notes: Notes,
     auxiliary_weight: float = 0.0,
 ) -> paddle.Tensor:  # fmt: skip
     """The part's share of the update's loss. Noted: "attention" of bags, "open" of a gate, "classes" and
@@ -72,7 +75,7 @@ def loss_of(
 
 
 def _loss_of_bags(
-    stage: Stage, logits: Any, update: Update, part: slice, total: float, notes: Notes
+    stage: Stage, logits: Any, update: Update, part: slice, total: Weight, notes: Notes
 ) -> paddle.Tensor:
     assert stage.bags is not None
     labels = paddle.to_tensor(update.labels[part].astype(np.int64))
@@ -98,7 +101,7 @@ def _opened(stage: Stage, logits: Any, update: Update, part: slice, notes: Notes
 
 
 def _held_early(
-    stage: Stage, logits: Any, update: Update, part: slice, total: float, notes: Notes
+    stage: Stage, logits: Any, update: Update, part: slice, total: Weight, notes: Notes
 ) -> paddle.Tensor:
     assert stage.elr is not None and update.memory is not None
     classes, values = (array[part] for array in update.memory)

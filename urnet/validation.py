@@ -20,7 +20,8 @@ def evaluated(task: Task, learner: Learner, stop: StopRequest) -> Iterator[dict[
     """Yield the validation's metrics; inside the block the network has the weights they belong to.
 
     Those are the moving average with batch-norm statistics of its own where the stage has one, else the raw
-    weights. Afterwards the network is, byte for byte, as before. Raises Stopped when a signal came meanwhile.
+    weights. Afterwards the network is, byte for byte, as before. Raises Stopped when a signal came meanwhile;
+    not with several processes, which share the images and must agree on that (``Bulletin``).
     """
     with _weights_for_use(task, learner, stop):
         yield _measure(task, learner, stop)
@@ -32,7 +33,7 @@ def _weights_for_use(task: Task, learner: Learner, stop: StopRequest) -> Iterato
         yield
         return
     batches = _bn_batches(task, learner, stop)
-    with learner.ema.in_place(learner.network, batches):
+    with learner.ema.in_place(learner.network, batches, task.world):
         yield
 
 
@@ -41,7 +42,8 @@ def _bn_batches(task: Task, learner: Learner, stop: StopRequest) -> Iterator[pad
     assert task.stage.ema is not None
     with contextlib.closing(task.bn_loader(task.stage.ema.bn_batches)) as loader:
         for batch in loader:
-            stop.check()
+            if task.world.alone:
+                stop.check()
             if batch.readable.any():
                 yield learner.model.normalise(paddle.to_tensor(batch.images[batch.readable]))
 
@@ -49,13 +51,16 @@ def _bn_batches(task: Task, learner: Learner, stop: StopRequest) -> Iterator[pad
 def _measure(task: Task, learner: Learner, stop: StopRequest) -> dict[str, float]:
     @paddle.no_grad()
     def predict(images: np.ndarray) -> np.ndarray:
-        stop.check()
+        if task.world.alone:
+            stop.check()
         logits: np.ndarray = learner.model(paddle.to_tensor(images)).numpy()
         return logits
 
     learner.model.eval()
-    title, n, data = f"stage {task.stage.name}: evaluation", len(task.validation), task.recipe.data
-    with contextlib.closing(task.validation_loader()) as loader, Progress(title, n) as shown:
+    title, data, world = f"stage {task.stage.name}: evaluation", task.recipe.data, task.world
+    shown = Progress(title, -(-len(task.validation) // world.size), show=world.lead)
+    with contextlib.closing(task.validation_loader()) as loader, shown:
         return evaluate(
-            predict, loader, task.validation.labels, data.n_classes, max_bad=data.max_bad, progress=shown
-        )
+            predict, loader, task.validation.labels, data.n_classes, max_bad=data.max_bad, progress=shown,
+            world=world,
+        )  # fmt: skip

@@ -1,0 +1,296 @@
+"""Two gloo processes, started by Paddle's launcher as users start them: the same results as one process."""
+
+import copy
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from distributed_toys import CASES, Plain
+from predict_toys import Toys
+from tiny_training import RECIPE, write_images
+
+from urnet import checkpoint
+from urnet.arrays import read_safetensors
+from urnet.table import Table
+
+ROOT = Path(__file__).parents[1]
+TOYS = str(Path(__file__).parent / "distributed_toys.py")
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+STAGE = {
+    "duration": "2 epochs", "batch_size": 12, "schedule": {"lr": 0.05, "name": "constant"},
+    "checkpoint_every": "2 steps", "eval_every": "4 steps", "log_every": 1, "balance": 0.5,
+}  # fmt: skip
+
+
+def launch(folder, *command, processes=2, wait=True, **environment):
+    """A command under the launcher: CompletedProcess, or the launcher's Popen where ``wait`` is False."""
+    logs = Path(folder) / "logs"
+    argv = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(processes),
+            "--log_dir", str(logs), *map(str, command)]  # fmt: skip
+    started = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT, **environment},
+    )  # fmt: skip
+    if not wait:
+        return started
+    out, err = started.communicate(timeout=180)
+    return subprocess.CompletedProcess(argv, started.returncode, out, err)
+
+
+def alone(*command):
+    """The same in one process, without the launcher."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, cwd=ROOT, timeout=180,
+        env={**os.environ, **ENVIRONMENT}, check=False,
+    )  # fmt: skip
+
+
+def results(text):
+    """What process 0 printed, without the launcher's own lines."""
+    return [
+        line for line in text.splitlines() if re.match(r"Test-|top1:|image|stage |checkpoint |\d+ of", line)
+    ]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    paddle.seed(5)
+    weights = {name: value.numpy() for name, value in Plain(3).state_dict().items()}
+    checkpoint.save(folder / "start", weights=weights, state={})
+    return folder
+
+
+def write_recipe(images, folder, stages):
+    """A recipe of stages of distributed_toys' network, which has no batch norm."""
+    tree = copy.deepcopy(RECIPE)
+    tree.update(name="run", output=str(folder), stages=[{**STAGE, **stage} for stage in stages])
+    places = {"root": images, "train_list": images / "train.txt", "val_list": images / "val.txt"}
+    tree["data"].update({key: str(path) for key, path in places.items()})
+    path = Path(folder) / "run.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def final(folder, stage):
+    return read_safetensors(Path(folder) / "run" / stage / "final" / "model.safetensors")
+
+
+# --- updates, statistics, exchanges
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory):
+    """What each of two processes found."""
+    folder = tmp_path_factory.mktemp("steps")
+    done = launch(folder, TOYS, "steps", folder / "found.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_update_is_that_of_one_process(findings, case):
+    for found in findings:
+        far = {name: off for name, off in found[case].items() if not off < 1e-5}
+        assert not far and len(found[case]) >= 12 + 3 + 4
+
+
+def test_processes_share_what_they_should(findings):
+    for found in findings:
+        assert found["statistics"] and all(found["statistics"])
+        assert found["running mean"][0] == found["running mean"][1] != 0
+        assert found["gathered"] == [{"rank": 0}, {"rank": 1}]
+        assert found["shared"] == 10
+        assert found["sum"] == [1, (1 << 60) + 3]
+        assert found["concatenated"] == [0, 0, 1, 1]
+
+
+# --- a recipe's stages
+
+COLUMNS = [
+    {"name": "class", "reweight": {"method": "class_size"}, "loss_weight": ["class_weight"]},
+    {"name": "cluster", "reweight": {"method": "cluster"}, "sampling_weight": ["cluster_weight"]},
+    {"name": "instance", "reweight": {"method": "instance"}, "sampling_weight": ["instance_weight"]},
+    {"name": "bag", "bags": {"size": 2}, "sampling_weight": ["cluster_weight", "instance_weight"]},
+    {"name": "label", "reweight": {"method": "label"}, "targets": "label",
+     "ema": {"decay": 0.9, "bn_batches": 2}},
+    {"name": "dense", "reweight": {"method": "curriculum"}, "mixup": 0.2, "balance": 0.0,
+     "subsets": {"parts": [2, 1, 1], "loss_weight": [1.0, 0.5, 0.5]}},
+]  # fmt: skip
+
+
+def with_start(images):
+    """The stages, all measured by the same network, whatever was trained before."""
+    start = str(images / "start")
+    stages = copy.deepcopy(COLUMNS)
+    for stage in stages:
+        if stage.get("reweight", {}).get("method") not in (None, "class_size"):
+            stage["measure"] = {"network": start}
+    stages[0]["start"] = start
+    return stages
+
+
+@pytest.fixture(scope="module")
+def both(images, tmp_path_factory):
+    """Folders of the same recipe run by one process and by two."""
+    folders = {}
+    for number in (1, 2):
+        folder = folders[number] = tmp_path_factory.mktemp(f"run{number}")
+        recipe = write_recipe(images, folder, with_start(images))
+        done = alone(TOYS, "train", recipe) if number == 1 else launch(folder, TOYS, "train", recipe)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folders
+
+
+def test_every_column_file_has_the_bytes_of_one_process(both):
+    tables = {number: folder / "run" / "table" for number, folder in both.items()}
+    files = sorted(path.name for path in tables[1].glob("*.arrow"))
+    assert files == sorted(path.name for path in tables[2].glob("*.arrow"))
+    assert {"base.arrow", "class.arrow", "cluster.arrow", "instance.arrow", "label.arrow"} < set(files)
+    for name in files:
+        if name != "bag.arrow":  # what the network paid attention to while it learned
+            assert (tables[1] / name).read_bytes() == (tables[2] / name).read_bytes(), name
+    one, two = (Table.open(table).column("bag_attention") for table in tables.values())
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
+def test_stages_end_with_the_weights_of_one_process_but_for_rounding(both):
+    for stage in ("class", "cluster", "instance", "bag", "label"):
+        one, two = (final(folder, stage) for folder in both.values())
+        for name in one:
+            np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=f"{stage} {name}")
+    evaluations = [
+        [re.findall(r"evaluation at step (\d+): top1 ([.\d]+)", (folder / f"run/{stage}/log.txt").read_text())
+         for stage in ("class", "cluster", "instance", "bag", "label")]
+        for folder in both.values()
+    ]  # fmt: skip
+    assert evaluations[0] == evaluations[1] and all(evaluations[0])
+
+
+def test_only_process_0_writes_a_log(both):
+    log = (both[2] / "run/class/log.txt").read_text()
+    assert log.count("begin at step 0 of 10, 5 steps an epoch, 2 processes") == 1
+    assert log.count("evaluation at step 4") == 1 and log.count("step 3/10 ") == 1
+
+
+# --- going on, with as many processes or others
+
+
+def test_another_number_of_processes_goes_on(images, both, tmp_path):
+    """Two processes train five updates, one goes on; the weights are those of one process throughout."""
+    recipe = write_recipe(images, tmp_path, with_start(images)[:1])
+    (tmp_path / "run").mkdir()
+    first = launch(tmp_path, TOYS, "train", recipe, wait=False)
+    log = tmp_path / "run/class/log.txt"
+    give_up = time.monotonic() + 120
+    while not (log.exists() and "step 5/10 " in log.read_text()) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    steps = sorted(path.name for path in (tmp_path / "run/class").glob("step-*"))
+    assert steps and steps[-1] >= "step-00000004"
+    done = alone(TOYS, "train", recipe, "--resume")
+    assert done.returncode == 0, done.stderr[-2000:]
+    begun = re.findall(r"begin at step (\d+) of 10, 5 steps an epoch(.*)", log.read_text())
+    assert begun[0] == ("0", ", 2 processes")
+    expected, found = final(both[1], "class"), final(tmp_path, "class")
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
+    again = launch(tmp_path, TOYS, "train", recipe, "--resume")  # and two keep what one has finished
+    assert again.returncode == 0 and "stage class: finished already, kept" in again.stdout + again.stderr
+
+
+def wait_for(condition, seconds=120):
+    """Until ``condition()`` holds."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.01)
+
+
+def children(process):
+    """Process numbers of the launcher's workers, by rank."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (path / "environ").read_bytes().split(b"\0")
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        rank = [
+            item[len(b"PADDLE_TRAINER_ID=") :]
+            for item in environment
+            if item.startswith(b"PADDLE_TRAINER_ID=")
+        ]
+        if parent == process.pid and rank:
+            found[int(rank[0])] = int(path.name)
+    return found
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, both, tmp_path, rank):
+    stages = [{**with_start(images)[0], "duration": "400 epochs", "checkpoint_every": "5 steps"}]
+    recipe = write_recipe(images, tmp_path, stages)
+    run = launch(tmp_path, TOYS, "train", recipe, wait=False)
+    folder = tmp_path / "run/class"
+    wait_for(lambda: any(folder.glob("step-*")))
+    os.kill(children(run)[rank], signal.SIGKILL)
+    killed = time.monotonic()
+    out, err = run.communicate(timeout=90)
+    assert time.monotonic() - killed < 60
+    assert run.returncode != 0
+    logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
+    assert re.search(f"failed: process {rank} of 2.* ended: it was killed", logs), logs[-2000:]
+    assert f"Container rank {rank} status failed" in out + err  # the launcher's words
+    newest = max(folder.glob("step-*")).name
+    run = launch(tmp_path, TOYS, "train", recipe, "--resume", wait=False)
+    wait_for(lambda: f"begin at step {int(newest[5:])} of" in (folder / "log.txt").read_text())
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=60)
+
+
+def test_an_error_of_one_process_ends_the_others(images, tmp_path):
+    """A batch that cannot be shared out is refused by all, in one line, before anything is written."""
+    recipe = write_recipe(images, tmp_path, [{**with_start(images)[0], "batch_size": 13}])
+    done = launch(tmp_path, TOYS, "train", recipe)
+    assert done.returncode != 0
+    logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
+    assert "stages.class.batch_size: found 13; a multiple of 2 is accepted" in logs
+    assert not (tmp_path / "run/class").exists()
+
+
+# --- infer.py and eval.py
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    return Toys(tmp_path_factory.mktemp("toys"))
+
+
+def test_predictions_have_the_bytes_of_one_process(toys, tmp_path):
+    flags = [*toys.argv(batch_size="2"), "--topk", 2]
+    one = alone("infer.py", *flags, "--output", tmp_path / "one.csv")
+    two = launch(tmp_path, "infer.py", *flags, "--output", tmp_path / "two.csv")
+    assert one.returncode == two.returncode == 0, two.stderr[-2000:]
+    assert results(one.stdout) == results(two.stdout) and len(results(one.stdout)) > 3
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_accuracy_is_that_of_one_process_to_the_digit(toys, tmp_path):
+    flags = toys.argv(batch_size="2")
+    one = alone("eval.py", *flags, "--per_class", tmp_path / "one.csv")
+    two = launch(tmp_path, "eval.py", *flags, "--per_class", tmp_path / "two.csv")
+    assert one.returncode == two.returncode == 0, two.stderr[-2000:]
+    assert results(one.stdout) == results(two.stdout) and results(one.stdout)[-1].startswith("top1:")
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
