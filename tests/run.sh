@@ -23,7 +23,12 @@ check mypy python -m mypy
 # A process a core (at most 4), each computing with one thread: threads that compete are slower than one.
 OMP_NUM_THREADS=1
 export OMP_NUM_THREADS
-check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+if [ $# -gt 0 ]; then
+    check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+else
+    check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not slow'
+    check pytest-slow python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
+fi
 
 if [ -n "$failed" ]; then
     printf 'failed:%s\n' "$failed" >&2

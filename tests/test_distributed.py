@@ -1,57 +1,20 @@
 """Two gloo processes, started by Paddle's launcher as users start them: the same results as one process."""
 
-import copy
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import paddle
 import pytest
-import yaml
-from distributed_toys import CASES, Plain
+from distributed_toys import CASES
+from launch_toys import TOYS, alone, children, launch, make_images, wait_for, with_start, write_recipe
 from predict_toys import Toys
-from tiny_training import RECIPE, write_images
 
-from urnet import checkpoint
 from urnet.arrays import read_safetensors
 from urnet.table import Table
-
-ROOT = Path(__file__).parents[1]
-TOYS = str(Path(__file__).parent / "distributed_toys.py")
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-STAGE = {
-    "duration": "2 epochs", "batch_size": 12, "schedule": {"lr": 0.05, "name": "constant"},
-    "checkpoint_every": "2 steps", "eval_every": "4 steps", "log_every": 1, "balance": 0.5,
-}  # fmt: skip
-
-
-def launch(folder, *command, processes=2, wait=True, **environment):
-    """A command under the launcher: CompletedProcess, or the launcher's Popen where ``wait`` is False."""
-    logs = Path(folder) / "logs"
-    argv = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(processes),
-            "--log_dir", str(logs), *map(str, command)]  # fmt: skip
-    started = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-        env={**os.environ, **ENVIRONMENT, **environment},
-    )  # fmt: skip
-    if not wait:
-        return started
-    out, err = started.communicate(timeout=180)
-    return subprocess.CompletedProcess(argv, started.returncode, out, err)
-
-
-def alone(*command):
-    """The same in one process, without the launcher."""
-    return subprocess.run(
-        [sys.executable, *map(str, command)], capture_output=True, text=True, cwd=ROOT, timeout=180,
-        env={**os.environ, **ENVIRONMENT}, check=False,
-    )  # fmt: skip
 
 
 def results(text):
@@ -64,23 +27,8 @@ def results(text):
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    write_images(folder)
-    paddle.seed(5)
-    weights = {name: value.numpy() for name, value in Plain(3).state_dict().items()}
-    checkpoint.save(folder / "start", weights=weights, state={})
+    make_images(folder)
     return folder
-
-
-def write_recipe(images, folder, stages):
-    """A recipe of stages of distributed_toys' network, which has no batch norm."""
-    tree = copy.deepcopy(RECIPE)
-    tree.update(name="run", output=str(folder), stages=[{**STAGE, **stage} for stage in stages])
-    places = {"root": images, "train_list": images / "train.txt", "val_list": images / "val.txt"}
-    tree["data"].update({key: str(path) for key, path in places.items()})
-    path = Path(folder) / "run.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(tree))
-    return path
 
 
 def final(folder, stage):
@@ -117,28 +65,6 @@ def test_processes_share_what_they_should(findings):
 
 
 # --- a recipe's stages
-
-COLUMNS = [
-    {"name": "class", "reweight": {"method": "class_size"}, "loss_weight": ["class_weight"]},
-    {"name": "cluster", "reweight": {"method": "cluster"}, "sampling_weight": ["cluster_weight"]},
-    {"name": "instance", "reweight": {"method": "instance"}, "sampling_weight": ["instance_weight"]},
-    {"name": "bag", "bags": {"size": 2}, "sampling_weight": ["cluster_weight", "instance_weight"]},
-    {"name": "label", "reweight": {"method": "label"}, "targets": "label",
-     "ema": {"decay": 0.9, "bn_batches": 2}},
-    {"name": "dense", "reweight": {"method": "curriculum"}, "mixup": 0.2, "balance": 0.0,
-     "subsets": {"parts": [2, 1, 1], "loss_weight": [1.0, 0.5, 0.5]}},
-]  # fmt: skip
-
-
-def with_start(images):
-    """The stages, all measured by the same network, whatever was trained before."""
-    start = str(images / "start")
-    stages = copy.deepcopy(COLUMNS)
-    for stage in stages:
-        if stage.get("reweight", {}).get("method") not in (None, "class_size"):
-            stage["measure"] = {"network": start}
-    stages[0]["start"] = start
-    return stages
 
 
 @pytest.fixture(scope="module")
@@ -209,33 +135,6 @@ def test_another_number_of_processes_goes_on(images, both, tmp_path):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
     again = launch(tmp_path, TOYS, "train", recipe, "--resume")  # and two keep what one has finished
     assert again.returncode == 0 and "stage class: finished already, kept" in again.stdout + again.stderr
-
-
-def wait_for(condition, seconds=120):
-    """Until ``condition()`` holds."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "waited in vain"
-        time.sleep(0.01)
-
-
-def children(process):
-    """Process numbers of the launcher's workers, by rank."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (path / "environ").read_bytes().split(b"\0")
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-        rank = [
-            item[len(b"PADDLE_TRAINER_ID=") :]
-            for item in environment
-            if item.startswith(b"PADDLE_TRAINER_ID=")
-        ]
-        if parent == process.pid and rank:
-            found[int(rank[0])] = int(path.name)
-    return found
 
 
 @pytest.mark.parametrize("rank", [0, 1])

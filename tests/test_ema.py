@@ -99,6 +99,20 @@ def test_modes_come_back_and_dropout_stays_off():
     recompute_batch_norm(nn.Linear(2, 2), [])  # nothing to do, and no batch is asked for
 
 
+def test_synchronised_batch_norm_is_recomputed_without_the_other_processes():
+    """A process may have a batch less than the others, who would wait for it."""
+    layers = nn.Conv2D(3, 4, 3), nn.BatchNorm2D(4)
+    expected = nn.Sequential(*layers)
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.Conv2D(3, 4, 3), nn.BatchNorm2D(4)))
+    network.set_state_dict(expected.state_dict())
+    data = [paddle.randn([2, 3, 8, 8]) for _ in range(3)]
+    for one in (expected, network):
+        recompute_batch_norm(one, data)
+    assert type(network[1]) is nn.SyncBatchNorm
+    for name, value in network.state_dict().items():
+        assert (value == expected.state_dict()[name]).all(), name
+
+
 def test_in_place_shows_the_averages_and_gives_every_byte_back():
     net, data = network(), batches()
     ema = Ema(net, 0.5)

@@ -89,16 +89,18 @@ def recompute_batch_norm(network: nn.Layer, batches: Iterable[paddle.Tensor], wo
     if not norms:
         return
     modes = [(layer, layer.training) for layer in network.sublayers(True)]
-    momenta = [norm._momentum for norm in norms]
+    momenta, kinds = [norm._momentum for norm in norms], [type(norm) for norm in norms]
     network.eval()
     try:
         for norm in norms:
             norm.train()
             norm._momentum = 0.0
+            if isinstance(norm, nn.SyncBatchNorm):  # would wait for processes that have a batch less
+                norm.__class__ = nn.BatchNorm2D
         _average(norms, _each(network, norms, batches), world)
     finally:
-        for norm, momentum in zip(norms, momenta):
-            norm._momentum = momentum
+        for norm, momentum, kind in zip(norms, momenta, kinds):
+            norm._momentum, norm.__class__ = momentum, kind
         for layer, training in modes:
             layer.training = training
 

@@ -22,7 +22,7 @@ PREDICTION_FLAGS = ("num_layers", "test_list")
 TODAY = {  # flag of the example's train.py -> the same beside -c
     "batch_size": "-o stages.NAME.batch_size=N",
     "with_mem_opt": "-o model.recompute=true",
-    "parallel_exe": "python -m paddle.distributed.launch (this version trains in one process)",
+    "parallel_exe": "python -m paddle.distributed.launch",
     "pretrained_model": "-o stages.NAME.start=PATH",
 }
 
@@ -71,8 +71,8 @@ def translate_training(args: argparse.Namespace, repository: Path) -> None:
     args.config, args.override = str(source), [*training_overrides(args, stages), *args.override]
     if args.parallel_exe:
         print(
-            "note: --parallel_exe True: this version trains in one process; several are to be started by "
-            "python -m paddle.distributed.launch once it can use them",
+            "note: --parallel_exe True: one process trains, unless python -m paddle.distributed.launch "
+            "starts several",
             file=sys.stderr,
         )
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from paddle import nn
+
 from urnet import checkpoint, row_weights, run_folder
 from urnet.base_writer import BASE_SCHEMA
 from urnet.checks import InputError
@@ -68,6 +70,8 @@ def run_recipe(
     chosen = chosen_stages(recipe, only, until)
     device = choose_device(recipe.device)
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
+    if recipe.model.sync_batch_norm and not world.alone and device == "cpu":
+        raise InputError("model.sync_batch_norm: found true; Paddle has it on GPUs only, not on the CPU")
     anew = replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None
     with contextlib.ExitStack() as held:
         with world.lead_first():
@@ -241,8 +245,11 @@ class _Run:
         loss_weight, subset = row_weights.product(stage, "loss_weight", self.table), None
         if stage.subsets is not None:
             subset, loss_weight = subset_of(stage, self.table), loss_weight * subset_weight(stage, self.table)
+        network = self._network(stage, stage.start)
+        if self.recipe.model.sync_batch_norm and not self.world.alone:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return Task(
-            recipe=self.recipe, stage=stage, network=self._network(stage, stage.start), amp=amp,
+            recipe=self.recipe, stage=stage, network=network, amp=amp,
             table=self.table, labels=labels, validation=self.validation, folder=folder,
             loss_weight=loss_weight, order=make_order(self.recipe, stage, labels, weight, subset),
             curves=self.home / "curves" / stage.name, targets=soft_targets_of(stage, self.table),
