@@ -33,7 +33,7 @@ LEVELS = {
     # images, weights, and the parts of a training step
     2: """arrays bags checkpoint convert curves dataset decode_ahead decode_worker ema fluid images
           loading losses mixed_order normalise optimizer precision report.images robust_losses
-          safe_pickle sampler schedule threads worker_pool
+          safe_pickle sampler schedule threads uploads worker_pool
           world""",
     # trainer, predictor, evaluation, export
     3: """answers attention bulletin early_memory evaluate export measure predict_cli predictor

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -24,7 +25,7 @@ from urnet.reweight.class_size import class_size
 from urnet.stages import run_recipe
 from urnet.stop import Stopped, StopRequest
 from urnet.table import Table
-from urnet.train_log import Unreadable
+from urnet.train_log import Outcome, TrainLog, Unreadable
 from urnet.train_step import Learner, micro_batches, train_step
 from urnet.trainer import Trainer, checkpoints
 from urnet.update_loss import Update
@@ -407,6 +408,45 @@ def test_file_names_with_line_breaks_do_not_break_the_list_of_unreadable_ones(tm
     assert text == "7\ta\\x85b\\tc\\nd\\u2028é 図\tno\\rimage\n"
     with pytest.raises(InputError, match="row 7"):
         Unreadable(tmp_path / "unreadable.txt", 0, lambda row: row == 7)
+
+
+class Steep(nn.Layer):
+    """A network whose loss is finite and whose gradient is not: the square root's slope at 0."""
+
+    recompute = False
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.steep = nn.Linear(3, 3), self.create_parameter([1])
+        self.steep.set_value(np.zeros(1, np.float32))
+
+    def forward(self, x):
+        return self.fc(x.mean([2, 3])) + paddle.sqrt(self.steep)
+
+
+def test_a_gradient_that_is_not_finite_names_stage_epoch_step_and_rows(images, tmp_path):
+    recipe = recipe_of(images, tmp_path, ema=None, checkpoint_every="1 step", mixup=0.0)
+    with pytest.raises(FloatingPointError) as error:
+        run_recipe(recipe, Steep)
+    words = (
+        r"stage class, epoch 0, step 0: a gradient is not finite \(the loss is [\d.]+\); rows of the batch: "
+    )
+    found = re.match(words + r"((\d+ )+\d+) ", str(error.value))
+    assert found and len(found[1].split()) == 8
+    assert not checkpoints(tmp_path / "out/tiny/class")
+
+
+def test_loss_scaling_skips_an_update_of_odd_gradients_and_counts_it(images, tmp_path):
+    (chosen,) = recipe_of(images, tmp_path).stages
+    log = TrainLog(
+        chosen, tmp_path, tmp_path / "curves", step=0, total=8, per_epoch=8, rows_of=lambda step: [step]
+    )  # fmt: skip
+    for step, odd in enumerate([0, 1, 1, 0]):
+        log.step(step, 8, Outcome(paddle.ones([]), paddle.full([], odd)), 0.1, 0.0, amp="float16")
+    log.close()
+    lines = [line for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("step")]
+    assert [line.rpartition("  ")[2] for line in lines] == ["skipped 1", "skipped 2"]
+    assert "4,skipped,2" in (tmp_path / "curves.csv").read_text()
 
 
 @pytest.mark.parametrize("kept", [1, 2])

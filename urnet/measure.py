@@ -30,6 +30,7 @@ from urnet.progress import Progress
 from urnet.recipe import Transform
 from urnet.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.stop import StopRequest
+from urnet.uploads import Uploads
 
 
 def measure(
@@ -106,13 +107,14 @@ class _Forward:
     def __init__(self, network: Any, transform: Transform, amp: Optional[str]) -> None:
         self._model = Normalise(network, transform.mean, transform.std)
         self._model.eval()
-        self._amp = amp
+        self._amp, self._uploads = amp, Uploads()
 
     @paddle.no_grad()
     def __call__(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
         """(B, S, S, 3) -> float16 (B, d) and float32 (B, C); a GPU may still be at work on them."""
+        self._uploads.begin()
         with paddle.amp.auto_cast(enable=self._amp is not None, dtype=self._amp or "float16", level="O1"):
-            features = self._model.features(paddle.to_tensor(images))
+            features = self._model.features(self._uploads(images))
             logits = self._model.network.fc(features)
         return features.astype("float16"), nn.functional.softmax(logits.astype("float32"))
 

@@ -70,11 +70,13 @@ class Model:
     """A network of ``models.NETWORKS``; ``recompute`` trades time for activation memory.
 
     ``sync_batch_norm``: of several processes on GPUs, batch norm takes its statistics over all their rows.
+    ``channels_last``: on a GPU Paddle may compute convolutions as height, width, channel where that is faster.
     """
 
     name: str
     recompute: bool = False
     sync_batch_norm: bool = added(False)
+    channels_last: bool = added(False)
 
 
 @dataclass(frozen=True)

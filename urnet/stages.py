@@ -21,7 +21,7 @@ from urnet.base_writer import BASE_SCHEMA
 from urnet.checks import InputError
 from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
-from urnet.precision import choose_amp, choose_device
+from urnet.precision import choose_amp, choose_device, tune_gpu
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash
 from urnet.schedule import gate_plan, plan
 from urnet.stage_columns import ColumnWriter, check_columns
@@ -70,8 +70,11 @@ def run_recipe(
     chosen = chosen_stages(recipe, only, until)
     device = choose_device(recipe.device)
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
-    if recipe.model.sync_batch_norm and not world.alone and device == "cpu":
-        raise InputError("model.sync_batch_norm: found true; Paddle has it on GPUs only, not on the CPU")
+    if device == "gpu":
+        tune_gpu(recipe.model.channels_last)
+    elif recipe.model.channels_last or (recipe.model.sync_batch_norm and not world.alone):
+        key = "channels_last" if recipe.model.channels_last else "sync_batch_norm"
+        raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")
     anew = replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None
     with contextlib.ExitStack() as held:
         with world.lead_first():

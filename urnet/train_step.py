@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
@@ -16,6 +17,7 @@ from urnet.normalise import Normalise
 from urnet.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
 from urnet.recipe import Stage, Transform
 from urnet.update_loss import Notes, Update, loss_of, mixed_images
+from urnet.uploads import Uploads
 from urnet.world import ALONE, World
 
 
@@ -40,7 +42,7 @@ class Learner:
         self.notes = Notes()  # on the rows of the last update
         self._parameters = list(trainable(network).values())
         self._statistics = [value for value in network.state_dict().values() if value.stop_gradient]
-        self._one = paddle.ones([1])
+        self._one, self.uploads = paddle.ones([1]), Uploads()
         # gloo would abort the process when another ends during the backward pass, and has nothing to overlap
         self.overlap = paddle.get_device() != "cpu" and not getattr(network, "recompute", False)
 
@@ -85,8 +87,8 @@ class Learner:
 
         Which rows are open is known only when every micro-batch has been seen. Without any, all stays 0.
         """
-        sums = paddle.stack([paddle.to_tensor(weight).sum(), (paddle.to_tensor(weight) * opened).sum()])
-        total, kept = self.world.sum_(sums)
+        weights = self.uploads(weight)
+        total, kept = self.world.sum_(paddle.stack([weights.sum(), (weights * opened).sum()]))
         factor = total / paddle.where(kept > 0, kept, paddle.ones([]))
         for parameter in self._parameters:
             if parameter.grad is not None:
@@ -133,6 +135,8 @@ def train_step(learner: Learner, update: Update, lr: float, step: int) -> paddle
     ``learner.notes`` has "odd", 1 where a gradient was not finite, else 0, and of a gate "share open".
     """
     learner.parallel.train()
+    learner.uploads.begin()
+    update = dataclasses.replace(update, send=learner.uploads)
     stage, notes = learner.stage, Notes()
     total = float(update.weight.sum(dtype=np.float64)) if update.total is None else update.total
     loss, auxiliary_weight = paddle.zeros([]), getattr(learner.network, "auxiliary_weight", 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
@@ -27,6 +27,7 @@ class Update:
     memory: Optional[tuple[np.ndarray, np.ndarray]] = None  # early learning: classes and values (B, k)
     gate: Optional[float] = None  # rows whose top-1 probability is below it pass no gradient
     total: Optional[Weight] = None  # Σ w over all processes' rows; None: these are all
+    send: Callable[[np.ndarray], Any] = paddle.to_tensor  # to the device
 
 
 class Notes:
@@ -78,9 +79,9 @@ def _loss_of_bags(
     stage: Stage, logits: Any, update: Update, part: slice, total: Weight, notes: Notes
 ) -> paddle.Tensor:
     assert stage.bags is not None
-    labels = paddle.to_tensor(update.labels[part].astype(np.int64))
+    labels = update.send(update.labels[part].astype(np.int64))
     loss, attention = bag_loss(
-        logits, labels, paddle.to_tensor(update.weight[part]), total, size=stage.bags.size,
+        logits, labels, update.send(update.weight[part]), total, size=stage.bags.size,
         temperature=stage.bags.temperature, bag_term=stage.bags.bag_term,
         instance_term=stage.bags.instance_term, label_smoothing=stage.label_smoothing,
     )  # fmt: skip
@@ -94,7 +95,7 @@ def _opened(stage: Stage, logits: Any, update: Update, part: slice, notes: Notes
     p = F.softmax(logits.detach().astype("float32"), axis=-1)
     agrees = None
     if stage.gate.agree:
-        agrees = p.argmax(axis=1) == paddle.to_tensor(update.labels[part].astype(np.int64))
+        agrees = p.argmax(axis=1) == update.send(update.labels[part].astype(np.int64))
     passed = open_rows(p.max(axis=1), update.gate, agrees).astype("float32")
     notes.add("open", passed)
     return passed
@@ -105,8 +106,8 @@ def _held_early(
 ) -> paddle.Tensor:
     assert stage.elr is not None and update.memory is not None
     classes, values = (array[part] for array in update.memory)
-    memory = paddle.to_tensor(classes.astype(np.int64)), paddle.to_tensor(values.astype(np.float32))
-    weight = paddle.to_tensor(update.weight[part])
+    memory = update.send(classes.astype(np.int64)), update.send(values.astype(np.float32))
+    weight = update.send(update.weight[part])
     term, classes, values = early_learning(logits, weight, total, memory, momentum=stage.elr.momentum)
     notes.add("classes", classes)
     notes.add("values", values)
@@ -115,17 +116,17 @@ def _held_early(
 
 def mixed_images(update: Update, part: slice) -> paddle.Tensor:
     """The part's images on the device, mixed with their partners where there is mixup."""
-    images = paddle.to_tensor(update.images[part])
+    images = update.send(update.images[part])
     if update.mixup is None:
         return images
-    return update.mixup.mix(images, paddle.to_tensor(update.images[update.mixup.partner[part]]))
+    return update.mixup.mix(images, update.send(update.images[update.mixup.partner[part]]))
 
 
 def mixed_targets(update: Update, part: slice, n_classes: int, smoothing: float) -> paddle.Tensor:
     """The part's weighted targets w_i t_i (b, n_classes), mixed like the images."""
 
     def weighted(rows: Any) -> paddle.Tensor:
-        weight = paddle.to_tensor(update.weight[rows]).unsqueeze(1)
+        weight = update.send(update.weight[rows]).unsqueeze(1)
         return targets_of(update, rows, n_classes, smoothing) * weight
 
     if update.mixup is None:
@@ -136,10 +137,10 @@ def mixed_targets(update: Update, part: slice, n_classes: int, smoothing: float)
 def targets_of(update: Update, rows: Any, n_classes: int, smoothing: float) -> paddle.Tensor:
     """Target distributions (b, n_classes) of some rows of the update: soft ones, or the labels."""
     if update.targets is None:
-        labels = paddle.to_tensor(update.labels[rows].astype(np.int64))
+        labels = update.send(update.labels[rows].astype(np.int64))
         return soft_targets(labels, n_classes, smoothing)
     index, prob = (array[rows] for array in update.targets)
     return sparse_targets(
-        paddle.to_tensor(index.astype(np.int64)), paddle.to_tensor(prob.astype(np.float32)), n_classes,
+        update.send(index.astype(np.int64)), update.send(prob.astype(np.float32)), n_classes,
         smoothing,
     )  # fmt: skip

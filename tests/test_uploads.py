@@ -1,0 +1,35 @@
+"""Arrays on their way to the device."""
+
+import numpy as np
+import paddle
+import pytest
+
+from urnet.precision import has_gpu
+from urnet.uploads import GENERATIONS, Uploads
+
+
+def check():
+    uploads, rng = Uploads(), np.random.default_rng(0)
+    sent = []
+    for _ in range(2 * GENERATIONS):
+        uploads.begin()
+        array = rng.integers(0, 256, (64, 32, 32, 3)).astype(np.uint8)
+        sent.append((array.copy(), uploads(array)))
+        array[:] = 0  # the host's array may be used again at once
+    for expected, tensor in sent:
+        assert tensor.dtype == paddle.uint8
+        np.testing.assert_array_equal(tensor.numpy(), expected)
+
+
+def test_tensors_keep_what_was_sent():
+    check()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_gpu(), reason="needs a GPU")
+def test_tensors_on_a_gpu_keep_what_was_sent():
+    paddle.set_device("gpu")
+    try:
+        check()
+    finally:
+        paddle.set_device("cpu")
