@@ -66,10 +66,10 @@ class Lifeline:
     def _listen(self, peer: int, line: _Line) -> None:
         """Wait for the last words of ``peer``, or of whom process 0 tells."""
         words = line.receive()
-        if words == DONE:
-            return
         if words:
             self._left.wait(OWN_WORDS_SECONDS)
+        if words == DONE or self._left.is_set():  # what comes after hanging up is our own doing
+            return
         if self.rank == 0:
             text = f"process {peer} of {self.size} on {line.host} ended: {words or KILLED}"
             for other, another in self._lines.items():
