@@ -7,8 +7,10 @@ order of its own; ``meta.mat`` says which number is which WordNet id. ``prepare_
 from __future__ import annotations
 
 import io
+import re
 import sys
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from urnet.checks import InputError
 
 GROUND_TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 META = "data/meta.mat"
+MOST_BYTES = 16 << 20  # of a member once unpacked; the kit's have 0.2 MiB
 
 
 def read_member(archive: tarfile.TarFile, ending: str) -> bytes:
@@ -27,16 +30,29 @@ def read_member(archive: tarfile.TarFile, ending: str) -> bytes:
         if member.isfile() and f"/{member.name}".endswith(f"/{ending}"):
             stream = archive.extractfile(member)
             assert stream is not None
+            if member.size > MOST_BYTES:
+                raise InputError(
+                    f"{archive.name}: {ending} has {member.size} bytes; {MOST_BYTES} are accepted"
+                )
             return stream.read()
     raise InputError(f"{archive.name}: holds no {ending}")
 
 
 def class_names(meta: bytes) -> dict[int, str]:
-    """ILSVRC2012_ID -> WordNet id, from the kit's MATLAB file (a struct array named ``synsets``)."""
+    """ILSVRC2012_ID -> WordNet id, from the kit's MATLAB file (a struct array named ``synsets``).
+
+    Raises InputError for anything else: SciPy's reader fails in many ways on a file that is broken.
+    """
     from scipy.io import loadmat
 
-    synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+    try:
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"{META}: holds no struct array `synsets` with ILSVRC2012_ID and WNID ({text})"
+        ) from None
 
 
 def validation_synsets(path: Path) -> list[str]:
@@ -46,10 +62,12 @@ def validation_synsets(path: Path) -> list[str]:
             truth = read_member(archive, GROUND_TRUTH).decode("ascii").split()
         with tarfile.open(path) as archive:
             names = class_names(read_member(archive, META))
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: {GROUND_TRUTH} is no text; a number a line is accepted") from None
     for line, number in enumerate(truth, 1):
-        if not number.isdigit() or int(number) not in names:
+        if not re.fullmatch("[0-9]{1,9}", number) or int(number) not in names:
             raise InputError(f"{path}: {GROUND_TRUTH}:{line}: found {number!r}; accepted: a number in {META}")
     return [names[int(number)] for number in truth]
 

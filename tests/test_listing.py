@@ -207,13 +207,19 @@ def test_images_under_a_folder(tmp_path, capsys):
         images_under(tmp_path / "nowhere")
 
 
-def test_a_file_name_that_is_not_utf8(tmp_path):
+def test_a_file_name_that_is_not_utf8(tmp_path, capsys):
+    """It stands in the list, names no file, and so is an unreadable image; never another one's place."""
+    make(tmp_path, "b.jpg", "a\n.jpg")
     try:
         with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb"):  # noqa: PTH123
             pass
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    with pytest.raises(InputError, match="is not UTF-8"):
+    assert list(images_under(tmp_path).paths) == ["\\xff.jpg", "a\n.jpg", "b.jpg"]
+    err = capsys.readouterr().err
+    assert "1 files whose names are not UTF-8 are unreadable until they are renamed: \\xff.jpg" in err
+    make(tmp_path, "\\xff.jpg")
+    with pytest.raises(InputError, match=r"another's: \\xff\.jpg; rename one"):
         images_under(tmp_path)
 
 

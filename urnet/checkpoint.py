@@ -198,7 +198,7 @@ def _read_state(folder: Path) -> Optional[dict]:
         return None
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{folder / STATE}: cannot be read ({error})") from None
     if not isinstance(state, dict):
         raise InputError(f"{folder / STATE}: a JSON object is needed, found {type(state).__name__}")

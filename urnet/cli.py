@@ -31,7 +31,8 @@ def print_arguments(args: argparse.Namespace, stream: Optional[TextIO] = None) -
     """Print the first release's block of arguments, sorted by name, right-aligned to 25 columns."""
     print("-------------  Configuration Arguments -------------", file=stream)
     for name, value in sorted(vars(args).items()):
-        print(f"{name:>25} : {value}", file=stream)
+        text = str(value).encode(errors="backslashreplace").decode()  # a file's name need not be UTF-8
+        print(f"{name:>25} : {text}", file=stream)
     print("-" * 52, file=stream)
 
 

@@ -11,6 +11,7 @@ import difflib
 import math
 import os
 import re
+import stat
 import struct
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -121,6 +122,9 @@ def _few(names: list[str]) -> str:
 
 def _open(path: Path) -> BinaryIO:
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for ever
+            raise InputError(f"{path}: is a pipe or a device; a file is needed")
         return path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
@@ -144,7 +148,14 @@ class _Reader:
 
     def take(self, n: int, what: str) -> bytes:
         self.claim(n, what)
-        return self.stream.read(n)
+        data = self.stream.read(n)
+        self.complete(len(data), n)
+        return data
+
+    def complete(self, found: int, n: int) -> None:
+        """Raise where fewer bytes came than the file had when it was opened."""
+        if found != n:
+            raise self.fail(f"became shorter while it was read: {n} bytes expected, {found} read")
 
     def number(self, kind: str, what: str) -> int:
         return struct.unpack(kind, self.take(struct.calcsize(kind), what))[0]
@@ -169,7 +180,8 @@ class _Reader:
         kind = np.dtype(_TYPES[desc.code])
         self.claim(math.prod(desc.dims) * kind.itemsize, f"data of shape {_shape(desc.dims)} {kind}")
         array = np.empty(desc.dims, kind)
-        self.stream.readinto(array.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
+        found = self.stream.readinto(array.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
+        self.complete(found, array.nbytes)
         return bfloat16_to_float32(array) if desc.code == _BFLOAT16 else as_float32(array)
 
     def version(self, what: str) -> None:

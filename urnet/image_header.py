@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Collection
 from typing import Callable, NamedTuple
 
 
@@ -32,7 +33,7 @@ def read_header(data: bytes) -> Header:
         if matches(data):
             try:
                 header = read(data)
-            except (struct.error, IndexError):
+            except (struct.error, IndexError, OverflowError):  # the last for BigTIFF's 64-bit offsets
                 raise ValueError("the header is cut off") from None
             if header.width < 1 or header.height < 1:
                 raise ValueError(f"the {header.kind} header claims {header.width} x {header.height} pixels")
@@ -44,13 +45,25 @@ def _png(data: bytes) -> Header:
     if data[12:16] != b"IHDR":
         raise ValueError("the PNG header is broken")
     width, height = struct.unpack_from(">II", data, 16)
-    return Header("PNG", width, height, data.rfind(b"IEND\xaeB`\x82") > 0)
+    return Header("PNG", width, height, _png_ends(data))
+
+
+def _png_ends(data: bytes) -> bool:
+    """Walk the chunks to IEND: OpenCV reserves what a length claims, 4 GiB for a file of 100 bytes."""
+    at = 8
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        if data[at + 4 : at + 8] == b"IEND":
+            return at + 12 + length <= len(data)
+        at += 12 + length
+    return False
 
 
 # A marker inside entropy-coded data: 0xFF, then neither a stuffed zero, a fill byte nor a restart marker.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG, DAC
 _BARE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length
+MAX_SCANS = 500  # a progressive file has about ten; each costs a pass over all pixels, and 40 bytes make one
 
 
 def _jpeg(data: bytes) -> Header:
@@ -76,6 +89,9 @@ def _jpeg(data: bytes) -> Header:
         if marker == 0xDA:  # the first scan begins
             if size is None:
                 raise ValueError("the JPEG header is broken")
+            scans = data.count(b"\xff\xda")
+            if scans > MAX_SCANS:
+                raise ValueError(f"the JPEG file has {scans} scans; at most {MAX_SCANS} are accepted")
             return Header("JPEG", size[1], size[0], _jpeg_ends(data, at))
 
 
@@ -161,10 +177,10 @@ def _tiff(data: bytes) -> Header:
     at = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
     at += 8 if big else 2
-    tags = {}
+    tags: dict[int, tuple[int, ...]] = {}
     for _ in range(min(count, 1000)):
-        tag, values = _tiff_entry(data, at, order, big)
-        tags[tag] = values
+        tag, values = _tiff_entry(data, at, order, big, known=tags)
+        tags.setdefault(tag, values)
         at += 20 if big else 12
     if not tags.get(256) or not tags.get(257):
         raise ValueError("the TIFF header is broken")
@@ -174,14 +190,17 @@ def _tiff(data: bytes) -> Header:
 
 
 _TIFF_WANTED = frozenset([256, 257, 273, 279, 324, 325])
+_TIFF_STRIPS = 1 << 16  # a strip has 8 KiB as a rule; more of them, a thousand times over, would take minutes
 _TIFF_CODES = {3: "H", 4: "I", 16: "Q"}
 
 
-def _tiff_entry(data: bytes, at: int, order: str, big: bool) -> tuple[int, tuple[int, ...]]:
-    """One directory entry: its tag and, for the few wanted tags, its values."""
+def _tiff_entry(
+    data: bytes, at: int, order: str, big: bool, known: Collection[int]
+) -> tuple[int, tuple[int, ...]]:
+    """One directory entry: its tag and, for the few wanted tags that are not known yet, its values."""
     tag, kind = struct.unpack_from(order + "HH", data, at)
     (count,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)
-    if tag not in _TIFF_WANTED or kind not in _TIFF_CODES:
+    if tag not in _TIFF_WANTED or tag in known or kind not in _TIFF_CODES:
         return tag, ()
     code, room = _TIFF_CODES[kind], 8 if big else 4
     start = at + 4 + room
@@ -189,6 +208,8 @@ def _tiff_entry(data: bytes, at: int, order: str, big: bool) -> tuple[int, tuple
         (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, start)
     if start + count * struct.calcsize(code) > len(data):
         raise ValueError("the header is cut off")
+    if count > _TIFF_STRIPS:
+        raise ValueError(f"the TIFF header lists {count} strips; at most {_TIFF_STRIPS} are accepted")
     return tag, struct.unpack_from(f"{order}{count}{code}", data, start)
 
 

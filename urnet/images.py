@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from functools import cache
 from pathlib import Path
 from typing import Union
@@ -15,12 +16,15 @@ import cv2
 import numpy as np
 
 from urnet.checks import check_choice
-from urnet.image_header import read_header
+from urnet.image_header import Header, read_header
 from urnet.recipe import Transform
 
 EXIF_CHOICES = ("honour", "ignore")
 MAX_PIXELS = 100_000_000
+# Beside a colour flag these are the reduced colours.
+_REDUCED = {1: 0, **{n: getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{n}") for n in (2, 4, 8)}}
 _GREY, _IDENTITY = np.array([0.299, 0.587, 0.114]), np.eye(3)
+Box = tuple[slice, slice]  # rows, columns
 MAX_ASPECT = 16  # `short` evaluation: longer images lose their ends before they are enlarged
 
 
@@ -47,6 +51,11 @@ def decode(
     header that claims more than ``max_pixels`` pixels (checked before anything is decoded).
     """
     check_choice("exif", exif, EXIF_CHOICES)
+    return decode_checked(data, check_header(data, max_pixels, name), exif=exif, name=name)
+
+
+def check_header(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "<bytes>") -> Header:
+    """The header of an image that ``decode`` would try to decode; raises UnreadableImage for any other."""
     try:
         header = read_header(data)
     except ValueError as error:
@@ -56,9 +65,20 @@ def decode(
         raise UnreadableImage(name, f"the header claims {claim}; at most {max_pixels} are accepted")
     if not header.whole:
         raise UnreadableImage(name, f"the {header.kind} file is cut off")
+    return header
+
+
+def decode_checked(
+    data: bytes, header: Header, *, exif: str = "honour", name: str = "<bytes>", reduction: int = 1
+) -> np.ndarray:
+    """``decode`` of bytes whose header ``check_header`` has returned.
+
+    ``reduction`` 2, 4 or 8, for JPEG only: every side is divided by it, rounded up, while decoding (a smaller
+    inverse cosine transform of each block), which leaves out most of the work.
+    """
     _silence_opencv()
     rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11; saves a pass over the image
-    flags = cv2.IMREAD_COLOR if rgb is None else rgb
+    flags = (cv2.IMREAD_COLOR if rgb is None else rgb) | _REDUCED[reduction]
     if exif == "ignore":
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -73,21 +93,34 @@ def decode(
 
 
 def read_image(path: Union[str, Path], *, exif: str = "honour", max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """``decode`` of a file. Raises UnreadableImage, too, where the file is missing or cannot be read.
+    """``decode`` of a file. Raises UnreadableImage, too, where the file is missing or cannot be read."""
+    return decode(read_bytes(path, max_pixels), exif=exif, max_pixels=max_pixels, name=str(path))
+
+
+def read_bytes(path: Union[str, Path], max_pixels: int = MAX_PIXELS) -> bytes:
+    """An image file's bytes. Raises UnreadableImage where the file is missing or cannot be read.
 
     A file of more than 8 bytes a pixel of ``max_pixels`` is no image that would be accepted, and is not read.
     """
     most = 8 * max_pixels + (1 << 20)
     try:
-        with open(path, "rb") as stream:  # noqa: PTH123 (once an image: Path.open takes twice as long)
-            size = os.fstat(stream.fileno()).st_size
+        # (`open`: once an image: Path.open takes twice as long)
+        with open(path, "rb", opener=_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableImage(str(path), "is a pipe or a device, no file")
+            size = status.st_size
             if size > most:
                 raise UnreadableImage(str(path), f"the file has {size} bytes; at most {most} are accepted")
-            data = stream.read()
+            return stream.read()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableImage(str(path), f"cannot be read ({reason})") from None
-    return decode(data, exif=exif, max_pixels=max_pixels, name=str(path))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to would be waited for for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def train_transform(image: np.ndarray, transform: Transform, rng: np.random.Generator) -> np.ndarray:
@@ -97,9 +130,14 @@ def train_transform(image: np.ndarray, transform: Transform, rng: np.random.Gene
     """
     if transform.train == "random_resized_crop":
         box = random_resized_box(image.shape[0], image.shape[1], transform.scale, transform.ratio, rng)
-        image = _resize(image[box], transform.size, transform.size)
+        image = resize(image[box], transform.size, transform.size)
     else:
-        image = _pad_crop(_resize(image, transform.size, transform.size), transform.pad, rng)
+        image = _pad_crop(resize(image, transform.size, transform.size), transform.pad, rng)
+    return augment(image, transform, rng)
+
+
+def augment(image: np.ndarray, transform: Transform, rng: np.random.Generator) -> np.ndarray:
+    """What follows the crop in training: flip and colour jitter; contiguous."""
     if transform.flip and rng.random() < 0.5:
         image = cv2.flip(image, 1)
     if transform.jitter > 0:
@@ -115,27 +153,39 @@ def eval_transform(image: np.ndarray, transform: Transform) -> np.ndarray:
     then the centre (the release's earlier revision; the crop's corner is rounded down).
     """
     if transform.eval == "straight":
-        return _resize(image, transform.size, transform.size)
+        return resize(image, transform.size, transform.size)
     height, width = image.shape[:2]
     short = min(height, width)
     if max(height, width) > MAX_ASPECT * short:  # 1 x 20000 would become 256 x 5,120,000
         image = _centre(image, min(height, MAX_ASPECT * short), min(width, MAX_ASPECT * short))
         height, width = image.shape[:2]
     scale = transform.resize_short / short
-    image = _resize(image, round(height * scale), round(width * scale))
+    image = resize(image, round(height * scale), round(width * scale))
     return np.ascontiguousarray(_centre(image, transform.size, transform.size))
 
 
 def random_resized_box(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
-) -> tuple[slice, slice]:
+) -> Box:
     """Rows and columns of a random box: area share U(scale), width/height exp(U(log ratio)).
 
     Up to 10 tries for a box that fits, then the largest centred box whose ratio is inside ``ratio``
     (Szegedy et al. 2015, with torchvision's tries and fallback).
     """
+    return place_box(draw_box(rng), height, width, scale, ratio)
+
+
+def draw_box(rng: np.random.Generator) -> list[list[float]]:
+    """The random numbers of ``random_resized_box``, 10 x 4, which do not depend on the image."""
+    return rng.random((10, 4)).tolist()
+
+
+def place_box(
+    draws: list[list[float]], height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> Box:
+    """The box that ``draws`` (of ``draw_box``) stand for in an image of height x width pixels."""
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
-    for u_area, u_ratio, u_top, u_left in rng.random((10, 4)).tolist():
+    for u_area, u_ratio, u_top, u_left in draws:
         area = height * width * (scale[0] + (scale[1] - scale[0]) * u_area)
         aspect = math.exp(log_low + (log_high - log_low) * u_ratio)
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
@@ -186,7 +236,7 @@ def colour_jitter(image: np.ndarray, jitter: float, rng: np.random.Generator) ->
     return cv2.transform(image, np.rint(1024 * matrix) / 1024)
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear, as cv2.resize's default; an image of that size already is returned as it is."""
     if image.shape[:2] == (height, width):
         return image

@@ -19,7 +19,7 @@ import pyarrow as pa
 from urnet import webvision
 from urnet.checks import InputError
 from urnet.files import file_hash
-from urnet.image_list import ImageList, images_under, read_image_list, sub_folders
+from urnet.image_list import ImageList, images_under, one_image, read_image_list, sub_folders
 from urnet.list_lines import read_lines
 from urnet.recipe import Data
 from urnet.table import BLOCK, BaseWriter, Table
@@ -28,6 +28,7 @@ __all__ = [
     "ImageList",
     "build_table",
     "images_under",
+    "one_image",
     "open_or_build",
     "read_class_names",
     "read_image_list",

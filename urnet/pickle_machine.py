@@ -34,11 +34,11 @@ def short(value: Any) -> str:
 
 
 def put(target: dict, items: Sequence[Any]) -> dict:
-    """Put key, value, key, value ... into ``target``; keys are text or whole numbers, each there once."""
+    """Put key, value, key, value ... into ``target``; keys are text, each there once."""
     if len(items) % 2:
         raise Refused("a dict with a key but no value")
     for key, value in zip(items[::2], items[1::2]):
-        if type(key) not in (str, int) or key in target:
+        if type(key) is not str or key in target:
             raise Refused(f"a dict with the key {short(key)} twice, or one that is no text")
         target[key] = value
     return target
@@ -79,6 +79,8 @@ class Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks under each mark
         self.memo: dict[int, Any] = {}
+        # What builders may still be given: a file names its data once or twice, else few bytes become many.
+        self.room = 2 * size
 
     def run(self) -> Any:
         """The one object the pickle describes. Raises Refused, or ValueError and its kin for broken bytes."""
@@ -118,6 +120,13 @@ class Machine:
             raise Refused("it has no mark where one is needed")
         items, self.stack = self.stack, self.below.pop()
         return items
+
+    def _spend(self, parts: Any) -> None:
+        """Count what a builder is given, which it may copy: bytes, characters, items."""
+        if isinstance(parts, tuple):
+            self.room -= sum(len(part) for part in parts if isinstance(part, (bytes, str, tuple, list, dict)))
+        if self.room < 0:
+            raise Refused("it uses the same data over and over, to become many times larger than it is")
 
     def _top(self, kind: type) -> Any:
         if not self.stack or type(self.stack[-1]) is not kind:
@@ -166,12 +175,14 @@ class Machine:
         name, arguments = self._take(2)
         if not isinstance(name, Name) or type(arguments) is not tuple:
             raise Refused("it calls something that is no known builder")
+        self._spend(arguments)
         self.stack.append(self.builders[name.name](*arguments))
 
     def _build(self, _: Any) -> None:
         (state,) = self._take(1)
         if not self.stack or not hasattr(self.stack[-1], "set_state"):
             raise Refused("it gives a state to something that takes none")
+        self._spend(state)
         self.stack[-1].set_state(state)
 
 

@@ -51,7 +51,7 @@ class Setup:
 
     def images(self, *, need_labels: bool) -> ImageList:
         """The images that ``--img_path`` and ``--img_list`` name, all of which exist (unless --max_bad)."""
-        from urnet.listing import ImageList, images_under, read_image_list
+        from urnet.listing import images_under, one_image, read_image_list
 
         args = self.args
         if args.img_path is None:
@@ -67,11 +67,7 @@ class Setup:
             )
         if need_labels:
             raise InputError("--img_list: found none; a file of `path label` lines is needed")
-        if not root.is_file():
-            return images_under(root)
-        import pyarrow as pa
-
-        return ImageList(pa.array([root.name]), np.array([-1], np.int32), root.parent)
+        return one_image(root) if root.is_file() else images_under(root)
 
     def start(self, build: Callable[[str, int], Any]) -> None:
         """Import Paddle; make ``self.normalised``, the network with its weights, behind the normalisation."""

@@ -7,6 +7,7 @@ it choose from the table of builders below, which make numbers, tuples, dicts an
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -18,6 +19,8 @@ from urnet.checks import InputError
 from urnet.pickle_machine import Machine, Name, Refused, put, short
 
 NAME_TABLE, BIG_ARRAYS = "StructuredToParameterName@@", "UnpackBigParamInfor@@"  # paddle.save's own entries
+MOST_DIMS = 32  # NumPy's own bound for long; Paddle's is 9
+MOST_NAMES = 8  # under which one array may stand on average (tied weights), or few bytes become many
 _TYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 
 
@@ -29,7 +32,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with Path(path).open("rb") as stream:
-            tree = Machine(stream, Path(path).stat().st_size, _BUILDERS).run()
+            size = os.fstat(stream.fileno()).st_size
+            tree = Machine(stream, size, _BUILDERS).run()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except Refused as error:
@@ -40,19 +44,24 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: a state dict is needed, found {type(tree).__name__}")
     tree.pop(NAME_TABLE, None)
     big = tree.pop(BIG_ARRAYS, {})
-    arrays = {key: _entry(value, f"{path}: entry {key!r}") for key, value in tree.items()}
+    arrays = {key: _entry(key, value, str(path)) for key, value in tree.items()}
+    claimed = sum(array.nbytes for array in arrays.values())
+    if claimed > MOST_NAMES * size:
+        raise InputError(f"{path}: has {size} bytes, but its entries would take {claimed}")
     _join(arrays, big, str(path))
     return {k: bfloat16_to_float32(a) if a.dtype == np.uint16 else a for k, a in arrays.items()}
 
 
-def _entry(value: Any, where: str) -> np.ndarray:
+def _entry(key: str, value: Any, source: str) -> np.ndarray:
     """An array, also out of paddle's pair (name, array)."""
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
         value = value[1]
     if isinstance(value, _Array):
         value = value.array
     if not isinstance(value, np.ndarray):
-        raise InputError(f"{where} is a {type(value).__name__}; a state dict of arrays is needed")
+        raise InputError(
+            f"{source}: entry {short(key)} is a {type(value).__name__}; a state dict of arrays is needed"
+        )
     return value
 
 
@@ -62,8 +71,10 @@ def _join(arrays: dict[str, np.ndarray], big: Any, source: str) -> None:
         for key, info in big.items():
             shape = tuple(info["OriginShape"])
             arrays[key] = np.concatenate([arrays.pop(part) for part in info["slices"]]).reshape(shape)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{source}: entry {BIG_ARRAYS} does not fit its slices ({error})") from None
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{source}: entry {BIG_ARRAYS} does not fit its slices ({str(error)[:99]})"
+        ) from None
 
 
 class _Type:
@@ -92,8 +103,10 @@ class _Array:
         if not isinstance(state, tuple) or len(state) != 5:
             raise Refused("an array whose state is not NumPy's")
         _, shape, kind, fortran, data = state
-        sized = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
-        if not sized or not isinstance(kind, _Type) or not isinstance(data, bytes):
+        sized = isinstance(shape, tuple) and len(shape) <= MOST_DIMS
+        if not sized or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
+            raise Refused("an array that is not shape, number type and bytes")
+        if not isinstance(kind, _Type) or not isinstance(data, bytes):
             raise Refused("an array that is not shape, number type and bytes")
         if len(data) != math.prod(shape) * kind.dtype.itemsize:
             raise Refused(f"an array of shape {shape} {kind.dtype} with {len(data)} bytes")

@@ -208,6 +208,9 @@ class Unreadable:
             self._lines = {row: line for row, line in known.items() if unreadable(row)}
             self._check()
 
+    def __len__(self) -> int:
+        return len(self._lines)
+
     def take(self, bad: Mapping[int, tuple[str, str]], log: TrainLog) -> None:
         """Note rows met for the first time. Raises InputError when there are more than ``max_bad``."""
         mine = {row: why for row, why in bad.items() if row not in self._lines}

@@ -115,7 +115,7 @@ def query_labels(data: Data) -> dict[int, int]:
         return labels
     for lines in read_lines(file, what="synset", low=first, high=data.n_classes - 1 + first):
         for query, synset, line in zip(lines.path.to_pylist(), lines.number.tolist(), lines.line.tolist()):
-            if not query.isdigit() or int(query) in labels:
+            if not re.fullmatch("[0-9]{1,9}", query) or int(query) in labels:
                 raise InputError(f"{file}:{line}: query {query!r} is accepted once, as a number")
             labels[int(query)] = synset - first
     return labels
@@ -193,7 +193,7 @@ def _runs(paths: Any) -> Iterator[tuple[int, int]]:
 
 
 def _query_number(meta: Path, where: Lines, name: str) -> int:
-    found = re.search(r"(?:^|/)q(\d{1,9})\.json$", name)
+    found = re.search(r"(?:^|/)q([0-9]{1,9})\.json\Z", name)
     if not found:
         raise InputError(
             f"{meta}:{where.line[0]}: found {name!r}; a query's file such as google/q00001.json is accepted"

@@ -27,7 +27,7 @@ def read_metadata(path: Path) -> Metadata:
         entries = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets a thousand deep
         raise InputError(f"{path}: is not valid JSON ({error})") from None
     if not isinstance(entries, list):
         raise InputError(f"{path}: found {type(entries).__name__}; a list of entries is accepted")

@@ -1,0 +1,246 @@
+"""The doors where bytes of others come in, for fuzzing: real files to start from, and what must hold.
+
+A door's ``check(data, place)`` writes ``data`` to the file ``place`` where its reader takes paths, and comes
+back when the bytes were read right or refused as documented. It raises whatever else happened,
+``AssertionError`` for a wrong result. ``tools/fuzz.py`` and the tests call it with edits of ``seeds()``.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import cv2
+import numpy as np
+import safetensors.numpy
+
+from urnet import arrays, fluid, safe_pickle
+from urnet.checks import InputError
+from urnet.images import UnreadableImage, decode
+from urnet.list_lines import read_lines
+from urnet.recipe import Transform, dump_recipe, load_recipe
+from urnet.reduced_decode import train_view
+from urnet.webvision_metadata import read_metadata
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_PIXELS = 1_000_000
+SMALL = Transform(size=8, jitter=0.2)
+
+
+class Door(NamedTuple):
+    """Files to start from, and what is checked of any bytes."""
+
+    seeds: Callable[[], list[bytes]]
+    check: Callable[[bytes, Path], None]
+
+
+# --- images
+
+
+def image_seeds() -> list[bytes]:
+    """A small picture in every kind that is read, one with an EXIF orientation."""
+    coarse = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
+    rgb = cv2.resize(coarse, (32, 24), interpolation=cv2.INTER_LINEAR)
+    alpha = np.dstack([rgb, rgb[..., 0]])
+    black = (rgb[..., 0] > 99).astype(np.uint8)
+    wanted: list[tuple[str, np.ndarray, list[int]]] = [
+        (".jpg", rgb, []), (".jpg", rgb, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]), (".jpg", rgb[..., 0], []),
+        (".jpg", rgb, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]), (".png", rgb, []), (".png", alpha, []),
+        (".png", rgb.astype(np.uint16) * 257, []), (".png", black, [cv2.IMWRITE_PNG_BILEVEL, 1]),
+        (".webp", rgb, [cv2.IMWRITE_WEBP_QUALITY, 80]), (".webp", alpha, [cv2.IMWRITE_WEBP_QUALITY, 101]),
+        (".bmp", rgb, []), (".tiff", rgb, []), (".gif", rgb, []),
+        (".tiff", rgb, [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
+    ]  # fmt: skip
+    files = [
+        cv2.imencode(end, image, options)[1].tobytes()
+        for end, image, options in wanted
+        if cv2.haveImageWriter("x" + end)
+    ]
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x112, 3, 1, 6, 0, 0)
+    return [*files, files[0][:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + files[0][2:]]
+
+
+def check_image(data: bytes, _: Path) -> None:
+    """uint8 RGB, small enough, the same every time; else UnreadableImage in one line, training views too."""
+    try:
+        image = decode(data, max_pixels=MOST_PIXELS, name="x")
+    except UnreadableImage as error:
+        assert error.path == "x" and error.reason and "\n" not in error.reason
+        image = None
+    try:
+        view = train_view(data, SMALL, np.random.default_rng(0), max_pixels=MOST_PIXELS)
+    except UnreadableImage:
+        view = None
+    assert (image is None) == (view is None)
+    if image is not None and view is not None:
+        assert (
+            image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.flags.c_contiguous
+        )
+        assert 0 < image.shape[0] * image.shape[1] <= MOST_PIXELS
+        assert view.shape == (SMALL.size, SMALL.size, 3) and view.dtype == np.uint8
+        assert np.array_equal(image, decode(data, max_pixels=MOST_PIXELS))  # no memory that nobody wrote to
+
+
+# --- texts
+
+
+def list_seeds() -> list[bytes]:
+    """Lists of images as they are published and as people write them."""
+    plain = b"".join(b"google/q%04d/%d.jpg %d\n" % (i, i * i, i % 50) for i in range(9))
+    odd = "\ufeff# comment\r\n\r\nwith blank.jpg 3\r\ndir/é 图.png\t12 \r\nn 12 x 0\r\n".encode()
+    return [plain, odd, b"a.jpg\nb.jpg 4\n-1 -1\nc.jpg -1", b"info/q0001.json 1\n" * 5]
+
+
+def check_list(data: bytes, place: Path) -> None:
+    """Every path stays inside, every number in range; blocks of any size give the same lines or an error."""
+    place.write_bytes(data)
+    for needed in (True, False):
+        results: list[Any] = []
+        for block_bytes in (1 << 20, 40):
+            try:
+                blocks = read_lines(place, high=49, needed=needed, block_bytes=block_bytes)
+                results.append([
+                    line
+                    for block in blocks
+                    for line in zip(block.path.to_pylist(), block.number.tolist(), block.line.tolist())
+                ])  # fmt: skip
+            except InputError as error:
+                results.append(str(error))
+        assert isinstance(results[1], str) == isinstance(results[0], str)
+        if isinstance(results[0], str):
+            assert results[0].startswith(str(place)) and "\n" not in results[0]
+            continue
+        assert results[0] == results[1]
+        for path, number, _ in results[0]:
+            assert path and not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
+            assert (0 if needed else -1) <= number <= 49
+
+
+def metadata_seeds() -> list[bytes]:
+    """Entries as in WebVision 2.0 (tags are a string) and 1.0 (a list)."""
+    entries: list[dict[str, Any]] = [
+        {"id": "a1", "title": "tench é", "description": "", "tags": "fish \ud83d\ude00"},
+        {"id": "b2", "title": None, "description": "two\nlines"},
+        {"id": "c3", "title": "x", "description": "y", "tags": ["lake", "green"]},
+    ]
+    return [
+        json.dumps(entries).encode(),
+        json.dumps(entries, ensure_ascii=False).encode(errors="surrogatepass"),
+    ]
+
+
+def check_metadata(data: bytes, place: Path) -> None:
+    """As many identifiers and texts as entries, in their order."""
+    place.write_bytes(data)
+    try:
+        found = read_metadata(place)
+    except InputError as error:
+        assert str(error).startswith(str(place)) and "\n" not in str(error)
+        return
+    ids = [str(entry["id"]) for entry in json.loads(data)]
+    assert found.ids.to_pylist() == [
+        text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in ids
+    ]
+    assert len(found.texts) == len(ids) and found.texts.null_count == 0
+
+
+def recipe_seeds() -> list[bytes]:
+    """A short recipe, and one of ours."""
+    data = b"name: x\ndata: {root: ., n_classes: 3}\nmodel: {name: a}\n"
+    short = data + b"stages:\n- {name: s, duration: 1 epochs}\n"
+    return [short, short, short, (ROOT / "recipes" / "folder.yaml").read_bytes()]
+
+
+def check_recipe(data: bytes, place: Path) -> None:
+    """A recipe that is accepted says the same when it is written and read again."""
+    place.write_bytes(data)
+    try:
+        recipe = load_recipe(place)
+    except InputError as error:
+        assert "\n" not in str(error) and len(str(error)) < 5000
+        return
+    place.write_text(dump_recipe(recipe), encoding="utf-8")
+    assert load_recipe(place) == recipe
+
+
+# --- weights
+
+
+def some_arrays() -> dict[str, np.ndarray]:
+    """Arrays of several number types and orders."""
+    rng = np.random.default_rng(0)
+    made = {"w": rng.random((3, 4), np.float32), "half": rng.random(5).astype(np.float16)}
+    made["turned"] = np.asfortranarray(rng.random((2, 3)).astype(np.float32))
+    return {
+        **made,
+        "count": np.array([7]),
+        "bits": np.arange(4, dtype=np.uint16),
+        "flag": np.array([True, False]),
+    }
+
+
+def fluid_seeds() -> list[bytes]:
+    """Variables one by one, one with LoD, and three in one file."""
+    made = some_arrays()
+    ours = [b"".join(fluid.variable_bytes(made[name])) for name in ("w", "half", "count")]
+    with_lod = ours[0][:4] + struct.pack("<QQ8s", 1, 8, b"12345678") + ours[0][12:]
+    return [*ours, with_lod, b"".join(ours)]
+
+
+def safetensors_seeds() -> list[bytes]:
+    """Several types, one of them bfloat16, which NumPy does not have."""
+    text = json.dumps({"b": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}}).encode()
+    ours = safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in some_arrays().items()})
+    return [ours, struct.pack("<Q", len(text)) + text + bytes(range(8))]
+
+
+def pdparams_seeds() -> list[bytes]:
+    """Pickles as paddle.save writes them: plain, pairs of name and array, an array in slices."""
+    made = some_arrays()
+    paired: dict[str, Any] = {
+        "fc.weight": ("linear_0.w_0", made["w"]),
+        safe_pickle.NAME_TABLE: {"fc.weight": "w"},
+    }
+    slices = {"w": {"OriginShape": (2, 4), "slices": ["w@@.0", "w@@.1"]}}
+    sliced = {"w@@.0": made["w"][0], "w@@.1": made["w"][1], safe_pickle.BIG_ARRAYS: slices}
+    return [pickle.dumps(tree, protocol) for tree in (made, paired, sliced) for protocol in (2, 4)]
+
+
+def _check_weights(
+    read: Callable[[Path], dict[str, np.ndarray]], factor: int
+) -> Callable[[bytes, Path], None]:
+    """Arrays of numbers, at most ``factor`` times the file's size together, the same when read again."""
+
+    def check(data: bytes, place: Path) -> None:
+        place.write_bytes(data)
+        try:
+            found = read(place)
+        except InputError as error:
+            assert str(error).startswith(str(place)) and "\n" not in str(error)
+            return
+        for (name, array), again in zip(found.items(), read(place).values()):
+            assert isinstance(name, str) and array.dtype.kind in "fiub"
+            assert array.tobytes() == again.tobytes()
+        assert sum(array.nbytes for array in found.values()) <= factor * len(data)
+
+    return check
+
+
+def _read_fluid(place: Path) -> dict[str, np.ndarray]:
+    return (
+        {"x": fluid.read_variable(place)} if place.stat().st_size % 2 else fluid.read_combined(place, "abc")
+    )
+
+
+DOORS = {
+    "images": Door(image_seeds, check_image),
+    "lists": Door(list_seeds, check_list),
+    "metadata": Door(metadata_seeds, check_metadata),
+    "recipes": Door(recipe_seeds, check_recipe),
+    "fluid": Door(fluid_seeds, _check_weights(_read_fluid, 2)),
+    "safetensors": Door(safetensors_seeds, _check_weights(arrays.read_safetensors, 2)),
+    "pdparams": Door(pdparams_seeds, _check_weights(safe_pickle.read_arrays, 2 * safe_pickle.MOST_NAMES)),
+}
