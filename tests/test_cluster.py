@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 from urnet.checks import InputError
 from urnet.reweight import cluster as room
 from urnet.reweight import projection as projecting
-from urnet.reweight.cluster import cluster, merge, rank_classes
+from urnet.reweight.class_shares import classes_of, join, rows_of
+from urnet.reweight.cluster import cluster
 from urnet.reweight.projection import Projection, fit_projection
 
 SETTINGS = [
@@ -195,21 +196,21 @@ def test_rows_that_differ_by_roundings_only():
 
 def test_neither_processes_nor_ranks_nor_threads_change_a_byte(monkeypatch):
     monkeypatch.setattr(room, "TASK_ROWS", 100)
-    data = planted()
+    features, labels, given_prob, _ = data = planted()
+    projection = fit_projection(features)
     whole = run(data)
     assert same(run(data, jobs=2), whole)
     for world in (2, 3, 12):
-        parts = [run(data, rank=rank, world=world) for rank in range(world)]
-        mine = np.isin(data[1], rank_classes(data[1], 9, 1, world))
-        assert (parts[1]["cluster"][~mine] == -1).all()
-        assert (parts[1]["cluster_weight"][~mine] == 0).all()
-        assert same(merge(parts), whole)
+        shares = [rows_of(labels, 9, rank, world) for rank in range(world)]
+        parts = [
+            cluster(features[rows], labels[rows], given_prob[rows], 9, projection=projection)
+            if len(rows)
+            else {}
+            for rows in shares
+        ]
+        assert same(join(parts, labels, 9), whole)
     with threadpool_limits(2):
         assert same(run(data), whole)
-    with pytest.raises(InputError, match=r"row \d+ was done by 0 of 11 parts"):
-        merge(parts[1:])
-    with pytest.raises(InputError, match=r"row \d+ was done by 2 of 13 parts"):
-        merge([*parts, parts[0]])
 
 
 def test_a_class_does_not_depend_on_the_others():
@@ -226,7 +227,7 @@ def test_a_class_does_not_depend_on_the_others():
 def test_ranks_share_the_rows_evenly():
     sizes = (1000 * np.random.default_rng(0).random(60) ** 3).astype(int)
     labels = np.repeat(np.arange(60), sizes)
-    shares = [rank_classes(labels, 60, rank, 4) for rank in range(4)]
+    shares = [classes_of(labels, 60, rank, 4) for rank in range(4)]
     assert sorted(np.concatenate(shares)) == np.flatnonzero(sizes).tolist()
     rows = [sizes[share].sum() for share in shares]
     assert max(rows) - min(rows) <= sizes.max()
@@ -304,7 +305,6 @@ BROKEN = np.array([[1, 1], [1, 1], [1, np.nan]])
         ((X, Y, P), {"power": float("nan")}, "power: found nan; 0 or more"),
         ((X, Y, P), {"seed": -1}, "seed: found -1; 0 or more"),
         ((X, Y, P), {"jobs": 0}, "jobs: found 0; 1 or more"),
-        ((X, Y, P), {"rank": 2, "world": 2}, "rank: found 2 of world 2; 0..world - 1"),
         ((X, Y, P), {"projection": Projection(np.zeros(3), np.eye(3))}, "of width 3 but features of 2"),
     ],
 )  # fmt: skip

@@ -7,13 +7,13 @@ the bytes depend neither on the order of the rows nor on how many processes shar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import reduce
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from urnet.checks import InputError, check_labels, check_same_rows
+from urnet.reweight.class_shares import classes_of
 from urnet.reweight.projection import CONVERT_ROWS, Projection, byte_order, fit_projection, project, read_rows
 
 KMEANS = 1  # what a random stream is for; the number before the seed
@@ -44,8 +44,6 @@ def cluster(
     power: float = 1.0,
     seed: int = 0,
     jobs: int = 1,
-    rank: int = 0,
-    world: int = 1,
     projection: Optional[Projection] = None,
 ) -> dict[str, np.ndarray]:
     """Sampling weights in proportion to a cluster's quality ("average image quality": URNet).
@@ -58,17 +56,17 @@ def cluster(
 
     Args: ``features`` (N, D) floats, finite, of a magnitude < 1e15: an array or what gives one for a slice or
     an ascending int array; ``labels`` (N,) integers in 0..n_classes - 1; ``given_prob`` (N,) p_i(y_i), in
-    0..1. ``jobs``: processes. Of ``world`` such calls, ``rank`` 0..world - 1 does its share of the classes
-    (``rank_classes``) and ``merge`` joins what they return, to the bytes of one call that does all.
+    0..1. ``jobs``: processes. With one ``projection`` for all, calls of some classes each
+    (``class_shares``) give the bytes of one call that does all.
 
     Returns ``{"cluster": (N,) int16, "cluster_weight": (N,) float32 >= 0}``; clusters are numbered from 0 in
-    each class, the best quality first. Other ranks' rows hold -1 and 0. Memory: ``jobs`` + 2 times the larger
+    each class, the best quality first. Memory: ``jobs`` + 2 times the larger
     of the largest class and 32,768 rows of features. Raises InputError for row counts that differ, for a
     setting or a value outside its range, naming the row, or where there are no rows.
     """
     _check_arrays(features, labels, given_prob, n_classes)
     settings = _Settings(rows_per_cluster, min_clusters, max_clusters, shrink, power, seed)
-    _check_settings(settings, jobs, rank, world)
+    _check_settings(settings, jobs)
     if projection is not None and len(projection.mean) != features.shape[1]:
         raise InputError(f"projection is of width {len(projection.mean)} but features of {features.shape[1]}")
     if projection is None:
@@ -76,9 +74,7 @@ def cluster(
     by_class = np.argsort(labels, kind="stable")
     ends = np.cumsum(np.bincount(labels, minlength=n_classes))
     counts = np.diff(ends, prepend=0)
-    rows_of = {
-        c: by_class[ends[c] - counts[c] : ends[c]] for c in rank_classes(labels, n_classes, rank, world)
-    }
+    rows_of = {c: by_class[ends[c] - counts[c] : ends[c]] for c in classes_of(labels, n_classes, 0, 1)}
     cluster_of = np.full(len(labels), -1, np.int16)
     weight_of = np.zeros(len(labels), np.float32)
     jobs = min(jobs, sum(map(len, rows_of.values())) // TASK_ROWS + 1)  # no process without a task
@@ -86,28 +82,6 @@ def cluster(
     for rows, (found, weight) in zip(rows_of.values(), parts):
         cluster_of[rows], weight_of[rows] = found, weight
     return {"cluster": cluster_of, "cluster_weight": weight_of}
-
-
-def rank_classes(labels: np.ndarray, n_classes: int, rank: int, world: int) -> list[int]:
-    """The classes ``rank`` computes: those that have rows are dealt out in turn, the largest first."""
-    counts = np.bincount(labels, minlength=n_classes)
-    largest_first = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    return largest_first[rank::world].tolist()
-
-
-def merge(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Join what ``cluster`` returned to each rank. Raises InputError unless each row was done just once."""
-    check_same_rows(**{f"part {rank}": part["cluster"] for rank, part in enumerate(parts)})
-    done = reduce(np.add, ((part["cluster"] >= 0).astype(np.int32) for part in parts))
-    wrong = np.flatnonzero(done != 1)
-    if len(wrong):
-        raise InputError(
-            f"cluster: row {wrong[0]} was done by {done[wrong[0]]} of {len(parts)} parts; "
-            "one part of each rank is needed"
-        )
-    return {
-        name: reduce(np.maximum, (part[name] for part in parts)) for name in ("cluster", "cluster_weight")
-    }
 
 
 Piece = tuple[int, np.ndarray, np.ndarray]  # a class, its rows' features, their p_i(y_i)
@@ -227,7 +201,7 @@ def _check_arrays(features: Any, labels: np.ndarray, given_prob: np.ndarray, n_c
         raise InputError(f"given_prob: row {row} has {given_prob[row]}; probabilities in 0..1 are accepted")
 
 
-def _check_settings(settings: _Settings, jobs: int, rank: int, world: int) -> None:
+def _check_settings(settings: _Settings, jobs: int) -> None:
     s = settings
     accepted = {
         f"rows_per_cluster: found {s.rows_per_cluster}; more than 0": 0 < s.rows_per_cluster < math.inf,
@@ -237,7 +211,6 @@ def _check_settings(settings: _Settings, jobs: int, rank: int, world: int) -> No
         f"power: found {s.power}; 0 or more": 0 <= s.power < math.inf,
         f"seed: found {s.seed}; 0 or more": s.seed >= 0,
         f"jobs: found {jobs}; 1 or more": jobs >= 1,
-        f"rank: found {rank} of world {world}; 0..world - 1": 0 <= rank < world,
     }
     for text, good in accepted.items():
         if not good:

@@ -13,7 +13,7 @@ import numpy as np
 
 from urnet.checks import InputError, check_choice, check_labels, check_same_rows
 from urnet.cores import usable_cores
-from urnet.reweight.cluster import rank_classes
+from urnet.reweight.class_shares import classes_of
 from urnet.reweight.projection import CONVERT_ROWS, byte_order, fit_projection, read_rows
 from urnet.rivals.breaks import split_line
 from urnet.rivals.densities import (
@@ -89,7 +89,7 @@ def curriculum(
     by_class = np.split(
         np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=n_classes))[:-1]
     )
-    rows_of = [by_class[c] for c in rank_classes(labels, n_classes, 0, 1)]
+    rows_of = [by_class[c] for c in classes_of(labels, n_classes, 0, 1)]
     types = {"subset": np.int8, "density": np.float32, **({"delta": np.float32} if delta else {})}
     out = {name: np.zeros(len(labels), dtype) for name, dtype in types.items()}
     for rows, found in zip(rows_of, _in_processes(features, rows_of, settings, jobs)):
