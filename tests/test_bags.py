@@ -1,6 +1,8 @@
 """Bags: whole, of one class, of distinct rows if possible, in the right shares; ranks and resuming."""
 
+import hashlib
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -155,8 +157,8 @@ def test_a_lone_short_batch_is_kept_and_split_between_bags():
 
 
 def test_draws_are_dealt_like_cards():
-    got = deal(np.array([6, 0, 3]), 3)  # draws 0..5 of class 0 to two bags, 6..8 of class 2 to one
-    assert got.reshape(-1, 3).tolist() == [[0, 2, 4], [1, 3, 5], [6, 7, 8]]
+    got = deal(np.array([6, 0, 3]), 3, np.array([2, 0, 1]))  # class 0's draws 0..5 to two bags, 6..8 to one
+    assert got.tolist() == [[6, 7, 8], [0, 2, 4], [1, 3, 5]]
 
 
 @pytest.mark.parametrize(
@@ -187,3 +189,57 @@ def test_a_million_rows_take_no_python_loop():
     start = time.process_time()
     order.order(0)
     assert time.process_time() - start < 3  # a loop over rows or bags would take longer; measured 0.2 s
+
+
+# --- the order is what it was when results were measured, and takes little memory
+
+
+@pytest.fixture(params=[97, 1 << 17], ids="blocks of {}".format)
+def block(request, monkeypatch):
+    monkeypatch.setattr("urnet.sampler.ROWS", request.param)
+    monkeypatch.setattr("urnet.bags.ROWS", request.param)
+
+
+@pytest.mark.parametrize(
+    ("size", "weighted", "balance", "hashes"),
+    [
+        (1, False, 0.0, ["385875036f4efe9c", "e04b34b0969da9a6", "b2e413f9c526da4b"]),
+        (4, False, 0.0, ["522a040e7751c476", "46e353f2ae125db0", "b2e413f9c526da4b"]),
+        (4, False, 1.0, ["1e499ce877d32e58", "e168b29142089a7e", "67caf512a0c8b4d9"]),
+        (1, True, 0.0, ["c4f4d13d3b56873c", "55fdc9660a999fc0", "8ae144c8b08123d1"]),
+        (4, True, 0.0, ["5a2782c5f812feb9", "1e0495e264654d5a", "8ae144c8b08123d1"]),
+        (4, True, 0.3, ["91aa687c4482a320", "6c85dbff850465cc", "b6a6d504e1110251"]),
+    ],
+)
+def test_orders_have_the_bytes_they_had_when_results_were_measured(block, size, weighted, balance, hashes):
+    rng = np.random.default_rng(0)
+    labels = (20 * rng.random(5003) ** 2).astype(np.int32)
+    labels[labels == 7] = 8
+    weight = rng.integers(0, 9, 5003).astype(np.float32) / np.float32(4)
+    order = BagOrder(
+        labels,
+        size=size,
+        sampling_weight=weight if weighted else None,
+        balance=balance,
+        seed=1,
+        stage="a",
+        n_classes=25,
+    )
+    arrays = order.order(0), order.order(7), order.expected_draws()
+    assert [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays] == hashes
+
+
+def test_an_order_takes_few_bytes_a_row():
+    n, megabytes = 1 << 20, 16 << 20  # blocks are not in proportion to the rows
+    labels = (np.arange(n) % 1000).astype(np.int32)
+    weight = np.random.default_rng(0).random(n, np.float32)
+    tracemalloc.start()
+    try:
+        order = BagOrder(labels, size=4, sampling_weight=weight, balance=0.5, seed=0, stage="a")
+        batches = order.batches(0, 64 * 32, rank=5, world=64)
+        next(batches)
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * n + megabytes
+    assert now < 4 * n / 64 + (1 << 20)

@@ -1,5 +1,7 @@
 """Curriculum batches: parts, balance, passes, shares and expectations; ranks and resuming."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -266,3 +268,21 @@ def test_no_batch_before_the_first_wanted_one_is_drawn(monkeypatch):
     n = order.steps_per_epoch(20)
     assert len(list(order.batches(3, 20, n - 2))) == 2
     assert len(streams) == 2 + 2  # a batch each, and the later subsets' permutations
+
+
+@pytest.mark.parametrize("block", [97, 1 << 17])
+def test_batches_have_the_bytes_they_had_when_results_were_measured(monkeypatch, block):
+    monkeypatch.setattr("urnet.sampler.ROWS", block)
+    monkeypatch.setattr("urnet.mixed_order.ROWS", block)
+    labels = (20 * np.random.default_rng(0).random(5003) ** 2).astype(np.int32)
+    labels[labels == 7] = 8
+    subset = (np.random.default_rng(1).integers(0, 4, 5003) - 1).astype(np.int8)
+    subset[np.unique(labels, return_index=True)[1]] = 0
+    order = MixedOrder(labels, subset=subset, parts=(2, 1, 1), seed=1, stage="a")
+    arrays = (
+        np.concatenate(list(order.batches(3, 64, 5))),
+        np.concatenate(list(order.batches(0, 64, 0, 1, 4))),
+        order.expected_draws(),
+    )
+    hashes = [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays]
+    assert hashes == ["c8ee0278f498f3c5", "c727367a21b6d12d", "9fc1ece290ccce67"]

@@ -1,6 +1,9 @@
 """The suspect score by hand, its order and its list; of a repeated stage the last columns."""
 
 import csv
+import io
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from urnet.checks import InputError
 from urnet.report import counting
 from urnet.report.columns import Columns
 from urnet.report.suspects import HEADER, Evidence, judge, most_suspect, write_csv
+from urnet.table import BLOCK, BaseWriter, Table
 
 
 @pytest.fixture(params=[3, 1 << 20], ids=["blocks of 3 rows", "one block"])
@@ -85,7 +89,8 @@ def test_most_suspect_agrees_with_sorting():
 
 
 def test_csv_holds_every_asked_row_exactly(tmp_path, monkeypatch):
-    monkeypatch.setattr("urnet.report.suspects.BLOCK", 2)
+    monkeypatch.setattr("urnet.report.suspects.LINES", 2)
+    monkeypatch.setattr("urnet.report.suspects.PASS", 3)
     table = make_table(tmp_path, images=False, names=["a,b", 'say "c"', "two\nlines", "é"])
     score = np.linspace(0, 1, table.n_rows, dtype=np.float32)
     evidence = Evidence(np.full(table.n_rows, 2, np.int32), score, "")
@@ -98,7 +103,49 @@ def test_csv_holds_every_asked_row_exactly(tmp_path, monkeypatch):
     assert [row[0] for row in got[3:]] == ["img/012.jpg", "img/028.jpg", "img/013.jpg"]
 
 
+def test_the_list_is_that_of_pythons_own_writer(tmp_path, monkeypatch):
+    """Paths of several batches of base.arrow, in an order that goes to and fro between them."""
+    monkeypatch.setattr("urnet.report.suspects.LINES", 1000)
+    monkeypatch.setattr("urnet.report.suspects.PASS", 1700)
+    n, rng = BLOCK + 5000, np.random.default_rng(0)
+    labels, names = rng.integers(0, 5, n).astype(np.int32), ["a,b", 'say "c"', "two\nlines", "é", ""]
+    odd = np.array(["plain", "a,b", '"', "é", 'x"y,z', " ", "line\nend"])[rng.integers(0, 7, n)]
+    paths = [f"{word}/{row}.jpg" for row, word in enumerate(odd)]
+    with BaseWriter(tmp_path, root=tmp_path, format="list", class_names=names) as writer:
+        writer.add(paths, labels)
+    score = (rng.integers(0, 20_001, n) / 20_000).astype(np.float32)  # halves of the last decimal
+    evidence = Evidence(rng.integers(-1, 5, n).astype(np.int32), score, "")
+    rows = rng.permutation(n)[:4000]
+    write_csv(tmp_path / "s.csv", Columns(Table.open(tmp_path)), evidence, rows)
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in rows.tolist():
+        given, to = int(labels[row]), int(evidence.suggested[row])
+        writer.writerow([paths[row], given, to, f"{score[row]:.4f}", names[given], [*names, ""][to]])
+    assert (tmp_path / "s.csv").read_bytes() == stream.getvalue().encode()
+
+
+def test_no_suspects_give_a_list_of_none(table, tmp_path):
+    write_csv(tmp_path / "s.csv", Columns(table), Evidence(*np.zeros((2, 30), int), ""), np.zeros(0, int))
+    assert (tmp_path / "s.csv").read_text() == ",".join(HEADER) + "\n"
+
+
 # --- columns
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_column_for_one_pass_is_mapped_no_longer_than_it_is_used(table):
+    def mapped():
+        return Path("/proc/self/maps").read_text().count(str(table.folder / "class.arrow"))
+
+    write(table, "class", class_weight=np.arange(table.n_rows, dtype=np.float32))
+    columns, before = Columns(table), mapped()
+    values = columns.once("class_weight")
+    assert mapped() == before + 1
+    assert values.tolist() == list(range(table.n_rows))
+    del values
+    assert mapped() == before
 
 
 def test_of_a_repeated_stage_the_last_columns_count(table):

@@ -1,8 +1,10 @@
 """Row order: purity, shares, low variance, rows of weight 0, batches, ranks and resuming."""
 
+import hashlib
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from urnet.checks import InputError
-from urnet.sampler import EpochOrder, draw_key, stage_key
+from urnet.sampler import ORDER, EpochOrder, draw_key, ordered_by_class, stage_key
 
 
 def noisy_labels(seed=0, n=5000, n_classes=20):
@@ -160,3 +162,97 @@ def test_expected_draws_are_the_mean_over_epochs():
     mean = sum(np.bincount(order.order(epoch), minlength=8) for epoch in range(400)) / 400
     np.testing.assert_allclose(mean, expected, atol=0.1)
     np.testing.assert_array_equal(EpochOrder(labels, seed=0, stage="s").expected_draws(), 1)
+
+
+# --- the order is what it was when results were measured, and takes little memory
+
+
+@pytest.fixture(params=[97, 1 << 17], ids="blocks of {}".format)
+def block(request, monkeypatch):
+    monkeypatch.setattr("urnet.sampler.ROWS", request.param)
+
+
+def known_data():
+    rng = np.random.default_rng(0)
+    labels = (20 * rng.random(5003) ** 2).astype(np.int32)
+    labels[labels == 7] = 8
+    return labels, rng.integers(0, 9, 5003).astype(np.float32) / np.float32(4)
+
+
+@pytest.mark.parametrize(
+    ("weighted", "settings", "hashes"),
+    [
+        (False, {}, ["3e7cadc11fba8437", "af5d021a7038c692", "447686804638973b"]),
+        (True, {}, ["0f45d784ace2485f", "715425ac53821ce2", "8ae144c8b08123d1"]),
+        (False, {"balance": 1.0}, ["7b32d44cee0aa482", "04959b94c3fbcfe9", "67caf512a0c8b4d9"]),
+        (
+            True,
+            {"balance": 0.3, "n_classes": 25},
+            ["6f577850a1c95ad2", "a01ef0307e7e5f13", "b6a6d504e1110251"],
+        ),
+        (
+            True,
+            {"balance": 0.5, "n_classes": 70_000},
+            ["71beb8ca7458c30a", "cde58cc193a0d1ed", "8f281887bc705c94"],
+        ),
+    ],
+)
+def test_orders_have_the_bytes_they_had_when_results_were_measured(block, weighted, settings, hashes):
+    labels, weight = known_data()
+    order = EpochOrder(labels, sampling_weight=weight if weighted else None, seed=1, stage="a", **settings)
+    arrays = order.order(0), order.order(7), order.expected_draws()
+    assert [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays] == hashes
+
+
+def in_one_go(labels, weight, balance, epoch):
+    """The order as its definition says, with whole arrays of 64 bits."""
+    counts, n = np.bincount(labels), len(labels)
+    share = (1 - balance) * counts / n + balance * ((counts > 0) / np.count_nonzero(counts))
+    mass = np.bincount(labels, weights=weight)
+    rows = np.flatnonzero(weight > 0)
+    expected = (n * share / np.where(mass > 0, mass, 1))[labels[rows]] * weight[rows]
+    rng = np.random.default_rng([ORDER, 1, stage_key("a"), epoch])
+    shuffled = rng.permutation(len(rows))
+    by_class = shuffled[np.argsort(labels[rows][shuffled], kind="stable")]
+    edges = np.minimum(np.floor(np.cumsum(expected[by_class]) + rng.random()), n).astype(np.int64)
+    edges[-1] = n
+    return rng.permutation(rows[np.repeat(by_class, np.diff(edges, prepend=0))])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("balance", [0.0, 0.4, 1.0])
+def test_blocks_change_no_byte(block, dtype, balance):
+    labels = noisy_labels(seed=4, n=2101)
+    weight = np.random.default_rng(3).exponential(size=2101).astype(dtype)
+    weight[::5] = 0
+    weight[3] = 600  # drawn many times: its copies cross many edges
+    order = EpochOrder(labels, sampling_weight=weight, balance=balance, seed=1, stage="a")
+    for epoch in (0, 5):
+        assert order.order(epoch).tobytes() == in_one_go(labels, weight, balance, epoch).tobytes()
+
+
+def test_rows_in_order_of_class_keep_their_order_inside(block):
+    rng = np.random.default_rng(0)
+    labels, rows = rng.integers(0, 9, 500), rng.permutation(500)[:300].astype(np.int32)
+    labels[labels == 4] = 5
+    got = ordered_by_class(rows, labels, np.bincount(labels[rows], minlength=12))
+    assert got.tolist() == sorted(rows.tolist(), key=lambda row: labels[row])  # sorted is stable
+    assert got.dtype == np.int32
+
+
+@pytest.mark.parametrize(("weighted", "limit"), [(False, 6), (True, 10)])
+def test_an_order_takes_few_bytes_a_row_and_a_ranks_part_hardly_any(weighted, limit):
+    n, megabytes = 1 << 20, 8 << 20  # blocks are not in proportion to the rows
+    labels = (np.arange(n) % 1000).astype(np.int32)
+    weight = np.random.default_rng(0).random(n, np.float32) if weighted else None
+    tracemalloc.start()
+    try:
+        order = EpochOrder(labels, sampling_weight=weight, balance=0.5 * weighted, seed=0, stage="a")
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20  # nothing is kept of a row
+        batches = order.batches(0, 64 * 32, rank=5, world=64)
+        next(batches)
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < limit * n + megabytes
+    assert now < 4 * n / 64 + (1 << 20)

@@ -31,6 +31,7 @@ COMMANDS = {
     "data": "reading and transforming images, beside bare decoding and resizing",
     "density": "the density curriculum of a class, beside its definition taken literally",
     "table": "building and reading the table of images, beside plain array operations",
+    "cluster": "the cluster reweighting, and how its time grows with the rows",
     "networks": "every network's parameters, work and speed of prediction, beside a bare matrix product",
 }
 

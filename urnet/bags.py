@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
 
 from urnet.checks import InputError
-from urnet.sampler import ORDER, EpochOrder, full_batches
+from urnet.report.counting import blocks
+from urnet.sampler import ORDER, ROWS, EpochOrder, all_rows, full_batches, rank_parts
 
 
 class BagOrder(EpochOrder):
@@ -41,8 +42,6 @@ class BagOrder(EpochOrder):
     ) -> None:
         if size < 1:
             raise InputError(f"bags.size: 1 or more is accepted, found {size}")
-        if sampling_weight is None:
-            sampling_weight = np.ones(len(labels), np.float32)
         super().__init__(
             labels,
             sampling_weight=sampling_weight,
@@ -51,19 +50,26 @@ class BagOrder(EpochOrder):
             stage=stage,
             n_classes=n_classes,
         )
+        self._plain = False  # never a permutation: its bags would be of several classes
         self.size, self.n_bags = size, max(self.n_rows // size, 1)
 
     def order(self, epoch: int) -> np.ndarray:
         """(n_bags * size,) int64: the rows of one epoch, bag after bag. O(N) time and memory."""
-        assert self._labels is not None  # weights were given
+        return super().order(epoch).ravel()
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """(n_bags, size), of as few bytes as do."""
         rng = np.random.default_rng([ORDER, *self._stream, epoch])
         places = self.size * self._bags_of_classes(rng)
-        # shuffled inside each class, or neighbours in the list could never be drawn in one epoch
-        shuffled = rng.permutation(len(self._rows))
-        by_class = shuffled[np.argsort(self._labels[shuffled], kind="stable")]
-        drawn = np.repeat(by_class, self._times(by_class, places, rng))
-        bags = self._rows[drawn[deal(places, self.size)]].reshape(self.n_bags, self.size)
-        return bags[rng.permutation(self.n_bags)].ravel()
+        rows = self._by_class(rng)
+        drawn = self._draw(rows, int(places.sum()), self._edges(places, rng.random()))
+        del rows
+        shuffled = all_rows(self.n_bags)
+        rng.shuffle(shuffled)
+        bags = np.empty((self.n_bags, self.size), drawn.dtype)
+        for part in blocks(self.n_bags, max(ROWS // self.size, 1)):
+            bags[part] = drawn[deal(places, self.size, shuffled[part])]
+        return bags
 
     def _bags_of_classes(self, rng: np.random.Generator) -> np.ndarray:
         """(C,) int64: bags of each class, floor or ceil of its share of them; they sum to ``n_bags``."""
@@ -75,18 +81,20 @@ class BagOrder(EpochOrder):
         bags[classes] = np.diff(edges, prepend=0)
         return bags
 
-    def _times(self, by_class: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """How often each of the rows ``by_class``, in order of class, is drawn; a class's places in all."""
-        assert self._labels is not None
-        labels = self._labels[by_class]
+    def _edges(self, places: np.ndarray, shift: float) -> Callable[..., np.ndarray]:
+        """Where each row's draws end (``_draw``), so that each class gets its ``places`` (C,) exactly."""
         total = self.n_rows * self._share  # of each class's expectations
-        share = (np.cumsum(self._expected[by_class]) - (np.cumsum(total) - total)[labels]) / total[labels]
-        edges = np.floor(share * places[labels] + rng.random()).astype(np.int64)
-        np.clip(edges, 0, places[labels], out=edges)  # rounding must not move a place to another class
-        last = np.flatnonzero(np.diff(labels.astype(np.int32), append=-1))  # of each class that has rows
-        edges[last] = places[labels[last]]
-        edges += (np.cumsum(places) - places)[labels]
-        return np.diff(edges, prepend=0)
+        before, first, last = np.cumsum(total) - total, np.cumsum(places) - places, np.cumsum(self._counts)
+
+        def edges(part: slice, label: np.ndarray, sums: np.ndarray) -> np.ndarray:
+            share = (sums - before[label]) / total[label]
+            found = np.floor(share * places[label] + shift).astype(np.int64)
+            np.clip(found, 0, places[label], out=found)  # rounding must not move a place to another class
+            ends = np.arange(part.start + 1, part.stop + 1) == last[label]  # the last row of a class
+            found[ends] = places[label[ends]]
+            return found + first[label]
+
+        return edges
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Updates an epoch: full batches only, but at least one."""
@@ -100,26 +108,23 @@ class BagOrder(EpochOrder):
         Raises InputError unless ``batch_size`` is a multiple of size * world.
         """
         check_bag_batch(batch_size, self.size, world=world)
-        order = self.order(epoch).reshape(self.n_bags, self.size)
         bags = batch_size // self.size
-        for number in range(start, self.steps_per_epoch(batch_size)):
-            batch = order[number * bags : (number + 1) * bags]
-            part = -(-len(batch) // world)
-            yield batch[rank * part : (rank + 1) * part].ravel()
+        for part in rank_parts(self._order(epoch), bags, start, rank, world):
+            yield part.ravel().astype(np.int64)
 
 
-def deal(places: np.ndarray, size: int) -> np.ndarray:
-    """(sum of places,) int64: which draw takes each place, when a class's draws are dealt out like cards.
+def deal(places: np.ndarray, size: int, bags: np.ndarray) -> np.ndarray:
+    """(bags, size) int64: which draws ``bags`` get, when a class's draws are dealt out like cards.
 
-    ``places`` (C,): draws of each class, multiples of ``size``; draws and places are ordered by class. With
-    k bags in a class, place p of its bag b takes the class's draw p k + b: neighbouring draws, the copies of
-    a row, go to different bags.
+    ``places`` (C,): draws of each class, multiples of ``size``; draws and bags are numbered in order of
+    class. Of the k bags of a class, bag b gets as number p of its rows the class's draw p k + b:
+    neighbouring draws, the copies of a row, go to different bags.
     """
-    bags = places // size
-    first = np.cumsum(places) - places
-    own = np.arange(places.sum()) - np.repeat(first, places)
-    bag, place = np.divmod(own, size)
-    return np.repeat(first, places) + place * np.repeat(bags, places) + bag
+    n_bags = places // size
+    ends = np.cumsum(n_bags)
+    c = np.searchsorted(ends, bags, side="right")
+    first = size * (ends - n_bags)[c] + (bags - (ends - n_bags)[c])
+    return first[:, None] + n_bags[c][:, None] * np.arange(size)
 
 
 def check_bag_batch(batch_size: int, size: int, *, world: int = 1) -> None:

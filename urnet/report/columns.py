@@ -40,6 +40,14 @@ class Columns:
         name = self.name(plain)
         return None if name is None else self.table.column(name)
 
+    def once(self, name: str) -> np.ndarray:
+        """A column by the table's name for one pass over all rows, mapped by itself.
+
+        The pages it is read into go with the array, not with the table: what a report holds at any time is
+        the columns of one pass.
+        """
+        return Table.open(self.table.folder).column(name)
+
     def measured(self) -> list[str]:
         """The table's names of all columns of one float a row, whichever stage or method wrote them."""
         names = [name for name in self.table.columns if name not in BASE_SCHEMA.names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -11,10 +12,11 @@ ROWS = 1 << 20  # rows of a block
 OCTAVES = 10  # weights below 2^-10 and above 2^10 are counted in the outermost bins
 
 
-def blocks(n_rows: int) -> Iterator[slice]:
-    """Slices of ``ROWS`` rows that cover ``n_rows``."""
-    for start in range(0, n_rows, ROWS):
-        yield slice(start, min(start + ROWS, n_rows))
+def blocks(n_rows: int, size: Optional[int] = None) -> Iterator[slice]:
+    """Slices of ``size`` rows (None: ``ROWS``) that cover ``n_rows``."""
+    size = ROWS if size is None else size
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
 
 
 def class_sizes(labels: np.ndarray, n_classes: int) -> np.ndarray:

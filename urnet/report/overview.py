@@ -144,10 +144,8 @@ def class_sizes(columns: Columns, sizes: np.ndarray) -> str:
     """Sizes of all classes, largest first, and the mean class weight of each, on logarithmic scales."""
     order = np.argsort(-sizes, kind="stable")
     order = order[sizes[order] > 0]
-    weight = columns.get("class_weight")
-    means = None
-    if weight is not None:
-        means = class_means(columns.labels, weight, len(sizes))
+    weight = columns.name("class_weight")
+    means = None if weight is None else class_means(columns.labels, columns.once(weight), len(sizes))
     draw = _named_bars if len(order) <= NAMED_BARS else _lines
     largest, smallest = int(sizes[order[0]]), int(sizes[order[-1]])
     words = (
@@ -210,7 +208,7 @@ def weight_histograms(columns: Columns) -> str:
     ]
     panels = []
     for name in names:
-        measured = histogram(columns.table.column(name), log="weight" in name)
+        measured = histogram(columns.once(name), log="weight" in name)
         words = charts.range_words(measured)
         drawing = charts.histogram_chart(measured, label=f"Histogram of {name}: {words}")
         panels.append(f"<div><h3>{escape(name, 40)}</h3>{drawing}<p class='note'>{words}</p></div>")

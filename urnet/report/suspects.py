@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from urnet.base_writer import BASE_SCHEMA, BLOCK
 from urnet.checks import InputError
 from urnet.files import whole_file
 from urnet.report.columns import Columns
 from urnet.report.counting import blocks
-from urnet.table import BLOCK
 
 HEADER = ("path", "given", "suggested", "score", "given_name", "suggested_name")
+PASS = 1 << 21  # rows of the list whose paths are in memory at a time
+LINES = 1 << 16  # lines of the list made at a time
+SCORES = 10_000  # a score is written as so many parts of 1: with four decimals
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,24 @@ def judge(columns: Columns) -> Optional[Evidence]:
     suggested_prob * (1 - relevance), or (1 - confidence) where there is no relevance (all ours). Raises
     InputError for a suggested class that the table does not have.
     """
-    index, prob = columns.get("topk_index"), columns.get("topk_prob")
-    if index is not None and prob is not None:
-        return _judge(columns, index, prob, None, "topk_prob")
-    suggested, prob = columns.get("suggested"), columns.get("suggested_prob")
-    for name in ("relevance", "confidence"):
-        trust = columns.get(name)
-        if suggested is not None and prob is not None and trust is not None:
-            return _judge(columns, suggested, prob, trust, f"suggested_prob · (1 − {name})")
+    found = _once(columns, "topk_index", "topk_prob")
+    if found:
+        return _judge(columns, "topk_prob", *found)
+    for trust in ("relevance", "confidence"):
+        found = _once(columns, "suggested", "suggested_prob", trust)
+        if found:
+            return _judge(columns, f"suggested_prob · (1 − {trust})", *found)
     return None
 
 
+def _once(columns: Columns, *plain: str) -> list[np.ndarray]:
+    """The columns for one pass; none where one of them is not there."""
+    names = [name for name in map(columns.name, plain) if name is not None]
+    return [columns.once(name) for name in names] if len(names) == len(plain) else []
+
+
 def _judge(
-    columns: Columns, index: np.ndarray, prob: np.ndarray, trust: Optional[np.ndarray], source: str
+    columns: Columns, source: str, index: np.ndarray, prob: np.ndarray, trust: Optional[np.ndarray] = None
 ) -> Evidence:
     labels, n_classes = columns.labels, len(columns.table.class_names)
     suggested, score = np.empty(len(labels), np.int32), np.zeros(len(labels), np.float32)
@@ -92,16 +102,79 @@ def most_suspect(score: np.ndarray, n: Optional[int] = None) -> np.ndarray:
 def write_csv(path: Path, columns: Columns, evidence: Evidence, rows: np.ndarray) -> None:
     """Write ``rows`` in their order, whole or not at all; an existing file is replaced.
 
-    Columns: path as the table has it, given and suggested class number, score with four decimals, and the two
-    classes' names.
+    Columns: path as the table has it, given and suggested class number (-1 where unknown), score with four
+    decimals, and the two classes' names. Memory: the paths of ``PASS`` rows, twice.
     """
-    table, labels, names = columns.table, columns.labels, columns.table.class_names
-    with whole_file(path, replace=True) as part, part.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(HEADER)
-        for start in range(0, len(rows), BLOCK):
-            some = rows[start : start + BLOCK]
-            given, to = labels[some].tolist(), evidence.suggested[some].tolist()
-            score = np.char.mod("%.4f", evidence.score[some]).tolist()
-            named = ([names[c] for c in classes] for classes in (given, to))
-            writer.writerows(zip(table.strings("path", some), given, to, score, *named))
+    words = _words(columns.table.class_names)
+    with whole_file(path, replace=True) as part, part.open("wb") as stream:
+        stream.write(f"{','.join(HEADER)}\n".encode())
+        for some in blocks(len(rows), PASS):
+            for lines in _lines(columns, evidence, rows[some], words):
+                stream.write(lines)
+
+
+class _Words(NamedTuple):
+    """Arrow arrays of every text that may stand in a line but the path; of class -1 at the end."""
+
+    number: Any
+    name: Any
+    last: Any  # the name again, as a line's end
+    score: Any
+
+
+def _words(class_names: Sequence[str]) -> _Words:
+    number = _texts([str(c) for c in (*range(len(class_names)), -1)])
+    name = _quoted(_texts([*class_names, ""]))
+    last = pc.binary_join_element_wise(name, _text("\n"), _text(""))
+    return _Words(number, name, last, _texts([f"{i / SCORES:.4f}" for i in range(SCORES + 1)]))
+
+
+def _texts(values: Sequence[str]) -> Any:
+    return pa.array(values, pa.large_string())
+
+
+def _text(value: str) -> Any:
+    return pa.scalar(value, pa.large_string())
+
+
+def _quoted(texts: Any) -> Any:
+    """Texts as CSV has them: in quotes, and theirs doubled, where a comma, a quote or a line's end is in."""
+    special = pc.match_substring_regex(texts, '[",\r\n]')
+    if not pc.any(special).as_py():
+        return texts
+    inside = pc.replace_substring(texts, '"', '""')
+    quote = _text('"')
+    return pc.if_else(special, pc.binary_join_element_wise(quote, inside, quote, _text("")), texts)
+
+
+def _lines(columns: Columns, evidence: Evidence, rows: np.ndarray, words: _Words) -> Iterator[Any]:
+    """The bytes of the lines of ``rows``, ``LINES`` at a time."""
+    order = np.argsort(rows, kind="stable")
+    paths = _quoted(_paths(columns.table.folder, rows[order]))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    for part in blocks(len(rows), LINES):
+        some = rows[part]
+        given, to = columns.labels[some], evidence.suggested[some] % len(words.number)  # -1: the last
+        # exact, as a score has 24 bits and 10,000 has 10: rounded as its own decimals would be
+        score = np.rint(evidence.score[some].astype(np.float64) * SCORES).astype(np.int32)
+        lines = pc.binary_join_element_wise(
+            paths.take(pa.array(place[part])), words.number.take(pa.array(given)),
+            words.number.take(pa.array(to)), words.score.take(pa.array(score)),
+            words.name.take(pa.array(given)), words.last.take(pa.array(to)), _text(","),
+        )  # fmt: skip
+        _, offsets, data = lines.buffers()
+        yield memoryview(data)[: np.frombuffer(offsets, np.int64)[len(lines)]]
+
+
+def _paths(folder: Path, rows: np.ndarray) -> Any:
+    """The paths of ascending ``rows``, an Arrow array; read by batch, not mapped, so that nothing stays."""
+    options = pa.ipc.IpcReadOptions(included_fields=[BASE_SCHEMA.get_field_index("path")])
+    with pa.OSFile(str(folder / "base.arrow")) as file, pa.ipc.open_file(file, options=options) as reader:
+        edges = np.searchsorted(rows, BLOCK * np.arange(reader.num_record_batches + 1))
+        parts = [_texts([])]
+        for number, (start, end) in enumerate(zip(edges[:-1], edges[1:])):
+            if end > start:  # every batch but the last has BLOCK rows
+                values = reader.get_batch(number).column(0)
+                parts.append(values.take(pa.array(rows[start:end] - number * BLOCK)).cast(pa.large_string()))
+    return pa.concat_arrays(parts)
