@@ -153,8 +153,8 @@ def numbers(chunk: Any) -> np.ndarray:
     if pa.types.is_dictionary(chunk.type):
         chunk = chunk.indices
     if pa.types.is_fixed_size_list(chunk.type):
-        return chunk.flatten().to_numpy(zero_copy_only=True).reshape(len(chunk), chunk.type.list_size)
-    return chunk.to_numpy(zero_copy_only=True)
+        return np.from_dlpack(chunk.flatten()).reshape(len(chunk), chunk.type.list_size)
+    return np.from_dlpack(chunk)  # `to_numpy` would import pandas, in every process that reads a column
 
 
 def contents(column: Any) -> Iterator[Any]:
