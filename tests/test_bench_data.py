@@ -18,12 +18,14 @@ def arguments(*words):
 def test_every_pipeline_is_measured_beside_its_limit():
     threads = cv2.getNumThreads()
     try:
-        figures = bench_data.measure(arguments("--images", "4", "--rounds", "1", "--workers", "1"))
+        words = ["--images", "4", "--large", "2", "--rounds", "1", "--workers", "1", "2"]
+        figures = bench_data.measure(arguments(*words))
     finally:
         cv2.setNumThreads(threads)
-    names = [figure.name for figure in figures]
-    assert len(set(names)) == len(names) == 7
-    for word in ("train", "jitter", "eval straight", "eval short", "32", "thread", "1 processes"):
+    names = [f"{figure.name} {figure.limit_name}" for figure in figures]
+    assert len(set(names)) == len(names) == 10
+    for word in ("train", "jitter", "eval straight", "eval short", "32", "thread", "1 processes",
+                 "2000 x 1500", "all pixels", "2 x without", "2 x one"):  # fmt: skip
         assert any(word in name for name in names), word
     assert all(figure.value > 0 and figure.limit > 0 for figure in figures)
 
@@ -33,9 +35,13 @@ def test_the_photographs_differ_and_have_the_stated_size(tmp_path):
     images = [cv2.imread(file) for file in files]
     assert all(image.shape == (375, 500, 3) for image in images)
     assert len({image.tobytes() for image in images}) == 4
+    (large,) = bench_data.make_photographs(tmp_path / "large", 1, enlarged=4)
+    assert cv2.imread(large).shape == (1500, 2000, 3)
 
 
-@pytest.mark.parametrize("words", [("--images", "0"), ("--rounds", "0"), ("--workers", "0")])
+@pytest.mark.parametrize(
+    "words", [("--images", "0"), ("--large", "0"), ("--rounds", "0"), ("--workers", "0")]
+)
 def test_nothing_to_measure_is_bad_input(words):
     with pytest.raises(InputError, match="1 or more"):
         bench_data.measure(arguments(*words))

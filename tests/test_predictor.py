@@ -6,11 +6,12 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet import export, predictor
+from urnet import checkpoint, export, predictor
 from urnet.checks import InputError
 from urnet.export import Engine, export_inference, write_program
 from urnet.normalise import Normalise
 from urnet.predictor import Predictor
+from urnet.program_cache import ProgramSource
 from urnet.threads import compute_threads
 
 SIZE, N_CLASSES = 16, 7
@@ -175,6 +176,96 @@ def test_compute_threads(monkeypatch):
     assert compute_threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert compute_threads() >= 1
+
+
+@pytest.fixture
+def cached(network, tmp_path, monkeypatch):
+    """``open(source)`` -> a predictor of the saved network, and how many networks were built for it."""
+    monkeypatch.setenv("URNET_CACHE", str(tmp_path / "cache"))
+    code = tmp_path / "code"
+    code.mkdir()
+    weights = {key: value.numpy() for key, value in network.network.state_dict().items()}
+    checkpoint.save(tmp_path / "weights", weights=weights, state={})
+
+    def open_one(**changed):
+        built = []
+        options = {"weights": tmp_path / "weights", "network": "Tiny", "n_classes": N_CLASSES,
+                   "image_size": SIZE, "mean": MEAN, "std": STD, "code": code, **changed}  # fmt: skip
+
+        def build():
+            built.append(Tiny())
+            built[-1].set_state_dict(checkpoint.read_weights(options["weights"]))
+            return Normalise(built[-1], MEAN, STD)
+
+        source = ProgramSource(**options)
+        return Predictor(build, SIZE, batch_size=4, threads=1, source=source), len(built)
+
+    return open_one
+
+
+def test_a_second_start_needs_no_network_and_answers_the_same(cached, network, images, tmp_path):
+    first, built = cached()
+    assert built == 1
+    second, built = cached()
+    assert built == 0
+    expected = first.probabilities(images)
+    np.testing.assert_array_equal(second.probabilities(images), expected)
+    np.testing.assert_allclose(expected, by_hand(network, images), atol=2e-6)
+    (entry,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    (entry / "model.pdiparams").write_bytes(b"damaged")
+    third, built = cached()
+    assert built == 1
+    np.testing.assert_array_equal(third.probabilities(images), expected)
+    assert cached()[1] == 0
+
+
+def test_changed_weights_are_another_program(cached, network, images, tmp_path):
+    cached()
+    weights = {key: value.numpy() for key, value in network.network.state_dict().items()}
+    weights["fc.bias"] = weights["fc.bias"] + np.float32([3, 0, 0, 0, 0, 0, 0])
+    checkpoint.save(tmp_path / "weights", weights=weights, state={})
+    after, built = cached()
+    assert built == 1
+    odds = by_hand(network, images) * np.exp([3, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(after.probabilities(images), odds / odds.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_an_empty_variable_or_a_folder_that_cannot_be_written_keeps_nothing(
+    cached, images, tmp_path, monkeypatch, capsys
+):
+    expected = cached()[0].probabilities(images)
+    (tmp_path / "file").write_text("")
+    for place, notes in (("", 0), (str(tmp_path / "file"), 1)):
+        monkeypatch.setenv("URNET_CACHE", place)
+        capsys.readouterr()
+        for _ in range(2):
+            uncached, built = cached()
+            assert built == 1
+            np.testing.assert_array_equal(uncached.probabilities(images), expected)
+        assert capsys.readouterr().err.count("note: the inference program is not kept") == 2 * notes
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_bad_weights_are_one_error_not_a_note(cached, tmp_path, capsys):
+    """What is wrong with the network is no matter of the cache, and nothing is left there."""
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(InputError, match=r"bad\.safetensors"):
+        cached(weights=tmp_path / "bad.safetensors")
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_live_network_may_be_a_function_too(network, images):
+    live = Predictor(lambda: network, SIZE, engine="dygraph", batch_size=4)
+    np.testing.assert_allclose(live.probabilities(images), by_hand(network, images), atol=2e-6)
+
+
+def test_a_written_program_has_no_batch_norm_left(network, tmp_path):
+    """Folding them is what makes opening a program quick."""
+    write_program(network, SIZE, tmp_path)
+    assert "batch_norm" not in (tmp_path / "model.json").read_text()
+    kept = network.network.bn
+    assert type(kept) is paddle.nn.BatchNorm2D
 
 
 @pytest.mark.gpu

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from picture_files import picture
 
-from urnet.images import colour_jitter, eval_transform, random_resized_box, train_transform
+from urnet.images import colour_jitter, eval_transform, train_transform
+from urnet.random_box import random_resized_box
 from urnet.recipe import Transform
 
 PLAIN = Transform(size=24, flip=False)

@@ -1,23 +1,31 @@
 """Tool: infer.py's speed from JPEG files to written predictions, beside what its engine alone can do.
 
 The bare engine is the same predictor on one prepared batch, measured before and after; the plain loop is the
-live network in dygraph with decoding in the same thread. Start-up is reported by itself.
+live network in dygraph with decoding in the same thread. Start-up is reported by itself, without Paddle's
+import: that of the first run, and that of a later one, which finds the inference program in the cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from tools.figures import Figure
 from urnet import cli
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,26 +36,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", type=int, default=96, help="JPEG files of 500 x 375 pixels [96]")
     add("--batch_size", type=int, default=16, help="images computed at once [16]")
     add("--workers", type=int, default=None, help="decoding processes [infer.py's default]")
+    example = ROOT / "output/digits_web/label/final"
+    add("--trained", type=Path, default=example, help="a trained network, for bf16 [the example's]")
+    pictures = ROOT / "data/digits_web/val_images_resized"
+    add("--trained_images", type=Path, default=pictures, help="real images for it [the example's]")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
     """infer.py in fp32, and in bf16 where the CPU has it, beside the bare engine and the plain loop."""
+    figures = [help_seconds()]
     from urnet.threads import import_paddle
 
     import_paddle()
-    import models
-    from urnet.predict_cli import Setup
     from urnet.predictor import cpu_has_bf16
 
-    figures = []
+    precisions = ("fp32", "bf16") if cpu_has_bf16() else ("fp32",)
     with cli.results_only(), tempfile.TemporaryDirectory(prefix="urnet-bench-") as folder:
         root = Path(folder)
         make_images(root / "images", args.images)
         make_checkpoint(root / "checkpoint", args.model, args.class_dim)
-        for precision in ("fp32", "bf16") if cpu_has_bf16() else ("fp32",):
-            setup = Setup(flags(args, root, precision), models.NAMES)
-            figures += measure_predictor(setup, root, f"infer.py {precision}", plain=precision == "fp32")
+        with patch.dict(os.environ, {"URNET_CACHE": str(root / "cache")}):  # not the user's own
+            parts = [measure_predictor(args, root, precision) for precision in precisions]
+            figures += [figure for part in parts for figure in part]
+            if len(parts) == 2:
+                figures.append(bf16_gain(parts))
+                figures += agreement(args)
     return figures
+
+
+def help_seconds(rounds: int = 5) -> Figure:
+    """``python infer.py --help`` as a user waits for it: the median of a few."""
+    command, seconds = [sys.executable, str(ROOT / "infer.py"), "--help"], []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        seconds.append(time.perf_counter() - begin)
+    return Figure("infer.py --help", statistics.median(seconds), "s", 1.0, "one second, not to be reached")
+
+
+def bf16_gain(parts: Sequence[Sequence[Figure]]) -> Figure:
+    """The bare engine's speed in bf16 as a multiple of its speed in fp32."""
+    fp32, bf16 = (part[0].limit or 0.0 for part in parts)
+    return Figure("bf16 against fp32, bare engine", bf16 / fp32, "x", 2.0, "twice as fast (AMX)")
+
+
+def agreement(args: argparse.Namespace) -> list[Figure]:
+    """The share of real images whose best class is the same in fp32 and bf16, for a trained network."""
+    import models
+    from urnet.predict_cli import Setup
+
+    if not args.trained.exists() or not args.trained_images.exists():
+        text = f"note: no top-1 agreement: {args.trained} or {args.trained_images} is not there (sh run.sh)"
+        print(text, file=sys.stderr)
+        return []
+    best = []
+    for precision in ("fp32", "bf16"):
+        line = ["--pretrained_model", str(args.trained), "--img_path", str(args.trained_images)]
+        line += ["--use_gpu", "False", "--precision", precision]
+        setup = Setup(infer_arguments(line), models.NAMES)
+        setup.start(models.build)
+        images = setup.images(need_labels=False)
+        predictor = setup.predictor(len(images))
+        with setup.processes() as world, contextlib.closing(setup.loader(images, world)) as loader:
+            best.append(np.concatenate([predictor.topk(batch.images, 1)[0][:, 0] for batch in loader]))
+    name = f"bf16 and fp32 agree, {len(best[0])} images"
+    return [Figure(name, float((best[0] == best[1]).mean()), "top-1", 0.99, "99 in 100")]
 
 
 def make_images(folder: Path, n: int) -> None:
@@ -73,28 +126,41 @@ def make_checkpoint(folder: Path, model: str, n_classes: int) -> None:
     checkpoint.save(folder, weights=weights, state={})
 
 
-def flags(args: argparse.Namespace, root: Path, precision: str) -> argparse.Namespace:
-    """infer.py's arguments for this measurement."""
+def infer_arguments(line: Sequence[str]) -> argparse.Namespace:
+    """infer.py's arguments."""
     import infer
+
+    return infer.parser().parse_args(line)
+
+
+def started(args: argparse.Namespace, root: Path, precision: str) -> tuple[Any, Any, Any, float]:
+    """infer.py's setup, images and predictor for this measurement, and the seconds it took to start."""
+    import models
+    from urnet.predict_cli import Setup
 
     line = ["--model", args.model, "--class_dim", str(args.class_dim), "--use_gpu", "False"]
     line += ["--pretrained_model", str(root / "checkpoint"), "--img_path", str(root / "images")]
     line += ["--batch_size", str(args.batch_size), "--precision", precision]
     line += [] if args.workers is None else ["--workers", str(args.workers)]
-    return infer.parser().parse_args(line)
-
-
-def measure_predictor(setup: Any, root: Path, name: str, *, plain: bool) -> list[Figure]:
-    """infer.py's own loop over all images, between two halves of what it is compared with."""
-    import infer
-    import models
-    from urnet.predictions import open_predictions
-
+    setup = Setup(infer_arguments(line), models.NAMES)
+    images = setup.images(need_labels=False)
     start = time.perf_counter()
     setup.start(models.build)
-    images = setup.images(need_labels=False)
     predictor = setup.predictor(len(images))
-    start_seconds = time.perf_counter() - start
+    return setup, images, predictor, time.perf_counter() - start
+
+
+def measure_predictor(args: argparse.Namespace, root: Path, precision: str) -> list[Figure]:
+    """infer.py's own loop over all images, between two halves of what it is compared with.
+
+    The first start of all writes the program into the cache, and is the limit of one that finds it there.
+    """
+    import infer
+    from urnet.predictions import open_predictions
+
+    name, plain = f"infer.py {precision}", precision == "fp32"
+    first_start = started(args, root, precision)[3] if plain else None
+    setup, images, predictor, start_seconds = started(args, root, precision)
     size, batch_size = setup.transform.size, predictor.batch_size
     batch = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
     files = [Path(images.path(i)) for i in range(min(len(images), 2 * batch_size))]
@@ -103,8 +169,10 @@ def measure_predictor(setup: Any, root: Path, name: str, *, plain: bool) -> list
     bare = seconds_of(predictor, batch, n_batches)
     first = plain_loop(setup, files[: len(files) // 2]) if plain else 0.0
     begin = time.perf_counter()
-    with open(os.devnull, "w") as results, open_predictions(root / "answers.csv") as file:  # noqa: PTH123
-        infer.answer(setup, predictor, images, results, file)
+    with contextlib.ExitStack() as stack:
+        results = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+        file = stack.enter_context(open_predictions(root / "answers.csv"))
+        infer.answer(setup, predictor, images, results, file, stack.enter_context(setup.processes()))
     rate = len(images) / (time.perf_counter() - begin)
     second = plain_loop(setup, files[len(files) // 2 :]) if plain else 0.0
     bare += seconds_of(predictor, batch, n_batches)
@@ -113,7 +181,8 @@ def measure_predictor(setup: Any, root: Path, name: str, *, plain: bool) -> list
     if plain:
         loop = len(files) / (first + second)
         figures.append(Figure(name, rate, "images/s", loop, "plain dygraph loop, one thread decodes"))
-    return [*figures, Figure(f"{name} start-up", start_seconds, "s")]
+    known = "first start, nothing in the cache" if plain else ""
+    return [*figures, Figure(f"{name} start-up", start_seconds, "s", first_start, known)]
 
 
 def seconds_of(predictor: Any, batch: np.ndarray, n: int) -> float:

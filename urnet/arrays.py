@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import safetensors
 import safetensors.numpy
 
 from urnet.checks import InputError
+from urnet.files import DISK_FAULTS
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
@@ -33,7 +36,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
             raise TypeError(f"{name}: holds {array.dtype}; arrays of numbers are accepted")
     try:
         safetensors.numpy.save_file(ordered, str(path))
-    except safetensors.SafetensorError as error:  # a full disk, say; the library does not name the file
+    except safetensors.SafetensorError as error:  # a full disk, say; the library says so in words only
+        code = re.search(r"os error (\d+)", str(error))
+        if code is not None and int(code[1]) in DISK_FAULTS:
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
         raise OSError(f"{path}: cannot be written ({error})") from None
 
 

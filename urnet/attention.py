@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import paddle
 
 from urnet.task import Task
+from urnet.uploads import to_tensor
 from urnet.world import ALONE, World
 
 WAITING = 64  # updates whose attention stays on the device before it is fetched
@@ -35,7 +35,7 @@ class Attention:
 
     def _fetch(self) -> None:
         for rows, attention in self._waiting:
-            everywhere = self._world.concat(paddle.to_tensor(rows)).numpy()
+            everywhere = self._world.concat(to_tensor(rows)).numpy()
             self._values[everywhere] = self._world.concat(attention).numpy()
         self._waiting = []
 

@@ -10,10 +10,10 @@ import signal
 from typing import Any, Optional
 
 import numpy as np
-import paddle
 
 from urnet.losses import Weight
 from urnet.stop import Stopped, StopRequest
+from urnet.uploads import to_tensor
 from urnet.world import World
 
 
@@ -31,7 +31,7 @@ class Bulletin:
         if self._world.alone:
             return None
         told = [float(weight.sum(dtype=np.float64)), float((~readable).sum()), *self._signals()]
-        self._sums = self._world.sum_(paddle.to_tensor(told, dtype="float64"))
+        self._sums = self._world.sum_(to_tensor(np.array(told)))
         return self._sums[0].astype("float32")
 
     def met_unreadable(self) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Callable, Optional, TextIO
+from typing import Any, Callable, Optional, TextIO
 
 from urnet.checks import InputError
 
@@ -41,6 +43,16 @@ def is_lead() -> bool:
     return os.environ.get("PADDLE_TRAINER_ID") in (None, "", "0")
 
 
+class _Results(io.FileIO):
+    """stdout, whose full disk is told from that of a file which is written at the same time."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
 @contextlib.contextmanager
 def results_only() -> Iterator[TextIO]:
     """Yield a stream that goes to stdout, while all else that is written there goes to stderr.
@@ -63,7 +75,8 @@ def results_only() -> Iterator[TextIO]:
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
-    results = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    raw = io.BufferedWriter(_Results(kept, "w"))
+    results = io.TextIOWrapper(raw, encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     try:
         yield results
         results.flush()
@@ -136,10 +149,11 @@ def run(main: Callable[[Sequence[str]], Optional[int]], argv: Optional[Sequence[
     except Exception as error:
         if "--debug" in argv:
             raise
-        bad = isinstance(error, (InputError, PermissionError))
+        bad = isinstance(error, (InputError, PermissionError)) or getattr(error, "errno", 0) == errno.EROFS
         text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, PermissionError) and error.filename is not None:
+        if bad and isinstance(error, OSError) and error.filename is not None:
             text = f"{os.fsdecode(error.filename)}: may not be read or written ({error.strerror})"
         kind = "error" if bad else f"failed: {type(error).__name__}"
-        print(f"{kind}: {text}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # stderr may be a file on the full disk
+            print(f"{kind}: {text}", file=sys.stderr, flush=True)
         return BAD_INPUT if bad else FAILED

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from urnet.files import whole_file
+from urnet.files import AppendedFile, whole_file
 
 HEADER = "step,name,value,seconds"
 
@@ -18,35 +19,51 @@ class Curves:
     VisualDL shows one log file of a folder only, so each start writes a new one that begins with the points
     up to ``step``, where the run goes on. Points after it and evaluations (val/…) at it, which the run will
     reach again, are dropped, and older logs are removed: no gap and no point twice after an interruption.
+    Its own LogWriter is not used: on a full disk it goes on with a torn file, in a thread. Raises OSError
+    that names the file.
     """
 
     def __init__(self, file: Path, folder: Path, step: int) -> None:
-        from visualdl import LogWriter
+        from visualdl.component.base_component import meta_data
 
         points = _read(file, step)
-        old = list(folder.glob("*vdlrecords*")) if folder.is_dir() else []
-        self._writer: Any = LogWriter(logdir=str(folder), file_name=_new_name(old), flush_secs=10)
+        folder.mkdir(parents=True, exist_ok=True)
+        old = list(folder.glob("*vdlrecords*"))
+        self._records = AppendedFile(folder / _new_name(old))
         lines = [HEADER, *(",".join(point) for point in points)]
         with whole_file(file, replace=True) as part:
             part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        self._stream = file.open("a", encoding="utf-8")
-        for at, name, value, seconds in points:
-            self._writer.add_scalar(name, float(value), int(at), round(float(seconds) * 1000))
+        self._lines = AppendedFile(file)
+        first = meta_data(walltime=round(time.time() * 1000))
+        earlier = [_point(int(at), name, float(value), float(s)) for at, name, value, s in points]
+        self._records.write(b"".join([_framed(first), *earlier]))
         for path in old:
             path.unlink()
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to each named curve."""
         now = time.time()
-        for name, value in values.items():
-            self._stream.write(f"{step},{name},{float(value)!r},{now:.3f}\n")
-            self._writer.add_scalar(name, float(value), step, round(now * 1000))
-        self._stream.flush()
+        lines = [f"{step},{name},{float(value)!r},{now:.3f}\n" for name, value in values.items()]
+        self._lines.write("".join(lines))
+        self._records.write(b"".join(_point(step, name, float(v), now) for name, v in values.items()))
 
     def close(self) -> None:
-        """Write out what is waiting."""
-        self._stream.close()
-        self._writer.close()
+        """Close the files; all is written."""
+        self._lines.close()
+        self._records.close()
+
+
+def _point(step: int, name: str, value: float, seconds: float) -> bytes:
+    """A point as VisualDL reads it."""
+    from visualdl.component.base_component import scalar
+
+    return _framed(scalar(name, value, step, round(seconds * 1000)))
+
+
+def _framed(record: Any) -> bytes:
+    """A record of VisualDL's file: its length as a little-endian uint64, then the message."""
+    data: bytes = record.SerializeToString()
+    return struct.pack("<Q", len(data)) + data
 
 
 def _read(file: Path, last: int) -> list[list[str]]:

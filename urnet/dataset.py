@@ -18,8 +18,9 @@ import numpy as np
 
 from urnet.checks import InputError
 from urnet.decode_ahead import Ahead, Decoded, Job, decode_here
-from urnet.images import MAX_PIXELS, UnreadableImage, eval_transform, read_image, train_transform
+from urnet.images import MAX_PIXELS, UnreadableImage, decode, eval_transform, read_bytes
 from urnet.recipe import Transform
+from urnet.reduced_decode import train_view
 from urnet.worker_pool import WorkerPool
 
 
@@ -59,6 +60,8 @@ class ImageSource:
 
     ``path_of(row)`` names the file. With ``train`` the image is a random view that depends on ``seed``,
     ``draw`` (the trainer's key of stage and epoch) and ``row`` only; without, it is the evaluation's view.
+    ``reduced``: a JPEG far larger than its training view is decoded at 1/2, 1/4 or 1/8 of its size
+    (reduced_decode.py); False decodes all pixels. The evaluation's view is always made from all pixels.
     """
 
     def __init__(
@@ -70,9 +73,10 @@ class ImageSource:
         seed: int = 0,
         exif: str = "honour",
         max_pixels: int = MAX_PIXELS,
+        reduced: bool = True,
     ) -> None:
         self.path_of, self.transform, self.train, self.seed = path_of, transform, train, seed
-        self.exif, self.max_pixels, self.size = exif, max_pixels, transform.size
+        self.exif, self.max_pixels, self.reduced, self.size = exif, max_pixels, reduced, transform.size
         self._local = threading.local()
 
     def __call__(self, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
@@ -82,12 +86,19 @@ class ImageSource:
     def view(self, path: str, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
         """As calling it, where the row's path is known already."""
         try:
-            image = read_image(path, exif=self.exif, max_pixels=self.max_pixels)
+            data = read_bytes(path, self.max_pixels)
+            if self.train:
+                return self._train_view(data, self._random(draw, row)), ""
+            return eval_transform(
+                decode(data, exif=self.exif, max_pixels=self.max_pixels), self.transform
+            ), ""
         except UnreadableImage as error:
             return None, error.reason
-        if not self.train:
-            return eval_transform(image, self.transform), ""
-        return train_transform(image, self.transform, self._random(draw, row)), ""
+
+    def _train_view(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
+        return train_view(
+            data, self.transform, rng, exif=self.exif, max_pixels=self.max_pixels, reduced=self.reduced
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process, which is told the paths: everything but ``path_of``."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 import numpy as np
-import paddle
 
 from urnet.recipe_rivals import Elr
+from urnet.uploads import to_tensor
 from urnet.world import ALONE, World
 
 
@@ -44,7 +44,7 @@ class EarlyMemory:
     def _fetch(self) -> None:
         if self._waiting is not None:
             own, classes, values = self._waiting
-            rows = self._world.concat(paddle.to_tensor(own)).numpy()
+            rows = self._world.concat(to_tensor(own)).numpy()
             self._arrays["classes"][rows] = self._world.concat(classes).numpy()
             self._arrays["values"][rows] = self._world.concat(values).numpy()
             self._waiting = None

@@ -16,9 +16,11 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
-from urnet.files import whole_folder
+from urnet.files import naming, whole_folder
+from urnet.fold import folded
 
 NAME = "model"
+FILES = (f"{NAME}.json", f"{NAME}.pdiparams")  # of a program
 TOLERANCE = 1e-3  # of the largest probability, between the saved model and the live network
 
 
@@ -35,12 +37,16 @@ class Probabilities(paddle.nn.Layer):
 
 
 def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path) -> None:
-    """Write ``model.json`` and ``model.pdiparams`` of a ``Normalise`` network into an existing folder."""
-    with evaluating(normalised):
+    """Write the FILES of a ``Normalise`` network into an existing folder, batch norm folded (fold.py)."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, image_size, image_size, 3), np.uint8)
+    with evaluating(normalised), folded(normalised, paddle.to_tensor(noise)):
         layer = Probabilities(normalised)
         layer.eval()
         images = paddle.static.InputSpec([None, image_size, image_size, 3], "uint8", name="images")
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[images], full_graph=True), str(folder / NAME))
+    with naming(folder):  # on a full disk Paddle writes less, and says nothing
+        (folder / "room").write_bytes(bytes(1 << 16))
+    (folder / "room").unlink()
 
 
 @contextlib.contextmanager
@@ -65,7 +71,7 @@ class Engine:
     def __init__(self, folder: Path, *, threads: int, precision: str = "fp32") -> None:
         from paddle.inference import Config, create_predictor
 
-        config = Config(str(folder / f"{NAME}.json"), str(folder / f"{NAME}.pdiparams"))
+        config = Config(*(str(folder / name) for name in FILES))
         config.disable_gpu()
         config.disable_glog_info()
         config.enable_onednn()

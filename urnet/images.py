@@ -5,7 +5,6 @@ Every random choice comes from the ``rng`` handed in. docs/images.md says what b
 
 from __future__ import annotations
 
-import math
 import os
 import stat
 from functools import cache
@@ -17,6 +16,7 @@ import numpy as np
 
 from urnet.checks import check_choice
 from urnet.image_header import Header, read_header
+from urnet.random_box import random_resized_box
 from urnet.recipe import Transform
 
 EXIF_CHOICES = ("honour", "ignore")
@@ -24,7 +24,6 @@ MAX_PIXELS = 100_000_000
 # Beside a colour flag these are the reduced colours.
 _REDUCED = {1: 0, **{n: getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{n}") for n in (2, 4, 8)}}
 _GREY, _IDENTITY = np.array([0.299, 0.587, 0.114]), np.eye(3)
-Box = tuple[slice, slice]  # rows, columns
 MAX_ASPECT = 16  # `short` evaluation: longer images lose their ends before they are enlarged
 
 
@@ -162,43 +161,6 @@ def eval_transform(image: np.ndarray, transform: Transform) -> np.ndarray:
     scale = transform.resize_short / short
     image = resize(image, round(height * scale), round(width * scale))
     return np.ascontiguousarray(_centre(image, transform.size, transform.size))
-
-
-def random_resized_box(
-    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
-) -> Box:
-    """Rows and columns of a random box: area share U(scale), width/height exp(U(log ratio)).
-
-    Up to 10 tries for a box that fits, then the largest centred box whose ratio is inside ``ratio``
-    (Szegedy et al. 2015, with torchvision's tries and fallback).
-    """
-    return place_box(draw_box(rng), height, width, scale, ratio)
-
-
-def draw_box(rng: np.random.Generator) -> list[list[float]]:
-    """The random numbers of ``random_resized_box``, 10 x 4, which do not depend on the image."""
-    return rng.random((10, 4)).tolist()
-
-
-def place_box(
-    draws: list[list[float]], height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
-) -> Box:
-    """The box that ``draws`` (of ``draw_box``) stand for in an image of height x width pixels."""
-    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
-    for u_area, u_ratio, u_top, u_left in draws:
-        area = height * width * (scale[0] + (scale[1] - scale[0]) * u_area)
-        aspect = math.exp(log_low + (log_high - log_low) * u_ratio)
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            top, left = int(u_top * (height - h + 1)), int(u_left * (width - w + 1))
-            return slice(top, top + h), slice(left, left + w)
-    h, w = height, width
-    if width < ratio[0] * height:
-        h = min(height, max(1, round(width / ratio[0])))
-    elif width > ratio[1] * height:
-        w = min(width, max(1, round(height * ratio[1])))
-    top, left = (height - h) // 2, (width - w) // 2
-    return slice(top, top + h), slice(left, left + w)
 
 
 def _pad_crop(image: np.ndarray, pad: int, rng: np.random.Generator) -> np.ndarray:

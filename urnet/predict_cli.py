@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +49,6 @@ class Setup:
         self.exif = data.exif if data else "honour"  # as the release's cv2.imread did
         self.max_pixels = data.max_pixels if data else 100_000_000
         self.device = "cpu"
-        self.normalised: Any = None
 
     def images(self, *, need_labels: bool) -> ImageList:
         """The images that ``--img_path`` and ``--img_list`` name, all of which exist (unless --max_bad)."""
@@ -70,22 +71,30 @@ class Setup:
         return one_image(root) if root.is_file() else images_under(root)
 
     def start(self, build: Callable[[str, int], Any]) -> None:
-        """Import Paddle; make ``self.normalised``, the network with its weights, behind the normalisation."""
+        """Import Paddle and choose the device; ``build(name, n_classes)`` makes the network when it is needed."""
         import_paddle()
         import paddle
 
-        from urnet.checkpoint import load_into, read_weights
-        from urnet.normalise import Normalise
         from urnet.predictor import check_precision
 
         args = self.args
         self.device = _device(args.use_gpu)
         check_precision(args.engine, args.precision, self.device)
         paddle.set_device(self.device)
-        network = build(args.model, args.class_dim)
+        self.build = build
+
+    @functools.cached_property
+    def normalised(self) -> Any:
+        """The network with its weights, behind the normalisation; made when it is first asked for."""
+        from urnet.checkpoint import load_into, read_weights
+        from urnet.normalise import Normalise
+
+        args = self.args
+        network = self.build(args.model, args.class_dim)
         load_into(network, read_weights(args.pretrained_model, network), source=args.pretrained_model)
-        self.normalised = Normalise(network, self.transform.mean, self.transform.std)
-        self.normalised.eval()
+        normalised = Normalise(network, self.transform.mean, self.transform.std)
+        normalised.eval()
+        return normalised
 
     def processes(self) -> contextlib.AbstractContextManager[World]:
         """The processes that share the images (after ``start``); one, unless the launcher started more."""
@@ -96,15 +105,19 @@ class Setup:
     def predictor(self, n_images: int) -> Predictor:
         """The predictor that the flags describe; its batches are no larger than there are images."""
         from urnet.predictor import Predictor
+        from urnet.program_cache import ProgramSource
 
-        args = self.args
+        args, t = self.args, self.transform
+        code = Path(inspect.getfile(self.build)).parent
+        source = ProgramSource(args.pretrained_model, args.model, args.class_dim, t.size, t.mean, t.std, code)
         return Predictor(
-            self.normalised,
-            self.transform.size,
+            lambda: self.normalised,
+            t.size,
             engine=args.engine,
             precision=args.precision,
             batch_size=min(args.batch_size, n_images),
             device=self.device,
+            source=source,
         )
 
     def loader(self, images: ImageList, world: World) -> Loader:

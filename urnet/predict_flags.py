@@ -74,7 +74,7 @@ def make_parser(
         help="straight: to the size, aspect not kept | short: short side, then the centre [straight]",
     )
     add("--class_names", metavar="FILE", help="names: synsets.txt, or one a line [the checkpoint's]")
-    add("--precision", default="fp32", help="fp32 | bf16, faster where the processor has it [fp32]")
+    add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs [fp32]")
     add("--engine", default="auto", help="auto | inference (CPU) | dygraph [auto]")
     add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU, up to 8 with a GPU]")
     add("--max_bad", type=int, default=0, help="leave out up to so many unreadable images [0]")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 import numpy as np
 import paddle
@@ -14,8 +16,10 @@ from urnet.checks import InputError, check_choice
 from urnet.export import Engine, cpu_has_bf16, live_probabilities, write_program
 from urnet.metrics import topk
 from urnet.predict_flags import ENGINES, PRECISIONS
+from urnet.program_cache import ProgramSource, cache_folder, find_program, keep_program
 from urnet.threads import compute_threads
 
+Network = Union[paddle.nn.Layer, Callable[[], paddle.nn.Layer]]
 BF16_NEEDED = "a CPU with bfloat16 instructions (avx512_bf16 or amx_bf16)"
 
 
@@ -23,15 +27,20 @@ class Predictor:
     """Answers of a ``normalise.Normalise`` network for uint8 RGB images (b, image_size, image_size, 3).
 
     ``engine``: "inference" is Paddle's inference engine with oneDNN (CPU), "dygraph" the live network,
-    "auto" the first on the CPU and the second on a GPU. ``precision``: "bf16" is several times as fast where
-    the CPU (inference) or GPU (dygraph) has it; scores keep about two digits. Batches are padded to
+    "auto" the first on the CPU and the second on a GPU. ``precision``: "bf16" is several times as fast on
+    CPUs with AMX (inference) and on GPUs (dygraph); on CPUs with AVX512-BF16 alone it gains nothing. Scores
+    keep about two digits. Batches are padded to
     ``batch_size``, as every other size costs the engine memory. ``device``: "cpu" or "gpu".
     ``start_seconds`` is what construction took. Raises InputError for a combination nothing can compute.
+
+    ``normalised`` may also be a function that returns the network: it is called once, and not at all where
+    the engine's program is in the cache. That is so only with ``source``, which says what the network is
+    made from (program_cache.py); without it nothing is kept.
     """
 
     def __init__(
         self,
-        normalised: paddle.nn.Layer,
+        normalised: Network,
         image_size: int,
         *,
         engine: str = "auto",
@@ -39,6 +48,7 @@ class Predictor:
         batch_size: int = 16,
         threads: Optional[int] = None,
         device: str = "cpu",
+        source: Optional[ProgramSource] = None,
     ) -> None:
         start = time.perf_counter()
         check_choice("--engine", engine, ENGINES)
@@ -49,9 +59,11 @@ class Predictor:
         self.engine = check_precision(engine, precision, device)
         self._run: Callable[[np.ndarray], np.ndarray]
         if self.engine == "inference":
-            self._run = _open_engine(normalised, image_size, threads or compute_threads(), precision)
+            with _program(normalised, image_size, source) as folder:
+                self._run = Engine(folder, threads=threads or compute_threads(), precision=precision)
         else:
-            self._run = lambda images: live_probabilities(normalised, images, bf16=precision == "bf16")
+            live, bf16 = _built(normalised), precision == "bf16"
+            self._run = lambda images: live_probabilities(live, images, bf16=bf16)
         self.start_seconds = time.perf_counter() - start
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -93,8 +105,23 @@ def check_precision(engine: str, precision: str, device: str) -> str:
     return engine
 
 
-def _open_engine(normalised: paddle.nn.Layer, image_size: int, threads: int, precision: str) -> Engine:
-    """An Engine of the network; the files it is made from are gone when this returns."""
+@contextlib.contextmanager
+def _program(network: Network, image_size: int, source: Optional[ProgramSource]) -> Iterator[Path]:
+    """The folder of the network's program, from the cache, new in the cache, or gone after the block."""
+    place, entry = cache_folder(), None
+    if source is not None and place is not None:
+        key = source.key()
+        entry = find_program(place, key)
+        if entry is None:
+            network = live = _built(network)
+            entry = keep_program(place, key, source, lambda to: write_program(live, image_size, to))
+    if entry is not None:
+        yield entry
+        return
     with tempfile.TemporaryDirectory(prefix="urnet-") as folder:
-        write_program(normalised, image_size, Path(folder))
-        return Engine(Path(folder), threads=threads, precision=precision)
+        write_program(_built(network), image_size, Path(folder))
+        yield Path(folder)
+
+
+def _built(network: Network) -> paddle.nn.Layer:
+    return network if isinstance(network, paddle.nn.Layer) else network()

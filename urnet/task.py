@@ -158,6 +158,7 @@ class Task:
         return ImageSource(
             self.table.path if train else self.validation.path, self.recipe.transform,
             train=train, seed=self.recipe.seed, exif=data.exif, max_pixels=data.max_pixels,
+            reduced=self.recipe.transform.reduced_decode == "auto",
         )  # fmt: skip
 
     def _loader(self, batches: Any, *, train: bool) -> Loader:

@@ -14,7 +14,7 @@ import numpy as np
 
 from urnet.checks import InputError
 from urnet.curves import Curves
-from urnet.files import whole_file
+from urnet.files import AppendedFile, whole_file
 from urnet.progress import Progress
 from urnet.recipe import Stage
 from urnet.world import ALONE, World
@@ -69,7 +69,7 @@ class TrainLog:
     ) -> None:  # fmt: skip
         self.stage, self.total, self.per_epoch, self.every = stage.name, total, per_epoch, stage.log_every
         self._name, self._rows_of = folder / "log.txt", rows_of
-        self._file = (self._name if lead else Path(os.devnull)).open("a", encoding="utf-8")
+        self._file = AppendedFile(self._name if lead else Path(os.devnull))
         self._curves = Curves(folder / "curves.csv", curves, step) if lead else None
         self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size, show=lead)
         self._recent, self._epoch = Meter(), Meter()
@@ -81,7 +81,6 @@ class TrainLog:
     def line(self, text: str, *, show: bool = False) -> None:
         """One line of log.txt; with ``show`` on stderr as well."""
         self._file.write(text + "\n")
-        self._file.flush()
         if show:
             self._bar.say(text)
 

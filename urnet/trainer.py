@@ -123,7 +123,8 @@ class Trainer:
                     bad.take(loader.bad, log)
                 yield wait
         if len(bad):
-            log.line(f"{len(bad)} of {len(self.task.labels)} rows are unreadable ({bad.file.name})", show=True)
+            rows = f"{len(bad)} of {len(self.task.labels)} rows"
+            log.line(f"{rows} are unreadable ({bad.file.name})", show=True)
 
     def _update(self, batch: Batch, wait: float, log: TrainLog) -> None:
         """One step of training; ``standing.step`` moves on by one."""

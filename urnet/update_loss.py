@@ -13,6 +13,7 @@ from urnet.losses import Mixup, Weight, bag_loss, soft_targets, sparse_targets
 from urnet.recipe import Stage
 from urnet.rivals.gate import open_rows
 from urnet.robust_losses import early_learning, weighted_loss
+from urnet.uploads import to_tensor
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Update:
     memory: Optional[tuple[np.ndarray, np.ndarray]] = None  # early learning: classes and values (B, k)
     gate: Optional[float] = None  # rows whose top-1 probability is below it pass no gradient
     total: Optional[Weight] = None  # Σ w over all processes' rows; None: these are all
-    send: Callable[[np.ndarray], Any] = paddle.to_tensor  # to the device
+    send: Callable[[np.ndarray], Any] = to_tensor  # to the device
 
 
 class Notes:

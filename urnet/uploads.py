@@ -29,7 +29,18 @@ class Uploads:
 
     def __call__(self, array: np.ndarray) -> paddle.Tensor:
         if not self._on_gpu:
-            return paddle.to_tensor(array)
+            return to_tensor(array)
         pinned = paddle.to_tensor(array, place=paddle.CUDAPinnedPlace())
         self._held[-1].append(pinned)
         return pinned.cuda(blocking=False)
+
+
+def to_tensor(array: np.ndarray) -> paddle.Tensor:
+    """As ``paddle.to_tensor``, but nothing stays behind.
+
+    Each call of Paddle 3.3.1's own leaves a list of its arguments' names, 112 bytes: gigabytes in millions of
+    updates. For a batch of images this way is faster too.
+    """
+    tensor = paddle.empty(array.shape, str(array.dtype))
+    tensor.set_value(array)
+    return tensor

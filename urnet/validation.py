@@ -13,6 +13,7 @@ from urnet.progress import Progress
 from urnet.stop import StopRequest
 from urnet.task import Task
 from urnet.train_step import Learner
+from urnet.uploads import to_tensor
 
 
 @contextlib.contextmanager
@@ -45,7 +46,7 @@ def _bn_batches(task: Task, learner: Learner, stop: StopRequest) -> Iterator[pad
             if task.world.alone:
                 stop.check()
             if batch.readable.any():
-                yield learner.model.normalise(paddle.to_tensor(batch.images[batch.readable]))
+                yield learner.model.normalise(to_tensor(batch.images[batch.readable]))
 
 
 def _measure(task: Task, learner: Learner, stop: StopRequest) -> dict[str, float]:
@@ -53,7 +54,7 @@ def _measure(task: Task, learner: Learner, stop: StopRequest) -> dict[str, float
     def predict(images: np.ndarray) -> np.ndarray:
         if task.world.alone:
             stop.check()
-        logits: np.ndarray = learner.model(paddle.to_tensor(images)).numpy()
+        logits: np.ndarray = learner.model(to_tensor(images)).numpy()
         return logits
 
     learner.model.eval()
