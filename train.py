@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any, TextIO
 
 import models
 from urnet import cli, example_flags
-from urnet.checks import check_choice
+from urnet.checks import InputError, check_choice
 
 EPILOG = """\
 A recipe is one experiment; docs/recipes.md explains its keys. Results go to OUTPUT/NAME/STAGE/ (keys output
@@ -24,6 +25,7 @@ examples:
   python train.py -c recipes/digits_web.yaml -o stages.class.duration="5 epochs" -o data.workers=2
   python train.py -c recipes/digits_web.yaml --resume
   python train.py -c recipes/digits_web.yaml --until instance --dry-run
+  python train.py -c recipes/folder.yaml --init ckpt/ResNet50.pdparams --finetune
   python train.py --num_layers=50 --batch_size=8 --with_mem_opt=True --parallel_exe=False
 
 A run that was interrupted, by whatever, goes on with --resume and ends with the weights it would have had.
@@ -52,6 +54,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
         help="set a key of the recipe; a stage is addressed by its name: stages.NAME.batch_size=64",
     )  # fmt: skip
+    add("--init", metavar="FILE",
+        help="weights that the first stage starts from: a checkpoint folder, .safetensors, .pdparams or the "
+        "2018 release's folder; as -o stages.FIRST.start=FILE")  # fmt: skip
+    add("--finetune", action="store_true",
+        help="FILE's classifier may be missing or of another number of classes: a new one is trained, all "
+        "else must fit; as -o stages.FIRST.finetune=true")  # fmt: skip
     add("--dry-run", action="store_true", help="say what would be done with each stage, and why; do nothing")
     part = parser.add_mutually_exclusive_group()
     part.add_argument(
@@ -75,9 +83,28 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Train, then print two lines a stage and where things lie."""
     args = parse(argv)
+    if args.init is not None and args.pretrained_model is not None:
+        raise InputError("--init and --pretrained_model: found both; they mean the same, give one of them")
     example_flags.translate_training(args, Path(__file__).resolve().parent)
+    args.override = [*start_overrides(args), *args.override]
     with cli.results_only() as stream:
         return train(args, stream)
+
+
+def start_overrides(args: argparse.Namespace) -> list[str]:
+    """``--init`` and ``--finetune`` as keys of the first stage that is switched on; -o goes before them."""
+    from urnet.recipe import active_stages, read_recipe
+
+    if args.init == "":
+        raise InputError("--init: found no path; a checkpoint's is accepted")
+    keys: dict[str, object] = {}
+    if args.init is not None:
+        here = "./" if args.init in ("previous", "scratch") else ""  # a folder, not the recipe's word
+        keys["start"] = here + args.init
+    if args.finetune:
+        keys["finetune"] = True
+    stages = active_stages(read_recipe(args.config, args.override)) if keys else ()
+    return [f"stages.{stages[0].name}.{key}={json.dumps(value)}" for key, value in keys.items() if stages]
 
 
 def train(args: argparse.Namespace, stream: TextIO) -> int:

@@ -1,6 +1,7 @@
 """Level 0: error texts, exit codes, files that are whole or absent, durations, progress lines."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -8,7 +9,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ import pytest
 from urnet import cli, progress, threads
 from urnet.checks import InputError, check_choice, check_labels, check_same_rows
 from urnet.duration import parse_duration
-from urnet.files import recover_folder, whole_file, whole_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,6 +74,46 @@ def test_a_place_that_may_not_be_reached_is_bad_input(capsys):
 
     assert cli.run(forbidden, []) == 2
     assert capsys.readouterr().err == "error: ckpt/best: may not be read or written (Permission denied)\n"
+
+
+def test_a_read_only_disk_is_bad_input(capsys):
+    def refused(_):
+        raise OSError(errno.EROFS, "Read-only file system", "ckpt/best")
+
+    assert cli.run(refused, []) == 2
+    assert capsys.readouterr().err == "error: ckpt/best: may not be read or written (Read-only file system)\n"
+
+
+ON_A_FULL_DISK = """
+import sys
+from pathlib import Path
+from urnet import cli
+from urnet.checks import InputError
+from urnet.files import whole_file
+
+def main(argv):
+    if argv[1] == "bad":
+        raise InputError("list.txt: not found")
+    with whole_file(Path(argv[0])) as part, cli.results_only() as results:
+        print("a result", file=results)
+        part.write_text("all of it")
+
+sys.exit(cli.run(main))
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize(("stream", "what", "code"), [("stdout", "good", 1), ("stderr", "bad", 2)])
+def test_output_that_goes_to_a_full_disk(tmp_path, stream, what, code):
+    """It is told from the disk of a file that is written at the same time; the exit code stays what it is."""
+    command = [sys.executable, "-c", ON_A_FULL_DISK, tmp_path / "a.csv", what]
+    with Path("/dev/full").open("w") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        done = subprocess.run(command, cwd=ROOT, text=True, timeout=60, check=False, **streams)
+    assert done.returncode == code
+    if stream == "stdout":
+        assert done.stderr == "failed: OSError: [Errno 28] No space left on device: 'standard output'\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_closed_streams_are_no_failure(monkeypatch):
@@ -160,83 +199,6 @@ def test_argument_block_is_sorted_and_right_aligned(capsys):
         "                  use_gpu : True",
         "----------------------------------------------------",
     ]
-
-
-def test_whole_file_is_there_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "deep" / "a.txt"
-    with whole_file(path) as part:
-        part.write_text("one")
-    assert path.read_text() == "one"
-    with pytest.raises(InputError, match="exists already"), whole_file(path) as part:
-        part.write_text("two")
-    with pytest.raises(ZeroDivisionError), whole_file(path, replace=True) as part:
-        part.write_text("tw")
-        raise ZeroDivisionError
-    assert path.read_text() == "one"
-    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
-
-
-def test_whole_folder_replaces_and_cleans_up(tmp_path):
-    path = tmp_path / "best"
-    for text in ("one", "two"):
-        with whole_folder(path, replace=True) as part:
-            (part / "w").write_text(text)
-    with pytest.raises(InputError, match="exists already"), whole_folder(path):
-        pass
-    with pytest.raises(ZeroDivisionError), whole_folder(path, replace=True) as part:
-        (part / "w").write_text("three")
-        raise ZeroDivisionError
-    assert (path / "w").read_text() == "two"
-    assert [p.name for p in tmp_path.iterdir()] == ["best"]
-
-
-def test_files_of_a_whole_folder_follow_the_umask(tmp_path):
-    """Also those that a library wrote for their owner only."""
-    mask = os.umask(0o027)
-    try:
-        with whole_folder(tmp_path / "best") as part:
-            (part / "below").mkdir(mode=0o700)
-            (part / "below/w").touch(mode=0o600)
-    finally:
-        os.umask(mask)
-    modes = [(tmp_path / "best" / name).stat().st_mode & 0o777 for name in ("", "below", "below/w")]
-    assert modes == [0o750, 0o750, 0o640]
-
-
-def test_an_unwritable_place_is_bad_input(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"), whole_file(tmp_path / "file" / "a.txt"):
-        pass
-    with pytest.raises(InputError, match="cannot be written"), whole_folder(tmp_path / "file" / "a"):
-        pass
-
-
-KILLED = """
-import sys; sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from urnet.files import recover_folder, whole_folder
-path, n = Path(sys.argv[2]), 0
-recover_folder(path)
-while True:
-    n += 1
-    with whole_folder(path, replace=True) as part:
-        (part / "a").write_text(str(n)); (part / "b").write_text(str(n))
-    if n == 1: print("begun", flush=True)
-"""
-
-
-def test_a_killed_writer_always_leaves_one_whole_folder(tmp_path):
-    root, path = str(Path(__file__).parents[1]), tmp_path / "w"
-    for wait in (0.0, 0.011, 0.023):
-        child = subprocess.Popen([sys.executable, "-c", KILLED, root, str(path)], stdout=subprocess.PIPE)
-        assert child.stdout.readline() == b"begun\n"
-        time.sleep(wait)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        recover_folder(path)
-        assert (path / "a").read_text() == (path / "b").read_text()
-        assert [p.name for p in tmp_path.iterdir()] == ["w"]
 
 
 def test_durations_convert_in_one_place():

@@ -17,27 +17,27 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = {
     # foundations: checks, files, recipes, the table
-    0: """urnet base_writer checks cli cores duration files lifeline image_header list_lines progress recipe
-          recipe_checks recipe_reweight recipe_rival_checks recipe_rivals stop table typed_yaml""",
+    0: """base_writer checks cli cores duration files image_header lifeline list_lines progress random_box
+          recipe recipe_checks recipe_reweight recipe_rival_checks recipe_rivals stop table typed_yaml""",
     # lists of images, reweightings, metrics: still without Paddle and OpenCV
-    1: """image_list listing measurement metrics pickle_machine example_flags predict_flags predictions
-          queries report report.build report.charts report.class_sections report.columns report.counting
-          report.gallery report.overview report.page report.run_state report.style
+    1: """average_precision ensemble ensemble_judgement ensemble_weights example_flags image_list judge
+          listing measurement metrics pickle_machine predict_flags prediction_files prediction_formats
+          predictions queries report report.build report.charts report.class_sections report.columns
+          report.counting report.gallery report.overview report.page report.run_state report.style
           report.suspect_sections report.suspects report.text reweight reweight.calibration
           reweight.class_shares reweight.class_similarity reweight.class_size reweight.cluster
-          reweight.folds reweight.instance
-          reweight.label reweight.label_noise reweight.out_of_fold reweight.posterior reweight.projection
-          reweight.relevance reweight.trust rivals rivals.breaks rivals.curriculum rivals.densities
-          rivals.gate rivals.relabel row_weights shards text_evidence text_vectors webvision
-          webvision_metadata""",
+          reweight.folds reweight.instance reweight.label reweight.label_noise reweight.out_of_fold
+          reweight.posterior reweight.projection reweight.relevance reweight.trust rivals rivals.breaks
+          rivals.curriculum rivals.densities rivals.gate rivals.relabel row_weights scores shards submission
+          text_evidence text_vectors voc webvision webvision_metadata""",
     # images, weights, and the parts of a training step
-    2: """arrays bags checkpoint convert curves dataset decode_ahead decode_worker ema fluid images
-          loading losses mixed_order normalise optimizer precision report.images robust_losses
-          safe_pickle sampler schedule threads uploads worker_pool
-          world""",
+    2: """arrays bags checkpoint convert curves dataset decode_ahead decode_worker ema fluid images loading
+          losses mixed_order normalise optimizer precision reduced_decode report.images robust_losses
+          safe_pickle sampler schedule signature threads uploads worker_pool world""",
     # trainer, predictor, evaluation, export
-    3: """answers attention bulletin early_memory evaluate export measure predict_cli predictor
-          run_folder stage_inputs stage_plan task train_log train_step trainer update_loss validation""",
+    3: """answers attention bulletin early_memory evaluate export exported fold image_predictor library
+          measure predict_cli predictor program_cache run_folder stage_inputs stage_plan task train_log
+          train_step trainer update_loss urnet validation""",
     # a whole recipe
     4: "stage_columns stage_evidence stage_rivals stages",
 }

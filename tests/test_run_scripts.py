@@ -153,19 +153,20 @@ def test_a_failed_set_up_stops_everything(repository, script):
 
 
 PYTEST = "module pytest -n auto --maxprocesses 4 --dist loadfile"
-ALL = ["module ruff check .", "module ruff format --check .", "module mypy", PYTEST]
+CHECKS = ["module ruff check .", "module ruff format --check .", "module mypy"]
+ALL = [*CHECKS, f"{PYTEST} -m not slow", f"{PYTEST} -m slow"]
 
 
 def test_every_check_runs_and_arguments_go_to_pytest(repository, tmp_path):
     done = repository.shell("sh 'my copy/tests/run.sh' tests/test_x.py -k 'a b'", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert repository.asked() == [*ALL[:3], f"{PYTEST} tests/test_x.py -k a b"]
+    assert repository.asked() == [*CHECKS, f"{PYTEST} tests/test_x.py -k a b"]
     assert done.stdout.endswith("all passed\n")
 
 
 @pytest.mark.parametrize(
     ("failing", "named"),
-    [("ruff", "ruff-check ruff-format"), ("mypy", "mypy"), ("pytest", "pytest")],
+    [("ruff", "ruff-check ruff-format"), ("mypy", "mypy"), ("pytest", "pytest pytest-slow")],
 )
 def test_one_failing_check_fails_the_run_but_stops_none(repository, failing, named):
     done = repository.shell("sh tests/run.sh", FAKE_FAILING=failing)
@@ -186,7 +187,8 @@ def test_continuous_integration_calls_the_same_command(repository, tmp_path):
 def test_every_script_is_posix_shell(shell):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    scripts = [path for folder in (".", "tests", "data") for path in sorted((ROOT / folder).glob("*.sh"))]
+    folders = (".", "tests", "data", "tools")
+    scripts = [path for folder in folders for path in sorted((ROOT / folder).glob("*.sh"))]
     assert len(scripts) >= 6
     for script in scripts:
         options = ["--posix"] if shell == "bash" else []

@@ -14,7 +14,6 @@ from typing import Any, Optional
 import numpy as np
 
 from tools.plan_network import NetworkSize
-from urnet.checks import InputError
 from urnet.recipe import Recipe, Schedule, Stage, active_stages
 from urnet.shards import Description
 

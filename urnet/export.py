@@ -18,6 +18,7 @@ import paddle
 
 from urnet.files import naming, whole_folder
 from urnet.fold import folded
+from urnet.uploads import to_tensor
 
 NAME = "model"
 FILES = (f"{NAME}.json", f"{NAME}.pdiparams")  # of a program
@@ -139,5 +140,5 @@ def live_probabilities(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16:
     with evaluating(normalised):
         cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
         with paddle.no_grad(), cast:
-            logits = normalised(paddle.to_tensor(images))
+            logits = normalised(to_tensor(images))
         return paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()

@@ -9,9 +9,8 @@ import numpy as np
 import paddle
 
 from urnet.checks import InputError
+from urnet.loading import CLASSIFIERS
 from urnet.recipe import Optimizer
-
-CLASSIFIER = "fc."  # how the names of the last layer's parameters begin
 
 
 def trainable(network: paddle.nn.Layer) -> dict[str, Any]:
@@ -24,12 +23,12 @@ def make_optimizer(network: paddle.nn.Layer, settings: Optimizer) -> Any:
 
     Vectors (one dimension) are exactly batch norm's scales and offsets and the biases. The learning rate is
     set before every step. Gradient clipping is not the optimiser's: with groups of parameters Paddle would
-    take the norm of each group for itself. The classifier, the layer ``fc`` of every network, learns at
-    ``classifier_lr`` times the rate of the rest.
+    take the norm of each group for itself. The classifier, the layer ``fc`` of every network, and that of an
+    auxiliary head learn at ``classifier_lr`` times the rate of the rest.
     """
     optimizer = _new_optimizer(network, settings)
     for name, parameter in trainable(network).items():  # afterwards: Paddle sets it while it takes in groups
-        if name.startswith(CLASSIFIER):
+        if name.startswith(CLASSIFIERS):
             parameter.optimize_attr["learning_rate"] = settings.classifier_lr
     return optimizer
 

@@ -71,7 +71,7 @@ class Setup:
         return one_image(root) if root.is_file() else images_under(root)
 
     def start(self, build: Callable[[str, int], Any]) -> None:
-        """Import Paddle and choose the device; ``build(name, n_classes)`` makes the network when it is needed."""
+        """Import Paddle and choose the device; ``build(name, n_classes)`` makes the network when needed."""
         import_paddle()
         import paddle
 

@@ -63,6 +63,7 @@ class Transform:
     resize_short: int = 256
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of values in 0..1
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    reduced_decode: Literal["auto", "off"] = added("auto")  # large JPEGs for training at 1/2, 1/4 or 1/8
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Model:
     """A network of ``models.NETWORKS``; ``recompute`` trades time for activation memory.
 
     ``sync_batch_norm``: of several processes on GPUs, batch norm takes its statistics over all their rows.
-    ``channels_last``: on a GPU Paddle may compute convolutions as height, width, channel where that is faster.
+    ``channels_last``: on a GPU Paddle may compute convolutions as height, width, channel if faster.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Optimizer:
     nesterov: bool = False
     weight_decay: float = 1e-4
     clip_norm: Optional[float] = None  # global norm of the gradients
-    classifier_lr: float = 1.0  # the last layer's learning rate, as a multiple of the others'
+    classifier_lr: float = 1.0  # the classifier's learning rate, as a multiple of the others'
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class Stage:
     batch_size: int = 256  # rows a weight update, over all processes and accumulated micro-batches
     accumulate: int = 1  # micro-batches a weight update
     start: str = "previous"  # previous | scratch | a checkpoint's path; the first stage's previous is scratch
+    finetune: bool = added(False)  # the checkpoint's classifier may be of other classes; a new one is trained
     enabled: bool = True  # false: the stage is left out, as if it were not there
     measure: Measure = field(default_factory=Measure)
     reweight: Union[ClassSize, Cluster, Instance, Label, Curriculum, Relabel, None] = None  # columns it adds
@@ -161,13 +163,17 @@ class Recipe:
 
 def load_recipe(path: Union[str, Path], overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe."""
-    path = Path(path)
-    tree = read_yaml(path)
-    for text in overrides:
-        override(tree, text)
-    recipe = build(Recipe, tree, "", str(path))
+    recipe = read_recipe(path, overrides)
     check_recipe(recipe, str(path))
     return recipe
+
+
+def read_recipe(path: Union[str, Path], overrides: Sequence[str] = ()) -> Recipe:
+    """As ``load_recipe``, but ranges and combinations are not checked: more overrides may be to come."""
+    tree = read_yaml(Path(path))
+    for text in overrides:
+        override(tree, text)
+    return build(Recipe, tree, "", str(path))
 
 
 def active_stages(recipe: Recipe) -> tuple[Stage, ...]:

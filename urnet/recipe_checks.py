@@ -94,6 +94,8 @@ def _check_stage(s: Any, at: str, need: Any) -> None:
     need(s.batch_size >= 1, f"{at}.batch_size", s.batch_size, "1 or more")
     need(s.accumulate >= 1 and s.batch_size % s.accumulate == 0, f"{at}.accumulate", s.accumulate,
          f"a divisor of batch_size {s.batch_size}")  # fmt: skip
+    need(not s.finetune or s.start not in ("previous", "scratch"), f"{at}.finetune", True,
+         f"false, as start is {s.start}, or a checkpoint's path there (train.py --init FILE)")  # fmt: skip
     need(0 <= s.balance <= 1, f"{at}.balance", s.balance, "0 to 1")
     need(0 <= s.label_smoothing < 1, f"{at}.label_smoothing", s.label_smoothing, "0 <= label_smoothing < 1")
     need(0 <= s.mixup < math.inf, f"{at}.mixup", s.mixup, "0 or more")

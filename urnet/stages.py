@@ -21,6 +21,7 @@ from urnet.base_writer import BASE_SCHEMA
 from urnet.checks import InputError
 from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
+from urnet.loading import classifiers_text
 from urnet.precision import choose_amp, choose_device, tune_gpu
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash
 from urnet.schedule import gate_plan, plan
@@ -217,7 +218,8 @@ class _Run:
             if step.action == "again" and self.world.lead:
                 self._clear(step, folder)
         self._write_columns(stage, amp)
-        trainer = Trainer(self._task(stage, amp, folder))
+        say = self.world.lead and step.action != "resume"  # a resumed stage said it when it began
+        trainer = Trainer(self._task(stage, amp, folder, say))
         with self.world.lead_first():
             if step.action != "resume" and self.world.lead:
                 # only now: what was refused so far leaves no unfinished training behind
@@ -242,13 +244,13 @@ class _Run:
         writer = ColumnWriter(self.recipe, stage, self.table, self.inputs, self.home, self.world)
         writer.write(lambda: self._network(stage, stage.measure.network), amp)
 
-    def _task(self, stage: Stage, amp: Optional[str], folder: Path) -> Task:
+    def _task(self, stage: Stage, amp: Optional[str], folder: Path, say: bool) -> Task:
         labels = self.table.column("label")
         weight = row_weights.sampling_weight(stage, self.table)
         loss_weight, subset = row_weights.product(stage, "loss_weight", self.table), None
         if stage.subsets is not None:
             subset, loss_weight = subset_of(stage, self.table), loss_weight * subset_weight(stage, self.table)
-        network = self._network(stage, stage.start)
+        network = self._network(stage, stage.start, trains=True, say=say)
         if self.recipe.model.sync_batch_norm and not self.world.alone:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return Task(
@@ -259,15 +261,20 @@ class _Run:
             made_by=recipe_hash(self.inputs.of[stage.name]), world=self.world,
         )  # fmt: skip
 
-    def _network(self, stage: Stage, source: str) -> Any:
-        return start_network(self.recipe, stage, source, self.home, self.build_network)
+    def _network(self, stage: Stage, source: str, **how: bool) -> Any:
+        return start_network(self.recipe, stage, source, self.home, self.build_network, **how)
 
 
-def start_network(recipe: Recipe, stage: Stage, source: str, home: Path, build_network: BuildNetwork) -> Any:
-    """A network with the weights a stage starts from, or measures with.
+def start_network(
+    recipe: Recipe, stage: Stage, source: str, home: Path, build_network: BuildNetwork, *,
+    trains: bool = False, say: bool = False,
+) -> Any:  # fmt: skip
+    """A network with the weights a stage starts from (``trains``), or measures with.
 
-    ``previous`` means the last weights of the stage before, not its best ones: those were chosen on the
-    validation images, which must not steer training.
+    With ``stage.finetune`` the one that trains may have another classifier than the weights: it then keeps
+    its first random one; with ``say`` a line on stderr tells. ``previous`` means the last weights of the
+    stage before, not its best ones: those were chosen on the validation images, which must not steer
+    training.
     """
     seed_network(recipe.seed, stage.name, 0)
     network = build_network()
@@ -277,5 +284,10 @@ def start_network(recipe: Recipe, stage: Stage, source: str, home: Path, build_n
         source = str(home / names[before] / "final") if before >= 0 else "scratch"
     if source != "scratch":
         weights = checkpoint.read_weights(source, network)
-        checkpoint.load_into(network, weights, source=source)
+        finetune = trains and stage.finetune
+        hint = f"; a new one is trained with --finetune (stages.{stage.name}.finetune)" if trains else ""
+        kept = checkpoint.load_into(network, weights, strict=not finetune, source=source, hint=hint)
+        if finetune and say:
+            print(f"stage {stage.name}: from {source}: {classifiers_text(kept, weights, network)}",
+                  file=sys.stderr)  # fmt: skip
     return network

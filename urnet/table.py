@@ -50,6 +50,10 @@ class Table:
         """Open a table's folder. Raises InputError where a file is missing, broken or of another base."""
         return cls(folder)
 
+    def refresh(self) -> None:
+        """Take in what another process has written since."""
+        self.__init__(self.folder)  # type: ignore[misc]
+
     def _join(self, path: Path) -> None:
         """Take in one column file."""
         table, described = _read(path)

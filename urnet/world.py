@@ -18,6 +18,7 @@ import paddle
 
 from urnet.checks import InputError
 from urnet.lifeline import Lifeline
+from urnet.uploads import to_tensor
 
 VERDICT_SECONDS = 10.0  # how long a failed operation waits for the news of whose end made it fail
 LAUNCHER = ("PADDLE_TRAINER_ID", "PADDLE_TRAINER_ENDPOINTS", "PADDLE_MASTER")  # variables it sets
@@ -91,7 +92,7 @@ class World:
         if self.alone:
             return array
         self.wait()
-        return self.sum_(paddle.to_tensor(np.asarray(array, np.int64))).numpy()
+        return self.sum_(to_tensor(np.asarray(array, np.int64))).numpy()
 
     def gather(self, value: Any) -> list[Any]:
         """Every process's value, by rank: arrays, or whatever can be pickled."""

@@ -1,0 +1,250 @@
+"""Every command of README.md and docs/ is accepted by its program and run by a test; the site builds."""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from doc_commands import LAUNCHER, PAGES, ROOT, Command, commands, parsed, parser_of, read_command
+
+import train
+from urnet import example_flags
+from urnet.checks import InputError
+from urnet.recipe import load_recipe
+
+# The test that runs a command of this program and these flags, on data of its own; or "not run" and why. A
+# command of another shape in the documents needs a line here; synopses, and commands named inside a sentence,
+# need none.
+RUN_BY = {
+    "sh run.sh": "test_run_scripts.py::test_the_embedded_example",
+    "sh tests/run.sh": "test_run_scripts.py::test_every_check_runs_and_arguments_go_to_pytest",
+    ". ./set_env.sh": "test_shell.py::test_sourced_twice_installs_once",
+    "export OMP_NUM_THREADS=8": "not run: a variable of the shell",
+    "pip install -r requirements-benchmark.txt": "not run: installs; test_benchmark_scores.py uses it",
+    "pip install -r requirements-peer.txt": "not run: installs; test_compare_networks.py does without",
+    "sh data/download_webvision2018.sh":
+        "test_download.py::test_without_arguments_the_validation_set_lands_under_the_release_names",
+    "sh data/download_webvision2018.sh info train":
+        "test_download.py::test_training_archives_are_unpacked_one_by_one_and_an_interruption_costs_one",
+    "sh data/download_webvision2018.sh --help": "test_download.py::test_help_needs_nothing",
+    "visualdl --logdir output/digits_seed1/curves --language en":
+        "not run: a server; test_train_cli.py reads its files",
+    "data/make_digits_web.py --out": "test_digits_web.py::test_same_seed_same_bytes_other_seed_others",
+    "eval.py --class_dim --img_list --img_path --model --pretrained_model --resize":
+        "test_infer.py::test_flags_go_before_the_recipe",
+    "eval.py --class_dim --img_list --img_path --model --pretrained_model --use_gpu":
+        "test_run_scripts.py::test_the_embedded_example",
+    "launch eval.py --img_list --img_path --pretrained_model":
+        "test_distributed.py::test_accuracy_is_that_of_one_process_to_the_digit",
+    "infer.py --batch_size --model --num_layers --test_list":
+        "test_example_commands.py::test_the_inference_command_predicts",
+    "infer.py --class_dim --img_list --img_path --model --pretrained_model --use_gpu":
+        "test_infer.py::test_the_release_s_checkpoint_and_command",
+    "infer.py --img_path --max_bad --output --pretrained_model":
+        "test_infer.py::test_unreadable_images_are_marked_up_to_max_bad",
+    "launch train.py -c":
+        "test_distributed.py::test_every_column_file_has_the_bytes_of_one_process",
+    "launch train.py -c -o":
+        "test_distributed.py::test_every_column_file_has_the_bytes_of_one_process",
+    "train.py -c": "test_recipes_run.py::test_all_stages_finish",
+    "train.py -c -o": "test_train_cli.py::test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing",
+    "train.py --debug -c -o": "test_train_cli.py::test_debug_shows_a_traceback",
+    "train.py --dry-run -c -o":
+        "test_train_cli.py::test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing",
+    "train.py --finetune --init -c -o":
+        "test_finetune.py::test_the_flags_and_the_recipe_that_was_saved_give_the_same_bytes",
+    "train.py --resume -c": "test_resume.py::test_killed_at_random_moments",
+    "train.py --resume -c -o": "test_resume.py::test_other_workers_and_another_folder_give_the_same_weights",
+    "train.py --until -c -o": "test_resume_stages.py::test_stage_by_stage_is_the_same_as_at_once",
+    "train.py --batch_size --num_layers --parallel_exe --with_mem_opt":
+        "test_example_commands.py::test_the_training_command_trains",
+    "tools/benchmark.py --data --jobs --methods --out --recipe --seeds":
+        "test_benchmark.py::test_the_whole_tool_once",
+    "tools/benchmark.py --data --jobs --methods --out --seeds": "test_benchmark.py::test_the_whole_tool_once",
+    "tools/benchmark.py --data --jobs --out --seeds": "test_benchmark.py::test_the_whole_tool_once",
+    "tools/benchmark.py --data --out --seeds -o":
+        "test_benchmark.py::test_bad_input_is_one_line",
+    "tools/compare_networks.py": "test_compare_networks.py::test_lines_and_exit_codes",
+    "tools/convert_checkpoint.py": "test_convert.py::test_there_and_back_on_the_command_line",
+    "tools/convert_checkpoint.py --class_dim --model": "test_convert.py::test_released_folder_and_back",
+    "tools/fuzz.py --door --seconds --seed":
+        "test_fuzz_tool.py::test_two_seconds_over_all_doors_find_nothing",
+    "tools/fuzz.py --seconds": "test_fuzz_tool.py::test_two_seconds_over_all_doors_find_nothing",
+    "tools/plan.py --evaluation-images --images-per-second --no-files --processes --rows -c":
+        "test_plan.py::test_the_page_shows_what_the_tool_prints",
+    "tools/plan.py --evaluation-images --rows -c":
+        "test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",
+    "tools/report.py --run --suspects": "test_report_tool.py::test_the_tool_writes_page_and_list",
+}  # fmt: skip
+ALL = commands()
+WHOLE = [command for command in ALL if not command.synopsis]
+STANDS_FOR = {"S": "0", "N": "1"}  # a value in capitals that has to be a number
+
+
+def of_python(found):
+    return [command for command in found if command.program.endswith(".py")]
+
+
+def test_the_documents_hold_commands_and_the_table_no_others():
+    assert len(WHOLE) > 40 and len(ALL) > 60
+    assert {command.shape for command in WHOLE} - RUN_BY.keys() == set(), "give them a test in RUN_BY"
+    assert RUN_BY.keys() - {command.shape for command in ALL} == set(), "no longer in the documents"
+
+
+@pytest.mark.parametrize("run_by", sorted({test for test in RUN_BY.values() if "not run: " not in test}))
+def test_what_runs_a_command_is_there(run_by):
+    file, _, name = run_by.partition("::")
+    assert re.search(rf"^def {name}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.M)
+
+
+def test_a_command_is_read_as_a_shell_would():
+    page = ROOT / "docs/faq.md"
+    found = {command.shape: command for command in ALL if command.page == "docs/faq.md"}
+    launched = found["launch eval.py --img_list --img_path --pretrained_model"]
+    text = page.read_text(encoding="utf-8").splitlines()
+    assert text[launched.line - 1].endswith("--pretrained_model output/folder/label/final \\")
+    assert launched.arguments[-2:] == ["--img_list", "data/val_list.txt"]  # of the next line
+    assert text[found["train.py -c"].line - 1].startswith("OMP_NUM_THREADS=4 python train.py")
+    synopsis = read_command(
+        "page", 1, "python tools/report.py --run OUTPUT/NAME [--suspects FILE.csv]     # a page"
+    )
+    assert (synopsis.synopsis, synopsis.flags) == (True, ["--run", "--suspects"])
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("python train.py -c recipes/folder.yaml --resme", SystemExit),
+        ("python tools/fuzz.py --seconds many", SystemExit),
+        ("python train.py -c recipes/folder.yaml -o stages.clas.batch_size=4", InputError),
+        ("python train.py -c recipes/folder.yaml -o data.n_classes=few", InputError),
+        ("python tools/plan.py -c recipes/folders.yaml --rows 9", AssertionError),
+        ("python tools/plans.py --rows 9", ModuleNotFoundError),
+    ],
+)
+def test_a_wrong_command_would_be_found(text, error, capsys):
+    command = read_command("page", 1, text)
+    with pytest.raises(error):
+        check_recipe(command, parsed(command))
+
+
+@pytest.mark.parametrize("command", of_python(WHOLE), ids=str)
+def test_the_program_accepts_the_command(command: Command, capsys):
+    try:
+        args = parsed(command)
+    except SystemExit:
+        pytest.fail(f"{command}\n{capsys.readouterr().err}")
+    if args is not None:
+        check_recipe(command, args)
+
+
+def check_recipe(command: Command, args) -> None:
+    """The recipe is there, and takes every key that the command sets."""
+    if command.program == "train.py":
+        example_flags.translate_training(args, ROOT)
+    file = getattr(args, "config", None) or getattr(args, "recipe", None)
+    if file is None:
+        return
+    assert (ROOT / file).is_file(), f"{command}: there is no {file}"
+    override = [with_numbers(text) for text in getattr(args, "override", [])]
+    if command.program == "train.py":
+        args.config, args.override = str(ROOT / file), override
+        override = [*train.start_overrides(args), *override]
+    load_recipe(ROOT / file, override)
+
+
+def with_numbers(override: str) -> str:
+    key, _, value = override.partition("=")
+    return f"{key}={STANDS_FOR.get(value, value)}"
+
+
+@pytest.mark.parametrize("command", of_python(command for command in ALL if command.synopsis), ids=str)
+def test_a_synopsis_names_flags_that_the_program_has(command: Command):
+    parser = parser_of(command)
+    known = set(parser._option_string_actions)
+    for action in parser._actions:
+        if action.__class__.__name__ == "_SubParsersAction":
+            name = command.arguments[0]
+            assert name in action.choices, f"{command}: there is {', '.join(action.choices)}"
+            known |= set(action.choices[name]._option_string_actions)
+    assert set(command.flags) - known == set()
+
+
+def test_shell_scripts_and_requirement_files_are_there():
+    for command in ALL:
+        if command.words[0] in ("sh", "."):
+            assert (ROOT / command.words[1]).is_file(), str(command)
+        if command.words[:3] == ("pip", "install", "-r"):
+            assert (ROOT / command.words[3]).is_file(), str(command)
+        if command.words[0] == "python" and "-m" in command.words[:2]:
+            assert command.words[2] == LAUNCHER, str(command)
+
+
+def test_the_launcher_takes_its_flags(monkeypatch):
+    module = importlib.import_module(f"{LAUNCHER}.context.args_envs")
+    launched = [command for command in WHOLE if LAUNCHER in command.words]
+    assert launched
+    for command in launched:
+        monkeypatch.setattr(sys, "argv", ["launch", *command.words[3:]])
+        args, unknown = module.parse_args()
+        assert (args.training_script, unknown) == (command.program, []), str(command)
+
+
+# --- the site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", str(ROOT / "tools/build_docs.sh"), str(folder)], cwd=folder, capture_output=True, text=True,
+        timeout=120, env={**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, "http_proxy": "http://127.0.0.1:9",
+                          "https_proxy": "http://127.0.0.1:9"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == f"{folder}/index.html\n"
+    return folder
+
+
+def test_every_page_is_on_the_site_and_fetches_nothing(site):
+    for page in PAGES:
+        name = page.relative_to(ROOT).with_suffix(".html").as_posix()
+        place = name[5:] if name.startswith("docs/") else f"repository/{name}".replace("README", "index")
+        text = (site / place).read_text(encoding="utf-8")
+        fetched = re.findall(r"<(?:script|img|iframe|link)[^>]*?(?:src|href)=[\"']?(?!#)([^\"' >]+)", text)
+        assert fetched
+        assert [address for address in fetched if re.match(r"(https?:)?//", address)] == []
+
+
+def test_links_into_the_repository_lead_to_copies_of_its_files(site):
+    text = (site / "faq.html").read_text(encoding="utf-8")
+    assert re.search(r'href="?repository/recipes/folder\.yaml"?[ >]', text)
+    copied = (site / "repository/recipes/folder.yaml").read_bytes()
+    assert copied == (ROOT / "recipes/folder.yaml").read_bytes()
+    assert re.search(
+        r'href="?\.\./cli\.html"?[ >]', (site / "repository/index.html").read_text(encoding="utf-8")
+    )
+
+
+def test_dead_links_end_the_build(tmp_path):
+    for folder in ("docs", "tools"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tools/docs_links.py").write_bytes((ROOT / "tools/docs_links.py").read_bytes())
+    settings, _, _ = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")
+    (tmp_path / "mkdocs.yml").write_text(settings)
+    (tmp_path / "docs/cli.md").write_text("# Commands\n\n[a](index.md) [b](../mkdocs.yml)\n")
+    links = "[a](../recipes/nowhere.yaml) [b](cli.md#nowhere) [c](../../etc/passwd)"
+    (tmp_path / "docs/index.md").write_text(f"# Start\n\n{links}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
+    assert len(warnings) == 3, done.stderr
+    for words in ("'../recipes/nowhere.yaml'", "an anchor '#nowhere'", "'../../etc/passwd'"):
+        assert words in done.stderr

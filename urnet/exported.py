@@ -1,0 +1,40 @@
+"""Level 3: an exported folder's model, opened: probabilities without the recipe or the network's code."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Optional, Union
+
+from urnet.checks import InputError
+from urnet.export import Engine
+from urnet.predictor import Predictor, check_precision
+from urnet.signature import PADDLE, Signature, read_signature
+from urnet.threads import compute_threads
+
+
+class Exported(Predictor):
+    """The predictor of a folder that ``tools/export.py`` or ``infer.py --save_inference`` wrote.
+
+    ``signature`` says what the folder holds; ``signature.prepare(data)`` makes an image file's bytes what
+    ``probabilities`` and ``topk`` (``predictor.Predictor``'s own) take. On the CPU, with oneDNN; batches are
+    padded to ``batch_size``. Raises InputError for a folder that cannot be used, and for what the CPU lacks.
+    """
+
+    def __init__(
+        self,
+        folder: Union[str, Path, Signature],
+        *,
+        batch_size: int = 16,
+        threads: Optional[int] = None,
+        precision: str = "fp32",
+    ) -> None:  # not Predictor's, which begins with a network
+        start = time.perf_counter()
+        if batch_size < 1:
+            raise InputError(f"--batch_size: found {batch_size}; 1 or more is accepted")
+        self.signature = folder if isinstance(folder, Signature) else read_signature(folder)
+        self.signature.needs(PADDLE)
+        self.image_size, self.batch_size = self.signature.size, batch_size
+        self.engine = check_precision("inference", precision, "cpu")
+        self._run = Engine(self.signature.folder, threads=threads or compute_threads(), precision=precision)
+        self.start_seconds = time.perf_counter() - start
