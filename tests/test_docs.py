@@ -19,6 +19,16 @@ from urnet.recipe import load_recipe
 # command of another shape in the documents needs a line here; synopses, and commands named inside a sentence,
 # need none.
 RUN_BY = {
+    "tools/export.py --images --out --pretrained_model":
+        "test_export_tool.py::test_the_comparison_is_printed",
+    "tools/serve.py --model":
+        "test_serve.py::test_the_answers_are_the_live_network_s",
+    "tools/transfer.py --batch_size --image_shape --pretrained_model --voc":
+        "test_transfer.py::test_figures_are_those_of_a_plain_computation",
+    "tools/transfer_mosaics.py --img_list --img_path --out":
+        "test_transfer.py::test_mosaics_are_what_their_lists_say",
+    "train.py --stage -c -o":
+        "test_stages.py::test_until_and_stage_cut_the_recipe",
     "sh run.sh": "test_run_scripts.py::test_the_embedded_example",
     "sh tests/run.sh": "test_run_scripts.py::test_every_check_runs_and_arguments_go_to_pytest",
     ". ./set_env.sh": "test_shell.py::test_sourced_twice_installs_once",
@@ -32,6 +42,8 @@ RUN_BY = {
     "sh data/download_webvision2018.sh --help": "test_download.py::test_help_needs_nothing",
     "visualdl --logdir output/digits_seed1/curves --language en":
         "not run: a server; test_train_cli.py reads its files",
+    "curl -F image=@cat.jpg http://127.0.0.1:8000/predict?topk=3":
+        "not run: a client; test_serve.py asks the service",
     "data/make_digits_web.py --out": "test_digits_web.py::test_same_seed_same_bytes_other_seed_others",
     "eval.py --class_dim --img_list --img_path --model --pretrained_model --resize":
         "test_infer.py::test_flags_go_before_the_recipe",

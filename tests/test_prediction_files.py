@@ -136,6 +136,29 @@ def test_a_cut_arrow_file_is_refused(tmp_path):
             list(read_predictions(file, 9))
 
 
+@SUFFIXES
+def test_another_number_of_classes_is_found_in_a_later_block_too(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(prediction_formats, "TEXT_BYTES", 100)
+    monkeypatch.setattr("urnet.predictions.ARROW_ROWS", 2)
+    with open_predictions(tmp_path / f"a{suffix}") as file:
+        for i in range(9):
+            k = 3 if i == 7 else 2
+            file.write(f"{i}.jpg", range(k), [0.5, 0.2, 0.1][:k])
+    with pytest.raises(InputError, match=r"row 8 \(7\.jpg\): 3 classes and 3 scores; 2 of each"):
+        list(read_predictions(tmp_path / f"a{suffix}", 9))
+
+
+def test_offsets_that_lead_outside_are_refused(tmp_path):
+    file = write(tmp_path / "a.arrow", probabilities(3, 9, 0), 2)
+    offsets = np.array([0, 2, 4, 6], np.int32).tobytes()
+    data = file.read_bytes()
+    assert data.count(offsets) == 2
+    bad = np.array([0, 2, 4, 6_000_000], np.int32).tobytes()
+    file.write_bytes(data.replace(offsets, bad))
+    with pytest.raises(InputError, match=r"a\.arrow: is no prediction file of infer\.py"):
+        list(read_predictions(file, 9))
+
+
 def test_members_go_row_for_row(tmp_path):
     p = probabilities(10, 9, 0)
     names = [f"{i}.jpg" for i in range(10)]

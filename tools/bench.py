@@ -32,6 +32,7 @@ COMMANDS = {
     "density": "the density curriculum of a class, beside its definition taken literally",
     "table": "building and reading the table of images, beside plain array operations",
     "cluster": "the cluster reweighting, and how its time grows with the rows",
+    "serve": "the HTTP service, beside infer.py's own loop, and the cost of hostile requests",
     "networks": "every network's parameters, work and speed of prediction, beside a bare matrix product",
 }
 

@@ -18,7 +18,7 @@ import numpy as np
 from urnet import arrays, fluid, safe_pickle
 from urnet.checks import InputError
 from urnet.files import recover_folder, whole_folder
-from urnet.loading import load_into
+from urnet.loading import classifier_keys, load_into
 from urnet.recipe import Recipe, load_recipe
 
 __all__ = ["CheckpointInfo", "TrainingState", "describe", "load_into", "load_training", "read_weights"]
@@ -136,13 +136,15 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
 
 def _from_published(weights: Arrays, network: Any) -> Arrays:
     """``weights`` under our names, if they are exactly those that ``network.published_names()`` (ours ->
-    published) names; what is not published (a head that only training uses) keeps the network's own values.
+    published) names, with a classifier or without; what is not published (a head that only training uses)
+    keeps the network's own values.
     """
     names = network.published_names()
-    if set(weights) != set(names.values()):
+    classifier = {names[key] for key in classifier_keys(network) if key in names}
+    if not set(names.values()) - classifier <= set(weights) <= set(names.values()):
         return weights
     own = {key: value.numpy() for key, value in network.state_dict().items() if key not in names}
-    return {**own, **{key: weights[name] for key, name in names.items()}}
+    return {**own, **{key: weights[name] for key, name in names.items() if name in weights}}
 
 
 def describe(path: PathLike) -> CheckpointInfo:

@@ -56,8 +56,13 @@ def count_rows(file: Union[str, Path]) -> Optional[int]:
     if Path(file).suffix != ".arrow":
         return None
     _check_opens(Path(file))
-    reader = _open_arrow(Path(file), mapped=True)
-    return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+    return sum(_batch_rows(Path(file)))
+
+
+def _batch_rows(file: Path) -> list[int]:
+    """The rows of each batch, from a map that ends at once: the pages it touches count as memory in use."""
+    reader = _open_arrow(file, mapped=True)
+    return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
 
 
 def _csv_tables(file: Path) -> Iterator[Any]:
@@ -92,11 +97,8 @@ def _json_tables(file: Path) -> Iterator[Any]:
 
 def _arrow_tables(file: Path) -> Iterator[Any]:
     """Batch by batch: read where they are small, else mapped, so that a block alone is in memory."""
-    mapped = _open_arrow(file, mapped=True)
-    batches = range(mapped.num_record_batches)
-    large = any(mapped.get_batch(i).num_rows > 4 * ARROW_ROWS for i in batches)
-    reader = mapped if large else _open_arrow(file, mapped=False)
-    for i in batches:
+    reader = _open_arrow(file, mapped=max(_batch_rows(file), default=0) > 4 * ARROW_ROWS)
+    for i in range(reader.num_record_batches):
         batch = reader.get_batch(i)
         batch.validate(full=True)  # offsets that lead outside would be followed
         for start in range(0, batch.num_rows, ARROW_ROWS):

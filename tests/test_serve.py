@@ -1,0 +1,182 @@
+"""tools/serve.py as a process over an exported network: answers, hostile bodies, signals, a dead engine."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+pytest.importorskip("python_multipart")
+
+from serve_toys import exported_toys
+
+from tools import serve
+from tools.fuzz_doors import image_seeds
+from tools.serve_client import ROOT, Ask, ask, ask_once, form, hostile, load, running
+from urnet.checks import InputError
+
+N_HOSTILE, MOST_BYTES = 200, 48 << 20
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    return exported_toys(tmp_path_factory.mktemp("serve"))
+
+
+@pytest.fixture(scope="module")
+def service(toys, tmp_path_factory):
+    log = tmp_path_factory.mktemp("log") / "err"
+    with running(toys[1], "--batch_size", "4", "--max_pixels", "1000000", log=log) as found:
+        yield found
+
+
+def blobs(toys):
+    return [(name, (toys.images / name).read_bytes()) for name in toys.names]
+
+
+def check(toys, entries):
+    """Answers of all toy images, in order: the live network's, within a thousandth."""
+    for i, entry in enumerate(entries):
+        best = toys.ranking[i][: len(entry["classes"])]
+        assert entry["classes"] == best.tolist()
+        assert entry["scores"] == pytest.approx(toys.expected[i][best].tolist(), abs=1e-3)
+
+
+def test_the_answers_are_the_live_network_s(toys, service):
+    toys, _ = toys
+    status, body = ask_once(service.port, form(blobs(toys)), "?topk=7")
+    assert status == 200
+    check(toys, json.loads(body)["images"])
+    one_by_one = [ask_once(service.port, Ask(data, "image/png")) for _, data in blobs(toys)]
+    check(toys, [json.loads(body)["images"][0] for _, body in one_by_one])
+
+
+def test_many_clients_at_once_get_their_own_answers(toys, service):
+    toys, _ = toys
+    requests = [form([blob]) for blob in blobs(toys)] * 6
+    _, _, statuses = load(service.port, requests, 8)
+    assert statuses == [200] * len(requests)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)) as connection:
+        for _ in range(3):  # over one connection
+            status, body = ask(connection, form(blobs(toys)[:5]))
+            assert status == 200
+            check(toys, json.loads(body)["images"])
+
+
+def test_hostile_bodies_neither_end_the_service_nor_fill_its_memory(toys, service):
+    toys, _ = toys
+    seeds = image_seeds()
+    requests = hostile(N_HOSTILE, seeds, bomb_side=1500)
+    for request in requests[:20]:
+        ask_once(service.port, request)
+    before, statuses = service.rss(), set()
+    for request in requests[20:]:
+        status, body = ask_once(service.port, request)
+        assert b"Traceback" not in body
+        statuses.add(status)
+    assert {200, 400, 415} <= statuses <= {0, 200, 400, 413, 415}
+    assert service.rss() - before < MOST_BYTES
+    assert service.process.poll() is None
+    status, body = ask_once(service.port, form(blobs(toys)))
+    check(toys, json.loads(body)["images"])
+
+
+def engine_of(service):
+    """The process id of the service's only child."""
+    number = service.process.pid
+    (child,) = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+    return int(child)
+
+
+def test_a_dead_engine_costs_one_answer_and_is_replaced(toys, service):
+    toys, _ = toys
+    os.kill(engine_of(service), signal.SIGKILL)
+    time.sleep(0.2)
+    status, body = ask_once(service.port, form(blobs(toys)[:1]))
+    assert (status, body) == (500, b"the model failed; the service's log says why\n")
+    end = time.monotonic() + 60
+    while (answer := ask_once(service.port, form(blobs(toys)[:1])))[0] == 504:  # it takes a while to start
+        assert time.monotonic() < end
+    assert answer[0] == 200
+    check(toys, json.loads(answer[1])["images"])
+
+
+def test_sigterm_lets_it_finish_what_has_begun(toys, tmp_path):
+    toys, folder = toys
+    request = form(blobs(toys))
+    with running(folder, log=tmp_path / "err") as service:
+        engine = engine_of(service)
+        with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {request.kind}\r\n"
+            connection.sendall(f"{head}Content-Length: {len(request.body)}\r\n\r\n".encode())
+            half = len(request.body) // 2
+            connection.sendall(request.body[:half])
+            time.sleep(0.3)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            connection.sendall(request.body[half:])
+            found = b""
+            while data := connection.recv(1 << 16):
+                found += data
+        assert found.startswith(b"HTTP/1.1 200 ")
+        check(toys, json.loads(found.partition(b"\r\n\r\n")[2])["images"])
+        assert service.process.wait(30) == 143
+    assert (tmp_path / "err").read_text() == "terminated\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(engine, 0)
+
+
+def test_a_model_that_cannot_be_opened_is_refused(toys, tmp_path):
+    _, folder = toys
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in folder.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    (broken / "model.pdiparams").write_bytes((folder / "model.pdiparams").read_bytes()[:-1000])
+    command = [sys.executable, str(ROOT / "tools" / "serve.py"), "--model", str(broken)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: \S+model\.pdiparams: is not the file that was exported .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--queue", "0"], "--queue: found 0; above 0 is accepted"),
+        (["--timeout", "nan"], "--timeout: found nan; above 0 is accepted"),
+        (["--port", "65536"], "--port: found 65536; 0 to 65535 is accepted"),
+        (["--max_images", "9", "--queue", "8"], "--max_images: found 9, but --queue is 8"),
+        (["--precision", "fp16"], "--precision: 'fp16' is not known; nearest: bf16, fp32"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(flags, said):
+    args = serve.parser().parse_args(["--model", "x", *flags])
+    with pytest.raises(InputError, match="^" + re.escape(said)):
+        serve.check(args)
+
+
+def test_a_port_in_use_is_refused_before_the_model_is_opened():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match="cannot be listened on"), serve.listening("127.0.0.1", port):
+            pass
+
+
+def test_an_open_address_is_said_to_be_open(capsys):
+    with serve.listening("0.0.0.0", 0):
+        assert "0.0.0.0: other machines reach it, without TLS or passwords" in capsys.readouterr().err
+    with serve.listening("127.0.0.1", 0) as listener:
+        assert capsys.readouterr().err == ""
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", serve.address(listener))

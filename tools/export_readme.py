@@ -1,0 +1,87 @@
+"""Tool: the README.txt of an exported folder: what goes in, what comes out, and a few lines of Python."""
+
+from __future__ import annotations
+
+from urnet.images import MAX_ASPECT
+from urnet.signature import Signature
+
+TEXT = """\
+{model}, {n_classes} classes, exported by URNet.
+
+In:   uint8 RGB images, resized, (batch, {size}, {size}, 3). Normalisation and softmax are inside.
+      Resize, bilinear: {rule}
+      EXIF orientation: {exif}
+Out:  float32 probabilities, (batch, {n_classes}); {columns}
+Files: {files}
+      signature.json says all this to programs, with every file's SHA-256.
+
+Python, with {packages}:
+
+{code}"""
+FILES = {
+    "paddle": "model.json and model.pdiparams (Paddle 3)",
+    "onnx": "model.onnx (any runtime of ONNX)",
+}
+PACKAGES = {"paddle": "paddlepaddle", "onnx": "onnxruntime"}
+READ = """\
+image = cv2.imread("IMAGE.jpg", cv2.IMREAD_COLOR{flag})  # uint8, BGR
+image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+"""
+RESIZE = {
+    "straight": """\
+image = cv2.resize(image, ({size}, {size}))
+""",
+    "short": """\
+height, width = image.shape[:2]
+scale = {short} / min(height, width)
+height, width = round(height * scale), round(width * scale)
+image = cv2.resize(image, (width, height))
+top, left = (height - {size}) // 2, (width - {size}) // 2
+image = image[top : top + {size}, left : left + {size}]
+""",
+}
+RUN = {
+    "paddle": """\
+config = Config("model.json", "model.pdiparams")
+config.disable_gpu()
+predictor = create_predictor(config)
+predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(images)
+predictor.run()
+probabilities = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+""",
+    "onnx": """\
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+probabilities = session.run(None, {"images": images})[0]
+""",
+}
+IMPORTS = {
+    "paddle": "from paddle.inference import Config, create_predictor\n",
+    "onnx": "import onnxruntime\n",
+}
+
+
+def readme(signature: Signature, formats: list[str]) -> str:
+    """The text for ``formats`` ("paddle", "onnx"); its indented lines run as they stand, beside the model."""
+    size, short = signature.size, signature.transform.resize_short
+    rules = {
+        "straight": f"straight to {size} x {size}, aspect not kept",
+        "short": f"short side to {short}, then the centre {size} x {size}; of an image longer than"
+        f"\n      {MAX_ASPECT}:1 only the middle {MAX_ASPECT}:1 is taken",
+    }
+    first = formats[0]
+    flag = "" if signature.exif == "honour" else " | cv2.IMREAD_IGNORE_ORIENTATION"
+    code = "import cv2\nimport numpy as np\n" + IMPORTS[first] + "\n" + READ.format(flag=flag)
+    code += RESIZE[signature.transform.eval].format(size=size, short=short)
+    code += "images = np.ascontiguousarray(image[None])\n" + RUN[first]
+    lines = "column i is line i of classes.txt, both from 0" if signature.class_names else "no names"
+    return TEXT.format(
+        model=signature.model,
+        n_classes=signature.n_classes,
+        size=size,
+        rule=rules[signature.transform.eval],
+        exif="turned as it says" if signature.exif == "honour" else "not looked at",
+        columns=lines,
+        files=", ".join(FILES[name] for name in formats),
+        packages=f"numpy, opencv-python-headless and {PACKAGES[first]}",
+        code="".join(f"    {line}" if line.strip() else line for line in code.splitlines(keepends=True)),
+    )

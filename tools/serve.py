@@ -1,0 +1,144 @@
+"""Tool: an HTTP service over a folder that tools/export.py wrote.
+
+    python tools/serve.py --model demo
+    curl -F image=@cat.jpg 'http://127.0.0.1:8000/predict?topk=3'
+
+POST /predict takes images (multipart field `image`, one or several; or one image as the body), GET /health
+says how it does, GET / is a page to try it. Images that come together are computed together. It has neither
+TLS nor passwords: anyone who reaches the port may use it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
+
+from urnet import cli
+from urnet.checks import InputError, check_choice
+from urnet.cores import usable_cores
+from urnet.predict_flags import PRECISIONS
+from urnet.threads import compute_threads
+
+NEEDED = ("fastapi", "uvicorn", "python_multipart")
+POSITIVE = ("batch_size", "queue", "max_body_mb", "max_images", "max_pixels", "timeout", "threads")
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    p = cli.Parser(prog="tools/serve.py", description=__doc__, formatter_class=raw)
+    add = p.add_argument
+    add("--model", metavar="FOLDER", required=True, help="the exported folder")
+    add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
+    add("--port", type=int, default=8000, help="0: any that is free, printed [8000]")
+    add("--batch_size", type=int, default=16, help="images computed at once [16]")
+    add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs that have it [fp32]")
+    add("--threads", type=int, help="of the engine [OMP_NUM_THREADS, else all cores]")
+    add("--queue", type=int, default=256, help="images accepted at a time; more get 429 [256]")
+    add("--max_body_mb", type=float, default=20, help="MB (10^6 bytes) of a request's body [20]")
+    add("--max_images", type=int, default=32, help="images of a request [32]")
+    add("--max_pixels", type=int, default=50_000_000, help="pixels of an image [50000000]")
+    add("--timeout", type=float, default=10, help="seconds until a request gets 504 [10]")
+    add("--debug", action="store_true", help="show a traceback on errors")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check everything, open the model, say where it is served, serve until SIGTERM or Ctrl-C."""
+    args = parser().parse_args(argv)
+    check(args)
+    from urnet.signature import PADDLE, read_signature
+
+    signature = read_signature(args.model)
+    signature.needs(PADDLE)
+    import cv2
+    import uvicorn
+
+    from tools.serve_app import Limits, Service, make_app
+    from tools.serve_engine import EngineProcess
+    from tools.serve_queue import Pipeline
+
+    cv2.setNumThreads(1)  # of each decoding thread
+    logging.getLogger("python_multipart").setLevel(
+        logging.CRITICAL
+    )  # the client is told, a line a form is too much
+    threads = args.threads or compute_threads()
+    with contextlib.ExitStack() as stack:
+        results = stack.enter_context(cli.results_only())
+        listener = stack.enter_context(listening(args.host, args.port))
+        engine = EngineProcess(
+            signature, batch_size=args.batch_size, threads=threads, precision=args.precision
+        )
+        stack.enter_context(engine)
+        pipeline = Pipeline(
+            lambda data: signature.prepare(data, max_pixels=args.max_pixels), engine,
+            batch_size=args.batch_size, limit=args.queue, decoders=usable_cores(),
+        )  # fmt: skip
+        stack.enter_context(pipeline)
+        limits = Limits(round(args.max_body_mb * 1e6), args.max_images, args.timeout)
+        config = uvicorn.Config(
+            make_app(Service(signature, pipeline, limits)), http="h11", ws="none", loop="asyncio",
+            lifespan="off", access_log=False, log_level="error", server_header=False,
+            limit_concurrency=4 * args.queue, timeout_graceful_shutdown=int(args.timeout) + 5,
+        )  # fmt: skip
+        listener.listen(2048)
+        print(f"serving {signature.model} at {address(listener)}", file=results, flush=True)
+        uvicorn.Server(config).run(sockets=[listener])
+    return cli.DONE
+
+
+def check(args: argparse.Namespace) -> None:
+    """Flags, and what must be installed. Raises InputError."""
+    for name in POSITIVE:
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"--{name}: found {value}; above 0 is accepted")
+    if not 0 <= args.port <= 65535:
+        raise InputError(f"--port: found {args.port}; 0 to 65535 is accepted")
+    if args.max_images > args.queue:
+        raise InputError(f"--max_images: found {args.max_images}, but --queue is {args.queue}")
+    check_choice("--precision", args.precision, PRECISIONS)
+    if missing():
+        how = "`pip install -r requirements-serve.txt` brings them"
+        raise InputError(f"not installed: {', '.join(missing())}; {how}")
+
+
+def missing() -> list[str]:
+    """What requirements-serve.txt names and is not installed."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket bound to the address, which answers when something listens. Raises InputError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            listener = stack.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+        except OSError as error:
+            why = error.strerror or error
+            raise InputError(f"--host {host} --port {port}: cannot be listened on ({why})") from None
+        if not ipaddress.ip_address(place[0]).is_loopback:
+            print(f"note: {place[0]}: other machines reach it, without TLS or passwords", file=sys.stderr)
+        yield listener
+
+
+def address(listener: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,174 @@
+"""Tool: the other side of tools/serve.py, for its tests and its measurement: starts it, asks it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import random
+import re
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from tools.fuzz_edits import mutate
+
+ROOT = Path(__file__).resolve().parents[1]
+BOUNDARY = "b0undary"
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+class Ask(NamedTuple):
+    """A request to /predict: its body and the body's type; without a type the bytes are the whole request."""
+
+    body: bytes
+    kind: str = FORM
+
+
+class Running(NamedTuple):
+    """A service that runs; ``rss()`` in bytes, without the engine's process."""
+
+    process: subprocess.Popen
+    port: int
+
+    def rss(self) -> int:
+        """Resident memory of the service's own process."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) << 10
+
+
+@contextlib.contextmanager
+def running(folder: Path, *flags: str, threads: int = 1, log: Optional[Path] = None) -> Iterator[Running]:
+    """tools/serve.py over ``folder``, on a free port, until the block ends; its stderr goes to ``log``."""
+    command = [
+        sys.executable,
+        str(ROOT / "tools" / "serve.py"),
+        "--model",
+        str(folder),
+        "--port",
+        "0",
+        *flags,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with contextlib.ExitStack() as stack:
+        errors = None if log is None else stack.enter_context(log.open("ab"))
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=ROOT
+        )
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            found = re.search(r":(\d+)/$", first.strip())
+            if not found:
+                raise RuntimeError(f"the service did not start: {first!r}, {process.wait()}")
+            yield Running(process, int(found[1]))
+        finally:
+            process.terminate()
+            process.wait()
+            process.stdout.close()  # type: ignore[union-attr]
+
+
+def form(images: Sequence[tuple[str, bytes]], field: str = "image") -> Ask:
+    """A form of image files, names and bytes."""
+    head = (
+        '--{}\r\nContent-Disposition: form-data; name="{}"; filename="{}"\r\nContent-Type: image/jpeg\r\n\r\n'
+    )
+    parts = [head.format(BOUNDARY, field, name).encode() + data + b"\r\n" for name, data in images]
+    return Ask(b"".join(parts) + f"--{BOUNDARY}--\r\n".encode())
+
+
+def ask(connection: http.client.HTTPConnection, request: Ask, query: str = "") -> tuple[int, bytes]:
+    """Status and body of one answer; the connection can be used again."""
+    connection.request("POST", "/predict" + query, request.body, {"Content-Type": request.kind})
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def ask_once(port: int, request: Ask, query: str = "", timeout: float = 60) -> tuple[int, bytes]:
+    """As ``ask``, over a connection of its own. A request without a type may have no answer: status 0."""
+    if request.kind:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
+            return ask(connection, request, query)
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        found = b""
+        with contextlib.suppress(OSError):  # the service may hang up at any time
+            connection.sendall(request.body)
+            connection.shutdown(socket.SHUT_WR)
+            while data := connection.recv(1 << 16):
+                found += data
+    status = re.match(rb"HTTP/1\.1 (\d+)", found)
+    return (int(status[1]) if status else 0), found
+
+
+def load(port: int, requests: Sequence[Ask], connections: int) -> tuple[float, list[float], list[int]]:
+    """Ask all, over so many connections at once: seconds in all, seconds and status of each."""
+    waiting, lock = iter(requests), threading.Lock()
+    seconds: list[float] = []
+    statuses: list[int] = []
+
+    def client() -> None:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=600)) as connection:
+            while True:
+                with lock:
+                    request = next(waiting, None)
+                if request is None:
+                    return
+                begin = time.perf_counter()
+                status, _ = ask(connection, request)
+                seconds.append(time.perf_counter() - begin)
+                statuses.append(status)
+
+    threads = [threading.Thread(target=client) for _ in range(connections)]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - begin, seconds, statuses
+
+
+# --- what others send
+
+
+def png(width: int, height: int) -> bytes:
+    """A black PNG of a thousandth of its pixels' bytes: a bomb, if it is large."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + width)) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def hostile(n: int, seeds: Sequence[bytes], bomb_side: int) -> list[Ask]:
+    """``n`` requests, the same every time: damaged images and forms, bombs, wrong types, and no HTTP at all.
+
+    ``seeds`` are image files; ``bomb_side`` the side of a square PNG that is larger than what is accepted.
+    """
+    rng, bomb, good = random.Random(0), png(bomb_side, bomb_side), form([("a", s) for s in seeds[:3]]).body
+    makers = (
+        lambda: Ask(mutate(seeds, rng), "image/jpeg"),
+        lambda: form([("a.jpg", mutate(seeds, rng)) for _ in range(rng.randrange(1, 5))]),
+        lambda: Ask(rng.choice(seeds)[: rng.randrange(200)], "image/png"),
+        lambda: Ask(mutate([good], rng)),
+        lambda: Ask(good[: rng.randrange(len(good))]),
+        lambda: Ask(good, rng.choice(("text/plain", "image/", "multipart/form-data", "\x7f;;", FORM + "0"))),
+        lambda: rng.choice(
+            (Ask(b""), Ask(b"", "image/png"), form([]), form([("", b"")]), form([("x", b"")], "y"))
+        ),
+        lambda: Ask(bomb, "image/png"),
+        lambda: form([("bomb.png", bomb)] * 8),
+        lambda: Ask(rng.randbytes(rng.randrange(5000)), "image/gif"),
+        lambda: Ask(rng.randbytes(rng.randrange(500)), ""),
+        lambda: Ask(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc", ""),
+    )
+    return [makers[i % len(makers)]() for i in range(n)]

@@ -1,0 +1,174 @@
+"""Tool: how far a network's features carry to another task: multi-label classification of PASCAL VOC.
+
+    python tools/transfer.py --pretrained_model output/curriculum/D --voc VOCdevkit/VOC2007
+
+The network is frozen: its features of the training images train a linear SVM a class, which orders the test
+images. stdout has a line a class and the means: average precision by 11 points (VOC 2007), by the area under
+the monotonous curve (VOC from 2010 on) and exact (scikit-learn's). An image whose only objects of a class are
+marked difficult counts neither for nor against it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
+
+import numpy as np
+
+import models
+from urnet import cli
+from urnet.average_precision import KINDS, class_average_precision
+from urnet.checks import InputError
+
+COUNTED = {"positive": 1, "negative": -1, "difficult": 0}  # test images of a class
+MOST_JOBS = 4  # classes trained at once; liblinear makes 16 bytes of every feature for each
+EPILOG = """\
+--voc is a folder with Annotations, ImageSets/Main and JPEGImages, as VOC's archives unpack; any data in that
+layout will do. Model, classes and the view of an image are the checkpoint's recipe's, unless flags say so.
+
+exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
+"""
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    p = cli.Parser(
+        prog="tools/transfer.py", description=__doc__, epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = p.add_argument
+    add("--pretrained_model", required=True, metavar="PATH",
+        help="checkpoint folder, weights file, or the 2018 release's folder")  # fmt: skip
+    add("--voc", required=True, metavar="DIR", help="VOCdevkit/VOC2007, or another folder in its layout")
+    add("--train", default="trainval", metavar="SPLIT", help="images the classifiers learn from [trainval]")
+    add("--test", default="test", metavar="SPLIT", help="images that are ranked [test]")
+    add("--c", default="0.01,0.1,1,10", metavar="C,…",
+        help="the SVM's C to choose from, for each class [0.01,0.1,1,10]")  # fmt: skip
+    add("--out", metavar="FILE.json", help="also write the figures there; an existing file is replaced")
+    add("--model", metavar="NAME", help="network [the checkpoint's recipe, else ResNeXt101_32x4d]")
+    add("--class_dim", type=int, help="classes of the network [the checkpoint's recipe, else 5000]")
+    add("--image_shape", help="3,S,S [the checkpoint's recipe, else 3,224,224]")
+    add("--resize", help="straight | short [the checkpoint's recipe, else straight]")
+    add("--resize_short_size", type=int, metavar="PIXELS", help="short side, for --resize short [256]")
+    add("--use_gpu", type=cli.boolean_word, default=True, help="True: on a GPU where there is one [True]")
+    add("--batch_size", type=int, default=32, help="images computed at once [32]")
+    add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU, up to 8 with a GPU]")
+    add("--max_bad", type=int, default=0, help="leave out up to so many unreadable images of a split [0]")
+    add("--debug", action="store_true", help="show a traceback on errors")
+    p.set_defaults(engine="dygraph", precision="fp32", class_names=None)  # features have no other engine
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check everything, compute features, train, rank, print."""
+    args = parser().parse_args(argv)
+    with cli.results_only() as results:
+        from urnet.predict_cli import Setup
+        from urnet.voc import read_voc
+
+        cs = read_cs(args.c)
+        if args.out is not None and Path(args.out).is_dir():
+            raise InputError(f"--out {args.out}: is a folder; a file's path is needed")
+        setup = Setup(args, models.NAMES)
+        models.check_size(args.model, setup.transform.size, "--image_shape")
+        classes, (train, test) = read_voc(args.voc, [args.train, args.test])
+        check_splits(classes, train, test, cs)
+        figures = transfer(setup, classes, train, test, cs)
+        report(figures, results)
+        if args.out is not None:
+            write(Path(args.out), args, figures)
+    return cli.DONE
+
+
+def read_cs(text: str) -> list[float]:
+    """The numbers of ``--c``, ascending, each once."""
+    try:
+        cs = sorted({float(word) for word in text.split(",")})
+    except ValueError:
+        cs = []
+    if not cs or not all(0 < c < float("inf") for c in cs):
+        raise InputError(f"--c: found {text!r}; numbers above 0, with commas between, are accepted")
+    return cs
+
+
+def check_splits(classes: Sequence[str], train: Any, test: Any, cs: Sequence[float]) -> None:
+    """What would be refused after the features are computed is refused before.
+
+    An image in both splits would be ranked by a classifier that was told its labels.
+    """
+    from tools.transfer_classifier import check_counts
+
+    both = sorted(set(train.images.paths) & set(test.images.paths))
+    if both:
+        raise InputError(
+            f"--train {train.name}, --test {test.name}: {len(both)} images are in both, such as {both[0]}"
+        )
+    check_counts(train.labels, classes, cs)
+    class_average_precision(test.labels, np.zeros(test.labels.shape), classes, f"--test {test.name}")
+
+
+def transfer(setup: Any, classes: list[str], train: Any, test: Any, cs: Sequence[float]) -> dict[str, Any]:
+    """The figures as plain data; speed on stderr."""
+    from tools.transfer_classifier import classify, scaled
+    from tools.transfer_features import features_of
+    from urnet.threads import compute_threads
+
+    start = time.perf_counter()
+    setup.start(models.build)
+    features, labels = [], []
+    for split in (train, test):
+        values, good = features_of(setup, split.images, f"features {split.name}")
+        features.append(values[good])
+        labels.append(split.labels[good])
+    ready = time.perf_counter()
+    known, ranked = scaled(*features)
+    scores = classify(known, labels[0], ranked, classes, cs, jobs=min(MOST_JOBS, compute_threads()))
+    found = class_average_precision(labels[1], scores.test, classes, f"--test {test.name}")
+    seconds = time.perf_counter() - ready
+    unfinished = f"; {scores.unfinished} stopped before they were done" if scores.unfinished else ""
+    print(f"features {ready - start:.1f} s, classifiers {seconds:.1f} s{unfinished}", file=sys.stderr)
+    counts = {kind: [int(n) for n in (labels[1] == value).sum(axis=0)] for kind, value in COUNTED.items()}
+    rows = [
+        {"class": name, **{kind: float(getattr(found, kind)[c]) for kind in KINDS}, "c": float(scores.c[c]),
+         **{kind: counts[kind][c] for kind in COUNTED}}
+        for c, name in enumerate(classes)
+    ]  # fmt: skip
+    mean = {kind: float(getattr(found, kind).mean()) for kind in KINDS}
+    return {"classes": rows, "mean": mean, "train_images": len(known), "test_images": len(ranked),
+            "unreadable": len(train.images) + len(test.images) - len(known) - len(ranked),
+            "feature_width": known.shape[1], "unfinished": scores.unfinished}  # fmt: skip
+
+
+def report(figures: dict[str, Any], stream: TextIO) -> None:
+    """A line a class, and the means."""
+    for row in figures["classes"]:
+        rest = f"c:{row['c']:g} positive:{row['positive']} difficult:{row['difficult']}"
+        print(f"{row['class']} {_precisions(row)} {rest}", file=stream)
+    read = f"{figures['train_images']} training and {figures['test_images']} test images"
+    print(f"{read}, {figures['unreadable']} unreadable, {figures['feature_width']} features", file=stream)
+    print(f"mAP {_precisions(figures['mean'])}", file=stream)
+
+
+def _precisions(values: dict[str, Any]) -> str:
+    return " ".join(f"{kind}:{values[kind]:.4f}" for kind in KINDS)
+
+
+def write(file: Path, args: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """The figures and what they were made with, as JSON."""
+    from urnet.files import whole_file
+
+    made = ("pretrained_model", "model", "image_shape", "resize", "voc", "train", "test", "c")
+    tree = {**{name: getattr(args, name) for name in made}, **figures}
+    with whole_file(file, replace=True) as part:
+        part.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
