@@ -277,7 +277,9 @@ def test_the_tool_fits_weights_and_names_classes(files, tmp_path, capsys):
     out = tmp_path / "a.csv"
     fit = ["--method", "weighted", "--fit", *made, "--fit_list", labels, "--class_dim", C]
     assert call("--members", *made, "--out", out, "--class_names", names, *fit) == 0
-    lines = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = captured.out.splitlines()
     assert lines[0].startswith(f"weights fitted to {N} images of {labels}: log loss ")
     weights = [float(line.split()[0]) for line in lines[1:4]]
     blocks = [next(read_predictions(file, C)) for file in made]
@@ -290,6 +292,13 @@ def test_the_tool_fits_weights_and_names_classes(files, tmp_path, capsys):
     assert call("--members", *made, "--out", tmp_path / "b.csv", *given) == 0
     (again,) = read_predictions(tmp_path / "b.csv", C)
     np.testing.assert_allclose(again.scores, written.scores, atol=1e-3)
+
+
+def test_weights_judged_by_what_they_were_fitted_to_are_noted(files, capsys):
+    *made, labels = files
+    flags = ["--method", "weighted", "--fit", *made, "--fit_list", labels, "--list", labels, "--class_dim", C]
+    assert call("--members", *made, *flags) == 0
+    assert capsys.readouterr().err == "note: the weights are fitted to the images they are then judged by\n"
 
 
 def test_images_that_no_member_has(tmp_path, capsys):

@@ -113,6 +113,8 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(
             "--method weighted needs --weights, or --fit and --fit_list; no other method takes them"
         )
+    if args.fit and args.list and not set(args.fit).isdisjoint(args.members):
+        print("note: the weights are fitted to the images they are then judged by", file=sys.stderr)
 
 
 def join(

@@ -154,6 +154,8 @@ def run(main: Callable[[Sequence[str]], Optional[int]], argv: Optional[Sequence[
         if bad and isinstance(error, OSError) and error.filename is not None:
             text = f"{os.fsdecode(error.filename)}: may not be read or written ({error.strerror})"
         kind = "error" if bad else f"failed: {type(error).__name__}"
-        with contextlib.suppress(OSError):  # stderr may be a file on the full disk
+        try:
             print(f"{kind}: {text}", file=sys.stderr, flush=True)
+        except OSError:  # stderr is on the full disk; Python would try again at its end, and leave with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         return BAD_INPUT if bad else FAILED
