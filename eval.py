@@ -10,7 +10,6 @@ docs/cli.md explains every flag.
 from __future__ import annotations
 
 import contextlib
-import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import Any, Optional, TextIO
 import models
 from urnet import cli
 from urnet.checks import check_choice
-from urnet.metrics import ClassAccuracy, per_class_rows
+from urnet.metrics import ClassAccuracy
 from urnet.predict_cli import Setup
 from urnet.predict_flags import ReleaseParser, make_parser
 from urnet.predictions import open_text
@@ -50,9 +49,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
         accuracy, result = measure(setup, images)
         if table is not None:
-            writer = csv.writer(table, lineterminator="\n")
-            writer.writerow(("class", "images", "top1", "top5", "name"))
-            writer.writerows(per_class_rows(accuracy, setup.class_names))
+            from urnet.scores import write_class_table
+
+            write_class_table(table, accuracy, setup.class_names or None)
         report(result, args.class_dim, args.empty_classes, results)
     return cli.DONE
 

@@ -37,7 +37,7 @@ def parser() -> ReleaseParser:
         help="where --save_inference writes; a new folder [the model's name]",
     )
     add("--topk", type=int, default=1, help="classes an image, best first [1]")
-    add("--output", metavar="FILE", help="also write the predictions there: .csv or .jsonl")
+    add("--output", metavar="FILE", help="also write the predictions there: .csv, .jsonl or .arrow")
     example_flags.add_prediction_flags(parser)
     parser.newest = example_flags.PREDICTION_FLAGS
     return parser

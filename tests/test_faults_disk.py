@@ -97,7 +97,9 @@ def test_a_full_disk_is_one_line_and_costs_nothing(whole, tmp_path, capsys, kind
 
 
 @pytest.mark.parametrize("kind", list(FULL))
-@pytest.mark.parametrize("tool", ["predictions.csv", "predictions.jsonl", "report.html", "suspects.csv"])
+@pytest.mark.parametrize(
+    "tool", ["predictions.csv", "predictions.jsonl", "predictions.arrow", "report.html", "suspects.csv"]
+)
 def test_results_are_old_or_new(whole, tmp_path, capsys, kind, tool):
     web, expected = whole
     with disk(kind, tmp_path / "disk") as (full, free):
