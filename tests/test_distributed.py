@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_training
 from distributed_toys import CASES
 from launch_toys import TOYS, alone, children, launch, make_images, wait_for, with_start, write_recipe
 from predict_toys import Toys
@@ -193,3 +194,15 @@ def test_accuracy_is_that_of_one_process_to_the_digit(toys, tmp_path):
     assert one.returncode == two.returncode == 0, two.stderr[-2000:]
     assert results(one.stdout) == results(two.stdout) and results(one.stdout)[-1].startswith("top1:")
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_train_py_itself(images, tmp_path):
+    """The program, with batch norm, a moving average, accumulation, mixup and recomputation."""
+    recipe = tiny_training.write_recipe(images, duration="8 steps")
+    overrides = ["-o", f"output={tmp_path}", "-o", "model.recompute=true"]
+    done = launch(tmp_path, "train.py", "-c", recipe, *overrides)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = done.stdout + done.stderr
+    assert said.count("stage class last top1:") == 1 and said.count("step 8\n") >= 1
+    weights = read_safetensors(tmp_path / "tiny/class/final/model.safetensors")
+    assert len(weights) > 20 and all(np.isfinite(value).all() for value in weights.values())

@@ -57,10 +57,8 @@ RUN_BY = {
         "test_infer.py::test_the_release_s_checkpoint_and_command",
     "infer.py --img_path --max_bad --output --pretrained_model":
         "test_infer.py::test_unreadable_images_are_marked_up_to_max_bad",
-    "launch train.py -c":
-        "test_distributed.py::test_every_column_file_has_the_bytes_of_one_process",
-    "launch train.py -c -o":
-        "test_distributed.py::test_every_column_file_has_the_bytes_of_one_process",
+    "launch train.py -c": "test_distributed.py::test_train_py_itself",
+    "launch train.py -c -o": "test_distributed.py::test_train_py_itself",
     "train.py -c": "test_recipes_run.py::test_all_stages_finish",
     "train.py -c -o": "test_train_cli.py::test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing",
     "train.py --debug -c -o": "test_train_cli.py::test_debug_shows_a_traceback",
