@@ -10,8 +10,9 @@
 #     URNET_DEV=1             also install requirements-dev.txt: tests, linter, type checker
 #     URNET_ROOT=FOLDER       the repository's folder, for shells other than bash that stand elsewhere
 #
-# Exported unless already set: CUDA_VISIBLE_DEVICES=0 and FLAGS_fraction_of_gpu_memory_to_use=1.0, as in the first
-# release, and on machines without a GPU OMP_NUM_THREADS, the number of usable cores (Paddle's default is 1).
+# Exported unless already set: FLAGS_fraction_of_gpu_memory_to_use=1.0, as in the first release; with GPUs
+# CUDA_VISIBLE_DEVICES, all of them (0,1,…); without one OMP_NUM_THREADS, the number of usable cores (Paddle's default
+# is 1), and no CUDA_VISIBLE_DEVICES: Paddle's launcher would take it for a GPU.
 #
 # Work is done in subshells, `( ... )`, so that the caller's options and variables stay as they are; a failure is one
 # line on stderr and status 1, and never closes the caller's shell.
@@ -62,6 +63,10 @@ _urnet_make_venv() ( # FOLDER: made if missing, made anew if it has no working P
         return 1
     fi
 )
+
+_urnet_gpus() { # the numbers of all GPUs: 0,1,2; 0 where nvidia-smi does not list them
+    nvidia-smi -L 2>/dev/null | awk '/^GPU/ { printf "%s%d", comma, n++; comma = "," } END { if (!n) printf "0" }'
+}
 
 _urnet_has_gpu() (
     case ${URNET_DEVICE:-} in
@@ -134,7 +139,10 @@ _urnet_main() { # the only function that changes the caller's environment
     *:"$_urnet_venv/bin":*) ;;
     *) export PATH="$_urnet_venv/bin:$PATH" ;;
     esac
-    export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES-0}"
+    if [ "$_urnet_device" = gpu ] && [ -z "${CUDA_VISIBLE_DEVICES+set}" ]; then
+        CUDA_VISIBLE_DEVICES=$(_urnet_gpus)
+        export CUDA_VISIBLE_DEVICES
+    fi
     export FLAGS_fraction_of_gpu_memory_to_use="${FLAGS_fraction_of_gpu_memory_to_use-1.0}"
     if [ "$_urnet_device" = cpu ] && [ -z "${OMP_NUM_THREADS+set}" ]; then
         OMP_NUM_THREADS=$("$_urnet_venv/bin/python" "$_urnet_root/tools/machine.py" --cores) || return 1
@@ -144,7 +152,8 @@ _urnet_main() { # the only function that changes the caller's environment
 
 _urnet_forget() { # leaves nothing of ours in the caller's shell; its status is the one it was given
     unset _urnet_root _urnet_device _urnet_venv
-    unset -f _urnet_say _urnet_find_root _urnet_check_python _urnet_make_venv _urnet_has_gpu _urnet_fingerprint
+    unset -f _urnet_say _urnet_find_root _urnet_check_python _urnet_make_venv _urnet_gpus _urnet_has_gpu
+    unset -f _urnet_fingerprint
     unset -f _urnet_install _urnet_remove_other _urnet_prepare _urnet_main _urnet_forget
     return "$1"
 }

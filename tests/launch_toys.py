@@ -23,6 +23,11 @@ STAGE = {
 }  # fmt: skip
 
 
+def inherited():
+    """The environment, without what the launcher would take for a GPU."""
+    return {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+
+
 def launch(folder, *command, processes=2, wait=True, **environment):
     """A command under the launcher: CompletedProcess, or the launcher's Popen where ``wait`` is False."""
     logs = Path(folder) / "logs"
@@ -30,7 +35,7 @@ def launch(folder, *command, processes=2, wait=True, **environment):
             "--log_dir", str(logs), *map(str, command)]  # fmt: skip
     started = subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-        env={**os.environ, **ENVIRONMENT, **environment},
+        env={**inherited(), **ENVIRONMENT, **environment},
     )  # fmt: skip
     if not wait:
         return started

@@ -9,7 +9,17 @@ import sys
 import time
 
 import pytest
-from launch_toys import ENVIRONMENT, ROOT, TOYS, alone, make_images, wait_for, with_start, write_recipe
+from launch_toys import (
+    ENVIRONMENT,
+    ROOT,
+    TOYS,
+    alone,
+    inherited,
+    make_images,
+    wait_for,
+    with_start,
+    write_recipe,
+)
 
 HOSTS = {"one": "10.77.0.1", "two": "10.77.0.2"}
 PORT = 37_123
@@ -58,7 +68,7 @@ class Machines:
                     *map(str, command)]  # fmt: skip
         prepare = f'hostname urnet-{name} && mount --bind {self.folder}/hosts /etc/hosts && exec "$@"'
         machine = ["ip", "netns", "exec", f"urnet-{name}", "unshare", "--uts", "--mount", "sh", "-c", prepare]
-        environment = {**os.environ, **ENVIRONMENT}
+        environment = {**inherited(), **ENVIRONMENT}
         with (self.folder / f"{name}.txt").open("a") as out:
             started = subprocess.Popen(
                 [*machine, "sh", *launcher], stdout=out, stderr=out, cwd=ROOT, env=environment,
