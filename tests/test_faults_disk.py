@@ -118,7 +118,7 @@ def test_results_are_old_or_new(whole, tmp_path, capsys, kind, tool):
         assert out.read_text() == "the old ones"
         assert [path.name for path in out.parent.iterdir()] == [tool]
         assert call(capsys, main, *arguments)[0] == 0
-        assert out.read_text() != "the old ones"
+        assert out.read_bytes() != b"the old ones"
 
 
 def test_an_inference_program_that_does_not_fit_is_told_as_such(whole, tmp_path, capsys, monkeypatch):
