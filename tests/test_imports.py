@@ -39,7 +39,7 @@ LEVELS = {
           measure predict_cli predictor program_cache run_folder stage_inputs stage_plan task train_log
           train_step trainer update_loss urnet validation""",
     # a whole recipe
-    4: "stage_columns stage_evidence stage_rivals stages",
+    4: "stage_checks stage_columns stage_evidence stage_rivals stages",
 }
 
 # The lowest level that may import a library. The standard library is free, everything else is refused.

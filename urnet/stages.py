@@ -6,7 +6,6 @@ Only this room and ``stage_columns`` join reweightings, table and trainer.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,20 +16,19 @@ from typing import Any, Callable, Optional
 from paddle import nn
 
 from urnet import checkpoint, row_weights, run_folder
-from urnet.base_writer import BASE_SCHEMA
 from urnet.checks import InputError
 from urnet.image_list import ImageList
 from urnet.listing import open_or_build, read_validation
 from urnet.loading import classifiers_text
 from urnet.precision import choose_amp, choose_device, tune_gpu
 from urnet.recipe import Recipe, Stage, active_stages, recipe_hash
-from urnet.schedule import gate_plan, plan
-from urnet.stage_columns import ColumnWriter, check_columns
-from urnet.stage_inputs import RunInputs, own_stage
-from urnet.stage_plan import Step, check_steps, chosen_stages, plan_steps, sources
+from urnet.stage_checks import check_shared, check_stages
+from urnet.stage_columns import ColumnWriter
+from urnet.stage_inputs import RunInputs
+from urnet.stage_plan import Step, check_steps, chosen_stages, plan_steps
 from urnet.stage_rivals import subset_of, subset_weight
 from urnet.table import Table
-from urnet.task import Task, check_division, make_order, soft_targets_of
+from urnet.task import Task, make_order, soft_targets_of
 from urnet.trainer import Trainer, seed_network
 from urnet.world import ALONE, World
 
@@ -83,33 +81,14 @@ def run_recipe(
                 for folder in (home, *([] if recipe.data.table is None else [Path(recipe.data.table)])):
                     held.enter_context(run_folder.locked(folder))
             validation = read_validation(recipe.data)
-        _check_shared(home, world)
+        check_shared(home, world)
         with world.lead_first(), _table(recipe, home, anew and world.lead, world.lead) as table:
             inputs = RunInputs(recipe, home, table)
             steps = plan_steps(chosen, inputs, home, replace=replace, mine=world.lead)
             check_steps(steps, recipe, inputs, home, resume=resume)
-            _check_stages(recipe, chosen, table, home, inputs, world)
+            check_stages(recipe, chosen, table, home, inputs, world)
         run = _Run(recipe, table, validation, home, inputs, build_network, replace, world)
         return [run.carry_out(step, amps[step.stage.name]) for step in steps]
-
-
-def _check_shared(home: Path, world: World) -> None:
-    """Raise InputError where a process does not see the folder that process 0 writes to."""
-    name = world.share(f".shared-{os.getpid()}")
-    try:
-        with world.lead_first():
-            if world.lead and not world.alone:
-                (home / name).touch()
-            seen = world.alone or (home / name).exists()
-        unseen = [rank for rank, sees in enumerate(world.gather(seen)) if not sees]
-    finally:
-        if world.lead:
-            (home / name).unlink(missing_ok=True)
-    if unseen:
-        raise InputError(
-            f"{home}: processes {unseen} do not see what process 0 writes there; `output` must be on a file "
-            "system that all machines share"
-        )
 
 
 @contextlib.contextmanager
@@ -157,33 +136,8 @@ def plan_recipe(
     inputs = RunInputs(recipe, home, table)
     steps = plan_steps(chosen, inputs, home, replace=replace)
     check_steps(steps, recipe, inputs, home, resume=resume)
-    _check_stages(recipe, chosen, table, home, inputs)
+    check_stages(recipe, chosen, table, home, inputs)
     return steps
-
-
-def _check_stages(
-    recipe: Recipe, chosen: Sequence[Stage], table: Optional[Table], home: Path, inputs: RunInputs,
-    world: World = ALONE,
-) -> None:  # fmt: skip
-    """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
-    to_come = {name for stage in active_stages(recipe) for name in inputs.written_by(stage)}
-    known = BASE_SCHEMA.names if table is None else table.columns
-    columns = [name for name in known if name not in to_come]  # those of a later stage are not there yet
-    for stage in active_stages(recipe):
-        columns += [name for name in inputs.written_by(stage) if name not in columns]
-        if stage not in chosen:
-            continue
-        check_columns(recipe, stage, table, inputs)
-        row_weights.check_stage(stage, columns)
-        check_division(stage, world.size, None if table is None else table.n_rows)
-        if table is not None:
-            order = make_order(recipe, stage, table.column("label"))  # an epoch is as long without weights
-            plan(stage, order.steps_per_epoch(stage.batch_size))
-            gate_plan(stage, order.steps_per_epoch(stage.batch_size))
-        for source in sources(stage):
-            own = own_stage(Path(source), home, tuple(inputs.of))  # may be written by this very run
-            if source not in ("previous", "scratch") and own is None:
-                checkpoint.describe(source)
 
 
 def _remove(places: Sequence[Path]) -> None:

@@ -49,9 +49,9 @@ class World:
         key, pause = f"urnet/wait/{self._waits}", POLL_SECONDS[0]
         here = self._store.add(key, 1)
         while here < self.size:
-            if self.line is not None and self.line.lost(pause):
+            time.sleep(pause)
+            if self.line is not None and self.line.lost():
                 raise ProcessLost(1)
-            time.sleep(0 if self.line is not None else pause)
             pause = min(2 * pause, POLL_SECONDS[1])
             here = self._store.add(key, 0)
 
