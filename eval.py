@@ -69,7 +69,7 @@ def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, dict]:
         display = Progress("eval", -(-len(images) // world.size), show=world.lead)
         with contextlib.closing(loader), display:
             accuracy, unreadable = count_accuracy(
-                predictor.probabilities, loader, images.labels, args.class_dim,
+                setup.probabilities(predictor), loader, images.labels, args.class_dim,
                 max_bad=args.max_bad, progress=display, world=world,
             )  # fmt: skip
     result = {**accuracy.result(), "unreadable": unreadable}

@@ -84,8 +84,10 @@ def answer(
     args, loader, bad = setup.args, setup.loader(images, world), {}
     display = Progress("infer", -(-len(images) // world.size), show=world.lead)
     with contextlib.closing(loader), display:
-        answers = ranked(predictor.probabilities, loader, args.topk, max_bad=args.max_bad, progress=display)
-        n_batches = -(-len(images) // args.batch_size)
+        answers = ranked(
+            setup.probabilities(predictor), loader, args.topk, max_bad=args.max_bad, progress=display
+        )
+        n_batches = -(-len(images) // setup.images_a_batch)
         for batch, bad in in_order(answers, loader, world, n_batches, args.max_bad):
             for row, readable, classes, scores in zip(*batch):
                 if readable:
@@ -103,6 +105,8 @@ def answer(
 def save(setup: Setup, results: TextIO) -> None:
     """``--save_inference True``: write the model and say by how much it differs from the live network."""
     args = setup.args
+    if setup.views is not None:
+        raise InputError("--crops, --scales, --flip: a saved model answers one view; accepted: none of them")
     folder = Path(args.inference_dir or args.model)
     if folder.exists():
         raise InputError(f"{folder}: exists already; --inference_dir names a new folder")

@@ -178,8 +178,9 @@ def toys(tmp_path_factory):
     return Toys(tmp_path_factory.mktemp("toys"))
 
 
-def test_predictions_have_the_bytes_of_one_process(toys, tmp_path):
-    flags = [*toys.argv(batch_size="2"), "--topk", 2]
+@pytest.mark.parametrize("more", [["--batch_size", "2"], ["--batch_size", "10", "--crops", "5"]])
+def test_predictions_have_the_bytes_of_one_process(toys, tmp_path, more):
+    flags = [*toys.argv(*more), "--topk", 2]
     one = alone("infer.py", *flags, "--output", tmp_path / "one.csv")
     two = launch(tmp_path, "infer.py", *flags, "--output", tmp_path / "two.csv")
     assert one.returncode == two.returncode == 0, two.stderr[-2000:]

@@ -32,8 +32,8 @@ LEVELS = {
           text_evidence text_vectors voc webvision webvision_metadata""",
     # images, weights, and the parts of a training step
     2: """arrays bags checkpoint convert curves dataset decode_ahead decode_worker ema fluid images loading
-          losses mixed_order normalise optimizer precision reduced_decode report.images robust_losses
-          safe_pickle sampler schedule signature threads uploads worker_pool world""",
+          losses mixed_order multi_crop normalise optimizer precision reduced_decode report.images
+          robust_losses safe_pickle sampler schedule signature threads uploads worker_pool world""",
     # trainer, predictor, evaluation, export
     3: """answers attention bulletin early_memory evaluate export exported fold image_predictor library
           measure predict_cli predictor program_cache run_folder stage_inputs stage_plan task train_log

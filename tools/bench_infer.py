@@ -133,21 +133,23 @@ def infer_arguments(line: Sequence[str]) -> argparse.Namespace:
     return infer.parser().parse_args(line)
 
 
-def started(args: argparse.Namespace, root: Path, precision: str) -> tuple[Any, Any, Any, float]:
+def started(
+    args: argparse.Namespace, root: Path, precision: str, *more: str, images: str = "images"
+) -> tuple[Any, Any, Any, float]:
     """infer.py's setup, images and predictor for this measurement, and the seconds it took to start."""
     import models
     from urnet.predict_cli import Setup
 
     line = ["--model", args.model, "--class_dim", str(args.class_dim), "--use_gpu", "False"]
-    line += ["--pretrained_model", str(root / "checkpoint"), "--img_path", str(root / "images")]
+    line += ["--pretrained_model", str(root / "checkpoint"), "--img_path", str(root / images), *more]
     line += ["--batch_size", str(args.batch_size), "--precision", precision]
     line += [] if args.workers is None else ["--workers", str(args.workers)]
     setup = Setup(infer_arguments(line), models.NAMES)
-    images = setup.images(need_labels=False)
+    listed = setup.images(need_labels=False)
     start = time.perf_counter()
     setup.start(models.build)
-    predictor = setup.predictor(len(images))
-    return setup, images, predictor, time.perf_counter() - start
+    predictor = setup.predictor(len(listed))
+    return setup, listed, predictor, time.perf_counter() - start
 
 
 def measure_predictor(args: argparse.Namespace, root: Path, precision: str) -> list[Figure]:
@@ -155,9 +157,6 @@ def measure_predictor(args: argparse.Namespace, root: Path, precision: str) -> l
 
     The first start of all writes the program into the cache, and is the limit of one that finds it there.
     """
-    import infer
-    from urnet.predictions import open_predictions
-
     name, plain = f"infer.py {precision}", precision == "fp32"
     first_start = started(args, root, precision)[3] if plain else None
     setup, images, predictor, start_seconds = started(args, root, precision)
@@ -168,12 +167,7 @@ def measure_predictor(args: argparse.Namespace, root: Path, precision: str) -> l
     n_batches = max(1, len(images) // batch_size // 2)
     bare = seconds_of(predictor, batch, n_batches)
     first = plain_loop(setup, files[: len(files) // 2]) if plain else 0.0
-    begin = time.perf_counter()
-    with contextlib.ExitStack() as stack:
-        results = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
-        file = stack.enter_context(open_predictions(root / "answers.csv"))
-        infer.answer(setup, predictor, images, results, file, stack.enter_context(setup.processes()))
-    rate = len(images) / (time.perf_counter() - begin)
+    rate = len(images) / seconds_of_answers(setup, predictor, images, root)
     second = plain_loop(setup, files[len(files) // 2 :]) if plain else 0.0
     bare += seconds_of(predictor, batch, n_batches)
     limit = 2 * n_batches * batch_size / bare
@@ -182,7 +176,41 @@ def measure_predictor(args: argparse.Namespace, root: Path, precision: str) -> l
         loop = len(files) / (first + second)
         figures.append(Figure(name, rate, "images/s", loop, "plain dygraph loop, one thread decodes"))
     known = "first start, nothing in the cache" if plain else ""
-    return [*figures, Figure(f"{name} start-up", start_seconds, "s", first_start, known)]
+    figures.append(Figure(f"{name} start-up", start_seconds, "s", first_start, known))
+    return [*figures, ten_crops(args, root, precision)] if plain else figures
+
+
+def seconds_of_answers(setup: Any, predictor: Any, images: Any, root: Path) -> float:
+    """Seconds of infer.py's own loop, from files to written predictions."""
+    import infer
+    from urnet.predictions import open_predictions
+
+    begin = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        results = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+        file = stack.enter_context(open_predictions(root / "answers.csv"))
+        infer.answer(setup, predictor, images, results, file, stack.enter_context(setup.processes()))
+    return time.perf_counter() - begin
+
+
+def ten_crops(args: argparse.Namespace, root: Path, precision: str) -> Figure:
+    """What an image with ten crops costs, in the bare engine's passes over one image of a full batch.
+
+    A sixth of the images; the bare engine is measured before and after.
+    """
+    make_images(root / "few", max(4, args.images // 6))
+    one = started(args, root, precision, images="few")[2]
+    setup, images, predictor, _ = started(args, root, precision, "--crops", "10", images="few")
+    size, rng = setup.transform.size, np.random.default_rng(0)
+    batch = rng.integers(0, 256, (one.batch_size, size, size, 3), np.uint8)
+    for each in (one, predictor):
+        each.probabilities(batch[: each.batch_size])  # the first batch prepares the engine
+    n = max(1, 5 * len(images) // one.batch_size)  # half as many passes as the crops need, twice
+    bare = seconds_of(one, batch, n)
+    crops = seconds_of_answers(setup, predictor, images, root)
+    bare += seconds_of(one, batch, n)
+    passes = crops / len(images) / (bare / (2 * n * one.batch_size))
+    return Figure("infer.py --crops 10, an image", passes, "passes", 10.5, "wanted: at most, bare engine's")
 
 
 def seconds_of(predictor: Any, batch: np.ndarray, n: int) -> float:

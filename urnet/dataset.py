@@ -19,6 +19,7 @@ import numpy as np
 from urnet.checks import InputError
 from urnet.decode_ahead import Ahead, Decoded, Job, decode_here
 from urnet.images import MAX_PIXELS, UnreadableImage, decode, eval_transform, read_bytes
+from urnet.multi_crop import MultiCrop
 from urnet.recipe import Transform
 from urnet.reduced_decode import train_view
 from urnet.worker_pool import WorkerPool
@@ -29,7 +30,7 @@ class Batch:
     """B images and the rows they belong to. An unreadable image is all zeros and ``readable`` is False."""
 
     rows: np.ndarray  # int64 (B,)
-    images: np.ndarray  # uint8 (B, size, size, 3), RGB
+    images: np.ndarray  # uint8 (B, size, size, 3), RGB; with several views an image (B, V, size, size, 3)
     readable: np.ndarray  # bool (B,)
 
 
@@ -62,6 +63,7 @@ class ImageSource:
     ``draw`` (the trainer's key of stage and epoch) and ``row`` only; without, it is the evaluation's view.
     ``reduced``: a JPEG far larger than its training view is decoded at 1/2, 1/4 or 1/8 of its size
     (reduced_decode.py); False decodes all pixels. The evaluation's view is always made from all pixels.
+    ``views``: without ``train``, several views an image in place of the one.
     """
 
     def __init__(
@@ -74,13 +76,16 @@ class ImageSource:
         exif: str = "honour",
         max_pixels: int = MAX_PIXELS,
         reduced: bool = True,
+        views: Optional[MultiCrop] = None,
     ) -> None:
         self.path_of, self.transform, self.train, self.seed = path_of, transform, train, seed
-        self.exif, self.max_pixels, self.reduced, self.size = exif, max_pixels, reduced, transform.size
+        self.exif, self.max_pixels, self.reduced, self.views = exif, max_pixels, reduced, views
+        one = (transform.size, transform.size, 3)
+        self.shape: tuple[int, ...] = one if views is None else (views.n_views, *one)
         self._local = threading.local()
 
     def __call__(self, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
-        """The row's image and "", or None and the reason why it is unreadable."""
+        """The row's image or views and "", or None and the reason why it is unreadable."""
         return self.view(self.path_of(row), row, draw)
 
     def view(self, path: str, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
@@ -89,9 +94,8 @@ class ImageSource:
             data = read_bytes(path, self.max_pixels)
             if self.train:
                 return self._train_view(data, self._random(draw, row)), ""
-            return eval_transform(
-                decode(data, exif=self.exif, max_pixels=self.max_pixels), self.transform
-            ), ""
+            image = decode(data, exif=self.exif, max_pixels=self.max_pixels)
+            return eval_transform(image, self.transform) if self.views is None else self.views(image), ""
         except UnreadableImage as error:
             return None, error.reason
 

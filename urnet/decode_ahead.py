@@ -16,17 +16,17 @@ Bad = list[tuple[int, str]]  # position in the rows, reason
 class Source(Protocol):
     """What makes images (dataset.ImageSource): the view of a row, or None and the reason why not."""
 
-    size: int
+    shape: tuple[int, ...]  # of what is made of a row: (size, size, 3), or (views, size, size, 3)
 
     def path_of(self, row: int) -> str:
         """The row's file; asked in the consumer's process."""
 
     def view(self, path: str, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
-        """uint8 (size, size, 3) and "", or None and the reason; asked in any process, in any order."""
+        """uint8 array of ``shape`` and "", or None and the reason; asked in any process, in any order."""
 
 
 class Decoded(NamedTuple):
-    """The images of some rows, uint8 (B, size, size, 3), and which of them could not be read."""
+    """The images of B rows, uint8 (B, *shape), and which of them could not be read."""
 
     rows: np.ndarray
     images: np.ndarray
@@ -55,7 +55,7 @@ def decode_here(source: Source, jobs: Iterator[Job]) -> Iterator[Decoded]:
     """The decoded batches, in order, made by the thread that asks for them."""
     for draw, rows in jobs:
         rows = np.asarray(rows, np.int64)
-        images = np.empty((len(rows), source.size, source.size, 3), np.uint8)
+        images = np.empty((len(rows), *source.shape), np.uint8)
         yield Decoded(rows, images, fill(source, draw, rows, paths_of(source, rows), images))
 
 

@@ -153,14 +153,22 @@ def eval_transform(image: np.ndarray, transform: Transform) -> np.ndarray:
     """
     if transform.eval == "straight":
         return resize(image, transform.size, transform.size)
+    image = resize_short(image, transform.resize_short)
+    return np.ascontiguousarray(centre(image, transform.size, transform.size))
+
+
+def resize_short(image: np.ndarray, short_side: int) -> np.ndarray:
+    """The short side to ``short_side``, the other to int(round(side * short_side / short)).
+
+    The ends of an image longer than MAX_ASPECT times its short side are cut off first.
+    """
     height, width = image.shape[:2]
     short = min(height, width)
     if max(height, width) > MAX_ASPECT * short:  # 1 x 20000 would become 256 x 5,120,000
-        image = _centre(image, min(height, MAX_ASPECT * short), min(width, MAX_ASPECT * short))
+        image = centre(image, min(height, MAX_ASPECT * short), min(width, MAX_ASPECT * short))
         height, width = image.shape[:2]
-    scale = transform.resize_short / short
-    image = resize(image, round(height * scale), round(width * scale))
-    return np.ascontiguousarray(_centre(image, transform.size, transform.size))
+    scale = short_side / short
+    return resize(image, round(height * scale), round(width * scale))
 
 
 def _pad_crop(image: np.ndarray, pad: int, rng: np.random.Generator) -> np.ndarray:
@@ -205,7 +213,8 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The window of that size in the middle of ``image``; its corner is rounded down."""
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
 

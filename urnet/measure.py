@@ -76,7 +76,7 @@ def measure(
     folder = Path(folder)
     with evaluating(network):
         forward = _Forward(network, source.transform, amp)
-        width, n_classes = forward.widths(source.size)
+        width, n_classes = forward.widths(source.transform.size)
         check_labels(labels, n_classes)
         about = Description(
             base_hash, fingerprint, len(labels), width, min(k, n_classes), batch_size, amp, shard

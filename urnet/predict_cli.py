@@ -12,19 +12,20 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import numpy as np
 
 from urnet.checks import InputError
 from urnet.cli import is_lead
-from urnet.predict_flags import RELEASE_DEFAULTS, check_numbers, complete
+from urnet.predict_flags import RELEASE_DEFAULTS, check_numbers, complete, parse_scales
 from urnet.threads import compute_threads, import_paddle
 
 if TYPE_CHECKING:
     from urnet.checkpoint import CheckpointInfo
     from urnet.dataset import Loader
     from urnet.image_list import ImageList
+    from urnet.multi_crop import MultiCrop
     from urnet.predictor import Predictor
     from urnet.world import World
 
@@ -102,8 +103,30 @@ class Setup:
 
         return open_world(self.device)
 
+    @functools.cached_property
+    def views(self) -> Optional[MultiCrop]:
+        """The several views of an image that the flags ask for; None: the one view of ``transform``."""
+        from urnet.multi_crop import MultiCrop
+
+        args, t = self.args, self.transform
+        scales: tuple[int, ...] = (t.resize_short,) if t.eval == "short" else ()
+        if args.scales is not None:
+            scales = parse_scales(args.scales)
+        views = MultiCrop(t.size, scales, args.crops, args.flip)
+        return views if args.scales is not None or views.n_views > 1 else None
+
+    @property
+    def n_views(self) -> int:
+        """Views an image."""
+        return 1 if self.views is None else self.views.n_views
+
+    @property
+    def images_a_batch(self) -> int:
+        """Images a batch of the loader, so that their views fill the network's batches."""
+        return max(1, self.args.batch_size // self.n_views)
+
     def predictor(self, n_images: int) -> Predictor:
-        """The predictor that the flags describe; its batches are no larger than there are images."""
+        """The predictor that the flags describe; its batches are no larger than there are views."""
         from urnet.predictor import Predictor
         from urnet.program_cache import ProgramSource
 
@@ -115,10 +138,23 @@ class Setup:
             t.size,
             engine=args.engine,
             precision=args.precision,
-            batch_size=min(args.batch_size, n_images),
+            batch_size=self._views_at_once(n_images),
             device=self.device,
             source=source,
         )
+
+    def _views_at_once(self, n_images: int) -> int:
+        """At most ``--batch_size``, and the views of a batch in parts of equal size: 9 x 16 of 144."""
+        views = min(self.images_a_batch, n_images) * self.n_views
+        return -(-views // -(-views // self.args.batch_size))
+
+    def probabilities(self, predictor: Predictor) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from a batch of the loader to probabilities (B, C), the mean over an image's views."""
+        if self.views is None:
+            return predictor.probabilities
+        from urnet.multi_crop import mean_probabilities
+
+        return lambda images: mean_probabilities(predictor.probabilities, images, predictor.batch_size)
 
     def loader(self, images: ImageList, world: World) -> Loader:
         """This process's share of the images' batches of ``--batch_size``, decoded ahead."""
@@ -126,12 +162,13 @@ class Setup:
         from urnet.dataset import ImageSource, Loader
 
         source = ImageSource(
-            images.path, self.transform, train=False, exif=self.exif, max_pixels=self.max_pixels
-        )
+            images.path, self.transform, train=False, exif=self.exif, max_pixels=self.max_pixels,
+            views=self.views,
+        )  # fmt: skip
         workers = self.args.workers
         if workers is None:
             workers = 0 if self.device == "cpu" else min(8, compute_threads())
-        return Loader(source, share(batches(len(images), self.args.batch_size), world), workers=workers)
+        return Loader(source, share(batches(len(images), self.images_a_batch), world), workers=workers)
 
     def print_speed(
         self, n_images: int, start_seconds: float, seconds: float, predictor: Predictor, unreadable: int
@@ -140,6 +177,8 @@ class Setup:
         if not is_lead():
             return
         rate = f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} images/s)"
+        if self.n_views > 1:
+            rate += f", {self.n_views} views each"
         start = f"start-up {start_seconds:.1f} s, engine {predictor.engine}"
         print(f"{rate}, {unreadable} unreadable; {start}", file=sys.stderr)
 

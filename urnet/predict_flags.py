@@ -26,6 +26,8 @@ SIZES = range(8, 2049)  # accepted sides of --image_shape
 ENGINES = ("auto", "inference", "dygraph")
 PRECISIONS = ("fp32", "bf16")
 RESIZES = ("straight", "short")
+CROPS = (1, 5, 10, 144)
+LARGEST_SCALE = 8192
 
 
 class ReleaseParser(Parser):
@@ -73,6 +75,11 @@ def make_parser(
         "--resize",
         help="straight: to the size, aspect not kept | short: short side, then the centre [straight]",
     )
+    add("--crops", type=int, default=1, metavar="1|5|10|144",
+        help="views an image, probabilities averaged: centre | corners and centre | and their mirror images"
+        " | Inception's 144; more than 1 take the short side [1]")  # fmt: skip
+    add("--scales", metavar="PIXELS,...", help="the crops at each of these short sides: 224,256,288")
+    add("--flip", action="store_true", help="the mirror image of every view, too")
     add("--class_names", metavar="FILE", help="names: synsets.txt, or one a line [the checkpoint's]")
     add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs [fp32]")
     add("--engine", default="auto", help="auto | inference (CPU) | dygraph [auto]")
@@ -90,6 +97,8 @@ def check_numbers(args: argparse.Namespace) -> None:
             raise InputError(f"--{name}: found {value}; {low} or more is accepted")
     check_choice("--engine", args.engine, ENGINES)
     check_choice("--precision", args.precision, PRECISIONS)
+    if args.crops not in CROPS:
+        raise InputError(f"--crops: found {args.crops}; accepted: {', '.join(map(str, CROPS))}")
 
 
 def complete(
@@ -116,15 +125,54 @@ def complete(
         args.resize is not None and args.resize.isdecimal()
     ):  # the release's prefix form of --resize_short_size
         args.resize, args.resize_short_size = None, int(args.resize)
+    cut = args.crops > 1 or args.scales is not None
+    if cut:
+        _complete_scales(args, recipe, parse_image_shape(args.image_shape or known["image_shape"]))
     for name, value in known.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     check_choice("--model", args.model, names)
     check_choice("--resize", args.resize, RESIZES)
     size = parse_image_shape(args.image_shape)
-    if args.resize == "short" and args.resize_short_size < size:
+    if args.resize == "short" and not cut and args.resize_short_size < size:
         raise InputError(f"--resize_short_size: found {args.resize_short_size}; {size} or more is accepted")
     return dataclasses.replace(transform, size=size, eval=args.resize, resize_short=args.resize_short_size)
+
+
+def _complete_scales(args: argparse.Namespace, recipe: Optional[Recipe], size: int) -> None:
+    """Fill ``--scales``, ``--resize`` and ``--resize_short_size`` for views that are cut at a short side."""
+    flags = f"--crops {args.crops}" if args.scales is None else "--scales"
+    if args.resize == "straight":
+        raise InputError(f"--resize straight: {flags} cuts from the image at a short side; accepted: short")
+    if args.scales is not None and args.resize_short_size is not None:
+        raise InputError("--scales and --resize_short_size: both give the short side; one is accepted")
+    short = args.resize_short_size
+    if short is None and recipe is not None and recipe.transform.eval == "short":
+        short = recipe.transform.resize_short
+    if args.scales is not None:
+        scales = parse_scales(args.scales)
+    elif args.crops == 144:
+        if args.resize_short_size is not None:
+            raise InputError("--resize_short_size: --crops 144 takes four short sides; accepted: --scales")
+        scales = tuple(round(size * sevenths / 7) for sevenths in (8, 9, 10, 11))
+    else:
+        scales = (short or round(size * 8 / 7),)
+    if args.crops == 144 and len(scales) != 4:
+        raise InputError(f"--scales: found {args.scales}; --crops 144 takes four")
+    if min(scales) < size:
+        flag = "--scales" if args.scales is not None else "--resize_short_size"
+        raise InputError(f"{flag}: found {min(scales)}; {size} (--image_shape) or more is accepted")
+    args.resize, args.resize_short_size, args.scales = "short", scales[0], ",".join(map(str, scales))
+
+
+def parse_scales(text: str) -> tuple[int, ...]:
+    """The short sides of "224,256". Raises InputError for anything else, and for one that comes twice."""
+    words = [word.strip() for word in text.split(",")]
+    scales = tuple(int(word) for word in words if word.isdecimal())
+    if len(scales) < len(words) or len(set(scales)) < len(scales) or max(scales) > LARGEST_SCALE:
+        accepted = f"different short sides in pixels, up to {LARGEST_SCALE}, like 224,256,288"
+        raise InputError(f"--scales: found {text!r}; accepted: {accepted}")
+    return scales
 
 
 def parse_image_shape(text: str) -> int:

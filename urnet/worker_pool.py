@@ -27,7 +27,7 @@ import numpy as np
 from urnet.decode_ahead import Bad, Decoded, Job, Source, paths_of
 from urnet.decode_worker import Failure
 
-CHUNK = 8  # images a job: a batch is spread over all workers, and any batch fits the slots
+CHUNK = 8  # images or views a job: a batch is spread over all workers, and any batch fits the slots
 CHUNKS_AHEAD = 4  # a worker's jobs, under way or waiting
 # Freed images stay with the worker: glibc would give them back and have every page made again, which costs a
 # quarter of the speed. Other systems ignore the names; values the user set are kept.
@@ -40,12 +40,13 @@ START = (
 
 
 class WorkerPool:
-    """``workers`` processes that fill slots of shared memory, CHUNK images each."""
+    """``workers`` processes that fill slots of shared memory, CHUNK images each (several views: fewer)."""
 
     def __init__(self, source: Source, workers: int) -> None:
         """Start the processes. ``source`` is pickled: its class must be importable, not a script's own."""
         self._source, self._stopped = source, False
-        self._shape = (workers * CHUNKS_AHEAD, CHUNK, source.size, source.size, 3)
+        self._chunk = max(1, CHUNK // int(np.prod(source.shape[:-3])))
+        self._shape = (workers * CHUNKS_AHEAD, self._chunk, *source.shape)
         self._free = deque(range(self._shape[0]))
         self._load = [0] * workers  # jobs under way, by worker
         self._connections: list[Connection] = []
@@ -83,7 +84,7 @@ class WorkerPool:
 
     def run(self, jobs: Iterator[Job]) -> Iterator[Decoded]:
         """The decoded batches, in order. Raises a worker's exception as itself, its death as RuntimeError."""
-        chunks = _chunks(self._source, jobs)
+        chunks = _chunks(self._source, jobs, self._chunk)
         started: deque[_Pending] = deque()
         under_way: dict[int, tuple[_Pending, int]] = {}  # slot -> batch, first position
         chunk = next(chunks, None)
@@ -95,7 +96,7 @@ class WorkerPool:
                 if len(pending.rows):
                     slot = self._free.popleft()
                     under_way[slot] = pending, begin
-                    rows = pending.rows[begin : begin + CHUNK]
+                    rows = pending.rows[begin : begin + self._chunk]
                     self._send((slot, draw, rows, paths_of(self._source, rows)))
                 chunk = next(chunks, None)
             while started and started[0].missing == 0:
@@ -184,7 +185,7 @@ class _Pending:
         self._bad: Bad = []
 
     def take(self, begin: int, images: np.ndarray, bad: Bad) -> None:
-        n = min(CHUNK, len(self.rows) - begin)
+        n = min(len(images), len(self.rows) - begin)
         self._images[begin : begin + n] = images[:n]
         self._bad += [(begin + position, reason) for position, reason in bad]
         self.missing -= n
@@ -193,10 +194,10 @@ class _Pending:
         return Decoded(self.rows, self._images, sorted(self._bad))
 
 
-def _chunks(source: Source, jobs: Iterator[Job]) -> Iterator[tuple[_Pending, int, int]]:
-    """(batch, draw key, first position) of every chunk; an empty batch is one empty chunk."""
+def _chunks(source: Source, jobs: Iterator[Job], size: int) -> Iterator[tuple[_Pending, int, int]]:
+    """(batch, draw key, first position) of every chunk of ``size``; an empty batch is one empty chunk."""
     for draw, rows in jobs:
         rows = np.asarray(rows, np.int64)
-        pending = _Pending(rows, np.empty((len(rows), source.size, source.size, 3), np.uint8))
-        for begin in range(0, max(1, len(rows)), CHUNK):
+        pending = _Pending(rows, np.empty((len(rows), *source.shape), np.uint8))
+        for begin in range(0, max(1, len(rows)), size):
             yield pending, draw, begin
