@@ -49,7 +49,9 @@ RUN_BY = {
         "test_infer.py::test_flags_go_before_the_recipe",
     "eval.py --class_dim --img_list --img_path --model --pretrained_model --use_gpu":
         "test_run_scripts.py::test_the_embedded_example",
-    "launch eval.py --img_list --img_path --pretrained_model":
+    "eval.py --img_path --per_class --pretrained_model":
+        "test_eval.py::test_without_a_list_sub_folders_are_classes_by_name",
+    "launch eval.py --img_path --pretrained_model":
         "test_distributed.py::test_accuracy_is_that_of_one_process_to_the_digit",
     "infer.py --batch_size --model --num_layers --test_list":
         "test_example_commands.py::test_the_inference_command_predicts",
@@ -117,10 +119,10 @@ def test_what_runs_a_command_is_there(run_by):
 def test_a_command_is_read_as_a_shell_would():
     page = ROOT / "docs/faq.md"
     found = {command.shape: command for command in ALL if command.page == "docs/faq.md"}
-    launched = found["launch eval.py --img_list --img_path --pretrained_model"]
+    launched = found["launch eval.py --img_path --pretrained_model"]
     text = page.read_text(encoding="utf-8").splitlines()
     assert text[launched.line - 1].endswith("--pretrained_model output/folder/label/final \\")
-    assert launched.arguments[-2:] == ["--img_list", "data/val_list.txt"]  # of the next line
+    assert launched.arguments[-2:] == ["--img_path", "data/mine/val"]  # of the next line
     assert text[found["train.py -c"].line - 1].startswith("OMP_NUM_THREADS=4 python train.py")
     synopsis = read_command(
         "page", 1, "python tools/report.py --run OUTPUT/NAME [--suspects FILE.csv]     # a page"

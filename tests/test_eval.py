@@ -2,15 +2,16 @@
 
 import csv
 import re
+import shutil
 import sys
 
 import numpy as np
 import pytest
-from predict_toys import N_CLASSES, NAMES, Toys
+from predict_toys import N_CLASSES, NAMES, Toys, weights_of
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 import eval as evaluation
-from urnet import cli
+from urnet import arrays, cli
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +116,41 @@ def test_unreadable_images_are_left_out_up_to_max_bad(toys, capsys, tmp_path):
     assert "accuracy of no images" in err
 
 
+def test_without_a_list_sub_folders_are_classes_by_name(toys, capsys, tmp_path):
+    names, tree = [f"sort {c}" for c in range(7)], tmp_path / "tree"
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    labels = np.where(np.arange(len(toys.names)) % 4 == 1, toys.ranking[:, 1], toys.labels)
+    for name, label in zip(toys.names, labels):
+        (tree / names[label]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(toys.images / name, tree / names[label] / name.replace("/", " "))
+    flags = {"class_names": tmp_path / "names.txt"}
+    listed = run(capsys, toys.argv(img_list=toys.write_list("tree.txt", labels), **flags))
+    found = run(capsys, toys.argv(img_path=tree, img_list=None, **flags))
+    assert found[0] == listed[0] == 0 and found[1][-3:] == listed[1][-3:]
+    (tree / "stray.JPG").write_bytes(b"")
+    code, _, err = run(capsys, toys.argv(img_path=tree, img_list=None, **flags))
+    assert (code, err.count("\n")) == (2, 1) and "image 'stray.JPG' is in no sub-folder" in err
+    (tree / "stray.JPG").rename(tree / "notes.txt")
+    (tmp_path / "names.txt").write_text("\n".join([*names[:6], names[labels[0]]]))
+    code, _, err = run(capsys, toys.argv(img_path=tree, img_list=None, **flags))
+    wrong = "is the name of two classes" if labels[0] != 6 else "is no class"
+    assert (code, err.count("\n")) == (2, 1) and wrong in err
+
+
 BAD = {
-    "no list": ({"img_list": None}, None, r"--img_list: found none; a file of `path label` lines"),
+    "no list": ({"img_list": None}, None, r"images: sub-folder 'some dir' is no class \(the checkpoint's"),
+    "no list, no names": (
+        {
+            "img_list": None,
+            "pretrained_model": "{tmp}/bare.safetensors",
+            "model": "ResNeXt_small32",
+            "class_dim": 7,
+            "image_shape": "3,32,32",
+        },
+        None,
+        r"--img_list: found none; a file of `path label` lines is needed, or class names",
+    ),
+    "no image in sub-folders": ({"img_list": None, "img_path": "{tmp}/folder"}, None, r"has no image in its"),
     "no label": ({}, "0.png 1\nsome dir/1.png\n", r"list\.txt:2: found|list\.txt:2: label"),
     "label beyond": ({}, "0.png 1\n2.png 7\n", r"list\.txt:2: label 7 is outside; accepted: 0\.\.6"),
     "label negative": ({}, "0.png -1\n", r"list\.txt:1: label -1 is outside"),
@@ -135,6 +169,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(toys, capsys, tmp_path, ca
     flags, text, message = BAD[case]
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
+    arrays.write_safetensors(tmp_path / "bare.safetensors", weights_of(toys.network))
     flags = {k: v.format(tmp=tmp_path) if isinstance(v, str) else v for k, v in flags.items()}
     if text is not None:
         (tmp_path / "list.txt").write_text(text)

@@ -19,7 +19,14 @@ import pyarrow as pa
 from urnet import webvision
 from urnet.checks import InputError
 from urnet.files import file_hash
-from urnet.image_list import ImageList, images_under, one_image, read_image_list, sub_folders
+from urnet.image_list import (
+    IMAGE_SUFFIXES,
+    ImageList,
+    images_under,
+    one_image,
+    read_image_list,
+    sub_folders,
+)
 from urnet.list_lines import read_lines
 from urnet.recipe import Data
 from urnet.table import BLOCK, BaseWriter, Table
@@ -28,6 +35,7 @@ __all__ = [
     "ImageList",
     "build_table",
     "images_under",
+    "labelled_folders",
     "one_image",
     "open_or_build",
     "read_class_names",
@@ -116,6 +124,28 @@ def read_validation(data: Data) -> ImageList:
     return read_image_list(file, root or data.root, n_classes=data.n_classes, need_labels=True)
 
 
+def labelled_folders(root: Union[str, Path], class_names: Sequence[str], kind: str) -> ImageList:
+    """The images in the sub-folders of ``root``, each labelled with its place in ``class_names``.
+
+    A class without a sub-folder has no image. Raises InputError for a sub-folder that is none of the names
+    ("is no ``kind``") or the name of two classes, for an image in none of them, and where there is no image.
+    """
+    for name in sub_folders(root):
+        if name not in class_names:
+            raise InputError(f"{root}: sub-folder {name!r} is no {kind}")
+        if class_names.count(name) > 1:
+            raise InputError(f"{root}: sub-folder {name!r} is the name of two classes; one is accepted")
+    loose = sorted(path.name for path in Path(root).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if loose:
+        raise InputError(f"{root}: image {loose[0]!r} is in no sub-folder, so it has no class")
+    found = list(_class_folders(str(root), class_names))
+    paths = pa.chunked_array([paths for _, paths in found], pa.string())
+    if not len(paths):
+        raise InputError(f"{root}: has no image in its sub-folders")
+    labels = np.concatenate([np.full(len(paths), label, np.int32) for label, paths in found])
+    return ImageList(paths, labels, root)
+
+
 def read_class_names(path: Union[str, Path], n_classes: int) -> list[str]:
     """One name a line; in synset files (`n01440764 tench, Tinca tinca`) what follows the identifier.
 
@@ -202,8 +232,9 @@ def _folder_classes(data: Data) -> list[str]:
 
 def _class_folders(root: str, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
     """(label, image paths relative to ``root``) of every class that has a folder there."""
+    own = set(sub_folders(root))
     for label, name in enumerate(names):
-        if (Path(root) / name).is_dir():
+        if name in own:
             found = images_under(Path(root) / name, allow_empty=True)
             yield label, pa.array([f"{name}/{path}" for path in found.paths], pa.string())
 
@@ -217,16 +248,7 @@ def _folder_validation(data: Data) -> ImageList:
     """A second tree, whose sub-folders are all classes of the first."""
     if data.val_root is None:
         raise InputError("data.val_root: found none; a folder tree with one sub-folder a class is needed")
-    names = _folder_classes(data)
-    strange = sorted(set(sub_folders(data.val_root)) - set(names))
-    if strange:
-        raise InputError(f"{data.val_root}: sub-folder {strange[0]!r} is no class of {data.root}")
-    found = list(_class_folders(data.val_root, names))
-    paths = pa.chunked_array([paths for _, paths in found], pa.string())
-    if not len(paths):
-        raise InputError(f"{data.val_root}: has no image in its sub-folders")
-    labels = np.concatenate([np.full(len(paths), label, np.int32) for label, paths in found])
-    return ImageList(paths, labels, data.val_root)
+    return labelled_folders(data.val_root, _folder_classes(data), f"class of {data.root}")
 
 
 def _name_empty_classes(table: Table, n_classes: int) -> None:

@@ -52,8 +52,11 @@ class Setup:
         self.device = "cpu"
 
     def images(self, *, need_labels: bool) -> ImageList:
-        """The images that ``--img_path`` and ``--img_list`` name, all of which exist (unless --max_bad)."""
-        from urnet.listing import images_under, one_image, read_image_list
+        """The images that ``--img_path`` and ``--img_list`` name, all of which exist (unless --max_bad).
+
+        With labels and no list, the sub-folders of ``--img_path`` are classes, by name.
+        """
+        from urnet.listing import images_under, labelled_folders, one_image, read_image_list
 
         args = self.args
         if args.img_path is None:
@@ -68,7 +71,12 @@ class Setup:
                 args.img_list, root, n_classes=n_classes, need_labels=need_labels, check_exists=exists
             )
         if need_labels:
-            raise InputError("--img_list: found none; a file of `path label` lines is needed")
+            if not self.class_names:
+                raise InputError(
+                    "--img_list: found none; a file of `path label` lines is needed, or class names"
+                    " (--class_names), which are the names of sub-folders of --img_path then"
+                )
+            return labelled_folders(root, self.class_names, "class (the checkpoint's, or --class_names)")
         return one_image(root) if root.is_file() else images_under(root)
 
     def start(self, build: Callable[[str, int], Any]) -> None:

@@ -66,7 +66,9 @@ def make_parser(
     )
     add("--model", metavar="NAME", help="network [the checkpoint's recipe, else ResNeXt101_32x4d]")
     add("--resize_short_size", type=int, metavar="PIXELS", help="short side, for --resize short [256]")
-    add("--img_list", metavar="FILE", help="lines `path label`; paths are relative to --img_path")
+    add("--img_list", metavar="FILE",
+        help="lines `path label`; paths are relative to --img_path [infer.py: all images there;"
+        " eval.py: its sub-folders are the classes, by name]")  # fmt: skip
     add("--img_path", metavar="PATH", help="folder of the images")
     parser.release = [action.dest for action in parser._actions if action.dest != "help"] + list(release)
     add = parser.add_argument_group("further flags").add_argument
