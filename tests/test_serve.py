@@ -7,13 +7,16 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
@@ -22,10 +25,11 @@ pytest.importorskip("python_multipart")
 
 from serve_toys import exported_toys
 
-from tools import serve
+from tools import serve, serve_engine
 from tools.fuzz_doors import image_seeds
 from tools.serve_client import ROOT, Ask, ask, ask_once, form, hostile, load, running
 from urnet.checks import InputError
+from urnet.signature import read_signature
 
 N_HOSTILE, MOST_BYTES = 200, 48 << 20
 
@@ -95,22 +99,116 @@ def test_hostile_bodies_neither_end_the_service_nor_fill_its_memory(toys, servic
 
 def engine_of(service):
     """The process id of the service's only child."""
-    number = service.process.pid
-    (child,) = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+    tasks = Path(f"/proc/{service.process.pid}/task")
+    (child,) = [child for file in tasks.glob("*/children") for child in file.read_text().split()]
     return int(child)
 
 
-def test_a_dead_engine_costs_one_answer_and_is_replaced(toys, service):
+def health(service):
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)) as connection:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def in_time(service, request):
+    """The first answer that is not 504: an engine takes a while to start."""
+    end = time.monotonic() + 60
+    while (answer := ask_once(service.port, request))[0] == 504:
+        assert time.monotonic() < end
+    return answer
+
+
+def test_an_engine_that_died_while_nothing_was_asked_costs_no_answer(toys, service):
     toys, _ = toys
     os.kill(engine_of(service), signal.SIGKILL)
     time.sleep(0.2)
-    status, body = ask_once(service.port, form(blobs(toys)[:1]))
-    assert (status, body) == (500, b"the model failed; the service's log says why\n")
+    status, body = in_time(service, form(blobs(toys)[:1]))
+    assert status == 200
+    check(toys, json.loads(body)["images"])
+
+
+def test_a_dead_engine_costs_its_batch_and_is_replaced_at_once(toys, service):
+    toys, _ = toys
+    engine = engine_of(service)
+    os.kill(engine, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask_once, service.port, form(blobs(toys)[:1]))
+        while not health(service)[1]["queue"]:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(engine, signal.SIGKILL)
+        assert waiting.result(30) == (500, b"the model failed; the service's log says why\n")
+    status, found = health(service)
+    assert (status, found["status"]) == (503, "failed")
     end = time.monotonic() + 60
-    while (answer := ask_once(service.port, form(blobs(toys)[:1])))[0] == 504:  # it takes a while to start
+    while health(service)[0] == 503:  # nobody has to ask for it
         assert time.monotonic() < end
-    assert answer[0] == 200
-    check(toys, json.loads(answer[1])["images"])
+        time.sleep(0.1)
+    status, body = ask_once(service.port, form(blobs(toys)[:1]))
+    assert status == 200
+    check(toys, json.loads(body)["images"])
+
+
+def test_a_folder_that_was_replaced_is_not_opened_under_the_old_names(toys, tmp_path):
+    toys, folder = toys
+    served = tmp_path / "served"
+    shutil.copytree(folder, served)
+    with running(served, "--timeout", "30", log=tmp_path / "err") as service:
+        signature = json.loads((served / "signature.json").read_text())
+        signature["class_names"] = [f"other {c}" for c in range(7)]
+        (served / "signature.json").write_text(json.dumps(signature))
+        os.kill(engine_of(service), signal.SIGKILL)
+        status, _ = ask_once(service.port, form(blobs(toys)[:1]))
+        assert (status, health(service)[0]) == (500, 503)
+        assert "was replaced while it was served; start the service again" in (tmp_path / "err").read_text()
+        shutil.copy(folder / "signature.json", served)
+        end = time.monotonic() + 60
+        while health(service)[0] == 503:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+def test_sigterm_ends_a_service_whose_engine_hangs(toys, tmp_path):
+    toys, folder = toys
+    with running(folder, "--timeout", "1", log=tmp_path / "err") as service:
+        engine = engine_of(service)
+        os.kill(engine, signal.SIGSTOP)
+        assert ask_once(service.port, form(blobs(toys)[:1]))[0] == 504
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(30) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(engine, 0)
+
+
+def test_an_engine_that_hangs_is_killed_and_replaced(toys, monkeypatch):
+    toys, folder = toys
+    signature = read_signature(folder)
+    images = np.stack([signature.prepare(data) for _, data in blobs(toys)[:2]])
+    with serve_engine.EngineProcess(signature, batch_size=2, threads=1, precision="fp32") as engine:
+        expected = engine(images)
+        monkeypatch.setattr(engine, "_patience", 0.5)
+        engine._process.send_signal(signal.SIGSTOP)
+        with pytest.raises(serve_engine.EngineFailed, match="ended with -9"):
+            engine(images)
+        monkeypatch.undo()
+        engine.revive()
+        np.testing.assert_array_equal(engine(images), expected)
+        assert engine.starts == 2
+
+
+@pytest.mark.parametrize("n_classes", [4, 9])
+def test_a_signature_of_other_classes_than_the_model_s_is_refused(toys, tmp_path, n_classes, capfd):
+    _, folder = toys
+    served = tmp_path / "served"
+    shutil.copytree(folder, served)
+    signature = json.loads((served / "signature.json").read_text())
+    signature["output"]["shape"][1], signature["class_names"] = n_classes, []
+    (served / "signature.json").write_text(json.dumps(signature))
+    with pytest.raises(InputError, match="served: the engine refuses it; the line above says why"):
+        serve_engine.EngineProcess(read_signature(served), batch_size=2, threads=1, precision="fp32")
+    said = f"served/signature.json: output.shape: says {n_classes} classes, the model's answer is (2, 7)"
+    assert said in capfd.readouterr().err
 
 
 def test_sigterm_lets_it_finish_what_has_begun(toys, tmp_path):

@@ -70,6 +70,18 @@ def test_topk_is_a_number_of_classes(server, word):
     assert text == f"topk: found {word[:40]!r}; accepted: 1 to 7"
 
 
+@pytest.mark.parametrize("query", ["?topK=1", "?topk=1&topk=2", "?topk=1&k=2", "?x"])
+def test_another_query_is_refused(server, query):
+    status, text = refused(server, Ask(PNG, "image/png"), query)
+    assert status == 400 and text.startswith("query: found '") and text.endswith("accepted: topk, once")
+
+
+def test_an_address_with_a_slash_more_is_another_address(server):
+    for path, method in (("/predict/", "POST"), ("/health/", "GET")):
+        status, headers, text = server.get(path, method)
+        assert status == 404 and "location" not in headers and text.count("\n") == 1
+
+
 def test_what_is_no_form_of_images_is_refused(server):
     good = form([("a.png", PNG)])
     for request, status, said in (
@@ -86,6 +98,7 @@ def test_what_is_no_form_of_images_is_refused(server):
         (form([]), 400, "form: "),
         (form([("a", PNG)], field="img"), 400, "form: found a field 'img'; accepted: `image`"),
         (form([("a", b"")] * 6), 413, "at most 5 images are accepted in a request"),
+        (Ask(good.body, f"multipart/form-data; boundary={'b' * 300}"), 400, "form: damaged"),
     ):
         found, text = refused(server, request)
         assert (found, said in text) == (status, True), (found, text)

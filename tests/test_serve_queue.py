@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
+from tools import serve_queue
 from tools.serve_queue import Full, Pipeline
 from urnet.images import UnreadableImage
 
@@ -149,6 +150,52 @@ def test_a_failing_engine_fails_its_batch_only(engine, pipeline, capsys):
     assert number(pipeline.submit([b"2"])[0]) == 2
     assert pipeline.alive
     assert capsys.readouterr().err == "failed: RuntimeError: planted\n"
+
+
+def test_after_a_failed_batch_it_is_not_alive_until_it_has_recovered(engine, monkeypatch, capsys):
+    monkeypatch.setattr(serve_queue, "RETRY_SECONDS", 0.05)
+    tries, well = [], threading.Event()
+
+    def recover():
+        tries.append(time.monotonic())
+        if not well.is_set():
+            raise RuntimeError("not yet")
+
+    with Pipeline(image_of, engine, batch_size=4, limit=9, decoders=1, recover=recover) as pipeline:
+        assert number(pipeline.submit([b"1"])[0]) == 1 and pipeline.alive and not tries
+        engine.fail = True
+        with pytest.raises(RuntimeError, match="planted"):
+            pipeline.submit([b"1"])[0].result(SECONDS)
+        until(lambda: len(tries) > 2)  # without another image
+        assert not pipeline.alive and pipeline.pending == 0
+        well.set()
+        until(lambda: pipeline.alive)
+        tried = len(tries)
+        time.sleep(0.2)
+        assert len(tries) == tried
+        engine.fail = False
+        assert number(pipeline.submit([b"2"])[0]) == 2
+    assert "failed: RuntimeError: not yet\n" in capsys.readouterr().err
+
+
+def test_the_seconds_of_an_image_count_what_decoding_takes(engine):
+    def slow(blob):
+        time.sleep(0.05)
+        return image_of(blob)
+
+    with Pipeline(slow, engine, batch_size=4, limit=20, decoders=1) as pipeline:
+        assert wait(pipeline.submit([b"1"] * 8), SECONDS).not_done == set()
+        assert 0.03 < pipeline.image_seconds < 0.5
+
+
+def test_closing_does_not_wait_for_ever(engine, monkeypatch):
+    monkeypatch.setattr(serve_queue, "CLOSING_SECONDS", 0.1)
+    pipeline = Pipeline(image_of, engine, batch_size=4, limit=20, decoders=1)
+    hold(engine, pipeline)
+    begin = time.monotonic()
+    pipeline.close()
+    assert time.monotonic() - begin < 5
+    engine.go.set()
 
 
 def test_closing_finishes_what_was_accepted_and_takes_no_more(engine, pipeline):

@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
         stack.enter_context(engine)
         pipeline = Pipeline(
             lambda data: signature.prepare(data, max_pixels=args.max_pixels), engine,
-            batch_size=args.batch_size, limit=args.queue, decoders=usable_cores(),
+            batch_size=args.batch_size, limit=args.queue, decoders=usable_cores(), recover=engine.revive,
         )  # fmt: skip
         stack.enter_context(pipeline)
         limits = Limits(round(args.max_body_mb * 1e6), args.max_images, args.timeout)

@@ -10,7 +10,7 @@ import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -146,7 +146,7 @@ class Service:
 
 def make_app(service: Service) -> FastAPI:
     """The service's routes; nothing else answers, FastAPI's own pages (they load scripts from afar) least."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     page = PAGE.read_text(encoding="utf-8")
     policy = {"Content-Security-Policy": page_policy(page), "Referrer-Policy": "no-referrer"}
 
@@ -162,7 +162,7 @@ def make_app(service: Service) -> FastAPI:
     @app.post("/predict")
     async def predict(request: Request) -> Response:
         service.counts.requests += 1
-        k = read_topk(request.query_params.get("topk"), service.signature.n_classes)
+        k = read_topk(request.query_params.multi_items(), service.signature.n_classes)
         return JSONResponse(await service.predict(request, k))
 
     @app.exception_handler(Refused)
@@ -209,10 +209,14 @@ def text(line: str, status: int, headers: Any = None) -> Response:
     return PlainTextResponse(line + "\n", status, {**(headers or {}), "X-Content-Type-Options": "nosniff"})
 
 
-def read_topk(word: Optional[str], n_classes: int) -> int:
-    """``?topk=``, by default 5 or all classes where there are fewer. Raises Refused."""
-    if word is None:
+def read_topk(query: list[tuple[str, str]], n_classes: int) -> int:
+    """``?topk=``, by default 5 or all classes where there are fewer. Raises Refused, also for other keys."""
+    if not query:
         return min(5, n_classes)
+    if len(query) > 1 or query[0][0] != "topk":
+        found = "&".join(key for key, _ in query)
+        raise Refused(400, f"query: found {found[:40]!r}; accepted: topk, once")
+    ((_, word),) = query
     if not (word.isascii() and word.isdecimal() and len(word) < 10 and 1 <= int(word) <= n_classes):
         raise Refused(400, f"topk: found {word[:40]!r}; accepted: 1 to {n_classes}")
     return int(word)

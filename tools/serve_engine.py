@@ -3,12 +3,14 @@
 Paddle's engine keeps Python's lock while it computes, so in the service's own process nothing would be
 decoded or answered meanwhile. And where the engine dies, the service lives and starts another one.
 
-On the child's stdin: uint32 n, then n images of S x S x 3 bytes. On its stdout: n x C float32.
+On the child's stdin: uint32 n, then n images of S x S x 3 bytes. On its stdout: uint32 bytes, then
+n x C float32.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import struct
@@ -26,9 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script:
 
 from urnet import cli
 from urnet.checks import InputError
-from urnet.signature import Signature, read_signature
+from urnet.files import file_hash
+from urnet.signature import PADDLE, SIGNATURE, Signature, read_signature
 
 COUNT = struct.Struct("<I")
+STARTING, PATIENCE = (
+    600.0,
+    30.0,
+)  # seconds until an engine that does not answer is killed: at its start, later
 
 
 class EngineFailed(Exception):
@@ -43,16 +50,22 @@ class EngineProcess:
     """``engine(images)``: uint8 (n, S, S, 3), 1 <= n <= batch_size, to float32 (n, C). One thread at a time.
 
     Construction waits until the engine has answered a first batch, so that what cannot be opened is refused
-    at once: InputError. Raises EngineFailed; what went wrong is on stderr.
+    at once: InputError. Raises EngineFailed; what went wrong is on stderr. An engine that does not answer in
+    ``PATIENCE`` seconds (or the time its start took, if longer) is killed. One that died while nothing was
+    asked is replaced first. A folder whose files are no longer those of the start is not opened again.
     """
 
     def __init__(self, signature: Signature, *, batch_size: int, threads: int, precision: str) -> None:
         self._signature, self._batch_size = signature, batch_size
-        self._command = [sys.executable, __file__, str(signature.folder), str(batch_size), precision]
+        self._command = [
+            sys.executable, __file__, str(signature.folder), str(batch_size), precision,
+            folder_digest(signature.folder),
+        ]  # fmt: skip
         self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self._process: Optional[subprocess.Popen] = None
         self._changing = threading.Lock()
-        self._closed = False
+        self._closed = self._asking = False
+        self._patience = STARTING
         self.starts = 0
         try:
             self._start()
@@ -64,9 +77,18 @@ class EngineProcess:
             raise
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        if self._process is None:
-            self._start()
-        return self._ask(images)
+        self.revive()
+        return self._ask(images, self._patience)
+
+    def revive(self) -> None:
+        """Start the process where there is none, or none any more."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            return
+        if process is not None:
+            print(f"note: the engine ended with {process.returncode}; another is started", file=sys.stderr)
+            self._end()
+        self._start()
 
     def _start(self) -> None:
         with self._changing:
@@ -76,20 +98,30 @@ class EngineProcess:
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment
             )
         self.starts += 1
-        size = self._signature.size
-        self._ask(np.zeros((self._batch_size, size, size, 3), np.uint8))
+        size, begin = self._signature.size, time.monotonic()
+        self._ask(np.zeros((self._batch_size, size, size, 3), np.uint8), STARTING)
+        self._patience = max(PATIENCE, time.monotonic() - begin)
 
-    def _ask(self, images: np.ndarray) -> np.ndarray:
+    def _ask(self, images: np.ndarray, seconds: float) -> np.ndarray:
         process: Any = self._process
         shape = (len(images), self._signature.n_classes)
-        data = b""
+        head = data = b""
+        watch = threading.Timer(seconds, process.kill)
+        watch.daemon = True
+        watch.start()
+        self._asking = True
         try:
             process.stdin.write(COUNT.pack(len(images)))
             process.stdin.write(np.ascontiguousarray(images).data)
             process.stdin.flush()
-            data = process.stdout.read(4 * shape[0] * shape[1])
+            head = process.stdout.read(COUNT.size)
+            if head == COUNT.pack(4 * shape[0] * shape[1]):
+                data = process.stdout.read(4 * shape[0] * shape[1])
         except (OSError, ValueError):  # the pipe is broken, or closed
             pass
+        finally:
+            self._asking = False
+            watch.cancel()
         if len(data) != 4 * shape[0] * shape[1]:
             self._end()
             raise EngineFailed(process.returncode)
@@ -113,7 +145,9 @@ class EngineProcess:
     def close(self) -> None:
         """End the process; a call in another thread gets EngineFailed."""
         with self._changing:
-            self._closed = True
+            self._closed, process = True, self._process
+            if self._asking and process is not None:
+                process.kill()
         self._end()
 
     def __enter__(self) -> EngineProcess:
@@ -159,15 +193,24 @@ class TwoSizes:
         return self.many.probabilities(images)
 
 
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of what is served: the signature and the model's files."""
+    weights = Path(PADDLE).with_suffix(".pdiparams")
+    hashes = [file_hash(folder / name) for name in (SIGNATURE, PADDLE, weights)]
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
 def main(argv: Sequence[str]) -> int:
     """The child: open the model, answer until stdin ends. Signals are the service's business."""
-    folder, batch_size, precision = argv
+    folder, batch_size, precision, digest = argv
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # Paddle's C++ code logs to descriptor 1
     from urnet.threads import import_paddle
 
     import_paddle()
     signature = read_signature(folder)
+    if folder_digest(signature.folder) != digest:
+        raise InputError(f"{folder}: was replaced while it was served; start the service again")
     model = TwoSizes(signature, int(batch_size), precision)
     size, questions = signature.size, sys.stdin.buffer
     with contextlib.suppress(BrokenPipeError):  # the service was killed
@@ -175,7 +218,9 @@ def main(argv: Sequence[str]) -> int:
             (n,) = COUNT.unpack(head)
             data = questions.read(n * size * size * 3)
             images = np.frombuffer(data, np.uint8).reshape(n, size, size, 3)
-            answers.write(np.ascontiguousarray(model.probabilities(images), "<f4").data)
+            scores = np.ascontiguousarray(model.probabilities(images), "<f4")
+            answers.write(COUNT.pack(scores.nbytes))
+            answers.write(scores.data)
             answers.flush()
     return cli.DONE
 

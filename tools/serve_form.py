@@ -57,15 +57,15 @@ def uploads(body: bytes, boundary: bytes, most: int) -> list[Upload]:
             raise Refused(413, f"form: at most {most} images are accepted in a request")
         found.append(Upload(_text(file), data))
 
-    parser = FormParser(
-        "multipart/form-data",
-        lambda field: keep(field.field_name or b"", b"", field.value or b""),
-        lambda file: keep(file.field_name or b"", file.file_name or b"", file.file_object.getvalue()),
-        on_end=lambda: ends.append(True),
-        boundary=boundary,
-        config={"MAX_MEMORY_FILE_SIZE": float("inf")},  # nothing is written to the disk
-    )
     try:
+        parser = FormParser(
+            "multipart/form-data",
+            lambda field: keep(field.field_name or b"", b"", field.value or b""),
+            lambda file: keep(file.field_name or b"", file.file_name or b"", file.file_object.getvalue()),
+            on_end=lambda: ends.append(True),
+            boundary=boundary,
+            config={"MAX_MEMORY_FILE_SIZE": float("inf")},  # nothing is written to the disk
+        )
         parser.write(body)
         parser.finalize()
     except FormParserError as error:

@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 from typing import Optional, Union
 
+import numpy as np
+
 from urnet.checks import InputError
 from urnet.export import Engine
 from urnet.predictor import Predictor, check_precision
-from urnet.signature import PADDLE, Signature, read_signature
+from urnet.signature import PADDLE, SIGNATURE, Signature, read_signature
 from urnet.threads import compute_threads
 
 
@@ -18,7 +20,8 @@ class Exported(Predictor):
 
     ``signature`` says what the folder holds; ``signature.prepare(data)`` makes an image file's bytes what
     ``probabilities`` and ``topk`` (``predictor.Predictor``'s own) take. On the CPU, with oneDNN; batches are
-    padded to ``batch_size``. Raises InputError for a folder that cannot be used, and for what the CPU lacks.
+    padded to ``batch_size``. Raises InputError for a folder that cannot be used, and for what the CPU lacks;
+    with the first answer also where the model has another number of classes than the signature says.
     """
 
     def __init__(
@@ -36,5 +39,18 @@ class Exported(Predictor):
         self.signature.needs(PADDLE)
         self.image_size, self.batch_size = self.signature.size, batch_size
         self.engine = check_precision("inference", precision, "cpu")
-        self._run = Engine(self.signature.folder, threads=threads or compute_threads(), precision=precision)
+        self._engine = Engine(
+            self.signature.folder, threads=threads or compute_threads(), precision=precision
+        )
+        self._run = self._checked
         self.start_seconds = time.perf_counter() - start
+
+    def _checked(self, images: np.ndarray) -> np.ndarray:
+        scores = self._engine(images)
+        told = len(images), self.signature.n_classes
+        if scores.shape != told:
+            where = self.signature.folder / SIGNATURE
+            raise InputError(
+                f"{where}: output.shape: says {told[1]} classes, the model's answer is {scores.shape}"
+            )
+        return scores
