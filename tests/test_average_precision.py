@@ -119,6 +119,12 @@ def test_refusals(labels, scores, message):
     assert str(error.value).startswith(message)
 
 
+def test_scores_of_any_kind_of_number():
+    labels = np.array([-1, -1, 1, 1])
+    for scores in (np.arange(4, dtype=np.uint8), np.array([-128, 0, 1, 2], np.int8), labels > 0):
+        assert average_precision(labels, scores).exact == 1
+
+
 def test_refusals_of_classes():
     with pytest.raises(InputError, match="x: class b: has no positive row"):
         class_average_precision(np.array([[1, -1]]), np.zeros((1, 2)), ["a", "b"], "x")

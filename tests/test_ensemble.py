@@ -320,7 +320,17 @@ BAD = {
     "class_dim too small": (f"{ONE} --class_dim 10", r"row \d+ .*outside 0\.\.9"),
     "nothing to do": ("--members {one}", "nothing to do: --out FILE, --list LIST or both"),
     "topk 0": (f"{ONE} --topk 0", r"--topk: found 0; 1\.\.11"),
-    "few votes": (f"{ONE} --method vote --votes 2", r"--votes: found 2; 5 \(--topk\) or more"),
+    "few votes": (f"{ONE} --method vote --votes 2", r"--votes: found 2; 5\.\.11 \(--topk to"),
+    "votes for more than is listed": (
+        f"{ONE} --method vote --votes 7",
+        r"m0\.csv: lists 5 classes an image, 7 are needed for --votes 7",
+    ),
+    "votes of a mean": (f"{ONE} --votes 5", "--votes: --method mean takes none"),
+    "no classes": (f"{ONE} --class_dim -3", "--class_dim: found -3; 1 or more"),
+    "nothing to judge": (
+        "--members {none} --out {out} --class_dim 11 --list {list}",
+        r"none\.csv: no image has a prediction",
+    ),
     "no weights": (f"{ONE} --method weighted", "--method weighted needs --weights, or --fit"),
     "weights and mean": (f"{ONE} --weights 1", "no other method takes them"),
     "fit alone": (f"{ONE} --method weighted --fit {{one}}", "--fit and --fit_list go together"),
@@ -344,14 +354,17 @@ def test_bad_input_is_one_line_and_writes_nothing(files, tmp_path, capsys, line,
     names = [f"{i}.jpg" for i in range(N)]
     turned = write(tmp_path / "turned.csv", probabilities(N, C, 0), 5, names[::-1])
     short = write_list(tmp_path / "short.txt", LABELS[:-1])
+    (tmp_path / "o.csv").write_text("precious")
+    none = write(tmp_path / "none.csv", probabilities(N, C, 0), 5, names, range(N))
     before = sorted(tmp_path.iterdir())
     places = {"one": files[0], "list": files[3], "turned": turned, "short": short, "out": tmp_path / "o.csv"}
+    places["none"] = none
     assert call(*line.format(**places).split()) == 2
     captured = capsys.readouterr()
     assert re.search(message, captured.err), captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
-    assert sorted(tmp_path.iterdir()) == before
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "o.csv").read_text() == "precious"
 
 
 def test_the_tool_as_a_program(files, tmp_path):

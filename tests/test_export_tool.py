@@ -151,21 +151,27 @@ def test_a_signature_that_prepares_other_images_is_not_written(exported, tmp_pat
 def test_bad_flags_are_refused_in_a_line(exported, tmp_path, capsys):
     toys, folder = exported
     (tmp_path / "text.png").write_text("text")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
     for more, said in (
         (["--format", "tflite"], "--format: 'tflite' is not known"),
         (["--limit", "0"], "--limit: found 0"),
         (["--tolerance", "0"], "--tolerance: found 0.0"),
         (["--tolerance", "nan"], "--tolerance: found nan"),
         (["--images", tmp_path / "gone"], "gone"),
-        (["--images", tmp_path], "--images: none of 1 is readable"),
+        (["--images", tmp_path], "--images: none of 2 is readable"),
         (["--class_dim", "8"], "--class_dim is 8, but"),
+        (["--images", toys.images, "--img_path", tmp_path], "goes with a list of images"),
+        (["--out", tmp_path / "dangling.png"], "exists already"),
     ):
         code, lines, err = run(capsys, line(toys, tmp_path / "out", *more))
         assert (code, lines) == (2, []), (more, err)
         assert said in err and err.count("\n") == 1
     code, _, err = run(capsys, line(toys, folder))
     assert code == 2 and "exists already" in err
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["text.png"]
+    with pytest.raises(SystemExit, match="2"):
+        run(capsys, line(toys, tmp_path / "out", "--class_dim", "abc"))
+    assert "error: tools/export.py: argument --class_dim" in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["dangling.png", "text.png"]
 
 
 def test_the_readme_speaks_of_what_is_there(exported):

@@ -188,6 +188,19 @@ def test_what_does_not_fit_is_one_line(toys):
         ({"build": lambda name, n: models.build("ResNet8_small32", n)}, "does not fit the network"),
         ({"engine": "fast"}, "engine: 'fast' is not known"),
         ({"batch_size": 0, "engine": "dygraph"}, "batch_size: found 0"),
+        ({"batch_size": 2.5}, r"batch_size: found 2\.5; a whole number above 0"),
+        ({"threads": -1}, "threads: found -1; a whole number above 0"),
+        ({"device": "tpu"}, "device: 'tpu' is not known"),
+        ({"precision": "fp64"}, "precision: 'fp64' is not known"),
+        (
+            {"transform": urnet.Transform(eval="long")},
+            "transform.eval: found 'long'; accepted",
+        ),
+        ({"transform": urnet.Transform(size=-3)}, "transform.size: found -3; accepted: 8 or more"),
+        (
+            {"transform": urnet.Transform(eval="short", size=32, resize_short=16)},
+            "transform.resize_short: found 16; accepted: >= 32",
+        ),
     ):
         with pytest.raises(urnet.InputError, match=message) as caught:
             load(**changed)
@@ -251,9 +264,12 @@ def test_bad_arrays_are_refused_at_the_door():
         ((features[:5], labels, 2), "6 .*5|5 .*6"),
         ((features, labels, 1), "label 1 in row 3 is outside 0..0"),
         ((features + np.nan, labels, 2), "finite"),
+        ((features, labels.tolist(), 2), "labels: found list; a numpy array of integers is needed"),
     ):
         with pytest.raises(urnet.InputError, match=message):
             urnet.judge_labels(*arguments)
+    with pytest.raises(urnet.InputError, match="n: found -1; 0 or more is accepted"):
+        urnet.most_suspect(np.ones(3, np.float32), -1)
 
 
 # --- the page

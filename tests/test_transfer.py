@@ -82,6 +82,7 @@ OBJECT = "<annotation><object>{}</object></annotation>"
         (b"<annotation>\xff</annotation>", "is no XML that can be read"),
         (b'<?xml version="1.0" encoding="x-none"?><annotation/>', "is no XML that can be read"),
         (b"\x00" * 9, "is no XML that can be read"),
+        ("<html><body/></html>", "is a 'html'; VOC's `annotation` is accepted"),
         (OBJECT.format("<difficult>1</difficult>"), "object 1: found name '', difficult '1'"),
         (
             OBJECT.format("<name>a</name><difficult>maybe</difficult>"),
@@ -387,7 +388,11 @@ def test_mosaics_are_what_their_lists_say(toy, tmp_path, capsys):
         assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
     picture = decode((tmp_path / "a/JPEGImages/000001.jpg").read_bytes())
     assert picture.shape == (64, 64, 3)
-    for bad in (["--count", "0"], ["--out", str(tmp_path / "a")]):
+    (root / "voc/JPEGImages/bad.jpg").write_text("no image")
+    (tmp_path / "bad.txt").write_text("bad.jpg 0\nbad2.jpg 0\n")
+    (root / "voc/JPEGImages/bad2.jpg").write_text("no image")
+    bad_list = ["--img_list", str(tmp_path / "bad.txt")]
+    for bad in (["--count", "0"], ["--tile", "100000000"], ["--out", str(tmp_path / "a")], bad_list):
         assert cli.run(transfer_mosaics.main, [*arguments, "--out", str(tmp_path / "c"), *bad]) == 2
 
 
@@ -404,6 +409,10 @@ def test_no_image_is_in_both_halves_and_every_tile_is_of_its_class(toy, tmp_path
     assert counts[1:].min() > 50  # of 300: 1, 2 and 3 classes, as there are no more
     with pytest.raises(InputError, match="class 1 has one image"):
         transfer_mosaics.halves(np.array([0, 0, 1]), rng)
+    twice = tmp_path / "twice.txt"
+    twice.write_text("a.png 0\nb.png 1\na.png 0\n")
+    with pytest.raises(InputError, match=r"twice\.txt:3: a\.png is listed already, at .*twice\.txt:1"):
+        transfer_mosaics.check_paths(read_image_list(twice, tmp_path, check_exists=False))
     missing = tmp_path / "list.txt"
     missing.write_text("x.jpg 1\n")
     with pytest.raises(InputError, match="missing"):

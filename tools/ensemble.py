@@ -83,9 +83,9 @@ def main(argv: Sequence[str]) -> None:
         )
         judgement = Judgement(ensemble) if listed else None
         images, empty = join(args, ensemble, file, listed, judgement)
-    if judgement:
-        for line in accuracy_lines(args.members, args.method, judgement):
-            print(line)
+        lines = accuracy_lines(args.members, args.method, judgement) if judgement else []
+    for line in lines:
+        print(line)
     gone = f", {empty} without a prediction in any member" if empty else ""
     place = args.out or "not written (no --out)"
     print(f"{place}: {images} images, {args.method} of {len(args.members)} members{gone}")
@@ -93,12 +93,19 @@ def main(argv: Sequence[str]) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Flags that contradict one another or are out of range."""
-    if args.votes is None:
-        args.votes = args.topk
+    if args.class_dim < 1:
+        raise InputError(f"--class_dim: found {args.class_dim}; 1 or more is accepted")
     if not 1 <= args.topk <= args.class_dim:
         raise InputError(f"--topk: found {args.topk}; 1..{args.class_dim} is accepted")
-    if args.votes < args.topk and args.method in ("vote", "vote_prob"):
-        raise InputError(f"--votes: found {args.votes}; {args.topk} (--topk) or more is accepted")
+    voting = args.method in ("vote", "vote_prob")
+    if args.votes is not None and not voting:
+        raise InputError(f"--votes: --method {args.method} takes none; accepted with vote and vote_prob")
+    if args.votes is None:
+        args.votes = args.topk
+    least = args.topk if args.out else 1
+    if voting and not least <= args.votes <= args.class_dim:
+        why = " (--topk to --class_dim)" if args.out else ""
+        raise InputError(f"--votes: found {args.votes}; {least}..{args.class_dim}{why} is accepted")
     if args.out is None and args.list is None:
         raise InputError("nothing to do: --out FILE, --list LIST or both are needed")
     if (args.fit is None) != (args.fit_list is None):
@@ -129,10 +136,14 @@ def join(
     total = len(listed) if listed else count_rows(args.members[0])
     images = empty = 0
     rows = read_aligned(args.members, args.class_dim, block_rows(args.class_dim))
+    wanted = {f"for --topk {args.topk}": args.topk}
+    if args.method in ("vote", "vote_prob"):
+        wanted[f"for --votes {args.votes}"] = args.votes
     with contextlib.closing(rows), Progress("ensemble", total) as display:
         for blocks in rows:
             for block in blocks:
-                block.check_width(args.topk, f"for --topk {args.topk}")
+                for why, k in wanted.items():
+                    block.check_width(k, why)
             sums = ensemble.sums(blocks)
             if judgement and listed:
                 judgement.update(blocks, sums, listed.of(blocks[0]))
@@ -174,6 +185,8 @@ def fitted(args: argparse.Namespace) -> Any:
 def accuracy_lines(members: Sequence[str], method: str, judgement: Any) -> list[str]:
     """A line a member: its own accuracies, and by how much leaving it out lowers the ensemble's."""
     keys = ("top1", "top5", "image_top1", "image_top5")
+    if not judgement.together.count.any():
+        raise InputError(f"{', '.join(members)}: no image has a prediction, so there is no accuracy")
     together = judgement.together.result()
     images, classes = together["images"], together["classes"]
     lines = [
@@ -181,6 +194,9 @@ def accuracy_lines(members: Sequence[str], method: str, judgement: Any) -> list[
         " top5; then what leaving the member out costs in each (- gains)"
     ]
     for number, member in enumerate(members):
+        if not judgement.members[number].count.any():
+            lines.append(f"no prediction  {member}")
+            continue
         own = judgement.members[number].result()
         line = " ".join(f"{own[key]:.4f}" for key in keys)
         if judgement.without:

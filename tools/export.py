@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def parser() -> cli.Parser:
         help="most a probability may differ, as a share of the largest one [0.001]")  # fmt: skip
     network = p.add_argument_group("the network, where no recipe lies beside the weights; as infer.py's")
     for flag in NETWORK_FLAGS:
-        network.add_argument(f"--{flag}")
+        network.add_argument(f"--{flag}", type=int if flag in ("class_dim", "resize_short_size") else str)
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -65,8 +66,12 @@ def main(argv: Sequence[str]) -> int:
             raise InputError(
                 f"--{name}: found {getattr(args, name)}; above 0 is accepted (a tolerance: below 1)"
             )
-    if args.out.exists():
+    if os.path.lexists(args.out):
         raise InputError(f"{args.out}: exists already; --out names a new folder")
+    if args.img_path is not None and not (args.images is not None and args.images.is_file()):
+        raise InputError(
+            f"--img_path {args.img_path}: goes with a list of images; found --images {args.images}"
+        )
     formats = FORMATS[args.format]
     if "onnx" in formats:
         check_converter()
@@ -83,7 +88,7 @@ def setup_of(args: argparse.Namespace) -> Setup:
     line = ["--pretrained_model", args.pretrained_model, "--use_gpu", "False"]
     for flag in NETWORK_FLAGS:
         if getattr(args, flag) is not None:
-            line += [f"--{flag}", getattr(args, flag)]
+            line += [f"--{flag}", str(getattr(args, flag))]
     if args.images is not None and args.images.is_file():
         line += ["--img_list", str(args.images), "--img_path", args.img_path or str(args.images.parent)]
     elif args.images is not None:

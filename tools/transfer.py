@@ -11,6 +11,7 @@ marked difficult counts neither for nor against it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -62,7 +63,8 @@ def parser() -> cli.Parser:
     add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU, up to 8 with a GPU]")
     add("--max_bad", type=int, default=0, help="leave out up to so many unreadable images of a split [0]")
     add("--debug", action="store_true", help="show a traceback on errors")
-    p.set_defaults(engine="dygraph", precision="fp32", class_names=None)  # features have no other engine
+    # features have no other engine, and of one view
+    p.set_defaults(engine="dygraph", precision="fp32", class_names=None, crops=1, scales=None, flip=False)
     return p
 
 
@@ -70,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
     """Check everything, compute features, train, rank, print."""
     args = parser().parse_args(argv)
     with cli.results_only() as results:
+        from urnet.files import whole_file
         from urnet.predict_cli import Setup
         from urnet.voc import read_voc
 
@@ -80,10 +83,12 @@ def main(argv: Sequence[str]) -> int:
         models.check_size(args.model, setup.transform.size, "--image_shape")
         classes, (train, test) = read_voc(args.voc, [args.train, args.test])
         check_splits(classes, train, test, cs)
-        figures = transfer(setup, classes, train, test, cs)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(whole_file(Path(args.out), replace=True)) if args.out else None
+            figures = transfer(setup, classes, train, test, cs)
+            if file is not None:
+                write(file, args, figures)
         report(figures, results)
-        if args.out is not None:
-            write(Path(args.out), args, figures)
     return cli.DONE
 
 
@@ -162,12 +167,9 @@ def _precisions(values: dict[str, Any]) -> str:
 
 def write(file: Path, args: argparse.Namespace, figures: dict[str, Any]) -> None:
     """The figures and what they were made with, as JSON."""
-    from urnet.files import whole_file
-
     made = ("pretrained_model", "model", "image_shape", "resize", "voc", "train", "test", "c")
     tree = {**{name: getattr(args, name) for name in made}, **figures}
-    with whole_file(file, replace=True) as part:
-        part.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

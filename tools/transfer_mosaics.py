@@ -38,17 +38,26 @@ def main(argv: Sequence[str]) -> None:
     p.add_argument("--seed", type=int, default=0, help="decides all [0]")
     p.add_argument("--debug", action="store_true", help="show a traceback on errors")
     args = p.parse_args(argv)
-    for name, low in (("count", 1), ("tile", 8), ("seed", 0)):
-        if getattr(args, name) < low:
-            raise InputError(f"--{name}: found {getattr(args, name)}; {low} or more is accepted")
+    for name, low, high in (("count", 1, 999_999 // 2), ("tile", 8, 2048), ("seed", 0, 1 << 62)):
+        if not low <= getattr(args, name) <= high:
+            raise InputError(f"--{name}: found {getattr(args, name)}; {low} to {high} is accepted")
     from urnet.listing import read_image_list
 
     images = read_image_list(args.img_list, args.img_path, need_labels=True, check_exists=True)
+    check_paths(images)
     rng = np.random.default_rng(args.seed)
     drawn = {split: draw(pool, args.count, rng) for split, pool in halves(images.labels, rng).items()}
     with whole_folder(Path(args.out)) as folder:
         write(folder, images, drawn, args.tile)
     print(f"{args.out}: {args.count} pictures each of {' and '.join(SPLITS)}, from {len(images)} images")
+
+
+def check_paths(images: Any) -> None:
+    """Raise InputError for an image that is listed twice: it could come into both splits."""
+    first: dict[str, int] = {}
+    for i, path in enumerate(images.paths):
+        if first.setdefault(path, i) != i:
+            raise InputError(f"{images.where(i)}: {path} is listed already, at {images.where(first[path])}")
 
 
 def halves(labels: np.ndarray, rng: np.random.Generator) -> dict[str, dict[int, np.ndarray]]:
@@ -100,11 +109,14 @@ def write(folder: Path, images: Any, drawn: dict[str, list[list[Tile]]], size: i
 def _write_picture(file: Path, images: Any, tiles: list[Tile], size: int) -> None:
     import cv2
 
-    from urnet.images import MAX_PIXELS, decode, read_bytes, resize
+    from urnet.images import UnreadableImage, read_image, resize
 
     four = []
     for row, _, difficult in tiles:
-        image = resize(decode(read_bytes(images.path(row), MAX_PIXELS)), size, size)
+        try:
+            image = resize(read_image(images.path(row)), size, size)
+        except UnreadableImage as error:
+            raise InputError(f"{images.where(row)}: {error}") from None
         if difficult:  # two by two patches of one colour are left of it
             image = cv2.resize(cv2.resize(image, (2, 2), interpolation=cv2.INTER_AREA), (size, size),
                                interpolation=cv2.INTER_NEAREST)  # fmt: skip

@@ -42,7 +42,7 @@ def average_precision(labels: np.ndarray, scores: np.ndarray, where: str = "labe
     ``exact`` <= ``area``. Raises InputError, which begins with ``where``, for other labels, for scores that
     are not finite, and where no row is positive.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores)
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     _check(labels, scores, where)
     kept = labels != 0
     labels, scores = labels[kept], scores[kept]

@@ -49,6 +49,8 @@ def check_same_rows(**arrays: Any) -> int:
 
 def check_labels(labels: np.ndarray, n_classes: int, where: str = "labels") -> np.ndarray:
     """Return ``labels`` if one-dimensional, integer and inside [0, n_classes); else raise InputError."""
+    if not isinstance(labels, np.ndarray):
+        raise InputError(f"{where}: found {type(labels).__name__}; a numpy array of integers is needed")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
             f"{where}: a one-dimensional integer array is needed, found {labels.dtype} {labels.shape}"

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Union
 import numpy as np
 
 from urnet.checkpoint import CheckpointInfo, describe, load_into, read_weights
-from urnet.checks import InputError
+from urnet.checks import InputError, check_choice
 from urnet.images import MAX_PIXELS, UnreadableImage, eval_transform, read_image
 from urnet.metrics import topk
+from urnet.predict_flags import PRECISIONS
 from urnet.recipe import Transform
+from urnet.recipe_checks import check_transform
 from urnet.threads import import_paddle
 
 if TYPE_CHECKING:
@@ -64,8 +66,8 @@ class ImagePredictor:
 
     def top(self, images: Iterable[Image], k: int = 1) -> Top:
         """The ``k`` most probable classes of each image, 1 to the number of classes."""
-        if not 1 <= k <= len(self.class_names):
-            raise InputError(f"k: found {k}; 1..{len(self.class_names)} is accepted")
+        if not isinstance(k, (int, np.integer)) or not 1 <= k <= len(self.class_names):
+            raise InputError(f"k: found {k!r}; 1..{len(self.class_names)} is accepted")
         classes, scores = [np.empty((0, k), np.int64)], [np.empty((0, k), np.float32)]
         for batch in self._batches(images):
             best, score = topk(self.predictor.probabilities(batch), k)
@@ -79,6 +81,8 @@ class ImagePredictor:
         """uint8 (b, S, S, 3), b from 1 to the batch size."""
         if isinstance(images, (str, bytes, Path)) or getattr(images, "ndim", 4) == 3:
             raise InputError("images: found a single one; a list of images is accepted: [image]")
+        if not isinstance(images, Iterable):
+            raise InputError(f"images: found {type(images).__name__}; a list of images is accepted")
         batch: list[np.ndarray] = []
         for number, image in enumerate(images):
             batch.append(eval_transform(self._pixels(number, image), self.transform))
@@ -94,7 +98,7 @@ class ImagePredictor:
                 return read_image(image, exif=self.exif, max_pixels=self.max_pixels)
             except UnreadableImage as error:
                 raise InputError(f"images: number {number}, {error}") from None
-        array = np.asarray(image)
+        array = image if isinstance(image, np.ndarray) else np.empty(())
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
             found = f"{array.dtype} {array.shape}" if array.ndim else type(image).__name__
             raise InputError(f"images: number {number} is {found}; uint8 (H, W, 3) or a path is accepted")
@@ -127,6 +131,13 @@ def load_predictor(
     Raises InputError for a checkpoint that cannot be read, whose weights do not all fit, or whose network
     ``build`` does not know, and for settings that contradict each other or the machine.
     """
+    check_choice("device", device, ("auto", "cpu", "gpu"))
+    check_choice("precision", precision, PRECISIONS)
+    for argument, number in (("batch_size", batch_size), ("threads", threads or 1)):
+        if not isinstance(number, int) or number < 1:
+            raise InputError(f"{argument}: found {number!r}; a whole number above 0 is accepted")
+    if transform is not None:
+        check_transform(transform, "load_predictor")
     info = describe(checkpoint)
     name, classes = _network(info, checkpoint, model, n_classes)
     names = list(class_names if class_names is not None else info.class_names or [""] * classes)

@@ -89,10 +89,17 @@ def _json_tables(file: Path) -> Iterator[Any]:
     options = pa.json.ParseOptions(
         explicit_schema=pa.schema(list(zip(COLUMNS, kinds))), unexpected_field_behavior="ignore"
     )
+    rows = 0
     with file.open("rb") as stream:
         while lines := b"".join(stream.readlines(TEXT_BYTES)):
             whole = pa.json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
-            yield pa.json.read_json(pa.BufferReader(lines), read_options=whole, parse_options=options)
+            table = pa.json.read_json(pa.BufferReader(lines), read_options=whole, parse_options=options)
+            for name in COLUMNS:
+                if table[name].null_count:  # a key that is not there, or null
+                    row = rows + pc.index(table[name].is_null(), True).as_py() + 1
+                    raise InputError(f"{file}: row {row}: has no {name}; {', '.join(COLUMNS)} are needed")
+            rows += table.num_rows
+            yield table
 
 
 def _arrow_tables(file: Path) -> Iterator[Any]:

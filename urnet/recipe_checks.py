@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Callable
 
 from urnet.checks import InputError
 from urnet.recipe_reweight import column_file
@@ -14,14 +14,28 @@ from urnet.recipe_rival_checks import Range, check_across, check_ranges, check_r
 OWN_FOLDERS = ("table", "curves", "measure", "replaced")  # of a run, beside those of its stages
 
 
+def check_transform(t: Any, source: str) -> None:
+    """Raise InputError for a Transform with a value outside its range."""
+    need = _need(source)
+    need(t.eval in ("straight", "short"), "transform.eval", t.eval, "straight, short")
+    need(t.size >= 8, "transform.size", t.size, "8 or more")
+    need(0 < t.scale[0] <= t.scale[1] <= 1, "transform.scale", t.scale, "0 < low <= high <= 1")
+    need(0 < t.ratio[0] <= t.ratio[1], "transform.ratio", t.ratio, "0 < low <= high")
+    need(t.pad >= 0, "transform.pad", t.pad, "0 or more")
+    need(0 <= t.jitter < 1, "transform.jitter", t.jitter, "0 <= jitter < 1")
+    need(
+        t.eval == "straight" or t.resize_short >= t.size,
+        "transform.resize_short",
+        t.resize_short,
+        f">= {t.size}",
+    )
+    need(min(t.std) > 0, "transform.std", t.std, "numbers above 0")
+
+
 def check_recipe(recipe: Any, source: str) -> None:
     """Raise InputError for a Recipe with a value outside its range or an impossible combination."""
-
-    def need(good: bool, key: str, found: Any, accepted: str) -> None:
-        if not good:
-            raise InputError(f"{source}: {key}: found {found!r}; accepted: {accepted}")
-
-    d, t = recipe.data, recipe.transform
+    need = _need(source)
+    d = recipe.data
     need(_is_file_name(recipe.name), "name", recipe.name, "a file name")
     need(0 <= recipe.seed < 1 << 63, "seed", recipe.seed, "0 to 2^63 - 1")
     need(d.n_classes >= 2, "data.n_classes", d.n_classes, "2 or more")
@@ -36,18 +50,7 @@ def check_recipe(recipe: Any, source: str) -> None:
         d.train_list,
         f"a file, as format is {d.format}",
     )
-    need(t.size >= 8, "transform.size", t.size, "8 or more")
-    need(0 < t.scale[0] <= t.scale[1] <= 1, "transform.scale", t.scale, "0 < low <= high <= 1")
-    need(0 < t.ratio[0] <= t.ratio[1], "transform.ratio", t.ratio, "0 < low <= high")
-    need(t.pad >= 0, "transform.pad", t.pad, "0 or more")
-    need(0 <= t.jitter < 1, "transform.jitter", t.jitter, "0 <= jitter < 1")
-    need(
-        t.eval == "straight" or t.resize_short >= t.size,
-        "transform.resize_short",
-        t.resize_short,
-        f">= {t.size}",
-    )
-    need(min(t.std) > 0, "transform.std", t.std, "numbers above 0")
+    check_transform(recipe.transform, source)
     need(len(recipe.stages) > 0, "stages", [], "at least one stage")
     active = [stage for stage in recipe.stages if stage.enabled]
     need(len(active) > 0, "stages", "none enabled", "at least one enabled stage")
@@ -205,3 +208,11 @@ def _check_bags(s: Any, at: str, need: Any) -> None:
     need(b.bag_term + b.instance_term > 0, f"{at}.bags.bag_term", b.bag_term, "a term above 0")
     need(s.mixup == 0, f"{at}.mixup", s.mixup, "0, as bags are not mixed")
     need(s.targets == "given", f"{at}.targets", s.targets, "given, as bags are of one label")
+
+
+def _need(source: str) -> Callable[[bool, str, Any, str], None]:
+    def need(good: bool, key: str, found: Any, accepted: str) -> None:
+        if not good:
+            raise InputError(f"{source}: {key}: found {found!r}; accepted: {accepted}")
+
+    return need

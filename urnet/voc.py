@@ -86,6 +86,8 @@ class _Reader:
         self._values: dict[str, str] = {}
 
     def start(self, name: str, attributes: dict) -> None:
+        if not self._path and name != "annotation":
+            raise InputError(f"is a {name[:40]!r}; VOC's `annotation` is accepted")
         self._path.append(name)
         if self._path == ["annotation", "object"]:
             self._values = {"name": "", "difficult": ""}

@@ -92,6 +92,8 @@ def _most_probable(index: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.
 
 def most_suspect(score: np.ndarray, n: Optional[int] = None) -> np.ndarray:
     """Rows of the ``n`` largest scores above 0 (None: of all), largest first, equal ones by row number."""
+    if n is not None and n < 0:
+        raise InputError(f"n: found {n}; 0 or more is accepted")
     rows = np.flatnonzero(score > 0)
     if n is not None and n < len(rows):
         least = np.partition(score[rows], len(rows) - n)[len(rows) - n] if n else np.inf
