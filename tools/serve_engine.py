@@ -32,10 +32,8 @@ from urnet.files import file_hash
 from urnet.signature import PADDLE, SIGNATURE, Signature, read_signature
 
 COUNT = struct.Struct("<I")
-STARTING, PATIENCE = (
-    600.0,
-    30.0,
-)  # seconds until an engine that does not answer is killed: at its start, later
+STARTING, PATIENCE = 600.0, 30.0  # seconds until an engine that does not answer is killed: at first, later
+WATCH_SECONDS = 0.5  # between two looks whether it is time for that
 
 
 class EngineFailed(Exception):
@@ -64,12 +62,15 @@ class EngineProcess:
         self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self._process: Optional[subprocess.Popen] = None
         self._changing = threading.Lock()
-        self._closed = self._asking = False
+        self._closed = threading.Event()
+        self._until: Optional[float] = None  # when the question under way must have been answered
         self._patience = STARTING
         self.starts = 0
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
         try:
             self._start()
         except EngineFailed as error:
+            self.close()
             if error.code == cli.BAD_INPUT:
                 raise InputError(
                     f"{signature.folder}: the engine refuses it; the line above says why"
@@ -92,7 +93,7 @@ class EngineProcess:
 
     def _start(self) -> None:
         with self._changing:
-            if self._closed:
+            if self._closed.is_set():
                 raise EngineFailed(None)
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment
@@ -104,12 +105,11 @@ class EngineProcess:
 
     def _ask(self, images: np.ndarray, seconds: float) -> np.ndarray:
         process: Any = self._process
+        if process is None:  # closed by another thread
+            raise EngineFailed(None)
         shape = (len(images), self._signature.n_classes)
         head = data = b""
-        watch = threading.Timer(seconds, process.kill)
-        watch.daemon = True
-        watch.start()
-        self._asking = True
+        self._until = time.monotonic() + seconds
         try:
             process.stdin.write(COUNT.pack(len(images)))
             process.stdin.write(np.ascontiguousarray(images).data)
@@ -120,12 +120,19 @@ class EngineProcess:
         except (OSError, ValueError):  # the pipe is broken, or closed
             pass
         finally:
-            self._asking = False
-            watch.cancel()
+            self._until = None
         if len(data) != 4 * shape[0] * shape[1]:
             self._end()
             raise EngineFailed(process.returncode)
         return np.frombuffer(data, "<f4").reshape(shape)
+
+    def _watch(self) -> None:
+        """Kill a process that does not answer in time (a timer a batch would cost more than small ones)."""
+        while not self._closed.wait(WATCH_SECONDS):
+            with self._changing:
+                until, process = self._until, self._process
+                if until is not None and time.monotonic() > until and process is not None:
+                    process.kill()
 
     def _end(self) -> None:
         """Let the process end by itself: its input is closed. One that does not is killed."""
@@ -144,10 +151,10 @@ class EngineProcess:
 
     def close(self) -> None:
         """End the process; a call in another thread gets EngineFailed."""
+        self._closed.set()
         with self._changing:
-            self._closed, process = True, self._process
-            if self._asking and process is not None:
-                process.kill()
+            if self._until is not None and self._process is not None:
+                self._process.kill()
         self._end()
 
     def __enter__(self) -> EngineProcess:
