@@ -120,6 +120,8 @@ def test_images_that_are_none_are_refused_with_their_place(toys, predictor, tmp_
         ([np.zeros((4, 4, 3), np.float32)], r"number 0 is float32 \(4, 4, 3\)"),
         ([np.zeros((0, 4, 3), np.uint8)], r"number 0 is uint8 \(0, 4, 3\)"),
         ([None], "number 0 is NoneType"),
+        ([[[1, 2, 3], [1]]], "number 0 is list"),
+        (None, "images: found NoneType; a list of images is accepted"),
         (str(good), "images: found a single one"),
         (rgb(good), "images: found a single one"),
     ):
@@ -190,6 +192,7 @@ def test_what_does_not_fit_is_one_line(toys):
         ({"batch_size": 0, "engine": "dygraph"}, "batch_size: found 0"),
         ({"batch_size": 2.5}, r"batch_size: found 2\.5; a whole number above 0"),
         ({"threads": -1}, "threads: found -1; a whole number above 0"),
+        ({"threads": 0}, "threads: found 0; a whole number above 0"),
         ({"device": "tpu"}, "device: 'tpu' is not known"),
         ({"precision": "fp64"}, "precision: 'fp64' is not known"),
         (

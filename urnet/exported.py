@@ -39,18 +39,17 @@ class Exported(Predictor):
         self.signature.needs(PADDLE)
         self.image_size, self.batch_size = self.signature.size, batch_size
         self.engine = check_precision("inference", precision, "cpu")
-        self._engine = Engine(
-            self.signature.folder, threads=threads or compute_threads(), precision=precision
-        )
-        self._run = self._checked
+        engine = Engine(self.signature.folder, threads=threads or compute_threads(), precision=precision)
+        told = self.signature
+        self._run = lambda images: _checked(engine(images), told)
         self.start_seconds = time.perf_counter() - start
 
-    def _checked(self, images: np.ndarray) -> np.ndarray:
-        scores = self._engine(images)
-        told = len(images), self.signature.n_classes
-        if scores.shape != told:
-            where = self.signature.folder / SIGNATURE
-            raise InputError(
-                f"{where}: output.shape: says {told[1]} classes, the model's answer is {scores.shape}"
-            )
-        return scores
+
+def _checked(scores: np.ndarray, told: Signature) -> np.ndarray:
+    """The scores (b, C), if C is what the signature says."""
+    if scores.shape[1:] != (told.n_classes,):
+        where = told.folder / SIGNATURE
+        raise InputError(
+            f"{where}: output.shape: says {told.n_classes} classes, the model's answer is {scores.shape}"
+        )
+    return scores

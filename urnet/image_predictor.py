@@ -98,7 +98,10 @@ class ImagePredictor:
                 return read_image(image, exif=self.exif, max_pixels=self.max_pixels)
             except UnreadableImage as error:
                 raise InputError(f"images: number {number}, {error}") from None
-        array = image if isinstance(image, np.ndarray) else np.empty(())
+        try:
+            array = np.asarray(image)  # Pillow's images as well
+        except (ValueError, TypeError):
+            array = np.empty(())
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
             found = f"{array.dtype} {array.shape}" if array.ndim else type(image).__name__
             raise InputError(f"images: number {number} is {found}; uint8 (H, W, 3) or a path is accepted")
@@ -133,8 +136,8 @@ def load_predictor(
     """
     check_choice("device", device, ("auto", "cpu", "gpu"))
     check_choice("precision", precision, PRECISIONS)
-    for argument, number in (("batch_size", batch_size), ("threads", threads or 1)):
-        if not isinstance(number, int) or number < 1:
+    for argument, number in (("batch_size", batch_size), ("threads", 1 if threads is None else threads)):
+        if not isinstance(number, (int, np.integer)) or number < 1:
             raise InputError(f"{argument}: found {number!r}; a whole number above 0 is accepted")
     if transform is not None:
         check_transform(transform, "load_predictor")
