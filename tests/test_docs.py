@@ -57,6 +57,8 @@ RUN_BY = {
         "test_example_commands.py::test_the_inference_command_predicts",
     "infer.py --class_dim --img_list --img_path --model --pretrained_model --use_gpu":
         "test_infer.py::test_the_release_s_checkpoint_and_command",
+    "eval.py --batch_size --crops --img_list --img_path --pretrained_model":
+        "test_multi_crop.py::test_eval_counts_the_mean_s_best_classes",
     "eval.py --flip --img_path --pretrained_model":
         "test_multi_crop.py::test_eval_counts_the_mean_s_best_classes",
     "infer.py --crops --img_path --output --pretrained_model --topk":
