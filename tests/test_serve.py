@@ -249,6 +249,18 @@ def test_a_model_that_cannot_be_opened_is_refused(toys, tmp_path):
     assert re.fullmatch(r"error: \S+model\.pdiparams: is not the file that was exported .*\n", done.stderr)
 
 
+def test_a_folder_without_hashes_that_lacks_its_weights_is_refused(toys, tmp_path):
+    _, folder = toys
+    served = tmp_path / "served"
+    shutil.copytree(folder, served)
+    signature = json.loads((served / "signature.json").read_text())
+    del signature["files"]  # as infer.py --save_inference writes it
+    (served / "signature.json").write_text(json.dumps(signature))
+    (served / "model.pdiparams").unlink()
+    with pytest.raises(InputError, match=r"served/model\.pdiparams: cannot be read"):
+        serve_engine.EngineProcess(read_signature(served), batch_size=2, threads=1, precision="fp32")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -201,9 +201,12 @@ class TwoSizes:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 of what is served: the signature and the model's files."""
+    """SHA-256 of what is served: the signature and the model's files. Raises InputError for a missing one."""
     weights = Path(PADDLE).with_suffix(".pdiparams")
-    hashes = [file_hash(folder / name) for name in (SIGNATURE, PADDLE, weights)]
+    try:
+        hashes = [file_hash(folder / name) for name in (SIGNATURE, PADDLE, weights)]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
