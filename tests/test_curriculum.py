@@ -273,6 +273,15 @@ def test_other_blocks_change_roundings_only(block):
     assert np.count_nonzero(far) <= 2 * n_moved
 
 
+@pytest.mark.parametrize("block", [5, 33, 5000])
+def test_other_blocks_change_nothing_where_products_are_exact(block):
+    labels = toy()[1]
+    features = np.random.default_rng(4).integers(-9, 10, (len(labels), 12)).astype(np.float32)
+    features[::7] = features[0]
+    kind = {"pca": 0, "delta": True}
+    assert same(curriculum(features, labels, 8, block=block, **kind), curriculum(features, labels, 8, **kind))
+
+
 def test_pca_keeps_what_spreads():
     rng = np.random.default_rng(0)
     wide = spread_rows(400, 6)

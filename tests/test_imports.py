@@ -20,7 +20,8 @@ LEVELS = {
     0: """base_writer checks cli cores duration files image_header lifeline list_lines progress random_box
           recipe recipe_checks recipe_reweight recipe_rival_checks recipe_rivals stop table typed_yaml""",
     # lists of images, reweightings, metrics: still without Paddle and OpenCV
-    1: """average_precision ensemble ensemble_judgement ensemble_weights example_flags image_list judge
+    1: """average_precision class_folders ensemble ensemble_judgement ensemble_weights example_flags
+          image_list judge
           listing measurement metrics pickle_machine predict_flags prediction_files prediction_formats
           predictions queries report report.build report.charts report.class_sections report.columns
           report.counting report.gallery report.overview report.page report.run_state report.style

@@ -9,24 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
-import pyarrow as pa
 
 from urnet import webvision
 from urnet.checks import InputError
+from urnet.class_folders import class_folders, labelled_folders
 from urnet.files import file_hash
-from urnet.image_list import (
-    IMAGE_SUFFIXES,
-    ImageList,
-    images_under,
-    one_image,
-    read_image_list,
-    sub_folders,
-)
+from urnet.image_list import ImageList, images_under, one_image, read_image_list, sub_folders
 from urnet.list_lines import read_lines
 from urnet.recipe import Data
 from urnet.table import BLOCK, BaseWriter, Table
@@ -124,28 +116,6 @@ def read_validation(data: Data) -> ImageList:
     return read_image_list(file, root or data.root, n_classes=data.n_classes, need_labels=True)
 
 
-def labelled_folders(root: Union[str, Path], class_names: Sequence[str], kind: str) -> ImageList:
-    """The images in the sub-folders of ``root``, each labelled with its place in ``class_names``.
-
-    A class without a sub-folder has no image. Raises InputError for a sub-folder that is none of the names
-    ("is no ``kind``") or the name of two classes, for an image in none of them, and where there is no image.
-    """
-    for name in sub_folders(root):
-        if name not in class_names:
-            raise InputError(f"{root}: sub-folder {name!r} is no {kind}")
-        if class_names.count(name) > 1:
-            raise InputError(f"{root}: sub-folder {name!r} is the name of two classes; one is accepted")
-    loose = sorted(path.name for path in Path(root).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if loose:
-        raise InputError(f"{root}: image {loose[0]!r} is in no sub-folder, so it has no class")
-    found = list(_class_folders(str(root), class_names))
-    paths = pa.chunked_array([paths for _, paths in found], pa.string())
-    if not len(paths):
-        raise InputError(f"{root}: has no image in its sub-folders")
-    labels = np.concatenate([np.full(len(paths), label, np.int32) for label, paths in found])
-    return ImageList(paths, labels, root)
-
-
 def read_class_names(path: Union[str, Path], n_classes: int) -> list[str]:
     """One name a line; in synset files (`n01440764 tench, Tinca tinca`) what follows the identifier.
 
@@ -191,7 +161,7 @@ def _settings(data: Data) -> dict[str, str]:
     """
     if data.format == "folder":
         digest = hashlib.sha256()
-        for _, paths in _class_folders(data.root, _folder_classes(data)):
+        for _, paths in class_folders(data.root, _folder_classes(data)):
             for block in range(0, len(paths), BLOCK):
                 digest.update("\0".join([*paths[block : block + BLOCK].to_pylist(), ""]).encode())
         return {"lists": f"{Path(data.root).absolute()} ({digest.hexdigest()[:16]})"}
@@ -230,17 +200,8 @@ def _folder_classes(data: Data) -> list[str]:
     return names
 
 
-def _class_folders(root: str, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
-    """(label, image paths relative to ``root``) of every class that has a folder there."""
-    own = set(sub_folders(root))
-    for label, name in enumerate(names):
-        if name in own:
-            found = images_under(Path(root) / name, allow_empty=True)
-            yield label, pa.array([f"{name}/{path}" for path in found.paths], pa.string())
-
-
 def _add_folder_rows(writer: BaseWriter, data: Data) -> None:
-    for label, paths in _class_folders(data.root, _folder_classes(data)):
+    for label, paths in class_folders(data.root, _folder_classes(data)):
         writer.add(paths, np.full(len(paths), label))
 
 
