@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Optional, TextIO
 
 import models
-from urnet import cli
-from urnet.checks import check_choice
-from urnet.metrics import ClassAccuracy
-from urnet.predict_cli import Setup
-from urnet.predict_flags import ReleaseParser, make_parser
-from urnet.predictions import open_text
+from urnet.core import cli
+from urnet.core.checks import check_choice
+from urnet.evaluation.accuracy import ClassAccuracy
+from urnet.evaluation.prediction_writer import open_text
+from urnet.inference.cli_flags import ReleaseParser, make_parser
+from urnet.inference.cli_job import Setup
 
 
 def parser() -> ReleaseParser:
@@ -49,7 +49,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
         accuracy, result = measure(setup, images)
         if table is not None:
-            from urnet.scores import write_class_table
+            from urnet.evaluation.calibration import write_class_table
 
             write_class_table(table, accuracy, setup.class_names or None)
         report(result, args.class_dim, args.empty_classes, results)
@@ -60,8 +60,8 @@ def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, dict]:
     """The counters over all images, and their averages; speed on stderr."""
     start = time.perf_counter()
     setup.start(models.build)
-    from urnet.evaluate import count_accuracy
-    from urnet.progress import Progress
+    from urnet.core.progress import Progress
+    from urnet.evaluation.loop import count_accuracy
 
     with setup.processes() as world:
         predictor, loader = setup.predictor(len(images)), setup.loader(images, world)

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Optional, TextIO
 
 import models
-from urnet import cli, example_flags
-from urnet.checks import InputError
-from urnet.predict_cli import Setup
-from urnet.predict_flags import RELEASE_DEFAULTS, ReleaseParser, make_parser
-from urnet.predictions import PredictionFile, open_predictions, result_line, unreadable_line
+from urnet.config import se_resnext_flags
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.evaluation.prediction_writer import PredictionFile, open_predictions, result_line, unreadable_line
+from urnet.inference.cli_flags import RELEASE_DEFAULTS, ReleaseParser, make_parser
+from urnet.inference.cli_job import Setup
 
 
 def parser() -> ReleaseParser:
@@ -38,8 +39,8 @@ def parser() -> ReleaseParser:
     )
     add("--topk", type=int, default=1, help="classes an image, best first [1]")
     add("--output", metavar="FILE", help="also write the predictions there: .csv, .jsonl or .arrow")
-    example_flags.add_prediction_flags(parser)
-    parser.newest = example_flags.PREDICTION_FLAGS
+    se_resnext_flags.add_prediction_flags(parser)
+    parser.newest = se_resnext_flags.PREDICTION_FLAGS
     return parser
 
 
@@ -47,7 +48,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Check everything, then predict and print; the file of ``--output`` appears when all is done."""
     args = parser().parse_args(argv)
     with cli.results_only() as results:
-        defaults = {**RELEASE_DEFAULTS, **example_flags.translate_prediction(args)}
+        defaults = {**RELEASE_DEFAULTS, **se_resnext_flags.translate_prediction(args)}
         setup = Setup(args, models.NAMES, defaults)
         models.check_size(args.model, setup.transform.size, "--image_shape")
         if not 1 <= args.topk <= args.class_dim:
@@ -77,9 +78,9 @@ def answer(
     setup: Setup, predictor: Any, images: Any, results: TextIO, file: Optional[PredictionFile], world: Any
 ) -> int:
     """A line an image on ``results`` and a row in ``file``; returns the number of unreadable images."""
-    from urnet.answers import in_order
-    from urnet.evaluate import ranked
-    from urnet.progress import Progress
+    from urnet.core.progress import Progress
+    from urnet.evaluation.loop import ranked
+    from urnet.inference.gather import in_order
 
     args, loader, bad = setup.args, setup.loader(images, world), {}
     display = Progress("infer", -(-len(images) // world.size), show=world.lead)
@@ -111,8 +112,8 @@ def save(setup: Setup, results: TextIO) -> None:
     if folder.exists():
         raise InputError(f"{folder}: exists already; --inference_dir names a new folder")
     setup.start(models.build)
-    from urnet.export import export_inference
-    from urnet.threads import compute_threads
+    from urnet.inference.program import export_inference
+    from urnet.runtime.threads import compute_threads
 
     t = setup.transform
     notes = {"model": args.model, "resize": t.eval, "resize_short_size": t.resize_short,

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import models
-from urnet import cli, example_flags
-from urnet.checks import InputError, check_choice
+from urnet.config import se_resnext_flags
+from urnet.core import cli
+from urnet.core.checks import InputError, check_choice
 
 EPILOG = """\
 A recipe is one experiment; docs/recipes.md explains its keys. Results go to OUTPUT/NAME/STAGE/ (keys output
@@ -76,7 +77,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="remove what earlier runs of these stages left, and train them anew",
     )  # fmt: skip
     add("--debug", action="store_true", help="show a traceback on errors")
-    example_flags.add_training_flags(parser)
+    se_resnext_flags.add_training_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -85,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse(argv)
     if args.init is not None and args.pretrained_model is not None:
         raise InputError("--init and --pretrained_model: found both; they mean the same, give one of them")
-    example_flags.translate_training(args, Path(__file__).resolve().parent)
+    se_resnext_flags.translate_training(args, Path(__file__).resolve().parent)
     args.override = [*start_overrides(args), *args.override]
     with cli.results_only() as stream:
         return train(args, stream)
@@ -93,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
 
 def start_overrides(args: argparse.Namespace) -> list[str]:
     """``--init`` and ``--finetune`` as keys of the first stage that is switched on; -o goes before them."""
-    from urnet.recipe import active_stages, read_recipe
+    from urnet.config.recipe import active_stages, read_recipe
 
     if args.init == "":
         raise InputError("--init: found no path; a checkpoint's is accepted")
@@ -109,18 +110,18 @@ def start_overrides(args: argparse.Namespace) -> list[str]:
 
 def train(args: argparse.Namespace, stream: TextIO) -> int:
     """Read the recipe, train its stages, report on ``stream``; returns the exit code."""
-    from urnet.recipe import load_recipe
-    from urnet.threads import import_paddle
+    from urnet.config.recipe import load_recipe
+    from urnet.runtime.threads import import_paddle
 
     recipe = load_recipe(args.config, args.override)
     check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
     models.check_size(recipe.model.name, recipe.transform.size, f"{args.config}: transform.size")
     warnings.filterwarnings("ignore", message="When training, we now always track")
     import_paddle()
-    from urnet.precision import choose_device
-    from urnet.stages import plan_recipe, run_recipe
-    from urnet.stop import Stopped
-    from urnet.world import open_world
+    from urnet.core.signals import Stopped
+    from urnet.pipeline.run import plan_recipe, run_recipe
+    from urnet.runtime.precision import choose_device
+    from urnet.runtime.process_group import open_world
 
     if args.dry_run:
         steps = plan_recipe(

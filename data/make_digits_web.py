@@ -24,9 +24,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from digits_web_rows import OFF_TOPIC, PHOTOGRAPHS, QUERIES, WORDS, Faults, Rows, draw_rows
 
-from urnet import cli
-from urnet.checks import InputError
-from urnet.files import whole_folder
+from urnet.core import cli
+from urnet.core.atomic_files import whole_folder
+from urnet.core.checks import InputError
 
 SIZE = 32  # pixels of an image's side
 FAULT_HELP = (

@@ -1,4 +1,4 @@
-"""The networks, by name. This room knows Paddle and ``urnet.checks``; ``urnet`` never imports it.
+"""The networks, by name. This room knows Paddle and ``urnet.core.checks``; ``urnet`` never imports it.
 
 A family of networks is one file. To add a network: write its constructor ``NAME(n_classes, *, recompute)``
 there, add its name to _FAMILIES, and the battery in ``tests/test_networks.py`` does the rest.
@@ -10,7 +10,7 @@ import importlib
 import textwrap
 from typing import Any, Callable
 
-from urnet.checks import InputError, check_choice
+from urnet.core.checks import InputError, check_choice
 
 
 def _in(module: str, name: str) -> Callable[..., Any]:

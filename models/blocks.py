@@ -10,7 +10,7 @@ import paddle
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 
 Size = Union[int, tuple[int, int]]
 

@@ -8,8 +8,8 @@ import numpy as np
 import yaml
 
 from tools.benchmark_truth import find_truth, read_lists
-from urnet.listing import build_table
-from urnet.recipe import Data
+from urnet.config.recipe import Data
+from urnet.data.lists.build_table import build_table
 
 LABELS = {"google": [0, 0, 0, 0, 1, 1, 1, 2, 2], "flickr": [0, 1, 2]}  # N = 12
 SHOWN = {"google": [0, 0, 1, 0, 1, -1, 1, 2, 0], "flickr": [0, 1, 2]}  # 3 of 12 are wrong

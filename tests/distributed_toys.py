@@ -16,15 +16,15 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from urnet.early_memory import EarlyMemory
-from urnet.ema import recompute_batch_norm
-from urnet.recipe import Bags, Duration, Optimizer, Stage, Transform, load_recipe
-from urnet.recipe_rivals import Elr, Gate, Loss
-from urnet.stages import run_recipe
-from urnet.stop import Stopped
-from urnet.train_step import Learner, train_step
-from urnet.update_loss import Update
-from urnet.world import ALONE, World, open_world
+from urnet.config.baselines import Elr, Gate, Loss
+from urnet.config.recipe import Bags, Duration, Optimizer, Stage, Transform, load_recipe
+from urnet.core.signals import Stopped
+from urnet.nn.ema import recompute_batch_norm
+from urnet.pipeline.run import run_recipe
+from urnet.runtime.process_group import ALONE, World, open_world
+from urnet.training.elr_memory import EarlyMemory
+from urnet.training.objective import Update
+from urnet.training.step import Learner, train_step
 
 N_CLASSES, ROWS = 5, 24
 CASES = {

@@ -20,7 +20,7 @@ import pytest
 from webvision_toys import N_CLASSES, write_web
 
 import train
-from urnet import cli
+from urnet.core import cli
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -89,7 +89,7 @@ def start(recipe: Path, pattern: Optional[str] = None) -> multiprocessing.Proces
     says goes to RECIPE.txt.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fault_toys", "paddle", "urnet.stages"])
+    context.set_forkserver_preload(["fault_toys", "paddle", "urnet.pipeline.run"])
     process = context.Process(target=_resume, args=(str(recipe), pattern))
     process.start()
     return process

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from picture_files import encode, picture
 
-from urnet.dataset import ImageSource
-from urnet.recipe import Transform
+from urnet.config.recipe import Transform
+from urnet.data.loading.loader import ImageSource
 
 TRANSFORM = Transform(size=16, jitter=0.3)
 

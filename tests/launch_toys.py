@@ -12,7 +12,7 @@ import yaml
 from distributed_toys import Plain
 from tiny_training import RECIPE, write_images
 
-from urnet import checkpoint
+from urnet.checkpoints import checkpoint
 
 ROOT = Path(__file__).parents[1]
 TOYS = str(Path(__file__).parent / "distributed_toys.py")

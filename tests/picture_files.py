@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from urnet.images import UnreadableImage, decode
+from urnet.data.images.decode import UnreadableImage, decode
 
 
 def picture(height=36, width=48, seed=0):

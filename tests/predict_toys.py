@@ -8,9 +8,9 @@ import numpy as np
 import paddle
 
 import models
-from urnet import checkpoint
-from urnet.duration import Duration
-from urnet.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe
+from urnet.checkpoints import checkpoint
+from urnet.config.duration import Duration
+from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe
 
 N_CLASSES, N_IMAGES, NETWORK = 7, 11, "ResNeXt_small32"
 NAMES = [f"class {c}, toy" for c in range(N_CLASSES)]

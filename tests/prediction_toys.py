@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from urnet.prediction_files import Predictions
-from urnet.predictions import open_predictions
+from urnet.evaluation.prediction_reader import Predictions
+from urnet.evaluation.prediction_writer import open_predictions
 
 
 def probabilities(n, n_classes, seed, labels=None, sharp=2.0):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import yaml
 
-from urnet.table import BaseWriter, Table
+from urnet.data.table.table import BaseWriter, Table
 
 NAMES = ["zero", 'one "1" & <b>one</b>', "two", ""]  # the last class has no name
 EVIL = (

@@ -18,8 +18,8 @@ from picture_files import encode, picture
 from tools.serve_app import Limits, Service, make_app
 from tools.serve_client import ask_once
 from tools.serve_queue import Pipeline
-from urnet.recipe import Transform
-from urnet.signature import Signature
+from urnet.config.recipe import Transform
+from urnet.inference.signature import Signature
 
 NAMES = ("zero", "<b>one</b>", "zwei é 图", "three", "four", "five", "six")
 SIGNATURE = Signature(Path("nowhere"), "toy", 7, NAMES, Transform(size=8), "honour")

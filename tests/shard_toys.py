@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 
-from urnet.measurement import begin
-from urnet.shards import Description, write_shard
+from urnet.features.shards import Description, write_shard
+from urnet.features.store import begin
 
 ABOUT = Description("base", "weights 1", n_rows=23, width=3, k=2, batch_size=4, shard=5)
 

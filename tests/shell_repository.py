@@ -9,7 +9,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("set_env.sh", "run.sh", "tests/run.sh", "tools/machine.py", "urnet/__init__.py", "urnet/cores.py")
+COPIED = (
+    "set_env.sh",
+    "run.sh",
+    "tests/run.sh",
+    "tools/machine.py",
+    "urnet/__init__.py",
+    "urnet/core/cpus.py",
+)
 COPIED += tuple(f"requirements{kind}.txt" for kind in ("", "-common", "-gpu", "-dev"))
 
 # Makes environments that hold a copy of itself, notes every pip call, and is the real Python for all else.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from urnet.average_precision import KINDS, average_precision, class_average_precision
-from urnet.checks import InputError
+from urnet.core.checks import InputError
+from urnet.evaluation.average_precision import KINDS, average_precision, class_average_precision
 
 
 def slow(labels, scores):

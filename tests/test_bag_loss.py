@@ -6,8 +6,8 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.checks import InputError
-from urnet.losses import bag_loss, soft_targets, weighted_cross_entropy
+from urnet.core.checks import InputError
+from urnet.nn.losses import bag_loss, soft_targets, weighted_cross_entropy
 
 SETTINGS = [
     {}, {"temperature": 0.3}, {"temperature": 5.0, "bag_term": 0.0}, {"instance_term": 0.0},

@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from urnet.bags import BagOrder, check_bag_batch, deal
-from urnet.checks import InputError
-from urnet.sampler import EpochOrder
+from urnet.core.checks import InputError
+from urnet.data.sampling.bag_sampler import BagOrder, check_bag_batch, deal
+from urnet.data.sampling.epoch_sampler import EpochOrder
 
 
 def noisy(seed=0, n=5003, n_classes=20):
@@ -196,8 +196,8 @@ def test_a_million_rows_take_no_python_loop():
 
 @pytest.fixture(params=[97, 1 << 17], ids="blocks of {}".format)
 def block(request, monkeypatch):
-    monkeypatch.setattr("urnet.sampler.ROWS", request.param)
-    monkeypatch.setattr("urnet.bags.ROWS", request.param)
+    monkeypatch.setattr("urnet.data.sampling.epoch_sampler.ROWS", request.param)
+    monkeypatch.setattr("urnet.data.sampling.bag_sampler.ROWS", request.param)
 
 
 @pytest.mark.parametrize(

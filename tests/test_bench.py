@@ -13,8 +13,8 @@ import pytest
 
 from tools import bench, machine
 from tools.figures import Figure, number, print_table
-from urnet import cli
-from urnet.cores import usable_cores
+from urnet.core import cli
+from urnet.core.cpus import usable_cores
 
 BENCH = Path(__file__).parents[1] / "tools" / "bench.py"
 FIGURES = [

@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from tools import bench_data
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 
 
 def arguments(*words):

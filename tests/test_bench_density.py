@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tools import bench_density
-from urnet.checks import InputError
-from urnet.rivals.breaks import split_line
+from urnet.baselines.kmeans_1d import split_line
+from urnet.core.checks import InputError
 
 
 def arguments(*words):

@@ -17,7 +17,7 @@ from tools.bench_networks import (
     source,
     usual_size,
 )
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 
 
 def arguments(*words):

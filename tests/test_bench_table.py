@@ -13,11 +13,11 @@ import pytest
 from tools import bench_cluster, bench_table_scale
 from tools import bench_table_steps as steps
 from tools.bench_table import make_lists
-from urnet.checks import InputError
+from urnet.core.checks import InputError
+from urnet.data.sampling.epoch_sampler import EpochOrder
+from urnet.data.table.table import Table
 from urnet.report.columns import Columns
 from urnet.report.suspects import judge
-from urnet.sampler import EpochOrder
-from urnet.table import Table
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 N_CLASSES = 12

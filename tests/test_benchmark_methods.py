@@ -21,11 +21,11 @@ from tools.benchmark_methods import (
 )
 from tools.benchmark_runs import write_recipe as write_run
 from tools.benchmark_truth import check_oracle, read_lists, read_truth
-from urnet.checks import InputError
-from urnet.duration import Duration, parse_duration
-from urnet.recipe import load_recipe
-from urnet.recipe_reweight import Bags
-from urnet.recipe_rivals import Elr, Gate, Loss, Subsets
+from urnet.config.baselines import Elr, Gate, Loss, Subsets
+from urnet.config.duration import Duration, parse_duration
+from urnet.config.recipe import load_recipe
+from urnet.config.reweight import Bags
+from urnet.core.checks import InputError
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from tools import benchmark_runs as runs
 from tools.benchmark_children import Children, Stopping
 from tools.benchmark_methods import LADDER, make_run
 from tools.benchmark_work import Work, carry_out
-from urnet.checks import InputError
-from urnet.recipe import load_recipe
-from urnet.table import Table
+from urnet.config.recipe import load_recipe
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,8 +11,8 @@ from tools import benchmark_scores as scores
 from tools.benchmark_methods import LADDER, make_run
 from tools.benchmark_results import Results
 from tools.benchmark_runs import Cost, Record
-from urnet.checks import InputError
-from urnet.recipe import load_recipe
+from urnet.config.recipe import load_recipe
+from urnet.core.checks import InputError
 
 NAN = float("nan")
 

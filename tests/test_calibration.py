@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import log_softmax, softmax
 
-from urnet.reweight.calibration import calibrate
+from urnet.reweight.evidence.calibration import calibrate
 
 
 def drawn(n, scale, bias, seed=0, n_classes=5):

@@ -11,11 +11,11 @@ import paddle
 import pytest
 from tiny_network import Tiny, assert_same, weights_of
 
-from urnet import checkpoint
-from urnet.arrays import read_safetensors, write_safetensors
-from urnet.checks import InputError
-from urnet.fluid import variable_bytes
-from urnet.recipe import Data, Duration, Model, Recipe, Stage, dump_recipe
+from urnet.checkpoints import checkpoint
+from urnet.checkpoints.fluid import variable_bytes
+from urnet.checkpoints.safetensors_io import read_safetensors, write_safetensors
+from urnet.config.recipe import Data, Duration, Model, Recipe, Stage, dump_recipe
+from urnet.core.checks import InputError
 
 RECIPE = Recipe("demo", Data("images", 3), Model("Tiny"), (Stage("class", Duration(2, "epochs")),))
 
@@ -133,13 +133,14 @@ def test_save_refuses_what_it_could_not_give_back(tmp_path):
 KILLED = """
 import os, signal, sys
 import numpy as np
-from urnet import checkpoint, files
+from urnet.checkpoints import checkpoint
+from urnet.core import atomic_files
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "writing":
-    files._sync = die
+    atomic_files._sync = die
 else:  # the old folder is aside, the new one not yet in place
     real, calls = os.replace, []
-    files.os.replace = lambda a, b: die() if calls else (calls.append(1), real(a, b))
+    atomic_files.os.replace = lambda a, b: die() if calls else (calls.append(1), real(a, b))
 checkpoint.save(sys.argv[1], weights={"new": np.ones(3, "float32")}, state={"step": 2})
 """
 

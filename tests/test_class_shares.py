@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
-from urnet.reweight.class_shares import classes_of, join, rows_of
+from urnet.core.checks import InputError
+from urnet.reweight.evidence.class_shards import classes_of, join, rows_of
 
 LABELS = np.random.default_rng(0).choice(6, 200, p=[0.4, 0.3, 0.15, 0.1, 0.05, 0])
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from urnet.checks import InputError
-from urnet.reweight.class_similarity import class_similarity, confusion_counts, top_of_rows
+from urnet.core.checks import InputError
+from urnet.reweight.evidence.class_similarity import class_similarity, confusion_counts, top_of_rows
 
 
 def confusions(c=9, seed=0):

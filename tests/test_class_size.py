@@ -5,9 +5,9 @@ import statistics
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
+from urnet.data.sampling.epoch_sampler import EpochOrder
 from urnet.reweight.class_size import class_size, target_size
-from urnet.sampler import EpochOrder
 
 SETTINGS = [
     {}, {"power": 0.5}, {"power": 0.0}, {"cap": 2.0}, {"cap": 1.0}, {"cap": float("inf")},

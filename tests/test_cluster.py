@@ -8,12 +8,12 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 from urnet.reweight import cluster as room
-from urnet.reweight import projection as projecting
-from urnet.reweight.class_shares import classes_of, join, rows_of
 from urnet.reweight.cluster import cluster
-from urnet.reweight.projection import Projection, fit_projection
+from urnet.reweight.evidence import projection as projecting
+from urnet.reweight.evidence.class_shards import classes_of, join, rows_of
+from urnet.reweight.evidence.projection import Projection, fit_projection
 
 SETTINGS = [
     {}, {"shrink": 0.0}, {"shrink": 1000.0}, {"power": 3.0}, {"power": 0.0}, {"power": 500.0},

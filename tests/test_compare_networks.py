@@ -17,7 +17,7 @@ import models
 from tools import compare_networks, network_pairs
 from tools.compare_networks import PEERS, Comparison, line, main
 from tools.network_pairs import OUR_PARTS, THEIR_PARTS, Layer, Mismatch, check_covered, pair
-from urnet import cli
+from urnet.core import cli
 
 CONV = Layer("a.conv", "conv", {"weight": (8, 3, 3, 3)})
 NORM = Layer("a.bn", "norm", {"weight": (8,), "bias": (8,), "mean": (8,), "variance": (8,)})

@@ -10,9 +10,9 @@ import pytest
 from tiny_network import Tiny, assert_same, weights_of
 
 import models
-from urnet import checkpoint, convert
-from urnet.checks import InputError
-from urnet.recipe import Data, Duration, Model, Recipe, Stage, dump_recipe
+from urnet.checkpoints import checkpoint, convert
+from urnet.config.recipe import Data, Duration, Model, Recipe, Stage, dump_recipe
+from urnet.core.checks import InputError
 
 TOOL = Path(__file__).parents[1] / "tools" / "convert_checkpoint.py"
 SMALL = ["--model", "ResNeXt_small32", "--class_dim", "10"]
@@ -89,7 +89,7 @@ def test_refusals_are_one_line_and_write_nothing(tmp_path, small, words, message
     sys.path.insert(0, str(TOOL.parent))
     import convert_checkpoint as tool
 
-    from urnet import cli
+    from urnet.core import cli
 
     monkeypatch.chdir(tmp_path)
     checkpoint.save(tmp_path / "x", weights=small, state={})

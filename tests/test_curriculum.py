@@ -10,12 +10,12 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from tools.bench_density import literal
-from urnet.checks import InputError
-from urnet.reweight.projection import byte_order
-from urnet.rivals import densities as room
-from urnet.rivals.breaks import split_line
-from urnet.rivals.curriculum import curriculum
-from urnet.rivals.densities import SquaredDistances, squared_quantile
+from urnet.baselines import densities as room
+from urnet.baselines.curriculumnet import curriculum
+from urnet.baselines.densities import SquaredDistances, squared_quantile
+from urnet.baselines.kmeans_1d import split_line
+from urnet.core.checks import InputError
+from urnet.reweight.evidence.projection import byte_order
 
 KINDS = list(itertools.product(("count", "gaussian"), ("density", "distance")))
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from image_sources import TRANSFORM, make, make_files
 
-from urnet.checks import InputError
-from urnet.dataset import ImageSource, Loader, RowRandom
-from urnet.images import eval_transform, read_image, train_transform
+from urnet.core.checks import InputError
+from urnet.data.images.decode import eval_transform, read_image, train_transform
+from urnet.data.loading.loader import ImageSource, Loader, RowRandom
 
 WORKERS = pytest.mark.parametrize("workers", [0, 1, 2])
 

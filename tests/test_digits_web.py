@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from urnet.listing import build_table, read_image_list, read_validation
-from urnet.recipe import Data
+from urnet.config.recipe import Data
+from urnet.data.lists.build_table import build_table, read_image_list, read_validation
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = REPOSITORY / "data" / "make_digits_web.py"

@@ -14,8 +14,8 @@ from distributed_toys import CASES
 from launch_toys import TOYS, alone, children, launch, make_images, wait_for, with_start, write_recipe
 from predict_toys import Toys
 
-from urnet.arrays import read_safetensors
-from urnet.table import Table
+from urnet.checkpoints.safetensors_io import read_safetensors
+from urnet.data.table.table import Table
 
 
 def results(text):

@@ -11,9 +11,9 @@ import pytest
 from doc_commands import LAUNCHER, PAGES, ROOT, Command, commands, parsed, parser_of, read_command
 
 import train
-from urnet import example_flags
-from urnet.checks import InputError
-from urnet.recipe import load_recipe
+from urnet.config import se_resnext_flags
+from urnet.config.recipe import load_recipe
+from urnet.core.checks import InputError
 
 # The test that runs a command of this program and these flags, on data of its own; or "not run" and why. A
 # command of another shape in the documents needs a line here; synopses, and commands named inside a sentence,
@@ -167,7 +167,7 @@ def test_the_program_accepts_the_command(command: Command, capsys):
 def check_recipe(command: Command, args) -> None:
     """The recipe is there, and takes every key that the command sets."""
     if command.program == "train.py":
-        example_flags.translate_training(args, ROOT)
+        se_resnext_flags.translate_training(args, ROOT)
     file = getattr(args, "config", None) or getattr(args, "recipe", None)
     if file is None:
         return

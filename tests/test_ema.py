@@ -5,8 +5,8 @@ import paddle
 import pytest
 from paddle import nn
 
-from urnet.checks import InputError
-from urnet.ema import Ema, recompute_batch_norm
+from urnet.core.checks import InputError
+from urnet.nn.ema import Ema, recompute_batch_norm
 
 
 def network(seed=0):

@@ -11,12 +11,12 @@ import pytest
 from prediction_toys import block, probabilities, write, write_list
 
 from tools import ensemble as tool
-from urnet import cli
-from urnet.checks import InputError
-from urnet.ensemble import METHODS, block_rows, make_ensemble, missing_probability
-from urnet.ensemble_judgement import Judgement
-from urnet.ensemble_weights import fit_weights, label_probability, log_loss
-from urnet.prediction_files import read_predictions
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.evaluation.ensemble import METHODS, block_rows, make_ensemble, missing_probability
+from urnet.evaluation.ensemble_weights import fit_weights, label_probability, log_loss
+from urnet.evaluation.leave_one_out import Judgement
+from urnet.evaluation.prediction_reader import read_predictions
 
 N, C, M = 60, 11, 4
 WEIGHTS = (0.5, 0.0, 2.0, 1.0)

@@ -11,7 +11,8 @@ from predict_toys import N_CLASSES, NAMES, Toys, weights_of
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 import eval as evaluation
-from urnet import arrays, cli
+from urnet.checkpoints import safetensors_io
+from urnet.core import cli
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(toys, capsys, tmp_path, ca
     flags, text, message = BAD[case]
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    arrays.write_safetensors(tmp_path / "bare.safetensors", weights_of(toys.network))
+    safetensors_io.write_safetensors(tmp_path / "bare.safetensors", weights_of(toys.network))
     flags = {k: v.format(tmp=tmp_path) if isinstance(v, str) else v for k, v in flags.items()}
     if text is not None:
         (tmp_path / "list.txt").write_text(text)

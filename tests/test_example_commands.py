@@ -15,12 +15,14 @@ from webvision_toys import write_image
 import infer
 import models
 import train
-from urnet import arrays, checkpoint, cli, example_flags
-from urnet.checks import InputError
-from urnet.duration import Duration
-from urnet.predict_cli import Setup
-from urnet.predict_flags import RELEASE_DEFAULTS
-from urnet.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
+from urnet.checkpoints import checkpoint, safetensors_io
+from urnet.config import se_resnext_flags
+from urnet.config.duration import Duration
+from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.inference.cli_flags import RELEASE_DEFAULTS
+from urnet.inference.cli_job import Setup
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ["--num_layers=50", "--batch_size=8", "--with_mem_opt=True", "--parallel_exe=False"]
@@ -44,7 +46,7 @@ def overrides(keys):
 def resolved(*argv):
     """The recipe that a command line of train.py trains."""
     args = train.parse(argv)
-    example_flags.translate_training(args, ROOT)
+    se_resnext_flags.translate_training(args, ROOT)
     return load_recipe(args.config, args.override)
 
 
@@ -53,7 +55,7 @@ def resolved(*argv):
 
 @pytest.mark.parametrize("layers", [50, 101, 152])
 def test_the_flags_are_a_recipe(layers):
-    plain = load_recipe(ROOT / example_flags.RECIPE)
+    plain = load_recipe(ROOT / se_resnext_flags.RECIPE)
     (stage,) = plain.stages
     expected = dataclasses.replace(
         plain,
@@ -67,13 +69,13 @@ def test_the_flags_are_a_recipe(layers):
 
 
 def test_flags_that_are_not_given_leave_the_recipe_as_it_is():
-    plain = load_recipe(ROOT / example_flags.RECIPE)
+    plain = load_recipe(ROOT / se_resnext_flags.RECIPE)
     assert resolved("--num_layers=50") == dataclasses.replace(plain, name="se_resnext50")
     assert resolved("--num_layers=50", "--with_mem_opt=False").model.recompute is False
 
 
 def test_the_recipe_is_the_example():
-    recipe = load_recipe(ROOT / example_flags.RECIPE)
+    recipe = load_recipe(ROOT / se_resnext_flags.RECIPE)
     (stage,) = recipe.stages
     assert (recipe.data.format, recipe.data.n_classes) == ("imagenet", 1000)
     assert (recipe.transform.size, recipe.transform.eval, recipe.transform.resize_short) == (
@@ -82,7 +84,7 @@ def test_the_recipe_is_the_example():
         256,
     )
     assert stage.start == "previous"
-    from urnet.schedule import plan
+    from urnet.nn.schedule import plan
 
     _, rate = plan(stage, steps_per_epoch=7)
     found = [rate(step) for step in (0, 69, 70, 139, 140, 210)]
@@ -100,7 +102,7 @@ def test_overrides_go_before_the_flags():
 
 def test_every_stage_gets_the_batch_size_and_the_first_the_weights():
     args = train.parse(["--num_layers=50", "--batch_size=8", "--pretrained_model=a"])
-    keys = [key.partition("=")[0] for key in example_flags.training_overrides(args, ["one", "two"])]
+    keys = [key.partition("=")[0] for key in se_resnext_flags.training_overrides(args, ["one", "two"])]
     assert keys == [
         "name",
         "model.name",
@@ -234,7 +236,7 @@ def test_training_begins_with_the_weights_that_are_given(work, trained, monkeypa
     keys = [*SMALL, "name=second", "stages.train.duration=1 steps", "stages.train.schedule.lr=1e-30"]
     assert train.main([*TRAIN, "--pretrained_model", str(first / "final"), *overrides(keys)]) == 0
     files = (first / "final", work / "output/imagenet/second/train/final")
-    before, after = (arrays.read_safetensors(folder / "model.safetensors") for folder in files)
+    before, after = (safetensors_io.read_safetensors(folder / "model.safetensors") for folder in files)
     assert before.keys() == after.keys()
     learnt = [key for key in before if not key.endswith(("._mean", "._variance"))]
     assert len(learnt) > 10
@@ -243,7 +245,7 @@ def test_training_begins_with_the_weights_that_are_given(work, trained, monkeypa
 
 
 def test_weights_of_another_number_of_classes_are_refused(work, trained):
-    from urnet.stages import start_network
+    from urnet.pipeline.run import start_network
 
     weights = work / "output/imagenet/se_resnext50/train"
     recipe = resolved(*TRAIN, f"--pretrained_model={weights}", *overrides([*SMALL, "data.n_classes=4"]))
@@ -306,7 +308,7 @@ def test_the_inference_command_predicts(example, tmp_path):
 
 def translated(*argv):
     args = infer.parser().parse_args(argv)
-    return args, example_flags.translate_prediction(args)
+    return args, se_resnext_flags.translate_prediction(args)
 
 
 def test_without_the_example_s_flags_nothing_changes():
@@ -317,7 +319,7 @@ def test_without_the_example_s_flags_nothing_changes():
 def test_where_values_come_from_without_a_recipe(tmp_path):
     """1,000 classes and the centre of the short side's 256; flags go before both."""
     weights = tmp_path / "weights.safetensors"
-    arrays.write_safetensors(weights, {"fc.bias": np.zeros(1000, np.float32)})
+    safetensors_io.write_safetensors(weights, {"fc.bias": np.zeros(1000, np.float32)})
     argv = ("--num_layers=101", f"--model={weights}", "--test_list", str(tmp_path / "some list"))
     for more, n_classes, transform in (
         ((), 1000, Transform(eval="short", resize_short=256)),
@@ -368,7 +370,7 @@ def test_a_checkpoint_of_another_network_is_refused(capsys, example):
 
 def test_every_prefix_of_an_older_flag_means_what_it_meant(monkeypatch):
     parser = infer.parser()
-    monkeypatch.setattr(example_flags, "add_prediction_flags", lambda parser: None)
+    monkeypatch.setattr(se_resnext_flags, "add_prediction_flags", lambda parser: None)
     older = infer.parser()
 
     def meant(parser, prefix):
@@ -389,7 +391,7 @@ def test_every_prefix_of_an_older_flag_means_what_it_meant(monkeypatch):
     [
         (train, ("--num_layers", "--batch_size", "--with_mem_opt", "--parallel_exe", "--pretrained_model",
                  "today's words", "model.recompute=true", "paddle.distributed.launch",
-                 example_flags.RECIPE)),
+                 se_resnext_flags.RECIPE)),
         (infer, ("--num_layers", "--test_list", "today's words", "--img_list", "1000")),
     ],
 )  # fmt: skip

@@ -17,12 +17,12 @@ from serve_toys import exported_toys
 import infer
 from tools import export, export_onnx
 from tools.export_readme import readme
-from urnet import cli
-from urnet.checks import InputError
-from urnet.exported import Exported
-from urnet.images import eval_transform, read_image
-from urnet.recipe import Transform
-from urnet.signature import Signature, read_signature
+from urnet.config.recipe import Transform
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.data.images.decode import eval_transform, read_image
+from urnet.inference.exported_predictor import Exported
+from urnet.inference.signature import Signature, read_signature
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from serve_toys import exported_toys
 
-from urnet.checks import InputError
-from urnet.exported import Exported
-from urnet.images import UnreadableImage
-from urnet.signature import read_signature
+from urnet.core.checks import InputError
+from urnet.data.images.decode import UnreadableImage
+from urnet.inference.exported_predictor import Exported
+from urnet.inference.signature import read_signature
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from visualdl import LogReader, LogWriter
 import infer
 import train
 from tools import report
-from urnet import cli
-from urnet.curves import Curves
+from urnet.core import cli
+from urnet.training.curves import Curves
 
 FULL = {"limit": "File too large", "fill": "No space left on device"}
 ERRORS = {"limit": errno.EFBIG, "fill": errno.ENOSPC}

@@ -27,10 +27,10 @@ from hostile_files import (
 )
 from picture_files import encode, kinds, picture, reason
 
-from urnet.dataset import ImageSource, Loader
-from urnet.image_list import images_under
-from urnet.images import UnreadableImage, decode, eval_transform, read_image
-from urnet.recipe import Transform
+from urnet.config.recipe import Transform
+from urnet.data.images.decode import UnreadableImage, decode, eval_transform, read_image
+from urnet.data.lists.image_list import images_under
+from urnet.data.loading.loader import ImageSource, Loader
 
 ROOT = Path(__file__).parents[1]
 TRANSFORM = Transform(size=16)
@@ -134,7 +134,7 @@ def test_a_pipe_or_device_in_an_images_place_is_not_waited_for(tmp_path):
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from urnet.images import UnreadableImage, read_image\n"
+        "from urnet.data.images.decode import UnreadableImage, read_image\n"
         "for path in sys.argv[2:]:\n"
         "    try: read_image(path)\n"
         "    except UnreadableImage as error: print(error.reason)\n"

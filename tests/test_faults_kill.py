@@ -13,8 +13,8 @@ import pytest
 from fault_toys import NAMES, assert_same_bytes, finish, make_web, prediction, start, write_recipe
 
 import infer
-from urnet import cli
-from urnet.trainer import checkpoints
+from urnet.core import cli
+from urnet.training.trainer import checkpoints
 
 pytestmark = pytest.mark.slow
 KILLS = 20

@@ -13,7 +13,7 @@ from fault_toys import operations
 from tiny_training import write_images, write_recipe
 
 import train
-from urnet import cli
+from urnet.core import cli
 
 pytestmark = pytest.mark.slow
 EARLY, LATE = 2, 20  # epochs

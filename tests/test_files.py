@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from urnet.checks import InputError
-from urnet.files import recover_folder, whole_file, whole_folder
+from urnet.core.atomic_files import recover_folder, whole_file, whole_folder
+from urnet.core.checks import InputError
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from urnet.files import AppendedFile, naming, recover_folder, whole_file, whole_folder
+from urnet.core.atomic_files import AppendedFile, naming, recover_folder, whole_file, whole_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ def names_in(folder: Path) -> list[str]:
 KILLED = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from urnet.files import recover_folder, whole_folder
+from urnet.core.atomic_files import recover_folder, whole_folder
 path, n = Path(sys.argv[2]), 0
 recover_folder(path)
 while True:
@@ -55,7 +55,7 @@ CRASHES = """
 import json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from urnet.files import recover_folder, whole_file, whole_folder
+from urnet.core.atomic_files import recover_folder, whole_file, whole_folder
 folder, kind = Path(sys.argv[2]), sys.argv[3]
 OPERATIONS = ("open", "shutil.rmtree",
               *("os." + name for name in ("mkdir", "chmod", "rename", "link", "remove", "rmdir")))

@@ -13,14 +13,14 @@ from tiny_training import write_images, write_recipe
 
 import models
 import train
-from urnet import checkpoint
-from urnet.arrays import read_safetensors, write_safetensors
-from urnet.checks import InputError
-from urnet.loading import classifier_keys
-from urnet.recipe import Optimizer, load_recipe, recipe_hash, recipe_tree
-from urnet.stage_inputs import RunInputs
-from urnet.stages import run_recipe, start_network
-from urnet.train_step import train_step
+from urnet.checkpoints import checkpoint
+from urnet.checkpoints.load import classifier_keys
+from urnet.checkpoints.safetensors_io import read_safetensors, write_safetensors
+from urnet.config.recipe import Optimizer, load_recipe, recipe_hash, recipe_tree
+from urnet.core.checks import InputError
+from urnet.pipeline.fingerprints import RunInputs
+from urnet.pipeline.run import run_recipe, start_network
+from urnet.training.step import train_step
 
 FC = ["fc.weight", "fc.bias"]
 SHORT = {"duration": "4 steps", "checkpoint_every": "2 steps", "eval_every": "4 steps", "ema": None}

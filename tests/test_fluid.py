@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from urnet import fluid
-from urnet.checks import InputError
+from urnet.checkpoints import fluid
+from urnet.core.checks import InputError
 
 VALUES = np.arange(6, dtype="<f4").reshape(2, 3)
 DESC, DATA = bytes([8, 5, 16, 2, 16, 3]), VALUES.tobytes()

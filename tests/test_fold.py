@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.fold import Shift, folded
+from urnet.nn.fold_batch_norm import Shift, folded
 
 nn = paddle.nn
 

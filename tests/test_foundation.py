@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from urnet import cli, progress, threads
-from urnet.checks import InputError, check_choice, check_labels, check_same_rows
-from urnet.duration import parse_duration
+from urnet.config.duration import parse_duration
+from urnet.core import cli, progress
+from urnet.core.checks import InputError, check_choice, check_labels, check_same_rows
+from urnet.runtime import threads
 
 ROOT = Path(__file__).parents[1]
 
@@ -87,9 +88,9 @@ def test_a_read_only_disk_is_bad_input(capsys):
 ON_A_FULL_DISK = """
 import sys
 from pathlib import Path
-from urnet import cli
-from urnet.checks import InputError
-from urnet.files import whole_file
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.core.atomic_files import whole_file
 
 def main(argv):
     if argv[1] == "bad":
@@ -133,9 +134,9 @@ def test_closed_streams_are_no_failure(monkeypatch):
 TERMINATED = """
 import os, signal, sys
 from pathlib import Path
-from urnet import cli
-from urnet.files import whole_file
-from urnet.threads import import_paddle
+from urnet.core import cli
+from urnet.core.atomic_files import whole_file
+from urnet.runtime.threads import import_paddle
 
 def main(argv):
     with whole_file(Path(argv[0])) as part:
@@ -232,7 +233,7 @@ def test_progress_off_a_terminal_is_lines_at_intervals(capsys, monkeypatch):
 
 ON_A_TERMINAL = """
 import time
-from urnet.progress import Progress
+from urnet.core.progress import Progress
 with Progress("stage", 100) as display:
     for i in range(10):
         display.update(10, loss="0.5")

@@ -7,15 +7,15 @@ import paddle
 import pytest
 from test_trainer import TRANSFORM, Plain, arrays, assert_close, learner, stage, update
 
-from urnet.checks import InputError
-from urnet.duration import parse_duration
-from urnet.normalise import Normalise
-from urnet.optimizer import trainable
-from urnet.recipe_rivals import Gate
-from urnet.rivals.gate import open_rows, threshold_at
-from urnet.schedule import gate_plan
-from urnet.train_step import train_step
-from urnet.update_loss import Update
+from urnet.baselines.gated import open_rows, threshold_at
+from urnet.config.baselines import Gate
+from urnet.config.duration import parse_duration
+from urnet.core.checks import InputError
+from urnet.nn.normalise import Normalise
+from urnet.nn.optimizer import trainable
+from urnet.nn.schedule import gate_plan
+from urnet.training.objective import Update
+from urnet.training.step import train_step
 
 
 def test_the_threshold_falls_to_zero():

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from test_listing import webvision
 
-from urnet.checks import InputError
-from urnet.listing import build_table, images_under, read_image_list, read_validation
-from urnet.recipe import Data
+from urnet.config.recipe import Data
+from urnet.core.checks import InputError
+from urnet.data.lists.build_table import build_table, images_under, read_image_list, read_validation
 
 ROOT = Path(__file__).parents[1]
 QUERIES = {1: 0, 2: 1, 3: 2}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from urnet import checkpoint
-from urnet.checks import InputError
+from urnet.checkpoints import checkpoint
+from urnet.core.checks import InputError
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "reliability.md"

@@ -7,8 +7,8 @@ import numpy as np
 from report_toys import EVIL, Page, write, write_run
 from test_report import report_of
 
-from urnet.report.images import thumbnailer
-from urnet.table import BaseWriter, Table
+from urnet.data.table.table import BaseWriter, Table
+from urnet.report.thumbnails import thumbnailer
 
 PATHS = ("<script>alert(2)<.jpg", "a\" onerror=alert(3) x='.jpg", "new\nline & .jpg", "&lt;img src=x&gt;.jpg")
 NAMES = ("</title><script>alert(4)</script>", "\" onmouseover='alert(5)", "javascript:alert(6)")

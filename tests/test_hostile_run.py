@@ -18,8 +18,8 @@ from predict_toys import N_CLASSES, Toys
 import eval as evaluation
 import infer
 import train
-from urnet import cli
-from urnet.train_log import one_line
+from urnet.core import cli
+from urnet.training.log import one_line
 
 WORKERS, BATCH = (0, 2), 32
 

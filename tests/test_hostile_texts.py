@@ -12,11 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from urnet import checkpoint, fluid, safe_pickle
-from urnet.checks import InputError
-from urnet.recipe import load_recipe
-from urnet.typed_yaml import shown
-from urnet.webvision_metadata import read_metadata
+from urnet.checkpoints import checkpoint, fluid, pdparams
+from urnet.config.recipe import load_recipe
+from urnet.config.yaml_dataclass import shown
+from urnet.core.checks import InputError
+from urnet.data.lists.webvision_metadata import read_metadata
 
 BASE = "data: {root: ., n_classes: 3}\nmodel: {name: a}\nstages: [{name: s, duration: 1 epochs}]\n"
 
@@ -134,13 +134,13 @@ def test_few_bytes_do_not_become_many_arrays(tmp_path):
     path.write_bytes(
         pickle.dumps({f"k{i}": array_of((1024, 1024), "u1", data, turned=True) for i in range(300)}, 4)
     )
-    refused(lambda: safe_pickle.read_arrays(path), "uses the same data over and over")
+    refused(lambda: pdparams.read_arrays(path), "uses the same data over and over")
     shared = np.zeros(1 << 19, np.uint16)  # bfloat16: each name would get a float32 copy
     path.write_bytes(pickle.dumps({f"k{i}": shared for i in range(300)}, 4))
-    refused(lambda: safe_pickle.read_arrays(path), r"has \d+ bytes, but its entries would take 314572800")
+    refused(lambda: pdparams.read_arrays(path), r"has \d+ bytes, but its entries would take 314572800")
     tied = {f"k{i}": shared for i in range(4)}
     path.write_bytes(pickle.dumps(tied, 4))
-    assert set(safe_pickle.read_arrays(path)) == set(tied)
+    assert set(pdparams.read_arrays(path)) == set(tied)
 
 
 def test_few_bytes_do_not_become_many_tuples(tmp_path):
@@ -150,7 +150,7 @@ def test_few_bytes_do_not_become_many_tuples(tmp_path):
         b"X" + struct.pack("<I", 5) + b"k%04d" % i + b"c__builtin__\ntuple\nh\x01\x85R" for i in range(1000)
     )
     (tmp_path / "x.pdparams").write_bytes(b"\x80\x04}(X\x01\0\0\0a" + numbers + b"".join(calls) + b"u.")
-    refused(lambda: safe_pickle.read_arrays(tmp_path / "x.pdparams"), "uses the same data over and over")
+    refused(lambda: pdparams.read_arrays(tmp_path / "x.pdparams"), "uses the same data over and over")
 
 
 @pytest.mark.parametrize("shape", [(2**2000,) * 20_000, (1,) * 33, (2**63,), (2**62, 2**62)])
@@ -158,24 +158,24 @@ def test_a_shape_is_a_few_numbers_of_64_bits(tmp_path, shape):
     """The product of 20,000 numbers of 2,000 bits takes an hour."""
     path = tmp_path / "x.pdparams"
     path.write_bytes(pickle.dumps({"x": array_of(shape, "f4", b"1234")}, 4))
-    refused(lambda: safe_pickle.read_arrays(path), "an array (that is not shape|of shape)")
+    refused(lambda: pdparams.read_arrays(path), "an array (that is not shape|of shape)")
 
 
 @pytest.mark.parametrize("tree", [{5: np.ones(2)}, {"a": {2**61 - 1: 1}}, {None: np.ones(2)}])
 def test_keys_are_text(tmp_path, tree):
     """Numbers can be chosen to make a dict slow, and no parameter is called so."""
     (tmp_path / "x.pdparams").write_bytes(pickle.dumps(tree, 4))
-    refused(lambda: safe_pickle.read_arrays(tmp_path / "x.pdparams"), "one that is no text")
+    refused(lambda: pdparams.read_arrays(tmp_path / "x.pdparams"), "one that is no text")
 
 
 def test_slices_of_a_shape_that_no_array_has(tmp_path):
     for shape in ((2**70,), (-1, 3), ("a",), "ab"):
         tree = {
             "w@@.0": np.ones(4, "f4"),
-            safe_pickle.BIG_ARRAYS: {"w": {"OriginShape": shape, "slices": ["w@@.0"]}},
+            pdparams.BIG_ARRAYS: {"w": {"OriginShape": shape, "slices": ["w@@.0"]}},
         }
         (tmp_path / "x.pdparams").write_bytes(pickle.dumps(tree, 2))
-        refused(lambda: safe_pickle.read_arrays(tmp_path / "x.pdparams"), "does not fit its slices")
+        refused(lambda: pdparams.read_arrays(tmp_path / "x.pdparams"), "does not fit its slices")
 
 
 def test_a_pipe_in_a_variables_place_is_not_waited_for(tmp_path):

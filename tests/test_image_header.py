@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from picture_files import claims, encode, kinds, picture, reason
 
-from urnet.image_header import read_header
-from urnet.images import UnreadableImage, decode
+from urnet.data.images.decode import UnreadableImage, decode
+from urnet.data.images.header import read_header
 
 
 @pytest.mark.parametrize("name", kinds())
@@ -88,7 +88,7 @@ def test_a_bomb_takes_no_memory():
     code = (
         "import resource, zlib, sys; sys.path[:0] = sys.argv[1:3]\n"
         "from picture_files import png_chunk, claims\n"
-        "from urnet.images import decode, UnreadableImage\n"
+        "from urnet.data.images.decode import decode, UnreadableImage\n"
         "data = claims(60000, 60000)['PNG'][:-12] + png_chunk(b'IDAT', zlib.compress(bytes(180001 * 60)))\n"
         "data += png_chunk(b'IEND', b'')\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from picture_files import encode, gif, kinds, picture, pillow, png, png_chunk, reason, with_orientation
 
-from urnet.checks import InputError
-from urnet.images import UnreadableImage, decode, read_image
+from urnet.core.checks import InputError
+from urnet.data.images.decode import UnreadableImage, decode, read_image
 
 
 @pytest.mark.parametrize("name", kinds())

@@ -10,7 +10,7 @@ from network_toys import assert_recomputation_changes_nothing, images
 import models
 from models.inception import Branches, Inception, average_pool, chain
 from models.inception_resnet_v2 import Residual
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 
 N_CLASSES = 7
 NAMES = ("InceptionV4", "InceptionResNetV2")

@@ -26,8 +26,9 @@ from predict_toys import (
 
 import eval as evaluation
 import infer
-from urnet import arrays, cli
-from urnet.precision import has_gpu
+from urnet.checkpoints import safetensors_io
+from urnet.core import cli
+from urnet.runtime.precision import has_gpu
 
 ROOT = Path(__file__).parents[1]
 
@@ -203,11 +204,13 @@ def test_an_inference_model_is_written_and_checked(toys, capsys, tmp_path):
 def bad_files(toys, folder):
     """Checkpoints and images that are wrong in one way each."""
     weights = weights_of(toys.network)
-    arrays.write_safetensors(folder / "bare.safetensors", weights)
+    safetensors_io.write_safetensors(folder / "bare.safetensors", weights)
     whole = (folder / "bare.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     del weights["fc.bias"]
-    arrays.write_safetensors(folder / "other.safetensors", {**weights, "head.bias": np.zeros(3, np.float32)})
+    safetensors_io.write_safetensors(
+        folder / "other.safetensors", {**weights, "head.bias": np.zeros(3, np.float32)}
+    )
     (folder / "empty").mkdir()
     (folder / "pictures").mkdir()
     (folder / "pictures" / "bad.png").write_text("this is no picture")

@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 from urnet.reweight.instance import class_ranks, instance, rank_evidence
 
 TERMS = {"confidence": 1.0, "text": 2.0, "rank": 0.5, "other": 0.25}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 from urnet.reweight.label import label
 
 SETTINGS = [

@@ -19,13 +19,14 @@ from webvision_toys import write_web
 
 import models
 import urnet
-from urnet import arrays, checkpoint, library
-from urnet.duration import Duration
-from urnet.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
+from urnet import library
+from urnet.checkpoints import checkpoint, safetensors_io
+from urnet.config.duration import Duration
+from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
+from urnet.data.table.table import BaseWriter
+from urnet.pipeline.run import run_recipe
 from urnet.report.columns import Columns
 from urnet.report.suspects import judge
-from urnet.stages import run_recipe
-from urnet.table import BaseWriter
 
 ROOT = Path(__file__).parents[1]
 
@@ -158,7 +159,7 @@ def test_exif_and_size_follow_the_recipe(toys, tmp_path):
 
 def test_a_file_of_weights_needs_to_be_told_what_it_is(toys, tmp_path):
     file = tmp_path / "alone.safetensors"
-    arrays.write_safetensors(file, weights_of(toys.network))
+    safetensors_io.write_safetensors(file, weights_of(toys.network))
     with pytest.raises(urnet.InputError, match=r"^model: found none; .*alone\.safetensors has no recipe"):
         urnet.load_predictor(file, build=models.build)
     with pytest.raises(urnet.InputError, match=r"^n_classes: found none"):

@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from urnet import lifeline
-from urnet.lifeline import DONE, Lifeline
+from urnet.runtime import watchdog
+from urnet.runtime.watchdog import DONE, Lifeline
 
 
 @pytest.fixture
 def lines(monkeypatch):
     """Three processes' ends, as threads; ``ended`` gets (rank, exit code) of those that had to be ended."""
-    monkeypatch.setattr(lifeline, "GRACE_SECONDS", 0.3)
-    monkeypatch.setattr(lifeline, "OWN_WORDS_SECONDS", 0.1)
+    monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(watchdog, "OWN_WORDS_SECONDS", 0.1)
     boxes, made, ended = [queue.Queue() for _ in range(3)], {}, queue.Queue()
 
     def share(rank):

@@ -13,9 +13,9 @@ from typing import Any, Optional
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
-from urnet.list_lines import read_lines
-from urnet.listing import (
+from urnet.config.recipe import Data
+from urnet.core.checks import InputError
+from urnet.data.lists.build_table import (
     build_table,
     images_under,
     open_or_build,
@@ -23,7 +23,7 @@ from urnet.listing import (
     read_image_list,
     read_validation,
 )
-from urnet.recipe import Data
+from urnet.data.lists.lines import read_lines
 
 # ------------------------------------------------------------------ lines
 
@@ -424,7 +424,7 @@ def test_webvision_in_small_blocks(tmp_path, monkeypatch):
     def small(file: Any, **options: Any) -> Any:
         return real(file, **{**options, "block_bytes": next(sizes)})
 
-    monkeypatch.setattr("urnet.webvision.read_lines", small)
+    monkeypatch.setattr("urnet.data.lists.webvision.read_lines", small)
     assert rows_of(build_table(Data(str(tmp_path), 3), tmp_path / "table")) == rows
 
 

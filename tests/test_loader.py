@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from image_sources import Faulty, Oddly, Slow, Stuck, make, make_files
 
-from urnet.checks import InputError
-from urnet.dataset import ImageSource, Loader
-from urnet.recipe import Transform
+from urnet.config.recipe import Transform
+from urnet.core.checks import InputError
+from urnet.data.loading.loader import ImageSource, Loader
 
 WORKERS = pytest.mark.parametrize("workers", [0, 1, 2])
 
@@ -162,7 +162,7 @@ def test_a_killed_worker_is_named_within_seconds(files, when, victim):
 
 
 def test_a_worker_that_cannot_start_is_named(files, monkeypatch):
-    monkeypatch.setattr("urnet.worker_pool.START", "import sys; sys.exit(9)")
+    monkeypatch.setattr("urnet.data.loading.worker_pool.START", "import sys; sys.exit(9)")
     with pytest.raises(RuntimeError, match=r"loader worker . .*with exit code 9"):
         list(Loader(make(ImageSource, files), jobs(), workers=2))
 
@@ -208,8 +208,8 @@ def test_workers_end_when_their_parent_is_killed(files):
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np\n"
-        "from urnet.dataset import ImageSource, Loader\n"
-        "from urnet.recipe import Transform\n"
+        "from urnet.data.loading.loader import ImageSource, Loader\n"
+        "from urnet.config.recipe import Transform\n"
         "source = ImageSource(lambda row: sys.argv[2], Transform(size=16), train=False)\n"
         "loader = Loader(source, [(0, np.arange(8))] * 1000, workers=3)\n"
         "for _ in loader:\n"

@@ -5,9 +5,9 @@ import paddle
 import pytest
 from tiny_network import Tiny, assert_same, weights_of
 
-from urnet import checkpoint
-from urnet.checks import InputError
-from urnet.loading import classifiers_text
+from urnet.checkpoints import checkpoint
+from urnet.checkpoints.load import classifiers_text
+from urnet.core.checks import InputError
 
 
 def test_load_into_restores_every_value():

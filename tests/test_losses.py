@@ -5,7 +5,7 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from urnet.losses import Mixup, soft_targets, weighted_cross_entropy
+from urnet.nn.losses import Mixup, soft_targets, weighted_cross_entropy
 
 RNG = np.random.default_rng(0)
 

@@ -16,13 +16,13 @@ from image_sources import make, make_files
 from picture_files import encode, picture
 
 import models
-from urnet.checks import InputError
-from urnet.dataset import ImageSource
-from urnet.measure import measure
-from urnet.measurement import Measurement
-from urnet.metrics import topk
-from urnet.normalise import Normalise
-from urnet.stop import Stopped, StopRequest
+from urnet.core.checks import InputError
+from urnet.core.signals import Stopped, StopRequest
+from urnet.data.loading.loader import ImageSource
+from urnet.evaluation.accuracy import topk
+from urnet.features.extract import measure
+from urnet.features.store import Measurement
+from urnet.nn.normalise import Normalise
 
 N, CLASSES = 40, 5
 LABELS = np.random.default_rng(1).integers(0, CLASSES, N).astype(np.int32)

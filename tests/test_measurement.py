@@ -10,11 +10,11 @@ import pytest
 import shard_toys
 from shard_toys import ABOUT, arrays, write
 
-from urnet import measurement
-from urnet.checks import InputError
-from urnet.measurement import Measurement, begin, read_description, wait_complete
-from urnet.shards import missing_shards, write_shard
-from urnet.stop import Stopped, StopRequest
+from urnet.core.checks import InputError
+from urnet.core.signals import Stopped, StopRequest
+from urnet.features import store
+from urnet.features.shards import missing_shards, write_shard
+from urnet.features.store import Measurement, begin, read_description, wait_complete
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_other_ranks_wait_for_the_description(tmp_path, kept):
 
 
 def test_waiting_ends_with_the_last_shard_and_goes_on_as_long_as_somebody_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(measurement, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(store, "POLL_SECONDS", 0.02)
     about, values = replace(ABOUT, n_rows=10), arrays()
     begin(tmp_path, about)
     write(tmp_path, values, 0, about)

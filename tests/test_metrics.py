@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
-from urnet.dataset import Batch
-from urnet.evaluate import count_accuracy, evaluate
-from urnet.metrics import ClassAccuracy, per_class_rows, topk
+from urnet.core.checks import InputError
+from urnet.data.loading.loader import Batch
+from urnet.evaluation.accuracy import ClassAccuracy, per_class_rows, topk
+from urnet.evaluation.loop import count_accuracy, evaluate
 
 
 @pytest.mark.parametrize("levels", [3, 10_000])  # 3: almost only ties

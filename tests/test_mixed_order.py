@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
-from urnet.mixed_order import MixedOrder, part_sizes
+from urnet.core.checks import InputError
+from urnet.data.sampling.curriculum_sampler import MixedOrder, part_sizes
 
 
 def curriculum(n=3000, n_classes=40, seed=0, n_subsets=3):
@@ -272,8 +272,8 @@ def test_no_batch_before_the_first_wanted_one_is_drawn(monkeypatch):
 
 @pytest.mark.parametrize("block", [97, 1 << 17])
 def test_batches_have_the_bytes_they_had_when_results_were_measured(monkeypatch, block):
-    monkeypatch.setattr("urnet.sampler.ROWS", block)
-    monkeypatch.setattr("urnet.mixed_order.ROWS", block)
+    monkeypatch.setattr("urnet.data.sampling.epoch_sampler.ROWS", block)
+    monkeypatch.setattr("urnet.data.sampling.curriculum_sampler.ROWS", block)
     labels = (20 * np.random.default_rng(0).random(5003) ** 2).astype(np.int32)
     labels[labels == 7] = 8
     subset = (np.random.default_rng(1).integers(0, 4, 5003) - 1).astype(np.int8)

@@ -12,12 +12,14 @@ from predict_toys import N_CLASSES, N_IMAGES, RELEASE, TRANSFORM, Toys, prepare,
 
 import eval as evaluation
 import infer
-from urnet import arrays, cli, dataset
-from urnet.images import eval_transform, read_image
-from urnet.multi_crop import MultiCrop, mean_probabilities
-from urnet.predict_flags import make_parser
-from urnet.predictor import Predictor
-from urnet.recipe import Transform
+from urnet.checkpoints import safetensors_io
+from urnet.config.recipe import Transform
+from urnet.core import cli
+from urnet.data.images.decode import eval_transform, read_image
+from urnet.data.images.multi_crop import MultiCrop, mean_probabilities
+from urnet.data.loading import loader
+from urnet.inference.cli_flags import make_parser
+from urnet.inference.predictor import Predictor
 
 SHAPES = [(36, 48), (48, 36), (101, 67), (32, 32), (33, 512), (1, 900)]
 
@@ -206,13 +208,13 @@ def test_batches_and_workers_do_not_change_the_answers(toys, capsys, batch_size,
 def test_an_image_is_decoded_once_and_no_pass_is_wasted(
     toys, capsys, monkeypatch, flags, batch_size, at_once
 ):
-    sizes, decoded, decode = sizes_asked(monkeypatch), [], dataset.decode
+    sizes, decoded, decode = sizes_asked(monkeypatch), [], loader.decode
 
     def counted(data, **how):
         decoded.append(len(data))
         return decode(data, **how)
 
-    monkeypatch.setattr(dataset, "decode", counted)
+    monkeypatch.setattr(loader, "decode", counted)
     code, _, _ = run(capsys, infer.main, toys.argv(*flags, batch_size=batch_size))
     assert (code, len(decoded)) == (0, N_IMAGES)
     assert {largest for _, largest in sizes} == {at_once}
@@ -253,7 +255,7 @@ def test_unreadable_images_have_no_views(toys, capsys, tmp_path):
 
 
 def test_without_a_recipe_s_short_side_it_is_eight_sevenths(toys, capsys, tmp_path):
-    arrays.write_safetensors(tmp_path / "bare.safetensors", weights_of(toys.network))
+    safetensors_io.write_safetensors(tmp_path / "bare.safetensors", weights_of(toys.network))
     bare = {"pretrained_model": tmp_path / "bare.safetensors", "model": "ResNeXt_small32"}
     bare.update(class_dim=N_CLASSES, image_shape="3,32,32", topk=N_CLASSES)
     code, lines, _ = run(capsys, infer.main, toys.argv("--crops", "5", **bare))

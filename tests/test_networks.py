@@ -11,8 +11,8 @@ import pytest
 from network_toys import assert_recomputation_changes_nothing, count, images, trainable
 
 import models
-from urnet import checkpoint
-from urnet.checks import InputError
+from urnet.checkpoints import checkpoint
+from urnet.core.checks import InputError
 
 N_CLASSES = 7
 # Trainable parameters with 1,000 classes; the release's 101 layers with 5,000 are asked for below.

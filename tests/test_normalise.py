@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.checks import InputError
-from urnet.normalise import Normalise
+from urnet.core.checks import InputError
+from urnet.nn.normalise import Normalise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

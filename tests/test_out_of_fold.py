@@ -6,10 +6,10 @@ from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
-from urnet.checks import InputError
-from urnet.reweight import out_of_fold as module
-from urnet.reweight.folds import fold_of_rows, hashes_and_mean
-from urnet.reweight.out_of_fold import out_of_fold
+from urnet.core.checks import InputError
+from urnet.reweight.evidence import out_of_fold as module
+from urnet.reweight.evidence.folds import fold_of_rows, hashes_and_mean
+from urnet.reweight.evidence.out_of_fold import out_of_fold
 
 
 def blobs(n=900, n_classes=5, d=12, apart=1.2, wrong=0.0, seed=0):

@@ -20,16 +20,16 @@ from tools.plan_bytes import base_row_bytes, disk_use, files_of, measurement_of,
 from tools.plan_memory import DRAWING, DRAWN, memory_of
 from tools.plan_network import network_size
 from tools.plan_stages import bn_images, busiest, plan_stages, task_of
-from urnet import cli
-from urnet.bags import BagOrder
-from urnet.base_writer import BASE_SCHEMA
-from urnet.listing import build_table
-from urnet.mixed_order import MixedOrder
-from urnet.recipe import Data, Model, Recipe, Stage, active_stages
-from urnet.sampler import EpochOrder
-from urnet.shards import Description
-from urnet.table import Table
-from urnet.typed_yaml import build
+from urnet.config.recipe import Data, Model, Recipe, Stage, active_stages
+from urnet.config.yaml_dataclass import build
+from urnet.core import cli
+from urnet.data.lists.build_table import build_table
+from urnet.data.sampling.bag_sampler import BagOrder
+from urnet.data.sampling.curriculum_sampler import MixedOrder
+from urnet.data.sampling.epoch_sampler import EpochOrder
+from urnet.data.table.table import Table
+from urnet.data.table.writer import BASE_SCHEMA
+from urnet.features.shards import Description
 
 ROOT = Path(__file__).parents[1]
 WEBVISION = str(ROOT / "recipes/webvision2018/urnet_resnext101_32x4d.yaml")

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
-from urnet.reweight.label_noise import Vote
-from urnet.reweight.posterior import Evidence, posterior
+from urnet.core.checks import InputError
+from urnet.reweight.evidence.label_noise import Vote
+from urnet.reweight.evidence.posterior import Evidence, posterior
 
 SETTINGS = [
     {}, {"noise": 0.0, "text": 0.0}, {"noise": 0.5}, {"text": 0.0}, {"noise": 0.0},

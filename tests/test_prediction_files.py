@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from prediction_toys import listed, probabilities, write, write_list
 
-from urnet import prediction_formats
-from urnet.checks import InputError
-from urnet.prediction_files import Listed, read_aligned, read_predictions
-from urnet.predictions import ARROW_ROWS, FORMATS, open_predictions
+from urnet.core.checks import InputError
+from urnet.evaluation import prediction_formats
+from urnet.evaluation.prediction_reader import Listed, read_aligned, read_predictions
+from urnet.evaluation.prediction_writer import ARROW_ROWS, FORMATS, open_predictions
 
 SUFFIXES = pytest.mark.parametrize("suffix", FORMATS)
 
@@ -39,7 +39,7 @@ def test_what_is_written_is_read_back_in_any_blocks(tmp_path, suffix, rows, monk
 
 
 def test_row_by_row_and_block_by_block_give_the_same_arrow_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("urnet.predictions.ARROW_ROWS", 8)
+    monkeypatch.setattr("urnet.evaluation.prediction_writer.ARROW_ROWS", 8)
     p = probabilities(24, 9, 0)
     classes, scores = listed(p, 3)
     block = write(tmp_path / "block.arrow", p[:8], 3)
@@ -149,7 +149,7 @@ def test_a_cut_arrow_file_is_refused(tmp_path):
 @SUFFIXES
 def test_another_number_of_classes_is_found_in_a_later_block_too(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(prediction_formats, "TEXT_BYTES", 100)
-    monkeypatch.setattr("urnet.predictions.ARROW_ROWS", 2)
+    monkeypatch.setattr("urnet.evaluation.prediction_writer.ARROW_ROWS", 2)
     with open_predictions(tmp_path / f"a{suffix}") as file:
         for i in range(9):
             k = 3 if i == 7 else 2

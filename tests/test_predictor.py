@@ -6,13 +6,14 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet import checkpoint, export, predictor
-from urnet.checks import InputError
-from urnet.export import Engine, export_inference, write_program
-from urnet.normalise import Normalise
-from urnet.predictor import Predictor
-from urnet.program_cache import ProgramSource
-from urnet.threads import compute_threads
+from urnet.checkpoints import checkpoint
+from urnet.core.checks import InputError
+from urnet.inference import predictor, program
+from urnet.inference.predictor import Predictor
+from urnet.inference.program import Engine, export_inference, write_program
+from urnet.inference.program_cache import ProgramSource
+from urnet.nn.normalise import Normalise
+from urnet.runtime.threads import compute_threads
 
 SIZE, N_CLASSES = 16, 7
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -102,7 +103,7 @@ def test_auto_takes_the_engine_of_the_device(network):
 
 
 def test_bf16_is_near_or_refused(network, images, engines, monkeypatch):
-    if export.cpu_has_bf16():
+    if program.cpu_has_bf16():
         fast = Predictor(network, SIZE, precision="bf16", batch_size=4, threads=1)
         exact = engines["inference"].probabilities(images)
         difference = np.abs(fast.probabilities(images) - exact).max()
@@ -165,7 +166,7 @@ def test_a_model_that_answers_differently_is_not_left_behind(network, tmp_path, 
         write_program(normalised, size, folder)
         weight.set_value(kept)
 
-    monkeypatch.setattr(export, "write_program", write_another)
+    monkeypatch.setattr(program, "write_program", write_another)
     with pytest.raises(RuntimeError, match="not written; its probabilities are"):
         export_inference(network, (3, SIZE, SIZE), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from urnet import checkpoint, program_cache
-from urnet.checks import InputError
-from urnet.export import FILES
-from urnet.program_cache import ENTRY, ProgramSource, cache_folder, find_program, keep_program
+from urnet.checkpoints import checkpoint
+from urnet.core.checks import InputError
+from urnet.inference import program_cache
+from urnet.inference.program import FILES
+from urnet.inference.program_cache import ENTRY, ProgramSource, cache_folder, find_program, keep_program
 
 ROOT = Path(__file__).parents[1]
 
@@ -209,8 +210,8 @@ def test_leftovers_of_killed_writers_are_removed(folder, source):
 PROCESS = """
 import sys, time
 from pathlib import Path
-from urnet.export import FILES
-from urnet.program_cache import ProgramSource, keep_program
+from urnet.inference.program import FILES
+from urnet.inference.program_cache import ProgramSource, keep_program
 folder, weights, code, said = map(Path, sys.argv[1:])
 source = ProgramSource(weights, "Tiny", 7, 16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), code)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from urnet.checks import InputError
-from urnet.reweight import projection as projecting
-from urnet.reweight.projection import fit_projection, project
+from urnet.core.checks import InputError
+from urnet.reweight.evidence import projection as projecting
+from urnet.reweight.evidence.projection import fit_projection, project
 
 
 def test_the_projection_is_pca():

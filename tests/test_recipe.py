@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from urnet.checks import InputError
-from urnet.duration import Duration
-from urnet.recipe import (
+from urnet.config.baselines import Curriculum, Elr, Gate, Loss, Relabel, Subsets
+from urnet.config.duration import Duration
+from urnet.config.recipe import (
     ClassSize,
     Data,
     Ema,
@@ -24,8 +24,8 @@ from urnet.recipe import (
     recipe_hash,
     recipe_tree,
 )
-from urnet.recipe_reweight import Bags, Cluster, Evidence, Instance, Label, Measure
-from urnet.recipe_rivals import Curriculum, Elr, Gate, Loss, Relabel, Subsets
+from urnet.config.reweight import Bags, Cluster, Evidence, Instance, Label, Measure
+from urnet.core.checks import InputError
 
 ROOT = Path(__file__).parents[1]
 SMALL = """

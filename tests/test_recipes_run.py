@@ -7,10 +7,10 @@ import pytest
 from webvision_toys import N_CLASSES, write_folders, write_listed, write_web
 
 import models
-from urnet.recipe import active_stages, load_recipe
-from urnet.recipe_reweight import column_file, column_names
-from urnet.stages import plan_recipe, run_recipe
-from urnet.table import Table
+from urnet.config.recipe import active_stages, load_recipe
+from urnet.config.reweight import column_file, column_names
+from urnet.data.table.table import Table
+from urnet.pipeline.run import plan_recipe, run_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 STAGES = {  # of each recipe; URNet's have all five

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from picture_files import encode, kinds, picture, with_orientation
 
-from urnet import reduced_decode
-from urnet.dataset import ImageSource, RowRandom
-from urnet.images import (
+from urnet.config.recipe import Transform
+from urnet.data.images import reduced_decode
+from urnet.data.images.decode import (
     UnreadableImage,
     augment,
     check_header,
@@ -19,9 +19,9 @@ from urnet.images import (
     resize,
     train_transform,
 )
-from urnet.random_box import draw_box, place_box, random_resized_box
-from urnet.recipe import Transform
-from urnet.reduced_decode import FINER, choose_reduction, train_view
+from urnet.data.images.random_box import draw_box, place_box, random_resized_box
+from urnet.data.images.reduced_decode import FINER, choose_reduction, train_view
+from urnet.data.loading.loader import ImageSource, RowRandom
 
 SMALL = Transform(size=16, flip=True, jitter=0.2)
 PLAIN = replace(SMALL, flip=False, jitter=0.0)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
-from urnet.rivals.relabel import relabel
+from urnet.baselines.relabel import relabel
+from urnet.core.checks import InputError
 
 SETTINGS = [
     {}, {"power": 0.0}, {"power": 3.0, "floor": 0.2}, {"drop": 0.29}, {"drop": 0.95, "power": 2.0},

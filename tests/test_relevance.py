@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
+from urnet.reweight.evidence.relevance import Pair, loss_and_gradients, relevance_model, reliable_rows
 from urnet.reweight.instance import class_ranks
-from urnet.reweight.relevance import Pair, loss_and_gradients, relevance_model, reliable_rows
 
 
 def planted(n=600, n_classes=6, d=20, seed=0, wrong=0.25):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from report_toys import NAMES, Page, make_table, write, write_columns, write_run
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
+from urnet.report.aggregates import class_sizes
 from urnet.report.build import Settings, build_report
 from urnet.report.class_sections import choose_classes
 from urnet.report.columns import Columns
-from urnet.report.counting import class_sizes
-from urnet.report.images import thumbnail, thumbnailer
 from urnet.report.run_state import Method, read_run
 from urnet.report.suspects import judge
+from urnet.report.thumbnails import thumbnail, thumbnailer
 
 WORDS_OF_BARE = [
     "No stage has written columns yet", "No stage has been evaluated yet", "No class_weight column yet",

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from report_toys import EVIL, NAMES, write_run
 
-from urnet.checks import InputError
-from urnet.report import charts, counting
-from urnet.report.counting import histogram
+from urnet.core.checks import InputError
+from urnet.report import aggregates, charts
+from urnet.report.aggregates import histogram
 from urnet.report.run_state import read_benchmark, read_run
 from urnet.report.text import clean, decimal, escape, percent, short
 
 
 @pytest.fixture(params=[3, 1 << 20], ids=["blocks of 3 rows", "one block"])
 def block(request, monkeypatch):
-    monkeypatch.setattr(counting, "ROWS", request.param)
+    monkeypatch.setattr(aggregates, "ROWS", request.param)
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def labels():
 def test_counts_agree_with_slow_ones(block, labels):
     values = np.random.default_rng(1).random(50, np.float32)
     values[[3, 20]] = np.nan
-    assert counting.class_sizes(labels, 6).tolist() == [list(labels).count(c) for c in range(6)]
-    means = counting.class_means(labels, values, 6)
+    assert aggregates.class_sizes(labels, 6).tolist() == [list(labels).count(c) for c in range(6)]
+    means = aggregates.class_means(labels, values, 6)
     for c in range(4):
         known = [float(v) for v, label in zip(values, labels) if label == c and not np.isnan(v)]
         assert means[c] == pytest.approx(statistics.fmean(known))
@@ -39,23 +39,23 @@ def test_counts_agree_with_slow_ones(block, labels):
 
 
 def test_rows_of_classes_are_ascending_and_complete(block, labels):
-    found = counting.rows_of(labels, [2, 5, 0], 6)
+    found = aggregates.rows_of(labels, [2, 5, 0], 6)
     assert {c: rows.tolist() for c, rows in found.items()} == {
         c: [row for row, label in enumerate(labels) if label == c] for c in (2, 5, 0)
     }
-    assert counting.rows_of(labels, [], 6) == {}
+    assert aggregates.rows_of(labels, [], 6) == {}
 
 
 def test_confusion_agrees_with_a_slow_one(block, labels):
     suggested = np.random.default_rng(2).integers(-1, 4, 50).astype(np.int32)
-    got = counting.confusion(labels, suggested, [3, 1], 4)
+    got = aggregates.confusion(labels, suggested, [3, 1], 4)
     pairs = list(zip(labels.tolist(), suggested.tolist()))
     assert got.tolist() == [[pairs.count((c, s)) for s in range(4)] for c in (3, 1)]
 
 
 def test_one_suspect_row_does_not_make_a_tiny_class_the_worst():
     total, known = np.array([1.0, 50.0, 0.0]), np.array([2, 100, 0])
-    got = counting.shrunk_means(total, known, strength=10)
+    got = aggregates.shrunk_means(total, known, strength=10)
     assert got[:2] == pytest.approx([(1 + 10 * 0.5) / 12, (50 + 10 * 0.5) / 110])
     assert np.isnan(got[2])
 

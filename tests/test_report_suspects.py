@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from report_toys import make_table, write
 
-from urnet.checks import InputError
-from urnet.report import counting
+from urnet.core.checks import InputError
+from urnet.data.table.table import BLOCK, BaseWriter, Table
+from urnet.report import aggregates
 from urnet.report.columns import Columns
 from urnet.report.suspects import HEADER, Evidence, judge, most_suspect, write_csv
-from urnet.table import BLOCK, BaseWriter, Table
 
 
 @pytest.fixture(params=[3, 1 << 20], ids=["blocks of 3 rows", "one block"])
 def block(request, monkeypatch):
-    monkeypatch.setattr(counting, "ROWS", request.param)
+    monkeypatch.setattr(aggregates, "ROWS", request.param)
 
 
 @pytest.fixture

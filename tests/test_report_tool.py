@@ -10,7 +10,7 @@ import pytest
 from report_toys import Page, make_table, write_columns, write_run
 
 from tools import report
-from urnet import cli
+from urnet.core import cli
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_training import run, start, write_images, write_recipe
 
-from urnet.trainer import checkpoints
+from urnet.training.trainer import checkpoints
 
 TOTAL = 21  # steps: 61 rows, batches of 8, 3 epochs
 

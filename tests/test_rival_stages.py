@@ -14,15 +14,15 @@ from tiny_training import write_images
 
 from models import resnext
 from models.blocks import ConvBN
-from urnet import checkpoint
-from urnet.checks import InputError
-from urnet.recipe import Recipe, Stage, load_recipe, recipe_hash, recipe_tree
-from urnet.recipe_rivals import Elr, Gate, Loss, Subsets
-from urnet.rivals.relabel import relabel
-from urnet.stage_rivals import subset_weight
-from urnet.stages import run_recipe
-from urnet.table import Table
-from urnet.train_step import Learner, train_step
+from urnet.baselines.relabel import relabel
+from urnet.checkpoints import checkpoint
+from urnet.config.baselines import Elr, Gate, Loss, Subsets
+from urnet.config.recipe import Recipe, Stage, load_recipe, recipe_hash, recipe_tree
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
+from urnet.pipeline.baseline_columns import subset_weight
+from urnet.pipeline.run import run_recipe
+from urnet.training.step import Learner, train_step
 
 LATER = {
     **MORE,

@@ -7,10 +7,10 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from urnet.early_memory import EarlyMemory
-from urnet.losses import soft_targets, weighted_cross_entropy
-from urnet.recipe_rivals import Elr, Loss
-from urnet.robust_losses import early_learning, weighted_loss
+from urnet.config.baselines import Elr, Loss
+from urnet.nn.losses import soft_targets, weighted_cross_entropy
+from urnet.nn.robust_losses import early_learning, weighted_loss
+from urnet.training.elr_memory import EarlyMemory
 
 GENERALISED = [Loss("generalised", q=q) for q in (0.3, 0.7, 1.0)]
 SYMMETRIC = [Loss("symmetric", alpha=a, beta=b, log_zero=z) for a, b, z in ((0.1, 1, -4), (2, 0.5, -6))]

@@ -15,8 +15,8 @@ import paddle
 import pytest
 from tiny_network import Tiny, assert_same, weights_of
 
-from urnet import checkpoint, safe_pickle
-from urnet.checks import InputError
+from urnet.checkpoints import checkpoint, pdparams
+from urnet.core.checks import InputError
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
@@ -98,7 +98,7 @@ def test_pickle_with_any_byte_changed_is_refused_or_still_arrays(tmp_path):
         broken[at] ^= rng.integers(1, 256)
         path.write_bytes(broken.tobytes())
         try:
-            found = safe_pickle.read_arrays(path)
+            found = pdparams.read_arrays(path)
         except InputError:
             continue
         assert all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in found.values())

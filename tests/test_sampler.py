@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from urnet.checks import InputError
-from urnet.sampler import ORDER, EpochOrder, draw_key, ordered_by_class, stage_key
+from urnet.core.checks import InputError
+from urnet.data.sampling.epoch_sampler import ORDER, EpochOrder, draw_key, ordered_by_class, stage_key
 
 
 def noisy_labels(seed=0, n=5000, n_classes=20):
@@ -48,7 +48,7 @@ def test_a_pure_function_of_seed_stage_and_epoch(weighted):
 def test_the_same_in_another_process():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import numpy as np\n"
-        "from urnet.sampler import EpochOrder\n"
+        "from urnet.data.sampling.epoch_sampler import EpochOrder\n"
         "order = EpochOrder(np.arange(50) % 3, balance=1.0, seed=5, stage='class')\n"
         "print(*order.order(2))"
     )
@@ -169,7 +169,7 @@ def test_expected_draws_are_the_mean_over_epochs():
 
 @pytest.fixture(params=[97, 1 << 17], ids="blocks of {}".format)
 def block(request, monkeypatch):
-    monkeypatch.setattr("urnet.sampler.ROWS", request.param)
+    monkeypatch.setattr("urnet.data.sampling.epoch_sampler.ROWS", request.param)
 
 
 def known_data():

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from urnet.checks import InputError
-from urnet.duration import Duration, parse_duration
-from urnet.recipe import Schedule
-from urnet.schedule import learning_rate
+from urnet.config.duration import Duration, parse_duration
+from urnet.config.recipe import Schedule
+from urnet.core.checks import InputError
+from urnet.nn.schedule import learning_rate
 
 
 def rate(total=100, **keys):

@@ -9,12 +9,11 @@ import pytest
 from prediction_toys import block, probabilities, write, write_list
 
 from tools import score as tool
-from urnet import cli
-from urnet.base_writer import BaseWriter
-from urnet.checks import InputError
-from urnet.metrics import ClassAccuracy
-from urnet.prediction_files import Listed
-from urnet.scores import (
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.data.table.writer import BaseWriter
+from urnet.evaluation.accuracy import ClassAccuracy
+from urnet.evaluation.calibration import (
     Calibration,
     Judged,
     class_groups,
@@ -23,6 +22,7 @@ from urnet.scores import (
     read_train_counts,
     write_class_table,
 )
+from urnet.evaluation.prediction_reader import Listed
 
 N, C = 200, 7
 LABELS = np.random.default_rng(4).integers(0, C, N)

@@ -28,8 +28,8 @@ from serve_toys import exported_toys
 from tools import serve, serve_engine
 from tools.fuzz_doors import image_seeds
 from tools.serve_client import ROOT, Ask, ask, ask_once, form, hostile, load, running
-from urnet.checks import InputError
-from urnet.signature import read_signature
+from urnet.core.checks import InputError
+from urnet.inference.signature import read_signature
 
 N_HOSTILE, MOST_BYTES = 200, 48 << 20
 

@@ -12,7 +12,7 @@ import pytest
 
 from tools import serve_queue
 from tools.serve_queue import Full, Pipeline
-from urnet.images import UnreadableImage
+from urnet.data.images.decode import UnreadableImage
 
 SECONDS = 10
 

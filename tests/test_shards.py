@@ -8,10 +8,10 @@ import pytest
 import shard_toys
 from shard_toys import ABOUT, arrays, write
 
-from urnet import shards
-from urnet.checks import InputError
-from urnet.measurement import Measurement
-from urnet.shards import ShardedArray, fault_of, missing_shards, shard_folder, write_shard
+from urnet.core.checks import InputError
+from urnet.features import shards
+from urnet.features.shards import ShardedArray, fault_of, missing_shards, shard_folder, write_shard
+from urnet.features.store import Measurement
 
 
 @pytest.fixture(scope="module")

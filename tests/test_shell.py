@@ -9,7 +9,7 @@ import sys
 import pytest
 from shell_repository import ROOT, Repository
 
-from urnet.cores import usable_cores
+from urnet.core.cpus import usable_cores
 
 SOURCE = ". ./set_env.sh"
 SHOW = 'echo "$? ${CUDA_VISIBLE_DEVICES-unset} $FLAGS_fraction_of_gpu_memory_to_use ${OMP_NUM_THREADS-unset}"'

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.losses import Mixup, soft_targets, sparse_targets, weighted_cross_entropy
+from urnet.nn.losses import Mixup, soft_targets, sparse_targets, weighted_cross_entropy
 
 
 def dense(index, prob, n_classes):

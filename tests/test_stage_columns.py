@@ -9,11 +9,11 @@ import pytest
 from webvision_toys import N_CLASSES, write_web
 
 import models
-from urnet.checks import InputError
-from urnet.recipe import load_recipe
-from urnet.recipe_reweight import Label
-from urnet.stages import plan_recipe, run_recipe
-from urnet.table import Table
+from urnet.config.recipe import load_recipe
+from urnet.config.reweight import Label
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
+from urnet.pipeline.run import plan_recipe, run_recipe
 
 SHORT = {"duration": "2 steps", "batch_size": 8, "eval_every": "9 steps", "checkpoint_every": "9 steps"}
 

@@ -10,11 +10,11 @@ import pytest
 from tiny_training import SIZES, write_images, write_recipe
 
 import models
-from urnet import checkpoint
-from urnet.checks import InputError
-from urnet.recipe import load_recipe, recipe_tree
-from urnet.stages import plan_recipe, run_recipe
-from urnet.table import Table
+from urnet.checkpoints import checkpoint
+from urnet.config.recipe import load_recipe, recipe_tree
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
+from urnet.pipeline.run import plan_recipe, run_recipe
 
 MORE = {
     "name": "more", "duration": "3 steps", "batch_size": 8, "loss_weight": ["class_weight"],

@@ -8,9 +8,10 @@ import pytest
 from prediction_toys import block, listed, probabilities, write
 
 from tools import submission as tool
-from urnet import cli, submission
-from urnet.checks import InputError
-from urnet.submission import check_submission, read_test_list, write_submission
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.evaluation import submission
+from urnet.evaluation.submission import check_submission, read_test_list, write_submission
 
 N, C = 12, 8
 NAMES = [f"test{i:03d}.jpg" for i in range(N)]

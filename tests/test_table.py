@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from urnet.checks import InputError
-from urnet.table import BLOCK, SOURCES, BaseWriter, Table
+from urnet.core.checks import InputError
+from urnet.data.table.table import BLOCK, SOURCES, BaseWriter, Table
 
 WORDS = ("boat", "naïve café", "日本", "", "a\nb", "🛶 canoe", "x" * 300)
 STAGE = {"stage": "class", "recipe_hash": "abc", "checkpoint": "none"}
@@ -257,7 +257,7 @@ def test_an_error_while_writing_leaves_nothing(tmp_path):
 def test_a_killed_writer_leaves_no_table_and_the_next_one_works(tmp_path):
     code = (
         "import sys, time, numpy as np\n"
-        "from urnet.table import BaseWriter\n"
+        "from urnet.data.table.table import BaseWriter\n"
         "with BaseWriter(sys.argv[1], root='/', format='list', class_names=['a']) as writer:\n"
         "    writer.add(['p'] * 70_000, np.zeros(70_000, int))\n"
         "    print('writing', flush=True)\n"

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from urnet import text_vectors
-from urnet.checks import InputError
-from urnet.queries import read_query_texts
-from urnet.recipe import Data
-from urnet.text_evidence import text_evidence
-from urnet.text_vectors import read_word_vectors, svd_space, tfidf_space, word_space
+from urnet.config.recipe import Data
+from urnet.core.checks import InputError
+from urnet.data.lists.query_texts import read_query_texts
+from urnet.reweight.evidence import text_vectors
+from urnet.reweight.evidence.text_match import text_evidence
+from urnet.reweight.evidence.text_vectors import read_word_vectors, svd_space, tfidf_space, word_space
 
 CLASSES = ["dog, domestic dog\nfunny puppy", "cat, house cat", "truck\nmotor truck", "picture, image"]
 TITLES = ["picture of my dog", "picture of a cat", "two trucks", "picture, wallpaper hd", "picture of a dog"]
@@ -110,7 +110,7 @@ def test_blocks_of_any_size_give_the_same(monkeypatch):
     space, labels = tfidf_space(CLASSES), np.arange(50) % 4
     texts = [f"{CLASSES[i % 3]} {i}" for i in range(50)]
     whole = evidence(space, texts, labels)
-    monkeypatch.setattr("urnet.text_evidence.BLOCK_CELLS", 12)
+    monkeypatch.setattr("urnet.reweight.evidence.text_match.BLOCK_CELLS", 12)
     parts = text_evidence(space, iter([texts[:7], [], texts[7:]]), labels, 4, 2)
     for name, column in whole.items():
         assert column.tobytes() == parts[name].tobytes()

@@ -193,7 +193,7 @@ def test_usage(images, arguments, message):
     ],
 )
 def test_bad_input_is_one_line(images, tmp_path, override, message):
-    from urnet.precision import has_gpu
+    from urnet.runtime.precision import has_gpu
 
     if has_gpu() and override.split("=")[1] in ("gpu", "bf16"):
         pytest.skip("this machine has a GPU")

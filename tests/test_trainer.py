@@ -13,22 +13,23 @@ from paddle import nn
 from tiny_training import SIZES, write_images, write_recipe
 
 import models
-from urnet import checkpoint, precision
-from urnet.checks import InputError
-from urnet.ema import recompute_batch_norm
-from urnet.losses import Mixup
-from urnet.metrics import ClassAccuracy, topk
-from urnet.normalise import Normalise
-from urnet.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
-from urnet.recipe import Optimizer, Stage, Transform, load_recipe
+from urnet.checkpoints import checkpoint
+from urnet.config.recipe import Optimizer, Stage, Transform, load_recipe
+from urnet.core.checks import InputError
+from urnet.core.signals import Stopped, StopRequest
+from urnet.data.table.table import Table
+from urnet.evaluation.accuracy import ClassAccuracy, topk
+from urnet.nn.ema import recompute_batch_norm
+from urnet.nn.losses import Mixup
+from urnet.nn.normalise import Normalise
+from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
+from urnet.pipeline.run import run_recipe
 from urnet.reweight.class_size import class_size
-from urnet.stages import run_recipe
-from urnet.stop import Stopped, StopRequest
-from urnet.table import Table
-from urnet.train_log import Outcome, TrainLog, Unreadable
-from urnet.train_step import Learner, micro_batches, train_step
-from urnet.trainer import Trainer, checkpoints
-from urnet.update_loss import Update
+from urnet.runtime import precision
+from urnet.training.log import Outcome, TrainLog, Unreadable
+from urnet.training.objective import Update
+from urnet.training.step import Learner, micro_batches, train_step
+from urnet.training.trainer import Trainer, checkpoints
 
 TRANSFORM = Transform(size=8)
 
@@ -189,7 +190,7 @@ def test_optimiser_state_survives_another_process_worth_of_names(name):
 
 
 def test_dropout_follows_the_seed_of_the_step():
-    from urnet.trainer import seed_network
+    from urnet.training.trainer import seed_network
 
     seen = []
     for seed, name, step in ((0, "a", 1), (0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2)):
@@ -323,10 +324,10 @@ def test_without_a_moving_average_the_raw_weights_are_used(images, tmp_path):
 
 
 def stage_task(recipe, network, tmp_path):
-    """The Task of the only stage, as urnet.stages makes it."""
-    from urnet.listing import open_or_build, read_validation
-    from urnet.sampler import EpochOrder
-    from urnet.task import Task
+    """The Task of the only stage, as urnet.pipeline.run makes it."""
+    from urnet.data.lists.build_table import open_or_build, read_validation
+    from urnet.data.sampling.epoch_sampler import EpochOrder
+    from urnet.training.stage_job import Task
 
     table = open_or_build(recipe.data, tmp_path / "out/tiny/table")
     labels, only = table.column("label"), recipe.stages[0]
@@ -507,7 +508,7 @@ def two_stages(images, tmp_path, *overrides):
             "sampling_weight": [], "schedule": {"lr": 0.01}}  # fmt: skip
     recipe = recipe_of(images, tmp_path, duration="4 steps")
     path = tmp_path / "two.yaml"
-    from urnet.recipe import recipe_tree
+    from urnet.config.recipe import recipe_tree
 
     tree = recipe_tree(recipe)
     tree["stages"].append(more)
@@ -555,7 +556,7 @@ def test_the_next_stage_starts_from_the_weights_of_the_one_before(images, tmp_pa
 
 
 def tiny_rate():
-    from urnet.recipe import Schedule
+    from urnet.config.recipe import Schedule
 
     return Schedule(lr=1e-9)
 
@@ -603,7 +604,7 @@ def test_start_names_a_checkpoint_or_scratch(images, tmp_path):
     recipe = two_stages(images, tmp_path)
     train(recipe, only="class")
     best = tmp_path / "out/tiny/class/best"
-    from urnet.stages import start_network
+    from urnet.pipeline.run import start_network
 
     def begin(start):
         home, build = tmp_path / "out/tiny", lambda: models.build("ResNeXt_small32", 3)

@@ -14,11 +14,11 @@ from voc_toys import CLASSES, annotation, labels_of, write_voc
 
 from tools import transfer, transfer_classifier, transfer_mosaics
 from tools.transfer_classifier import classify, parts, scaled
-from urnet import cli
-from urnet.checks import InputError
-from urnet.image_list import read_image_list
-from urnet.images import decode
-from urnet.voc import read_objects, read_voc
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.data.images.decode import decode
+from urnet.data.lists.image_list import read_image_list
+from urnet.data.lists.voc import read_objects, read_voc
 
 SPLITS = ["trainval", "test"]
 

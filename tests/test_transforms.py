@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from picture_files import picture
 
-from urnet.images import colour_jitter, eval_transform, train_transform
-from urnet.random_box import random_resized_box
-from urnet.recipe import Transform
+from urnet.config.recipe import Transform
+from urnet.data.images.decode import colour_jitter, eval_transform, train_transform
+from urnet.data.images.random_box import random_resized_box
 
 PLAIN = Transform(size=24, flip=False)
 FULL = (1.0, 1.0)

@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.precision import has_gpu
-from urnet.uploads import GENERATIONS, Uploads
+from urnet.runtime.host_to_device import GENERATIONS, Uploads
+from urnet.runtime.precision import has_gpu
 
 
 def check():

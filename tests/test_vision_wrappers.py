@@ -7,9 +7,9 @@ from network_toys import images, randomised
 from paddle.vision import models as vision
 
 from models import densenet, inception_v3, resnet
-from urnet.checkpoint import load_into, read_weights
-from urnet.checks import InputError
-from urnet.ema import recompute_batch_norm
+from urnet.checkpoints.checkpoint import load_into, read_weights
+from urnet.core.checks import InputError
+from urnet.nn.ema import recompute_batch_norm
 
 N_CLASSES = 7
 SMALLEST = {  # ours, Paddle's, and images large enough for both

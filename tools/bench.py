@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script:
 
 from tools import machine
 from tools.figures import Figure, print_table, write_json
-from urnet import cli
-from urnet.cores import usable_cores
+from urnet.core import cli
+from urnet.core.cpus import usable_cores
 
 COMMANDS = {
     "infer": "predictions from image files, beside the bare inference engine and a plain dygraph loop",

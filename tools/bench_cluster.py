@@ -15,7 +15,7 @@ import numpy as np
 
 from tools.bench_table import LARGEST, SMALLEST
 from tools.figures import Figure
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 
 ROWS, CLASSES = 16_000_000, 5000  # of WebVision 2.0
 FEWEST = 10_000  # rows that are measured: of three classes

@@ -20,9 +20,9 @@ import numpy as np
 from sklearn.datasets import load_sample_image
 
 from tools.figures import Figure
-from urnet.checks import InputError
-from urnet.dataset import ImageSource, Loader
-from urnet.recipe import Transform
+from urnet.config.recipe import Transform
+from urnet.core.checks import InputError
+from urnet.data.loading.loader import ImageSource, Loader
 
 WIDTH, HEIGHT, QUALITY, ENLARGED = 500, 375, 90, 4
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tools.figures import Figure
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 
 LEAST_ROWS = 10  # fewer are not split into three subsets for certain
 LITERAL_ROWS = 20_000  # above it the literal version is not run
@@ -43,7 +43,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
             f"--rows {args.rows}, --width {args.width}, --rounds {args.rounds}: {LEAST_ROWS} or more rows, "
             "1 or more of the others"
         )
-    from urnet.rivals.breaks import split_line  # both split the line with it: what differs is the rest
+    from urnet.baselines.kmeans_1d import split_line  # both split the line with it: what differs is the rest
 
     features = make_features(args.rows, args.width)
     versions: dict[str, Callable[[], object]] = {}
@@ -75,7 +75,7 @@ def make_features(n: int, width: int) -> np.ndarray:
 
 def run(features: np.ndarray, density: str) -> dict[str, np.ndarray]:
     """The curriculum of one class with these rows."""
-    from urnet.rivals.curriculum import curriculum
+    from urnet.baselines.curriculumnet import curriculum
 
     return curriculum(features, np.zeros(len(features), np.int64), 1, density=density, pca=0)
 

@@ -23,7 +23,7 @@ from unittest.mock import patch
 import numpy as np
 
 from tools.figures import Figure
-from urnet import cli
+from urnet.core import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> list[Figure]:
     """infer.py in fp32, and in bf16 where the CPU has it, beside the bare engine and the plain loop."""
     figures = [help_seconds()]
-    from urnet.threads import import_paddle
+    from urnet.runtime.threads import import_paddle
 
     import_paddle()
-    from urnet.predictor import cpu_has_bf16
+    from urnet.inference.predictor import cpu_has_bf16
 
     precisions = ("fp32", "bf16") if cpu_has_bf16() else ("fp32",)
     with cli.results_only(), tempfile.TemporaryDirectory(prefix="urnet-bench-") as folder:
@@ -83,7 +83,7 @@ def bf16_gain(parts: Sequence[Sequence[Figure]]) -> Figure:
 def agreement(args: argparse.Namespace) -> list[Figure]:
     """The share of real images whose best class is the same in fp32 and bf16, for a trained network."""
     import models
-    from urnet.predict_cli import Setup
+    from urnet.inference.cli_job import Setup
 
     if not args.trained.exists() or not args.trained_images.exists():
         text = f"note: no top-1 agreement: {args.trained} or {args.trained_images} is not there (sh run.sh)"
@@ -120,7 +120,7 @@ def make_images(folder: Path, n: int) -> None:
 def make_checkpoint(folder: Path, model: str, n_classes: int) -> None:
     """A checkpoint of the network with random weights."""
     import models
-    from urnet import checkpoint
+    from urnet.checkpoints import checkpoint
 
     weights = {key: value.numpy() for key, value in models.build(model, n_classes).state_dict().items()}
     checkpoint.save(folder, weights=weights, state={})
@@ -138,7 +138,7 @@ def started(
 ) -> tuple[Any, Any, Any, float]:
     """infer.py's setup, images and predictor for this measurement, and the seconds it took to start."""
     import models
-    from urnet.predict_cli import Setup
+    from urnet.inference.cli_job import Setup
 
     line = ["--model", args.model, "--class_dim", str(args.class_dim), "--use_gpu", "False"]
     line += ["--pretrained_model", str(root / "checkpoint"), "--img_path", str(root / images), *more]
@@ -183,7 +183,7 @@ def measure_predictor(args: argparse.Namespace, root: Path, precision: str) -> l
 def seconds_of_answers(setup: Any, predictor: Any, images: Any, root: Path) -> float:
     """Seconds of infer.py's own loop, from files to written predictions."""
     import infer
-    from urnet.predictions import open_predictions
+    from urnet.evaluation.prediction_writer import open_predictions
 
     begin = time.perf_counter()
     with contextlib.ExitStack() as stack:

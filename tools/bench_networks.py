@@ -22,9 +22,9 @@ import numpy as np
 
 import models
 from tools.figures import Figure, number
-from urnet import cli
-from urnet.checks import InputError, check_choice
-from urnet.files import whole_file
+from urnet.core import cli
+from urnet.core.atomic_files import whole_file
+from urnet.core.checks import InputError, check_choice
 
 BATCH_SIZE = 8
 GEMM_SIDE = 2048
@@ -88,7 +88,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
         raise InputError(f"--seconds {args.seconds}, --size {args.size}: above 0 each")
     for name in names:
         models.check_size(name, args.size or usual_size(name), "--size")
-    from urnet.threads import import_paddle
+    from urnet.runtime.threads import import_paddle
 
     import_paddle()
     rows = []
@@ -147,7 +147,7 @@ def multiply_adds(network: Any, size: int) -> int:
     import paddle
     from paddle import nn
 
-    from urnet.export import evaluating
+    from urnet.inference.program import evaluating
 
     counts: list[int] = []
 
@@ -188,8 +188,8 @@ def gemm_rate() -> float:
 
 def images_per_second(network: Any, size: int, seconds: float) -> float:
     """Speed of ``Predictor`` on one batch of random images."""
-    from urnet.normalise import Normalise
-    from urnet.predictor import Predictor
+    from urnet.inference.predictor import Predictor
+    from urnet.nn.normalise import Normalise
 
     normalised = Normalise(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     predictor = Predictor(normalised, size, engine="inference", batch_size=BATCH_SIZE)

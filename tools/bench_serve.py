@@ -23,9 +23,9 @@ from tools import serve
 from tools.bench_infer import infer_arguments, make_checkpoint, make_images
 from tools.figures import Figure
 from tools.serve_client import ROOT, Ask, Running, ask_once, form, hostile, load, running
-from urnet import cli
-from urnet.checks import InputError
-from urnet.threads import compute_threads, import_paddle
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.runtime.threads import compute_threads, import_paddle
 
 N_CLASSES, LONE = 100, 20  # classes of the networks; lone requests
 GROWTH = 64 << 20  # bytes of memory that hostile bodies may cost the service: what is in its queue
@@ -117,7 +117,7 @@ class InferLoop:
 
     def __init__(self, args: argparse.Namespace, case: Case, root: Path) -> None:
         import models
-        from urnet.predict_cli import Setup
+        from urnet.inference.cli_job import Setup
 
         line = [*line_of(case, root), "--img_path", str(root / "images"), "--use_gpu", "False"]
         self.setup = Setup(infer_arguments([*line, "--batch_size", str(args.batch_size)]), models.NAMES)

@@ -20,9 +20,9 @@ import numpy as np
 
 from tools.bench_table_scale import MOST, measure_scale, run_step
 from tools.figures import Figure
-from urnet.checks import InputError
-from urnet.progress import Progress
-from urnet.table import Table
+from urnet.core.checks import InputError
+from urnet.core.progress import Progress
+from urnet.data.table.table import Table
 
 QUERIES_PER_CLASS = 2.5
 TOP = 8  # numbers a row in the column that is written

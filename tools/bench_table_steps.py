@@ -19,9 +19,9 @@ from typing import Any, Callable, Union
 import numpy as np
 
 from tools.bench_table import peak_mib
-from urnet.listing import build_table
-from urnet.recipe import Data, Stage
-from urnet.table import Table
+from urnet.config.recipe import Data, Stage
+from urnet.data.lists.build_table import build_table
+from urnet.data.table.table import Table
 
 MB = 1e6
 RANK, WORLD, A_RANK = 3, 64, 32  # the process measured, of how many, rows of a batch each
@@ -41,8 +41,8 @@ def build(root: str, n_classes: str) -> Told:
 
 def columns(folder: str, n_classes: str) -> Told:
     """Class sizes, weights written, read again and multiplied; timed. Then the report's other columns."""
+    from urnet.pipeline.row_weights import product
     from urnet.reweight.class_size import class_size
-    from urnet.row_weights import product
 
     table, rng, c = Table.open(folder), np.random.default_rng(0), int(n_classes)
     labels, n = table.column("label"), table.n_rows
@@ -85,7 +85,7 @@ def _write(table: Table, file: str, **values: np.ndarray) -> None:
 
 
 def _stage() -> Stage:
-    from urnet.duration import Duration
+    from urnet.config.duration import Duration
 
     return Stage(name="bench", duration=Duration(1, "epochs"), sampling_weight=COLUMNS)
 
@@ -116,9 +116,9 @@ def order(folder: str, bag: str) -> Told:
     In bags of BAG rows; 0: rows. ``peak`` and ``kept`` are above what a process has that opened the table,
     and without the mapped files' pages: labels, weights and order.
     """
-    from urnet.bags import BagOrder
-    from urnet.row_weights import product
-    from urnet.sampler import EpochOrder
+    from urnet.data.sampling.bag_sampler import BagOrder
+    from urnet.data.sampling.epoch_sampler import EpochOrder
+    from urnet.pipeline.row_weights import product
 
     told: Told = {}
     table, size = Table.open(folder), WORLD * A_RANK

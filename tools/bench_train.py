@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> list[Figure]:
     """Images a second beside the bare loop's, and the share of the time spent waiting for data."""
-    from urnet.threads import import_paddle
+    from urnet.runtime.threads import import_paddle
 
     import_paddle()
     with tempfile.TemporaryDirectory(prefix="urnet-bench-") as name:
@@ -102,12 +102,12 @@ def make_images(folder: Path, args: argparse.Namespace) -> None:
 def make_trainer(folder: Path, args: argparse.Namespace) -> Any:
     """A Trainer as train.py makes it, with row weights, moving average, Nesterov momentum, weight decay."""
     import models
-    from urnet.duration import Duration
-    from urnet.listing import build_table, read_validation
-    from urnet.recipe import Data, Ema, Model, Optimizer, Recipe, Schedule, Stage, Transform
-    from urnet.sampler import EpochOrder
-    from urnet.task import Task
-    from urnet.trainer import Trainer
+    from urnet.config.duration import Duration
+    from urnet.config.recipe import Data, Ema, Model, Optimizer, Recipe, Schedule, Stage, Transform
+    from urnet.data.lists.build_table import build_table, read_validation
+    from urnet.data.sampling.epoch_sampler import EpochOrder
+    from urnet.training.stage_job import Task
+    from urnet.training.trainer import Trainer
 
     data = Data(
         root=str(folder), n_classes=args.classes, format="list", train_list=str(folder / "list.txt"),

@@ -40,11 +40,11 @@ from tools.benchmark_runs import ROOT, write_recipe
 from tools.benchmark_scores import EXTRA, installed, need, needs_cleanlab
 from tools.benchmark_truth import check_oracle, count_classes, find_truth, read_lists
 from tools.benchmark_work import Work, carry_out
-from urnet import cli
-from urnet.checks import InputError, check_choice
-from urnet.cores import usable_cores
-from urnet.recipe import Recipe, load_recipe
-from urnet.run_folder import locked
+from urnet.config.recipe import Recipe, load_recipe
+from urnet.core import cli
+from urnet.core.checks import InputError, check_choice
+from urnet.core.cpus import usable_cores
+from urnet.pipeline.run_folder import locked
 
 BUDGETS = {"small": 0.25, "full": 1.0}
 OWN = ("name", "output", "seed", "data.table")  # keys that differ from run to run

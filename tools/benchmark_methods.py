@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from urnet.checks import InputError
-from urnet.duration import Duration
-from urnet.recipe import Ema, Recipe, Schedule, Stage, active_stages, dump_recipe, load_recipe
-from urnet.recipe_rivals import Loss
+from urnet.config.baselines import Loss
+from urnet.config.duration import Duration
+from urnet.config.recipe import Ema, Recipe, Schedule, Stage, active_stages, dump_recipe, load_recipe
+from urnet.core.checks import InputError
 
 LADDER = "ladder"
 BEFORE, AFTER = ("untrained", "ce"), ("ce_equal", "oracle")  # the methods that are no rung, in printed order

@@ -13,7 +13,7 @@ from tools.benchmark_methods import Run
 from tools.benchmark_runs import Cost, Record, tell
 from tools.benchmark_scores import entry, judge_scores
 from tools.benchmark_truth import Lists, Truth
-from urnet.files import whole_file
+from urnet.core.atomic_files import whole_file
 
 
 class Results:

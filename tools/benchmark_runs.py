@@ -15,11 +15,11 @@ from typing import Any, Callable, Optional
 from tools.benchmark_children import Children
 from tools.benchmark_methods import RIGHT, Run, recipe_text
 from tools.benchmark_truth import Lists, Truth
-from urnet.checks import InputError
-from urnet.cli import INTERRUPTED, TERMINATED
-from urnet.files import whole_file
-from urnet.listing import open_or_build
-from urnet.recipe import recipe_hash
+from urnet.config.recipe import recipe_hash
+from urnet.core.atomic_files import whole_file
+from urnet.core.checks import InputError
+from urnet.core.cli import INTERRUPTED, TERMINATED
+from urnet.data.lists.build_table import open_or_build
 
 ROOT = Path(__file__).resolve().parents[1]
 STOPPED = (INTERRUPTED, TERMINATED)  # exit codes of a training that saved when it was asked to end

@@ -12,9 +12,9 @@ import numpy as np
 from tools.benchmark_methods import Run, weight_column
 from tools.benchmark_runs import Cost
 from tools.benchmark_truth import Truth
-from urnet.checks import InputError
-from urnet.recipe import active_stages
-from urnet.table import Table
+from urnet.config.recipe import active_stages
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
 
 EXTRA = "requirements-benchmark.txt"
 CLEANLAB = ("self_confidence", "normalized_margin")  # cleanlab's scores, 0..1, low for a wrong label

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from urnet.checks import InputError
-from urnet.files import file_hash
-from urnet.list_lines import read_lines
-from urnet.recipe import Data
-from urnet.webvision import train_lists
+from urnet.config.recipe import Data
+from urnet.core.atomic_files import file_hash
+from urnet.core.checks import InputError
+from urnet.data.lists.lines import read_lines
+from urnet.data.lists.webvision import train_lists
 
 TRUTH = "truth_train.txt"
 

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script:
 import numpy as np
 
 import models
-from urnet import cli
-from urnet.recipe import Recipe, active_stages, dump_recipe, load_recipe
+from urnet.config.recipe import Recipe, active_stages, dump_recipe, load_recipe
+from urnet.core import cli
 
 
 def main(argv: Sequence[str]) -> None:
@@ -33,14 +33,14 @@ def main(argv: Sequence[str]) -> None:
 
 def measure(recipe: Recipe) -> dict[str, Any]:
     """The metrics of the first stage's first weights on the validation images, saved as its result."""
-    from urnet.threads import import_paddle
+    from urnet.runtime.threads import import_paddle
 
     import_paddle()
-    from urnet import checkpoint
-    from urnet.precision import choose_device
-    from urnet.stop import StopRequest
-    from urnet.train_step import Learner
-    from urnet.validation import evaluated
+    from urnet.checkpoints import checkpoint
+    from urnet.core.signals import StopRequest
+    from urnet.runtime.precision import choose_device
+    from urnet.training.step import Learner
+    from urnet.training.validation import evaluated
 
     choose_device(recipe.device)
     task = make_task(recipe)
@@ -58,9 +58,9 @@ def measure(recipe: Recipe) -> dict[str, Any]:
 
 def make_task(recipe: Recipe) -> Any:
     """The first stage as train.py would begin it; without moving average, as there is nothing to average."""
-    from urnet.listing import open_or_build, read_validation
-    from urnet.stages import start_network
-    from urnet.task import Task, make_order
+    from urnet.data.lists.build_table import open_or_build, read_validation
+    from urnet.pipeline.run import start_network
+    from urnet.training.stage_job import Task, make_order
 
     stage, home = replace(active_stages(recipe)[0], ema=None), Path(recipe.output) / recipe.name
     table = open_or_build(recipe.data, home / "table")

@@ -10,8 +10,8 @@ from tools.benchmark_children import Children
 from tools.benchmark_methods import Run
 from tools.benchmark_results import Results
 from tools.benchmark_runs import ChildFailed, Record, perform, tell
-from urnet.checks import InputError
-from urnet.cli import BAD_INPUT
+from urnet.core.checks import InputError
+from urnet.core.cli import BAD_INPUT
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models import NAMES
 from tools.network_pairs import Mismatch, Run, correspondence, move, owners, their_kinds
-from urnet import cli
-from urnet.checks import InputError, check_choice
+from urnet.core import cli
+from urnet.core.checks import InputError, check_choice
 
 TOLERANCE = 1e-4  # relative error from which two networks are not the same function
 IMAGES, LEAST_VARIANCE = 3, 0.03
@@ -217,7 +217,7 @@ def main(argv: Sequence[str]) -> int:
         check_choice("--networks", name, ("all", *NAMES))
     with cli.results_only() as results:
         if any(name in PEERS for name in names):
-            from urnet.threads import import_paddle
+            from urnet.runtime.threads import import_paddle
 
             import_paddle()
             import_timm()

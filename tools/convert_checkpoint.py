@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models import NAMES, build
-from urnet import cli
-from urnet.checks import check_choice
+from urnet.core import cli
+from urnet.core.checks import check_choice
 
 DEFAULT_MODEL, DEFAULT_CLASS_DIM = "ResNeXt101_32x4d", 5000
 
@@ -41,9 +41,9 @@ def main(argv: Sequence[str]) -> None:
     if args.model is not None:
         check_choice("--model", args.model, NAMES)
 
-    from urnet.checkpoint import describe, load_into, read_weights
-    from urnet.convert import write_weights
-    from urnet.threads import import_paddle
+    from urnet.checkpoints.checkpoint import describe, load_into, read_weights
+    from urnet.checkpoints.convert import write_weights
+    from urnet.runtime.threads import import_paddle
 
     info = describe(args.source)
     recipe = info.recipe

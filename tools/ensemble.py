@@ -17,8 +17,8 @@ from typing import Any, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from urnet import cli
-from urnet.checks import InputError
+from urnet.core import cli
+from urnet.core.checks import InputError
 
 EPILOG = """\
 methods:
@@ -68,11 +68,11 @@ def main(argv: Sequence[str]) -> None:
     """Check, fit weights if asked, join block by block, print."""
     args = parser().parse_args(argv)
     check(args)
-    from urnet.ensemble import make_ensemble
-    from urnet.ensemble_judgement import Judgement
-    from urnet.listing import read_class_names
-    from urnet.prediction_files import Listed
-    from urnet.predictions import open_predictions
+    from urnet.data.lists.build_table import read_class_names
+    from urnet.evaluation.ensemble import make_ensemble
+    from urnet.evaluation.leave_one_out import Judgement
+    from urnet.evaluation.prediction_reader import Listed
+    from urnet.evaluation.prediction_writer import open_predictions
 
     listed = Listed(args.list, args.class_dim) if args.list else None
     names = read_class_names(args.class_names, args.class_dim) if args.class_names else []
@@ -128,10 +128,10 @@ def join(
     args: argparse.Namespace, ensemble: Any, file: Any, listed: Optional[Any], judgement: Optional[Any]
 ) -> tuple[int, int]:
     """Join all rows; returns how many there are, and how many have no prediction."""
-    from urnet.ensemble import block_rows
-    from urnet.prediction_files import read_aligned
-    from urnet.prediction_formats import count_rows
-    from urnet.progress import Progress
+    from urnet.core.progress import Progress
+    from urnet.evaluation.ensemble import block_rows
+    from urnet.evaluation.prediction_formats import count_rows
+    from urnet.evaluation.prediction_reader import read_aligned
 
     total = len(listed) if listed else count_rows(args.members[0])
     images = empty = 0
@@ -163,9 +163,9 @@ def fitted(args: argparse.Namespace) -> Any:
     """Weights from labelled predictions; prints them and the log losses."""
     import numpy as np
 
-    from urnet.ensemble_weights import fit_weights, label_probabilities, log_loss
-    from urnet.prediction_files import Listed
-    from urnet.progress import Progress
+    from urnet.core.progress import Progress
+    from urnet.evaluation.ensemble_weights import fit_weights, label_probabilities, log_loss
+    from urnet.evaluation.prediction_reader import Listed
 
     listed, m = Listed(args.fit_list, args.class_dim), len(args.members)
     with Progress("fit", len(listed)) as display:

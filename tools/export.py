@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script:
 import infer
 import models
 from tools.export_onnx import check_converter, convert, onnx_answers
-from urnet import cli
-from urnet.checks import InputError, check_choice
-from urnet.files import file_hash, whole_folder
-from urnet.predict_cli import Setup
-from urnet.threads import compute_threads
+from urnet.core import cli
+from urnet.core.atomic_files import file_hash, whole_folder
+from urnet.core.checks import InputError, check_choice
+from urnet.inference.cli_job import Setup
+from urnet.runtime.threads import compute_threads
 
 FORMATS = {"paddle": ["paddle"], "onnx": ["onnx"], "both": ["paddle", "onnx"]}
 BATCH = 8  # images compared at once
@@ -110,8 +110,8 @@ def export(
 ) -> None:
     """Write ``args.out`` whole, or raise: RuntimeError where a model's answers are too far off."""
     from tools.export_readme import readme
-    from urnet.export import FILES, export_inference
-    from urnet.signature import CLASSES, ONNX, SIGNATURE, read_signature
+    from urnet.inference.program import FILES, export_inference
+    from urnet.inference.signature import CLASSES, ONNX, SIGNATURE, read_signature
 
     with whole_folder(args.out) as folder:
         write_paddle(export_inference, setup, folder)
@@ -157,9 +157,9 @@ def compare(
     The images of the models come from the files' bytes by the folder's own signature, those of the live
     network by the recipe's transform: both must be the same. Raises RuntimeError over the tolerance.
     """
-    from urnet.export import live_probabilities
-    from urnet.exported import Exported
-    from urnet.signature import ONNX
+    from urnet.inference.exported_predictor import Exported
+    from urnet.inference.program import live_probabilities
+    from urnet.inference.signature import ONNX
 
     model = Exported(folder, batch_size=BATCH)
     answers: dict[str, Any] = {"paddle": model.probabilities}
@@ -192,7 +192,7 @@ def compare(
 
 def batches(setup: Setup, signature: Any, files: list[str]) -> Iterator[np.ndarray]:
     """uint8 (b, S, S, 3), b <= BATCH: the readable files, or four random images where none are given."""
-    from urnet.images import UnreadableImage, eval_transform, read_bytes, read_image
+    from urnet.data.images.decode import UnreadableImage, eval_transform, read_bytes, read_image
 
     if not files:
         shape = (4, signature.size, signature.size, 3)

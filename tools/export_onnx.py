@@ -11,7 +11,7 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 
 CONVERTER, OLDEST = "paddle2onnx", (2, 1)  # 2.1 and later read the programs of Paddle 3.0 to 3.3
 OPSET = 13

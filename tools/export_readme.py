@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from urnet.images import MAX_ASPECT
-from urnet.signature import Signature
+from urnet.data.images.decode import MAX_ASPECT
+from urnet.inference.signature import Signature
 
 TEXT = """\
 {model}, {n_classes} classes, exported by URNet.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, TextIO
 
-from urnet.files import whole_file
+from urnet.core.atomic_files import whole_file
 
 
 @dataclass(frozen=True)

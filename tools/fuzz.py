@@ -30,8 +30,8 @@ from typing import Any, Callable
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
 from tools.fuzz_edits import mutate
-from urnet import cli
-from urnet.checks import InputError, check_choice
+from urnet.core import cli
+from urnet.core.checks import InputError, check_choice
 
 DOORS = ("images", "lists", "metadata", "recipes", "fluid", "safetensors", "pdparams")
 MOST_SECONDS, MOST_MIB = 5.0, 256  # of one input

@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 import safetensors.numpy
 
-from urnet import arrays, fluid, safe_pickle
-from urnet.checks import InputError
-from urnet.images import UnreadableImage, decode
-from urnet.list_lines import read_lines
-from urnet.recipe import Transform, dump_recipe, load_recipe
-from urnet.reduced_decode import train_view
-from urnet.webvision_metadata import read_metadata
+from urnet.checkpoints import fluid, pdparams, safetensors_io
+from urnet.config.recipe import Transform, dump_recipe, load_recipe
+from urnet.core.checks import InputError
+from urnet.data.images.decode import UnreadableImage, decode
+from urnet.data.images.reduced_decode import train_view
+from urnet.data.lists.lines import read_lines
+from urnet.data.lists.webvision_metadata import read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_PIXELS = 1_000_000
@@ -202,10 +202,10 @@ def pdparams_seeds() -> list[bytes]:
     made = some_arrays()
     paired: dict[str, Any] = {
         "fc.weight": ("linear_0.w_0", made["w"]),
-        safe_pickle.NAME_TABLE: {"fc.weight": "w"},
+        pdparams.NAME_TABLE: {"fc.weight": "w"},
     }
     slices = {"w": {"OriginShape": (2, 4), "slices": ["w@@.0", "w@@.1"]}}
-    sliced = {"w@@.0": made["w"][0], "w@@.1": made["w"][1], safe_pickle.BIG_ARRAYS: slices}
+    sliced = {"w@@.0": made["w"][0], "w@@.1": made["w"][1], pdparams.BIG_ARRAYS: slices}
     return [pickle.dumps(tree, protocol) for tree in (made, paired, sliced) for protocol in (2, 4)]
 
 
@@ -241,6 +241,6 @@ DOORS = {
     "metadata": Door(metadata_seeds, check_metadata),
     "recipes": Door(recipe_seeds, check_recipe),
     "fluid": Door(fluid_seeds, _check_weights(_read_fluid, 2)),
-    "safetensors": Door(safetensors_seeds, _check_weights(arrays.read_safetensors, 2)),
-    "pdparams": Door(pdparams_seeds, _check_weights(safe_pickle.read_arrays, 2 * safe_pickle.MOST_NAMES)),
+    "safetensors": Door(safetensors_seeds, _check_weights(safetensors_io.read_safetensors, 2)),
+    "pdparams": Door(pdparams_seeds, _check_weights(pdparams.read_arrays, 2 * pdparams.MOST_NAMES)),
 }

@@ -15,7 +15,7 @@ from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
-from urnet.cores import usable_cores
+from urnet.core.cpus import usable_cores
 
 # One of these distributions provides each library; the first one installed is named.
 LIBRARIES = {

@@ -19,8 +19,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
 import models
-from urnet import cli
-from urnet.checks import check_choice
+from urnet.core import cli
+from urnet.core.checks import check_choice
 
 FORWARD = 3.0  # a training step is taken for three forwards: one, and a backward of two
 EPILOG = """\
@@ -76,8 +76,8 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
 
     from tools import plan_given, plan_text
-    from urnet.files import whole_file
-    from urnet.recipe import load_recipe
+    from urnet.config.recipe import load_recipe
+    from urnet.core.atomic_files import whole_file
 
     plan_given.check_numbers(args)
     recipe = load_recipe(args.config, args.override)

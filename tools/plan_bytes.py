@@ -15,10 +15,10 @@ import numpy as np
 
 from tools.plan_network import NetworkSize
 from tools.plan_stages import StagePlan, description
-from urnet.base_writer import BASE_SCHEMA
-from urnet.recipe import Recipe, Stage, active_stages
-from urnet.recipe_reweight import Label, column_file, column_names
-from urnet.shards import Description
+from urnet.config.recipe import Recipe, Stage, active_stages
+from urnet.config.reweight import Label, column_file, column_names
+from urnet.data.table.writer import BASE_SCHEMA
+from urnet.features.shards import Description
 
 HEADER = 128  # of a .npy file
 TYPES = {  # of every column that a stage writes

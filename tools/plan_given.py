@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Optional
 
 from tools.plan_bytes import Artefact, base_row_bytes
-from urnet.checks import InputError
-from urnet.listing import read_validation
-from urnet.recipe import Recipe
-from urnet.table import Table
+from urnet.config.recipe import Recipe
+from urnet.core.checks import InputError
+from urnet.data.lists.build_table import read_validation
+from urnet.data.table.table import Table
 
 PUBLISHED = {"webvision2": (16_076_665, 294_099), "imagenet": (1_281_167, 50_000)}  # training, validation
 # Mean bytes of a row's path and text: for WebVision as tools/bench_table.py makes its lists and metadata

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import models
-from urnet.recipe import Optimizer
+from urnet.config.recipe import Optimizer
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class NetworkSize:
 
 def network_size(name: str, n_classes: int) -> NetworkSize:
     """Build the network without memory for its values, and count. Raises InputError as models.build."""
-    from urnet.threads import import_paddle
+    from urnet.runtime.threads import import_paddle
 
     import_paddle()
     import paddle
 
-    from urnet.optimizer import trainable
+    from urnet.nn.optimizer import trainable
 
     with paddle.LazyGuard():
         network = models.build(name, n_classes)

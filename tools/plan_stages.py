@@ -14,8 +14,8 @@ from typing import Any, Optional
 import numpy as np
 
 from tools.plan_network import NetworkSize
-from urnet.recipe import Recipe, Schedule, Stage, active_stages
-from urnet.shards import Description
+from urnet.config.recipe import Recipe, Schedule, Stage, active_stages
+from urnet.features.shards import Description
 
 SECONDS = 3600.0
 
@@ -75,8 +75,8 @@ def plan_stage(
     world: int,
 ) -> StagePlan:  # fmt: skip
     """One stage, by the order it draws with."""
-    from urnet.schedule import gate_plan, plan
-    from urnet.task import check_division
+    from urnet.nn.schedule import gate_plan, plan
+    from urnet.training.stage_job import check_division
 
     check_division(stage, world, len(labels))
     task = task_of(recipe, stage, labels)
@@ -103,7 +103,7 @@ def plan_stage(
 
 def task_of(recipe: Recipe, stage: Stage, labels: np.ndarray) -> Any:
     """A Task that knows lengths and batches, without what it would train."""
-    from urnet.task import Task, make_order
+    from urnet.training.stage_job import Task, make_order
 
     order = make_order(recipe, dataclasses.replace(stage, balance=0.0), labels)
     nothing: dict[str, Any] = dict.fromkeys(("network", "amp", "table", "loss_weight", "validation"))

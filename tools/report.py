@@ -16,8 +16,8 @@ from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from urnet import cli
-from urnet.checks import InputError
+from urnet.core import cli
+from urnet.core.checks import InputError
 
 EPILOG = """\
 example:
@@ -58,13 +58,13 @@ def main(argv: Sequence[str]) -> None:
         if place is not None and Path(place).is_dir():
             raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
 
-    from urnet.files import whole_file
-    from urnet.images import MAX_PIXELS
+    from urnet.core.atomic_files import whole_file
+    from urnet.data.images.decode import MAX_PIXELS
+    from urnet.data.table.table import Table
     from urnet.report.build import Settings, build_report
-    from urnet.report.images import thumbnailer
     from urnet.report.run_state import read_benchmark, read_run
     from urnet.report.suspects import most_suspect, write_csv
-    from urnet.table import Table
+    from urnet.report.thumbnails import thumbnailer
 
     run = read_run(Path(args.run))
     table = Table.open(args.table or run_table(args.run, run.setting("data", "table")))

@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from urnet import cli
-from urnet.checks import InputError
+from urnet.core import cli
+from urnet.core.checks import InputError
 
 EPILOG = """\
 examples:
@@ -65,10 +65,10 @@ def main(argv: Sequence[str]) -> None:
     if args.class_names and not args.per_class:
         raise InputError("--class_names needs --per_class, where the names are written")
 
-    from urnet.listing import read_class_names
-    from urnet.prediction_files import Listed
-    from urnet.predictions import open_text
-    from urnet.scores import class_groups, read_train_counts, write_class_table
+    from urnet.data.lists.build_table import read_class_names
+    from urnet.evaluation.calibration import class_groups, read_train_counts, write_class_table
+    from urnet.evaluation.prediction_reader import Listed
+    from urnet.evaluation.prediction_writer import open_text
 
     with contextlib.ExitStack() as stack:
         table = (
@@ -92,9 +92,9 @@ def main(argv: Sequence[str]) -> None:
 
 def judge(file: str, listed: Any, n_classes: int) -> Any:
     """A file against the list, with progress."""
-    from urnet.prediction_files import read_predictions
-    from urnet.progress import Progress
-    from urnet.scores import Judged
+    from urnet.core.progress import Progress
+    from urnet.evaluation.calibration import Judged
+    from urnet.evaluation.prediction_reader import read_predictions
 
     with Progress("score", len(listed)) as display:
         return Judged(read_predictions(file, n_classes), listed, n_classes, display)
@@ -117,7 +117,7 @@ def accuracy_lines(judged: Any) -> Iterator[str]:
 
 def group_lines(judged: Any, groups: Any, counts: Any) -> Iterator[str]:
     """A line for head, middle and tail."""
-    from urnet.scores import group_accuracy
+    from urnet.evaluation.calibration import group_accuracy
 
     for name, (filled, top1, top5) in group_accuracy(judged.accuracy, groups).items():
         own = counts[groups[name]]
@@ -128,7 +128,7 @@ def group_lines(judged: Any, groups: Any, counts: Any) -> Iterator[str]:
 
 def comparison_lines(args: argparse.Namespace, listed: Any, judged: Any, other: Any) -> Iterator[str]:
     """The differences on the images that both files predict."""
-    from urnet.scores import paired_bootstrap
+    from urnet.evaluation.calibration import paired_bootstrap
 
     both = judged.readable & other.readable
     yield f"{args.predictions} minus {args.against}, {both.sum()} images, 95 % of {args.draws} draws:"

@@ -22,11 +22,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
-from urnet import cli
-from urnet.checks import InputError, check_choice
-from urnet.cores import usable_cores
-from urnet.predict_flags import PRECISIONS
-from urnet.threads import compute_threads
+from urnet.core import cli
+from urnet.core.checks import InputError, check_choice
+from urnet.core.cpus import usable_cores
+from urnet.inference.cli_flags import PRECISIONS
+from urnet.runtime.threads import compute_threads
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
 POSITIVE = ("batch_size", "queue", "max_body_mb", "max_images", "max_pixels", "timeout", "threads")
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     """Check everything, open the model, say where it is served, serve until SIGTERM or Ctrl-C."""
     args = parser().parse_args(argv)
     check(args)
-    from urnet.signature import PADDLE, read_signature
+    from urnet.inference.signature import PADDLE, read_signature
 
     signature = read_signature(args.model)
     signature.needs(PADDLE)

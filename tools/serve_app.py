@@ -19,9 +19,9 @@ from starlette.requests import ClientDisconnect
 
 from tools.serve_form import Refused, Upload, boundary_of, uploads
 from tools.serve_queue import Full, Pipeline
-from urnet.images import UnreadableImage
-from urnet.metrics import topk
-from urnet.signature import Signature
+from urnet.data.images.decode import UnreadableImage
+from urnet.evaluation.accuracy import topk
+from urnet.inference.signature import Signature
 
 PAGE = Path(__file__).with_name("serve_page.html")
 HELD = 16  # bodies of the largest size that are held at a time, in bytes; beyond that requests are refused

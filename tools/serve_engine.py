@@ -26,10 +26,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
-from urnet import cli
-from urnet.checks import InputError
-from urnet.files import file_hash
-from urnet.signature import PADDLE, SIGNATURE, Signature, read_signature
+from urnet.core import cli
+from urnet.core.atomic_files import file_hash
+from urnet.core.checks import InputError
+from urnet.inference.signature import PADDLE, SIGNATURE, Signature, read_signature
 
 COUNT = struct.Struct("<I")
 STARTING, PATIENCE = 600.0, 30.0  # seconds until an engine that does not answer is killed: at first, later
@@ -173,7 +173,7 @@ class TwoSizes:
     """
 
     def __init__(self, signature: Signature, batch_size: int, precision: str) -> None:
-        from urnet.exported import Exported
+        from urnet.inference.exported_predictor import Exported
 
         self.many = Exported(signature, batch_size=batch_size, precision=precision)
         self.one, self.few = self.many, 0.0
@@ -215,7 +215,7 @@ def main(argv: Sequence[str]) -> int:
     folder, batch_size, precision, digest = argv
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # Paddle's C++ code logs to descriptor 1
-    from urnet.threads import import_paddle
+    from urnet.runtime.threads import import_paddle
 
     import_paddle()
     signature = read_signature(folder)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from urnet import cli
-from urnet.checks import InputError
+from urnet.core import cli
+from urnet.core.checks import InputError
 
 EPILOG = """\
 A line is `name c1 c2 c3 c4 c5`: five different classes, best first. With --test_list every image of it has
@@ -60,8 +60,8 @@ def main(argv: Sequence[str]) -> None:
     if args.check and args.test_list is None:
         raise InputError("--check needs --test_list LIST, the names of all test images")
 
-    from urnet.prediction_files import read_predictions
-    from urnet.submission import check_submission, read_test_list, write_submission
+    from urnet.evaluation.prediction_reader import read_predictions
+    from urnet.evaluation.submission import check_submission, read_test_list, write_submission
 
     wanted = read_test_list(args.test_list) if args.test_list else None
     if args.check:

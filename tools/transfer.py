@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script:
 import numpy as np
 
 import models
-from urnet import cli
-from urnet.average_precision import KINDS, class_average_precision
-from urnet.checks import InputError
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.evaluation.average_precision import KINDS, class_average_precision
 
 COUNTED = {"positive": 1, "negative": -1, "difficult": 0}  # test images of a class
 MOST_JOBS = 4  # classes trained at once; liblinear makes 16 bytes of every feature for each
@@ -72,9 +72,9 @@ def main(argv: Sequence[str]) -> int:
     """Check everything, compute features, train, rank, print."""
     args = parser().parse_args(argv)
     with cli.results_only() as results:
-        from urnet.files import whole_file
-        from urnet.predict_cli import Setup
-        from urnet.voc import read_voc
+        from urnet.core.atomic_files import whole_file
+        from urnet.data.lists.voc import read_voc
+        from urnet.inference.cli_job import Setup
 
         cs = read_cs(args.c)
         if args.out is not None and Path(args.out).is_dir():
@@ -123,7 +123,7 @@ def transfer(setup: Any, classes: list[str], train: Any, test: Any, cs: Sequence
     """The figures as plain data; speed on stderr."""
     from tools.transfer_classifier import classify, scaled
     from tools.transfer_features import features_of
-    from urnet.threads import compute_threads
+    from urnet.runtime.threads import compute_threads
 
     start = time.perf_counter()
     setup.start(models.build)

@@ -11,8 +11,8 @@ from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-from urnet.average_precision import average_precision
-from urnet.checks import InputError
+from urnet.core.checks import InputError
+from urnet.evaluation.average_precision import average_precision
 
 JUDGED = 1 / 3  # of a class's positive and of its negative training images choose C
 MOST_ITERATIONS = 1000

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from urnet.checks import InputError
+from urnet.core.checks import InputError
 
 
 def features_of(setup: Any, images: Any, title: str) -> tuple[np.ndarray, np.ndarray]:
@@ -18,9 +18,9 @@ def features_of(setup: Any, images: Any, title: str) -> tuple[np.ndarray, np.nda
     """
     import paddle
 
-    from urnet.evaluate import bad_images_message
-    from urnet.progress import Progress
-    from urnet.world import ALONE
+    from urnet.core.progress import Progress
+    from urnet.evaluation.loop import bad_images_message
+    from urnet.runtime.process_group import ALONE
 
     loader, good, found = setup.loader(images, ALONE), np.ones(len(images), bool), []
     with contextlib.closing(loader), Progress(title, len(images)) as shown, paddle.no_grad():

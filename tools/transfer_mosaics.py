@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script:
 
 import numpy as np
 
-from urnet import cli
-from urnet.checks import InputError
-from urnet.files import whole_folder
+from urnet.core import cli
+from urnet.core.atomic_files import whole_folder
+from urnet.core.checks import InputError
 
 DIFFICULT = 0.1  # share of the tiles
 SPLITS = ("trainval", "test")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     for name, low, high in (("count", 1, 999_999 // 2), ("tile", 8, 2048), ("seed", 0, 1 << 62)):
         if not low <= getattr(args, name) <= high:
             raise InputError(f"--{name}: found {getattr(args, name)}; {low} to {high} is accepted")
-    from urnet.listing import read_image_list
+    from urnet.data.lists.build_table import read_image_list
 
     images = read_image_list(args.img_list, args.img_path, need_labels=True, check_exists=True)
     check_paths(images)
@@ -109,7 +109,7 @@ def write(folder: Path, images: Any, drawn: dict[str, list[list[Tile]]], size: i
 def _write_picture(file: Path, images: Any, tiles: list[Tile], size: int) -> None:
     import cv2
 
-    from urnet.images import UnreadableImage, read_image, resize
+    from urnet.data.images.decode import UnreadableImage, read_image, resize
 
     four = []
     for row, _, difficult in tiles:

@@ -6,22 +6,22 @@ of arrays of their own (all others in small letters), and a run's table (``Table
 
 from __future__ import annotations
 
-from urnet.checks import InputError
-from urnet.image_predictor import ImagePredictor, Top, load_predictor
-from urnet.judge import judge_labels
-from urnet.measurement import Measurement
-from urnet.recipe import Transform
+from urnet.baselines.curriculumnet import curriculum
+from urnet.baselines.relabel import relabel
+from urnet.config.recipe import Transform
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
+from urnet.features.store import Measurement
+from urnet.inference.image_predictor import ImagePredictor, Top, load_predictor
 from urnet.report.suspects import most_suspect
 from urnet.reweight.class_size import class_size
 from urnet.reweight.cluster import cluster
+from urnet.reweight.evidence.out_of_fold import out_of_fold
+from urnet.reweight.evidence.posterior import posterior
 from urnet.reweight.instance import class_ranks, instance
 from urnet.reweight.label import label
-from urnet.reweight.out_of_fold import out_of_fold
-from urnet.reweight.posterior import posterior
-from urnet.reweight.trust import trusted
-from urnet.rivals.curriculum import curriculum
-from urnet.rivals.relabel import relabel
-from urnet.table import Table
+from urnet.reweight.label_quality import judge_labels
+from urnet.reweight.sampling_weight import trusted
 
 __all__ = [
     "ImagePredictor",

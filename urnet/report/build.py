@@ -8,18 +8,18 @@ from typing import Optional
 
 import numpy as np
 
-from urnet.checks import InputError, nearest
+from urnet.core.checks import InputError, nearest
+from urnet.data.table.table import Table
 from urnet.report import overview
+from urnet.report.aggregates import class_sizes, rows_of
 from urnet.report.class_sections import Choice, choose_classes, class_section
 from urnet.report.columns import Columns
-from urnet.report.counting import class_sizes, rows_of
 from urnet.report.gallery import Gallery, Thumbnails
 from urnet.report.page import Section, page
 from urnet.report.run_state import Method, RunState
 from urnet.report.suspect_sections import confusion_section, suspect_list
 from urnet.report.suspects import Evidence, judge
 from urnet.report.text import plural
-from urnet.table import Table
 
 SHARE = 0.85  # of the page's bytes that pictures may take
 
@@ -69,7 +69,7 @@ def build_report(
 ) -> Report:
     """The report of ``run`` on ``table``: every pass over the rows is blocked, the page holds only samples.
 
-    ``thumbnails`` turns paths into pictures (``urnet.report.images``), ``methods`` are a benchmark's results.
+    ``thumbnails`` turns paths into pictures (``urnet.report.thumbnails``), ``methods`` are a benchmark's results.
     The same inputs give the same page. Raises InputError where the run was trained on another table.
     """
     check_settings(settings)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from urnet.report.counting import Histogram
+from urnet.report.aggregates import Histogram
 from urnet.report.text import decimal, escape, percent, short
 
 POINTS = 300  # points of a line at most, whatever the number of classes

@@ -7,8 +7,8 @@ from typing import Optional
 
 import numpy as np
 
+from urnet.report.aggregates import class_sums, shrunk_means
 from urnet.report.columns import Columns
-from urnet.report.counting import class_sums, shrunk_means
 from urnet.report.gallery import Gallery
 from urnet.report.suspects import Evidence
 from urnet.report.text import class_name, decimal, percent, plural

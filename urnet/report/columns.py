@@ -9,9 +9,9 @@ from typing import Optional
 
 import numpy as np
 
-from urnet.base_writer import BASE_SCHEMA
-from urnet.recipe_reweight import COLUMNS, FILES
-from urnet.table import Table
+from urnet.config.reweight import COLUMNS, FILES
+from urnet.data.table.table import Table
+from urnet.data.table.writer import BASE_SCHEMA
 
 GROUPS = {**{file: COLUMNS[method] for method, file in FILES.items()}, "bag": ("bag_attention",)}
 GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}

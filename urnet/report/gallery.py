@@ -7,8 +7,8 @@ from typing import Callable, Optional
 
 import numpy as np
 
+from urnet.data.table.table import Table
 from urnet.report.text import NAME, TITLE, clean, escape
-from urnet.table import Table
 
 Thumbnails = Callable[[Sequence[str]], list[Optional[str]]]  # paths -> data: addresses, None if unreadable
 MISSING = '<span class="none">image missing or unreadable</span>'

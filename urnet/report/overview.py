@@ -9,12 +9,12 @@ from typing import Any, Optional
 
 import numpy as np
 
+from urnet.data.table.table import Table
 from urnet.report import charts
+from urnet.report.aggregates import class_means, histogram
 from urnet.report.columns import Columns
-from urnet.report.counting import class_means, histogram
 from urnet.report.run_state import Method, RunState, StageState
 from urnet.report.text import NAME, class_name, count, decimal, escape, percent, plural
-from urnet.table import Table
 
 NAMED_BARS = 40  # classes shown by name; more of them become a line
 

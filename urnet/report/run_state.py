@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from urnet.checks import InputError
-from urnet.typed_yaml import read_yaml
+from urnet.config.yaml_dataclass import read_yaml
+from urnet.core.checks import InputError
 
 STATE = "state.json"
 

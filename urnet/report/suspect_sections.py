@@ -8,9 +8,9 @@ from typing import Optional
 import numpy as np
 
 from urnet.report import charts
+from urnet.report.aggregates import confusion
 from urnet.report.class_sections import Choice
 from urnet.report.columns import Columns
-from urnet.report.counting import confusion
 from urnet.report.gallery import Gallery
 from urnet.report.suspects import Evidence, most_suspect
 from urnet.report.text import class_name, count, decimal, escape, percent, plural

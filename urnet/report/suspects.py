@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from urnet.base_writer import BASE_SCHEMA, BLOCK
-from urnet.checks import InputError
-from urnet.files import whole_file
+from urnet.core.atomic_files import whole_file
+from urnet.core.checks import InputError
+from urnet.data.table.writer import BASE_SCHEMA, BLOCK
+from urnet.report.aggregates import blocks
 from urnet.report.columns import Columns
-from urnet.report.counting import blocks
 
 HEADER = ("path", "given", "suggested", "score", "given_name", "suggested_name")
 PASS = 1 << 21  # rows of the list whose paths are in memory at a time

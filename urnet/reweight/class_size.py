@@ -6,7 +6,7 @@ from typing import Optional
 
 import numpy as np
 
-from urnet.checks import InputError, check_labels, check_same_rows
+from urnet.core.checks import InputError, check_labels, check_same_rows
 
 SPREAD = 60.0  # log weights are kept this near the median one: exp(±60) is far from float32's limits
 

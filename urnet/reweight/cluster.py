@@ -12,9 +12,16 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from urnet.checks import InputError, check_labels, check_same_rows
-from urnet.reweight.class_shares import classes_of
-from urnet.reweight.projection import CONVERT_ROWS, Projection, byte_order, fit_projection, project, read_rows
+from urnet.core.checks import InputError, check_labels, check_same_rows
+from urnet.reweight.evidence.class_shards import classes_of
+from urnet.reweight.evidence.projection import (
+    CONVERT_ROWS,
+    Projection,
+    byte_order,
+    fit_projection,
+    project,
+    read_rows,
+)
 
 KMEANS = 1  # what a random stream is for; the number before the seed
 TASK_ROWS = 1 << 14  # small classes go to a process together until they have as many rows

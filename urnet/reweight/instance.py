@@ -7,8 +7,8 @@ from typing import Optional
 
 import numpy as np
 
-from urnet.checks import InputError, check_labels, check_same_rows
-from urnet.reweight.trust import trusted
+from urnet.core.checks import InputError, check_labels, check_same_rows
+from urnet.reweight.sampling_weight import trusted
 
 DEFAULT_TERMS = {"confidence": 1.0, "text": 1.0, "rank": 0.5}
 LOGIT_EDGE = 1e-3  # confidences are held this far from 0 and 1

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from urnet.checks import InputError
-from urnet.reweight.class_similarity import top_of_rows
-from urnet.reweight.posterior import BLOCK, check_belief, largest, row_blocks
+from urnet.core.checks import InputError
+from urnet.reweight.evidence.class_similarity import top_of_rows
+from urnet.reweight.evidence.posterior import BLOCK, check_belief, largest, row_blocks
 
 
 def label(

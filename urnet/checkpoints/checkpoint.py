@@ -1,0 +1,221 @@
+"""Level 2: weights in and out: checkpoint folders, safetensors, .pdparams and the first release's files.
+
+A checkpoint is a folder: ``model.safetensors`` (state-dict key -> array), ``state.json``, ``recipe.yaml`` and
+``classes.txt`` (a line a class), for resuming also ``optimizer.safetensors`` and further sets of arrays such
+as ``ema.safetensors``. It is written whole. Reading executes nothing that a file says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from urnet.checkpoints import fluid, pdparams, safetensors_io
+from urnet.checkpoints.load import classifier_keys, load_into
+from urnet.config.recipe import Recipe, load_recipe
+from urnet.core.atomic_files import recover_folder, whole_folder
+from urnet.core.checks import InputError
+
+__all__ = ["CheckpointInfo", "TrainingState", "describe", "load_into", "load_training", "read_weights"]
+__all__ += ["recover", "save"]
+Arrays = dict[str, np.ndarray]
+PathLike = Union[str, Path]
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+RECIPE, CLASSES = "recipe.yaml", "classes.txt"
+ACCEPTED = "a checkpoint folder, a .safetensors or .pdparams file, or the first release's folder"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a path holds. ``folder`` is the checkpoint's own (None for a file that stands alone)."""
+
+    kind: str  # "safetensors" | "pdparams" | "checkpoint" | "fluid"
+    folder: Optional[Path]
+    recipe: Optional[Recipe]
+    class_names: Optional[list[str]]
+    state: Optional[dict]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a run goes on from: raw weights, optimiser, further sets of arrays (``ema``), ``state.json``."""
+
+    weights: Arrays
+    optimizer: Optional[Arrays]
+    extra: dict[str, Arrays]
+    state: dict
+
+
+def save(
+    folder: PathLike, *, weights: Mapping[str, np.ndarray], state: dict,
+    recipe_text: Optional[str] = None, class_names: Optional[Sequence[str]] = None,
+    optimizer: Optional[Mapping[str, np.ndarray]] = None,
+    extra: Optional[Mapping[str, Mapping[str, np.ndarray]]] = None, replace: bool = True,
+) -> None:  # fmt: skip
+    """Write a checkpoint folder whole: at any moment the old one, the new one, or none is there.
+
+    ``state`` holds strings, finite numbers, lists and dicts. The same arguments give the same bytes. Raises
+    InputError when the folder exists and ``replace`` is false, or when it cannot be written.
+    """
+    for name in class_names or ():
+        if "\n" in name or "\r" in name:
+            raise InputError(f"{folder}: class name {name!r} has a line break; one line is accepted")
+    text = json.dumps(state, indent=1, sort_keys=True, allow_nan=False, default=_plain_number) + "\n"
+    sets = {"model": weights, **({} if optimizer is None else {"optimizer": optimizer})}
+    for name in extra or {}:
+        if name in ("model", "optimizer"):
+            raise ValueError(f"extra: {name!r} is the name of another file")
+    sets.update(extra or {})
+    with whole_folder(Path(folder), replace=replace) as temporary:
+        for name, tensors in sets.items():
+            safetensors_io.write_safetensors(temporary / f"{name}.safetensors", tensors)
+        (temporary / STATE).write_text(text, encoding="utf-8")
+        if recipe_text is not None:
+            (temporary / RECIPE).write_text(recipe_text, encoding="utf-8")
+        if class_names is not None:
+            (temporary / CLASSES).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+
+
+def recover(folder: PathLike) -> None:
+    """Finish or undo what killed ``save`` calls left inside ``folder`` (a stage's folder).
+
+    Only the process that writes there may call this: another's unfinished file looks like a leftover.
+    """
+    for leftover in sorted(Path(folder).glob(".*.old")) + sorted(Path(folder).glob(".*.tmp")):
+        name = leftover.name[1:-4]  # .NAME.old, or .NAME.random.tmp
+        recover_folder(leftover.parent / (name if leftover.suffix == ".old" else name.rpartition(".")[0]))
+
+
+def load_training(folder: PathLike) -> TrainingState:
+    """Everything ``save`` wrote, for going on with the run. Raises InputError for missing or broken parts."""
+    folder = Path(folder)
+    state = _read_state(folder)
+    if state is None:
+        raise InputError(f"{folder}: is not a checkpoint to resume from; {STATE} is missing")
+    sets = {file.stem: safetensors_io.read_safetensors(file) for file in sorted(folder.glob("*.safetensors"))}
+    if "model" not in sets:
+        raise InputError(f"{folder}: is not a checkpoint to resume from; {MODEL} is missing")
+    return TrainingState(sets.pop("model"), sets.pop("optimizer", None), sets, state)
+
+
+def read_weights(path: PathLike, network: Any = None) -> Arrays:
+    """State-dict key -> float32 array (other kinds of numbers stay what they are), from any accepted form.
+
+    Accepted: a ``.safetensors`` or ``.pdparams`` file; a checkpoint folder; a stage's folder (its ``best``,
+    else its ``final``); the first release's persistables, a folder or one combined file, for which
+    ``network.release_names()`` says which variable is which; weights published elsewhere under the names that
+    ``network.published_names()`` gives, where the network has it. float64, float16 and bfloat16 become
+    float32. Raises InputError.
+    """
+    kind, place = locate(Path(path))
+    if kind == "checkpoint":
+        weights = safetensors_io.read_safetensors(place / MODEL)
+    elif kind == "safetensors":
+        weights = safetensors_io.read_safetensors(place)
+    elif kind == "pdparams":
+        weights = pdparams.read_arrays(place)
+    else:
+        if not hasattr(network, "release_names"):
+            raise InputError(
+                f"{path}: taken for a checkpoint of the first release, which only ResNeXt50/101/152_32x4d "
+                "have; accepted is a .safetensors or .pdparams file or a checkpoint folder"
+            )
+        names = network.release_names()
+        read = fluid.read_folder if place.is_dir() else fluid.read_combined
+        variables = read(place, names.values())
+        weights = {key: variables[name] for key, name in names.items()}
+    if hasattr(network, "published_names"):
+        weights = _from_published(weights, network)
+    return {key: safetensors_io.as_float32(value) for key, value in weights.items()}
+
+
+def _from_published(weights: Arrays, network: Any) -> Arrays:
+    """``weights`` under our names, if they are exactly those that ``network.published_names()`` (ours ->
+    published) names, with a classifier or without; what is not published (a head that only training uses)
+    keeps the network's own values.
+    """
+    names = network.published_names()
+    classifier = {names[key] for key in classifier_keys(network) if key in names}
+    if not set(names.values()) - classifier <= set(weights) <= set(names.values()):
+        return weights
+    own = {key: value.numpy() for key, value in network.state_dict().items() if key not in names}
+    return {**own, **{key: weights[name] for key, name in names.items() if name in weights}}
+
+
+def describe(path: PathLike) -> CheckpointInfo:
+    """What ``path`` holds, with the recipe, class names and state that stand beside the weights.
+
+    Precedence of recipe and classes is the caller's: flags > checkpoint > default. Raises InputError.
+    """
+    kind, place = locate(Path(path))
+    folder = place if kind == "checkpoint" else place.parent
+    if kind != "checkpoint" and (kind == "fluid" or not (folder / STATE).is_file()):
+        return CheckpointInfo(kind, place if kind == "fluid" and place.is_dir() else None, None, None, None)
+    recipe = load_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None
+    names = _read_lines(folder / CLASSES) if (folder / CLASSES).is_file() else None
+    return CheckpointInfo(kind, folder, recipe, names, _read_state(folder))
+
+
+def locate(path: Path) -> tuple[str, Path]:
+    """The kind of a path (see ``CheckpointInfo``), and the file or folder that holds the weights.
+
+    Raises InputError where ``path`` holds none, or several.
+    """
+    path = _survivor(path)
+    if path.is_file():
+        kind = {".safetensors": "safetensors", ".pdparams": "pdparams"}.get(path.suffix, "fluid")
+        if kind == "fluid" and not fluid.may_be_variable(path):
+            raise InputError(f"{path}: is no file of weights; accepted: {ACCEPTED}")
+        return kind, path
+    if not path.is_dir():
+        beside = [path.name + end for end in (".safetensors", ".pdparams") if Path(f"{path}{end}").is_file()]
+        hint = f" ({beside[0]} is there)" if beside else ""
+        raise InputError(f"{path}: does not exist{hint}; accepted: {ACCEPTED}")
+    for folder in (path, _survivor(path / "best"), _survivor(path / "final")):
+        if (folder / MODEL).is_file():
+            return "checkpoint", folder
+    if (path / STATE).is_file():
+        raise InputError(f"{path}: is a checkpoint folder without {MODEL}")
+    stages = sorted(f.parent.parent.name for f in path.glob(f"*/*/{MODEL}"))
+    steps = sorted(f.parent.name for f in path.glob(f"*/{MODEL}"))
+    if stages or steps:
+        names = ", ".join(dict.fromkeys(stages or steps))
+        raise InputError(f"{path}: holds several checkpoints; name one of its folders: {names}")
+    return "fluid", path
+
+
+def _survivor(path: Path) -> Path:
+    """``path``, or what a save killed half-way left of it aside."""
+    old = path.parent / f".{path.name}.old"
+    return old if not path.exists() and (old / MODEL).is_file() else path
+
+
+def _read_state(folder: Path) -> Optional[dict]:
+    if not (folder / STATE).is_file():
+        return None
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{folder / STATE}: cannot be read ({error})") from None
+    if not isinstance(state, dict):
+        raise InputError(f"{folder / STATE}: a JSON object is needed, found {type(state).__name__}")
+    return state
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def _plain_number(value: Any) -> Any:
+    """NumPy's numbers as Python's, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"state: {type(value).__name__} cannot be kept; strings, numbers, lists and dicts can")

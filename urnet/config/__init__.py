@@ -1,0 +1,1 @@
+"""A recipe: from YAML to frozen dataclasses, and the choices that flags and recipes share."""

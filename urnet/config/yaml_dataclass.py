@@ -1,0 +1,195 @@
+"""Level 0: plain YAML to frozen dataclasses; every key and type checked, every error names the full key."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import reprlib
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from urnet.config.duration import Duration, parse_duration
+from urnet.core.checks import InputError, nearest
+
+MOST_BYTES = 256 << 10  # of a recipe; those of this repository have 2 to 6 KiB
+
+
+def shown(value: Any) -> str:
+    """A value for a message, shortened: a few nested aliases (`*a`) can stand for billions of items."""
+    brief = reprlib.Repr()
+    brief.maxlevel, brief.maxstring, brief.maxother = 3, 200, 200
+    return brief.repr(value)
+
+
+def read_yaml(path: Path) -> dict:
+    """Read one YAML mapping from a UTF-8 file. Raises InputError; a key written twice is one."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(f"{path}: has more than {MOST_BYTES >> 10} KiB; is this a recipe?")
+        tree = _parse(data.decode("utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: a mapping of keys is needed, found {type(tree).__name__}")
+    return tree
+
+
+def _parse(text: str) -> Any:
+    """Plain data out of YAML text. Raises yaml.YAMLError, and nothing else.
+
+    The library's own readers fail in their own ways where a value does not fit its tag (`!!int x`,
+    2001-99-99), and for lists a thousand deep.
+    """
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A SafeLoader that refuses a key written twice (YAML itself would keep the last in silence)."""
+
+
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):  # a list or mapping: refused below
+            continue
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {shown(key)} is there twice", node.start_mark
+            )
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+def _bounded_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    value = loader.construct_yaml_int(node)
+    if value.bit_length() > 64:  # Python could not even print some of them
+        raise yaml.constructor.ConstructorError(
+            None, None, f"a whole number of {value.bit_length()} bits; up to 64 are accepted", node.start_mark
+        )
+    return value
+
+
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _bounded_integer)
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def override(tree: dict, text: str) -> None:
+    """Apply one ``key.sub=value`` to the tree, in place; ``value`` is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"-o {text}: key.sub=value is accepted")
+    try:
+        parsed = _parse(value)
+    except yaml.YAMLError:
+        raise InputError(f"-o {text}: the value is not valid YAML") from None
+    node: Any = tree
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        where = ".".join(parents[: depth + 1])
+        node = node[_position(node, part, where)] if isinstance(node, list) else node.setdefault(part, {})
+        if not isinstance(node, (dict, list)):
+            raise InputError(f"-o {text}: {where} holds {shown(node)}, which has no keys")
+    node[_position(node, last, key) if isinstance(node, list) else last] = parsed
+
+
+def _position(items: list, part: str, where: str) -> int:
+    """Index of a list's item, addressed by its ``name`` or by its number."""
+    names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isascii() and part.isdigit() and int(part) < len(items):
+        return int(part)
+    raise InputError(
+        f"{where}: {part!r} is not there; accepted: {', '.join(n for n in names if n)} or a number"
+    )
+
+
+def build(kind: Any, value: Any, key: str, source: str) -> Any:
+    """Turn plain YAML data into ``kind`` (a dataclass, Duration, scalar, Optional, Tuple or Literal)."""
+    where = f"{source}: {key}" if key else source
+    if dataclasses.is_dataclass(kind) and kind is not Duration:
+        return _build_dataclass(kind, value, key, source)
+    if kind is Duration:
+        return parse_duration(value if isinstance(value, (str, int, float)) else shown(value), where)
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is Union:
+        if value is None:
+            return None
+        kinds = [option for option in options if option is not type(None)]
+        return build(kinds[0] if len(kinds) == 1 else _by_method(kinds, value, where), value, key, source)
+    if origin is Literal:
+        if value is False and "off" in options:  # YAML 1.1 reads a bare `off` as false
+            value = "off"
+        if value not in options:
+            raise InputError(f"{where}: found {shown(value)}; accepted: {', '.join(map(str, options))}")
+        return value
+    if origin is tuple:
+        return _build_tuple(options, value, key, source)
+    return _scalar(kind, value, where)
+
+
+def _by_method(kinds: list, value: Any, where: str) -> Any:
+    """The dataclass whose ``method``, its first field, is the one that ``value`` names."""
+    by_name = {kind.__dataclass_fields__["method"].default: kind for kind in kinds}
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: a mapping of keys is needed, found {shown(value)}")
+    if not isinstance(value.get("method"), str) or value["method"] not in by_name:
+        found = f"found {shown(value['method'])}" if "method" in value else "is missing"
+        raise InputError(f"{where}.method: {found}; accepted: {', '.join(by_name)}")
+    return by_name[value["method"]]
+
+
+def _build_dataclass(kind: Any, value: Any, key: str, source: str) -> Any:
+    where = f"{source}: {key}" if key else source
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: a mapping of keys is needed, found {shown(value)}")
+    hints = get_type_hints(kind)
+    prefix = f"{key}." if key else ""
+    for name in value:
+        if name not in hints:
+            word = str(name)[:80]
+            raise InputError(f"{source}: unknown key {prefix}{word}; nearest: {nearest(word, hints)}")
+    for item in dataclasses.fields(kind):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in value:
+            raise InputError(f"{source}: key {prefix}{item.name} is missing")
+    return kind(**{name: build(hints[name], item, f"{prefix}{name}", source) for name, item in value.items()})
+
+
+def _build_tuple(options: tuple, value: Any, key: str, source: str) -> tuple:
+    variable = len(options) == 2 and options[1] is Ellipsis
+    if not isinstance(value, list) or not (variable or len(value) == len(options)):
+        wanted = "a list" if variable else f"a list of {len(options)}"
+        raise InputError(f"{source}: {key}: {wanted} is needed, found {shown(value)}")
+    kinds = [options[0]] * len(value) if variable else options
+    return tuple(build(kind, item, f"{key}.{i}", source) for i, (kind, item) in enumerate(zip(kinds, value)))
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:
+    """bool, int, float or str; 1e-3 without a dot, which YAML reads as text, is a float here."""
+    if kind is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise InputError(f"{where}: {kind.__name__} is needed, found {shown(value)}")
+    if kind is str and re.search("[\0\ud800-\udfff]", value):
+        raise InputError(
+            f"{where}: found {shown(value)}; no zero byte and no half of a character is accepted"
+        )
+    if kind is float and value != value:
+        raise InputError(f"{where}: a number is needed, found nan")
+    return value

@@ -1,0 +1,251 @@
+"""Level 0: files and folders that are there whole or not at all, files that grow, and hashes.
+
+Whatever happens to the process or the machine, a name leads to the old contents or to the new ones: these are
+written under a temporary name beside it, flushed to the disk, renamed, and the name is flushed too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional, Union
+
+from urnet.core.checks import InputError
+
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # full, quota, size limit, broken
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}  # network file systems; a folder one cannot list
+LONGEST = 240  # bytes of a name to which a dot, random digits and an ending are added; 255 are possible
+
+
+@contextlib.contextmanager
+def naming(path: Union[str, Path], temporary: Optional[Path] = None) -> Iterator[None]:
+    """Let a fault of the disk name ``path``: the system's error names no file, or the ``temporary`` one.
+
+    OSErrors of another kind pass as they are.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        place = str(path) if error.filename is None else os.fsdecode(error.filename)
+        if temporary is not None:
+            place = place.replace(str(temporary), str(path))
+        raise OSError(error.errno, os.strerror(error.errno), place) from error
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success fsync and rename it, on any error remove it.
+
+    Raises InputError when ``path`` exists (also when it has come to be meanwhile) and ``replace`` is false,
+    or when its folder cannot be written; OSError with the name of ``path`` for a full or broken disk.
+    """
+    path = Path(path)
+    temporary = _begin(path, replace=replace, folder=False)
+    try:
+        with naming(path, temporary):
+            mode = temporary.stat().st_mode
+            yield temporary
+            os.chmod(temporary, mode)  # some libraries write files for their owner only
+            _sync(temporary)
+            _put(temporary, path, replace=replace)
+            _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):  # what went wrong before says more
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; on success fsync its files and rename it into place.
+
+    With ``replace`` an existing folder is moved aside first and removed last, so that at every moment one
+    whole folder is on the disk; ``recover_folder`` finishes a replacement that was killed in between. Raises
+    as ``whole_file`` does.
+    """
+    path = Path(path)
+    temporary, old = _begin(path, replace=replace, folder=True), _aside(path)
+    try:
+        with naming(path, temporary):
+            yield temporary
+            _settle(temporary)
+            if replace and path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(path, old)
+            _put(temporary, path, replace=replace)
+            _sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        with contextlib.suppress(OSError):
+            if old.exists() and not path.exists():  # an error or a signal between the two renamings
+                os.replace(old, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Put back what a killed ``whole_folder(replace=True)`` left aside, and remove its leftovers.
+
+    Also those of a killed ``whole_file``. Only for a process that no other one writes ``path`` beside.
+    """
+    path = Path(path)
+    old = _aside(path)
+    if old.exists():
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            os.replace(old, path)
+    ours = re.compile(re.escape(f".{_stem(path)}.") + r"[^.]+\.tmp")
+    for leftover in path.parent.glob(".*.tmp"):
+        if not ours.fullmatch(leftover.name):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+class AppendedFile:
+    """Appends to a file: all of what is given or, where the disk is full, nothing of it.
+
+    Nothing waits in memory, so closing cannot fail. Raises OSError with the file's name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        with naming(self.path):
+            self._stream = self.path.open("ab", buffering=0)
+
+    def write(self, data: Union[str, bytes]) -> None:
+        """Append bytes, or text as UTF-8: whole records or lines as a rule."""
+        rest = memoryview(data.encode() if isinstance(data, str) else data)
+        end = self._stream.seek(0, os.SEEK_END)
+        try:
+            with naming(self.path):
+                while rest:
+                    rest = rest[self._stream.write(rest) :]
+        except OSError:
+            self._stream.truncate(end)
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def file_hash(path: Path, block: int = 1 << 20) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(block):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# --- names
+
+
+def _stem(path: Path) -> str:
+    """The name of ``path``, or a hash of it where nothing could be added to the name."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= LONGEST else hashlib.sha256(name).hexdigest()
+
+
+def _aside(path: Path) -> Path:
+    """Where the folder that is replaced waits."""
+    return path.parent / f".{_stem(path)}.old"
+
+
+# --- the steps of writing
+
+
+def _begin(path: Path, *, replace: bool, folder: bool) -> Path:
+    """Make the temporary file or folder beside ``path``, with the mode that the umask gives it."""
+    temporary = path.parent / f".{_stem(path)}.{os.urandom(4).hex()}.tmp"
+    try:
+        if path.exists() and path.is_dir() != folder:
+            is_a, needed = ("file", "folder") if folder else ("folder", "file")
+            raise InputError(f"{path}: is a {is_a}; a {needed}'s path is needed")
+        if path.exists() and not replace:
+            raise _taken(path)
+        _make_folders(path.parent)
+        if folder:
+            temporary.mkdir()
+        else:
+            temporary.touch(exist_ok=False)
+    except OSError as error:
+        if error.errno in DISK_FAULTS:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    return temporary
+
+
+def _taken(path: Path) -> InputError:
+    return InputError(f"{path}: exists already; it is never written over")
+
+
+def _make_folders(folder: Path) -> None:
+    """Make ``folder`` and what is missing above it; their names too are on the disk afterwards."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        _sync_folder(place.parent)
+
+
+def _settle(folder: Path) -> None:
+    """Flush all that is in ``folder``, with the modes that it itself was made with."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    for place in sorted(folder.rglob("*")):  # some libraries write files for their owner only
+        if place.is_dir():
+            os.chmod(place, mode)
+            _sync_folder(place)
+        else:
+            os.chmod(place, mode & 0o666)
+            _sync(place)
+    _sync_folder(folder)
+
+
+def _put(temporary: Path, path: Path, *, replace: bool) -> None:
+    """Give what is at ``temporary`` its name, and nobody else's thing away without ``replace``."""
+    if not replace and temporary.is_file():
+        try:
+            os.link(temporary, path)  # which, unlike renaming, fails where another process was quicker
+        except FileExistsError:
+            raise _taken(path) from None
+        except OSError:  # a file system without links: looking and then renaming is nearly as good
+            if path.exists():
+                raise _taken(path) from None
+        else:
+            temporary.unlink()
+            return
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise InputError(f"{path}: another process wrote it at the same time") from None
+        raise
+
+
+def _sync(file: Path) -> None:
+    """Flush a file's contents to the disk."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where its file system can do that."""
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise

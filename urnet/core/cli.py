@@ -1,0 +1,161 @@
+"""Level 0: what every command line shares: words for booleans, the argument block, stdout, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Callable, Optional, TextIO
+
+from urnet.core.checks import InputError
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+def boolean_word(text: str) -> bool:
+    """Read the words True and False (any case; also yes/no, 1/0), as the first release's flags take them."""
+    word = text.strip().lower()
+    if word in ("true", "yes", "1"):
+        return True
+    if word in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"found {text!r}; True or False is accepted")
+
+
+def print_arguments(args: argparse.Namespace, stream: Optional[TextIO] = None) -> None:
+    """Print the first release's block of arguments, sorted by name, right-aligned to 25 columns."""
+    print("-------------  Configuration Arguments -------------", file=stream)
+    for name, value in sorted(vars(args).items()):
+        text = str(value).encode(errors="backslashreplace").decode()  # a file's name need not be UTF-8
+        print(f"{name:>25} : {text}", file=stream)
+    print("-" * 52, file=stream)
+
+
+def is_lead() -> bool:
+    """Whether this is the process that speaks: the only one, or number 0 of those the launcher started."""
+    return os.environ.get("PADDLE_TRAINER_ID") in (None, "", "0")
+
+
+class _Results(io.FileIO):
+    """stdout, whose full disk is told from that of a file which is written at the same time."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+@contextlib.contextmanager
+def results_only() -> Iterator[TextIO]:
+    """Yield a stream that goes to stdout, while all else that is written there goes to stderr.
+
+    Of several processes only process 0 has results; the stream of the others goes nowhere. Paddle's C++ code
+    logs to file descriptor 1, past ``sys.stdout``. Where ``sys.stdout`` is no file of that descriptor (a test
+    that captures it), it is yielded as it is.
+    """
+    if not is_lead():
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            yield nowhere
+        return
+    try:
+        direct = sys.stdout.fileno() == 1
+    except (OSError, ValueError):
+        direct = False
+    if not direct:
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    raw = io.BufferedWriter(_Results(kept, "w"))
+    results = io.TextIOWrapper(raw, encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    try:
+        yield results
+        results.flush()
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        os.dup2(kept, 1)
+        with contextlib.suppress(BrokenPipeError):
+            results.close()
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line on stderr and exit code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(BAD_INPUT, f"error: {self.prog}: {message} (see --help)\n")
+
+
+class Terminated(BaseException):
+    """SIGTERM came. Like KeyboardInterrupt it passes by `except Exception`, and files in work are removed."""
+
+
+@contextlib.contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    """Raise Terminated at SIGTERM, where nobody else listens to it and Python takes signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _open_closed_streams() -> None:
+    """Where the caller closed stdout or stderr (`>&-`), what is written there goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def run(main: Callable[[Sequence[str]], Optional[int]], argv: Optional[Sequence[str]] = None) -> int:
+    """Run ``main(argv)`` and turn its outcome into an exit code.
+
+    0 done, 1 failed, 2 bad input (also a place that may not be read or written), 130 Ctrl-C, 143 SIGTERM.
+    Errors are one line on stderr; a traceback appears only when ``--debug`` is among the arguments.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    _open_closed_streams()
+    try:
+        with _sigterm_as_exception():
+            return main(argv) or DONE
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return TERMINATED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of stdout left (`| head`); nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if "--debug" in argv:
+            raise
+        bad = isinstance(error, (InputError, PermissionError)) or getattr(error, "errno", 0) == errno.EROFS
+        text = " ".join(str(error).split()) or type(error).__name__
+        if bad and isinstance(error, OSError) and error.filename is not None:
+            text = f"{os.fsdecode(error.filename)}: may not be read or written ({error.strerror})"
+        kind = "error" if bad else f"failed: {type(error).__name__}"
+        try:
+            print(f"{kind}: {text}", file=sys.stderr, flush=True)
+        except OSError:  # stderr is on the full disk; Python would try again at its end, and leave with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        return BAD_INPUT if bad else FAILED

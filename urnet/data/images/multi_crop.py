@@ -1,0 +1,104 @@
+"""Level 2: several views of one image at test time, and the mean of the network's answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from urnet.data.images.decode import centre, resize, resize_short
+from urnet.inference.cli_flags import CROPS
+
+
+@dataclass(frozen=True)
+class MultiCrop:
+    """The views of an image: ``multi_crop(image) -> uint8 (n_views, size, size, 3)``, from one decoded image.
+
+    ``scales``: short sides in pixels, each at least ``size``, the aspect kept; none: the whole image is
+    resized to size x size (then ``crops`` is 1). ``crops`` at each scale, in this order:
+
+    - 1: the centre. 5: top left, top right, bottom left, bottom right, centre. 10: those five and their
+      mirror images (Krizhevsky et al. 2012).
+    - 144: at each of four scales the left, middle and right square of the image (of an upright one: the top,
+      middle and bottom one); of each square the five crops and the whole square resized to size x size; and
+      the mirror images of all (Szegedy et al. 2014).
+
+    ``flip``: the mirror images, too, where they are not among them already.
+    """
+
+    size: int
+    scales: tuple[int, ...]
+    crops: int = 1
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crops not in CROPS:
+            raise ValueError(f"crops {self.crops}: one of {CROPS} is accepted")
+        if (self.crops == 144 and len(self.scales) != 4) or (self.crops > 1 and not self.scales):
+            raise ValueError(f"scales {self.scales}: crops 144 needs four, 5 and 10 at least one")
+        if self.scales and min(self.scales) < self.size:
+            raise ValueError(f"scales {self.scales}: {self.size} or more is accepted")
+
+    @property
+    def n_views(self) -> int:
+        """How many views an image has."""
+        cuts = {1: 1, 5: 5, 10: 5, 144: 18}[self.crops]
+        return max(1, len(self.scales)) * cuts * (2 if self._mirrored else 1)
+
+    @property
+    def _mirrored(self) -> bool:
+        return self.flip or self.crops in (10, 144)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """uint8 (height, width, 3) -> uint8 (n_views, size, size, 3); the mirror images come last."""
+        size, views = self.size, []
+        for scale in self.scales:
+            views += self._cut(resize_short(image, scale))
+        views = views or [resize(image, size, size)]
+        out = np.empty((self.n_views, size, size, 3), np.uint8)
+        for place, view in enumerate(views):
+            out[place] = view
+            if self._mirrored:
+                cv2.flip(out[place], 1, dst=out[len(views) + place])
+        return out
+
+    def _cut(self, image: np.ndarray) -> list[np.ndarray]:
+        """The views of one scale, not mirrored."""
+        size = self.size
+        if self.crops == 1:
+            return [centre(image, size, size)]
+        if self.crops != 144:
+            return _corners_and_centre(image, size)
+        views = []
+        for square in _squares(image):
+            views += [*_corners_and_centre(square, size), resize(square, size, size)]
+        return views
+
+
+def mean_probabilities(
+    probabilities: Callable[[np.ndarray], np.ndarray], views: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """The mean over an image's views: uint8 (B, V, S, S, 3) -> float32 (B, C).
+
+    ``probabilities`` answers up to ``batch_size`` images (b, S, S, 3) with (b, C).
+    """
+    n_images, n_views = views.shape[:2]
+    flat = views.reshape(n_images * n_views, *views.shape[2:])
+    parts = [probabilities(flat[first : first + batch_size]) for first in range(0, len(flat), batch_size)]
+    scores = np.concatenate(parts).reshape(n_images, n_views, -1)
+    mean: np.ndarray = scores.mean(axis=1, dtype=np.float32)
+    return mean
+
+
+def _corners_and_centre(image: np.ndarray, size: int) -> list[np.ndarray]:
+    start, end = slice(None, size), slice(-size, None)
+    corners = [image[rows, columns] for rows in (start, end) for columns in (start, end)]
+    return [*corners, centre(image, size, size)]
+
+
+def _squares(image: np.ndarray) -> list[np.ndarray]:
+    """The squares at the start, in the middle and at the end of the long side."""
+    side = min(image.shape[:2])
+    return [image[:side, :side], centre(image, side, side), image[-side:, -side:]]

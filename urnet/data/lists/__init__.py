@@ -1,0 +1,1 @@
+"""Lists of images: folders, list files, WebVision's metadata, PASCAL VOC."""

@@ -1,0 +1,219 @@
+"""Level 1: from lists and folders to the table's rows and to lists of images.
+
+``build_table`` reads the training rows of any format, ``read_validation`` the validation images,
+``read_image_list`` and ``images_under`` what infer.py and eval.py are given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+
+from urnet.config.recipe import Data
+from urnet.core.atomic_files import file_hash
+from urnet.core.checks import InputError
+from urnet.data.lists import webvision
+from urnet.data.lists.folders import class_folders, labelled_folders
+from urnet.data.lists.image_list import ImageList, images_under, one_image, read_image_list, sub_folders
+from urnet.data.lists.lines import read_lines
+from urnet.data.table.table import BLOCK, BaseWriter, Table
+
+__all__ = [
+    "ImageList",
+    "build_table",
+    "images_under",
+    "labelled_folders",
+    "one_image",
+    "open_or_build",
+    "read_class_names",
+    "read_image_list",
+    "read_validation",
+]
+
+
+def build_table(data: Data, folder: Union[str, Path], *, replace: bool = False) -> Table:
+    """Read all training rows that ``data`` describes and write them as a table's base.arrow.
+
+    Memory is bounded by a block of a list, whatever the number of rows. Raises InputError for the first line
+    that is wrong; nothing is left behind then. Classes without a row are named on stderr.
+    """
+    _check_root(data)
+    names = _class_names(data)
+    with BaseWriter(
+        folder,
+        root=_image_root(data),
+        format=data.format,
+        class_names=names,
+        replace=replace,
+        **_settings(data),
+    ) as writer:
+        if data.format in ("webvision2", "webvision1"):
+            webvision.add_rows(writer, data)
+        elif data.format == "folder":
+            _add_folder_rows(writer, data)
+        else:
+            for lines in read_lines(str(data.train_list), high=data.n_classes - 1):
+                writer.add(lines.path, lines.number)
+        if not writer.n_rows:
+            raise InputError(f"{_settings(data)['lists']}: no training image is listed")
+    table = Table.open(folder)
+    _name_empty_classes(table, data.n_classes)
+    return table
+
+
+def open_or_build(data: Data, folder: Union[str, Path]) -> Table:
+    """Open the table in ``folder`` if it was built from these lists and settings; build it if there is none.
+
+    Raises InputError, with both values, when the table there was built otherwise: from another root or
+    format, another number of classes, or lists (or a folder tree) that have changed since.
+    """
+    _check_root(data)
+    if not (Path(folder) / "base.arrow").exists():
+        return build_table(data, folder)
+    table = Table.open(folder)
+    wanted = {
+        "root": str(_image_root(data).absolute()),
+        "format": data.format,
+        "n_classes": str(data.n_classes),
+        **_settings(data),
+    }
+    for key, value in wanted.items():
+        found = table.metadata.get(key, "")
+        if found != value:
+            raise InputError(
+                f"{folder}: the table was built with {key} {found!r}, the recipe says {value!r}; "
+                "remove the folder to build it again"
+            )
+    for number, (found, name) in enumerate(zip(table.class_names, _class_names(data))):
+        if found != name:
+            raise InputError(
+                f"{folder}: the table was built with class {number} named {found!r}, it is {name!r} now; "
+                "remove the folder to build it again"
+            )
+    return table
+
+
+def read_validation(data: Data) -> ImageList:
+    """The labelled validation images: ``val_root`` and ``val_list``, or where the format keeps them."""
+    _check_root(data)
+    if data.format == "folder" and data.val_list is None:
+        return _folder_validation(data)
+    root, file = data.val_root, data.val_list
+    if data.format in ("webvision2", "webvision1"):
+        root = root or str(webvision.validation_root(data))
+        file = file or str(webvision.validation_list(data))
+    elif data.format == "imagenet" and file is None:
+        file = str(Path(data.root) / "val_list.txt")
+    if file is None:
+        raise InputError(
+            f"data.val_list: found none; format {data.format} needs a file of `path label` lines"
+        )
+    return read_image_list(file, root or data.root, n_classes=data.n_classes, need_labels=True)
+
+
+def read_class_names(path: Union[str, Path], n_classes: int) -> list[str]:
+    """One name a line; in synset files (`n01440764 tench, Tinca tinca`) what follows the identifier.
+
+    Raises InputError when the number of lines is not ``n_classes``, or a line is empty or not UTF-8.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        line = 1 + error.object[: error.start].count(b"\n")
+        raise InputError(f"{path}:{line}: is not UTF-8 text; one class name a line is accepted") from None
+    names = [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
+    if len(names) != n_classes:
+        raise InputError(f"{path}: has {len(names)} class names, but n_classes is {n_classes}")
+    if "" in names:
+        raise InputError(
+            f"{path}:{names.index('') + 1}: found an empty line; one class name a line is accepted"
+        )
+    if all(re.match(r"n\d{8}(\s|$)", name) for name in names):
+        return [name[9:].strip() or name for name in names]
+    return names
+
+
+def _check_root(data: Data) -> None:
+    if not Path(data.root).is_dir():
+        raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed")
+    if data.train_list is not None and data.format not in ("list", "imagenet"):
+        raise InputError(
+            f"data.train_list: found {data.train_list!r}; format {data.format} has its own lists"
+        )
+
+
+def _image_root(data: Data) -> Path:
+    """What column ``path`` is relative to."""
+    return webvision.image_root(data) if data.format in ("webvision2", "webvision1") else Path(data.root)
+
+
+def _settings(data: Data) -> dict[str, str]:
+    """What identifies a table's rows: lists with their hashes, or a folder tree with a hash of its names.
+
+    Metadata lists count; the JSON files they name, gigabytes of text, do not.
+    """
+    if data.format == "folder":
+        digest = hashlib.sha256()
+        for _, paths in class_folders(data.root, _folder_classes(data)):
+            for block in range(0, len(paths), BLOCK):
+                digest.update("\0".join([*paths[block : block + BLOCK].to_pylist(), ""]).encode())
+        return {"lists": f"{Path(data.root).absolute()} ({digest.hexdigest()[:16]})"}
+    if data.format in ("webvision2", "webvision1"):
+        files = [file for _, *pair in webvision.train_lists(data) for file in pair if file.is_file()]
+    else:
+        files = [Path(str(data.train_list))]
+    return {"lists": "; ".join(f"{file.absolute()} ({_short_hash(file)})" for file in files)}
+
+
+def _short_hash(file: Path) -> str:
+    return file_hash(file)[:16] if file.is_file() else "missing"
+
+
+def _class_names(data: Data) -> list[str]:
+    """``data.class_names``, else the format's own; "" where there is none."""
+    if data.class_names is not None:
+        return read_class_names(data.class_names, data.n_classes)
+    if data.format == "folder":
+        return _folder_classes(data)
+    own = Path(data.root) / {"imagenet": "synsets.txt"}.get(data.format, "info/synsets.txt")
+    if data.format != "list" and own.is_file():
+        return read_class_names(own, data.n_classes)
+    return [""] * data.n_classes
+
+
+def _folder_classes(data: Data) -> list[str]:
+    """The sorted names of root's sub-folders, as many as ``n_classes``."""
+    names = sub_folders(data.root)
+    if len(names) != data.n_classes:
+        shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+        raise InputError(
+            f"{data.root}: has {len(names)} sub-folders ({shown}), but data.n_classes is {data.n_classes}; "
+            "one sub-folder a class is accepted"
+        )
+    return names
+
+
+def _add_folder_rows(writer: BaseWriter, data: Data) -> None:
+    for label, paths in class_folders(data.root, _folder_classes(data)):
+        writer.add(paths, np.full(len(paths), label))
+
+
+def _folder_validation(data: Data) -> ImageList:
+    """A second tree, whose sub-folders are all classes of the first."""
+    if data.val_root is None:
+        raise InputError("data.val_root: found none; a folder tree with one sub-folder a class is needed")
+    return labelled_folders(data.val_root, _folder_classes(data), f"class of {data.root}")
+
+
+def _name_empty_classes(table: Table, n_classes: int) -> None:
+    empty = np.flatnonzero(np.bincount(table.column("label"), minlength=n_classes) == 0)
+    if len(empty):
+        shown = ", ".join(map(str, empty[:5])) + (" …" if len(empty) > 5 else "")
+        print(f"note: {len(empty)} of {n_classes} classes have no training image: {shown}", file=sys.stderr)

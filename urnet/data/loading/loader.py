@@ -1,0 +1,197 @@
+"""Level 2: from a row number to the image a network is given; what a batch is.
+
+The random choices of a training image are a function of (seed, draw key, row) alone, so it does not matter
+which process or thread makes the image, nor in which order: a batch has the same bytes for any number of
+workers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from urnet.config.recipe import Transform
+from urnet.core.checks import InputError
+from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, decode, eval_transform, read_bytes
+from urnet.data.images.multi_crop import MultiCrop
+from urnet.data.images.reduced_decode import train_view
+from urnet.data.loading.prefetch import Ahead, Decoded, Job, decode_here
+from urnet.data.loading.worker_pool import WorkerPool
+
+
+@dataclass
+class Batch:
+    """B images and the rows they belong to. An unreadable image is all zeros and ``readable`` is False."""
+
+    rows: np.ndarray  # int64 (B,)
+    images: np.ndarray  # uint8 (B, size, size, 3), RGB; with several views an image (B, V, size, size, 3)
+    readable: np.ndarray  # bool (B,)
+
+
+class RowRandom:
+    """One generator that starts anew for each (seed, draw key, row).
+
+    Numbers come from Philox with key (seed, draw) and counter row * 2^64: the streams of different rows,
+    draws or seeds never overlap. Setting the counter of one generator takes a sixth of the time of making a
+    new one. Not to be shared by threads.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._philox = np.random.Philox(key=np.array([seed, 0], np.uint64))
+        self._generator = np.random.Generator(self._philox)
+        self._fresh = self._philox.state
+
+    def __call__(self, draw: int, row: int) -> np.random.Generator:
+        """The generator at the beginning of its stream for this draw and row, both 0 to 2^64 - 1."""
+        inner = self._fresh["state"]
+        inner["key"][1] = draw
+        inner["counter"][1] = row
+        self._philox.state = self._fresh
+        return self._generator
+
+
+class ImageSource:
+    """Makes the image of a row: ``source(row, draw) -> (uint8 (size, size, 3), "")``, or (None, why not).
+
+    ``path_of(row)`` names the file. With ``train`` the image is a random view that depends on ``seed``,
+    ``draw`` (the trainer's key of stage and epoch) and ``row`` only; without, it is the evaluation's view.
+    ``reduced``: a JPEG far larger than its training view is decoded at 1/2, 1/4 or 1/8 of its size
+    (reduced_decode.py); False decodes all pixels. The evaluation's view is always made from all pixels.
+    ``views``: without ``train``, several views an image in place of the one.
+    """
+
+    def __init__(
+        self,
+        path_of: Callable[[int], str],
+        transform: Transform,
+        *,
+        train: bool,
+        seed: int = 0,
+        exif: str = "honour",
+        max_pixels: int = MAX_PIXELS,
+        reduced: bool = True,
+        views: Optional[MultiCrop] = None,
+    ) -> None:
+        self.path_of, self.transform, self.train, self.seed = path_of, transform, train, seed
+        self.exif, self.max_pixels, self.reduced, self.views = exif, max_pixels, reduced, views
+        one = (transform.size, transform.size, 3)
+        self.shape: tuple[int, ...] = one if views is None else (views.n_views, *one)
+        self._local = threading.local()
+
+    def __call__(self, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
+        """The row's image or views and "", or None and the reason why it is unreadable."""
+        return self.view(self.path_of(row), row, draw)
+
+    def view(self, path: str, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
+        """As calling it, where the row's path is known already."""
+        try:
+            data = read_bytes(path, self.max_pixels)
+            if self.train:
+                return self._train_view(data, self._random(draw, row)), ""
+            image = decode(data, exif=self.exif, max_pixels=self.max_pixels)
+            return eval_transform(image, self.transform) if self.views is None else self.views(image), ""
+        except UnreadableImage as error:
+            return None, error.reason
+
+    def _train_view(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
+        return train_view(
+            data, self.transform, rng, exif=self.exif, max_pixels=self.max_pixels, reduced=self.reduced
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker process, which is told the paths: everything but ``path_of``."""
+        return {**vars(self), "path_of": None, "_local": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _local=threading.local())
+
+    def _random(self, draw: int, row: int) -> np.random.Generator:
+        if not hasattr(self._local, "random"):
+            self._local.random = RowRandom(self.seed)
+        return self._local.random(draw, row)
+
+
+class Loader:
+    """Iterates over ``Batch`` es in the order of ``batches``, decoded ahead.
+
+    ``batches`` yields (draw key, rows); a list or another object that can be iterated again serves several
+    epochs. ``workers=0`` decodes in one background thread, else in that many processes (Linux and macOS),
+    which take half a second to start. At most ``prefetch`` batches wait decoded. An unreadable image never
+    raises: its row is in ``bad`` as (path, reason) once its batch is delivered. ``wait_seconds`` sums up how
+    long the consumer waited. An exception inside ``source`` or ``batches`` is raised here as itself; a killed
+    worker is a RuntimeError that names it. Leaving the iteration, by any way, ends thread and processes.
+
+    Why no paddle.io.DataLoader: left early it leaks workers and shared memory, a worker's exception or death
+    arrives as an opaque SystemError. `tools/bench.py data` measures this one beside the bare pipeline.
+    """
+
+    def __init__(
+        self, source: ImageSource, batches: Iterable[Job], *, workers: int = 0, prefetch: int = 4
+    ) -> None:
+        if workers < 0 or prefetch < 1:
+            raise InputError(
+                f"workers {workers}, prefetch {prefetch}: 0 or more, and 1 or more, are accepted"
+            )
+        if workers > 0 and os.name != "posix":
+            raise InputError(f"workers: found {workers}; on this system only 0 is accepted")
+        self.source, self.batches, self.workers, self.prefetch = source, batches, workers, prefetch
+        self.wait_seconds = 0.0
+        self.bad: dict[int, tuple[str, str]] = {}
+        self._runs: list[_Run] = []
+        self._used_up = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        jobs = iter(self.batches)
+        if self._used_up:
+            raise RuntimeError(
+                "batches was an iterator, which serves one epoch; hand over a list for several"
+            )
+        self._used_up = jobs is self.batches
+        pool = WorkerPool(self.source, self.workers) if self.workers else None
+        items = pool.run(jobs) if pool else decode_here(self.source, jobs)
+        run = _Run(Ahead(items, self.prefetch), pool)
+        self._runs.append(run)
+        try:
+            while True:
+                start = time.perf_counter()
+                decoded = run.ahead.get()
+                self.wait_seconds += time.perf_counter() - start
+                if decoded is None:
+                    return
+                yield self._deliver(decoded)
+        finally:
+            run.close()
+            self._runs.remove(run)
+
+    def _deliver(self, decoded: Decoded) -> Batch:
+        readable = np.ones(len(decoded.rows), bool)
+        for position, reason in decoded.bad:
+            row = int(decoded.rows[position])
+            readable[position] = False
+            self.bad[row] = (self.source.path_of(row), reason)
+        return Batch(decoded.rows, decoded.images, readable)
+
+    def close(self) -> None:
+        """End every iteration under way; asking such a one for its next batch is then a RuntimeError."""
+        for run in list(self._runs):
+            run.close()
+
+
+class _Run:
+    """One iteration under way: its thread and, with workers, its processes."""
+
+    def __init__(self, ahead: Ahead, pool: Optional[WorkerPool]) -> None:
+        self.ahead, self.pool = ahead, pool
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.stop()
+        self.ahead.close()
+        if self.pool is not None:
+            self.pool.close()

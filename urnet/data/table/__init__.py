@@ -1,0 +1,1 @@
+"""The table of training rows: a folder of memory-mapped Arrow files."""

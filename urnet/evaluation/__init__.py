@@ -1,0 +1,1 @@
+"""Predictions judged: accuracy, calibration, ensembles, prediction files."""

@@ -1,0 +1,177 @@
+"""Level 1: several networks' predictions of the same images made into one, in blocks of rows.
+
+Known of the winners of 2018 is that 29 networks voted "per class by probability and without probability"; the
+formulas here are ours. M members, C classes; p_m(c) is member m's probability of class c, of which its file
+lists the k largest.
+
+*Classes that a member does not list* share what its listed ones leave of 1: f_m = (1 - Σ listed) / (C - k),
+held between 1e-10 and the smallest listed one (ours). With k = C nothing is missing and nothing approximate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from urnet.core.checks import InputError, check_choice, check_same_rows
+from urnet.evaluation.accuracy import topk
+from urnet.evaluation.prediction_reader import Predictions
+
+METHODS = ("mean", "weighted", "geometric", "vote_prob", "vote")
+TINY = 1e-10  # the smallest probability of a logarithm
+BLOCK_BYTES = 5 << 20  # of the sums (rows, C) in float64: what fits a cache
+
+
+def block_rows(n_classes: int) -> int:
+    """Rows of a block whose sums, float64 (rows, n_classes), stay in ``BLOCK_BYTES``; 1 to 4096."""
+    return int(np.clip(BLOCK_BYTES // (8 * n_classes), 1, 4096))
+
+
+def missing_probability(block: Predictions, n_classes: int) -> np.ndarray:
+    """f (B,) float64, the probability of a class that a row does not list; 0 where all are listed."""
+    scores = block.scores.astype(np.float64)
+    k = scores.shape[1]
+    if k in (0, n_classes):
+        return np.zeros(len(block))
+    spread = np.maximum((1 - scores.sum(axis=1)) / (n_classes - k), TINY)
+    return np.minimum(spread, scores[:, -1])
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A block's weighted sums: class c of row i has (totals[i, c] + base[i]) / mass[i].
+
+    ``totals`` (B, C); ``base`` (B,), what a class that nobody lists has; ``mass`` (B,), the weights of the
+    members that have a prediction, 0 where none has. ``flat``, ``parts``: what each member added and where;
+    ``readable`` its rows (B,) with a prediction.
+    """
+
+    totals: np.ndarray
+    base: np.ndarray
+    mass: np.ndarray
+    flat: list[np.ndarray]
+    parts: list[np.ndarray]
+    readable: list[np.ndarray]
+
+    @property
+    def answered(self) -> np.ndarray:
+        """Rows (B,) bool for which a member with a weight has a prediction."""
+        return self.mass > 0
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """How M members become one. All fields are checked by ``make_ensemble``."""
+
+    method: str
+    weights: np.ndarray
+    n_classes: int
+    votes: int
+
+    def sums(self, blocks: Sequence[Predictions]) -> Sums:
+        """The members' sums over the same rows.
+
+        A member without a prediction for a row is left out there, and the other weights count in full.
+        """
+        n = check_same_rows(**{f"{i}: {block.file}": block for i, block in enumerate(blocks)})
+        base, mass, flat, parts = np.zeros(n), np.zeros(n), [], []
+        start = self.n_classes * np.arange(n)[:, None]
+        for block, weight in zip(blocks, self.weights):
+            values, rest = self._said(block)
+            own = np.where(block.readable, weight, 0.0)
+            mass += own
+            base += own * rest
+            flat.append((start + block.classes[:, : values.shape[1]]).ravel())
+            parts.append((own[:, None] * values).ravel())
+        shape = n, self.n_classes
+        totals = np.bincount(np.concatenate(flat), np.concatenate(parts), minlength=n * self.n_classes)
+        return Sums(totals.reshape(shape), base, mass, flat, parts, [block.readable for block in blocks])
+
+    def best(self, sums: Sums, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best classes (B, k) int64, best first, and their scores float32; 0 where nobody answered.
+
+        Equal scores are ordered by class number. Scores, 0..1: mean and weighted Σ w_m p_m(c), Σ w = 1;
+        geometric Π p_m(c)^(1/M), normalised over all C classes; vote_prob Σ p_m(c) / M over the members that
+        have c among their V best; vote: a member's V best get V, V - 1, … 1 points, and the score is c's
+        share of all points (Borda).
+        """
+        classes, totals = largest(sums, k)
+        mass = np.where(sums.answered, sums.mass, 1)[:, None]
+        scores = (totals + sums.base[:, None]) / mass
+        if self.method == "geometric":
+            every = (sums.totals + sums.base[:, None]) / mass
+            scores = np.exp(scores - scores[:, :1]) / np.exp(every - scores[:, :1]).sum(axis=1, keepdims=True)
+        elif self.method == "vote":
+            scores = scores / (self.votes * (self.votes + 1) / 2)
+        return classes, np.where(sums.answered[:, None], scores, 0).astype(np.float32)
+
+    def _said(self, block: Predictions) -> tuple[np.ndarray, np.ndarray]:
+        """What a member adds to its listed classes (B, k), beyond what it adds to every class (B,)."""
+        scores, none = block.scores.astype(np.float64), np.zeros(len(block))
+        if self.method == "vote":
+            points = np.arange(self.votes, 0, -1, dtype=np.float64)[: scores.shape[1]]
+            return np.tile(points, (len(block), 1)), none
+        if self.method == "vote_prob":
+            return scores[:, : self.votes], none
+        missing = missing_probability(block, self.n_classes)
+        if self.method == "geometric":
+            scores, missing = np.log(np.maximum(scores, TINY)), np.log(np.maximum(missing, TINY))
+        return scores - missing[:, None], missing
+
+
+def largest(sums: Sums, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """``topk`` of the sums, each (B, k), from the few classes that can be among them.
+
+    Where nobody answered: class 0, sum -1.
+
+    The k best sums are at least the least sum of any k classes, hence of those that one member lists first.
+    """
+    n = len(sums.totals)
+    least = np.where(sums.answered, 0.0, np.inf)
+    for flat, readable in zip(sums.flat, sums.readable):
+        rows = flat.reshape(n, -1)[:, :k]
+        if rows.shape[1] == k:
+            own = sums.totals.reshape(-1)[rows].min(axis=1)
+            least = np.maximum(least, np.where(readable, own, 0))
+    packed, number = pack(sums.totals, least, k)
+    best, totals = topk(packed, k)
+    return np.take_along_axis(number, best, axis=1), totals
+
+
+def pack(totals: np.ndarray, least: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The sums (B, C) of at least ``least`` (B,) moved to the left, and their class numbers, ascending.
+
+    Both (B, W), W the most of any row but ``width`` or more; a row is filled up with sum -1, class 0.
+    """
+    n, n_classes = totals.shape
+    row, column = np.divmod(np.flatnonzero(totals >= least[:, None]), n_classes)
+    counts = np.bincount(row, minlength=n)
+    shape = n, max(int(counts.max(initial=0)), width)
+    packed, number = np.full(shape, -1.0), np.zeros(shape, np.int64)
+    at = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+    packed[row, at], number[row, at] = totals[row, column], column
+    return packed, number
+
+
+def make_ensemble(
+    method: str, n_members: int, n_classes: int, *, weights: Optional[Sequence[float]] = None, votes: int = 5
+) -> Ensemble:
+    """Check and make an Ensemble. ``weights`` (M,), not negative, with ``weighted`` only; their sum does not
+    matter. ``votes``: classes that a member votes for, 1..n_classes. Raises InputError.
+    """
+    check_choice("--method", method, METHODS)
+    if not 1 <= votes <= n_classes:
+        raise InputError(f"--votes: found {votes}; 1..{n_classes} is accepted")
+    if (weights is not None) != (method == "weighted"):
+        raise InputError(
+            "weights go with --method weighted, which needs them (--weights, or --fit); no other does"
+        )
+    values = np.ones(n_members) if weights is None else np.asarray(weights, np.float64)
+    if values.shape != (n_members,):
+        raise InputError(f"weights: found {len(values)} for {n_members} members; one each is accepted")
+    if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
+        raise InputError(f"weights: found {values.tolist()}; numbers from 0, not all 0, are accepted")
+    return Ensemble(method, values, n_classes, votes)

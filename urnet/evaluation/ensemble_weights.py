@@ -1,0 +1,68 @@
+"""Level 1: the weights of an ensemble's members, fitted to labelled predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from urnet.core.checks import InputError
+from urnet.evaluation.ensemble import TINY, missing_probability
+from urnet.evaluation.prediction_reader import Listed, Predictions, read_aligned
+
+
+def label_probabilities(
+    files: Sequence[Any], listed: Listed, n_classes: int, progress: Any = None
+) -> np.ndarray:
+    """What each of M prediction files says of each listed image's label, (n, M) float64, at least 1e-10.
+
+    Images without a prediction in one of the files are left out. 8 n M bytes.
+    """
+    found, rows = [np.zeros((0, len(files)))], 0
+    for blocks in read_aligned(files, n_classes):
+        labels, rows = listed.of(blocks[0]), rows + len(blocks[0])
+        said = np.stack([label_probability(block, labels, n_classes) for block in blocks], axis=1)
+        found.append(said[np.all([block.readable for block in blocks], axis=0)])
+        if progress is not None:
+            progress.update(len(labels))
+    listed.check_end(files[0], rows)
+    return np.concatenate(found)
+
+
+def label_probability(block: Predictions, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """What a member says of each row's label, (B,) float64, at least 1e-10."""
+    hit = block.classes == labels[:, None]
+    listed = np.where(hit, block.scores, 0).sum(axis=1, dtype=np.float64)
+    return np.maximum(np.where(hit.any(axis=1), listed, missing_probability(block, n_classes)), TINY)
+
+
+def fit_weights(
+    probability: np.ndarray, *, rounds: int = 5000, gap: float = 1e-5
+) -> tuple[np.ndarray, float]:
+    """Weights (M,) on the simplex that minimise the mean of -log Σ_m w_m p_m(y), and a bound of their excess.
+
+    ``probability`` (n, M): what each member says of each row's label, > 0. The loss is convex; the iteration
+    is EM for mixture weights, w_m <- w_m · mean(p_m / Σ_j w_j p_j), which never raises it. With
+    g = max_m mean(p_m / Σ_j w_j p_j) the loss is at most log g above the least one (Cover 1984, on
+    portfolios: the same problem). It ends when that is below ``gap``, or after ``rounds``; returns the
+    weights and log g.
+    """
+    n, n_members = probability.shape
+    if n == 0:
+        raise InputError("weights cannot be fitted to no row; predictions of labelled images are needed")
+    weights = np.full(n_members, 1 / n_members)
+    excess = np.inf
+    for _ in range(rounds):
+        growth = (1 / (probability @ weights)) @ probability / n
+        excess = float(np.log(growth.max()))
+        if excess < gap:
+            break
+        weights = weights * growth
+        weights /= weights.sum()
+    return weights, max(excess, 0.0)
+
+
+def log_loss(probability: np.ndarray, weights: np.ndarray) -> float:
+    """Mean of -log Σ_m w_m p_m(y), in nats."""
+    return float(-np.log(probability @ weights).mean())

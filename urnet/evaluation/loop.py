@@ -1,0 +1,110 @@
+"""Level 3: any predictor's answers and accuracy on a list of images; it knows neither engine nor network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any, Callable, NamedTuple, Optional
+
+import numpy as np
+
+from urnet.core.checks import InputError
+from urnet.core.progress import Progress
+from urnet.evaluation.accuracy import ClassAccuracy, topk
+from urnet.runtime.process_group import ALONE, World
+
+Predict = Callable[[np.ndarray], np.ndarray]  # uint8 images (B, S, S, 3) -> scores (B, C)
+
+
+def evaluate(
+    predict: Predict,
+    loader: Iterable[Any],
+    labels: np.ndarray,
+    n_classes: int,
+    *,
+    max_bad: int = 0,
+    progress: Optional[Progress] = None,
+    world: World = ALONE,
+) -> dict[str, float]:
+    """``count_accuracy(...).result()`` and ``unreadable``, the number of images left out."""
+    accuracy, unreadable = count_accuracy(
+        predict, loader, labels, n_classes, max_bad=max_bad, progress=progress, world=world
+    )
+    return {**accuracy.result(), "unreadable": unreadable}
+
+
+def count_accuracy(
+    predict: Predict,
+    loader: Iterable[Any],
+    labels: np.ndarray,
+    n_classes: int,
+    *,
+    max_bad: int = 0,
+    progress: Optional[Progress] = None,
+    world: World = ALONE,
+) -> tuple[ClassAccuracy, int]:
+    """Predict every batch of ``loader``; returns the counters and the number of unreadable images.
+
+    ``predict``: uint8 images (B, S, S, 3) -> scores (B, n_classes), B from 1 to the loader's batch size.
+    ``loader`` yields ``dataset.Batch`` (a ``dataset.Loader``); ``labels[row]`` is the label of its row.
+    An unreadable image counts nowhere; more than ``max_bad`` of them are an InputError naming one. Every
+    process of ``world`` brings a loader of its share of the images, and has the counts of all.
+    """
+    accuracy, unreadable = ClassAccuracy(n_classes), 0
+    for answer in ranked(predict, loader, min(5, n_classes), max_bad=max_bad, progress=progress):
+        good = answer.readable
+        unreadable += len(good) - int(good.sum())
+        accuracy.update(answer.classes[good], labels[answer.rows[good]])
+    return _of_all(accuracy, unreadable, loader, max_bad, world)
+
+
+def _of_all(
+    accuracy: ClassAccuracy, unreadable: int, loader: Any, max_bad: int, world: World
+) -> tuple[ClassAccuracy, int]:
+    """The counts of all processes. Raises InputError where they met too many bad images together."""
+    if world.alone:
+        return accuracy, unreadable
+    counters = accuracy.count, accuracy.hit1, accuracy.hit5
+    for counter, total in zip(counters, world.sum(np.stack(counters))):
+        counter[:] = total
+    shares = world.gather(dict(getattr(loader, "bad", {})))
+    bad = dict(sorted(item for share in shares for item in share.items()))
+    if len(bad) > max_bad:
+        raise InputError(bad_images_message(SimpleNamespace(bad=bad), len(bad), max_bad))
+    return accuracy, len(bad)
+
+
+class Ranked(NamedTuple):
+    """The k best classes of B rows, best first; 0 and nan where an image is not readable."""
+
+    rows: np.ndarray  # int64 (B,)
+    readable: np.ndarray  # bool (B,)
+    classes: np.ndarray  # int64 (B, k)
+    scores: np.ndarray  # float32 (B, k)
+
+
+def ranked(
+    predict: Predict, loader: Iterable[Any], k: int, *, max_bad: int = 0, progress: Optional[Progress] = None
+) -> Iterator[Ranked]:
+    """Predict every batch of ``loader``; arguments as in ``count_accuracy``."""
+    unreadable = 0
+    for batch in loader:
+        good = batch.readable
+        unreadable += len(good) - int(good.sum())
+        if unreadable > max_bad:
+            raise InputError(bad_images_message(loader, unreadable, max_bad))
+        classes = np.zeros((len(good), k), np.int64)
+        scores = np.full((len(good), k), np.nan, np.float32)
+        if good.any():
+            images = batch.images if good.all() else batch.images[good]
+            classes[good], scores[good] = topk(predict(images), k)
+        yield Ranked(batch.rows, good, classes, scores)
+        if progress is not None:
+            progress.update(len(good))
+
+
+def bad_images_message(loader: Any, unreadable: int, max_bad: int) -> str:
+    """One line that names the first unreadable image met (``loader.bad``), why, and what is accepted."""
+    path, reason = next(iter(getattr(loader, "bad", {}).values()), ("an image", "no reason known"))
+    more = f" (and {unreadable - 1} more)" if unreadable > 1 else ""
+    return f"{path}: is no readable image: {reason}{more}; at most {max_bad} unreadable images are accepted"

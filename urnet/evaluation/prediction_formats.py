@@ -1,0 +1,122 @@
+"""Level 1: the formats of prediction files, read as tables of path, classes (lists) and scores (lists).
+
+``urnet.evaluation.prediction_reader`` checks what they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+
+from urnet.core.checks import InputError
+from urnet.evaluation.prediction_writer import ARROW_ROWS, FORMATS
+
+TEXT_BYTES = 1 << 20  # of a text file, read at once
+COLUMNS = ("path", "classes", "scores")
+
+
+def read_tables(file: Path) -> Iterator[Any]:
+    """Yield a file's rows as Arrow tables or record batches, as they come.
+
+    Raises InputError for another suffix and for a file that cannot be read or is of another format.
+    """
+    if file.suffix not in FORMATS:
+        raise InputError(f"{file}: prediction files end in {' or '.join(FORMATS)}")
+    read = {".csv": _csv_tables, ".jsonl": _json_tables, ".arrow": _arrow_tables}[file.suffix]
+    rows = 0
+    _check_opens(file)
+    try:
+        for table in read(file):
+            rows += table.num_rows
+            yield table
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        what = str(error).splitlines()[0]
+        raise InputError(f"{file}: is no prediction file of infer.py; after row {rows}: {what}") from None
+
+
+def _check_opens(file: Path) -> None:
+    """Let Python say why a file does not open; Arrow does so at length."""
+    try:
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def count_rows(file: Union[str, Path]) -> Optional[int]:
+    """How many rows an Arrow file has; None for text, where only reading it tells."""
+    if Path(file).suffix != ".arrow":
+        return None
+    _check_opens(Path(file))
+    return sum(_batch_rows(Path(file)))
+
+
+def _batch_rows(file: Path) -> list[int]:
+    """The rows of each batch, from a map that ends at once: the pages it touches count as memory in use."""
+    reader = _open_arrow(file, mapped=True)
+    return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
+
+
+def _csv_tables(file: Path) -> Iterator[Any]:
+    kinds = {name: pa.string() for name in COLUMNS}
+    options = pa.csv.ConvertOptions(column_types=kinds, include_columns=COLUMNS)
+    try:
+        reader = pa.csv.open_csv(
+            file,
+            read_options=pa.csv.ReadOptions(block_size=TEXT_BYTES, use_threads=False),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=options,
+        )
+    except KeyError as error:
+        raise InputError(f"{file}: {' '.join(str(error).split())}; {', '.join(COLUMNS)} are needed") from None
+    with reader:
+        for batch in reader:
+            path, *texts = (batch.column(name) for name in COLUMNS)
+            kept = (pc.if_else(pc.equal(text, ""), None, text) for text in texts)
+            yield pa.record_batch([path, *(pc.split_pattern(text, " ") for text in kept)], list(COLUMNS))
+
+
+def _json_tables(file: Path) -> Iterator[Any]:
+    kinds = [pa.string(), pa.list_(pa.int32()), pa.list_(pa.float32())]
+    options = pa.json.ParseOptions(
+        explicit_schema=pa.schema(list(zip(COLUMNS, kinds))), unexpected_field_behavior="ignore"
+    )
+    rows = 0
+    with file.open("rb") as stream:
+        while lines := b"".join(stream.readlines(TEXT_BYTES)):
+            whole = pa.json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
+            table = pa.json.read_json(pa.BufferReader(lines), read_options=whole, parse_options=options)
+            for name in COLUMNS:
+                if table[name].null_count:  # a key that is not there, or null
+                    row = rows + pc.index(table[name].is_null(), True).as_py() + 1
+                    raise InputError(f"{file}: row {row}: has no {name}; {', '.join(COLUMNS)} are needed")
+            rows += table.num_rows
+            yield table
+
+
+def _arrow_tables(file: Path) -> Iterator[Any]:
+    """Batch by batch: read where they are small, else mapped, so that a block alone is in memory."""
+    reader = _open_arrow(file, mapped=max(_batch_rows(file), default=0) > 4 * ARROW_ROWS)
+    for i in range(reader.num_record_batches):
+        batch = reader.get_batch(i)
+        batch.validate(full=True)  # offsets that lead outside would be followed
+        for start in range(0, batch.num_rows, ARROW_ROWS):
+            yield batch.slice(start, ARROW_ROWS)
+
+
+def _open_arrow(file: Path, *, mapped: bool) -> Any:
+    try:
+        source = pa.memory_map(str(file)) if mapped else pa.OSFile(str(file))
+        names = pa.ipc.open_file(source).schema.names
+        wanted = [names.index(name) for name in COLUMNS if name in names]
+        return pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{file}: is not a whole Arrow file ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,172 @@
+"""Level 1: predictions as lines on stdout and as rows of a CSV, JSON-lines or Arrow file.
+
+``urnet.evaluation.prediction_reader`` reads the files back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from urnet.core.atomic_files import whole_file
+from urnet.core.checks import InputError
+
+FORMATS = (".csv", ".jsonl", ".arrow")
+COLUMNS = ("path", "classes", "scores", "names", "error")
+ARROW_ROWS = 4096  # of a record batch: at 100 classes 3 MB, which is what a reader holds of a file
+
+
+def result_line(number: int, scores: np.ndarray, classes: np.ndarray) -> str:
+    """The first release's line of one image: `Test-0-score: [0.93], class [42]`, lists of k, best first."""
+    with np.printoptions(linewidth=1 << 20, threshold=1 << 20):
+        return f"Test-{number}-score: {scores}, class {classes}"
+
+
+def unreadable_line(number: int) -> str:
+    """The line of an image that could not be read."""
+    return f"Test-{number}-score: [nan], class []"
+
+
+class PredictionFile:
+    """Rows of path, classes, scores and error (text files: also names); ``open_predictions`` makes one."""
+
+    def write(self, path: str, classes: Sequence[int], scores: Sequence[float], error: str = "") -> None:
+        """One image: ``classes`` best first and their ``scores``; both empty with an ``error``."""
+        raise NotImplementedError
+
+    def write_rows(self, paths: Any, classes: np.ndarray, scores: np.ndarray, errors: Sequence[str]) -> None:
+        """Many images: Arrow strings (B,), classes and scores (B, k); a row with an error gets neither."""
+        for path, row, values, error in zip(paths.to_pylist(), classes.tolist(), scores.tolist(), errors):
+            self.write(path, [] if error else row, [] if error else values, error)
+
+
+class TextPredictions(PredictionFile):
+    """In JSON lines, classes, scores and names are lists. In CSV, classes and scores are parted by blanks and
+    names by `; `. Scores have nine digits, which give the float32 back.
+    """
+
+    def __init__(self, stream: Any, suffix: str, class_names: Sequence[str]) -> None:
+        self._stream, self._names = stream, class_names
+        self._csv = csv.writer(stream, lineterminator="\n") if suffix == ".csv" else None
+        if self._csv:
+            self._csv.writerow(COLUMNS)
+
+    def write(self, path: str, classes: Sequence[int], scores: Sequence[float], error: str = "") -> None:
+        names = [self._names[c] for c in classes] if self._names else []
+        texts = [f"{score:.9g}" for score in scores]
+        if self._csv:
+            row = (path, " ".join(map(str, classes)), " ".join(texts), "; ".join(names), error)
+            self._csv.writerow(row)
+            return
+        values = (path, list(map(int, classes)), list(map(float, texts)), names, error)
+        self._stream.write(json.dumps(dict(zip(COLUMNS, values)), ensure_ascii=False) + "\n")
+
+
+def arrow_schema() -> Any:
+    """The columns of an Arrow file of predictions."""
+    import pyarrow as pa  # waits: `infer.py --help` needs none of it
+
+    lists = (("classes", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32())))
+    return pa.schema([("path", pa.string()), *lists, ("error", pa.string())])
+
+
+class ArrowPredictions(PredictionFile):
+    """Record batches of ``arrow_schema`` (Arrow IPC file, uncompressed): 8 k bytes and the path an image.
+
+    A row with an error has empty lists. Class names do not stand in it.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._waiting: list[tuple] = []  # paths, rows' lengths, classes and scores (flat), errors
+        self._rows = 0
+
+    def write(self, path: str, classes: Sequence[int], scores: Sequence[float], error: str = "") -> None:
+        import pyarrow as pa
+
+        self._add(pa.array([path], pa.string()), np.array([len(classes)]), classes, scores, [error])
+
+    def write_rows(self, paths: Any, classes: np.ndarray, scores: np.ndarray, errors: Sequence[str]) -> None:
+        good = np.array([not error for error in errors], bool)
+        lengths = np.where(good, classes.shape[1], 0)
+        self._add(paths, lengths, classes[good].ravel(), scores[good].ravel(), errors)
+
+    def _add(self, paths: Any, lengths: np.ndarray, classes: Any, scores: Any, errors: Sequence[str]) -> None:
+        import pyarrow as pa
+
+        numbers = np.asarray(classes, np.int32), np.asarray(scores, np.float32)
+        self._waiting.append((paths, lengths, *numbers, pa.array(errors, pa.string())))
+        self._rows += len(paths)
+        if self._rows >= ARROW_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        import pyarrow as pa
+
+        if self._rows:
+            paths, lengths, classes, scores, errors = zip(*self._waiting)
+            ends = np.cumsum(np.concatenate(lengths))
+            offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+            lists = (
+                pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(flat)))
+                for flat in (classes, scores)
+            )
+            columns = [pa.concat_arrays(paths), *lists, pa.concat_arrays(errors)]
+            self._writer.write_batch(pa.record_batch(columns, schema=arrow_schema()))
+            self._waiting, self._rows = [], 0
+
+
+@contextlib.contextmanager
+def open_predictions(
+    path: Optional[Union[str, Path]], class_names: Sequence[str] = (), flag: str = "--output"
+) -> Iterator[Optional[PredictionFile]]:
+    """Yield a PredictionFile for ``path`` (None: none); it appears whole when the block ends well.
+
+    An existing file is replaced then, and only then. Raises InputError, at once, for a suffix that is not in
+    FORMATS and for a place that cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise InputError(f"{flag} {path}: accepted are names that end in {' or '.join(FORMATS)}")
+    if path.suffix == ".arrow":
+        with _open_arrow(path, flag) as file:
+            yield file
+        return
+    with open_text(path, flag) as stream:
+        yield TextPredictions(stream, path.suffix, class_names)
+
+
+@contextlib.contextmanager
+def _open_arrow(path: Path, flag: str) -> Iterator[ArrowPredictions]:
+    _refuse_folder(path, flag)
+    with contextlib.ExitStack() as stack:
+        part = stack.enter_context(whole_file(path, replace=True))
+        import pyarrow as pa
+
+        sink = stack.enter_context(pa.OSFile(str(part), "wb"))
+        file = ArrowPredictions(stack.enter_context(pa.ipc.new_file(sink, arrow_schema())))
+        yield file
+        file.flush()
+
+
+@contextlib.contextmanager
+def open_text(path: Path, flag: str) -> Iterator[Any]:
+    """A UTF-8 text stream; the file appears, or is replaced, when the block ends well."""
+    _refuse_folder(path, flag)
+    with whole_file(path, replace=True) as part, part.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
+
+
+def _refuse_folder(path: Path, flag: str) -> None:
+    if path.is_dir():
+        raise InputError(f"{flag} {path}: is a folder; a file's name is accepted")

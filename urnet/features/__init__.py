@@ -1,0 +1,1 @@
+"""Features and probabilities of the training images, kept in shards."""

@@ -1,0 +1,1 @@
+"""Predictors, inference programs, and the flags of infer.py and eval.py."""

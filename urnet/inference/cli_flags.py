@@ -1,0 +1,187 @@
+"""Level 1: the flags that infer.py and eval.py share, their checks, and where each value comes from.
+
+Precedence: flags > the checkpoint's recipe > the first release's defaults (with --num_layers: the SE-ResNeXt
+example's, ``urnet.config.se_resnext_flags``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from urnet.config.recipe import Recipe, Transform
+from urnet.core.checks import InputError, check_choice
+from urnet.core.cli import Parser, boolean_word
+
+RELEASE_DEFAULTS = {
+    "model": "ResNeXt101_32x4d",
+    "class_dim": 5000,
+    "image_shape": "3,224,224",
+    "resize": "straight",
+    "resize_short_size": 256,
+}
+SIZES = range(8, 2049)  # accepted sides of --image_shape
+ENGINES = ("auto", "inference", "dygraph")
+PRECISIONS = ("fp32", "bf16")
+RESIZES = ("straight", "short")
+CROPS = (1, 5, 10, 144)
+LARGEST_SCALE = 8192
+
+
+class ReleaseParser(Parser):
+    """A Parser in which a prefix that meant one flag of the first release still means it.
+
+    `--pre` was `--pretrained_model` before there was `--precision`. The flags in ``newest`` give way to all
+    others: `--t` was `--topk` before there was `--test_list`.
+    """
+
+    release: Sequence[str] = ()
+    newest: Sequence[str] = ()
+
+    def _get_option_tuples(self, option_string: str) -> list:
+        matches = super()._get_option_tuples(option_string)
+        released = [match for match in matches if match[0].dest in self.release]
+        if len(released) == 1:
+            return released
+        return [match for match in matches if match[0].dest not in self.newest] or matches
+
+
+def make_parser(
+    prog: str, description: str, *, batch_size: int, release: Sequence[str] = ()
+) -> ReleaseParser:
+    """A parser with the flags of both commands; ``release`` names the command's own released flags."""
+    parser = ReleaseParser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument_group("the first release's flags").add_argument
+    add("--use_gpu", type=boolean_word, default=True, help="True: on a GPU where there is one [True]")
+    add("--class_dim", type=int, help="number of classes [the checkpoint's recipe, else 5000]")
+    add("--image_shape", help="channels,height,width [the checkpoint's recipe, else 3,224,224]")
+    add(
+        "--pretrained_model",
+        metavar="PATH",
+        help="checkpoint folder, weights file, or the 2018 release's folder",
+    )
+    add("--model", metavar="NAME", help="network [the checkpoint's recipe, else ResNeXt101_32x4d]")
+    add("--resize_short_size", type=int, metavar="PIXELS", help="short side, for --resize short [256]")
+    add("--img_list", metavar="FILE",
+        help="lines `path label`; paths are relative to --img_path [infer.py: all images there;"
+        " eval.py: its sub-folders are the classes, by name]")  # fmt: skip
+    add("--img_path", metavar="PATH", help="folder of the images")
+    parser.release = [action.dest for action in parser._actions if action.dest != "help"] + list(release)
+    add = parser.add_argument_group("further flags").add_argument
+    add("--batch_size", type=int, default=batch_size, help=f"images computed at once [{batch_size}]")
+    add(
+        "--resize",
+        help="straight: to the size, aspect not kept | short: short side, then the centre [straight]",
+    )
+    add("--crops", type=int, default=1, metavar="1|5|10|144",
+        help="views an image, probabilities averaged: centre | corners and centre | and their mirror images"
+        " | Inception's 144; more than 1 take the short side [1]")  # fmt: skip
+    add("--scales", metavar="PIXELS,...", help="the crops at each of these short sides: 224,256,288")
+    add("--flip", action="store_true", help="the mirror image of every view, too")
+    add("--class_names", metavar="FILE", help="names: synsets.txt, or one a line [the checkpoint's]")
+    add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs [fp32]")
+    add("--engine", default="auto", help="auto | inference (CPU) | dygraph [auto]")
+    add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU, up to 8 with a GPU]")
+    add("--max_bad", type=int, default=0, help="leave out up to so many unreadable images [0]")
+    add("--debug", action="store_true", help="show a traceback on errors")
+    return parser
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Flags whose range does not depend on anything else."""
+    for name, low in (("batch_size", 1), ("max_bad", 0), ("workers", 0), ("class_dim", 1)):
+        value = getattr(args, name)
+        if value is not None and value < low:
+            raise InputError(f"--{name}: found {value}; {low} or more is accepted")
+    check_choice("--engine", args.engine, ENGINES)
+    check_choice("--precision", args.precision, PRECISIONS)
+    if args.crops not in CROPS:
+        raise InputError(f"--crops: found {args.crops}; accepted: {', '.join(map(str, CROPS))}")
+
+
+def complete(
+    args: argparse.Namespace, recipe: Optional[Recipe], names: Sequence[str],
+    defaults: Mapping[str, Any] = RELEASE_DEFAULTS,
+) -> Transform:  # fmt: skip
+    """Fill the flags that were not given; return the transform they make together."""
+    transform = recipe.transform if recipe else Transform()
+    known = dict(defaults)
+    if recipe:
+        size = transform.size
+        known.update(model=recipe.model.name, class_dim=recipe.data.n_classes, resize=transform.eval,
+                     image_shape=f"3,{size},{size}", resize_short_size=transform.resize_short)  # fmt: skip
+        for name in ("model", "class_dim"):
+            given = getattr(args, name)
+            if given is not None and given != known[name]:
+                layers = getattr(args, "num_layers", None) if name == "model" else None
+                flag = f"--{name}" if layers is None else f"--num_layers {layers}"
+                raise InputError(
+                    f"{flag} is {given}, but {args.pretrained_model} was trained with {known[name]}"
+                    " (its recipe.yaml)"
+                )
+    if (
+        args.resize is not None and args.resize.isdecimal()
+    ):  # the release's prefix form of --resize_short_size
+        args.resize, args.resize_short_size = None, int(args.resize)
+    cut = args.crops > 1 or args.scales is not None
+    if cut:
+        _complete_scales(args, recipe, parse_image_shape(args.image_shape or known["image_shape"]))
+    for name, value in known.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    check_choice("--model", args.model, names)
+    check_choice("--resize", args.resize, RESIZES)
+    size = parse_image_shape(args.image_shape)
+    if args.resize == "short" and not cut and args.resize_short_size < size:
+        raise InputError(f"--resize_short_size: found {args.resize_short_size}; {size} or more is accepted")
+    return dataclasses.replace(transform, size=size, eval=args.resize, resize_short=args.resize_short_size)
+
+
+def _complete_scales(args: argparse.Namespace, recipe: Optional[Recipe], size: int) -> None:
+    """Fill ``--scales``, ``--resize`` and ``--resize_short_size`` for views that are cut at a short side."""
+    flags = f"--crops {args.crops}" if args.scales is None else "--scales"
+    if args.resize == "straight":
+        raise InputError(f"--resize straight: {flags} cuts from the image at a short side; accepted: short")
+    if args.scales is not None and args.resize_short_size is not None:
+        raise InputError("--scales and --resize_short_size: both give the short side; one is accepted")
+    short = args.resize_short_size
+    if short is None and recipe is not None and recipe.transform.eval == "short":
+        short = recipe.transform.resize_short
+    if args.scales is not None:
+        scales = parse_scales(args.scales)
+    elif args.crops == 144:
+        if args.resize_short_size is not None:
+            raise InputError("--resize_short_size: --crops 144 takes four short sides; accepted: --scales")
+        scales = tuple(round(size * sevenths / 7) for sevenths in (8, 9, 10, 11))
+    else:
+        scales = (short or round(size * 8 / 7),)
+    if args.crops == 144 and len(scales) != 4:
+        raise InputError(f"--scales: found {args.scales}; --crops 144 takes four")
+    if min(scales) < size:
+        flag = "--scales" if args.scales is not None else "--resize_short_size"
+        raise InputError(f"{flag}: found {min(scales)}; {size} (--image_shape) or more is accepted")
+    args.resize, args.resize_short_size, args.scales = "short", scales[0], ",".join(map(str, scales))
+
+
+def parse_scales(text: str) -> tuple[int, ...]:
+    """The short sides of "224,256". Raises InputError for anything else, and for one that comes twice."""
+    words = [word.strip() for word in text.split(",")]
+    scales = tuple(int(word) for word in words if word.isdecimal())
+    if len(scales) < len(words) or len(set(scales)) < len(scales) or max(scales) > LARGEST_SCALE:
+        accepted = f"different short sides in pixels, up to {LARGEST_SCALE}, like 224,256,288"
+        raise InputError(f"--scales: found {text!r}; accepted: {accepted}")
+    return scales
+
+
+def parse_image_shape(text: str) -> int:
+    """The side S of "3,S,S". Raises InputError for anything else, and for sides outside SIZES."""
+    words = [word.strip() for word in text.split(",")]
+    numbers = [int(word) for word in words if word.isdecimal()]
+    if len(words) == len(numbers) == 3 and numbers[0] == 3 and numbers[1] == numbers[2] in SIZES:
+        return numbers[1]
+    accepted = f"3,S,S (3 channels, square), S from {SIZES[0]} to {SIZES[-1]}"
+    raise InputError(f"--image_shape: found {text!r}; accepted: {accepted}")

@@ -1,0 +1,225 @@
+"""Level 3: from the flags of infer.py and eval.py to images, network, predictor and loader.
+
+Heavy imports wait until the input has been checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+import numpy as np
+
+from urnet.core.checks import InputError
+from urnet.core.cli import is_lead
+from urnet.inference.cli_flags import RELEASE_DEFAULTS, check_numbers, complete, parse_scales
+from urnet.runtime.threads import compute_threads, import_paddle
+
+if TYPE_CHECKING:
+    from urnet.checkpoints.checkpoint import CheckpointInfo
+    from urnet.data.images.multi_crop import MultiCrop
+    from urnet.data.lists.image_list import ImageList
+    from urnet.data.loading.loader import Loader
+    from urnet.inference.predictor import Predictor
+    from urnet.runtime.process_group import World
+
+
+class Setup:
+    """Checked flags and what they stand for. Making one reads small files only and completes ``args``."""
+
+    def __init__(
+        self, args: argparse.Namespace, network_names: Sequence[str],
+        defaults: Mapping[str, Any] = RELEASE_DEFAULTS,
+    ) -> None:  # fmt: skip
+        from urnet.checkpoints.checkpoint import describe
+
+        self.args = args
+        if args.pretrained_model is None:
+            raise InputError("--pretrained_model: found none; a checkpoint folder or weights file is needed")
+        check_numbers(args)
+        self.info: CheckpointInfo = describe(args.pretrained_model)
+        self.transform = complete(args, self.info.recipe, network_names, defaults)
+        self.class_names = _class_names(args, self.info)
+        data = self.info.recipe.data if self.info.recipe else None
+        self.exif = data.exif if data else "honour"  # as the release's cv2.imread did
+        self.max_pixels = data.max_pixels if data else 100_000_000
+        self.device = "cpu"
+
+    def images(self, *, need_labels: bool) -> ImageList:
+        """The images that ``--img_path`` and ``--img_list`` name, all of which exist (unless --max_bad).
+
+        With labels and no list, the sub-folders of ``--img_path`` are classes, by name.
+        """
+        from urnet.data.lists.build_table import images_under, labelled_folders, one_image, read_image_list
+
+        args = self.args
+        if args.img_path is None:
+            raise InputError(
+                "--img_path: found none; the folder of the images (infer.py: or one image) is needed"
+            )
+        root = Path(args.img_path)
+        if args.img_list is not None:
+            n_classes = args.class_dim if need_labels else None
+            exists = args.max_bad == 0
+            return read_image_list(
+                args.img_list, root, n_classes=n_classes, need_labels=need_labels, check_exists=exists
+            )
+        if need_labels:
+            if not self.class_names:
+                raise InputError(
+                    "--img_list: found none; a file of `path label` lines is needed, or class names"
+                    " (--class_names), which are the names of sub-folders of --img_path then"
+                )
+            return labelled_folders(root, self.class_names, "class (the checkpoint's, or --class_names)")
+        return one_image(root) if root.is_file() else images_under(root)
+
+    def start(self, build: Callable[[str, int], Any]) -> None:
+        """Import Paddle and choose the device; ``build(name, n_classes)`` makes the network when needed."""
+        import_paddle()
+        import paddle
+
+        from urnet.inference.predictor import check_precision
+
+        args = self.args
+        self.device = _device(args.use_gpu)
+        check_precision(args.engine, args.precision, self.device)
+        paddle.set_device(self.device)
+        self.build = build
+
+    @functools.cached_property
+    def normalised(self) -> Any:
+        """The network with its weights, behind the normalisation; made when it is first asked for."""
+        from urnet.checkpoints.checkpoint import load_into, read_weights
+        from urnet.nn.normalise import Normalise
+
+        args = self.args
+        network = self.build(args.model, args.class_dim)
+        load_into(network, read_weights(args.pretrained_model, network), source=args.pretrained_model)
+        normalised = Normalise(network, self.transform.mean, self.transform.std)
+        normalised.eval()
+        return normalised
+
+    def processes(self) -> contextlib.AbstractContextManager[World]:
+        """The processes that share the images (after ``start``); one, unless the launcher started more."""
+        from urnet.runtime.process_group import open_world
+
+        return open_world(self.device)
+
+    @functools.cached_property
+    def views(self) -> Optional[MultiCrop]:
+        """The several views of an image that the flags ask for; None: the one view of ``transform``."""
+        from urnet.data.images.multi_crop import MultiCrop
+
+        args, t = self.args, self.transform
+        scales: tuple[int, ...] = (t.resize_short,) if t.eval == "short" else ()
+        if args.scales is not None:
+            scales = parse_scales(args.scales)
+        views = MultiCrop(t.size, scales, args.crops, args.flip)
+        return views if args.scales is not None or views.n_views > 1 else None
+
+    @property
+    def n_views(self) -> int:
+        """Views an image."""
+        return 1 if self.views is None else self.views.n_views
+
+    @property
+    def images_a_batch(self) -> int:
+        """Images a batch of the loader, so that their views fill the network's batches."""
+        return max(1, self.args.batch_size // self.n_views)
+
+    def predictor(self, n_images: int) -> Predictor:
+        """The predictor that the flags describe; its batches are no larger than there are views."""
+        from urnet.inference.predictor import Predictor
+        from urnet.inference.program_cache import ProgramSource
+
+        args, t = self.args, self.transform
+        code = Path(inspect.getfile(self.build)).parent
+        source = ProgramSource(args.pretrained_model, args.model, args.class_dim, t.size, t.mean, t.std, code)
+        return Predictor(
+            lambda: self.normalised,
+            t.size,
+            engine=args.engine,
+            precision=args.precision,
+            batch_size=self._views_at_once(n_images),
+            device=self.device,
+            source=source,
+        )
+
+    def _views_at_once(self, n_images: int) -> int:
+        """At most ``--batch_size``, and the views of a batch in parts of equal size: 9 x 16 of 144."""
+        views = min(self.images_a_batch, n_images) * self.n_views
+        return -(-views // -(-views // self.args.batch_size))
+
+    def probabilities(self, predictor: Predictor) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from a batch of the loader to probabilities (B, C), the mean over an image's views."""
+        if self.views is None:
+            return predictor.probabilities
+        from urnet.data.images.multi_crop import mean_probabilities
+
+        return lambda images: mean_probabilities(predictor.probabilities, images, predictor.batch_size)
+
+    def loader(self, images: ImageList, world: World) -> Loader:
+        """This process's share of the images' batches of ``--batch_size``, decoded ahead."""
+        from urnet.data.loading.loader import ImageSource, Loader
+        from urnet.inference.gather import share
+
+        source = ImageSource(
+            images.path, self.transform, train=False, exif=self.exif, max_pixels=self.max_pixels,
+            views=self.views,
+        )  # fmt: skip
+        workers = self.args.workers
+        if workers is None:
+            workers = 0 if self.device == "cpu" else min(8, compute_threads())
+        return Loader(source, share(batches(len(images), self.images_a_batch), world), workers=workers)
+
+    def print_speed(
+        self, n_images: int, start_seconds: float, seconds: float, predictor: Predictor, unreadable: int
+    ) -> None:
+        """One line on stderr, of process 0."""
+        if not is_lead():
+            return
+        rate = f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} images/s)"
+        if self.n_views > 1:
+            rate += f", {self.n_views} views each"
+        start = f"start-up {start_seconds:.1f} s, engine {predictor.engine}"
+        print(f"{rate}, {unreadable} unreadable; {start}", file=sys.stderr)
+
+
+def batches(n_rows: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(0, rows) for rows 0..n_rows-1 in order, ``size`` at a time; the last batch may be smaller."""
+    for start in range(0, n_rows, size):
+        yield 0, np.arange(start, min(start + size, n_rows))
+
+
+def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> list[str]:
+    """``--class_names``, else the checkpoint's, else none."""
+    if args.class_names is not None:
+        from urnet.data.lists.build_table import read_class_names
+
+        return read_class_names(args.class_names, args.class_dim)
+    names = info.class_names or []
+    if names and len(names) != args.class_dim:
+        raise InputError(
+            f"{info.folder}/classes.txt: has {len(names)} class names, but class_dim is {args.class_dim}"
+        )
+    return names if any(names) else []
+
+
+def _device(use_gpu: bool) -> str:
+    """cpu or gpu; one line on stderr where a GPU was asked for and none can be used."""
+    import paddle
+
+    from urnet.runtime.precision import has_gpu
+
+    if not use_gpu or has_gpu():
+        return "gpu" if use_gpu else "cpu"
+    why = "finds no GPU" if paddle.is_compiled_with_cuda() else "is a build without CUDA"
+    if is_lead():
+        print(f"note: --use_gpu True, but this Paddle {why}; computing on the CPU", file=sys.stderr)
+    return "cpu"

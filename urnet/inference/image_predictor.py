@@ -1,0 +1,200 @@
+"""Level 3: a checkpoint as a function of images, for scripts: arrays or paths in, probabilities out.
+
+Preprocessing is that of the checkpoint's recipe, as in infer.py. Paddle is imported when a checkpoint is
+loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Union
+
+import numpy as np
+
+from urnet.checkpoints.checkpoint import CheckpointInfo, describe, load_into, read_weights
+from urnet.config.ranges import check_transform
+from urnet.config.recipe import Transform
+from urnet.core.checks import InputError, check_choice
+from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, eval_transform, read_image
+from urnet.evaluation.accuracy import topk
+from urnet.inference.cli_flags import PRECISIONS
+from urnet.runtime.threads import import_paddle
+
+if TYPE_CHECKING:
+    from urnet.inference.predictor import Predictor
+
+Image = Union[np.ndarray, str, Path]
+
+
+class Top(NamedTuple):
+    """The k most probable classes of n images, best first; equal scores are ordered by class number."""
+
+    classes: np.ndarray  # int64 (n, k)
+    scores: np.ndarray  # float32 (n, k), probabilities
+    names: list[list[str]]  # (n, k), "" where the checkpoint has no names
+
+
+class ImagePredictor:
+    """``predictor(images)``: probabilities of a loaded checkpoint. ``load_predictor`` makes one.
+
+    ``images`` is a list (or anything that yields them, one by one) of uint8 RGB arrays (H, W, 3), of any
+    sizes, and paths. Arrays are taken as they are, files are decoded and turned as the recipe's ``data.exif``
+    says. An image that cannot be read or has another form is an InputError that gives its place: none is left
+    out. Images are decoded and computed ``batch_size`` at a time, a smaller batch is filled up: choose 1
+    where images come one by one. Not to be shared by threads.
+
+    ``class_names``: a name a class, "" where unknown; ``transform``: what is done with an image.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        transform: Transform,
+        class_names: Sequence[str],
+        *,
+        exif: str = "honour",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.predictor, self.transform, self.class_names = predictor, transform, tuple(class_names)
+        self.exif, self.max_pixels = exif, max_pixels
+
+    def __call__(self, images: Iterable[Image]) -> np.ndarray:
+        """float32 (n, C); rows sum to 1. ``top`` keeps less where there are many images and classes."""
+        none = np.empty((0, len(self.class_names)), np.float32)
+        return np.concatenate([none, *map(self.predictor.probabilities, self._batches(images))])
+
+    def top(self, images: Iterable[Image], k: int = 1) -> Top:
+        """The ``k`` most probable classes of each image, 1 to the number of classes."""
+        if not isinstance(k, (int, np.integer)) or not 1 <= k <= len(self.class_names):
+            raise InputError(f"k: found {k!r}; 1..{len(self.class_names)} is accepted")
+        classes, scores = [np.empty((0, k), np.int64)], [np.empty((0, k), np.float32)]
+        for batch in self._batches(images):
+            best, score = topk(self.predictor.probabilities(batch), k)
+            classes.append(best)
+            scores.append(score)
+        found = np.concatenate(classes)
+        names = [[self.class_names[c] for c in row] for row in found.tolist()]
+        return Top(found, np.concatenate(scores), names)
+
+    def _batches(self, images: Iterable[Image]) -> Iterator[np.ndarray]:
+        """uint8 (b, S, S, 3), b from 1 to the batch size."""
+        if isinstance(images, (str, bytes, Path)) or getattr(images, "ndim", 4) == 3:
+            raise InputError("images: found a single one; a list of images is accepted: [image]")
+        if not isinstance(images, Iterable):
+            raise InputError(f"images: found {type(images).__name__}; a list of images is accepted")
+        batch: list[np.ndarray] = []
+        for number, image in enumerate(images):
+            batch.append(eval_transform(self._pixels(number, image), self.transform))
+            if len(batch) == self.predictor.batch_size:
+                yield np.stack(batch)
+                batch = []
+        if batch:
+            yield np.stack(batch)
+
+    def _pixels(self, number: int, image: Image) -> np.ndarray:
+        if isinstance(image, (str, Path)):
+            try:
+                return read_image(image, exif=self.exif, max_pixels=self.max_pixels)
+            except UnreadableImage as error:
+                raise InputError(f"images: number {number}, {error}") from None
+        try:
+            array = np.asarray(image)  # Pillow's images as well
+        except (ValueError, TypeError):
+            array = np.empty(())
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+            found = f"{array.dtype} {array.shape}" if array.ndim else type(image).__name__
+            raise InputError(f"images: number {number} is {found}; uint8 (H, W, 3) or a path is accepted")
+        return array
+
+
+def load_predictor(
+    checkpoint: Union[str, Path],
+    *,
+    build: Callable[[str, int], Any],
+    model: Optional[str] = None,
+    n_classes: Optional[int] = None,
+    transform: Optional[Transform] = None,
+    class_names: Optional[Sequence[str]] = None,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "fp32",
+    batch_size: int = 16,
+    threads: Optional[int] = None,
+) -> ImagePredictor:
+    """Load a checkpoint for prediction: all that ``infer.py --pretrained_model`` takes (docs/cli.md).
+
+    ``build(name, n_classes)`` returns a new network, ``models.build`` or a function of yours. ``model`` and
+    ``n_classes`` come from the checkpoint's recipe and must agree with it; without a recipe (a file of
+    weights, the first release's folder) they must be given. Precedence for ``transform``: the argument, the
+    recipe, the first release's (``Transform()``: straight to 224 x 224); for ``class_names``: the argument,
+    the checkpoint's, none. ``device``: auto, cpu, gpu. ``engine``, ``precision``, ``batch_size`` and
+    ``threads``: see ``urnet.inference.predictor.Predictor``; starting takes it seconds for large networks.
+
+    Raises InputError for a checkpoint that cannot be read, whose weights do not all fit, or whose network
+    ``build`` does not know, and for settings that contradict each other or the machine.
+    """
+    check_choice("device", device, ("auto", "cpu", "gpu"))
+    check_choice("precision", precision, PRECISIONS)
+    for argument, number in (("batch_size", batch_size), ("threads", 1 if threads is None else threads)):
+        if not isinstance(number, (int, np.integer)) or number < 1:
+            raise InputError(f"{argument}: found {number!r}; a whole number above 0 is accepted")
+    if transform is not None:
+        check_transform(transform, "load_predictor")
+    info = describe(checkpoint)
+    name, classes = _network(info, checkpoint, model, n_classes)
+    names = list(class_names if class_names is not None else info.class_names or [""] * classes)
+    if len(names) != classes:
+        raise InputError(f"class_names: found {len(names)} names; the network has {classes} classes")
+    import_paddle()
+    from urnet.inference.predictor import Predictor, check_precision
+    from urnet.nn.normalise import Normalise
+    from urnet.runtime.precision import choose_device
+
+    place = choose_device(device)
+    check_precision(engine, precision, place)
+    view = transform or (info.recipe.transform if info.recipe else Transform())
+    network = _built(build, name, classes, checkpoint)
+    load_into(network, read_weights(checkpoint, network), source=str(checkpoint))
+    normalised = Normalise(network, view.mean, view.std)
+    normalised.eval()
+    predictor = Predictor(
+        normalised, view.size, engine=engine, precision=precision, batch_size=batch_size, threads=threads,
+        device=place,
+    )  # fmt: skip
+    data = info.recipe.data if info.recipe else None
+    exif, most = (data.exif, data.max_pixels) if data else ("honour", MAX_PIXELS)
+    return ImagePredictor(predictor, view, names, exif=exif, max_pixels=most)
+
+
+def _network(
+    info: CheckpointInfo, checkpoint: Union[str, Path], model: Optional[str], n_classes: Optional[int]
+) -> tuple[str, int]:
+    """Name and number of classes, from the recipe or the arguments, which must not contradict it."""
+    known: dict[str, Any] = {}
+    if info.recipe is not None:
+        known = {"model": info.recipe.model.name, "n_classes": info.recipe.data.n_classes}
+    values = []
+    for argument, given in (("model", model), ("n_classes", n_classes)):
+        value = known.get(argument, given)
+        if value is None:
+            raise InputError(f"{argument}: found none; {checkpoint} has no recipe that tells it")
+        if given is not None and given != value:
+            raise InputError(
+                f"{argument} is {given!r}, but {checkpoint} was trained with {value!r} (its recipe.yaml)"
+            )
+        values.append(value)
+    return values[0], values[1]
+
+
+def _built(build: Callable[[str, int], Any], name: str, n_classes: int, checkpoint: Union[str, Path]) -> Any:
+    """A network of ``build``; one line where it does not know the name."""
+    try:
+        network = build(name, n_classes)
+    except (InputError, LookupError) as error:
+        raise InputError(f"{checkpoint}: build does not make its network, {name!r} ({error})") from error
+    if not hasattr(network, "state_dict"):
+        raise InputError(
+            f"{checkpoint}: build({name!r}, {n_classes}) gave {type(network).__name__}; a network is needed"
+        )
+    return network

@@ -1,0 +1,127 @@
+"""Level 3: one door to a network's answers, whatever computes them."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable, Optional, Union
+
+import numpy as np
+import paddle
+
+from urnet.core.checks import InputError, check_choice
+from urnet.evaluation.accuracy import topk
+from urnet.inference.cli_flags import ENGINES, PRECISIONS
+from urnet.inference.program import Engine, cpu_has_bf16, live_probabilities, write_program
+from urnet.inference.program_cache import ProgramSource, cache_folder, find_program, keep_program
+from urnet.runtime.threads import compute_threads
+
+Network = Union[paddle.nn.Layer, Callable[[], paddle.nn.Layer]]
+BF16_NEEDED = "a CPU with bfloat16 instructions (avx512_bf16 or amx_bf16)"
+
+
+class Predictor:
+    """Answers of a ``normalise.Normalise`` network for uint8 RGB images (b, image_size, image_size, 3).
+
+    ``engine``: "inference" is Paddle's inference engine with oneDNN (CPU), "dygraph" the live network,
+    "auto" the first on the CPU and the second on a GPU. ``precision``: "bf16" is several times as fast on
+    CPUs with AMX (inference) and on GPUs (dygraph); on CPUs with AVX512-BF16 alone it gains nothing. Scores
+    keep about two digits. Batches are padded to
+    ``batch_size``, as every other size costs the engine memory. ``device``: "cpu" or "gpu".
+    ``start_seconds`` is what construction took. Raises InputError for a combination nothing can compute.
+
+    ``normalised`` may also be a function that returns the network: it is called once, and not at all where
+    the engine's program is in the cache. That is so only with ``source``, which says what the network is
+    made from (program_cache.py); without it nothing is kept.
+    """
+
+    def __init__(
+        self,
+        normalised: Network,
+        image_size: int,
+        *,
+        engine: str = "auto",
+        precision: str = "fp32",
+        batch_size: int = 16,
+        threads: Optional[int] = None,
+        device: str = "cpu",
+        source: Optional[ProgramSource] = None,
+    ) -> None:
+        start = time.perf_counter()
+        check_choice("--engine", engine, ENGINES)
+        check_choice("--precision", precision, PRECISIONS)
+        if batch_size < 1:
+            raise InputError(f"--batch_size: found {batch_size}; 1 or more is accepted")
+        self.image_size, self.batch_size = image_size, batch_size
+        self.engine = check_precision(engine, precision, device)
+        self._run: Callable[[np.ndarray], np.ndarray]
+        if self.engine == "inference":
+            with _program(normalised, image_size, source) as folder:
+                self._run = Engine(folder, threads=threads or compute_threads(), precision=precision)
+        else:
+            live, bf16 = _built(normalised), precision == "bf16"
+            self._run = lambda images: live_probabilities(live, images, bf16=bf16)
+        self.start_seconds = time.perf_counter() - start
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, C); rows sum to 1."""
+        n = len(images)
+        if images.dtype != np.uint8 or images.shape[1:] != (self.image_size, self.image_size, 3):
+            accepted = f"uint8 (b, {self.image_size}, {self.image_size}, 3)"
+            raise InputError(f"images: found {images.dtype} {images.shape}; accepted: {accepted}")
+        if not 1 <= n <= self.batch_size:
+            raise InputError(f"images: found {n} in a batch; 1..{self.batch_size} are accepted")
+        if n < self.batch_size:
+            padding = np.zeros((self.batch_size - n, *images.shape[1:]), np.uint8)
+            images = np.concatenate([images, padding])
+        return self._run(images)[:n]
+
+    def topk(self, images: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k most probable classes: indices (b, k) int64 and probabilities (b, k), best first."""
+        return topk(self.probabilities(images), k)
+
+
+def check_precision(engine: str, precision: str, device: str) -> str:
+    """The engine, "auto" resolved; raises InputError, before any work, for what it cannot compute there."""
+    if engine == "auto":
+        engine = "dygraph" if device == "gpu" else "inference"
+    if engine == "inference" and device == "gpu":
+        raise InputError(
+            "--engine inference runs on the CPU; accepted with a GPU: dygraph, or --use_gpu False"
+        )
+    if precision == "fp32":
+        return engine
+    if device == "cpu" and engine == "dygraph":
+        raise InputError(
+            "--precision bf16: on the CPU --engine inference is needed; dygraph computes in fp32"
+        )
+    if device == "cpu" and not cpu_has_bf16():
+        raise InputError(f"--precision bf16: this CPU has none; accepted: fp32, or {BF16_NEEDED}")
+    if device == "gpu" and not paddle.amp.is_bfloat16_supported():
+        raise InputError("--precision bf16: this GPU has none; accepted: fp32, or a GPU with bfloat16")
+    return engine
+
+
+@contextlib.contextmanager
+def _program(network: Network, image_size: int, source: Optional[ProgramSource]) -> Iterator[Path]:
+    """The folder of the network's program, from the cache, new in the cache, or gone after the block."""
+    place, entry = cache_folder(), None
+    if source is not None and place is not None:
+        key = source.key()
+        entry = find_program(place, key)
+        if entry is None:
+            network = live = _built(network)
+            entry = keep_program(place, key, source, lambda to: write_program(live, image_size, to))
+    if entry is not None:
+        yield entry
+        return
+    with tempfile.TemporaryDirectory(prefix="urnet-") as folder:
+        write_program(_built(network), image_size, Path(folder))
+        yield Path(folder)
+
+
+def _built(network: Network) -> paddle.nn.Layer:
+    return network if isinstance(network, paddle.nn.Layer) else network()

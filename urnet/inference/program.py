@@ -1,0 +1,144 @@
+"""Level 3: Paddle inference models: written from a live network, opened, and compared with it.
+
+A model is a folder of three files: ``model.json`` (the program), ``model.pdiparams`` (its parameters) and
+``signature.json`` (what goes in and comes out). The program takes uint8 RGB images and gives probabilities:
+normalisation and softmax are inside, so that nobody has to repeat them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+
+from urnet.core.atomic_files import naming, whole_folder
+from urnet.nn.fold_batch_norm import folded
+from urnet.runtime.host_to_device import to_tensor
+
+NAME = "model"
+FILES = (f"{NAME}.json", f"{NAME}.pdiparams")  # of a program
+TOLERANCE = 1e-3  # of the largest probability, between the saved model and the live network
+
+
+class Probabilities(paddle.nn.Layer):
+    """``normalised(images)`` as probabilities: float32 (B, C), rows sum to 1."""
+
+    def __init__(self, normalised: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.normalised = normalised
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """uint8 (B, S, S, 3) -> (B, C)."""
+        return paddle.nn.functional.softmax(self.normalised(images).astype("float32"), axis=-1)
+
+
+def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path) -> None:
+    """Write the FILES of a ``Normalise`` network into an existing folder, batch norm folded (fold.py)."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, image_size, image_size, 3), np.uint8)
+    with evaluating(normalised), folded(normalised, paddle.to_tensor(noise)):
+        layer = Probabilities(normalised)
+        layer.eval()
+        images = paddle.static.InputSpec([None, image_size, image_size, 3], "uint8", name="images")
+        paddle.jit.save(paddle.jit.to_static(layer, input_spec=[images], full_graph=True), str(folder / NAME))
+    with naming(folder):  # on a full disk Paddle writes less, and says nothing
+        (folder / "room").write_bytes(bytes(1 << 16))
+    (folder / "room").unlink()
+
+
+@contextlib.contextmanager
+def evaluating(network: paddle.nn.Layer) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every layer is in the mode it was in."""
+    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
+    network.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+class Engine:
+    """A written program, run by ``paddle.inference`` with oneDNN on the CPU.
+
+    ``engine(images)``: uint8 (B, S, S, 3) -> float32 (B, C). Every new B costs memory and a second or more of
+    preparation, so the callers keep to one. Not to be shared by threads.
+    """
+
+    def __init__(self, folder: Path, *, threads: int, precision: str = "fp32") -> None:
+        from paddle.inference import Config, create_predictor
+
+        config = Config(*(str(folder / name) for name in FILES))
+        config.disable_gpu()
+        config.disable_glog_info()
+        config.enable_onednn()
+        config.set_onednn_cache_capacity(1)  # one batch size; more would only hold memory
+        config.set_cpu_math_library_num_threads(threads)
+        if precision == "bf16":
+            config.enable_onednn_bfloat16()
+        self._predictor = create_predictor(config)
+        self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
+        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self._input.copy_from_cpu(np.ascontiguousarray(images))
+        self._predictor.run()
+        return self._output.copy_to_cpu().astype(np.float32, copy=False)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU computes in bfloat16 faster than it emulates it."""
+    return bool(paddle.base.core.supports_bfloat16_fast_performance())
+
+
+def export_inference(
+    normalised: paddle.nn.Layer,
+    image_shape: Sequence[int],
+    folder: Path,
+    *,
+    notes: Optional[dict[str, Any]] = None,
+    threads: int = 1,
+    seed: int = 0,
+) -> float:
+    """Write an inference model, whole or not at all, that answers like the live network.
+
+    ``image_shape`` is (3, S, S); ``notes`` joins signature.json. Before the folder appears, the written model
+    and the network are asked about the same four random images; returns the largest absolute difference of
+    their probabilities. Raises RuntimeError where it is over TOLERANCE times the largest probability, and
+    InputError for a folder that exists or cannot be written.
+    """
+    size = image_shape[-1]
+    images = np.random.default_rng(seed).integers(0, 256, (4, size, size, 3), np.uint8)
+    with whole_folder(Path(folder)) as temporary:
+        write_program(normalised, size, temporary)
+        answer = Engine(temporary, threads=threads)(images)
+        expected = live_probabilities(normalised, images)
+        difference = float(np.abs(answer - expected).max())
+        limit = TOLERANCE * float(expected.max())
+        if not difference <= limit:
+            raise RuntimeError(
+                f"{folder}: not written; its probabilities are {difference:.3g} off the live network's, "
+                f"accepted: {limit:.3g}"
+            )
+        signature = {
+            "input": {"name": "images", "dtype": "uint8", "shape": ["batch", size, size, 3], "order": "RGB"},
+            "output": {"dtype": "float32", "shape": ["batch", answer.shape[1]], "meaning": "probabilities"},
+            "normalisation": "inside the model",
+            "largest_difference_from_live": difference,
+            **(notes or {}),
+        }
+        (temporary / "signature.json").write_text(json.dumps(signature, indent=1) + "\n", encoding="utf-8")
+    return difference
+
+
+def live_probabilities(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> np.ndarray:
+    """Softmax of the network as it stands, evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C)."""
+    with evaluating(normalised):
+        cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
+        with paddle.no_grad(), cast:
+            logits = normalised(to_tensor(images))
+        return paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()

@@ -1,0 +1,166 @@
+"""Level 3: inference programs kept between runs, so that infer.py and eval.py start sooner.
+
+The folder is URNET_CACHE, or ~/.cache/urnet; an empty URNET_CACHE turns the cache off. An entry is a folder
+named after the hash of all that its program depends on; it holds the program and ``entry.json`` with the
+hashes of its files, which are compared at every use. Anyone who may write there can change your predictions,
+as anyone can who may write into the checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+import paddle
+
+from urnet.checkpoints import checkpoint
+from urnet.core import cli
+from urnet.core.atomic_files import file_hash, whole_folder
+from urnet.core.checks import InputError
+from urnet.inference import program
+
+VARIABLE = "URNET_CACHE"
+ENTRY = "entry.json"
+LAYOUT = 1  # of an entry; another number finds no old entry
+MOST_ENTRIES, MOST_BYTES = 8, 4 << 30  # what is used least recently goes first
+OURS = ("normalise.py", "export.py", "fold.py")  # what a program is made by, beside the network's code
+
+
+@dataclass(frozen=True)
+class ProgramSource:
+    """All that a program is made from. ``code`` is the folder of the network's Python files."""
+
+    weights: Union[str, Path]  # as checkpoint.read_weights takes it
+    network: str
+    n_classes: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    code: Path
+
+    def key(self) -> str:
+        """SHA-256 of the weights' bytes, the network's and our code, the numbers, and Paddle's version."""
+        here = Path(__file__).parent
+        parts = {
+            "layout": LAYOUT,
+            "paddle": [paddle.__version__, paddle.version.commit],
+            "network": [self.network, self.n_classes, self.image_size, *self.mean, *self.std],
+            "weights": _hashes(_weight_files(self.weights)),
+            "code": _hashes([*sorted(Path(self.code).glob("*.py")), *(here / name for name in OURS)]),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def cache_folder() -> Optional[Path]:
+    """Where programs are kept; None: nowhere, as an empty URNET_CACHE says."""
+    place = os.environ.get(VARIABLE)
+    if place is None:
+        try:
+            return Path.home() / ".cache" / "urnet"
+        except RuntimeError:  # no home
+            return None
+    return Path(place).expanduser() if place else None
+
+
+def find_program(folder: Path, key: str) -> Optional[Path]:
+    """The entry of ``key``, if it is there and whole; it counts as just used."""
+    entry = Path(folder) / key
+    try:
+        files = json.loads((entry / ENTRY).read_text(encoding="utf-8"))["files"]
+        whole = all(files[name] == file_hash(entry / name) for name in program.FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    with contextlib.suppress(OSError):  # a folder that may only be read serves as well
+        os.utime(entry / ENTRY)
+    return entry if whole else None
+
+
+def keep_program(
+    folder: Path, key: str, source: ProgramSource, write: Callable[[Path], None]
+) -> Optional[Path]:
+    """The entry of ``key`` (of ``source``), which ``write(folder)`` fills unless another process has.
+
+    A damaged entry is written again, with a note on stderr. None where nothing can be kept, with a note: the
+    folder cannot be written, or the weights changed since the key was made.
+    """
+    entry = Path(folder) / key
+    try:
+        with _locked(folder):
+            if find_program(folder, key):
+                return entry
+            if entry.exists():
+                _note(f"{entry}: is damaged; it is written again")
+                _remove(entry)
+            with whole_folder(entry) as temporary:
+                write(temporary)
+                if source.key() != key:
+                    raise InputError(f"{source.weights}: changed while it was read")
+                files = {name: file_hash(temporary / name) for name in program.FILES}
+                about = {"network": source.network, "weights": str(source.weights), "files": files}
+                (temporary / ENTRY).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            _remove_oldest(folder, entry)
+    except (InputError, OSError, RuntimeError) as error:
+        if find_program(folder, key):  # without locks: another process was quicker
+            return entry
+        _note(f"the inference program is not kept for the next run ({error}); {VARIABLE} names its folder")
+        return None
+    return entry
+
+
+def _hashes(files: list[Path]) -> list[tuple[str, str]]:
+    return [(file.name, file_hash(file)) for file in files]
+
+
+def _weight_files(weights: Union[str, Path]) -> list[Path]:
+    kind, place = checkpoint.locate(Path(weights))
+    if kind == "checkpoint":
+        return [place / checkpoint.MODEL]
+    return [place] if place.is_file() else sorted(file for file in place.iterdir() if file.is_file())
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes there. Leftovers of killed ones are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as stream:
+        try:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except (ImportError, OSError):  # no such system, or file system: whole folders must do
+            yield
+            return
+        for leftover in folder.glob(".*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+
+
+def _remove_oldest(folder: Path, newest: Path) -> None:
+    """Keep the entries used last, up to MOST_ENTRIES and MOST_BYTES; ``newest`` in any case."""
+    entries = [path.parent for path in folder.glob(f"*/{ENTRY}")]
+    entries.sort(key=lambda entry: (entry == newest, (entry / ENTRY).stat().st_mtime), reverse=True)
+    total = 0
+    for number, entry in enumerate(entries):
+        total += sum(file.stat().st_size for file in entry.iterdir())
+        if entry != newest and (number >= MOST_ENTRIES or total > MOST_BYTES):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _note(text: str) -> None:
+    if cli.is_lead():
+        print(f"note: {text}", file=sys.stderr)

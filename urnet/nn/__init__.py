@@ -1,0 +1,1 @@
+"""Parts of a training step that know tensors: losses, moving averages, optimiser, schedule."""

@@ -1,0 +1,128 @@
+"""Level 2: the moving average of the weights, and the batch-norm statistics that belong to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from urnet.core.checks import InputError
+from urnet.runtime.process_group import ALONE, World
+
+BATCH_NORMS = (nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
+
+
+class Ema:
+    """Exponential moving average of a network's trainable parameters, in float32.
+
+    After update t = 1, 2 … of the weights e <- d_t e + (1 - d_t) w, d_t = min(decay, (1 + t) / (10 + t)).
+    The ramp (as in TensorFlow's ExponentialMovingAverage) keeps the random start out of short runs. d_t is
+    a function of the step, so nothing but the averages themselves has to be saved.
+    """
+
+    def __init__(self, network: nn.Layer, decay: float) -> None:
+        self.decay = decay
+        named = [(name, p) for name, p in network.named_parameters() if not p.stop_gradient]
+        self._live: dict[str, Any] = dict(named)
+        self._average: dict[str, Any] = {name: p.detach().astype("float32").clone() for name, p in named}
+
+    def decay_at(self, updates: int) -> float:
+        """d_t after ``updates`` (>= 1) updates of the weights."""
+        return min(self.decay, (1 + updates) / (10 + updates))
+
+    @paddle.no_grad()
+    def update(self, updates: int) -> None:
+        """Take in the live weights after their ``updates``-th update."""
+        decay = self.decay_at(updates)
+        for name, average in self._average.items():
+            live = self._live[name]
+            average.scale_(decay)
+            average.add_((live if live.dtype == average.dtype else live.astype("float32")) * (1 - decay))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The averages by the network's parameter names, as float32 arrays."""
+        return {name: average.numpy() for name, average in self._average.items()}
+
+    def load(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Put back what ``weights()`` gave. Raises InputError when the names differ."""
+        if set(weights) != set(self._average):
+            odd = sorted(set(weights) ^ set(self._average))
+            raise InputError(f"moving average: {len(odd)} names do not match the network, {odd[0]} first")
+        for name, value in weights.items():
+            self._average[name].set_value(value)
+
+    @contextlib.contextmanager
+    def in_place(
+        self, network: nn.Layer, batches: Iterable[paddle.Tensor], world: World = ALONE
+    ) -> Iterator[None]:
+        """Inside the block ``network`` has the averages, and batch-norm statistics of them.
+
+        ``batches``, ``world``: as in ``recompute_batch_norm``. Afterwards, also after an error, every
+        weight and buffer has its own bytes again.
+        """
+        kept = {name: value.clone() for name, value in network.state_dict().items()}
+        try:
+            for name, average in self._average.items():
+                self._live[name].set_value(average.astype(self._live[name].dtype))
+            recompute_batch_norm(network, batches, world)
+            yield
+        finally:
+            for name, value in network.state_dict().items():
+                value.set_value(kept[name])
+
+
+@paddle.no_grad()
+def recompute_batch_norm(network: nn.Layer, batches: Iterable[paddle.Tensor], world: World = ALONE) -> None:
+    """Replace every batch norm's running mean and variance by their plain averages over ``batches``.
+
+    ``batches``: inputs of the network, consumed once; with several processes each one's own share. The
+    average is taken in float64 over what single batches gave (momentum 0), in the order of the processes'
+    batches: process 0's first one, process 1's first one and so on. So its bytes do not depend on their
+    number, if they share the batches out in turn. Only batch norm is in training mode: dropout stays off. The
+    network's mode is as before afterwards. Without batch norm, or without batches, nothing changes.
+    """
+    norms: list[Any] = [layer for layer in network.sublayers(True) if isinstance(layer, BATCH_NORMS)]
+    if not norms:
+        return
+    modes = [(layer, layer.training) for layer in network.sublayers(True)]
+    momenta, kinds = [norm._momentum for norm in norms], [type(norm) for norm in norms]
+    network.eval()
+    try:
+        for norm in norms:
+            norm.train()
+            norm._momentum = 0.0
+            if isinstance(norm, nn.SyncBatchNorm):  # would wait for processes that have a batch less
+                norm.__class__ = nn.BatchNorm2D
+        _average(norms, _each(network, norms, batches), world)
+    finally:
+        for norm, momentum, kind in zip(norms, momenta, kinds):
+            norm._momentum, norm.__class__ = momentum, kind
+        for layer, training in modes:
+            layer.training = training
+
+
+def _each(network: nn.Layer, norms: list[Any], batches: Iterable[paddle.Tensor]) -> list[np.ndarray]:
+    """What each batch makes the statistics of all norms, float32, one after the other."""
+    found = []
+    for batch in batches:
+        network(batch)
+        found.append(paddle.concat([value for norm in norms for value in (norm._mean, norm._variance)]))
+    return [values.numpy() for values in found]
+
+
+def _average(norms: list[Any], found: list[np.ndarray], world: World) -> None:
+    """Set the statistics to their average over all processes' batches."""
+    shares = world.gather(found)
+    in_order = [share[k] for k in range(max(map(len, shares))) for share in shares if k < len(share)]
+    if not in_order:
+        return
+    mean = np.stack(in_order).astype(np.float64).mean(axis=0).astype(np.float32)
+    start = 0
+    for value in (value for norm in norms for value in (norm._mean, norm._variance)):
+        end = start + int(np.prod(value.shape))
+        value.set_value(mean[start:end].reshape(value.shape))
+        start = end

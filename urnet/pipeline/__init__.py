@@ -1,0 +1,1 @@
+"""A whole recipe: which stages run, their columns, their weights."""

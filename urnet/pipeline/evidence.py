@@ -1,0 +1,193 @@
+"""Level 4: the evidence for each row's class, gathered for one stage: images, texts, ranks, and their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Optional
+
+import numpy as np
+
+from urnet.config.recipe import Recipe
+from urnet.config.reweight import Evidence, Instance
+from urnet.data.lists.query_texts import read_query_texts
+from urnet.data.table.table import BLOCK, Table
+from urnet.reweight.evidence.class_similarity import class_similarity, confusion_counts
+from urnet.reweight.evidence.out_of_fold import out_of_fold
+from urnet.reweight.evidence.posterior import posterior
+from urnet.reweight.evidence.relevance import relevance_model, reliable_rows
+from urnet.reweight.evidence.text_match import text_evidence
+from urnet.reweight.evidence.text_vectors import TextSpace, svd_space, tfidf_space, word_space
+from urnet.reweight.instance import rank_evidence
+
+Columns = dict[str, np.ndarray]
+TITLES = 200_000  # rows whose texts tell how common a word is
+
+
+class StageEvidence:
+    """Evidence for the rows that could be measured.
+
+    ``features`` (n, d) array-like and ``labels`` (n,) are theirs; ``rows`` (n,): where they are in the table.
+    """
+
+    def __init__(
+        self, recipe: Recipe, settings: Evidence, table: Table, rows: np.ndarray, features: Any, top_k: int
+    ) -> None:
+        self.recipe, self.settings, self.table, self.rows = recipe, settings, table, rows
+        self.features, self.labels = features, table.column("label")[rows]
+        self.n_classes, self.top_k = recipe.data.n_classes, min(top_k, recipe.data.n_classes)
+
+    def head(self, targets: Optional[tuple[np.ndarray, np.ndarray]] = None, number: int = 0) -> Columns:
+        """Out-of-fold probabilities of head ``number``, trained on the labels or on ``targets``.
+
+        Labels are learned with classes even, as their sizes are a fault of the data; a posterior knows by
+        itself how frequent each class is.
+        """
+        return out_of_fold(
+            self.features, self.labels, self.n_classes, folds=self.settings.folds, targets=targets,
+            balanced=targets is None,
+            shrinkage=self.settings.shrinkage, k=self.top_k, seed=self.recipe.seed + number,
+        )  # fmt: skip
+
+    def joined(self, first: Columns) -> Columns:
+        """The posterior of each row's class. ``first``: the head trained on the labels.
+
+        Each of ``rounds`` further heads learns from the posterior found so far: only where texts or ranks
+        have a say, for a head that learned from its own belief would only grow surer of it.
+        """
+        found = self.posterior(first)
+        for number in range(0 if self.alone else self.settings.rounds):
+            head = self.head((found["index"], found["prob"]), number + 1)
+            found = self.posterior(head)
+        return found
+
+    def relevance(self, first: Columns, found: Columns) -> np.ndarray:
+        """(n,) how far each given label is believed: the posterior's share of it.
+
+        Where the head speaks alone its own confidence finds wrong labels better than the posterior does (the
+        labels' noise, estimated from the same head, says nothing new of a single row).
+        """
+        return first["given"] if self.alone else found["given"]
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing but the head speaks: no texts, no ranks."""
+        return self.text_label is None and (self.group is None or self.settings.noise == 0)
+
+    def posterior(self, head: Columns) -> Columns:
+        """What a teacher (index, prob, given), texts and ranks together say of each row's class."""
+        return posterior(
+            self.labels, self.n_classes, teacher_index=head["index"], teacher_prob=head["prob"],
+            given_prob=head["given"], text_label=self.text_label, group=self.group, k=self.top_k,
+            noise=self.settings.noise, text=self.settings.text,
+        )  # fmt: skip
+
+    @cached_property
+    def text_label(self) -> Optional[np.ndarray]:
+        """(n,) the class each row's text names, -1 none; None where none does, or texts do not count."""
+        found = self.text
+        if found is None or not found["text_known"].any():
+            return None
+        return np.where(found["text_known"], found["text_index"][:, 0], -1)
+
+    @cached_property
+    def text(self) -> Optional[Columns]:
+        """What the rows' texts say (``text_evidence``); None where they do not count, or there are none."""
+        if self.settings.text == 0:
+            return None
+        space = self._space()
+        if space is None:
+            return None
+        return text_evidence(
+            space, self._texts(), self.labels, self.n_classes, min(5, self.n_classes),
+            least=self.settings.least_cosine,
+        )  # fmt: skip
+
+    @cached_property
+    def class_texts(self) -> list[str]:
+        """(n_classes,) class names with their queries; "" where nothing is known."""
+        return read_query_texts(self.recipe.data, self.table.class_names).classes
+
+    def terms(self, settings: Instance, first: Columns) -> tuple[Columns, Columns]:
+        """The evidence for each row's given label, term by term, and which rows each term is known for."""
+        terms: Columns = {"confidence": first["given"]}
+        known: Columns = {}
+        if settings.text_term > 0 and self.text is not None:
+            terms["text"], known["text"] = self.text["text_given"], self.text["text_known"]
+        if settings.rank_term > 0:
+            terms["rank"], known["rank"] = self.height
+        if settings.model_term > 0:
+            terms["model"], known["model"] = self._model(settings)
+        return terms, known
+
+    def _model(self, settings: Instance) -> tuple[np.ndarray, np.ndarray]:
+        """The relevance model's cosine of image and query (or class) text, and where it is known."""
+        found = read_query_texts(self.recipe.data, self.table.class_names)
+        query, source, rank = (self.table.column(name)[self.rows] for name in ("query", "source", "rank"))
+        reliable = reliable_rows(
+            self.labels, self.n_classes, source=source, query=query, rank=rank,
+            quantile=settings.reliable_rank,
+        )  # fmt: skip
+        vectors = self._dense_space([*found.query, *found.classes]) if any(self.class_texts) else None
+        named = np.array([bool(text) for text in found.query])
+        asked = (query >= 0) & (query < len(named)) & named[np.clip(query, 0, len(named) - 1)]
+        own = np.where(asked, query, len(found.query) + self.labels)
+        if vectors is None:
+            return np.zeros(len(self.rows), np.float32), np.zeros(len(self.rows), bool)
+        model = relevance_model(
+            self.features, self.labels, self.n_classes, text_vectors=vectors, text_of=own, reliable=reliable,
+            seed=self.recipe.seed,
+        )  # fmt: skip
+        return model["cosine"], model["known"]
+
+    def _dense_space(self, texts: list[str]) -> np.ndarray:
+        """(texts, width) vectors for the relevance model: word vectors, or TF-IDF with truncated SVD."""
+        titles = self._sample()
+        if self.settings.word_vectors is not None:
+            space = word_space(self.settings.word_vectors, self.class_texts, queries=texts, titles=titles)
+        else:
+            space = svd_space(self.class_texts, queries=texts, titles=titles, seed=self.recipe.seed)
+        return np.asarray(space.vectors(texts))
+
+    def similarity(self, first: Columns) -> Any:
+        """Which classes are taken for one another, by the out-of-fold head and by the classes' texts."""
+        confusion = confusion_counts(self.labels, self.n_classes, first["index"], first["prob"])
+        space = self._space()
+        text = None if space is None else space.classes @ space.classes.T
+        return class_similarity(confusion, text)
+
+    def _sample(self) -> list[str]:
+        rows = np.linspace(0, len(self.rows) - 1, min(TITLES, len(self.rows))).astype(np.int64)
+        return self.table.strings("text", self.rows[np.unique(rows)])
+
+    def _space(self) -> Optional[TextSpace]:
+        if not any(self.class_texts):
+            return None
+        titles = self._sample()
+        if not any(titles):
+            return None
+        if self.settings.word_vectors is not None:
+            return word_space(self.settings.word_vectors, self.class_texts, titles=titles)
+        return tfidf_space(self.class_texts, titles=titles, seed=self.recipe.seed)
+
+    def _texts(self) -> Iterator[list[str]]:
+        for start in range(0, len(self.rows), BLOCK):
+            yield self.table.strings("text", self.rows[start : start + BLOCK])
+
+    @cached_property
+    def group(self) -> Optional[np.ndarray]:
+        """(n,) bin of rows alike in source and rank; None where no rank is known, or ranks do not count."""
+        bins = self.settings.rank_bins
+        height, known = self.height
+        if bins == 0 or not known.any():
+            return None
+        source = self.table.column("source")[self.rows].astype(np.int64)
+        place = np.minimum(((1 - height) * bins).astype(np.int64), bins - 1)
+        group = np.where(known, 1 + source * bins + place, 0)
+        return np.unique(group, return_inverse=True)[1]
+
+    @cached_property
+    def height(self) -> tuple[np.ndarray, np.ndarray]:
+        """How high each row stands in its query's results, 1 first to 0 last, and whether that is known."""
+        rank, query, source = (self.table.column(name)[self.rows] for name in ("rank", "query", "source"))
+        return rank_evidence(rank, query, source)

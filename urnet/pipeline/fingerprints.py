@@ -1,0 +1,206 @@
+"""Level 3: what decides the outcome of each stage of a recipe, key by key, and a hash of it.
+
+A stage whose inputs are the same as when it ran need not run again; one whose inputs differ must, and the
+keys that differ say why. The outcome of an earlier stage enters as the hash of that stage's own inputs, a
+file as the hash of its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+from urnet.checkpoints import checkpoint
+from urnet.config.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
+from urnet.config.reweight import VERSIONS, column_file, column_names, target_columns
+from urnet.core.atomic_files import file_hash
+from urnet.data.lists.query_texts import read_query_texts
+from urnet.data.table.table import Table
+
+FREE = ("name", "output", "device", "stages")  # stages enter one by one
+FREE_DATA = ("table", "workers", "prefetch", "max_bad")
+FREE_STAGE = ("log_every", "checkpoint_every", "keep", "enabled", "start", "measure.network", "measure.keep",
+              "reweight.jobs", "name")  # fmt: skip
+
+Inputs = dict[str, Any]
+
+
+class RunInputs:
+    """The inputs of all stages of a recipe that are switched on.
+
+    ``of[NAME]``: flat key -> value for the stage's weights; ``columns[NAME]``: hash of what decides the
+    columns it writes (a stage without a reweighting is not there). ``table`` None: it is not built yet.
+    """
+
+    def __init__(self, recipe: Recipe, home: Path, table: Optional[Table]) -> None:
+        self._recipe, self._home, self._table = recipe, home, table
+        self._common = _common(recipe, table)
+        self.of: dict[str, Inputs] = {}
+        self.columns: dict[str, str] = {}
+        self.measured: dict[str, str] = {}  # what each reweighting measured with, "" where it did not
+        self.measurement: dict[str, str] = {}  # hash of what decides the measurement
+        self.needs: dict[str, set[str]] = {}  # the stages whose outcome or columns each stage builds on
+        self._makers: dict[str, str] = {}  # column -> hash of what decided it
+        self._writers: dict[str, str] = {}  # column -> the stage that writes it
+        before: Optional[Stage] = None
+        for stage in active_stages(recipe):
+            self._enter(stage, before)
+            before = stage
+
+    def _enter(self, stage: Stage, before: Optional[Stage]) -> None:
+        settings = dict(_flat(recipe_tree(stage, added_keys=False), ""))
+        needs = self.needs[stage.name] = set()
+        start = self._source(stage.start, before, needs)
+        made: Inputs = {}
+        if stage.reweight is not None:
+            self._enter_columns(stage, settings, before)
+            made = {"columns": self.columns[stage.name]}
+        used = {name: self._maker(name, needs) for name in used_columns(stage)}
+        self.of[stage.name] = {
+            **self._common,
+            **{f"stages.{stage.name}.{key}": value for key, value in settings.items() if not _free(key)},
+            "start": start,
+            **{f"column {name}": maker for name, maker in used.items()},
+            **made,
+        }
+        self._writers.update(dict.fromkeys(self.written_by(stage), stage.name))
+        needs.discard(stage.name)
+
+    def _enter_columns(self, stage: Stage, settings: Inputs, before: Optional[Stage]) -> None:
+        assert stage.reweight is not None
+        method, needs = stage.reweight.method, self.needs[stage.name]
+        own = {key: value for key, value in settings.items() if key.startswith("reweight") and not _free(key)}
+        own["version"] = VERSIONS[method]
+        if method in ("class_size", "label"):  # their loss weights see what is drawn
+            own.update({key: value for key, value in settings.items() if _sampling(key)})
+            mine = column_names(stage.reweight)
+            others = (name for name in sampling_columns(stage) if name not in mine)
+            own.update({f"column {name}": self._maker(name, needs) for name in others})
+        self.measured[stage.name] = ""
+        if method != "class_size":
+            self.measured[stage.name] = self._source(stage.measure.network, before, needs)
+            measure = [self.measured[stage.name], stage.measure.batch_size, stage.measure.top_k, stage.amp]
+            self.measurement[stage.name] = recipe_hash({**self._common, "measure": measure})
+            own["measure"], own["texts"] = measure, self._texts(stage.reweight)
+        made_by = recipe_hash({**self._common, **own})
+        self.columns[stage.name] = made_by
+        self._makers.update(dict.fromkeys(column_names(stage.reweight), made_by))
+        self._writers.update(dict.fromkeys(column_names(stage.reweight), stage.name))
+
+    def _texts(self, reweight: Any) -> str:
+        """A hash of the texts beside the table that may be read: classes, queries, word vectors."""
+        if self._table is None:
+            return ""
+        digest, evidence = hashlib.sha256(), getattr(reweight, "evidence", None)
+        if evidence is None:
+            return ""
+        found = read_query_texts(self._recipe.data, self._table.class_names)
+        for text in (*found.query, *found.classes):
+            digest.update(f"{text}\0".encode())
+        words = evidence.word_vectors
+        if words is not None and Path(words).is_file():
+            digest.update(file_hash(Path(words)).encode())
+        return digest.hexdigest()[:16]
+
+    def written_by(self, stage: Stage) -> tuple[str, ...]:
+        """The columns that a stage adds to the table: its reweighting's, and its bags' attention."""
+        own = () if stage.reweight is None else column_names(stage.reweight)
+        return own if stage.bags is None else (*own, "bag_attention")
+
+    def has_column(self, name: str) -> bool:
+        """Whether the table has a column; true as long as it is not built."""
+        return self._table is None or name in self._table.columns
+
+    def columns_fit(self, stage: Stage) -> bool:
+        """Whether the table holds what the stage's reweighting would write now."""
+        if stage.reweight is None or self._table is None:
+            return True
+        file = column_file(stage.reweight)
+        there = f"{file}.arrow" in self._table.files
+        return there and self._table.describe(file)["recipe_hash"] == self.columns[stage.name]
+
+    def _maker(self, column: str, needs: set[str]) -> str:
+        """What decided a column: a stage of this recipe, or whoever wrote it to the table before."""
+        if column in self._writers:
+            needs.add(self._writers[column])
+        if column in self._makers:
+            return self._makers[column]
+        if self._table is None or column not in self._table.columns:
+            return "unknown"
+        file = self._table.file_of(column)
+        return "base" if file == "base" else self._table.describe(file)["recipe_hash"]
+
+    def _source(self, source: str, before: Optional[Stage], needs: set[str]) -> str:
+        """What a stage starts from or measures with, named and hashed; a stage is added to ``needs``."""
+        if source == "scratch" or (source == "previous" and before is None):
+            return "scratch"
+        if source == "previous":
+            assert before is not None
+            needs.add(before.name)
+            return f"stage {before.name} {recipe_hash(self.of[before.name])}"
+        own = own_stage(Path(source), self._home, tuple(self.of))
+        if own is not None:
+            needs.add(own)
+            return f"{Path(source).name} of stage {own} {recipe_hash(self.of[own])}"
+        return f"file {weights_hash(Path(source))}"
+
+
+def used_columns(stage: Stage) -> list[str]:
+    """The columns of the table that a stage trains with."""
+    targets = [] if stage.targets == "given" else list(target_columns(stage.targets))
+    return [*stage.loss_weight, *sampling_columns(stage), *targets]
+
+
+def sampling_columns(stage: Stage) -> list[str]:
+    """The columns that decide which rows a stage draws."""
+    return [*stage.sampling_weight, *([] if stage.subsets is None else [stage.subsets.column])]
+
+
+def own_stage(path: Path, home: Path, stages: tuple[str, ...]) -> Optional[str]:
+    """The stage of this very run that writes ``path``; None for any other path."""
+    path, home = path.absolute(), home.absolute()
+    if home not in path.parents:
+        return None
+    name = path.relative_to(home).parts[0]
+    return name if name in stages else None
+
+
+def weights_hash(path: Path) -> str:
+    """SHA-256 (16 digits) of a checkpoint's weights. Raises InputError where ``path`` is none."""
+    kind, place = checkpoint.locate(path)
+    if kind == "checkpoint":
+        place = place / checkpoint.MODEL
+    if place.is_file():
+        return file_hash(place)[:16]
+    digest = hashlib.sha256()
+    for file in sorted(item for item in place.iterdir() if item.is_file()):
+        digest.update(f"{file.name} {file_hash(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _common(recipe: Recipe, table: Optional[Table]) -> Inputs:
+    """What all stages depend on: data, transforms, network and seed."""
+    tree = recipe_tree(recipe, added_keys=False)
+    for key in FREE:
+        del tree[key]
+    for key in FREE_DATA:
+        del tree["data"][key]
+    return {**dict(_flat(tree, "")), "table": "" if table is None else table.base_hash[:16]}
+
+
+def _free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE_STAGE)
+
+
+def _sampling(key: str) -> bool:
+    return key == "balance" or key.startswith(("sampling_weight", "subsets"))
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else name)
+    else:
+        yield key, value

@@ -1,0 +1,99 @@
+"""Level 3: what a call of train.py will do with each stage, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from urnet.config.recipe import Recipe, Stage, active_stages
+from urnet.core.checks import InputError, check_choice
+from urnet.pipeline import run_folder
+from urnet.pipeline.fingerprints import RunInputs
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage: ``keep`` its result, ``resume`` its training, ``run`` it, or run it ``again``."""
+
+    stage: Stage
+    action: str
+    why: str
+
+
+def chosen_stages(recipe: Recipe, only: Optional[str], until: Optional[str]) -> list[Stage]:
+    """The stages that are switched on, cut to ``only`` one or to those up to ``until``."""
+    stages = list(active_stages(recipe))
+    names = [stage.name for stage in stages]
+    for flag, name in (("--stage", only), ("--until", until)):
+        if name is not None:
+            check_choice(flag, name, names)
+    if only is not None:
+        return [stage for stage in stages if stage.name == only]
+    return stages[: None if until is None else names.index(until) + 1]
+
+
+def plan_steps(
+    chosen: Sequence[Stage], inputs: RunInputs, home: Path, *, replace: bool = False, mine: bool = False
+) -> list[Step]:
+    """What is to be done with each of the chosen stages. InputError for a folder that is no stage's.
+
+    ``mine``: this process holds the run's lock (``run_folder.condition``).
+    """
+    for stage in chosen:
+        run_folder.condition(home / stage.name, mine=mine)
+    return [_step(stage, inputs, home / stage.name, replace) for stage in chosen]
+
+
+def _step(stage: Stage, inputs: RunInputs, folder: Path, replace: bool) -> Step:
+    found = run_folder.condition(folder)
+    if found == "nothing":
+        return Step(stage, "run", "not trained yet")
+    if replace:
+        return Step(stage, "again", "--replace")
+    changed = run_folder.changes(folder, inputs.of[stage.name])
+    if changed:
+        more = f" and {len(changed) - 3} more keys" if len(changed) > 3 else ""
+        return Step(stage, "again", "; ".join(changed[:3]) + more)
+    if found != "finished":
+        return Step(stage, "resume", "unfinished")
+    if stage.bags is not None and not inputs.has_column("bag_attention"):
+        return Step(stage, "again", "bag.arrow, which it wrote, is gone")
+    return Step(stage, "keep", "finished already")
+
+
+def check_steps(
+    steps: Sequence[Step], recipe: Recipe, inputs: RunInputs, home: Path, *, resume: bool
+) -> None:
+    """Refuse what cannot begin: an unfinished stage without --resume, or one whose start is not there."""
+    for step in steps:
+        if step.action == "resume" and not resume:
+            raise InputError(
+                f"{home / step.stage.name}: holds an unfinished training; pass --resume to go on with it, "
+                "or --replace to begin anew"
+            )
+    planned, stages = {step.stage.name for step in steps}, {s.name: s for s in active_stages(recipe)}
+    for step in steps:
+        for name in sorted(inputs.needs[step.stage.name] - planned):
+            _check_finished(stages[name], step.stage, inputs, home)
+
+
+def sources(stage: Stage) -> tuple[str, ...]:
+    """Where a stage's networks come from: the one it starts from, and the one it measures with."""
+    measured = stage.reweight is not None and stage.reweight.method != "class_size"
+    return (stage.start, stage.measure.network) if measured else (stage.start,)
+
+
+def _check_finished(needed: Stage, stage: Stage, inputs: RunInputs, home: Path) -> None:
+    folder = home / needed.name
+    if run_folder.condition(folder) != "finished":
+        raise InputError(f"--stage {stage.name}: stage {needed.name}, which it builds on, is not finished")
+    changed = run_folder.changes(folder, inputs.of[needed.name])
+    if not changed and not inputs.columns_fit(needed):
+        changed = ["its columns are not in the table"]
+    if changed:
+        raise InputError(
+            f"--stage {stage.name}: stage {needed.name}, which it builds on, was trained otherwise: "
+            f"{changed[0]}; run it again first (--stage {needed.name})"
+        )

@@ -1,0 +1,65 @@
+"""Level 4: what a run is refused for before its first stage trains, perhaps for days."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+from urnet.checkpoints import checkpoint
+from urnet.config.recipe import Recipe, Stage, active_stages
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
+from urnet.data.table.writer import BASE_SCHEMA
+from urnet.nn.schedule import gate_plan, plan
+from urnet.pipeline import row_weights
+from urnet.pipeline.columns import check_columns
+from urnet.pipeline.fingerprints import RunInputs, own_stage
+from urnet.pipeline.plan import sources
+from urnet.runtime.process_group import ALONE, World
+from urnet.training.stage_job import check_division, make_order
+
+
+def check_shared(home: Path, world: World) -> None:
+    """Raise InputError where a process does not see the folder that process 0 writes to."""
+    name = world.share(f".shared-{os.getpid()}")
+    try:
+        with world.lead_first():
+            if world.lead and not world.alone:
+                (home / name).touch()
+            seen = world.alone or (home / name).exists()
+        unseen = [rank for rank, sees in enumerate(world.gather(seen)) if not sees]
+    finally:
+        if world.lead:
+            (home / name).unlink(missing_ok=True)
+    if unseen:
+        raise InputError(
+            f"{home}: processes {unseen} do not see what process 0 writes there; `output` must be on a file "
+            "system that all machines share"
+        )
+
+
+def check_stages(
+    recipe: Recipe, chosen: Sequence[Stage], table: Optional[Table], home: Path, inputs: RunInputs,
+    world: World = ALONE,
+) -> None:  # fmt: skip
+    """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
+    to_come = {name for stage in active_stages(recipe) for name in inputs.written_by(stage)}
+    known = BASE_SCHEMA.names if table is None else table.columns
+    columns = [name for name in known if name not in to_come]  # those of a later stage are not there yet
+    for stage in active_stages(recipe):
+        columns += [name for name in inputs.written_by(stage) if name not in columns]
+        if stage not in chosen:
+            continue
+        check_columns(recipe, stage, table, inputs)
+        row_weights.check_stage(stage, columns)
+        check_division(stage, world.size, None if table is None else table.n_rows)
+        if table is not None:
+            order = make_order(recipe, stage, table.column("label"))  # an epoch is as long without weights
+            plan(stage, order.steps_per_epoch(stage.batch_size))
+            gate_plan(stage, order.steps_per_epoch(stage.batch_size))
+        for source in sources(stage):
+            own = own_stage(Path(source), home, tuple(inputs.of))  # may be written by this very run
+            if source not in ("previous", "scratch") and own is None:
+                checkpoint.describe(source)

@@ -1,0 +1,47 @@
+"""Level 2: small JPEG pictures of image files, as data: addresses that stand in a page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Optional
+
+import cv2
+import numpy as np
+
+from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, read_image
+
+QUALITY = 72
+
+
+def thumbnail(path: str, *, size: int, exif: str, max_pixels: int) -> Optional[str]:
+    """The whole image, its longer side at most ``size`` pixels, as a data: address; None if unreadable."""
+    try:
+        image = read_image(path, exif=exif, max_pixels=max_pixels)
+    except UnreadableImage:
+        return None
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    if scale < 1:
+        small = max(round(width * scale), 1), max(round(height * scale), 1)
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    good, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    if not good:
+        raise RuntimeError(f"{path}: OpenCV could not encode its small picture")
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+
+
+def thumbnailer(
+    *, size: int = 112, exif: str = "honour", max_pixels: int = MAX_PIXELS, threads: int = 2
+) -> Callable[[Sequence[str]], list[Optional[str]]]:
+    """A function from paths to small pictures in the same order, decoded in ``threads`` threads."""
+
+    def thumbnails(paths: Sequence[str]) -> list[Optional[str]]:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(
+                pool.map(lambda path: thumbnail(path, size=size, exif=exif, max_pixels=max_pixels), paths)
+            )
+
+    return thumbnails

@@ -1,0 +1,1 @@
+"""What the reweightings are computed from: out-of-fold predictions, texts, search ranks, noise models."""

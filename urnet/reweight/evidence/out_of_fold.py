@@ -1,0 +1,216 @@
+"""Level 1: out-of-fold class probabilities on frozen features: no row is judged by a head trained on it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from urnet.core.checks import InputError, check_labels, check_same_rows
+from urnet.evaluation.accuracy import topk
+from urnet.reweight.evidence.calibration import Calibration, calibrate
+from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean
+
+SAMPLE_CELLS, SAMPLE_ROWS = 1 << 22, 20_000  # rows x classes, and rows, that it is fitted to at most
+
+
+class _Head(NamedTuple):
+    """Logits of features x: (x - centre) @ weight + bias; bias is -inf for a class without training rows."""
+
+    weight: np.ndarray  # (d, C) float32
+    bias: np.ndarray  # (C,) float32
+
+
+class _Sums(NamedTuple):
+    """What one fold adds to a head; the sums of any folds are the sum of their sums."""
+
+    mass: np.ndarray  # (C,) Σ w
+    square: np.ndarray  # (C,) Σ w²
+    first: np.ndarray  # (C, d) Σ w x
+    second: np.ndarray  # (d, d) Σ w x xᵀ
+
+
+def out_of_fold(
+    features: Any,
+    labels: np.ndarray,
+    n_classes: int,
+    *,
+    folds: int = 5,
+    sample_weight: Optional[np.ndarray] = None,
+    targets: Optional[tuple[np.ndarray, np.ndarray]] = None,
+    balanced: bool = True,
+    shrinkage: float = 0.1,
+    k: int = 5,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Probabilities of each row's class by a linear head that was trained without the row's fold (ours).
+
+    The head is linear discriminant analysis, the Gaussian form of the multinomial linear model: logits
+    x'Σ⁻¹μ_c - ½ μ_c'Σ⁻¹μ_c (+ ln π_c unless ``balanced``), Σ the pooled within-class covariance, (1 - s) Σ +
+    s diag Σ with s = ``shrinkage``. It is chosen over gradient descent because it is exact, has no rate or
+    number of steps, and all folds come from one pass: sums of the other folds are the total less the fold's
+    own. μ_c of n_c rows inflates the second term by tr(Σ⁻¹Σ̂)/n_c, which is taken off, or small classes would
+    lose. A scale and class biases are fitted to the held-out likelihood of a sample of rows (``calibrate``).
+
+    Args: ``features`` (N, d), array or array-like read by slices; ``labels`` (N,); ``sample_weight`` (N,)
+    >= 0, how much a row counts in training; ``targets`` (index, prob), each (N, m), soft targets to train on
+    in place of the labels (the rows are still judged by their labels).
+    Returns ``given`` (N,) float32, p_i(y_i); ``index`` (N, k) int32 and ``prob`` (N, k) float16, best first,
+    k cut to n_classes. A row whose class has no row outside its fold cannot be judged: ``given`` is 1 over
+    the number of classes with rows. Memory: folds x (C d + d²) numbers and a block. Folds: ``fold_of_rows``.
+    Raises InputError for shapes that differ, values that are not finite, and settings out of range.
+    """
+    labels, weight = _checked(features, labels, n_classes, folds, sample_weight, targets, shrinkage, k)
+    hashes, centre = hashes_and_mean(features, seed)
+    fold = fold_of_rows(hashes, labels, folds)
+    size = max(BLOCK_CELLS // max(n_classes, features.shape[1]), 1)
+    sums = _sums(features, labels, weight, targets, fold, folds, n_classes, centre, size)
+    heads = [_head([sums[g] for g in range(folds) if g != f], balanced, shrinkage) for f in range(folds)]
+    present = np.bincount(labels, minlength=n_classes) > 0
+    sampled = min(max(SAMPLE_CELLS // n_classes, 1), SAMPLE_ROWS)  # a sample free of the rows' order
+    sample = np.sort(np.argsort(hashes, kind="stable")[:sampled])
+    calibration = _calibrated(features, labels, targets, fold, heads, centre, sample, balanced)
+
+    n, k = len(labels), min(k, n_classes)
+    given, index, prob = np.empty(n, np.float32), np.empty((n, k), np.int32), np.empty((n, k), np.float16)
+    for start in range(0, n, size):
+        rows = np.arange(start, min(start + size, n))
+        p = np.exp(calibration.apply(_logits(block_of(features, rows) - centre, fold[rows], heads)))
+        own = p[np.arange(len(rows)), labels[rows]]
+        given[rows] = np.where(_judged(heads, fold[rows], labels[rows]), own, 1 / present.sum())
+        index[rows], prob[rows] = topk(p, k)
+    return {"given": given, "index": index, "prob": prob}
+
+
+def _checked(
+    features: Any,
+    labels: Any,
+    n_classes: int,
+    folds: int,
+    weight: Any,
+    targets: Any,
+    shrinkage: float,
+    k: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """labels and float64 weights, after all checks but that of the features' values."""
+    labels = check_labels(np.asarray(labels), n_classes)
+    check_features(features, labels)
+    weight = np.ones(len(labels)) if weight is None else np.asarray(weight, np.float64)
+    check_same_rows(labels=labels, sample_weight=weight)
+    if weight.ndim != 1 or not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+        raise InputError("sample_weight: (N,) finite numbers >= 0, not all 0, are accepted")
+    if targets is not None:
+        index, prob = targets
+        check_same_rows(labels=labels, target_index=index, target_prob=prob)
+        if index.ndim != 2 or index.shape != prob.shape:
+            raise InputError(f"targets: index {index.shape} and prob {prob.shape}; (N, m) each is accepted")
+        check_labels(index.reshape(-1), n_classes, "targets")
+        if not (np.isfinite(prob).all() and (prob >= 0).all()):
+            raise InputError("targets: finite probabilities >= 0 are accepted")
+    if not (folds >= 2 and 0 <= shrinkage <= 1 and k >= 1):
+        raise InputError(
+            f"folds {folds}, shrinkage {shrinkage}, k {k}: "
+            "folds >= 2, 0 <= shrinkage <= 1, k >= 1 are accepted"
+        )
+    return labels, weight
+
+
+def _sums(
+    features: Any,
+    labels: Any,
+    weight: Any,
+    targets: Any,
+    fold: Any,
+    folds: int,
+    n_classes: int,
+    centre: Any,
+    size: int,
+) -> list[_Sums]:
+    """One pass over the rows; features are centred, so that the second moments keep their digits."""
+    d = len(centre)
+    sums = [
+        _Sums(np.zeros(n_classes), np.zeros(n_classes), np.zeros((n_classes, d)), np.zeros((d, d)))
+        for _ in range(folds)
+    ]
+    index, prob = (labels[:, None], np.ones((len(labels), 1))) if targets is None else targets
+    for start in range(0, len(labels), size):
+        rows = slice(start, start + size)
+        x = block_of(features, rows) - centre
+        share = prob[rows] * weight[rows, None]
+        for f in np.unique(fold[rows]):
+            mine = fold[rows] == f
+            xf, root = x[mine], np.sqrt(share[mine].sum(axis=1))[:, None].astype(np.float32)
+            sums[f].second[...] += (xf * root).T @ (xf * root)
+            for column in range(index.shape[1]):
+                _add_by_class(sums[f], xf, index[rows][mine, column], share[mine, column])
+    return sums
+
+
+def _add_by_class(sums: _Sums, x: np.ndarray, classes: np.ndarray, w: np.ndarray) -> None:
+    np.add(sums.mass, np.bincount(classes, w, len(sums.mass)), out=sums.mass)
+    np.add(sums.square, np.bincount(classes, w * w, len(sums.mass)), out=sums.square)
+    order = np.argsort(classes, kind="stable")
+    there, first = np.unique(classes[order], return_index=True)
+    sums.first[there] += np.add.reduceat(x[order] * w[order, None], first, axis=0)
+
+
+def _head(parts: list[_Sums], balanced: bool, shrinkage: float) -> _Head:
+    """Linear discriminant analysis from the sums of some folds."""
+    mass, square, first, second = (np.sum(columns, axis=0) for columns in zip(*parts))
+    there = mass > 0
+    c, d = first.shape
+    weight, bias = np.zeros((d, c), np.float32), np.full(c, -np.inf, np.float32)
+    if not there.any():
+        return _Head(weight, bias)
+    mean = first[there] / mass[there, None]
+    within = (second - (mean * mass[there, None]).T @ mean) / mass.sum()
+    diagonal = np.maximum(np.diag(within), 1e-6 * max(within.trace() / d, 1e-12))  # a constant feature
+    shrunk = (1 - shrinkage) * within
+    shrunk[np.diag_indices(d)] = (1 + 1e-6) * diagonal
+    solved = np.linalg.solve(shrunk, np.concatenate([mean.T, within], axis=1))
+    weight[:, there] = solved[:, : len(mean)]
+    inflated = np.trace(solved[:, len(mean) :]) * square[there] / mass[there] ** 2  # 1 / effective rows
+    quadratic = np.einsum("cd,dc->c", mean, solved[:, : len(mean)]) - inflated
+    prior = 0.0 if balanced else np.log(mass[there])
+    bias[there] = prior - quadratic / 2
+    return _Head(weight, bias)
+
+
+def _logits(x: np.ndarray, fold: np.ndarray, heads: list[_Head]) -> np.ndarray:
+    """(rows, C) by each row's own head; a head without any class says the same of all."""
+    out = np.zeros((len(x), len(heads[0].bias)), np.float32)
+    for f in np.unique(fold):
+        if np.isfinite(heads[f].bias).any():
+            mine = fold == f
+            out[mine] = x[mine] @ heads[f].weight + heads[f].bias
+    return out
+
+
+def _judged(heads: list[_Head], fold: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which rows' classes their heads have seen."""
+    return np.isfinite(np.stack([head.bias for head in heads]))[fold, labels]
+
+
+def _calibrated(
+    features: Any,
+    labels: np.ndarray,
+    targets: Optional[tuple[np.ndarray, np.ndarray]],
+    fold: np.ndarray,
+    heads: list[_Head],
+    centre: np.ndarray,
+    rows: np.ndarray,
+    balanced: bool,
+) -> Calibration:
+    """Scale and biases of the least held-out loss of the sampled rows.
+
+    The loss is that of what the heads learned from: with soft targets a head is as sure as those are, not as
+    unsure as wrong labels would have it. ``balanced``: every class counts the same.
+    """
+    rows = rows[_judged(heads, fold[rows], labels[rows])]
+    logits = _logits(block_of(features, rows) - centre, fold[rows], heads)
+    index, prob = (labels[:, None], np.ones((len(labels), 1))) if targets is None else targets
+    index, weight = index[rows].astype(np.int64), prob[rows].astype(np.float64)
+    if balanced:
+        mass = np.bincount(index.ravel(), weight.ravel(), minlength=logits.shape[1])
+        weight = weight / np.where(mass > 0, mass, 1)[index]
+    return calibrate(logits, index, weight)

@@ -1,0 +1,1 @@
+"""Where it computes: threads, devices, number formats, processes."""

@@ -1,0 +1,61 @@
+"""Level 2: how many threads Paddle computes with, decided before it is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+
+from urnet.core.cpus import usable_cores
+
+
+def compute_threads() -> int:
+    """OMP_NUM_THREADS where it is set to a number above 0, else the cores this process may use."""
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    return usable_cores()
+
+
+def import_paddle() -> None:
+    """Import Paddle with ``compute_threads()`` threads (its own default is 1), without its warnings.
+
+    Paddle's C++ log keeps to errors unless GLOG_minloglevel says otherwise. SIGTERM does afterwards
+    what it did before: Paddle's own handler would end the process on the spot, with pages of C++ frames.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(compute_threads())
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), _signals_wait(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No ccache found")
+            import paddle  # noqa: F401
+    finally:
+        for line in said.getvalue().splitlines():
+            if "OMP_NUM_THREADS" not in line:
+                print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM act at the end of the block: an import may swallow an exception raised inside it."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    if None in before or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    for number in numbers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)

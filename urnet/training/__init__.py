@@ -1,0 +1,1 @@
+"""One stage of training: the trainer, its step, objective and log."""

@@ -1,0 +1,62 @@
+"""Level 3: the attention each row was last given in a bag, kept for the table's ``bag_attention``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from urnet.runtime.host_to_device import to_tensor
+from urnet.runtime.process_group import ALONE, World
+from urnet.training.stage_job import Task
+
+WAITING = 64  # updates whose attention stays on the device before it is fetched
+
+
+class Attention:
+    """``n_rows`` values, nan where a row was in no bag yet; 0 rows for a stage without bags.
+
+    A row that is in a bag twice keeps its last value. All processes of ``world`` hold the same values.
+    """
+
+    def __init__(self, n_rows: int, world: World = ALONE) -> None:
+        self._world = world
+        self._values = np.full(n_rows, np.nan, np.float32)
+        self._waiting: list[tuple[np.ndarray, Any]] = []
+
+    def add(self, rows: np.ndarray, attention: Any) -> None:
+        """Note an update's rows and their attention (B,), a tensor; None is passed over."""
+        if attention is None:
+            return
+        self._waiting.append((rows, attention))
+        if len(self._waiting) >= WAITING:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        for rows, attention in self._waiting:
+            everywhere = self._world.concat(to_tensor(rows)).numpy()
+            self._values[everywhere] = self._world.concat(attention).numpy()
+        self._waiting = []
+
+    def state(self) -> dict[str, dict[str, np.ndarray]]:
+        """What a checkpoint keeps, as a set of arrays by its name; empty for a stage without bags."""
+        self._fetch()
+        return {"bags": {"attention": self._values}} if len(self._values) else {}
+
+    def load(self, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Take up what ``state`` gave."""
+        if "bags" in sets:
+            self._values = np.array(sets["bags"]["attention"])
+
+    def write(self, task: Task) -> None:
+        """Write the table's bag.arrow; nothing for a stage without bags."""
+        if not len(self._values):
+            return
+        self._fetch()
+        if not self._world.lead:
+            return
+        task.table.write(
+            "bag", {"bag_attention": self._values}, stage=task.stage.name,
+            recipe_hash=task.made_by, checkpoint="", replace=True,
+        )  # fmt: skip

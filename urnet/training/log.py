@@ -1,0 +1,238 @@
+"""Level 3: what a training run tells: log.txt, curves, progress bar, unreadable rows, losses gone wrong."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, Optional
+
+import numpy as np
+
+from urnet.config.recipe import Stage
+from urnet.core.atomic_files import AppendedFile, whole_file
+from urnet.core.checks import InputError
+from urnet.core.progress import Progress
+from urnet.runtime.process_group import ALONE, World
+from urnet.training.curves import Curves
+
+
+class Outcome(NamedTuple):
+    """What an update came to, on the device: its loss, over all processes; 1 where a gradient was not finite
+    (0 else); the share of its rows that a gate let through, None without one."""
+
+    loss: Any
+    odd: Any = None
+    opened: Any = None
+
+
+class Meter:
+    """Sums over the steps since the last ``take``: losses, images, seconds of training and of waiting, shares
+    of rows that a gate let through."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.losses, self.loss, self.images, self.seconds, self.wait = 0, 0.0, 0, 0.0, 0.0
+        self.opened = 0.0
+
+    def take(self) -> dict[str, float]:
+        """Means of the loss and of what a gate let through, images a second, the share of the time spent
+        waiting for data; then ``reset``."""
+        seconds = max(self.seconds, 1e-9)
+        taken = {
+            "loss": self.loss / max(self.losses, 1),
+            "images_per_s": self.images / seconds,
+            "data_wait": self.wait / seconds,
+            "let_through": self.opened / max(self.losses, 1),
+        }
+        self.reset()
+        return taken
+
+
+class TrainLog:
+    """Tells of one stage's training, in log.txt and curves under ``folder`` and ``curves`` and on stderr.
+
+    The time of a step counts from the end of the one before; ``restart_clock`` leaves out what lay between.
+    A loss is read one step late, so that a GPU is never waited for. ``rows_of(step)``: the rows of an update.
+    Of several processes only the ``lead`` writes and shows anything.
+    """
+
+    def __init__(
+        self, stage: Stage, folder: Path, curves: Path, *, step: int, total: int, per_epoch: int,
+        rows_of: Callable[[int], np.ndarray], lead: bool = True,
+    ) -> None:  # fmt: skip
+        self.stage, self.total, self.per_epoch, self.every = stage.name, total, per_epoch, stage.log_every
+        self._name, self._rows_of = folder / "log.txt", rows_of
+        self._file = AppendedFile(self._name if lead else Path(os.devnull))
+        self._curves = Curves(folder / "curves.csv", curves, step) if lead else None
+        self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size, show=lead)
+        self._recent, self._epoch = Meter(), Meter()
+        self._unread: Optional[tuple[int, Outcome]] = None
+        self._gate: Optional[float] = None
+        self._scaled, self._skipped = False, 0
+        self._clock = time.perf_counter()
+
+    def line(self, text: str, *, show: bool = False) -> None:
+        """One line of log.txt; with ``show`` on stderr as well."""
+        self._file.write(text + "\n")
+        if show:
+            self._bar.say(text)
+
+    def restart_clock(self) -> None:
+        """What happened since the last step (an evaluation, a checkpoint) is no training time."""
+        self._clock = time.perf_counter()
+
+    def step(
+        self, step: int, images: int, outcome: Outcome, lr: float, wait: float, *,
+        gate: Optional[float] = None, amp: Optional[str] = None,
+    ) -> None:  # fmt: skip
+        """Take note of update ``step`` (from 0): how many images, what it came to, rate, seconds of waiting,
+        the gate's threshold. With ``amp`` "float16" the loss scaling skips an update of odd gradients."""
+        self.read_loss()
+        self._unread, self._gate, self._scaled = (step, outcome), gate, amp == "float16"
+        now = time.perf_counter()
+        for meter in (self._recent, self._epoch):
+            meter.images += images
+            meter.seconds += now - self._clock
+            meter.wait += wait
+        self._clock = now
+        self._bar.update(images)
+        done = step + 1
+        if done % self.every == 0 or done == self.total:
+            self._report(done, lr)
+        if done % self.per_epoch == 0:
+            self._report_epoch(done // self.per_epoch)
+
+    def read_loss(self) -> None:
+        """Read the last step's outcome; FloatingPointError where its loss, or a gradient, is not finite."""
+        if self._unread is None:
+            return
+        step, outcome = self._unread
+        self._unread, value = None, float(outcome.loss)
+        odd = outcome.odd is not None and float(outcome.odd) > 0
+        if not math.isfinite(value):
+            self._give_up(step, f"the loss is {value}")
+        if odd and not self._scaled:
+            self._give_up(step, f"a gradient is not finite (the loss is {value:.4g})")
+        self._skipped += odd
+        for meter in (self._recent, self._epoch):
+            meter.loss += value
+            meter.losses += 1
+            meter.opened += 0.0 if outcome.opened is None else float(outcome.opened)
+
+    def _give_up(self, step: int, what: str) -> None:
+        where, rows = (
+            f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: {what}",
+            self._rows_of(step),
+        )
+        self.line(f"{where}; rows {' '.join(map(str, rows))}")
+        few = " ".join(map(str, rows[:8])) + (" …" if len(rows) > 8 else "")
+        raise FloatingPointError(
+            f"{where}; rows of the batch: {few} (all {len(rows)} in {self._name}); "
+            "a lower learning rate, warm-up or optimizer.clip_norm may help"
+        )
+
+    def _report(self, done: int, lr: float) -> None:
+        self.read_loss()
+        seen = self._recent.take()
+        line = (
+            f"step {done}/{self.total}  epoch {done / self.per_epoch:.2f}  loss {seen['loss']:.4f}  "
+            f"lr {lr:.6g}  images/s {seen['images_per_s']:.1f}  wait {seen['data_wait']:.1%}"
+        )
+        opened = seen.pop("let_through")
+        points = {f"train/{name}" if name == "loss" else name: value for name, value in seen.items()}
+        if self._gate is not None:
+            line += f"  gate {self._gate:.3f}  let through {opened:.1%}"
+            points.update(gate=self._gate, let_through=opened)
+        if self._scaled:
+            line += f"  skipped {self._skipped}"
+            points["skipped"] = float(self._skipped)
+        self.line(line)
+        self._add(done, {**points, "lr": lr})
+        self._bar.update(
+            0, loss=f"{seen['loss']:.3f}", lr=f"{lr:.4g}", wait=f"{seen['data_wait']:.1%}"
+        )  # fmt: skip
+
+    def _report_epoch(self, epoch: int) -> None:
+        self.read_loss()
+        seen = self._epoch.take()
+        self.line(
+            f"epoch {epoch} done: loss {seen['loss']:.4f}, {seen['images_per_s']:.1f} images/s, "
+            f"{seen['data_wait']:.1%} of the time waiting for data"
+        )
+
+    def evaluation(self, done: int, metrics: Mapping[str, float], best: bool, seconds: float) -> None:
+        """The validation's result after ``done`` steps."""
+        self._add(done, {"val/top1": metrics["top1"], "val/top5": metrics["top5"]})
+        self.line(
+            f"evaluation at step {done}: top1 {metrics['top1']:.4f}  top5 {metrics['top5']:.4f}  "
+            f"({seconds:.1f} s){'  best so far' if best else ''}",
+            show=True,
+        )
+
+    def close(self) -> None:
+        """End bar, log and curves."""
+        self._bar.close()
+        if self._curves is not None:
+            self._curves.close()
+        self._file.close()
+
+    def _add(self, done: int, points: Mapping[str, float]) -> None:
+        if self._curves is not None:
+            self._curves.add(done, points)
+
+
+class Unreadable:
+    """The training rows whose images could not be read, kept in a file; too many stop the run.
+
+    A resumed run begins with the rows of the file that ``unreadable(row)`` still says are so: they count,
+    images that were mended in between do not. Of several processes each takes in what all have met, and the
+    lead writes the file. Raises InputError for more than ``max_bad``.
+    """
+
+    def __init__(
+        self, file: Path, max_bad: int, unreadable: Callable[[int], bool], world: World = ALONE
+    ) -> None:
+        self.file, self.max_bad, self._world = file, max_bad, world
+        self._lines: dict[int, str] = {}
+        if file.is_file():
+            lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line]
+            known = {int(line.split("\t")[0]): line for line in lines}
+            self._lines = {row: line for row, line in known.items() if unreadable(row)}
+            self._check()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def take(self, bad: Mapping[int, tuple[str, str]], log: TrainLog) -> None:
+        """Note rows met for the first time. Raises InputError when there are more than ``max_bad``."""
+        mine = {row: why for row, why in bad.items() if row not in self._lines}
+        new = {row: why for found in self._world.gather(mine) for row, why in found.items()}
+        for row in new:
+            path, why = map(one_line, new[row])
+            log.line(f"unreadable, weight 0: {path}: {why} (row {row})", show=True)
+            self._lines[row] = f"{row}\t{path}\t{why}"
+        if new and self._world.lead:
+            with whole_file(self.file, replace=True) as part:
+                text = "".join(f"{line}\n" for _, line in sorted(self._lines.items()))
+                part.write_text(text, encoding="utf-8")
+        self._check()
+
+    def _check(self) -> None:
+        if len(self._lines) > self.max_bad:
+            row, path, why = list(self._lines.values())[-1].split("\t")
+            raise InputError(
+                f"{path}: unreadable training image ({why}; row {row}); {len(self._lines)} are unreadable,"
+                f" data.max_bad accepts {self.max_bad}; all are in {self.file}"
+            )
+
+
+def one_line(text: str) -> str:
+    """Control characters and line separators, which file names may hold, as Python escapes."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)

@@ -1,0 +1,174 @@
+"""Level 3: one update of the weights: what it changes, and the step itself."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+from paddle.distributed import fleet
+from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
+
+from urnet.config.recipe import Stage, Transform
+from urnet.nn.ema import Ema
+from urnet.nn.normalise import Normalise
+from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
+from urnet.runtime.host_to_device import Uploads
+from urnet.runtime.process_group import ALONE, World
+from urnet.training.objective import Notes, Update, loss_of, mixed_images
+
+
+class Learner:
+    """All that training changes: network, optimiser, loss scaling and moving average.
+
+    ``network`` is the bare one; ``model`` is the same behind the normalisation of uint8 images. ``amp`` is
+    None, "float16" or "bfloat16". With several processes in ``world`` all of them hold the same: gradients
+    are summed, batch norm's running statistics averaged.
+    """
+
+    def __init__(
+        self, network: Any, stage: Stage, transform: Transform, amp: Optional[str] = None,
+        world: World = ALONE,
+    ) -> None:  # fmt: skip
+        self.network, self.stage, self.amp, self.world = network, stage, amp, world
+        self.model = Normalise(network, transform.mean, transform.std)
+        self.parallel = self.model if world.alone else fleet.distributed_model(self.model)
+        self.optimizer = make_optimizer(network, stage.optimizer)
+        self.scaler = paddle.amp.GradScaler(enable=amp == "float16", init_loss_scaling=2.0**15)
+        self.ema = Ema(network, stage.ema.decay) if stage.ema else None
+        self.notes = Notes()  # on the rows of the last update
+        self._parameters = list(trainable(network).values())
+        self._statistics = [value for value in network.state_dict().values() if value.stop_gradient]
+        self._one, self.uploads = paddle.ones([1]), Uploads()
+        # gloo would abort the process when another ends during the backward pass, and has nothing to overlap
+        self.overlap = paddle.get_device() != "cpu" and not getattr(network, "recompute", False)
+
+    def autocast(self) -> Any:
+        """The context in which the network runs in the chosen number format."""
+        if self.amp is None:
+            return contextlib.nullcontext()
+        return paddle.amp.auto_cast(dtype=self.amp, level="O1")
+
+    def backward(self, loss: paddle.Tensor, *, last: bool) -> None:
+        """Add the gradient of a micro-batch's loss; after the ``last`` the gradients are those of all rows.
+
+        Only that one exchanges anything: while it is still computing (``overlap``), or afterwards, on the CPU
+        and with recomputation, whose own backward pass Paddle's overlap does not follow.
+        """
+        # Paddle takes the mean over processes where the sum is wanted
+        self.scaler.scale(loss if self.world.alone else loss * self.world.size).backward()
+        if last and not self.world.alone and not self.overlap:
+            fused_allreduce_gradients(self._parameters, None)
+
+    def exchanging(self, *, last: bool) -> Any:
+        """The context of a micro-batch's forward and backward pass."""
+        if self.world.alone or (last and self.overlap):
+            return contextlib.nullcontext()
+        return self.parallel.no_sync()
+
+    @paddle.no_grad()
+    def share_outcome(self, told: Sequence[paddle.Tensor]) -> None:
+        """``told`` and batch norm's running statistics become their means over all processes."""
+        self.world.mean_([*told, *self._statistics])
+
+    @paddle.no_grad()
+    def odd_gradients(self) -> paddle.Tensor:
+        """1 where some gradient is not finite, else 0: a float32 scalar on the device."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        _, found = paddle._C_ops.check_finite_and_unscale_(gradients, self._one, paddle.zeros([1], "bool"))
+        return found.astype("float32").squeeze()
+
+    @paddle.no_grad()
+    def scale_gradients(self, weight: np.ndarray, opened: Any) -> paddle.Tensor:
+        """Divide by the weight of the ``opened`` rows (B,) instead of all rows' ``weight`` (B,); the factor.
+
+        Which rows are open is known only when every micro-batch has been seen. Without any, all stays 0.
+        """
+        weights = self.uploads(weight)
+        total, kept = self.world.sum_(paddle.stack([weights.sum(), (weights * opened).sum()]))
+        factor = total / paddle.where(kept > 0, kept, paddle.ones([]))
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                parameter.grad.multiply_(factor.astype(parameter.grad.dtype))
+        return factor
+
+    def apply_gradients(self, lr: float) -> None:
+        """Unscale and clip the gradients, move the weights, forget the gradients."""
+        self.optimizer.set_lr(lr)
+        if self.stage.optimizer.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            paddle.nn.utils.clip_grad_norm_(self._parameters, self.stage.optimizer.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.clear_grad(set_to_zero=False)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The network's weights and buffers as they are now, by state-dict key."""
+        return {name: value.numpy() for name, value in self.network.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        """What ``checkpoint.save`` keeps beside the weights: optimizer, extra, and scaler for state.json."""
+        scaler = {key: np.asarray(value).tolist() for key, value in self.scaler.state_dict().items()}
+        return {
+            "optimizer": optimizer_arrays(self.optimizer, self.network),
+            "extra": {"ema": self.ema.weights()} if self.ema else {},
+            "scaler": scaler,
+        }
+
+    def load_state(self, optimizer: dict, extra: dict, scaler: dict) -> None:
+        """Take up what ``state`` returned (the weights are the caller's)."""
+        load_optimizer(self.optimizer, self.network, optimizer)
+        if self.ema is not None:
+            self.ema.load(extra.get("ema", {}))
+        if scaler:
+            self.scaler.load_state_dict({**scaler, "scale": np.array(scaler["scale"], np.float32)})
+
+
+def train_step(learner: Learner, update: Update, lr: float, step: int) -> paddle.Tensor:
+    """Update ``step`` (from 0) of the weights; returns the loss, a scalar on the device.
+
+    The gradient is that of Σ w l / Σ w over the whole update, summed over its micro-batches and processes;
+    with a gate both sums are over the rows that it lets through. Beside what ``loss_of`` notes of the rows,
+    ``learner.notes`` has "odd", 1 where a gradient was not finite, else 0, and of a gate "share open".
+    """
+    learner.parallel.train()
+    learner.uploads.begin()
+    update = dataclasses.replace(update, send=learner.uploads)
+    stage, notes = learner.stage, Notes()
+    total = float(update.weight.sum(dtype=np.float64)) if update.total is None else update.total
+    loss, auxiliary_weight = paddle.zeros([]), getattr(learner.network, "auxiliary_weight", 0.0)
+    unit = stage.bags.size if stage.bags else 1
+    parts = list(micro_batches(len(update.labels), stage.accumulate, unit))
+    for number, part in enumerate(parts, 1):
+        last = number == len(parts)
+        with learner.exchanging(last=last):
+            with learner.autocast():
+                output = learner.parallel(mixed_images(update, part))
+            part_loss = loss_of(stage, output, update, part, total, notes, auxiliary_weight)
+            learner.backward(part_loss, last=last)
+        loss = loss + part_loss.detach()
+    if update.gate is not None:
+        loss = loss * learner.scale_gradients(update.weight, notes.get("open"))
+    odd = learner.odd_gradients()
+    learner.apply_gradients(lr)
+    told = [loss, odd]
+    if update.gate is not None:
+        opened: Any = notes.get("open")
+        told.append(opened.mean())
+    learner.share_outcome(told)
+    if learner.ema is not None:
+        learner.ema.update(step + 1)
+    for name, value in zip(("odd", "share open"), told[1:]):
+        notes.add(name, value)
+    learner.notes = notes
+    return loss * learner.world.size
+
+
+def micro_batches(n_rows: int, parts: int, unit: int = 1) -> Iterator[slice]:
+    """Cut ``n_rows`` into at most ``parts`` slices of equal length (the last may be shorter), never inside a
+    group of ``unit`` rows."""
+    size = -(-n_rows // (parts * unit)) * unit
+    return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))

@@ -1,0 +1,255 @@
+"""Level 3: trains one stage: from a network, a table and a recipe to checkpoints, curves and best weights.
+
+Every random choice is a function of (seed, stage, step, row), so a run that was killed and resumed ends with
+the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+
+from urnet.checkpoints import checkpoint
+from urnet.config.recipe import dump_recipe
+from urnet.core.checks import InputError
+from urnet.core.signals import Stopped, StopRequest
+from urnet.data.loading.loader import Batch
+from urnet.data.sampling.epoch_sampler import stage_key
+from urnet.nn.losses import Mixup
+from urnet.nn.schedule import gate_plan, plan
+from urnet.training.bag_attention import Attention
+from urnet.training.elr_memory import EarlyMemory
+from urnet.training.log import Outcome, TrainLog, Unreadable
+from urnet.training.objective import Update
+from urnet.training.stage_job import Task
+from urnet.training.step import Learner, train_step
+from urnet.training.step_sync import Bulletin
+from urnet.training.validation import evaluated
+
+
+@dataclass
+class Standing:
+    """How far a stage is: updates done; metrics and step of its best and its last evaluation ({} before)."""
+
+    step: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains a Task: ``Trainer(task).train()``."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, stage = task, task.stage
+        self.total, self.lr = plan(stage, task.steps_per_epoch)
+        self.eval_every = max(task.steps(stage.eval_every), 1)
+        self.checkpoint_every = max(task.steps(stage.checkpoint_every), 1)
+        self.world = task.world
+        self.learner = Learner(task.network, stage, task.recipe.transform, task.amp, self.world)
+        self.attention = Attention(len(task.labels) if stage.bags else 0, self.world)
+        self.memory = EarlyMemory(stage.elr, len(task.labels), task.recipe.data.n_classes, self.world)
+        self.threshold = gate_plan(stage, task.steps_per_epoch)
+        self.standing, self.stop = Standing(), StopRequest()
+        self.bulletin = Bulletin(self.world, self.stop)
+
+    def train(self, *, resume: bool = False) -> Standing:
+        """Train to the end, from the start or (with ``resume``) from the newest checkpoint if there is one.
+
+        Raises Stopped after SIGTERM or Ctrl-C, with a checkpoint written; FloatingPointError for a loss that
+        is not finite; InputError for more unreadable training images than ``data.max_bad``.
+        """
+        if resume:
+            self._restore()
+        now = self.standing
+        with self.open_log() as log, self.stop:
+            try:
+                if self._evaluation_is_due():  # the checkpoint was written just before it
+                    self._evaluate(log)
+                for _ in self.updates(log):
+                    if now.step % self.checkpoint_every == 0:
+                        self._save_checkpoint(log)
+                    self.bulletin.check()
+                    if self._evaluation_is_due():
+                        self._evaluate(log)
+                self.bulletin.settle()  # a signal during the last evaluation: no further stage is begun
+            except Stopped as stopped:
+                self._save_checkpoint(log)
+                log.line(f"{stopped} at step {now.step} of {self.total}", show=True)
+                raise
+        return now
+
+    @contextlib.contextmanager
+    def open_log(self) -> Iterator[TrainLog]:
+        """The stage's log while it is open; made where the run stands."""
+        folder, step = self.task.folder, self.standing.step
+        folder.mkdir(parents=True, exist_ok=True)
+        log = TrainLog(
+            self.task.stage, folder, self.task.curves, step=step, total=self.total,
+            per_epoch=self.task.steps_per_epoch, rows_of=self.task.rows_of, lead=self.world.lead,
+        )  # fmt: skip
+        try:
+            among = "" if self.world.alone else f", {self.world.size} processes"
+            log.line(
+                f"begin at step {step} of {self.total}, {self.task.steps_per_epoch} steps an epoch{among}"
+            )
+            yield log
+        finally:
+            log.close()
+
+    # --- updates
+
+    def updates(self, log: TrainLog) -> Iterator[float]:
+        """Carry out all updates that are left; after each, yields the seconds its batch was waited for."""
+        source = self.task.source(train=True)
+        bad = Unreadable(
+            self.task.folder / "unreadable.txt", self.task.recipe.data.max_bad,
+            lambda row: source(row, 0)[0] is None, self.world,
+        )  # fmt: skip
+        with contextlib.closing(self.task.training_loader(self.standing.step, self.total)) as loader:
+            waited = 0.0
+            log.restart_clock()
+            for batch in loader:
+                wait, waited = loader.wait_seconds - waited, loader.wait_seconds
+                self._update(batch, wait, log)
+                if self.bulletin.met_unreadable():
+                    bad.take(loader.bad, log)
+                yield wait
+        if len(bad):
+            rows = f"{len(bad)} of {len(self.task.labels)} rows"
+            log.line(f"{rows} are unreadable ({bad.file.name})", show=True)
+
+    def _update(self, batch: Batch, wait: float, log: TrainLog) -> None:
+        """One step of training; ``standing.step`` moves on by one."""
+        step, recipe, stage = self.standing.step, self.task.recipe, self.task.stage
+        rank = self.world.rank
+        seed_network(recipe.seed, stage.name, 1 + step, rank)  # for dropout
+        mixup = None
+        if stage.mixup:
+            mixup = Mixup(
+                stage.mixup, len(batch.rows), seed=recipe.seed, stage=stage.name, step=step, rank=rank
+            )  # fmt: skip
+        weight = np.where(batch.readable, self.task.loss_weight[batch.rows], np.float32(0))
+        targets = self.task.targets
+        soft = None if targets is None else (targets.index[batch.rows], targets.prob[batch.rows])
+        update = Update(
+            batch.images, self.task.labels[batch.rows], weight, mixup, soft,
+            memory=self.memory.of(batch.rows), gate=self.threshold(step),
+            total=self.bulletin.exchange(weight, batch.readable),
+        )  # fmt: skip
+        loss = train_step(self.learner, update, self.lr(step), step)
+        notes = self.learner.notes
+        self.attention.add(batch.rows, notes.get("attention"))
+        self.memory.take(batch.rows, notes.get("classes"), notes.get("values"))
+        self.standing.step = step + 1
+        images = len(batch.rows) * self.world.size
+        log.step(step, images, Outcome(loss, notes.get("odd"), notes.get("share open")), self.lr(step), wait,
+                 gate=update.gate, amp=self.task.amp)  # fmt: skip
+
+    # --- evaluation
+
+    def _evaluation_is_due(self) -> bool:
+        step = self.standing.step
+        return step > 0 and (step % self.eval_every == 0 or step == self.total)
+
+    def _evaluate(self, log: TrainLog) -> None:
+        """Measure; the weights go to ``best/`` if none were better, those of the last step to ``final/``."""
+        log.read_loss()
+        now, start = self.standing, time.perf_counter()
+        with evaluated(self.task, self.learner, self.stop) as metrics:
+            now.last = {**metrics, "step": now.step}
+            better = not now.best or metrics["top1"] > now.best["top1"]
+            if better:
+                now.best = now.last
+                self._save_for_use("best")
+            log.evaluation(now.step, metrics, better, time.perf_counter() - start)
+            if now.step == self.total:  # last of all, as it says that the stage is finished
+                self.attention.write(self.task)
+                self._save_for_use("final")
+        self.world.wait()  # for process 0, which writes
+        log.restart_clock()
+
+    def _save_for_use(self, name: str) -> None:
+        self._save(name, weights=self.learner.weights(), state=self._state())
+
+    # --- checkpoints
+
+    def _save(self, name: str, weights: dict[str, np.ndarray], **parts: Any) -> None:
+        """Write a checkpoint. FloatingPointError, and nothing written or removed, for weights not finite."""
+        if not self.world.lead:
+            return
+        odd = next((key for key, value in weights.items() if not np.isfinite(value).all()), None)
+        if odd is not None:
+            step = self.standing.step - 1
+            raise FloatingPointError(
+                f"stage {self.task.stage.name}, epoch {step // self.task.steps_per_epoch}, step {step}: the "
+                f"weights it left are not finite ({odd}); a lower learning rate, warm-up or "
+                "optimizer.clip_norm may help"
+            )
+        checkpoint.save(
+            self.task.folder / name, weights=weights, recipe_text=dump_recipe(self.task.recipe),
+            class_names=class_lines(self.task.table.class_names), **parts,
+        )  # fmt: skip
+
+    def _state(self) -> dict[str, Any]:
+        now = self.standing
+        return {
+            "stage": self.task.stage.name, "step": now.step, "total_steps": self.total,
+            "epoch": now.step / self.task.steps_per_epoch, "best": now.best, "last": now.last,
+            "base_hash": self.task.table.base_hash,
+        }  # fmt: skip
+
+    def _save_checkpoint(self, log: TrainLog) -> None:
+        """Write ``step-NNNNNNNN/`` for this step and remove all but the newest ``keep``."""
+        log.read_loss()  # never keep weights that a loss which is not finite has moved
+        folder = f"step-{self.standing.step:08d}"
+        if not (self.task.folder / folder).exists():
+            parts = self.learner.state()
+            parts["extra"].update({**self.attention.state(), **self.memory.state()})
+            state = {**self._state(), "scaler": parts.pop("scaler")}
+            self._save(folder, weights=self.learner.weights(), state=state, **parts)
+        if self.world.lead:
+            for old in checkpoints(self.task.folder)[: -self.task.stage.keep]:
+                shutil.rmtree(old)
+        self.world.wait()  # for process 0, which writes
+        log.restart_clock()
+
+    def _restore(self) -> None:
+        """Take up the newest checkpoint; without one the stage begins at its start."""
+        newest = next(reversed(checkpoints(self.task.folder)), None)
+        if newest is None:
+            return
+        saved = checkpoint.load_training(newest)
+        now = {"base_hash": self.task.table.base_hash, "total_steps": self.total}
+        for key, value in now.items():
+            if saved.state[key] != value:
+                raise InputError(f"{newest}: was written with {key} {saved.state[key]}, now it is {value}")
+        checkpoint.load_into(self.learner.network, saved.weights, source=str(newest))
+        self.learner.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
+        self.attention.load(saved.extra)
+        self.memory.load(saved.extra)
+        state = saved.state
+        self.standing = Standing(step=state["step"], best=state["best"], last=state["last"])
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """A stage's checkpoints for resuming, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def class_lines(names: list[str]) -> Optional[list[str]]:
+    """Class names for classes.txt; None where none is known."""
+    return names if any(names) else None
+
+
+def seed_network(seed: int, stage: str, step: int, rank: int = 0) -> None:
+    """Seed Paddle: step 0 is for the first weights, step 1 + k for update k (dropout) of process ``rank``."""
+    entropy = [seed, stage_key(stage), step, *([rank] if rank else [])]
+    paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
