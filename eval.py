@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, TextIO
+from typing import Any, TextIO
 
 import models
 from urnet.core import cli
@@ -22,7 +22,7 @@ from urnet.core.checks import check_choice
 from urnet.evaluation.accuracy import ClassAccuracy
 from urnet.evaluation.prediction_writer import open_text
 from urnet.inference.cli_flags import ReleaseParser, make_parser
-from urnet.inference.cli_job import Setup
+from urnet.inference.cli_job import PredictionJob
 
 
 def parser() -> ReleaseParser:
@@ -30,22 +30,26 @@ def parser() -> ReleaseParser:
     parser = make_parser("eval.py", __doc__ or "", batch_size=32, release=["batch_size"])
     add = parser.add_argument
     add("--per_class", metavar="FILE", help="write images, top1 and top5 of every class there, as CSV")
-    add("--empty_classes", default="skip", metavar="skip|zero",
-        help="empty classes: left out of the mean | counted 0, as in the release [skip]")  # fmt: skip
+    add(
+        "--empty_classes",
+        default="skip",
+        metavar="skip|zero",
+        help="empty classes: left out of the mean | counted 0, as in the release [skip]",
+    )
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then measure and print."""
     args = parser().parse_args(argv)
     with cli.results_only() as results, contextlib.ExitStack() as stack:
-        setup = Setup(args, models.NAMES)
+        setup = PredictionJob(args, models.NAMES)
         models.check_size(args.model, setup.transform.size, "--image_shape")
         check_choice("--empty_classes", args.empty_classes, ("skip", "zero"))
         cli.print_arguments(args, results)
         images = setup.images(need_labels=True)
         table = None
-        if args.per_class is not None and cli.is_lead():
+        if args.per_class is not None and cli.is_main():
             table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
         accuracy, result = measure(setup, images)
         if table is not None:
@@ -56,22 +60,27 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return cli.DONE
 
 
-def measure(setup: Setup, images: Any) -> tuple[ClassAccuracy, dict]:
+def measure(setup: PredictionJob, images: Any) -> tuple[ClassAccuracy, dict]:
     """The counters over all images, and their averages; speed on stderr."""
     start = time.perf_counter()
     setup.start(models.build)
     from urnet.core.progress import Progress
     from urnet.evaluation.loop import count_accuracy
 
-    with setup.processes() as world:
-        predictor, loader = setup.predictor(len(images)), setup.loader(images, world)
+    with setup.processes() as group:
+        predictor, loader = setup.predictor(len(images)), setup.loader(images, group)
         args, ready = setup.args, time.perf_counter()
-        display = Progress("eval", -(-len(images) // world.size), show=world.lead)
+        display = Progress("eval", -(-len(images) // group.size), show=group.is_main)
         with contextlib.closing(loader), display:
             accuracy, unreadable = count_accuracy(
-                setup.probabilities(predictor), loader, images.labels, args.class_dim,
-                max_bad=args.max_bad, progress=display, world=world,
-            )  # fmt: skip
+                setup.probabilities(predictor),
+                loader,
+                images.labels,
+                args.class_dim,
+                max_bad=args.max_bad,
+                progress=display,
+                group=group,
+            )
     result = {**accuracy.result(), "unreadable": unreadable}
     setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
     return accuracy, result

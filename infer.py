@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, TextIO
+from typing import Any, TextIO
 
 import models
 from urnet.config import se_resnext_flags
@@ -22,7 +22,7 @@ from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.evaluation.prediction_writer import PredictionFile, open_predictions, result_line, unreadable_line
 from urnet.inference.cli_flags import RELEASE_DEFAULTS, ReleaseParser, make_parser
-from urnet.inference.cli_job import Setup
+from urnet.inference.cli_job import PredictionJob
 
 
 def parser() -> ReleaseParser:
@@ -30,13 +30,14 @@ def parser() -> ReleaseParser:
     parser = make_parser("infer.py", __doc__ or "", batch_size=16, release=["save_inference"])
     parser.epilog = f"networks for --model:\n{models.listed()}"
     add = parser.add_argument
-    add("--save_inference", type=cli.boolean_word, default=False, metavar="True|False",
-        help="True: write a Paddle inference model, check it, and end [False]")  # fmt: skip
     add(
-        "--inference_dir",
-        metavar="DIR",
-        help="where --save_inference writes; a new folder [the model's name]",
+        "--save_inference",
+        type=cli.boolean_word,
+        default=False,
+        metavar="True|False",
+        help="True: write a Paddle inference model, check it, and end [False]",
     )
+    add("--inference_dir", metavar="DIR", help="where --save_inference writes; a new folder [the model's name]")
     add("--topk", type=int, default=1, help="classes an image, best first [1]")
     add("--output", metavar="FILE", help="also write the predictions there: .csv, .jsonl or .arrow")
     se_resnext_flags.add_prediction_flags(parser)
@@ -44,12 +45,12 @@ def parser() -> ReleaseParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then predict and print; the file of ``--output`` appears when all is done."""
     args = parser().parse_args(argv)
     with cli.results_only() as results:
         defaults = {**RELEASE_DEFAULTS, **se_resnext_flags.translate_prediction(args)}
-        setup = Setup(args, models.NAMES, defaults)
+        setup = PredictionJob(args, models.NAMES, defaults)
         models.check_size(args.model, setup.transform.size, "--image_shape")
         if not 1 <= args.topk <= args.class_dim:
             raise InputError(f"--topk: found {args.topk}; 1..{args.class_dim} is accepted")
@@ -58,39 +59,37 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             save(setup, results)
             return cli.DONE
         images = setup.images(need_labels=False)
-        with open_predictions(args.output if cli.is_lead() else None, setup.class_names) as file:
+        with open_predictions(args.output if cli.is_main() else None, setup.class_names) as file:
             predict(setup, images, results, file)
     return cli.DONE
 
 
-def predict(setup: Setup, images: Any, results: TextIO, file: Optional[PredictionFile]) -> None:
+def predict(setup: PredictionJob, images: Any, results: TextIO, file: PredictionFile | None) -> None:
     """Start network and engine, answer all images, say on stderr how long both took."""
     start = time.perf_counter()
     setup.start(models.build)
-    with setup.processes() as world:
+    with setup.processes() as group:
         predictor = setup.predictor(len(images))
         ready = time.perf_counter()
-        unreadable = answer(setup, predictor, images, results, file, world)
+        unreadable = answer(setup, predictor, images, results, file, group)
     setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
 
 
 def answer(
-    setup: Setup, predictor: Any, images: Any, results: TextIO, file: Optional[PredictionFile], world: Any
+    setup: PredictionJob, predictor: Any, images: Any, results: TextIO, file: PredictionFile | None, group: Any
 ) -> int:
     """A line an image on ``results`` and a row in ``file``; returns the number of unreadable images."""
     from urnet.core.progress import Progress
     from urnet.evaluation.loop import ranked
-    from urnet.inference.gather import in_order
+    from urnet.inference.gather import gather_in_order
 
-    args, loader, bad = setup.args, setup.loader(images, world), {}
-    display = Progress("infer", -(-len(images) // world.size), show=world.lead)
+    args, loader, bad = setup.args, setup.loader(images, group), {}
+    display = Progress("infer", -(-len(images) // group.size), show=group.is_main)
     with contextlib.closing(loader), display:
-        answers = ranked(
-            setup.probabilities(predictor), loader, args.topk, max_bad=args.max_bad, progress=display
-        )
+        answers = ranked(setup.probabilities(predictor), loader, args.topk, max_bad=args.max_bad, progress=display)
         n_batches = -(-len(images) // setup.images_a_batch)
-        for batch, bad in in_order(answers, loader, world, n_batches, args.max_bad):
-            for row, readable, classes, scores in zip(*batch):
+        for batch, bad in gather_in_order(answers, loader, group, n_batches, args.max_bad):
+            for row, readable, classes, scores in zip(*batch, strict=True):
                 if readable:
                     error = ""
                     print(result_line(row, scores, classes), file=results)
@@ -103,7 +102,7 @@ def answer(
     return len(bad)
 
 
-def save(setup: Setup, results: TextIO) -> None:
+def save(setup: PredictionJob, results: TextIO) -> None:
     """``--save_inference True``: write the model and say by how much it differs from the live network."""
     args = setup.args
     if setup.views is not None:
@@ -116,11 +115,16 @@ def save(setup: Setup, results: TextIO) -> None:
     from urnet.runtime.threads import compute_threads
 
     t = setup.transform
-    notes = {"model": args.model, "resize": t.eval, "resize_short_size": t.resize_short,
-             "mean": t.mean, "std": t.std, "exif": setup.exif, "class_names": setup.class_names}  # fmt: skip
-    difference = export_inference(
-        setup.normalised, (3, t.size, t.size), folder, notes=notes, threads=compute_threads()
-    )
+    notes = {
+        "model": args.model,
+        "resize": t.eval,
+        "resize_short_size": t.resize_short,
+        "mean": t.mean,
+        "std": t.std,
+        "exif": setup.exif,
+        "class_names": setup.class_names,
+    }
+    difference = export_inference(setup.normalised, (3, t.size, t.size), folder, notes=notes, threads=compute_threads())
     print(f"model:  {args.model}  is already saved", file=results)
     print(f"{folder}: largest difference from the live network {difference:.3g}", file=results)
 

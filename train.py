@@ -45,37 +45,42 @@ exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 Ctrl-C
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.Parser(
-        prog="train.py", description="Train the stages of a recipe.",
+        prog="train.py",
+        description="Train the stages of a recipe.",
         epilog=EPILOG.format(networks=models.listed()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("-c", "--config", metavar="RECIPE", help="the recipe, a YAML file (or --num_layers)")
     add(
-        "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
         help="set a key of the recipe; a stage is addressed by its name: stages.NAME.batch_size=64",
-    )  # fmt: skip
-    add("--init", metavar="FILE",
+    )
+    add(
+        "--init",
+        metavar="FILE",
         help="weights that the first stage starts from: a checkpoint folder, .safetensors, .pdparams or the "
-        "2018 release's folder; as -o stages.FIRST.start=FILE")  # fmt: skip
-    add("--finetune", action="store_true",
+        "2018 release's folder; as -o stages.FIRST.start=FILE",
+    )
+    add(
+        "--finetune",
+        action="store_true",
         help="FILE's classifier may be missing or of another number of classes: a new one is trained, all "
-        "else must fit; as -o stages.FIRST.finetune=true")  # fmt: skip
+        "else must fit; as -o stages.FIRST.finetune=true",
+    )
     add("--dry-run", action="store_true", help="say what would be done with each stage, and why; do nothing")
     part = parser.add_mutually_exclusive_group()
-    part.add_argument(
-        "--stage", metavar="NAME", help="this stage only; the one it starts from must be finished"
-    )
+    part.add_argument("--stage", metavar="NAME", help="this stage only; the one it starts from must be finished")
     part.add_argument("--until", metavar="NAME", help="the stages up to this one")
     group = parser.add_mutually_exclusive_group()
+    group.add_argument("--resume", action="store_true", help="go on with an unfinished run; where there is none, begin")
     group.add_argument(
-        "--resume", action="store_true",
-        help="go on with an unfinished run; where there is none, begin",
-    )  # fmt: skip
-    group.add_argument(
-        "--replace", action="store_true",
-        help="remove what earlier runs of these stages left, and train them anew",
-    )  # fmt: skip
+        "--replace", action="store_true", help="remove what earlier runs of these stages left, and train them anew"
+    )
     add("--debug", action="store_true", help="show a traceback on errors")
     se_resnext_flags.add_training_flags(parser)
     return parser.parse_args(argv)
@@ -118,15 +123,13 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
     models.check_size(recipe.model.name, recipe.transform.size, f"{args.config}: transform.size")
     warnings.filterwarnings("ignore", message="When training, we now always track")
     import_paddle()
-    from urnet.core.signals import Stopped
+    from urnet.core.signals import Interrupted
     from urnet.pipeline.run import plan_recipe, run_recipe
     from urnet.runtime.precision import choose_device
-    from urnet.runtime.process_group import open_world
+    from urnet.runtime.process_group import open_process_group
 
     if args.dry_run:
-        steps = plan_recipe(
-            recipe, only=args.stage, until=args.until, resume=args.resume, replace=args.replace
-        )  # fmt: skip
+        steps = plan_recipe(recipe, only=args.stage, until=args.until, resume=args.resume, replace=args.replace)
         for step in steps:
             print(f"stage {step.stage.name} {step.action}: {step.why}", file=stream)
         return cli.DONE
@@ -135,14 +138,19 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
         return models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute)
 
     try:
-        with open_world(choose_device(recipe.device)) as world:
+        with open_process_group(choose_device(recipe.device)) as group:
             results = run_recipe(
-                recipe, build_network, only=args.stage, until=args.until, resume=args.resume,
-                replace=args.replace, world=world,
-            )  # fmt: skip
-    except Stopped as stopped:
+                recipe,
+                build_network,
+                only=args.stage,
+                until=args.until,
+                resume=args.resume,
+                replace=args.replace,
+                group=group,
+            )
+    except Interrupted as stopped:
         return stopped.exit_code
-    if world.lead:
+    if group.is_main:
         report(results, Path(recipe.output) / recipe.name, stream)
     return cli.DONE
 

@@ -10,18 +10,21 @@ import numpy as np
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 QUERIES = ("{}", "digit {}")  # two queries a class, both of its synset's names
 # What a wrong image shows when the first number was asked for: the first twice as often as the second.
-LOOK_ALIKES = {0: (6, 8), 1: (7, 4), 2: (7, 3), 3: (8, 5), 4: (9, 1),
-               5: (6, 3), 6: (5, 0), 7: (1, 2), 8: (3, 9), 9: (4, 8)}  # fmt: skip
+LOOK_ALIKES = {
+    0: (6, 8),
+    1: (7, 4),
+    2: (7, 3),
+    3: (8, 5),
+    4: (9, 1),
+    5: (6, 3),
+    6: (5, 0),
+    7: (1, 2),
+    8: (3, 9),
+    9: (4, 8),
+}
 OFF_TOPIC = -1
 NOTHING = ("untitled", "IMG_{}", "best of the year", "holiday {}", "wallpaper hd", "free stock image {}")
-NAMING = (
-    "{} photo",
-    "the {} we saw",
-    "picture of a {}",
-    "my {}",
-    "hand written {} on paper",
-    "old {} for sale",
-)
+NAMING = ("{} photo", "the {} we saw", "picture of a {}", "my {}", "hand written {} on paper", "old {} for sale")
 PHOTOGRAPHS = {"china.jpg": "temple roof", "flower.jpg": "dahlia flower"}
 GOOGLE_SHARE = 0.52  # of the training rows, as in WebVision 2.0
 

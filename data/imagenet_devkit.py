@@ -31,9 +31,7 @@ def read_member(archive: tarfile.TarFile, ending: str) -> bytes:
             stream = archive.extractfile(member)
             assert stream is not None
             if member.size > MOST_BYTES:
-                raise InputError(
-                    f"{archive.name}: {ending} has {member.size} bytes; {MOST_BYTES} are accepted"
-                )
+                raise InputError(f"{archive.name}: {ending} has {member.size} bytes; {MOST_BYTES} are accepted")
             return stream.read()
     raise InputError(f"{archive.name}: holds no {ending}")
 
@@ -50,9 +48,7 @@ def class_names(meta: bytes) -> dict[int, str]:
         return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
     except Exception as error:
         text = " ".join(str(error).split())
-        raise InputError(
-            f"{META}: holds no struct array `synsets` with ILSVRC2012_ID and WNID ({text})"
-        ) from None
+        raise InputError(f"{META}: holds no struct array `synsets` with ILSVRC2012_ID and WNID ({text})") from None
 
 
 def validation_synsets(path: Path) -> list[str]:

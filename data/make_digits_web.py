@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from digits_web_rows import OFF_TOPIC, PHOTOGRAPHS, QUERIES, WORDS, Faults, Rows, draw_rows
 
 from urnet.core import cli
-from urnet.core.atomic_files import whole_folder
+from urnet.core.atomic_files import atomic_folder
 from urnet.core.checks import InputError
 
 SIZE = 32  # pixels of an image's side
@@ -172,10 +172,7 @@ def summary(rows: Rows, n_val: int) -> str:
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """What decides the bytes; kept in the data set as settings.json."""
-    return {
-        "layout": 1,
-        **{name: value for name, value in vars(args).items() if name not in ("out", "debug")},
-    }
+    return {"layout": 1, **{name: value for name, value in vars(args).items() if name not in ("out", "debug")}}
 
 
 def is_complete(folder: Path, wanted: dict[str, Any]) -> bool:
@@ -186,9 +183,7 @@ def is_complete(folder: Path, wanted: dict[str, Any]) -> bool:
     found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if found == wanted:
         return True
-    differing = [
-        f"{k} {found.get(k)!r} is there, {v!r} is asked" for k, v in wanted.items() if found.get(k) != v
-    ]
+    differing = [f"{k} {found.get(k)!r} is there, {v!r} is asked" for k, v in wanted.items() if found.get(k) != v]
     raise InputError(
         f"{folder}: exists, made otherwise ({differing[0]}); remove it (rm -r {folder}) or name another --out"
     )
@@ -218,7 +213,7 @@ def main(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("--out", default="data/digits_web", help="the folder to write (data/digits_web)")
     add("--seed", type=int, default=0, help="same seed, same bytes (0)")
-    for item, text in zip(dataclasses.fields(Faults), FAULT_HELP):
+    for item, text in zip(dataclasses.fields(Faults), FAULT_HELP, strict=True):
         add(f"--{item.name}", type=type(item.default), default=item.default, help=f"{text} ({item.default})")
     add("--val_per_class", type=int, default=40, help="validation images a class (40)")
     add("--debug", action="store_true", help="a traceback on errors")
@@ -232,7 +227,7 @@ def main(argv: Sequence[str]) -> int:
     train, val = split_scans(args.val_per_class, rng)
     faults = Faults(**{item.name: getattr(args, item.name) for item in dataclasses.fields(Faults)})
     rows = draw_rows(faults, rng)
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         val_lines = write_images(folder, rows, train, val, rng)
         write_lists(folder, rows, val_lines)
         (folder / "settings.json").write_text(json.dumps(settings(args), indent=1) + "\n", encoding="utf-8")

@@ -1,14 +1,15 @@
 """The networks, by name. This room knows Paddle and ``urnet.core.checks``; ``urnet`` never imports it.
 
 A family of networks is one file. To add a network: write its constructor ``NAME(n_classes, *, recompute)``
-there, add its name to _FAMILIES, and the battery in ``tests/test_networks.py`` does the rest.
+there, add its name to _FAMILIES, and the battery in ``tests/models/test_networks.py`` does the rest.
 """
 
 from __future__ import annotations
 
 import importlib
 import textwrap
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from urnet.core.checks import InputError, check_choice
 
@@ -33,50 +34,27 @@ _FAMILIES = {  # file -> its networks
         "ResNeXt152_32x4d_standard",
         "ResNeXt_small32",
     ),
-    "resnet": (
-        "ResNet18",
-        "ResNet34",
-        "ResNet50",
-        "ResNet101",
-        "ResNet152",
-    ),
+    "resnet": ("ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152"),
     "resnet32": ("ResNet8_small32",),
-    "densenet": (
-        "DenseNet121",
-        "DenseNet161",
-        "DenseNet169",
-        "DenseNet201",
-    ),
-    "inception_v2": (
-        "InceptionV2",
-        "InceptionV2_multiscale",
-    ),
+    "densenet": ("DenseNet121", "DenseNet161", "DenseNet169", "DenseNet201"),
+    "inception_v2": ("InceptionV2", "InceptionV2_multiscale"),
     "inception_v3": ("InceptionV3",),
     "inception_v4": ("InceptionV4",),
     "inception_resnet_v2": ("InceptionResNetV2",),
-    "senet": (
-        "SE_ResNeXt50_32x4d",
-        "SE_ResNeXt101_32x4d",
-        "SE_ResNeXt152_32x4d",
-        "SENet154",
-    ),
-    "resnest": (
-        "ResNeSt50",
-        "ResNeSt101",
-    ),
-    "dpn": (
-        "DPN92",
-        "DPN131",
-    ),
+    "senet": ("SE_ResNeXt50_32x4d", "SE_ResNeXt101_32x4d", "SE_ResNeXt152_32x4d", "SENet154"),
+    "resnest": ("ResNeSt50", "ResNeSt101"),
+    "dpn": ("DPN92", "DPN131"),
 }
 NETWORKS: dict[str, Callable[..., Any]] = {
     name: _in(f"models.{file}", name) for file, names in _FAMILIES.items() for name in names
 }
 NAMES: tuple[str, ...] = tuple(NETWORKS)
 LEAST_SIZES = {  # pixels a side below which an image does not last to the end; 1 for the others
-    "InceptionV3": 75, "InceptionV4": 75, "InceptionResNetV2": 75,
+    "InceptionV3": 75,
+    "InceptionV4": 75,
+    "InceptionResNetV2": 75,
     **dict.fromkeys(_FAMILIES["densenet"], 29),
-}  # fmt: skip
+}
 
 
 def listed() -> str:

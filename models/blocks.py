@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, Optional, Union
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -12,7 +12,7 @@ from paddle.distributed.fleet.utils import recompute
 
 from urnet.core.checks import InputError
 
-Size = Union[int, tuple[int, int]]
+Size = int | tuple[int, int]
 
 
 class ConvBN(nn.Layer):
@@ -25,16 +25,30 @@ class ConvBN(nn.Layer):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, kernel: Size, *, stride: int = 1, padding: Optional[Size] = None,
-        groups: int = 1, relu: bool = True, epsilon: float = 1e-5,
-    ) -> None:  # fmt: skip
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: Size,
+        *,
+        stride: int = 1,
+        padding: Size | None = None,
+        groups: int = 1,
+        relu: bool = True,
+        epsilon: float = 1e-5,
+    ) -> None:
         super().__init__()
         if padding is None:
             padding = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
         self.conv = nn.Conv2D(
-            n_in, n_out, kernel, stride=stride, padding=padding, groups=groups,
-            weight_attr=nn.initializer.KaimingNormal(), bias_attr=False,
-        )  # fmt: skip
+            n_in,
+            n_out,
+            kernel,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+            weight_attr=nn.initializer.KaimingNormal(),
+            bias_attr=False,
+        )
         self.bn = nn.BatchNorm2D(n_out, momentum=0.9, epsilon=epsilon)
         self.relu = relu
 
@@ -110,5 +124,5 @@ def _with_frozen_statistics(unit: nn.Layer, x: Any) -> Any:
             norm._momentum = 1.0
         return unit(x)
     finally:
-        for norm, momentum in zip(norms, kept):
+        for norm, momentum in zip(norms, kept, strict=True):
             norm._momentum = momentum

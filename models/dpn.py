@@ -9,7 +9,6 @@ convolution; epsilon is 0.001, as the networks were published.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import paddle
 from paddle import nn
@@ -36,9 +35,15 @@ class BNReLUConv(BNReLU):
     def __init__(self, n_in: int, n_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__(n_in)
         self.conv = nn.Conv2D(
-            n_in, n_out, kernel, stride=stride, padding=kernel // 2, groups=groups,
-            weight_attr=nn.initializer.KaimingNormal(), bias_attr=False,
-        )  # fmt: skip
+            n_in,
+            n_out,
+            kernel,
+            stride=stride,
+            padding=kernel // 2,
+            groups=groups,
+            weight_attr=nn.initializer.KaimingNormal(),
+            bias_attr=False,
+        )
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.conv(super().forward(x))
@@ -57,7 +62,7 @@ class Unit(nn.Layer):
     ) -> None:
         super().__init__()
         self.width = width
-        self.projection: Optional[BNReLUConv] = None
+        self.projection: BNReLUConv | None = None
         if first:
             self.projection = BNReLUConv(n_in, width + 2 * increment, 1, stride=stride)
         self.conv1 = BNReLUConv(n_in, inner, 1)
@@ -87,21 +92,26 @@ class DPN(FromFeatures, nn.Layer):
     """
 
     def __init__(
-        self, n_classes: int, *, depths: Sequence[int], increments: Sequence[int], stem_width: int,
-        inner: int, groups: int, recompute: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        n_classes: int,
+        *,
+        depths: Sequence[int],
+        increments: Sequence[int],
+        stem_width: int,
+        inner: int,
+        groups: int,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
         self.recompute = recompute
         self.stem = ConvBN(3, stem_width, 7, stride=2, epsilon=EPSILON)
         self.pool = nn.MaxPool2D(3, stride=2, padding=1)
         units, n_in = [], stem_width
-        for i, (depth, increment) in enumerate(zip(depths, increments)):
+        for i, (depth, increment) in enumerate(zip(depths, increments, strict=True)):
             width = 256 * 2**i
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1
-                units.append(
-                    Unit(n_in, inner * 2**i, width, increment, stride=stride, groups=groups, first=j == 0)
-                )
+                units.append(Unit(n_in, inner * 2**i, width, increment, stride=stride, groups=groups, first=j == 0))
                 n_in = width + (3 + j) * increment
         self.units = nn.LayerList(units)
         self.last = BNReLU(n_in)
@@ -119,14 +129,24 @@ class DPN(FromFeatures, nn.Layer):
 def DPN92(n_classes: int = 1000, *, recompute: bool = False) -> DPN:
     """The paper's DPN-92 (32x3d)."""
     return DPN(
-        n_classes, depths=(3, 4, 20, 3), increments=(16, 32, 24, 128), stem_width=64,
-        inner=96, groups=32, recompute=recompute,
-    )  # fmt: skip
+        n_classes,
+        depths=(3, 4, 20, 3),
+        increments=(16, 32, 24, 128),
+        stem_width=64,
+        inner=96,
+        groups=32,
+        recompute=recompute,
+    )
 
 
 def DPN131(n_classes: int = 1000, *, recompute: bool = False) -> DPN:
     """The paper's DPN-131 (40x4d)."""
     return DPN(
-        n_classes, depths=(4, 8, 28, 3), increments=(16, 32, 32, 128), stem_width=128,
-        inner=160, groups=40, recompute=recompute,
-    )  # fmt: skip
+        n_classes,
+        depths=(4, 8, 28, 3),
+        increments=(16, 32, 32, 128),
+        stem_width=128,
+        inner=160,
+        groups=40,
+        recompute=recompute,
+    )

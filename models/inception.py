@@ -48,9 +48,14 @@ class Inception(FromFeatures, nn.Layer):
     """
 
     def __init__(
-        self, n_classes: int, units: Iterable[nn.Layer], feature_width: int, *, least_size: int = 1,
+        self,
+        n_classes: int,
+        units: Iterable[nn.Layer],
+        feature_width: int,
+        *,
+        least_size: int = 1,
         recompute: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.recompute, self.feature_width, self.least_size = recompute, feature_width, least_size
         self.units = nn.LayerList(units)

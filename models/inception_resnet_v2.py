@@ -67,29 +67,20 @@ def first_module() -> Branches:
 
 def unit_35() -> Residual:
     """320 channels."""
-    branches = Branches(
-        chain(320, (32, 1)),
-        chain(320, (32, 1), (32, 3)),
-        chain(320, (32, 1), (48, 3), (64, 3)),
-    )
+    branches = Branches(chain(320, (32, 1)), chain(320, (32, 1), (32, 3)), chain(320, (32, 1), (48, 3), (64, 3)))
     return Residual(320, 128, 0.17, branches)
 
 
 def reduction_a() -> Branches:
     """320 channels to 1,088, half the size."""
     return Branches(
-        chain(320, (384, 3, HALVED)),
-        chain(320, (256, 1), (256, 3), (384, 3, HALVED)),
-        nn.MaxPool2D(3, stride=2),
+        chain(320, (384, 3, HALVED)), chain(320, (256, 1), (256, 3), (384, 3, HALVED)), nn.MaxPool2D(3, stride=2)
     )
 
 
 def unit_17() -> Residual:
     """1,088 channels."""
-    branches = Branches(
-        chain(1088, (192, 1)),
-        chain(1088, (128, 1), (160, (1, 7)), (192, (7, 1))),
-    )
+    branches = Branches(chain(1088, (192, 1)), chain(1088, (128, 1), (160, (1, 7)), (192, (7, 1))))
     return Residual(1088, 384, 0.1, branches)
 
 
@@ -105,8 +96,5 @@ def reduction_b() -> Branches:
 
 def unit_8(scale: float, *, relu: bool = True) -> Residual:
     """2,080 channels."""
-    branches = Branches(
-        chain(2080, (192, 1)),
-        chain(2080, (192, 1), (224, (1, 3)), (256, (3, 1))),
-    )
+    branches = Branches(chain(2080, (192, 1)), chain(2080, (192, 1), (224, (1, 3)), (256, (3, 1))))
     return Residual(2080, 448, scale, branches, relu=relu)

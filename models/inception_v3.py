@@ -12,8 +12,6 @@ Three things to know of Paddle's network, which this one keeps in evaluation, bi
 
 from __future__ import annotations
 
-from typing import Union
-
 import paddle
 from paddle import nn
 from paddle.vision.models import inceptionv3
@@ -71,7 +69,7 @@ class InceptionV3(FromFeatures, inceptionv3.InceptionV3):
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         return self._pooled(self._grid(x))
 
-    def forward(self, x: paddle.Tensor) -> Union[paddle.Tensor, tuple[paddle.Tensor, paddle.Tensor]]:
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor | tuple[paddle.Tensor, paddle.Tensor]:
         """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes); in training a pair of them."""
         grid = self._grid(x)
         if not self.training:

@@ -21,10 +21,7 @@ def InceptionV4(n_classes: int = 1000, *, recompute: bool = False) -> Inception:
     units = [
         chain(3, (32, 3, HALVED), (32, 3, VALID), (64, 3)),
         Branches(nn.MaxPool2D(3, stride=2), chain(64, (96, 3, HALVED))),
-        Branches(
-            chain(160, (64, 1), (96, 3, VALID)),
-            chain(160, (64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, VALID)),
-        ),
+        Branches(chain(160, (64, 1), (96, 3, VALID)), chain(160, (64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, VALID))),
         Branches(chain(192, (192, 3, HALVED)), nn.MaxPool2D(3, stride=2)),
         *(module_a() for _ in range(4)),
         reduction_a(),
@@ -48,9 +45,7 @@ def module_a() -> Branches:
 def reduction_a() -> Branches:
     """384 channels to 1,024, half the size."""
     return Branches(
-        chain(384, (384, 3, HALVED)),
-        chain(384, (192, 1), (224, 3), (256, 3, HALVED)),
-        nn.MaxPool2D(3, stride=2),
+        chain(384, (384, 3, HALVED)), chain(384, (192, 1), (224, 3), (256, 3, HALVED)), nn.MaxPool2D(3, stride=2)
     )
 
 

@@ -7,7 +7,6 @@ where a ResNet strides. Known elsewhere as resnest50d and resnest101e.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import paddle
 from paddle import nn
@@ -42,7 +41,7 @@ class SplitAttention(nn.Layer):
         pooled = nn.functional.adaptive_avg_pool2d(paddle.add_n(splits), 1)
         z = self.fc2(nn.functional.relu(self.bn(self.fc1(pooled))))
         shares = nn.functional.softmax(z.reshape([0, RADIX, -1, 1, 1]), axis=1)
-        return paddle.add_n([u * a for u, a in zip(splits, paddle.unstack(shares, axis=1))])
+        return paddle.add_n([u * a for u, a in zip(splits, paddle.unstack(shares, axis=1), strict=True)])
 
 
 class Unit(nn.Layer):
@@ -58,7 +57,7 @@ class Unit(nn.Layer):
         self.conv1 = ConvBN(n_in, width, 1)
         self.conv2 = SplitAttention(width)
         self.conv3 = ConvBN(width, 4 * width, 1, relu=False)
-        self.shortcut: Optional[ConvBN] = None
+        self.shortcut: ConvBN | None = None
         if stride != 1 or n_in != 4 * width:
             self.shortcut = ConvBN(n_in, 4 * width, 1, relu=False)
 
@@ -80,9 +79,7 @@ class ResNeSt(FromFeatures, nn.Layer):
     stride 2, and a 3x3/2 max-pool. ``feature_width`` is the length of the penultimate vector.
     """
 
-    def __init__(
-        self, n_classes: int, *, depths: Sequence[int], stem_width: int, recompute: bool = False
-    ) -> None:
+    def __init__(self, n_classes: int, *, depths: Sequence[int], stem_width: int, recompute: bool = False) -> None:
         super().__init__()
         self.recompute, self.feature_width = recompute, 2048
         self.stem = nn.Sequential(

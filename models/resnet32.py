@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import paddle
 from paddle import nn
@@ -18,7 +17,7 @@ class BasicUnit(nn.Layer):
         super().__init__()
         self.conv1 = ConvBN(n_in, n_out, 3, stride=stride)
         self.conv2 = ConvBN(n_out, n_out, 3, relu=False)
-        self.shortcut: Optional[ConvBN] = None
+        self.shortcut: ConvBN | None = None
         if stride != 1 or n_in != n_out:
             self.shortcut = ConvBN(n_in, n_out, 1, stride=stride, relu=False)
 
@@ -34,9 +33,8 @@ class ResNet32(FromFeatures, nn.Layer):
     """
 
     def __init__(
-        self, n_classes: int, *, depth: int, widths: Sequence[int], stem_stride: int = 1,
-        recompute: bool = False,
-    ) -> None:  # fmt: skip
+        self, n_classes: int, *, depth: int, widths: Sequence[int], stem_stride: int = 1, recompute: bool = False
+    ) -> None:
         super().__init__()
         self.recompute, self.feature_width = recompute, widths[-1]
         self.stem = ConvBN(3, widths[0], 3, stride=stem_stride)

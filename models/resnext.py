@@ -8,7 +8,6 @@ Released weights fit the former only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Optional
 
 import paddle
 from paddle import nn
@@ -24,7 +23,7 @@ class Unit(nn.Layer):
         self.conv1 = ConvBN(n_in, width, 1)
         self.conv2 = ConvBN(width, width, 3, stride=stride, groups=groups)
         self.conv3 = ConvBN(width, n_out, 1, relu=False)
-        self.shortcut: Optional[ConvBN] = None
+        self.shortcut: ConvBN | None = None
         if stride != 1 or n_in != n_out:
             self.shortcut = ConvBN(n_in, n_out, 1, stride=stride, relu=False)
 
@@ -41,9 +40,17 @@ class ResNeXt(FromFeatures, nn.Layer):
     """
 
     def __init__(
-        self, n_classes: int, *, depths: Sequence[int], widths: Sequence[int], n_outs: Sequence[int],
-        groups: int = 32, stem: str = "7x7", stem_width: int = 64, recompute: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        n_classes: int,
+        *,
+        depths: Sequence[int],
+        widths: Sequence[int],
+        n_outs: Sequence[int],
+        groups: int = 32,
+        stem: str = "7x7",
+        stem_width: int = 64,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
         self.depths, self.recompute = tuple(depths), recompute
         self.feature_width = n_outs[-1]
@@ -51,7 +58,7 @@ class ResNeXt(FromFeatures, nn.Layer):
         self.stem = ConvBN(3, stem_width, 7 if large else 3, stride=2 if large else 1)
         self.pool = nn.MaxPool2D(3, stride=2, padding=1) if large else nn.Identity()
         n_in = stem_width
-        for i, (depth, width, n_out) in enumerate(zip(depths, widths, n_outs)):
+        for i, (depth, width, n_out) in enumerate(zip(depths, widths, n_outs, strict=True)):
             units = []
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1
@@ -148,6 +155,12 @@ def ResNeXt152_32x4d_standard(n_classes: int = 1000, *, recompute: bool = False)
 def ResNeXt_small32(n_classes: int = 1000, *, recompute: bool = False) -> ResNeXt:
     """For 32-pixel images: 3x3 stem, no max-pool, three stages of grouped units (ours, sized for a CPU)."""
     return ResNeXt(
-        n_classes, depths=(1, 2, 2), widths=(16, 32, 64), n_outs=(32, 64, 128), groups=4,
-        stem="3x3", stem_width=16, recompute=recompute,
-    )  # fmt: skip
+        n_classes,
+        depths=(1, 2, 2),
+        widths=(16, 32, 64),
+        n_outs=(32, 64, 128),
+        groups=4,
+        stem="3x3",
+        stem_width=16,
+        recompute=recompute,
+    )

@@ -9,7 +9,6 @@ release.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import paddle
 from paddle import nn
@@ -42,14 +41,13 @@ class SEUnit(nn.Layer):
     """
 
     def __init__(
-        self, n_in: int, widths: tuple[int, int], n_out: int, *, stride: int, groups: int,
-        shortcut_kernel: int = 1,
-    ) -> None:  # fmt: skip
+        self, n_in: int, widths: tuple[int, int], n_out: int, *, stride: int, groups: int, shortcut_kernel: int = 1
+    ) -> None:
         super().__init__()
         self.conv1 = ConvBN(n_in, widths[0], 1)
         self.conv2 = ConvBN(widths[0], widths[1], 3, stride=stride, groups=groups)
         self.conv3 = ConvBN(widths[1], n_out, 1, relu=False)
-        self.shortcut: Optional[ConvBN] = None
+        self.shortcut: ConvBN | None = None
         if stride != 1 or n_in != n_out:
             self.shortcut = ConvBN(n_in, n_out, shortcut_kernel, stride=stride, relu=False)
         self.scale = SqueezeExcitation(n_out)
@@ -69,9 +67,15 @@ class SENet(FromFeatures, nn.Layer):
     """
 
     def __init__(
-        self, n_classes: int, *, depths: Sequence[int], widths: tuple[int, int], groups: int,
-        deep: bool = False, recompute: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        n_classes: int,
+        *,
+        depths: Sequence[int],
+        widths: tuple[int, int],
+        groups: int,
+        deep: bool = False,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
         self.recompute, self.feature_width = recompute, 2048
         n_in = 128 if deep else 64
@@ -86,9 +90,7 @@ class SENet(FromFeatures, nn.Layer):
             kernel = 3 if deep and i > 0 else 1
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1
-                units.append(
-                    SEUnit(n_in, inside, n_out, stride=stride, groups=groups, shortcut_kernel=kernel)
-                )
+                units.append(SEUnit(n_in, inside, n_out, stride=stride, groups=groups, shortcut_kernel=kernel))
                 n_in = n_out
         self.units = nn.LayerList(units)
         self.fc = classifier(self.feature_width, n_classes)
@@ -122,6 +124,4 @@ def SE_ResNeXt152_32x4d(n_classes: int = 1000, *, recompute: bool = False) -> SE
 
 def SENet154(n_classes: int = 1000, *, recompute: bool = False) -> SENet:
     """The paper's SENet-154: 64 groups, first convolutions of half the width; without its dropout of 0.2."""
-    return SENet(
-        n_classes, depths=(3, 8, 36, 3), widths=(128, 256), groups=64, deep=True, recompute=recompute
-    )
+    return SENet(n_classes, depths=(3, 8, 36, 3), widths=(128, 256), groups=64, deep=True, recompute=recompute)

@@ -1,4 +1,4 @@
-"""Tool: speed, measured beside its limit in the same run; one sub-command a part of the system.
+"""Speed, measured beside its limit in the same run; one sub-command a part of the system.
 
     python tools/bench.py infer            predictions, beside the bare engine
     python tools/bench.py all --json F     everything, also written to F
@@ -46,10 +46,7 @@ def make_parser(argv: Sequence[str]) -> cli.Parser:
     """The parser; only the sub-command named in ``argv`` is imported to add its own arguments."""
     epilog = "All sub-commands: see `python tools/bench.py NAME --help` for their own arguments."
     parser = cli.Parser(
-        prog="tools/bench.py",
-        description=__doc__,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="tools/bench.py", description=__doc__, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", metavar="NAME")
     for name, text in {**COMMANDS, "all": "all of these, with their default arguments"}.items():

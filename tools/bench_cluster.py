@@ -1,4 +1,4 @@
-"""Tool: the speed of the cluster reweighting, and how its time grows with the rows up to WebVision's.
+"""The speed of the cluster reweighting, and how its time grows with the rows up to WebVision's.
 
 A table of fewer rows is made of fewer classes, not of smaller ones: the sizes of classes keep WebVision's
 long tail, as the number of clusters, and with it the work a row, depends on a class's size. One process, one
@@ -38,8 +38,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     sizes = sorted(set(args.sizes))
     if sizes[0] < FEWEST or len(sizes) < 2 or args.width < 1:
         raise InputError(
-            f"--sizes {args.sizes}, --width {args.width}: two sizes of {FEWEST} or more, and 1 or more, are "
-            "accepted"
+            f"--sizes {args.sizes}, --width {args.width}: two sizes of {FEWEST} or more, and 1 or more, are accepted"
         )
     seconds_of(make_data(FEWEST, args.width))  # loads what is to be loaded
     seconds = []
@@ -49,7 +48,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     exponent = growth(sizes, seconds)
     hours = seconds[-1] * (ROWS / sizes[-1]) ** exponent / 3600
     return [
-        *(Figure(f"clusters of {n:,} rows", n / taken, "rows/s") for n, taken in zip(sizes, seconds)),
+        *(Figure(f"clusters of {n:,} rows", n / taken, "rows/s") for n, taken in zip(sizes, seconds, strict=True)),
         Figure("exponent x of seconds ∝ rows^x", exponent, "", GROWTH, "wanted: at most"),
         Figure(f"so {ROWS:,} rows take, in one process", hours, "hours"),
     ]
@@ -65,9 +64,7 @@ def make_data(n_rows: int, width: int) -> Data:
     n_classes = max(round(CLASSES * n_rows / ROWS), 1)
     sizes = np.geomspace(LARGEST, SMALLEST, n_classes)
     rng = np.random.default_rng(0)
-    labels = np.repeat(
-        np.arange(n_classes), np.maximum(np.round(sizes * n_rows / sizes.sum()), 1).astype(int)
-    )
+    labels = np.repeat(np.arange(n_classes), np.maximum(np.round(sizes * n_rows / sizes.sum()), 1).astype(int))
     labels = rng.permutation(labels.astype(np.int32))
     middles = rng.standard_normal((n_classes, LOOKS, width), np.float32)
     features = np.empty((len(labels), width), np.float16)

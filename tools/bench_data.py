@@ -1,4 +1,4 @@
-"""Tool: images a second from JPEG files to training and evaluation views, beside bare OpenCV on one core.
+"""Images a second from JPEG files to training and evaluation views, beside bare OpenCV on one core.
 
 The files are crops of scikit-learn's two photographs, 500 x 375 at quality 90, the usual size of a web
 image, in a temporary folder. The bare loop decodes the same files, resizes to the same size and flips every
@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Union
 
 import cv2
 import numpy as np
@@ -67,8 +66,13 @@ def measure(args: argparse.Namespace) -> list[Figure]:
 
 def one_core(rates: dict[str, float]) -> list[Figure]:
     """The figures of one thread without a loader."""
-    limits = {"train": "bare train", "train with jitter": "bare train", "eval straight": "bare eval",
-              "eval short": "bare short", "train 32 pad-crop": "bare 32"}  # fmt: skip
+    limits = {
+        "train": "bare train",
+        "train with jitter": "bare train",
+        "eval straight": "bare eval",
+        "eval short": "bare short",
+        "train 32 pad-crop": "bare 32",
+    }
     figures = [
         Figure(f"data: {name}, one core", rates[name], "images/s", rates[limit], "bare decode, resize, flip")
         for name, limit in limits.items()
@@ -90,9 +94,7 @@ def with_loader(rates: dict[str, float], workers: list[int]) -> list[Figure]:
     return figures
 
 
-def make_photographs(
-    folder: Path, n: int, size: tuple[int, int] = (WIDTH, HEIGHT), *, enlarged: int = 1
-) -> list[str]:
+def make_photographs(folder: Path, n: int, size: tuple[int, int] = (WIDTH, HEIGHT), *, enlarged: int = 1) -> list[str]:
     """Write ``n`` JPEG files, random crops of real photographs; their paths."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
@@ -110,7 +112,7 @@ def make_photographs(
     return files
 
 
-def bare(files: list[str], size: Union[int, tuple[int, int]], *, flip: bool) -> None:
+def bare(files: list[str], size: int | tuple[int, int], *, flip: bool) -> None:
     """The limit: decode, resize (to a square, or to width and height), flip every second image."""
     width, height = (size, size) if isinstance(size, int) else size
     for i, file in enumerate(files):

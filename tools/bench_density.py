@@ -1,4 +1,4 @@
-"""Tool: the density curriculum of one class, beside its definition taken literally: all n² distances sorted.
+"""The density curriculum of one class, beside its definition taken literally: all n² distances sorted.
 
 Both get the same rows and take turns. The literal version keeps the whole matrix, here in float32, in which
 it is faster than in float64, and is left out above 20,000 rows, where it would need several matrices of
@@ -43,7 +43,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
             f"--rows {args.rows}, --width {args.width}, --rounds {args.rounds}: {LEAST_ROWS} or more rows, "
             "1 or more of the others"
         )
-    from urnet.baselines.kmeans_1d import split_line  # both split the line with it: what differs is the rest
+    from urnet.baselines.kmeans_1d import kmeans_1d  # both split the line with it: what differs is the rest
 
     features = make_features(args.rows, args.width)
     versions: dict[str, Callable[[], object]] = {}
@@ -51,16 +51,14 @@ def measure(args: argparse.Namespace) -> list[Figure]:
         versions[density] = lambda density=density: run(features, density)
         if args.rows <= LITERAL_ROWS:
             versions[f"literal {density}"] = lambda density=density: literal(
-                features, split_line, density=density, dtype=np.float32
+                features, kmeans_1d, density=density, dtype=np.float32
             )
     seconds = take_turns(versions, args.rounds if args.rows <= LITERAL_ROWS else 1)
     figures = []
     for density in ("count", "gaussian"):
         name, limit = f"density: {density}, {args.rows:,} x {args.width}", seconds.get(f"literal {density}")
         rate, literal_rate = args.rows / seconds[density], limit and args.rows / limit
-        figures.append(
-            Figure(name, rate, "rows/s", literal_rate, "literally: n² distances sorted" if limit else "")
-        )
+        figures.append(Figure(name, rate, "rows/s", literal_rate, "literally: n² distances sorted" if limit else ""))
     told = _own_process(args.rows, args.width)
     figures.append(Figure("density: count, its own process", told["seconds"], "s"))
     return [*figures, Figure("density: peak memory of that process", told["peak_mib"], "MiB")]

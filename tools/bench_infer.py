@@ -1,4 +1,4 @@
-"""Tool: infer.py's speed from JPEG files to written predictions, beside what its engine alone can do.
+"""Infer.py's speed from JPEG files to written predictions, beside what its engine alone can do.
 
 The bare engine is the same predictor on one prepared batch, measured before and after; the plain loop is the
 live network in dygraph with decoding in the same thread. Start-up is reported by itself, without Paddle's
@@ -83,7 +83,7 @@ def bf16_gain(parts: Sequence[Sequence[Figure]]) -> Figure:
 def agreement(args: argparse.Namespace) -> list[Figure]:
     """The share of real images whose best class is the same in fp32 and bf16, for a trained network."""
     import models
-    from urnet.inference.cli_job import Setup
+    from urnet.inference.cli_job import PredictionJob
 
     if not args.trained.exists() or not args.trained_images.exists():
         text = f"note: no top-1 agreement: {args.trained} or {args.trained_images} is not there (sh run.sh)"
@@ -93,11 +93,11 @@ def agreement(args: argparse.Namespace) -> list[Figure]:
     for precision in ("fp32", "bf16"):
         line = ["--pretrained_model", str(args.trained), "--img_path", str(args.trained_images)]
         line += ["--use_gpu", "False", "--precision", precision]
-        setup = Setup(infer_arguments(line), models.NAMES)
+        setup = PredictionJob(infer_arguments(line), models.NAMES)
         setup.start(models.build)
         images = setup.images(need_labels=False)
         predictor = setup.predictor(len(images))
-        with setup.processes() as world, contextlib.closing(setup.loader(images, world)) as loader:
+        with setup.processes() as group, contextlib.closing(setup.loader(images, group)) as loader:
             best.append(np.concatenate([predictor.topk(batch.images, 1)[0][:, 0] for batch in loader]))
     name = f"bf16 and fp32 agree, {len(best[0])} images"
     return [Figure(name, float((best[0] == best[1]).mean()), "top-1", 0.99, "99 in 100")]
@@ -138,13 +138,13 @@ def started(
 ) -> tuple[Any, Any, Any, float]:
     """infer.py's setup, images and predictor for this measurement, and the seconds it took to start."""
     import models
-    from urnet.inference.cli_job import Setup
+    from urnet.inference.cli_job import PredictionJob
 
     line = ["--model", args.model, "--class_dim", str(args.class_dim), "--use_gpu", "False"]
     line += ["--pretrained_model", str(root / "checkpoint"), "--img_path", str(root / images), *more]
     line += ["--batch_size", str(args.batch_size), "--precision", precision]
     line += [] if args.workers is None else ["--workers", str(args.workers)]
-    setup = Setup(infer_arguments(line), models.NAMES)
+    setup = PredictionJob(infer_arguments(line), models.NAMES)
     listed = setup.images(need_labels=False)
     start = time.perf_counter()
     setup.start(models.build)

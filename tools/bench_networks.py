@@ -1,4 +1,4 @@
-"""Tool: every network's size, work and speed of prediction on the CPU, beside a bare matrix product.
+"""Every network's size, work and speed of prediction on the CPU, beside a bare matrix product.
 
 Parameters are the trainable ones with 1,000 classes, a head that only training uses included. GFLOPs are
 10^9 multiply-adds of the convolutions and linear layers for one image, as papers count them: a multiply-add
@@ -23,7 +23,7 @@ import numpy as np
 import models
 from tools.figures import Figure, number
 from urnet.core import cli
-from urnet.core.atomic_files import whole_file
+from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError, check_choice
 
 BATCH_SIZE = 8
@@ -74,8 +74,12 @@ class Measured:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which networks, at which size, for how long."""
     add = parser.add_argument
-    add("--networks", default="ResNet50,ResNet8_small32", metavar="NAMES",
-        help="names with commas between, or all (default %(default)s)")  # fmt: skip
+    add(
+        "--networks",
+        default="ResNet50,ResNet8_small32",
+        metavar="NAMES",
+        help="names with commas between, or all (default %(default)s)",
+    )
     add("--size", type=int, help="side of the images in pixels (default: each network's usual one)")
     add("--seconds", type=float, default=3.0, help="to measure a network for (default %(default)s)")
     add("--table", type=Path, metavar="FILE", help="write the Markdown table there instead of printing it")
@@ -100,7 +104,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
         if args.table is None:
             results.write(text + "\n")
     if args.table is not None:
-        with whole_file(args.table, replace=True) as part:
+        with atomic_file(args.table, replace=True) as part:
             part.write_text(text, encoding="utf-8")
     return [figure for row in rows for figure in row.figures()]
 
@@ -131,9 +135,7 @@ def measure_network(name: str, size: int, seconds: float) -> Measured:
     rates = [gemm_rate()]
     speed = images_per_second(network, size, seconds)
     rates.append(gemm_rate())
-    return Measured(
-        name, size, parameters, work / 1e9, network.feature_width, speed, sum(rates) / len(rates) / work
-    )  # fmt: skip
+    return Measured(name, size, parameters, work / 1e9, network.feature_width, speed, sum(rates) / len(rates) / work)
 
 
 def multiply_adds(network: Any, size: int) -> int:
@@ -147,7 +149,7 @@ def multiply_adds(network: Any, size: int) -> int:
     import paddle
     from paddle import nn
 
-    from urnet.inference.program import evaluating
+    from urnet.nn.modes import evaluating
 
     counts: list[int] = []
 
@@ -172,9 +174,7 @@ def counted_layers(network: Any) -> list[Any]:
         if isinstance(layer, (nn.Conv2D, nn.Linear)):
             layers.append(layer)
         elif any(p.ndim > 1 for p in layer.parameters(include_sublayers=False)):
-            raise InputError(
-                f"layer {name!r}: found {type(layer).__name__}; only Conv2D and Linear are counted"
-            )
+            raise InputError(f"layer {name!r}: found {type(layer).__name__}; only Conv2D and Linear are counted")
     return layers
 
 

@@ -1,4 +1,4 @@
-"""Tool: the speed of tools/serve.py, beside infer.py's own loop on the same images; hostile bodies' cost.
+"""The speed of tools/serve.py, beside infer.py's own loop on the same images; hostile bodies' cost.
 
 Both have the same network, batch size and threads, and are asked in turn. The service is asked by this
 process, over HTTP, so that it shares the cores with what asks it; infer.py reads the files itself. "alone" is
@@ -117,10 +117,10 @@ class InferLoop:
 
     def __init__(self, args: argparse.Namespace, case: Case, root: Path) -> None:
         import models
-        from urnet.inference.cli_job import Setup
+        from urnet.inference.cli_job import PredictionJob
 
         line = [*line_of(case, root), "--img_path", str(root / "images"), "--use_gpu", "False"]
-        self.setup = Setup(infer_arguments([*line, "--batch_size", str(args.batch_size)]), models.NAMES)
+        self.setup = PredictionJob(infer_arguments([*line, "--batch_size", str(args.batch_size)]), models.NAMES)
         self.images = self.setup.images(need_labels=False)
         self.setup.start(models.build)
         self.predictor: Any = self.setup.predictor(len(self.images))
@@ -131,8 +131,8 @@ class InferLoop:
         import infer
 
         begin = time.perf_counter()
-        with open(os.devnull, "w") as results, self.setup.processes() as world:  # noqa: PTH123
-            infer.answer(self.setup, self.predictor, self.images, results, None, world)
+        with open(os.devnull, "w") as results, self.setup.processes() as group:  # noqa: PTH123
+            infer.answer(self.setup, self.predictor, self.images, results, None, group)
         return time.perf_counter() - begin
 
 

@@ -1,4 +1,4 @@
-"""Tool: the speed of the table: lists and metadata to base.arrow, opening, reading, writing and multiplying.
+"""The speed of the table: lists and metadata to base.arrow, opening, reading, writing and multiplying.
 
 Lists and metadata of WebVision's shape (long tail, two engines, 2.5 queries a class) are made in a temporary
 folder. The limits are the disk and the memory themselves: the same files read, the same bytes written, and
@@ -28,9 +28,7 @@ QUERIES_PER_CLASS = 2.5
 TOP = 8  # numbers a row in the column that is written
 SMALLEST, LARGEST = 98, 53_647  # images a class in WebVision 2.0
 TITLE = "A page about things, seen in the city on the way to the old market"
-DESCRIPTION = (
-    "Photograph number {}, taken with a small camera; more of them on the following pages of this site."
-)
+DESCRIPTION = "Photograph number {}, taken with a small camera; more of them on the following pages of this site."
 TAGS = "nikon square city market travel"
 
 
@@ -131,11 +129,7 @@ def _measure_table(folder: Path, n_rows: int) -> list[Figure]:
         ),
         Figure("reading column label", mib / label, "MiB/s", mib / label_copy, "copying it in memory"),
         Figure(
-            "multiplying two weight columns",
-            million / product,
-            "M rows/s",
-            million / raw_product,
-            "the same in memory",
+            "multiplying two weight columns", million / product, "M rows/s", million / raw_product, "the same in memory"
         ),
         Figure("paths of 256 random rows", 1e3 * paths, "ms"),
     ]

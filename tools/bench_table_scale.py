@@ -1,4 +1,4 @@
-"""Tool: what a table of 16 million rows may cost one machine, and what it costs: columns, order, report.
+"""What a table of 16 million rows may cost one machine, and what it costs: columns, order, report.
 
 Each figure stands beside the most that is wanted of 16 million rows, whatever number was measured.
 """
@@ -56,11 +56,7 @@ def _opening(table: Path) -> list[Figure]:
     """Two processes open the table and read the same columns; both are alive when memory is counted."""
     pair = [
         subprocess.Popen(
-            _command("opening", table),
-            cwd=REPOSITORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            _command("opening", table), cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(2)
     ]

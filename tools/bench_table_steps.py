@@ -1,4 +1,4 @@
-"""Tool: the steps of bench.py table whose memory counts, each in a process of its own.
+"""The steps of bench.py table whose memory counts, each in a process of its own.
 
     python -m tools.bench_table_steps STEP ARGUMENTS
 
@@ -12,9 +12,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any
 
 import numpy as np
 
@@ -70,9 +70,14 @@ def _write_evidence(table: Table, labels: np.ndarray, rng: np.random.Generator, 
     suggested = np.where(rng.random(n, np.float32) < WRONG, rng.integers(0, n_classes, n, np.int32), labels)
     prob, confidence, relevance, weight = (rng.random(n, np.float32) for _ in range(4))
     _write(
-        table, "instance", relevance=relevance, instance_weight=weight, confidence=confidence,
-        suggested=suggested, suggested_prob=prob,
-    )  # fmt: skip
+        table,
+        "instance",
+        relevance=relevance,
+        instance_weight=weight,
+        confidence=confidence,
+        suggested=suggested,
+        suggested_prob=prob,
+    )
     index, share = np.empty((n, CANDIDATES), np.int32), np.empty((n, CANDIDATES), np.float16)
     for k in range(CANDIDATES):
         index[:, k] = (suggested + k) % n_classes
@@ -116,8 +121,8 @@ def order(folder: str, bag: str) -> Told:
     In bags of BAG rows; 0: rows. ``peak`` and ``kept`` are above what a process has that opened the table,
     and without the mapped files' pages: labels, weights and order.
     """
-    from urnet.data.sampling.bag_sampler import BagOrder
-    from urnet.data.sampling.epoch_sampler import EpochOrder
+    from urnet.data.sampling.bag_sampler import BagSampler
+    from urnet.data.sampling.epoch_sampler import EpochSampler
     from urnet.pipeline.row_weights import product
 
     told: Told = {}
@@ -129,8 +134,8 @@ def order(folder: str, bag: str) -> Told:
 
     def part(start: int) -> Iterator[np.ndarray]:
         settings: dict[str, Any] = {"sampling_weight": weight, "balance": 1.0, "seed": 0, "stage": "bench"}
-        made = BagOrder(labels, size=int(bag), **settings) if int(bag) else EpochOrder(labels, **settings)
-        return made.batches(1, size, start, rank=RANK, world=WORLD)
+        made = BagSampler(labels, size=int(bag), **settings) if int(bag) else EpochSampler(labels, **settings)
+        return made.batches(1, size, start, rank=RANK, world_size=WORLD)
 
     with _timed(told, "first"):
         batches = part(0)
@@ -143,7 +148,7 @@ def order(folder: str, bag: str) -> Told:
         batches = part(middle)
         first = next(batches)
     rest = [first, *batches]
-    if len(rest) != len(whole) - middle or any((a != b).any() for a, b in zip(rest, whole[middle:])):
+    if len(rest) != len(whole) - middle or any((a != b).any() for a, b in zip(rest, whole[middle:], strict=True)):
         raise AssertionError(f"batches from number {middle} on differ from those of a whole epoch")
     return told
 
@@ -174,7 +179,7 @@ def peak() -> float:
     return peak_mib() * 2**20 / MB
 
 
-def _memory(process: Union[int, str], *keys: str) -> float:
+def _memory(process: int | str, *keys: str) -> float:
     """The sum of these lines of smaps_rollup, MB."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.split(":")[0] in keys) * 1024 / MB
@@ -193,8 +198,12 @@ def mapped(folder: str, key: str) -> float:
 
 
 STEPS: dict[str, Callable[..., Told]] = {
-    "build": build, "columns": columns, "opening": opening, "order": order, "report": report,
-}  # fmt: skip
+    "build": build,
+    "columns": columns,
+    "opening": opening,
+    "order": order,
+    "report": report,
+}
 
 if __name__ == "__main__":
     print(json.dumps(STEPS[sys.argv[1]](*sys.argv[2:])))

@@ -1,4 +1,4 @@
-"""Tool: the training loop's speed from image files to moved weights, beside a bare loop of the same network.
+"""The training loop's speed from image files to moved weights, beside a bare loop of the same network.
 
 Both take turns in one process: same network, batch size, optimiser and number of threads. The bare loop has
 one normalised batch in memory and does forward, plain cross entropy, backward and step, nothing else. The
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import statistics
 import tempfile
 import time
@@ -61,8 +62,8 @@ def take_turns(args: argparse.Namespace, bare: Callable[[], Any], updates: Any, 
         waits.append(sum(turn))
         bare_seconds.append(timed(bare, args.steps))
     images = args.steps * args.batch_size
-    neighbours = [(a + b) / 2 for a, b in zip(bare_seconds, bare_seconds[1:])]
-    ratio = statistics.median(limit / own for own, limit in zip(seconds, neighbours))
+    neighbours = [(a + b) / 2 for a, b in itertools.pairwise(bare_seconds)]
+    ratio = statistics.median(limit / own for own, limit in zip(seconds, neighbours, strict=True))
     limit = images / statistics.median(neighbours)
     name = f"train {args.model}, batch {args.batch_size}, {args.size} pixels"
     return [
@@ -105,28 +106,44 @@ def make_trainer(folder: Path, args: argparse.Namespace) -> Any:
     from urnet.config.duration import Duration
     from urnet.config.recipe import Data, Ema, Model, Optimizer, Recipe, Schedule, Stage, Transform
     from urnet.data.lists.build_table import build_table, read_validation
-    from urnet.data.sampling.epoch_sampler import EpochOrder
-    from urnet.training.stage_job import Task
+    from urnet.data.sampling.epoch_sampler import EpochSampler
+    from urnet.training.stage_job import StageJob
     from urnet.training.trainer import Trainer
 
     data = Data(
-        root=str(folder), n_classes=args.classes, format="list", train_list=str(folder / "list.txt"),
-        val_list=str(folder / "list.txt"), workers=args.workers, prefetch=1,
-    )  # fmt: skip
+        root=str(folder),
+        n_classes=args.classes,
+        format="list",
+        train_list=str(folder / "list.txt"),
+        val_list=str(folder / "list.txt"),
+        workers=args.workers,
+        prefetch=1,
+    )
     stage = Stage(
-        "class", Duration(3 + args.steps * args.turns, "steps"), batch_size=args.batch_size,
-        optimizer=Optimizer(nesterov=True), schedule=Schedule(lr=0.01), ema=Ema(),
-    )  # fmt: skip
+        "class",
+        Duration(3 + args.steps * args.turns, "steps"),
+        batch_size=args.batch_size,
+        optimizer=Optimizer(nesterov=True),
+        schedule=Schedule(lr=0.01),
+        ema=Ema(),
+    )
     transform = Transform(size=args.size, train="pad_crop", flip=False)
     recipe = Recipe("bench", data, Model(args.model), (stage,), transform)
     table = build_table(data, folder / "table")
     labels = table.column("label")
-    task = Task(
-        recipe=recipe, stage=stage, network=models.build(args.model, args.classes), amp=None, table=table,
-        labels=labels, loss_weight=np.ones(len(labels), np.float32),
-        order=EpochOrder(labels, seed=0, stage="class"), validation=read_validation(data),
-        folder=folder / "run", curves=folder / "curves",
-    )  # fmt: skip
+    task = StageJob(
+        recipe=recipe,
+        stage=stage,
+        network=models.build(args.model, args.classes),
+        amp=None,
+        table=table,
+        labels=labels,
+        loss_weight=np.ones(len(labels), np.float32),
+        order=EpochSampler(labels, seed=0, stage="class"),
+        validation=read_validation(data),
+        folder=folder / "run",
+        curves=folder / "curves",
+    )
     return Trainer(task)
 
 
@@ -138,9 +155,12 @@ def bare_loop(args: argparse.Namespace, settings: Any) -> Callable[[], Any]:
 
     network = models.build(args.model, args.classes)
     optimizer = paddle.optimizer.Momentum(
-        0.01, settings.momentum, weight_decay=settings.weight_decay, use_nesterov=settings.nesterov,
+        0.01,
+        settings.momentum,
+        weight_decay=settings.weight_decay,
+        use_nesterov=settings.nesterov,
         parameters=[p for p in network.parameters() if not p.stop_gradient],
-    )  # fmt: skip
+    )
     images = paddle.randn([args.batch_size, 3, args.size, args.size])
     labels = paddle.to_tensor(np.arange(args.batch_size) % args.classes)
 

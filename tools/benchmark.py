@@ -1,4 +1,4 @@
-"""Tool: accuracy, measured: what each reweighting adds, beside the baselines it must beat and the ceiling.
+"""Accuracy, measured: what each reweighting adds, beside the baselines it must beat and the ceiling.
 
     python data/make_digits_web.py --out data/digits_web
     python tools/benchmark.py --data data/digits_web --out output/benchmark --seeds 0,1,2
@@ -56,20 +56,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="tools/benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add(
-        "--data",
-        type=Path,
-        default=ROOT / "data/digits_web",
-        metavar="DIR",
-        help="the data [data/digits_web]",
-    )
-    add(
-        "--out",
-        type=Path,
-        default=Path("output/benchmark"),
-        metavar="DIR",
-        help="where results go [output/benchmark]",
-    )
+    add("--data", type=Path, default=ROOT / "data/digits_web", metavar="DIR", help="the data [data/digits_web]")
+    add("--out", type=Path, default=Path("output/benchmark"), metavar="DIR", help="where results go [output/benchmark]")
     add("--seeds", default="0,1,2", help="numbers from 0, separated by commas [0,1,2]")
     add(
         "--methods",
@@ -108,9 +96,15 @@ def main(argv: Sequence[str]) -> None:
     with locked(args.out):
         known = make_runs(args, base, {*seeds, *earlier_seeds(args.out)}, len(lists), truth is not None)
         results = Results(
-            args.out, method_names(base), lists, truth, title=args.data.resolve().name,
-            command=shlex.join(["python", "tools/benchmark.py", *argv]), threads=threads, jobs=args.jobs,
-        )  # fmt: skip
+            args.out,
+            method_names(base),
+            lists,
+            truth,
+            title=args.data.resolve().name,
+            command=shlex.join(["python", "tools/benchmark.py", *argv]),
+            threads=threads,
+            jobs=args.jobs,
+        )
         results.collect(known)
         work = [Work(run, until) for run in known if run.seed in seeds for until in wanted(run, methods)]
         try:
@@ -129,9 +123,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if not re.fullmatch(r"[0-9]{1,18}", word) or words.count(word) > 1:
-            raise InputError(
-                f"--seeds: found {word!r} in {text!r}; accepted: numbers from 0, each once: 0,1,2"
-            )
+            raise InputError(f"--seeds: found {word!r} in {text!r}; accepted: numbers from 0, each once: 0,1,2")
     return tuple(int(word) for word in words)
 
 
@@ -139,9 +131,7 @@ def read_base(args: argparse.Namespace) -> Recipe:
     """The recipe, pointed at the data and cut to the budget. Precedence: -o > --data > the recipe."""
     for text in args.override:
         if text.partition("=")[0] in OWN:
-            raise InputError(
-                f"-o {text}: the benchmark sets {', '.join(OWN)} itself; other keys are accepted"
-            )
+            raise InputError(f"-o {text}: the benchmark sets {', '.join(OWN)} itself; other keys are accepted")
     pointed = ["data.format=webvision2", f"data.root={json.dumps(str(args.data))}"]
     pointed.append(f"data.n_classes={count_classes(args.data)}")
     return shortened(load_recipe(args.recipe, [*pointed, *args.override]), BUDGETS[args.budget])
@@ -168,9 +158,7 @@ def check_overrides(overrides: Sequence[str], methods: Sequence[str]) -> None:
         raise InputError(f"-o {own}: sets the ladder's stages; {rival} has its own and would not follow")
 
 
-def make_runs(
-    args: argparse.Namespace, base: Recipe, seeds: set[int], n_rows: int, has_truth: bool
-) -> list[Run]:
+def make_runs(args: argparse.Namespace, base: Recipe, seeds: set[int], n_rows: int, has_truth: bool) -> list[Run]:
     """All runs of the seeds, whether wanted now or not, their recipes written to OUT/recipes."""
     kinds = [*BEFORE, LADDER, *RIVALS, *(AFTER if has_truth else AFTER[:1])]
     runs = [make_run(base, kind, seed, args.out, n_rows) for seed in sorted(seeds) for kind in kinds]

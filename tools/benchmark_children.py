@@ -1,4 +1,4 @@
-"""Tool: child processes with their time and peak memory, which can all be asked to stop in good order."""
+"""Child processes with their time and peak memory, which can all be asked to stop in good order."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PEAK_UNIT = (
-    1 << 20 if sys.platform == "darwin" else 1 << 10
-)  # of ru_maxrss, a MiB: bytes there, KiB elsewhere
+PEAK_UNIT = 1 << 20 if sys.platform == "darwin" else 1 << 10  # of ru_maxrss, a MiB: bytes there, KiB elsewhere
 
 
 class Outcome(NamedTuple):
@@ -65,9 +63,13 @@ class Children:
             if self._stopping:
                 raise Stopping
             child = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-                env=self._environment, start_new_session=True,
-            )  # fmt: skip
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                env=self._environment,
+                start_new_session=True,
+            )
             self._live.add(child.pid)
         return child
 

@@ -1,4 +1,4 @@
-"""Tool: what the benchmark compares, each method as a recipe derived from one that holds the whole ladder.
+"""What the benchmark compares, each method as a recipe derived from one that holds the whole ladder.
 
 The ladder is one run: each of its stages is a method (a rung). The others are one stage each, with the first
 stage's network, transforms, optimiser and batch size. A rival is a recipe of its own: its stages, on the
@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
 
 from urnet.config.baselines import Loss
 from urnet.config.duration import Duration
@@ -93,11 +92,7 @@ def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
     factor, so that together they show as many images as the ladder.
     """
     base = replace(
-        base,
-        name=f"{kind}-seed{seed}",
-        output=str(out / "runs"),
-        seed=seed,
-        data=replace(base.data, table=None),
+        base, name=f"{kind}-seed{seed}", output=str(out / "runs"), seed=seed, data=replace(base.data, table=None)
     )
     if kind == LADDER:
         return Run(kind, seed, replace(base, stages=active_stages(base)), rungs(base))
@@ -117,18 +112,28 @@ def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
 
 def _plain(stage: Stage) -> Stage:
     return replace(
-        stage, start="scratch", reweight=None, loss_weight=(), sampling_weight=(), balance=0.0,
-        targets="given", bags=None, subsets=None, gate=None, loss=Loss(), elr=None, label_smoothing=0.0,
-        mixup=0.0, optimizer=replace(stage.optimizer, classifier_lr=1.0),
-    )  # fmt: skip
+        stage,
+        start="scratch",
+        reweight=None,
+        loss_weight=(),
+        sampling_weight=(),
+        balance=0.0,
+        targets="given",
+        bags=None,
+        subsets=None,
+        gate=None,
+        loss=Loss(),
+        elr=None,
+        label_smoothing=0.0,
+        mixup=0.0,
+        optimizer=replace(stage.optimizer, classifier_lr=1.0),
+    )
 
 
 def _whole_budget(stage: Stage, stages: Sequence[Stage], n_rows: int) -> Stage:
     """The stage for as long as all ``stages`` together; the rate falls to the lowest that they reach."""
     s = stage.schedule
-    lowest = min(
-        [other.schedule.final_lr for other in stages if other.schedule.name == "cosine"], default=0.0
-    )
+    lowest = min([other.schedule.final_lr for other in stages if other.schedule.name == "cosine"], default=0.0)
     schedule = Schedule(lr=s.lr, warmup=s.warmup, name="cosine", final_lr=min(lowest, s.lr))
     ema = next((other.ema for other in (stage, *reversed(stages)) if other.ema is not None), Ema())
     return replace(stage, duration=total_duration(stages, n_rows), schedule=schedule, ema=ema)
@@ -191,7 +196,7 @@ def checked(run: Run) -> Run:
     return replace(run, recipe=load_recipe(run.file))
 
 
-def weight_column(run: Run, stage_name: Optional[str]) -> Optional[str]:
+def weight_column(run: Run, stage_name: str | None) -> str | None:
     """The column by which a rung judges rows; None for other methods and for a stage that judges none.
 
     A label stage's is ``topk_prob``, of which the given label's part counts (``benchmark_scores.kept``).

@@ -1,10 +1,10 @@
-"""Tool: the benchmark as a picture, a point a seed, mean and deviation: the ladder, then the rivals."""
+"""The benchmark as a picture, a point a seed, mean and deviation: the ladder, then the rivals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from tools.benchmark_methods import RIVALS
 from tools.benchmark_report import BASE, CEILING, Spread, by_seed, present, spread
@@ -12,10 +12,7 @@ from tools.benchmark_report import BASE, CEILING, Spread, by_seed, present, spre
 Entries = Sequence[Mapping[str, Any]]
 INK, GREY, LINE, RUNG, PLAIN, TOP = "#1f2328", "#6e7781", "#d8dee4", "#0969da", "#6e7781", "#1a7f37"
 RIVAL = "#8250df"
-LINES = {
-    BASE: ("plain cross-entropy,\nthe ladder's whole budget", "#bc4c00"),
-    CEILING: ("only right labels", TOP),
-}
+LINES = {BASE: ("plain cross-entropy,\nthe ladder's whole budget", "#bc4c00"), CEILING: ("only right labels", TOP)}
 OFF = ("untrained", BASE, CEILING)  # a line each, or a remark: no place on the ladder
 
 
@@ -65,15 +62,23 @@ def _frame(axes: Any, steps: Sequence[str], title: str, told: str) -> None:
     axes.spines["bottom"].set_color(LINE)
 
 
-def _line(axes: Any, name: str, found: Optional[Spread], label: str, colour: str) -> None:
+def _line(axes: Any, name: str, found: Spread | None, label: str, colour: str) -> None:
     if found is None:
         return
     if found.sd:
         axes.axhspan(found.mean - found.sd, found.mean + found.sd, color=colour, alpha=0.08, linewidth=0)
     axes.axhline(found.mean, color=colour, linewidth=1.6, linestyle=(0, (5, 3)))
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-    axes.annotate(f"{name} {found.mean:.1f}", (1, found.mean), xytext=(8, 1), **place, va="bottom",
-                  color=colour, fontsize=10.5, fontweight="bold")  # fmt: skip
+    axes.annotate(
+        f"{name} {found.mean:.1f}",
+        (1, found.mean),
+        xytext=(8, 1),
+        **place,
+        va="bottom",
+        color=colour,
+        fontsize=10.5,
+        fontweight="bold",
+    )
     axes.annotate(label, (1, found.mean), xytext=(8, -1), **place, va="top", color=colour, fontsize=8.5)
 
 
@@ -88,19 +93,37 @@ def _ladder(axes: Any, entries: Entries, steps: Sequence[str]) -> None:
         if found is None:
             continue
         colour = PLAIN if method == "ce" else RIVAL if method in RIVALS else RUNG
-        axes.errorbar(x, found.mean, yerr=found.sd or 0, fmt="o", markersize=8, color=colour, capsize=4,
-                      elinewidth=1.6, markeredgecolor="white", markeredgewidth=1.2, zorder=4)  # fmt: skip
+        axes.errorbar(
+            x,
+            found.mean,
+            yerr=found.sd or 0,
+            fmt="o",
+            markersize=8,
+            color=colour,
+            capsize=4,
+            elinewidth=1.6,
+            markeredgecolor="white",
+            markeredgewidth=1.2,
+            zorder=4,
+        )
         if len(values) > 1:
-            axes.scatter(
-                [x + 0.13] * len(values), values, s=15, color=colour, alpha=0.55, linewidths=0, zorder=3
-            )
-        axes.annotate(f"{found.mean:.1f}", (x, found.mean + (found.sd or 0)), xytext=(0, 8),
-                      textcoords="offset points", ha="center", fontsize=10.5, fontweight="bold", color=colour,
-                      path_effects=[withStroke(linewidth=3, foreground="white")], zorder=5)  # fmt: skip
+            axes.scatter([x + 0.13] * len(values), values, s=15, color=colour, alpha=0.55, linewidths=0, zorder=3)
+        axes.annotate(
+            f"{found.mean:.1f}",
+            (x, found.mean + (found.sd or 0)),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=10.5,
+            fontweight="bold",
+            color=colour,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+            zorder=5,
+        )
         if method not in RIVALS:
             means.append((x, found.mean))
     if means:
-        axes.plot(*zip(*means), color=RUNG, linewidth=1.4, alpha=0.45, zorder=2)
+        axes.plot(*zip(*means, strict=True), color=RUNG, linewidth=1.4, alpha=0.45, zorder=2)
 
 
 def _limits(axes: Any, entries: Entries, steps: Sequence[str]) -> None:

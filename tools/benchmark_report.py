@@ -1,11 +1,11 @@
-"""Tool: the benchmark's results as a page of Markdown: the ladder, the judges of labels, the cost."""
+"""The benchmark's results as a page of Markdown: the ladder, the judges of labels, the cost."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from tools import machine
 from tools.benchmark_scores import CLEANLAB
@@ -35,11 +35,11 @@ class Spread(NamedTuple):
     """Mean and standard deviation (of a sample: n - 1; None for fewer than two) of n values."""
 
     mean: float
-    sd: Optional[float]
+    sd: float | None
     n: int
 
 
-def spread(values: Sequence[Optional[float]]) -> Optional[Spread]:
+def spread(values: Sequence[float | None]) -> Spread | None:
     """The spread of the values that are there; None without any."""
     known = [float(value) for value in values if value is not None]
     if not known:
@@ -54,13 +54,13 @@ def by_seed(entries: Entries, method: str, key: str) -> dict[int, float]:
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def gain(entries: Entries, method: str) -> Optional[Spread]:
+def gain(entries: Entries, method: str) -> Spread | None:
     """Points of last top-1 over ``ce_equal``, seed by seed, over the seeds that both have."""
     own, base = (by_seed(entries, name, "top1_last") for name in (method, BASE))
     return spread([own[seed] - base[seed] for seed in own if seed in base])
 
 
-def way(entries: Entries, method: str) -> Optional[float]:
+def way(entries: Entries, method: str) -> float | None:
     """Percent of the way from ``ce_equal`` to ``oracle`` in last top-1, over the seeds all three have."""
     own, base, top = (by_seed(entries, name, "top1_last") for name in (method, BASE, CEILING))
     seeds = [seed for seed in own if seed in base and seed in top]
@@ -70,7 +70,7 @@ def way(entries: Entries, method: str) -> Optional[float]:
     return 100 * sum(own[seed] - base[seed] for seed in seeds) / length
 
 
-def text_of(found: Optional[Spread], digits: int = 2, sign: bool = False) -> str:
+def text_of(found: Spread | None, digits: int = 2, sign: bool = False) -> str:
     """`61.23 ± 0.45`; without a deviation the mean alone; `–` for nothing."""
     if found is None:
         return "–"
@@ -85,7 +85,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
         first, *others = [
             cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths))
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         return "| " + " | ".join([first, *others]) + " |\n"
 
@@ -104,17 +104,22 @@ def accuracy_table(entries: Entries, methods: Sequence[str]) -> str:
         }
         covered = way(entries, method)
         epochs, seeds = values["epochs"], len(by_seed(entries, method, "top1_last"))
-        rows.append((
-            f"`{method}`", str(seeds), "–" if epochs is None else f"{epochs.mean:.4g}",
-            *(text_of(values[key]) for key in ("top1_last", "top1_best", "top5_last")),
-            "" if method == BASE else text_of(gain(entries, method), sign=True),
-            "–" if covered is None else f"{covered:.0f} %",
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"`{method}`",
+                str(seeds),
+                "–" if epochs is None else f"{epochs.mean:.4g}",
+                *(text_of(values[key]) for key in ("top1_last", "top1_best", "top5_last")),
+                "" if method == BASE else text_of(gain(entries, method), sign=True),
+                "–" if covered is None else f"{covered:.0f} %",
+            )
+        )
     return table(head, rows)
 
 
-def judge_table(entries: Entries, judges: Mapping[int, Mapping[str, Any]], methods: Sequence[str],
-                wrong_share: float) -> str:  # fmt: skip
+def judge_table(
+    entries: Entries, judges: Mapping[int, Mapping[str, Any]], methods: Sequence[str], wrong_share: float
+) -> str:
     """One line a judge of labels: the rungs' weights, then cleanlab's scores."""
     head = ("judge", "AUC", "weight on wrong rows, before %", "after %")
     rows = []
@@ -167,27 +172,25 @@ def _version(name: str) -> str:
 
 
 def page(
-    entries: Entries, judges: Mapping[int, Mapping[str, Any]], methods: Sequence[str], *, title: str,
-    about: str, wrong_share: Optional[float], made: Sequence[tuple[str, str]],
-) -> str:  # fmt: skip
+    entries: Entries,
+    judges: Mapping[int, Mapping[str, Any]],
+    methods: Sequence[str],
+    *,
+    title: str,
+    about: str,
+    wrong_share: float | None,
+    made: Sequence[tuple[str, str]],
+) -> str:
     """The whole page. ``wrong_share``: percent of the rows that are wrong; None where nobody knows."""
-    parts = [
-        f"# Benchmark: {title}\n\n{about}\n",
-        ACCURACY,
-        accuracy_table(entries, methods),
-    ]  # fmt: skip
+    parts = [f"# Benchmark: {title}\n\n{about}\n", ACCURACY, accuracy_table(entries, methods)]
     found = "" if wrong_share is None else judge_table(entries, judges, methods, wrong_share)
     if found:
-        parts += [
-            "## Finding wrong labels\n",
-            JUDGES,
-            found,
-        ]
+        parts += ["## Finding wrong labels\n", JUDGES, found]
     parts += [
         "## Cost\n",
         COST,
         cost_table(entries, methods),
         "## Made with\n",
         "".join(f"- {name}: {value}\n" for name, value in made),
-    ]  # fmt: skip
+    ]
     return "\n".join(parts)

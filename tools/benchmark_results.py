@@ -1,4 +1,4 @@
-"""Tool: all finished pairs of method and seed, and the files that tell of them, each written whole."""
+"""All finished pairs of method and seed, and the files that tell of them, each written whole."""
 
 from __future__ import annotations
 
@@ -6,38 +6,42 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from tools import benchmark_report as report
 from tools.benchmark_methods import Run
 from tools.benchmark_runs import Cost, Record, tell
 from tools.benchmark_scores import entry, judge_scores
 from tools.benchmark_truth import Lists, Truth
-from urnet.core.atomic_files import whole_file
+from urnet.core.atomic_files import atomic_file
 
 
 class Results:
     """Results as they come in, from several threads; ``add`` writes result.json and result.md anew."""
 
     def __init__(
-        self, out: Path, methods: Sequence[str], lists: Lists, truth: Optional[Truth], *, title: str,
-        command: str, threads: int, jobs: int,
-    ) -> None:  # fmt: skip
+        self,
+        out: Path,
+        methods: Sequence[str],
+        lists: Lists,
+        truth: Truth | None,
+        *,
+        title: str,
+        command: str,
+        threads: int,
+        jobs: int,
+    ) -> None:
         self.out, self.methods, self.lists, self.truth = out, tuple(methods), lists, truth
         self._title, self._made = title, report.conditions(command, threads, jobs)
         self._entries: dict[tuple[str, int], dict[str, Any]] = {}
-        self._judges: dict[int, dict[str, Optional[float]]] = {}
+        self._judges: dict[int, dict[str, float | None]] = {}
         self._lock = threading.Lock()
 
     def collect(self, runs: Sequence[Run]) -> None:
         """Take in what earlier calls finished and would be made the same way now."""
         for run in runs:
             record = Record(run, self.lists, self.truth)
-            kept = [
-                stage
-                for stage in run.methods
-                if (cost := record.cost(stage)) and self._take(run, stage, cost)
-            ]
+            kept = [stage for stage in run.methods if (cost := record.cost(stage)) and self._take(run, stage, cost)]
             if kept:
                 tell(f"{run.name}: finished already, kept: {', '.join(run.methods[stage] for stage in kept)}")
 
@@ -66,9 +70,9 @@ class Results:
         """Write result.json and result.md."""
         with self._lock:
             entries = self.entries
-            with whole_file(self.out / "result.json", replace=True) as part:
+            with atomic_file(self.out / "result.json", replace=True) as part:
                 part.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-            with whole_file(self.out / "result.md", replace=True) as part:
+            with atomic_file(self.out / "result.md", replace=True) as part:
                 part.write_text(self._page(entries), encoding="utf-8")
 
     def _page(self, entries: Sequence[dict[str, Any]]) -> str:
@@ -77,9 +81,8 @@ class Results:
         wrong = None if self.truth is None else 100 * float(1 - self.truth.right.mean())
         about += "." if wrong is None else f", {wrong:.1f} % of them with a wrong label."
         return report.page(
-            entries, self._judges, self.methods, title=self._title, about=about, wrong_share=wrong,
-            made=self._made,
-        )  # fmt: skip
+            entries, self._judges, self.methods, title=self._title, about=about, wrong_share=wrong, made=self._made
+        )
 
     def summary(self) -> str:
         """What is printed at the end: the table of accuracies, and where the rest is."""
@@ -89,5 +92,5 @@ class Results:
         """Write ladder.png."""
         from tools.benchmark_plot import draw
 
-        with whole_file(self.out / "ladder.png", replace=True) as part:
+        with atomic_file(self.out / "ladder.png", replace=True) as part:
             draw(self.entries, self.methods, self._title, part)

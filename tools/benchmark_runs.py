@@ -1,4 +1,4 @@
-"""Tool: one run of the benchmark, stage by stage, each in a child of its own; what is finished is kept."""
+"""One run of the benchmark, stage by stage, each in a child of its own; what is finished is kept."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import json
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 from tools.benchmark_children import Children
 from tools.benchmark_methods import RIGHT, Run, recipe_text
 from tools.benchmark_truth import Lists, Truth
 from urnet.config.recipe import recipe_hash
-from urnet.core.atomic_files import whole_file
+from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
 from urnet.core.cli import INTERRUPTED, TERMINATED
 from urnet.data.lists.build_table import open_or_build
@@ -38,14 +39,14 @@ class ChildFailed(Exception):
 class Cost:
     """What a finished stage took; None where the process that knew was killed."""
 
-    seconds: Optional[float]
-    peak_mb: Optional[float]
+    seconds: float | None
+    peak_mb: float | None
 
 
 class Record:
     """OUT/runs/NAME/benchmark.json: for every stage what it was made of, its cost, whether it is done."""
 
-    def __init__(self, run: Run, lists: Lists, truth: Optional[Truth]) -> None:
+    def __init__(self, run: Run, lists: Lists, truth: Truth | None) -> None:
         self.run, self._lists = run, lists
         self._truth = truth.digest if truth is not None and run.kind == "oracle" else ""
         self._file = run.folder / RECORD
@@ -58,19 +59,13 @@ class Record:
             tree = json.loads(self._file.read_text(encoding="utf-8"))
             return {"lists": str(tree["lists"]), "stages": dict(tree["stages"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self._file}: cannot be read ({error}); remove the folder to run anew"
-            ) from None
+            raise InputError(f"{self._file}: cannot be read ({error}); remove the folder to run anew") from None
 
     def made_of(self, stage: str) -> str:
         """A hash of what decides a stage's result: recipe up to it, lists, for the oracle the truth."""
         recipe = self.run.recipe
         kept = tuple(s for s in recipe.stages if s.name in self.run.up_to(stage))
-        parts = [
-            recipe_hash(replace(recipe, stages=kept, name="", output="")),
-            self._lists.digest,
-            self._truth,
-        ]
+        parts = [recipe_hash(replace(recipe, stages=kept, name="", output="")), self._lists.digest, self._truth]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def of(self, stage: str) -> dict[str, Any]:
@@ -78,7 +73,7 @@ class Record:
         found = self._tree.get("stages", {}).get(stage, {})
         return found if found.get("made_of") == self.made_of(stage) else {}
 
-    def cost(self, stage: str) -> Optional[Cost]:
+    def cost(self, stage: str) -> Cost | None:
         """What a finished stage took; None where it is not finished as it would be made now."""
         found = self.of(stage)
         if not found.get("done") or not self.run.state_file(stage).is_file():
@@ -88,17 +83,18 @@ class Record:
     def note(self, stage: str, cost: Cost, *, done: bool) -> None:
         """Write down what a stage took so far."""
         self._tree["stages"][stage] = {
-            "made_of": self.made_of(stage), "seconds": cost.seconds, "peak_mb": cost.peak_mb, "done": done,
-        }  # fmt: skip
+            "made_of": self.made_of(stage),
+            "seconds": cost.seconds,
+            "peak_mb": cost.peak_mb,
+            "done": done,
+        }
         self._write()
 
     def begin(self) -> None:
         """Make the run's folder ready: one that other lists filled is removed, which is said on stderr."""
         folder = self.run.folder
         if not self._tree and folder.exists() and any(item.name[0] != "." for item in folder.iterdir()):
-            raise InputError(
-                f"{folder}: is no run of this benchmark ({RECORD} is missing); choose another --out"
-            )
+            raise InputError(f"{folder}: is no run of this benchmark ({RECORD} is missing); choose another --out")
         if self._tree and self._tree["lists"] != self._lists.digest:
             tell(f"{self.run.name}: the lists have changed since it ran; runs again")
             shutil.rmtree(folder)
@@ -110,11 +106,11 @@ class Record:
         self._write()
 
     def _write(self) -> None:
-        with whole_file(self._file, replace=True) as part:
+        with atomic_file(self._file, replace=True) as part:
             part.write_text(json.dumps(self._tree, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def command_of(run: Run, stage: Optional[str] = None) -> list[str]:
+def command_of(run: Run, stage: str | None = None) -> list[str]:
     """The command that carries out a run, up to a stage if one is named."""
     if run.kind == "untrained":
         return [sys.executable, str(ROOT / "tools" / "benchmark_untrained.py"), "-c", str(run.file)]
@@ -124,14 +120,18 @@ def command_of(run: Run, stage: Optional[str] = None) -> list[str]:
 
 def write_recipe(run: Run, source: str) -> None:
     """Write OUT/recipes/NAME.yaml."""
-    with whole_file(run.file, replace=True) as part:
+    with atomic_file(run.file, replace=True) as part:
         part.write_text(recipe_text(run, source, shlex.join(command_of(run))), encoding="utf-8")
 
 
 def perform(
-    run: Run, until: str, record: Record, children: Children, truth: Optional[Truth],
+    run: Run,
+    until: str,
+    record: Record,
+    children: Children,
+    truth: Truth | None,
     finished: Callable[[Run, str, Cost], None],
-) -> None:  # fmt: skip
+) -> None:
     """Carry out what is left of a run up to stage ``until``; ``finished`` is told of every stage done now.
 
     Raises ChildFailed, with the last thing the child said, and Stopping.
@@ -157,15 +157,13 @@ def _run_stage(run: Run, stage: str, record: Record, children: Children) -> Cost
             record.note(stage, cost, done=False)
         said = f"signal {-outcome.code}" if outcome.code < 0 else _last_line(run.folder / LOG)
         raise ChildFailed(f"{run.name}, stage {stage}: {said} (all in {run.folder / LOG})", outcome.code)
-    if (
-        before is not None and _stamp(run, stage) == before
-    ):  # train.py kept it: made by a call that was killed
+    if before is not None and _stamp(run, stage) == before:  # train.py kept it: made by a call that was killed
         cost = Cost(None, None)
     record.note(stage, cost, done=True)
     return cost
 
 
-def _stamp(run: Run, stage: str) -> Optional[int]:
+def _stamp(run: Run, stage: str) -> int | None:
     with contextlib.suppress(OSError):
         return run.state_file(stage).stat().st_mtime_ns
     return None

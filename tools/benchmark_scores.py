@@ -1,11 +1,11 @@
-"""Tool: what the benchmark says of a finished stage: accuracy, and how well its weights find wrong labels."""
+"""What the benchmark says of a finished stage: accuracy, and how well its weights find wrong labels."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def need(package: str) -> None:
         raise InputError(f"{package} is not installed; pip install -r {EXTRA}")
 
 
-def auc(right: np.ndarray, weight: np.ndarray) -> Optional[float]:
+def auc(right: np.ndarray, weight: np.ndarray) -> float | None:
     """P(weight of a right row > weight of a wrong row), equal ones counting half, 0..1.
 
     Rows without a finite weight are left out; None where either kind is missing among the others.
@@ -45,7 +45,7 @@ def auc(right: np.ndarray, weight: np.ndarray) -> Optional[float]:
     return float(roc_auc_score(right, weight))
 
 
-def share_on_wrong(right: np.ndarray, weight: np.ndarray) -> Optional[float]:
+def share_on_wrong(right: np.ndarray, weight: np.ndarray) -> float | None:
     """The share of all weight that lies on wrong rows, 0..1; None where there is no weight."""
     weight = np.where(np.isfinite(weight), weight, 0).astype(np.float64)
     total = weight.sum()
@@ -70,7 +70,7 @@ def dense(index: np.ndarray, prob: np.ndarray, given: np.ndarray, labels: np.nda
     return np.clip(full, 0, 1)
 
 
-def label_quality(table: Table, truth: Truth, n_classes: int, suffix: str = "") -> dict[str, Optional[float]]:
+def label_quality(table: Table, truth: Truth, n_classes: int, suffix: str = "") -> dict[str, float | None]:
     """The AUC of cleanlab's scores, computed from the out-of-fold probabilities that the stage itself used.
 
     {} where the table has none. Rows without a probability (unreadable images) are left out.
@@ -86,12 +86,11 @@ def label_quality(table: Table, truth: Truth, n_classes: int, suffix: str = "") 
     labels = truth.labels[seen]
     full = dense(index[seen], prob[seen], given[seen], labels, n_classes)
     return {
-        method: auc(truth.right[seen], get_label_quality_scores(labels, full, method=method))
-        for method in CLEANLAB
+        method: auc(truth.right[seen], get_label_quality_scores(labels, full, method=method)) for method in CLEANLAB
     }
 
 
-def judge_scores(run: Run, stage_name: str, truth: Optional[Truth]) -> dict[str, Optional[float]]:
+def judge_scores(run: Run, stage_name: str, truth: Truth | None) -> dict[str, float | None]:
     """``label_quality`` of a ladder's finished instance stage; {} for any other stage."""
     stage = next(s for s in run.recipe.stages if s.name == stage_name)
     if truth is None or stage.reweight is None or stage.reweight.method != "instance":
@@ -100,7 +99,7 @@ def judge_scores(run: Run, stage_name: str, truth: Optional[Truth]) -> dict[str,
     return label_quality(table, truth, run.recipe.data.n_classes, stage.reweight.suffix)
 
 
-def entry(run: Run, stage: str, cost: Cost, truth: Optional[Truth]) -> dict[str, Any]:
+def entry(run: Run, stage: str, cost: Cost, truth: Truth | None) -> dict[str, Any]:
     """A finished (method, seed) pair as result.json holds it; accuracies and shares in percent, AUC 0..1.
 
     ``epochs``: of the stage and those before it; ``seconds`` and ``peak_mb`` (MiB): of its own process.
@@ -122,7 +121,7 @@ def entry(run: Run, stage: str, cost: Cost, truth: Optional[Truth]) -> dict[str,
     return {"method": run.methods[stage], "seed": run.seed, **rounded}
 
 
-def _judged(run: Run, stage: str, truth: Optional[Truth]) -> tuple[Optional[float], Optional[float]]:
+def _judged(run: Run, stage: str, truth: Truth | None) -> tuple[float | None, float | None]:
     column = weight_column(run, stage)
     if truth is None or column is None:
         return None, None
@@ -145,13 +144,11 @@ def _state(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: cannot be read ({error})") from None
 
 
-def needs_cleanlab(base: Any, methods: tuple[str, ...], truth: Optional[Truth]) -> bool:
+def needs_cleanlab(base: Any, methods: tuple[str, ...], truth: Truth | None) -> bool:
     """Whether a wanted rung reaches an instance stage whose scores the truth can judge."""
     if truth is None:
         return False
     stages = active_stages(base)
-    reached = [
-        i for i, s in enumerate(stages) if (s.name in methods and i == 0) or f"+{s.name}" in methods
-    ]  # fmt: skip
+    reached = [i for i, s in enumerate(stages) if (s.name in methods and i == 0) or f"+{s.name}" in methods]
     last = max(reached, default=-1)
     return any(s.reweight is not None and s.reweight.method == "instance" for s in stages[: last + 1])

@@ -1,4 +1,4 @@
-"""Tool: the data the benchmark is given: its training lists, and what its images really show.
+"""The data the benchmark is given: its training lists, and what its images really show.
 
 ``truth_train.txt`` beside the lists holds `path class`, -1 for an image of none of the classes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,9 +63,7 @@ def count_classes(root: Path) -> int:
 
 def read_lists(data: Data) -> Lists:
     """Read the training lists. Raises InputError as ``read_lines``, and for lists without a line."""
-    blocks = [
-        lines for _, file, _ in train_lists(data) for lines in read_lines(file, high=data.n_classes - 1)
-    ]
+    blocks = [lines for _, file, _ in train_lists(data) for lines in read_lines(file, high=data.n_classes - 1)]
     if not blocks:
         raise InputError(f"{data.root}/info: the training lists have no line; `path label` lines are needed")
     return Lists(
@@ -84,7 +82,7 @@ def _digest(data: Data) -> str:
     return hashlib.sha256("\n".join([str(root.absolute()), *named]).encode()).hexdigest()
 
 
-def find_truth(data: Data, lists: Lists) -> Optional[Truth]:
+def find_truth(data: Data, lists: Lists) -> Truth | None:
     """Read truth_train.txt of the data's folder; None where it is not there."""
     file = Path(data.root) / TRUTH
     return read_truth(file, lists, data.n_classes) if file.is_file() else None

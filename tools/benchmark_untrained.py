@@ -1,4 +1,4 @@
-"""Tool: the accuracy of a recipe's first weights, before any training, left as a finished stage's result.
+"""The accuracy of a recipe's first weights, before any training, left as a finished stage's result.
 
 python tools/benchmark_untrained.py -c OUT/recipes/untrained-seed0.yaml
 """
@@ -37,22 +37,18 @@ def measure(recipe: Recipe) -> dict[str, Any]:
 
     import_paddle()
     from urnet.checkpoints import checkpoint
-    from urnet.core.signals import StopRequest
+    from urnet.core.signals import GracefulStop
     from urnet.runtime.precision import choose_device
-    from urnet.training.step import Learner
+    from urnet.training.step import TrainState
     from urnet.training.validation import evaluated
 
     choose_device(recipe.device)
     task = make_task(recipe)
-    learner = Learner(task.network, task.stage, recipe.transform)
-    with StopRequest() as stop, evaluated(task, learner, stop) as found:
+    learner = TrainState(task.network, task.stage, recipe.transform)
+    with GracefulStop() as stop, evaluated(task, learner, stop) as found:
         metrics = {**found, "step": 0}
-    state = {
-        "stage": task.stage.name, "step": 0, "total_steps": 0, "epoch": 0.0, "best": metrics, "last": metrics,
-    }  # fmt: skip
-    checkpoint.save(
-        task.folder / "final", weights=learner.weights(), state=state, recipe_text=dump_recipe(recipe)
-    )
+    state = {"stage": task.stage.name, "step": 0, "total_steps": 0, "epoch": 0.0, "best": metrics, "last": metrics}
+    checkpoint.save(task.folder / "final", weights=learner.weights(), state=state, recipe_text=dump_recipe(recipe))
     return metrics
 
 
@@ -60,7 +56,7 @@ def make_task(recipe: Recipe) -> Any:
     """The first stage as train.py would begin it; without moving average, as there is nothing to average."""
     from urnet.data.lists.build_table import open_or_build, read_validation
     from urnet.pipeline.run import start_network
-    from urnet.training.stage_job import Task, make_order
+    from urnet.training.stage_job import StageJob, make_order
 
     stage, home = replace(active_stages(recipe)[0], ema=None), Path(recipe.output) / recipe.name
     table = open_or_build(recipe.data, home / "table")
@@ -68,11 +64,19 @@ def make_task(recipe: Recipe) -> Any:
         recipe, stage, "scratch", home, lambda: models.build(recipe.model.name, recipe.data.n_classes)
     )
     labels = table.column("label")
-    return Task(
-        recipe=recipe, stage=stage, network=network, amp=None, table=table, labels=labels,
-        loss_weight=np.ones(len(labels), np.float32), order=make_order(recipe, stage, labels),
-        validation=read_validation(recipe.data), folder=home / stage.name, curves=home / "curves",
-    )  # fmt: skip
+    return StageJob(
+        recipe=recipe,
+        stage=stage,
+        network=network,
+        amp=None,
+        table=table,
+        labels=labels,
+        loss_weight=np.ones(len(labels), np.float32),
+        order=make_order(recipe, stage, labels),
+        validation=read_validation(recipe.data),
+        folder=home / stage.name,
+        curves=home / "curves",
+    )
 
 
 if __name__ == "__main__":

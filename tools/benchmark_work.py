@@ -1,4 +1,4 @@
-"""Tool: several runs of the benchmark at once, stopped together in good order."""
+"""Several runs of the benchmark at once, stopped together in good order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tool: our networks beside another library's of the same architecture, with the same random weights.
+"""Our networks beside another library's of the same architecture, with the same random weights.
 
     python tools/compare_networks.py --networks ResNet50,InceptionV4
 
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -49,7 +49,7 @@ class Peer:
     size: int = 224
     options: Mapping[str, Any] = field(default_factory=dict)
     order: str = "execution"
-    auxiliary: Optional[tuple[str, str, tuple[int, int, int]]] = None
+    auxiliary: tuple[str, str, tuple[int, int, int]] | None = None
     feature_scale: float = 1.0
 
 
@@ -67,7 +67,10 @@ PEERS = {
     "DenseNet169": Peer("densenet169"),
     "DenseNet201": Peer("densenet201"),
     "InceptionV3": Peer(  # Paddle's epsilon and scale: models/inception_v3.py
-        "inception_v3", 299, {"aux_logits": True, "norm_eps": 1e-5}, feature_scale=0.8,
+        "inception_v3",
+        299,
+        {"aux_logits": True, "norm_eps": 1e-5},
+        feature_scale=0.8,
         auxiliary=("auxiliary", "AuxLogits", (768, 17, 17)),
     ),
     "InceptionV4": Peer("inception_v4", 299),
@@ -79,7 +82,7 @@ PEERS = {
     "ResNeSt101": Peer("resnest101e"),
     "DPN92": Peer("dpn92"),
     "DPN131": Peer("dpn131"),
-}  # fmt: skip
+}
 
 
 def import_timm() -> Any:
@@ -176,13 +179,13 @@ def compare(name: str, peer: Peer) -> Comparison:
         theirs.aux_logits = False  # run on an input of its own, not within the network
         parts.append((getattr(ours, at_ours), getattr(theirs, at_theirs), shape))
     inputs = [images(shape) for _, _, shape in parts]
-    our_runs = [lambda p=p, x=x: p[0](paddle.to_tensor(x)) for p, x in zip(parts, inputs)]
-    their_runs = [lambda p=p, x=x: p[1](torch.from_numpy(x)) for p, x in zip(parts, inputs)]
+    our_runs = [lambda p=p, x=x: p[0](paddle.to_tensor(x)) for p, x in zip(parts, inputs, strict=True)]
+    their_runs = [lambda p=p, x=x: p[1](torch.from_numpy(x)) for p, x in zip(parts, inputs, strict=True)]
     with torch.no_grad(), paddle.no_grad():
         randomise(theirs, their_runs)
         pairs = correspondence(theirs, ours, their_runs, our_runs, peer.order)
         move(pairs, theirs.state_dict(), ours.state_dict())
-        outputs = [(a().numpy(), b().numpy()) for a, b in zip(our_runs, their_runs)]
+        outputs = [(a().numpy(), b().numpy()) for a, b in zip(our_runs, their_runs, strict=True)]
     errors = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in outputs]
     error = float(np.max(errors))  # unlike max(), not a number stays so
     count = sum(int(p.size) for p in ours.parameters() if not p.stop_gradient)
@@ -201,9 +204,11 @@ def images(shape: tuple[int, ...]) -> Any:
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
-        prog="tools/compare_networks.py", description="Compare our networks with timm's of the same weights.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        prog="tools/compare_networks.py",
+        description="Compare our networks with timm's of the same weights.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     p.add_argument("--networks", default="all", metavar="NAME,...", help="networks to compare [all]")
     p.add_argument("--debug", action="store_true", help="show a traceback on errors")
     return p

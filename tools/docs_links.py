@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from mkdocs.structure.files import File
 
@@ -45,16 +45,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return match[0] if target is None else posixpath.relpath(_uri(target), posixpath.dirname(uri) or ".")
 
     code = [match.span() for match in FENCED.finditer(markdown)]
-    return LINK.sub(
-        lambda match: match[0] if any(a <= match.start() < b for a, b in code) else turned(match), markdown
-    )
+    return LINK.sub(lambda match: match[0] if any(a <= match.start() < b for a, b in code) else turned(match), markdown)
 
 
 def _links(markdown: str) -> Iterator[str]:
     return (match[0] for match in LINK.finditer(FENCED.sub("", markdown)))
 
 
-def _target(link: str, place: str, root: Path) -> Optional[str]:
+def _target(link: str, place: str, root: Path) -> str | None:
     """The linked file, relative to the repository; None where it is none of the repository's files."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(place), link))
     inside = not target.startswith("../") and not link.startswith("/")

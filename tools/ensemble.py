@@ -1,4 +1,4 @@
-"""Tool: the predictions of several networks (scales, crops) made into one.
+"""The predictions of several networks (scales, crops) made into one.
 
     python tools/ensemble.py --members a.arrow b.arrow --out all.csv --list data/val_list.txt
 
@@ -13,7 +13,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -45,9 +45,11 @@ exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
-        prog="tools/ensemble.py", description="Make several prediction files into one.", epilog=EPILOG,
+        prog="tools/ensemble.py",
+        description="Make several prediction files into one.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = p.add_argument
     add("--members", nargs="+", required=True, metavar="FILE", help="prediction files: .csv, .jsonl, .arrow")
     add("--out", metavar="FILE", help="the ensemble's: .csv, .jsonl or .arrow; an existing one is replaced")
@@ -78,9 +80,7 @@ def main(argv: Sequence[str]) -> None:
     names = read_class_names(args.class_names, args.class_dim) if args.class_names else []
     with open_predictions(args.out, names, "--out") as file:
         weights = fitted(args) if args.fit else args.weights
-        ensemble = make_ensemble(
-            args.method, len(args.members), args.class_dim, weights=weights, votes=args.votes
-        )
+        ensemble = make_ensemble(args.method, len(args.members), args.class_dim, weights=weights, votes=args.votes)
         judgement = Judgement(ensemble) if listed else None
         images, empty = join(args, ensemble, file, listed, judgement)
         lines = accuracy_lines(args.members, args.method, judgement) if judgement else []
@@ -113,19 +113,15 @@ def check(args: argparse.Namespace) -> None:
     if args.fit and args.weights:
         raise InputError("--weights and --fit: found both; one of them is accepted")
     if args.fit and len(args.fit) != len(args.members):
-        raise InputError(
-            f"--fit: found {len(args.fit)} files for {len(args.members)} members; one each is needed"
-        )
+        raise InputError(f"--fit: found {len(args.fit)} files for {len(args.members)} members; one each is needed")
     if bool(args.fit or args.weights) != (args.method == "weighted"):
-        raise InputError(
-            "--method weighted needs --weights, or --fit and --fit_list; no other method takes them"
-        )
+        raise InputError("--method weighted needs --weights, or --fit and --fit_list; no other method takes them")
     if args.fit and args.list and not set(args.fit).isdisjoint(args.members):
         print("note: the weights are fitted to the images they are then judged by", file=sys.stderr)
 
 
 def join(
-    args: argparse.Namespace, ensemble: Any, file: Any, listed: Optional[Any], judgement: Optional[Any]
+    args: argparse.Namespace, ensemble: Any, file: Any, listed: Any | None, judgement: Any | None
 ) -> tuple[int, int]:
     """Join all rows; returns how many there are, and how many have no prediction."""
     from urnet.core.progress import Progress

@@ -1,4 +1,4 @@
-"""Tool: hand a trained network on: a folder that predicts without this project's recipe.
+"""Hand a trained network on: a folder that predicts without this project's recipe.
 
     python tools/export.py --pretrained_model output/demo/label/final --out demo --images data/val
     python tools/export.py --pretrained_model DIR --out demo --format both
@@ -14,9 +14,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -26,9 +26,9 @@ import infer
 import models
 from tools.export_onnx import check_converter, convert, onnx_answers
 from urnet.core import cli
-from urnet.core.atomic_files import file_hash, whole_folder
+from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError, check_choice
-from urnet.inference.cli_job import Setup
+from urnet.inference.cli_job import PredictionJob
 from urnet.runtime.threads import compute_threads
 
 FORMATS = {"paddle": ["paddle"], "onnx": ["onnx"], "both": ["paddle", "onnx"]}
@@ -44,12 +44,20 @@ def parser() -> cli.Parser:
     add("--pretrained_model", metavar="PATH", required=True, help="the weights, as infer.py takes them")
     add("--out", metavar="FOLDER", required=True, type=Path, help="where to write; a new folder")
     add("--format", default="paddle", help="paddle | onnx | both [paddle]")
-    add("--images", metavar="PATH", type=Path,
-        help="folder or list (`path label`) of images to compare with [four random ones]")  # fmt: skip
+    add(
+        "--images",
+        metavar="PATH",
+        type=Path,
+        help="folder or list (`path label`) of images to compare with [four random ones]",
+    )
     add("--img_path", metavar="DIR", help="what the list's paths are relative to [the list's folder]")
     add("--limit", type=int, default=64, help="compare so many of them, evenly spread [64]")
-    add("--tolerance", type=float, default=1e-3,
-        help="most a probability may differ, as a share of the largest one [0.001]")  # fmt: skip
+    add(
+        "--tolerance",
+        type=float,
+        default=1e-3,
+        help="most a probability may differ, as a share of the largest one [0.001]",
+    )
     network = p.add_argument_group("the network, where no recipe lies beside the weights; as infer.py's")
     for flag in NETWORK_FLAGS:
         network.add_argument(f"--{flag}", type=int if flag in ("class_dim", "resize_short_size") else str)
@@ -63,15 +71,11 @@ def main(argv: Sequence[str]) -> int:
     check_choice("--format", args.format, FORMATS)
     for name, good in (("limit", args.limit >= 1), ("tolerance", 0 < args.tolerance < 1)):
         if not good:
-            raise InputError(
-                f"--{name}: found {getattr(args, name)}; above 0 is accepted (a tolerance: below 1)"
-            )
+            raise InputError(f"--{name}: found {getattr(args, name)}; above 0 is accepted (a tolerance: below 1)")
     if os.path.lexists(args.out):
         raise InputError(f"{args.out}: exists already; --out names a new folder")
     if args.img_path is not None and not (args.images is not None and args.images.is_file()):
-        raise InputError(
-            f"--img_path {args.img_path}: goes with a list of images; found --images {args.images}"
-        )
+        raise InputError(f"--img_path {args.img_path}: goes with a list of images; found --images {args.images}")
     formats = FORMATS[args.format]
     if "onnx" in formats:
         check_converter()
@@ -83,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     return cli.DONE
 
 
-def setup_of(args: argparse.Namespace) -> Setup:
+def setup_of(args: argparse.Namespace) -> PredictionJob:
     """infer.py's setup of this network and these images."""
     line = ["--pretrained_model", args.pretrained_model, "--use_gpu", "False"]
     for flag in NETWORK_FLAGS:
@@ -93,12 +97,12 @@ def setup_of(args: argparse.Namespace) -> Setup:
         line += ["--img_list", str(args.images), "--img_path", args.img_path or str(args.images.parent)]
     elif args.images is not None:
         line += ["--img_path", str(args.images)]
-    setup = Setup(infer.parser().parse_args(line), models.NAMES)
+    setup = PredictionJob(infer.parser().parse_args(line), models.NAMES)
     models.check_size(setup.args.model, setup.transform.size, "--image_shape")
     return setup
 
 
-def chosen_images(setup: Setup, limit: int) -> list[str]:
+def chosen_images(setup: PredictionJob, limit: int) -> list[str]:
     """Paths of at most ``limit`` of the images, evenly spread over the list."""
     images = setup.images(need_labels=False)
     rows = np.linspace(0, len(images) - 1, min(limit, len(images))).round().astype(int)
@@ -106,14 +110,14 @@ def chosen_images(setup: Setup, limit: int) -> list[str]:
 
 
 def export(
-    setup: Setup, args: argparse.Namespace, formats: list[str], files: list[str], results: TextIO
+    setup: PredictionJob, args: argparse.Namespace, formats: list[str], files: list[str], results: TextIO
 ) -> None:
     """Write ``args.out`` whole, or raise: RuntimeError where a model's answers are too far off."""
     from tools.export_readme import readme
     from urnet.inference.program import FILES, export_inference
     from urnet.inference.signature import CLASSES, ONNX, SIGNATURE, read_signature
 
-    with whole_folder(args.out) as folder:
+    with atomic_folder(args.out) as folder:
         write_paddle(export_inference, setup, folder)
         tree = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
         if "onnx" in formats:
@@ -133,11 +137,18 @@ def export(
     print(f"{args.out}: {setup.args.model}, {setup.args.class_dim} classes, {args.format}", file=results)
 
 
-def write_paddle(write: Callable[..., float], setup: Setup, folder: Path) -> None:
+def write_paddle(write: Callable[..., float], setup: PredictionJob, folder: Path) -> None:
     """``export.export_inference`` into an existing folder."""
     t = setup.transform
-    notes = {"model": setup.args.model, "resize": t.eval, "resize_short_size": t.resize_short, "mean": t.mean,
-             "std": t.std, "exif": setup.exif, "class_names": setup.class_names}  # fmt: skip
+    notes = {
+        "model": setup.args.model,
+        "resize": t.eval,
+        "resize_short_size": t.resize_short,
+        "mean": t.mean,
+        "std": t.std,
+        "exif": setup.exif,
+        "class_names": setup.class_names,
+    }
     write(setup.normalised, (3, t.size, t.size), folder / "part", notes=notes, threads=compute_threads())
     for file in (folder / "part").iterdir():
         file.rename(folder / file.name)
@@ -145,12 +156,7 @@ def write_paddle(write: Callable[..., float], setup: Setup, folder: Path) -> Non
 
 
 def compare(
-    setup: Setup,
-    args: argparse.Namespace,
-    formats: list[str],
-    folder: Path,
-    files: list[str],
-    results: TextIO,
+    setup: PredictionJob, args: argparse.Namespace, formats: list[str], folder: Path, files: list[str], results: TextIO
 ) -> dict[str, Any]:
     """Largest difference from the live network's probabilities, a format; None where nothing could run it.
 
@@ -190,7 +196,7 @@ def compare(
     return worst
 
 
-def batches(setup: Setup, signature: Any, files: list[str]) -> Iterator[np.ndarray]:
+def batches(setup: PredictionJob, signature: Any, files: list[str]) -> Iterator[np.ndarray]:
     """uint8 (b, S, S, 3), b <= BATCH: the readable files, or four random images where none are given."""
     from urnet.data.images.decode import UnreadableImage, eval_transform, read_bytes, read_image
 

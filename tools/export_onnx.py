@@ -1,4 +1,4 @@
-"""Tool: a written Paddle program as an ONNX model, and its answers by onnxruntime."""
+"""A written Paddle program as an ONNX model, and its answers by onnxruntime."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import importlib.metadata
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Optional
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from urnet.core.checks import InputError
 
 CONVERTER, OLDEST = "paddle2onnx", (2, 1)  # 2.1 and later read the programs of Paddle 3.0 to 3.3
 OPSET = 13
-HOW = (
-    "`pip install -r requirements-onnx.txt` brings what is accepted: paddle2onnx 2.1 or later, with Paddle 3"
-)
+HOW = "`pip install -r requirements-onnx.txt` brings what is accepted: paddle2onnx 2.1 or later, with Paddle 3"
 # Left to itself, paddle2onnx folds constants with a library that installs packages as it goes: "none".
 CODE = (
     "import sys, paddle2onnx; paddle2onnx.export(*sys.argv[1:4], opset_version=int(sys.argv[4]),"
@@ -48,7 +46,7 @@ def convert(program: Path, parameters: Path, target: Path) -> None:
         raise RuntimeError(f"paddle2onnx ended with {done.returncode}: {said[-1] if said else 'no word'}")
 
 
-def onnx_answers(model: Path, threads: int) -> Optional[Callable[[np.ndarray], np.ndarray]]:
+def onnx_answers(model: Path, threads: int) -> Callable[[np.ndarray], np.ndarray] | None:
     """A function from uint8 (B, S, S, 3) to probabilities (B, C); None where onnxruntime is not installed."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None

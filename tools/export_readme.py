@@ -1,4 +1,4 @@
-"""Tool: the README.txt of an exported folder: what goes in, what comes out, and a few lines of Python."""
+"""The README.txt of an exported folder: what goes in, what comes out, and a few lines of Python."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ Files: {files}
 Python, with {packages}:
 
 {code}"""
-FILES = {
-    "paddle": "model.json and model.pdiparams (Paddle 3)",
-    "onnx": "model.onnx (any runtime of ONNX)",
-}
+FILES = {"paddle": "model.json and model.pdiparams (Paddle 3)", "onnx": "model.onnx (any runtime of ONNX)"}
 PACKAGES = {"paddle": "paddlepaddle", "onnx": "onnxruntime"}
 READ = """\
 image = cv2.imread("IMAGE.jpg", cv2.IMREAD_COLOR{flag})  # uint8, BGR
@@ -54,10 +51,7 @@ session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionPro
 probabilities = session.run(None, {"images": images})[0]
 """,
 }
-IMPORTS = {
-    "paddle": "from paddle.inference import Config, create_predictor\n",
-    "onnx": "import onnxruntime\n",
-}
+IMPORTS = {"paddle": "from paddle.inference import Config, create_predictor\n", "onnx": "import onnxruntime\n"}
 
 
 def readme(signature: Signature, formats: list[str]) -> str:

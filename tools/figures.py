@@ -1,4 +1,4 @@
-"""Tool: one measured figure, its limit measured in the same run, and the table and JSON they are shown in."""
+"""One measured figure, its limit measured in the same run, and the table and JSON they are shown in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, TextIO
+from typing import TextIO
 
-from urnet.core.atomic_files import whole_file
+from urnet.core.atomic_files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Figure:
     name: str
     value: float
     unit: str
-    limit: Optional[float] = None
+    limit: float | None = None
     limit_name: str = ""
 
     @property
-    def ratio(self) -> Optional[float]:
+    def ratio(self) -> float | None:
         """value / limit; None without a limit or where the limit is 0."""
         return self.value / self.limit if self.limit else None
 
 
-def number(value: Optional[float]) -> str:
+def number(value: float | None) -> str:
     """At least three significant digits, thousands grouped: 0.0123, 12.3, 1,234; an empty text for None."""
     if value is None:
         return ""
@@ -41,19 +41,17 @@ def number(value: Optional[float]) -> str:
     return f"{value:,.{digits}f}"
 
 
-def print_table(figures: Sequence[Figure], stream: Optional[TextIO] = None) -> None:
+def print_table(figures: Sequence[Figure], stream: TextIO | None = None) -> None:
     """Print the figures as a table: figure, value, unit, limit, ratio, and what the limit is."""
     rows = [("figure", "value", "unit", "limit", "ratio", "limit is")]
     for figure in figures:
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-        rows.append(
-            (figure.name, number(figure.value), figure.unit, number(figure.limit), ratio, figure.limit_name)
-        )
+        rows.append((figure.name, number(figure.value), figure.unit, number(figure.limit), ratio, figure.limit_name))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = [
             cell.rjust(width) if i in (1, 3, 4) else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         print("  ".join(cells).rstrip(), file=stream)
 
@@ -65,5 +63,5 @@ def write_json(path: Path, figures: Sequence[Figure], machine: Mapping[str, str]
         "machine": dict(machine),
         "figures": [{name: getattr(figure, name) for name in names} for figure in figures],
     }
-    with whole_file(path, replace=True) as part:
+    with atomic_file(path, replace=True) as part:
         part.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tool: feed damaged files to every door where bytes of others come in, for as long as is asked.
+"""Feed damaged files to every door where bytes of others come in, for as long as is asked.
 
     python tools/fuzz.py --seconds 60
     python tools/fuzz.py --door images --seconds 600 --seed 7 --out finds
@@ -23,9 +23,9 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
@@ -86,9 +86,7 @@ class Tally:
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1 << 20 if sys.platform == "darwin" else 1 << 10
-    )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def fuzz_door(name: str, seconds: float, seed: int, folder: Path, guided: bool) -> None:
@@ -125,16 +123,29 @@ def _guide(atheris: Any, tally: Tally, seeds: Sequence[bytes], seconds: float, s
     corpus.mkdir()
     for number, data in enumerate(seeds):
         (corpus / str(number)).write_bytes(data)
-    options = {"max_total_time": max(1, round(seconds)), "seed": seed + 1, "max_len": 1 << 16, "verbosity": 0,
-               "rss_limit_mb": 0, "timeout": 2 * GRACE, "artifact_prefix": f"{tally.folder}/"}  # fmt: skip
-    atheris.Setup(["fuzz", *(f"-{key}={value}" for key, value in options.items()), str(corpus)], tally.run)
+    options = {
+        "max_total_time": max(1, round(seconds)),
+        "seed": seed + 1,
+        "max_len": 1 << 16,
+        "verbosity": 0,
+        "rss_limit_mb": 0,
+        "timeout": 2 * GRACE,
+        "artifact_prefix": f"{tally.folder}/",
+    }
+    atheris.PredictionJob(["fuzz", *(f"-{key}={value}" for key, value in options.items()), str(corpus)], tally.run)
     atheris.Fuzz()
 
 
 def watch(
-    name: str, seconds: float, seed: int, folder: Path, guided: bool,
-    *, work: Callable[..., None] = fuzz_door, patience: float = START + GRACE,
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    seconds: float,
+    seed: int,
+    folder: Path,
+    guided: bool,
+    *,
+    work: Callable[..., None] = fuzz_door,
+    patience: float = START + GRACE,
+) -> dict[str, Any]:
     """Fuzz a door in a process of its own, so that its death or silence is a find as well."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=work, args=(name, seconds, seed, folder, guided))
@@ -170,9 +181,7 @@ def keep(name: str, seed: int, folder: Path, out: Path) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Fuzz door after door, print a line each."""
-    parser = cli.Parser(
-        prog="tools/fuzz.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(prog="tools/fuzz.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="in all, shared by the doors [60]")
     parser.add_argument("--door", help=f"one of {', '.join(DOORS)} [all]")
     parser.add_argument("--seed", type=int, default=0, help="of the edits [0]")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -47,13 +48,21 @@ def image_seeds() -> list[bytes]:
     alpha = np.dstack([rgb, rgb[..., 0]])
     black = (rgb[..., 0] > 99).astype(np.uint8)
     wanted: list[tuple[str, np.ndarray, list[int]]] = [
-        (".jpg", rgb, []), (".jpg", rgb, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]), (".jpg", rgb[..., 0], []),
-        (".jpg", rgb, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]), (".png", rgb, []), (".png", alpha, []),
-        (".png", rgb.astype(np.uint16) * 257, []), (".png", black, [cv2.IMWRITE_PNG_BILEVEL, 1]),
-        (".webp", rgb, [cv2.IMWRITE_WEBP_QUALITY, 80]), (".webp", alpha, [cv2.IMWRITE_WEBP_QUALITY, 101]),
-        (".bmp", rgb, []), (".tiff", rgb, []), (".gif", rgb, []),
+        (".jpg", rgb, []),
+        (".jpg", rgb, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+        (".jpg", rgb[..., 0], []),
+        (".jpg", rgb, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
+        (".png", rgb, []),
+        (".png", alpha, []),
+        (".png", rgb.astype(np.uint16) * 257, []),
+        (".png", black, [cv2.IMWRITE_PNG_BILEVEL, 1]),
+        (".webp", rgb, [cv2.IMWRITE_WEBP_QUALITY, 80]),
+        (".webp", alpha, [cv2.IMWRITE_WEBP_QUALITY, 101]),
+        (".bmp", rgb, []),
+        (".tiff", rgb, []),
+        (".gif", rgb, []),
         (".tiff", rgb, [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
-    ]  # fmt: skip
+    ]
     files = [
         cv2.imencode(end, image, options)[1].tobytes()
         for end, image, options in wanted
@@ -76,9 +85,7 @@ def check_image(data: bytes, _: Path) -> None:
         view = None
     assert (image is None) == (view is None)
     if image is not None and view is not None:
-        assert (
-            image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.flags.c_contiguous
-        )
+        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.flags.c_contiguous
         assert 0 < image.shape[0] * image.shape[1] <= MOST_PIXELS
         assert view.shape == (SMALL.size, SMALL.size, 3) and view.dtype == np.uint8
         assert np.array_equal(image, decode(data, max_pixels=MOST_PIXELS))  # no memory that nobody wrote to
@@ -102,11 +109,13 @@ def check_list(data: bytes, place: Path) -> None:
         for block_bytes in (1 << 20, 40):
             try:
                 blocks = read_lines(place, high=49, needed=needed, block_bytes=block_bytes)
-                results.append([
-                    line
-                    for block in blocks
-                    for line in zip(block.path.to_pylist(), block.number.tolist(), block.line.tolist())
-                ])  # fmt: skip
+                results.append(
+                    [
+                        line
+                        for block in blocks
+                        for line in zip(block.path.to_pylist(), block.number.tolist(), block.line.tolist(), strict=True)
+                    ]
+                )
             except InputError as error:
                 results.append(str(error))
         assert isinstance(results[1], str) == isinstance(results[0], str)
@@ -126,10 +135,7 @@ def metadata_seeds() -> list[bytes]:
         {"id": "b2", "title": None, "description": "two\nlines"},
         {"id": "c3", "title": "x", "description": "y", "tags": ["lake", "green"]},
     ]
-    return [
-        json.dumps(entries).encode(),
-        json.dumps(entries, ensure_ascii=False).encode(errors="surrogatepass"),
-    ]
+    return [json.dumps(entries).encode(), json.dumps(entries, ensure_ascii=False).encode(errors="surrogatepass")]
 
 
 def check_metadata(data: bytes, place: Path) -> None:
@@ -141,9 +147,7 @@ def check_metadata(data: bytes, place: Path) -> None:
         assert str(error).startswith(str(place)) and "\n" not in str(error)
         return
     ids = [str(entry["id"]) for entry in json.loads(data)]
-    assert found.ids.to_pylist() == [
-        text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in ids
-    ]
+    assert found.ids.to_pylist() == [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in ids]
     assert len(found.texts) == len(ids) and found.texts.null_count == 0
 
 
@@ -174,12 +178,7 @@ def some_arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     made = {"w": rng.random((3, 4), np.float32), "half": rng.random(5).astype(np.float16)}
     made["turned"] = np.asfortranarray(rng.random((2, 3)).astype(np.float32))
-    return {
-        **made,
-        "count": np.array([7]),
-        "bits": np.arange(4, dtype=np.uint16),
-        "flag": np.array([True, False]),
-    }
+    return {**made, "count": np.array([7]), "bits": np.arange(4, dtype=np.uint16), "flag": np.array([True, False])}
 
 
 def fluid_seeds() -> list[bytes]:
@@ -200,18 +199,13 @@ def safetensors_seeds() -> list[bytes]:
 def pdparams_seeds() -> list[bytes]:
     """Pickles as paddle.save writes them: plain, pairs of name and array, an array in slices."""
     made = some_arrays()
-    paired: dict[str, Any] = {
-        "fc.weight": ("linear_0.w_0", made["w"]),
-        pdparams.NAME_TABLE: {"fc.weight": "w"},
-    }
+    paired: dict[str, Any] = {"fc.weight": ("linear_0.w_0", made["w"]), pdparams.NAME_TABLE: {"fc.weight": "w"}}
     slices = {"w": {"OriginShape": (2, 4), "slices": ["w@@.0", "w@@.1"]}}
     sliced = {"w@@.0": made["w"][0], "w@@.1": made["w"][1], pdparams.BIG_ARRAYS: slices}
     return [pickle.dumps(tree, protocol) for tree in (made, paired, sliced) for protocol in (2, 4)]
 
 
-def _check_weights(
-    read: Callable[[Path], dict[str, np.ndarray]], factor: int
-) -> Callable[[bytes, Path], None]:
+def _check_weights(read: Callable[[Path], dict[str, np.ndarray]], factor: int) -> Callable[[bytes, Path], None]:
     """Arrays of numbers, at most ``factor`` times the file's size together, the same when read again."""
 
     def check(data: bytes, place: Path) -> None:
@@ -221,7 +215,7 @@ def _check_weights(
         except InputError as error:
             assert str(error).startswith(str(place)) and "\n" not in str(error)
             return
-        for (name, array), again in zip(found.items(), read(place).values()):
+        for (name, array), again in zip(found.items(), read(place).values(), strict=True):
             assert isinstance(name, str) and array.dtype.kind in "fiub"
             assert array.tobytes() == again.tobytes()
         assert sum(array.nbytes for array in found.values()) <= factor * len(data)
@@ -230,9 +224,7 @@ def _check_weights(
 
 
 def _read_fluid(place: Path) -> dict[str, np.ndarray]:
-    return (
-        {"x": fluid.read_variable(place)} if place.stat().st_size % 2 else fluid.read_combined(place, "abc")
-    )
+    return {"x": fluid.read_variable(place)} if place.stat().st_size % 2 else fluid.read_combined(place, "abc")
 
 
 DOORS = {

@@ -1,4 +1,4 @@
-"""Tool: what this machine is: usable cores, processor, memory, versions. Standard library only.
+"""What this machine is: usable cores, processor, memory, versions. Standard library only.
 
 set_env.sh calls ``python tools/machine.py --cores``; tools/bench.py prints ``describe()`` above its table.
 """
@@ -11,7 +11,6 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
@@ -34,7 +33,7 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def memory_bytes() -> Optional[int]:
+def memory_bytes() -> int | None:
     """Physical memory in bytes; None where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

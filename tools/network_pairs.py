@@ -6,9 +6,9 @@ is imported before a network of it is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 Shape = tuple[int, ...]
 Named = Iterable[tuple[str, Any]]
@@ -49,14 +49,14 @@ class Layer:
 
 def pair(theirs: Sequence[Layer], ours: Sequence[Layer]) -> list[tuple[Layer, Layer]]:
     """Layers of the same place. Raises Mismatch at the first that differ, or where one list ends early."""
-    for i, (a, b) in enumerate(zip(theirs, ours)):
+    for i, (a, b) in enumerate(zip(theirs, ours, strict=True)):
         if not a.like(b):
             raise Mismatch(f"layer {i}: theirs is {a}, ours is {b}")
     n = min(len(theirs), len(ours))
     for who, layers in (("theirs", theirs), ("ours", ours)):
         if len(layers) > n:
             raise Mismatch(f"{len(layers) - n} layers are left over of {who}, the first is {layers[n]}")
-    return list(zip(theirs, ours))
+    return list(zip(theirs, ours, strict=True))
 
 
 def check_covered(who: str, keys: Iterable[str], layers: Sequence[Layer], names: Mapping[str, str]) -> None:

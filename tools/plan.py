@@ -1,4 +1,4 @@
-"""Tool: what a recipe will take - updates, files, memory, hours - counted before anything runs.
+"""What a recipe will take - updates, files, memory, hours - counted before anything runs.
 
     python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --images-per-second 800
 
@@ -41,28 +41,25 @@ exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
-        prog="tools/plan.py", description="Count what a recipe will take, before it runs.", epilog=EPILOG,
+        prog="tools/plan.py",
+        description="Count what a recipe will take, before it runs.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = p.add_argument
     add("-c", "--config", required=True, metavar="RECIPE", help="the recipe, a YAML file")
-    add(
-        "-o",
-        "--override",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set a key, as for train.py",
-    )
+    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key, as for train.py")
     add("--rows", type=int, metavar="N", help="training images [the table's, else the published number]")
     add("--evaluation-images", type=int, metavar="N", help="validation images [listed, else published]")
     add("--processes", type=int, default=1, metavar="P", help="processes on each machine [1]")
     add("--machines", type=int, default=1, metavar="M", help="machines [1]")
     add("--images-per-second", type=float, metavar="R", help="that one process trains on [no hours]")
     add(
-        "--evaluation-images-per-second", type=float, metavar="R",
+        "--evaluation-images-per-second",
+        type=float,
+        metavar="R",
         help=f"that one process evaluates or measures [{FORWARD:g} x --images-per-second]",
-    )  # fmt: skip
+    )
     add("--path-bytes", type=float, metavar="B", help="mean length of the images' paths [by format]")
     add("--text-bytes", type=float, metavar="B", help="mean length of the rows' texts [by format]")
     add("--no-files", action="store_true", help="leave out the list of files, not their sums")
@@ -77,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
 
     from tools import plan_given, plan_text
     from urnet.config.recipe import load_recipe
-    from urnet.core.atomic_files import whole_file
+    from urnet.core.atomic_files import atomic_file
 
     plan_given.check_numbers(args)
     recipe = load_recipe(args.config, args.override)
@@ -88,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
         for line in plan_text.lines(found, with_files=not args.no_files):
             print(line, file=stream)
     if args.json:
-        with whole_file(args.json, replace=True) as part:
+        with atomic_file(args.json, replace=True) as part:
             part.write_text(json.dumps(tree(found), indent=1) + "\n", encoding="utf-8")
 
 
@@ -102,19 +99,26 @@ def count(args: argparse.Namespace, recipe: Any) -> Any:
     rows = plan_given.rows_of(args.rows, recipe, table)
     images = plan_given.evaluation_images_of(args.evaluation_images, recipe)
     processes = plan_stages.Processes(args.processes, args.machines)
-    stages = plan_stages.plan_stages(recipe, rows.value, images.value, network, processes.world)
+    stages = plan_stages.plan_stages(recipe, rows.value, images.value, network, processes.world_size)
     hours, rates = [], (0.0, 0.0)
     if args.images_per_second is not None:
         rates = args.images_per_second, args.evaluation_images_per_second or FORWARD * args.images_per_second
-        hours = [plan_stages.hours_of(stage, processes.world, *rates) for stage in stages]
+        hours = [plan_stages.hours_of(stage, processes.world_size, *rates) for stage in stages]
     return Plan(
         " ".join([args.config, *(f"-o '{text}'" for text in args.override)]),
-        f"{recipe.output}/{recipe.name}", network, rows, images, processes, stages,
+        f"{recipe.output}/{recipe.name}",
+        network,
+        rows,
+        images,
+        processes,
+        stages,
         plan_given.base_of(args, recipe, rows, table),
         plan_bytes.files_of(recipe, stages, rows.value, network),
-        plan_memory.memory_of(recipe, stages, rows.value, network), *rates, hours,
+        plan_memory.memory_of(recipe, stages, rows.value, network),
+        *rates,
+        hours,
         assumed_forward=args.evaluation_images_per_second is None,
-    )  # fmt: skip
+    )
 
 
 def tree(found: Any) -> dict[str, Any]:
@@ -124,10 +128,10 @@ def tree(found: Any) -> dict[str, Any]:
     sums = {"memory": ("device", "host"), "hours": ("total",), "files": ("stay", "most", "checkpoint_bytes")}
     made = asdict(found)
     for part, names in sums.items():
-        for entry, value in zip(made[part], getattr(found, part)):
+        for entry, value in zip(made[part], getattr(found, part), strict=True):
             entry.update({name: getattr(value, name) for name in names})
     uses = disk_use(found.base.bytes, found.files)
-    return {**made, "disk": [dict(zip(("stage", "peak", "stays"), use)) for use in uses]}
+    return {**made, "disk": [dict(zip(("stage", "peak", "stays"), use, strict=True)) for use in uses]}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tool: the bytes of every file that a run writes, by formula; tests compare them with the files of a run.
+"""The bytes of every file that a run writes, by formula; tests compare them with the files of a run.
 
 Formulas leave out what does not grow with rows or parameters: headers, state.json, recipe.yaml, classes.txt
 (kilobytes each), log.txt and the curves.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +22,28 @@ from urnet.features.shards import Description
 
 HEADER = 128  # of a .npy file
 TYPES = {  # of every column that a stage writes
-    "class_weight": "float32", "cluster": "int16", "cluster_weight": "float32", "relevance": "float32",
-    "instance_weight": "float32", "confidence": "float32", "oof_index": "int32", "oof_prob": "float16",
-    "suggested": "int32", "suggested_prob": "float32", "topk_index": "int32", "topk_prob": "float16",
-    "keep": "float32", "label_weight": "float32", "target_weight": "float32", "bag_attention": "float32",
-    "subset": "int8", "density": "float32", "delta": "float32", "image_weight": "float32",
+    "class_weight": "float32",
+    "cluster": "int16",
+    "cluster_weight": "float32",
+    "relevance": "float32",
+    "instance_weight": "float32",
+    "confidence": "float32",
+    "oof_index": "int32",
+    "oof_prob": "float16",
+    "suggested": "int32",
+    "suggested_prob": "float32",
+    "topk_index": "int32",
+    "topk_prob": "float16",
+    "keep": "float32",
+    "label_weight": "float32",
+    "target_weight": "float32",
+    "bag_attention": "float32",
+    "subset": "int8",
+    "density": "float32",
+    "delta": "float32",
+    "image_weight": "float32",
     "clean_label": "int32",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -57,18 +72,15 @@ def columns_of(recipe: Recipe, stage: Stage, rows: int) -> list[Artefact]:
     found = []
     if stage.reweight is not None:
         bare = column_names(dataclasses.replace(stage.reweight, suffix=""))
-        for plain, name in zip(bare, column_names(stage.reweight)):
+        for plain, name in zip(bare, column_names(stage.reweight), strict=True):
             k = values_a_row(recipe, stage, plain)
             found.append((f"table/{column_file(stage.reweight)}.arrow", name, TYPES[plain], k))
     if stage.bags is not None:
         found.append(("table/bag.arrow", "bag_attention", TYPES["bag_attention"], 1))
     return [
-        Artefact(
-            stage.name, path, f"{name} {kind}" + (f" x {k}" if k > 1 else ""),
-            rows * k * np.dtype(kind).itemsize,
-        )
+        Artefact(stage.name, path, f"{name} {kind}" + (f" x {k}" if k > 1 else ""), rows * k * np.dtype(kind).itemsize)
         for path, name, kind, k in found
-    ]  # fmt: skip
+    ]
 
 
 def values_a_row(recipe: Recipe, stage: Stage, column: str) -> int:
@@ -80,18 +92,19 @@ def values_a_row(recipe: Recipe, stage: Stage, column: str) -> int:
     return 1
 
 
-def measurement_of(stage: Stage, about: Optional[Description]) -> list[Artefact]:
+def measurement_of(stage: Stage, about: Description | None) -> list[Artefact]:
     """The arrays of a measurement, all shards together, a header a file."""
     if about is None:
         return []
     return [
         Artefact(
-            stage.name, f"measure/{stage.name}/shard-*/{name}.npy",
+            stage.name,
+            f"measure/{stage.name}/shard-*/{name}.npy",
             " x ".join([np.dtype(kind).name, *map(str, shape[1:])]),
             int(np.prod(shape)) * np.dtype(kind).itemsize + HEADER * about.n_shards,
         )
         for name, (kind, shape) in about.arrays(about.n_rows).items()
-    ]  # fmt: skip
+    ]
 
 
 def checkpoint_of(recipe: Recipe, stage: Stage, rows: int, network: NetworkSize) -> list[Artefact]:
@@ -107,10 +120,7 @@ def checkpoint_of(recipe: Recipe, stage: Stage, rows: int, network: NetworkSize)
     if stage.elr is not None:
         k = min(stage.elr.top_k, recipe.data.n_classes)
         parts.append(("early", f"memory of the rows, {k} classes", 6 * k * rows))
-    return [
-        Artefact(stage.name, f"{stage.name}/step-*/{name}.safetensors", what, size)
-        for name, what, size in parts
-    ]
+    return [Artefact(stage.name, f"{stage.name}/step-*/{name}.safetensors", what, size) for name, what, size in parts]
 
 
 @dataclass(frozen=True)
@@ -158,13 +168,17 @@ def files_of(recipe: Recipe, plans: Sequence[StagePlan], rows: int, network: Net
     """The files of every stage that is switched on."""
     return [
         StageFiles(
-            stage.name, columns_of(recipe, stage, rows),
-            measurement_of(stage, description(recipe, stage, rows, network)), stage.measure.keep,
-            checkpoint_of(recipe, stage, rows, network), plan.checkpoints_kept, plan.checkpoints_written,
+            stage.name,
+            columns_of(recipe, stage, rows),
+            measurement_of(stage, description(recipe, stage, rows, network)),
+            stage.measure.keep,
+            checkpoint_of(recipe, stage, rows, network),
+            plan.checkpoints_kept,
+            plan.checkpoints_written,
             network.weight_bytes,
         )
-        for stage, plan in zip(active_stages(recipe), plans)
-    ]  # fmt: skip
+        for stage, plan in zip(active_stages(recipe), plans, strict=True)
+    ]
 
 
 def total(artefacts: Sequence[Any]) -> int:

@@ -1,4 +1,4 @@
-"""Tool: what a plan starts from (rows, validation images, lengths of texts), and where each is from."""
+"""What a plan starts from (rows, validation images, lengths of texts), and where each is from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 from tools.plan_bytes import Artefact, base_row_bytes
 from urnet.config.recipe import Recipe
@@ -32,14 +31,7 @@ class Given:
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Raise InputError for a number outside its range."""
-    least = {
-        "rows": 1,
-        "evaluation_images": 1,
-        "processes": 1,
-        "machines": 1,
-        "path_bytes": 0,
-        "text_bytes": 0,
-    }
+    least = {"rows": 1, "evaluation_images": 1, "processes": 1, "machines": 1, "path_bytes": 0, "text_bytes": 0}
     for name, low in least.items():
         value = getattr(args, name)
         if value is not None and not low <= value < math.inf:
@@ -57,13 +49,13 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def table_of(recipe: Recipe) -> Optional[Table]:
+def table_of(recipe: Recipe) -> Table | None:
     """The run's table, None where it is not built."""
     folder = Path(recipe.data.table or Path(recipe.output) / recipe.name / "table")
     return Table.open(folder) if (folder / "base.arrow").is_file() else None
 
 
-def rows_of(asked: Optional[int], recipe: Recipe, table: Optional[Table]) -> Given:
+def rows_of(asked: int | None, recipe: Recipe, table: Table | None) -> Given:
     """--rows > the table > the published number. Raises InputError where none is known."""
     if asked is not None:
         return Given(asked, "--rows")
@@ -74,25 +66,23 @@ def rows_of(asked: Optional[int], recipe: Recipe, table: Optional[Table]) -> Giv
     return Given(PUBLISHED[recipe.data.format][0], "published")
 
 
-def evaluation_images_of(asked: Optional[int], recipe: Recipe) -> Given:
+def evaluation_images_of(asked: int | None, recipe: Recipe) -> Given:
     """--evaluation-images > the recipe's list > the published number. Raises InputError likewise."""
     if asked is not None:
         return Given(asked, "--evaluation-images")
     with contextlib.suppress(InputError):  # the data need not be on this machine
         return Given(len(read_validation(recipe.data)), "listed")
     if recipe.data.format not in PUBLISHED:
-        raise InputError(
-            "--evaluation-images: is needed, as the recipe's validation list cannot be read here"
-        )
+        raise InputError("--evaluation-images: is needed, as the recipe's validation list cannot be read here")
     return Given(PUBLISHED[recipe.data.format][1], "published")
 
 
-def base_of(args: argparse.Namespace, recipe: Recipe, rows: Given, table: Optional[Table]) -> Artefact:
+def base_of(args: argparse.Namespace, recipe: Recipe, rows: Given, table: Table | None) -> Artefact:
     """base.arrow: as it is on the disk, else by the formula."""
     given = (args.path_bytes, args.text_bytes)
     if table is not None and (args.rows, *given) == (None, None, None):
         return Artefact("", "table/base.arrow", "as it is", (table.folder / "base.arrow").stat().st_size)
-    path, text = (b if a is None else a for a, b in zip(given, TEXTS[recipe.data.format]))
+    path, text = (b if a is None else a for a, b in zip(given, TEXTS[recipe.data.format], strict=True))
     row = base_row_bytes(path, text)
     what = f"{row - path - text:g} + path {path:g} + text {text:g} B a row"
     return Artefact("", "table/base.arrow", what, round(rows.value * row))

@@ -1,4 +1,4 @@
-"""Tool: memory that a stage's training holds, on device and host, as far as it follows from sizes.
+"""Memory that a stage's training holds, on device and host, as far as it follows from sizes.
 
 On the device: weights, gradients, optimiser, moving average. Activations are not estimated: they depend on
 the network, the micro-batch, the number format and recomputation, and are to be measured. On the host: what
@@ -45,7 +45,8 @@ class Memory:
 def memory_of(recipe: Recipe, plans: list[StagePlan], rows: int, network: NetworkSize) -> list[Memory]:
     """Of every stage that is switched on."""
     return [
-        stage_memory(recipe, stage, plan, rows, network) for stage, plan in zip(active_stages(recipe), plans)
+        stage_memory(recipe, stage, plan, rows, network)
+        for stage, plan in zip(active_stages(recipe), plans, strict=True)
     ]
 
 
@@ -59,10 +60,16 @@ def stage_memory(recipe: Recipe, stage: Stage, plan: StagePlan, rows: int, netwo
         always += 6 * min(stage.elr.top_k, recipe.data.n_classes)
     averaged = stage.ema is not None
     return Memory(
-        stage.name, network.weight_bytes, network.parameter_bytes, network.optimizer_bytes(stage.optimizer),
-        network.parameter_bytes if averaged else 0, network.weight_bytes if averaged else 0,
-        rows * always + rows * DRAWN // parts, rows * (always + DRAWING), decoded_bytes(recipe, plan),
-    )  # fmt: skip
+        stage.name,
+        network.weight_bytes,
+        network.parameter_bytes,
+        network.optimizer_bytes(stage.optimizer),
+        network.parameter_bytes if averaged else 0,
+        network.weight_bytes if averaged else 0,
+        rows * always + rows * DRAWN // parts,
+        rows * (always + DRAWING),
+        decoded_bytes(recipe, plan),
+    )
 
 
 def decoded_bytes(recipe: Recipe, plan: StagePlan) -> int:

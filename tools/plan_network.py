@@ -1,4 +1,4 @@
-"""Tool: what a network is in numbers of values and bytes, counted on the network itself."""
+"""What a network is in numbers of values and bytes, counted on the network itself."""
 
 from __future__ import annotations
 
@@ -53,6 +53,11 @@ def network_size(name: str, n_classes: int) -> NetworkSize:
     if odd:
         raise TypeError(f"{name}: {odd[0]} is not float32; its bytes would be counted wrong")
     return NetworkSize(
-        name, n_classes, sum(p.size for p in trained.values()), len(trained),
-        sum(value.size for value in state.values()), len(state), network.fc.weight.shape[0],
-    )  # fmt: skip
+        name,
+        n_classes,
+        sum(p.size for p in trained.values()),
+        len(trained),
+        sum(value.size for value in state.values()),
+        len(state),
+        network.fc.weight.shape[0],
+    )

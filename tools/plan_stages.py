@@ -1,6 +1,6 @@
-"""Tool: what the stages of a recipe do, counted: updates, images drawn, evaluations, measured rows, hours.
+"""What the stages of a recipe do, counted: updates, images drawn, evaluations, measured rows, hours.
 
-The rules are those of the training itself: ``Task``, the orders' ``steps_per_epoch``, ``schedule.plan``,
+The rules are those of the training itself: ``StageJob``, the orders' ``steps_per_epoch``, ``schedule.plan``,
 ``shards.Description``.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Processes:
     machines: int
 
     @property
-    def world(self) -> int:
+    def world_size(self) -> int:
         """All processes."""
         return self.each * self.machines
 
@@ -60,25 +60,23 @@ class StagePlan:
 
 
 def plan_stages(
-    recipe: Recipe, rows: int, evaluation_images: int, network: NetworkSize, world: int
+    recipe: Recipe, rows: int, evaluation_images: int, network: NetworkSize, world_size: int
 ) -> list[StagePlan]:
     """The stages that are switched on. Raises InputError for what cannot be trained, or not divided."""
     labels = np.zeros(rows, np.int32)  # how long an epoch is does not depend on them
     return [
-        plan_stage(recipe, stage, labels, evaluation_images, network, world)
-        for stage in active_stages(recipe)
+        plan_stage(recipe, stage, labels, evaluation_images, network, world_size) for stage in active_stages(recipe)
     ]
 
 
 def plan_stage(
-    recipe: Recipe, stage: Stage, labels: np.ndarray, evaluation_images: int, network: NetworkSize,
-    world: int,
-) -> StagePlan:  # fmt: skip
+    recipe: Recipe, stage: Stage, labels: np.ndarray, evaluation_images: int, network: NetworkSize, world_size: int
+) -> StagePlan:
     """One stage, by the order it draws with."""
     from urnet.nn.schedule import gate_plan, plan
     from urnet.training.stage_job import check_division
 
-    check_division(stage, world, len(labels))
+    check_division(stage, world_size, len(labels))
     task = task_of(recipe, stage, labels)
     batch, per_epoch = stage.batch_size, task.steps_per_epoch
     updates, _ = plan(stage, per_epoch)
@@ -87,29 +85,36 @@ def plan_stage(
     extra, view = bn_images(task), task.view_batch
     about = description(recipe, stage, len(labels), network)
     return StagePlan(
-        name=stage.name, epochs=updates / per_epoch, updates=updates, batch_size=batch,
-        rows_a_process=batch // world, micro_batch=batch // world // stage.accumulate,
-        warmup_updates=task.steps(stage.schedule.warmup), rate=rate_text(stage.schedule),
+        name=stage.name,
+        epochs=updates / per_epoch,
+        updates=updates,
+        batch_size=batch,
+        rows_a_process=batch // world_size,
+        micro_batch=batch // world_size // stage.accumulate,
+        warmup_updates=task.steps(stage.schedule.warmup),
+        rate=rate_text(stage.schedule),
         images_drawn=updates * rows_at_once(task, batch),
         evaluations=-(-updates // max(task.steps(stage.eval_every), 1)),
-        evaluation_images=evaluation_images, bn_images=extra, view_batch=view,
-        evaluated_by_busiest=busiest(evaluation_images, view, world) + busiest(extra, view, world),
-        checkpoints_kept=min(stage.keep, written), checkpoints_written=written,
-        measured_rows=about.n_rows if about else 0, shards=about.n_shards if about else 0,
-        measured_by_busiest=busiest(about.n_rows, about.shard, world) if about else 0,
+        evaluation_images=evaluation_images,
+        bn_images=extra,
+        view_batch=view,
+        evaluated_by_busiest=busiest(evaluation_images, view, world_size) + busiest(extra, view, world_size),
+        checkpoints_kept=min(stage.keep, written),
+        checkpoints_written=written,
+        measured_rows=about.n_rows if about else 0,
+        shards=about.n_shards if about else 0,
+        measured_by_busiest=busiest(about.n_rows, about.shard, world_size) if about else 0,
         measure_batch=about.batch_size if about else 0,
-    )  # fmt: skip
+    )
 
 
 def task_of(recipe: Recipe, stage: Stage, labels: np.ndarray) -> Any:
-    """A Task that knows lengths and batches, without what it would train."""
-    from urnet.training.stage_job import Task, make_order
+    """A StageJob that knows lengths and batches, without what it would train."""
+    from urnet.training.stage_job import StageJob, make_order
 
     order = make_order(recipe, dataclasses.replace(stage, balance=0.0), labels)
     nothing: dict[str, Any] = dict.fromkeys(("network", "amp", "table", "loss_weight", "validation"))
-    return Task(
-        recipe=recipe, stage=stage, labels=labels, order=order, folder=Path(), curves=Path(), **nothing
-    )
+    return StageJob(recipe=recipe, stage=stage, labels=labels, order=order, folder=Path(), curves=Path(), **nothing)
 
 
 def rows_at_once(task: Any, batch_size: int) -> int:
@@ -127,7 +132,7 @@ def bn_images(task: Any) -> int:
     return batches * rows_at_once(task, task.view_batch)
 
 
-def description(recipe: Recipe, stage: Stage, rows: int, network: NetworkSize) -> Optional[Description]:
+def description(recipe: Recipe, stage: Stage, rows: int, network: NetworkSize) -> Description | None:
     """Of the stage's measurement; None for a stage that measures nothing."""
     if stage.reweight is None or stage.reweight.method == "class_size":
         return None
@@ -135,9 +140,9 @@ def description(recipe: Recipe, stage: Stage, rows: int, network: NetworkSize) -
     return Description("", "", rows, network.feature_width, k, stage.measure.batch_size)
 
 
-def busiest(n: int, size: int, world: int) -> int:
+def busiest(n: int, size: int, world_size: int) -> int:
     """Of ``n`` rows dealt out in turn, ``size`` at once, those of process 0, which has the most."""
-    return sum(min(size, n - start) for start in range(0, n, size * world))
+    return sum(min(size, n - start) for start in range(0, n, size * world_size))
 
 
 def rate_text(schedule: Schedule) -> str:
@@ -167,14 +172,14 @@ class Hours:
         return self.training + self.evaluation + self.measuring
 
 
-def hours_of(stage: StagePlan, world: int, training_rate: float, evaluation_rate: float) -> Hours:
-    """Rates in images a second of ONE process, of which there are ``world``.
+def hours_of(stage: StagePlan, world_size: int, training_rate: float, evaluation_rate: float) -> Hours:
+    """Rates in images a second of ONE process, of which there are ``world_size``.
 
     Evaluation and measuring last as long as the busiest process, which has whole batches or shards.
     """
     return Hours(
         stage.name,
-        stage.images_drawn / (training_rate * world) / SECONDS,
+        stage.images_drawn / (training_rate * world_size) / SECONDS,
         stage.evaluations * stage.evaluated_by_busiest / evaluation_rate / SECONDS,
         stage.measured_by_busiest / evaluation_rate / SECONDS,
     )

@@ -1,4 +1,4 @@
-"""Tool: the plan as aligned tables, with units, and what it assumes."""
+"""The plan as aligned tables, with units, and what it assumes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def head_text(plan: Plan) -> list[str]:
         ),
         ("rows", f"{plan.rows.value:,} ({plan.rows.source})"),
         ("validation", f"{plan.evaluation_images.value:,} images ({plan.evaluation_images.source})"),
-        ("processes", f"{processes.world} ({processes.machines} x {processes.each})"),
+        ("processes", f"{processes.world_size} ({processes.machines} x {processes.each})"),
     ]
     return aligned(rows, left=(0, 1))
 
@@ -89,7 +89,7 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[s
     return [
         "  ".join(
             cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
@@ -100,11 +100,17 @@ def updates_text(plans: Sequence[StagePlan]) -> list[str]:
     head = ("stage", "epochs", "updates", "batch", "a process", "micro-batch", "warm-up", "learning rate")
     rows = [
         (
-            p.name, f"{p.epochs:.4g}", f"{p.updates:,}", f"{p.batch_size:,}", f"{p.rows_a_process:,}",
-            f"{p.micro_batch:,}", f"{p.warmup_updates:,}", p.rate,
+            p.name,
+            f"{p.epochs:.4g}",
+            f"{p.updates:,}",
+            f"{p.batch_size:,}",
+            f"{p.rows_a_process:,}",
+            f"{p.micro_batch:,}",
+            f"{p.warmup_updates:,}",
+            p.rate,
         )
         for p in plans
-    ]  # fmt: skip
+    ]
     return aligned([head, *rows], left=(0, len(head) - 1))
 
 
@@ -113,12 +119,15 @@ def images_text(plans: Sequence[StagePlan]) -> list[str]:
     head = ("stage", "drawn", "evaluations", "x images", "+ batch norm", "measured rows", "batch", "shards")
     rows = [
         (
-            p.name, f"{p.images_drawn:,}", f"{p.evaluations:,}", f"{p.evaluation_images:,}",
+            p.name,
+            f"{p.images_drawn:,}",
+            f"{p.evaluations:,}",
+            f"{p.evaluation_images:,}",
             f"{p.bn_images:,}",
             *(f"{n:,}" if n else "-" for n in (p.measured_rows, p.measure_batch, p.shards)),
         )
         for p in plans
-    ]  # fmt: skip
+    ]
     total = ("total", f"{sum(p.images_drawn for p in plans):,}", f"{sum(p.evaluations for p in plans):,}")
     measured = f"{sum(p.measured_rows for p in plans):,}"
     return aligned([head, *rows, (*total, "", "", measured, "", "")])
@@ -146,21 +155,18 @@ def _line(item: Artefact, note: str) -> tuple[str, str, str, str, str]:
 def disk_text(base: Artefact, files: Sequence[StageFiles]) -> list[str]:
     """How full the disk is, stage after stage."""
     uses = disk_use(base.bytes, files)
-    head = (
-        "stage",
-        "columns",
-        "measurement",
-        "checkpoints, best, final",
-        "peak of all files",
-        "stays in all",
-    )
+    head = ("stage", "columns", "measurement", "checkpoints, best, final", "peak of all files", "stays in all")
     rows = [
         (
-            stage.name, size(stage.column_bytes), size(stage.measured_bytes),
-            size(stage.kept * stage.checkpoint_bytes + 2 * stage.for_use), size(most), size(there),
+            stage.name,
+            size(stage.column_bytes),
+            size(stage.measured_bytes),
+            size(stage.kept * stage.checkpoint_bytes + 2 * stage.for_use),
+            size(most),
+            size(there),
         )
-        for stage, (_, most, there) in zip(files, uses)
-    ]  # fmt: skip
+        for stage, (_, most, there) in zip(files, uses, strict=True)
+    ]
     table = base.bytes + sum(stage.column_bytes for stage in files)
     return [
         *aligned([head, *rows]),
@@ -198,9 +204,7 @@ def notes(plan: Plan) -> list[str]:
         "  with, the interpreter, and the copies in which processes exchange gradients.",
     ]
     if plan.base.what != "as it is":
-        found.append(
-            "base.arrow: the lengths of paths and texts are given or assumed (--path-bytes, --text-bytes)."
-        )
+        found.append("base.arrow: the lengths of paths and texts are given or assumed (--path-bytes, --text-bytes).")
     if plan.hours and plan.assumed_forward:
         found.append("Hours: a forward alone is assumed to take a third of a training step.")
     if plan.hours:

@@ -1,4 +1,4 @@
-"""Tool: the report of a run, one HTML page that needs nothing else, and the list of suspect labels.
+"""The report of a run, one HTML page that needs nothing else, and the list of suspect labels.
 
     python tools/report.py --run output/digits_web --suspects suspects.csv
 
@@ -12,7 +12,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,9 +29,11 @@ exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
-        prog="tools/report.py", description="Write the report of a run as one HTML page.", epilog=EPILOG,
+        prog="tools/report.py",
+        description="Write the report of a run as one HTML page.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = p.add_argument
     add("--run", required=True, metavar="OUTPUT/NAME", help="folder of the run")
     add("--table", metavar="DIR", help="the table's folder [the run's own]")
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
         if place is not None and Path(place).is_dir():
             raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
 
-    from urnet.core.atomic_files import whole_file
+    from urnet.core.atomic_files import atomic_file
     from urnet.data.images.decode import MAX_PIXELS
     from urnet.data.table.table import Table
     from urnet.report.build import Settings, build_report
@@ -76,11 +77,9 @@ def main(argv: Sequence[str]) -> None:
     methods = read_benchmark(Path(args.benchmark)) if args.benchmark else None
     report = build_report(run, table, thumbnails, settings, methods)
     if args.suspects and report.evidence is None:
-        raise InputError(
-            f"--suspects: {table.folder} has no evidence about labels yet; run a stage that measures it"
-        )
+        raise InputError(f"--suspects: {table.folder} has no evidence about labels yet; run a stage that measures it")
     out = Path(args.out) if args.out else Path(args.run) / "report.html"
-    with whole_file(out, replace=True) as part:
+    with atomic_file(out, replace=True) as part:
         part.write_text(report.html, encoding="utf-8")
     size = f"{len(report.html.encode()) / 1e6:.1f} MB"
     gone = f" ({report.missing} missing or unreadable, {report.left_out} left out)"
@@ -91,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"{args.suspects}: {len(rows[: args.max_suspects])} of {len(rows)} suspect rows")
 
 
-def run_table(run: str, of_recipe: Optional[str]) -> Path:
+def run_table(run: str, of_recipe: str | None) -> Path:
     """The run's own table, else the one its recipe names. Raises InputError where there is neither."""
     own = Path(run) / "table"
     if (own / "base.arrow").is_file():

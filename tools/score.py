@@ -1,4 +1,4 @@
-"""Tool: what predictions are worth: accuracies, calibration, large and small classes, against another file.
+"""What predictions are worth: accuracies, calibration, large and small classes, against another file.
 
     python tools/score.py --predictions val.arrow --list data/val_list.txt
 
@@ -35,16 +35,23 @@ exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
-        prog="tools/score.py", description="Score prediction files against labels.", epilog=EPILOG,
+        prog="tools/score.py",
+        description="Score prediction files against labels.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = p.add_argument
     add("--predictions", required=True, metavar="FILE", help="prediction file: .csv, .jsonl or .arrow")
     add("--list", required=True, metavar="LIST", help="lines `path label`, in the order of the predictions")
     add("--against", metavar="FILE", help="another prediction file: differences with their intervals")
     add("--train_sizes", metavar="TABLE|LIST", help="training table or list: head, middle and tail classes")
-    add("--borders", nargs=2, type=int, metavar=("MANY", "FEW"),
-        help="head: MANY training images or more; tail: fewer than FEW [thirds of the classes]")  # fmt: skip
+    add(
+        "--borders",
+        nargs=2,
+        type=int,
+        metavar=("MANY", "FEW"),
+        help="head: MANY training images or more; tail: fewer than FEW [thirds of the classes]",
+    )
     add("--per_class", metavar="FILE.csv", help="write images, top1 and top5 of every class")
     add("--class_names", metavar="FILE", help="names for --per_class: synsets.txt, or one name a line")
     add("--class_dim", type=int, default=5000, metavar="N", help="number of classes [5000]")
@@ -71,9 +78,7 @@ def main(argv: Sequence[str]) -> None:
     from urnet.evaluation.prediction_writer import open_text
 
     with contextlib.ExitStack() as stack:
-        table = (
-            stack.enter_context(open_text(Path(args.per_class), "--per_class")) if args.per_class else None
-        )
+        table = stack.enter_context(open_text(Path(args.per_class), "--per_class")) if args.per_class else None
         names = read_class_names(args.class_names, args.class_dim) if args.class_names else None
         listed = Listed(args.list, args.class_dim)
         counts = read_train_counts(args.train_sizes, args.class_dim) if args.train_sizes else None
@@ -93,11 +98,11 @@ def main(argv: Sequence[str]) -> None:
 def judge(file: str, listed: Any, n_classes: int) -> Any:
     """A file against the list, with progress."""
     from urnet.core.progress import Progress
-    from urnet.evaluation.calibration import Judged
+    from urnet.evaluation.calibration import Scored
     from urnet.evaluation.prediction_reader import read_predictions
 
     with Progress("score", len(listed)) as display:
-        return Judged(read_predictions(file, n_classes), listed, n_classes, display)
+        return Scored(read_predictions(file, n_classes), listed, n_classes, display)
 
 
 def accuracy_lines(judged: Any) -> Iterator[str]:
@@ -135,9 +140,14 @@ def comparison_lines(args: argparse.Namespace, listed: Any, judged: Any, other: 
     for name, within in (("class mean", True), ("image mean", False)):
         for key in ("hit1", "hit5"):
             difference, low, high = paired_bootstrap(
-                listed.labels[both], getattr(judged, key)[both], getattr(other, key)[both], args.class_dim,
-                within_classes=within, draws=args.draws, seed=args.seed,
-            )  # fmt: skip
+                listed.labels[both],
+                getattr(judged, key)[both],
+                getattr(other, key)[both],
+                args.class_dim,
+                within_classes=within,
+                draws=args.draws,
+                seed=args.seed,
+            )
             yield f"  {name} top{key[-1]}: {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 

@@ -1,4 +1,4 @@
-"""Tool: an HTTP service over a folder that tools/export.py wrote.
+"""An HTTP service over a folder that tools/export.py wrote.
 
     python tools/serve.py --model demo
     curl -F image=@cat.jpg 'http://127.0.0.1:8000/predict?topk=3'
@@ -22,10 +22,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
+from urnet.config.choices import PRECISIONS
 from urnet.core import cli
 from urnet.core.checks import InputError, check_choice
 from urnet.core.cpus import usable_cores
-from urnet.inference.cli_flags import PRECISIONS
 from urnet.runtime.threads import compute_threads
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
@@ -68,28 +68,35 @@ def main(argv: Sequence[str]) -> int:
     from tools.serve_queue import Pipeline
 
     cv2.setNumThreads(1)  # of each decoding thread
-    logging.getLogger("python_multipart").setLevel(
-        logging.CRITICAL
-    )  # the client is told, a line a form is too much
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the client is told, a line a form is too much
     threads = args.threads or compute_threads()
     with contextlib.ExitStack() as stack:
         results = stack.enter_context(cli.results_only())
         listener = stack.enter_context(listening(args.host, args.port))
-        engine = EngineProcess(
-            signature, batch_size=args.batch_size, threads=threads, precision=args.precision
-        )
+        engine = EngineProcess(signature, batch_size=args.batch_size, threads=threads, precision=args.precision)
         stack.enter_context(engine)
         pipeline = Pipeline(
-            lambda data: signature.prepare(data, max_pixels=args.max_pixels), engine,
-            batch_size=args.batch_size, limit=args.queue, decoders=usable_cores(), recover=engine.revive,
-        )  # fmt: skip
+            lambda data: signature.prepare(data, max_pixels=args.max_pixels),
+            engine,
+            batch_size=args.batch_size,
+            limit=args.queue,
+            decoders=usable_cores(),
+            recover=engine.revive,
+        )
         stack.enter_context(pipeline)
         limits = Limits(round(args.max_body_mb * 1e6), args.max_images, args.timeout)
         config = uvicorn.Config(
-            make_app(Service(signature, pipeline, limits)), http="h11", ws="none", loop="asyncio",
-            lifespan="off", access_log=False, log_level="error", server_header=False,
-            limit_concurrency=4 * args.queue, timeout_graceful_shutdown=int(args.timeout) + 5,
-        )  # fmt: skip
+            make_app(Service(signature, pipeline, limits)),
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            access_log=False,
+            log_level="error",
+            server_header=False,
+            limit_concurrency=4 * args.queue,
+            timeout_graceful_shutdown=int(args.timeout) + 5,
+        )
         listener.listen(2048)
         print(f"serving {signature.model} at {address(listener)}", file=results, flush=True)
         uvicorn.Server(config).run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""Tool: the routes of tools/serve.py. Every error is one line of plain text; what it hides is on stderr."""
+"""The routes of tools/serve.py. Every error is one line of plain text; what it hides is on stderr."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from starlette.requests import ClientDisconnect
 
 from tools.serve_form import Refused, Upload, boundary_of, uploads
 from tools.serve_queue import Full, Pipeline
+from urnet.core.top_k import topk
 from urnet.data.images.decode import UnreadableImage
-from urnet.evaluation.accuracy import topk
 from urnet.inference.signature import Signature
 
 PAGE = Path(__file__).with_name("serve_page.html")
@@ -75,7 +75,7 @@ class Service:
         finally:
             self._held -= sum(map(len, chunks))
         self.counts.images += len(found)
-        images = [self._entry(upload, row, k) for upload, row in zip(found, rows)]
+        images = [self._entry(upload, row, k) for upload, row in zip(found, rows, strict=True)]
         return {"model": self.signature.model, "images": images}
 
     async def _receive(self, request: Request, chunks: list[bytes]) -> None:
@@ -177,9 +177,7 @@ def make_app(service: Service) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
         await drain(request, DRAINED * service.limits.body)
-        return text(
-            f"{error.detail}; accepted: GET /, GET /health, POST /predict", error.status_code, error.headers
-        )
+        return text(f"{error.detail}; accepted: GET /, GET /health, POST /predict", error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
@@ -224,13 +222,7 @@ def read_topk(query: list[tuple[str, str]], n_classes: int) -> int:
 
 def page_policy(page: str) -> str:
     """The page's content security policy: its own style and script, by their hashes, and this service."""
-    parts = [
-        "default-src 'none'",
-        "img-src blob: data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    ]
+    parts = ["default-src 'none'", "img-src blob: data:", "connect-src 'self'", "base-uri 'none'", "form-action 'none'"]
     for tag in ("style", "script"):
         (inner,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""Tool: the other side of tools/serve.py, for its tests and its measurement: starts it, asks it."""
+"""The other side of tools/serve.py, for its tests and its measurement: starts it, asks it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from tools.fuzz_edits import mutate
 
@@ -45,23 +45,13 @@ class Running(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(folder: Path, *flags: str, threads: int = 1, log: Optional[Path] = None) -> Iterator[Running]:
+def running(folder: Path, *flags: str, threads: int = 1, log: Path | None = None) -> Iterator[Running]:
     """tools/serve.py over ``folder``, on a free port, until the block ends; its stderr goes to ``log``."""
-    command = [
-        sys.executable,
-        str(ROOT / "tools" / "serve.py"),
-        "--model",
-        str(folder),
-        "--port",
-        "0",
-        *flags,
-    ]
+    command = [sys.executable, str(ROOT / "tools" / "serve.py"), "--model", str(folder), "--port", "0", *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with contextlib.ExitStack() as stack:
         errors = None if log is None else stack.enter_context(log.open("ab"))
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=ROOT
-        )
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=ROOT)
         try:
             assert process.stdout is not None
             first = process.stdout.readline()
@@ -77,9 +67,7 @@ def running(folder: Path, *flags: str, threads: int = 1, log: Optional[Path] = N
 
 def form(images: Sequence[tuple[str, bytes]], field: str = "image") -> Ask:
     """A form of image files, names and bytes."""
-    head = (
-        '--{}\r\nContent-Disposition: form-data; name="{}"; filename="{}"\r\nContent-Type: image/jpeg\r\n\r\n'
-    )
+    head = '--{}\r\nContent-Disposition: form-data; name="{}"; filename="{}"\r\nContent-Type: image/jpeg\r\n\r\n'
     parts = [head.format(BOUNDARY, field, name).encode() + data + b"\r\n" for name, data in images]
     return Ask(b"".join(parts) + f"--{BOUNDARY}--\r\n".encode())
 
@@ -162,9 +150,7 @@ def hostile(n: int, seeds: Sequence[bytes], bomb_side: int) -> list[Ask]:
         lambda: Ask(mutate([good], rng)),
         lambda: Ask(good[: rng.randrange(len(good))]),
         lambda: Ask(good, rng.choice(("text/plain", "image/", "multipart/form-data", "\x7f;;", FORM + "0"))),
-        lambda: rng.choice(
-            (Ask(b""), Ask(b"", "image/png"), form([]), form([("", b"")]), form([("x", b"")], "y"))
-        ),
+        lambda: rng.choice((Ask(b""), Ask(b"", "image/png"), form([]), form([("", b"")]), form([("x", b"")], "y"))),
         lambda: Ask(bomb, "image/png"),
         lambda: form([("bomb.png", bomb)] * 8),
         lambda: Ask(rng.randbytes(rng.randrange(5000)), "image/gif"),

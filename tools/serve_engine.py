@@ -1,4 +1,4 @@
-"""Tool: the engine of tools/serve.py, in a process of its own.
+"""The engine of tools/serve.py, in a process of its own.
 
 Paddle's engine keeps Python's lock while it computes, so in the service's own process nothing would be
 decoded or answered meanwhile. And where the engine dies, the service lives and starts another one.
@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +39,7 @@ WATCH_SECONDS = 0.5  # between two looks whether it is time for that
 class EngineFailed(Exception):
     """The engine's process ended with ``code``; its batch has no answer. The next one gets a new process."""
 
-    def __init__(self, code: Optional[int]) -> None:
+    def __init__(self, code: int | None) -> None:
         super().__init__(f"the engine's process ended with {code}")
         self.code = code
 
@@ -56,14 +56,18 @@ class EngineProcess:
     def __init__(self, signature: Signature, *, batch_size: int, threads: int, precision: str) -> None:
         self._signature, self._batch_size = signature, batch_size
         self._command = [
-            sys.executable, __file__, str(signature.folder), str(batch_size), precision,
+            sys.executable,
+            __file__,
+            str(signature.folder),
+            str(batch_size),
+            precision,
             folder_digest(signature.folder),
-        ]  # fmt: skip
+        ]
         self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        self._process: Optional[subprocess.Popen] = None
+        self._process: subprocess.Popen | None = None
         self._changing = threading.Lock()
         self._closed = threading.Event()
-        self._until: Optional[float] = None  # when the question under way must have been answered
+        self._until: float | None = None  # when the question under way must have been answered
         self._patience = STARTING
         self.starts = 0
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
@@ -72,9 +76,7 @@ class EngineProcess:
         except EngineFailed as error:
             self.close()
             if error.code == cli.BAD_INPUT:
-                raise InputError(
-                    f"{signature.folder}: the engine refuses it; the line above says why"
-                ) from None
+                raise InputError(f"{signature.folder}: the engine refuses it; the line above says why") from None
             raise
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

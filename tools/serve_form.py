@@ -1,4 +1,4 @@
-"""Tool: the images in a request's body: multipart/form-data, or one image as it is."""
+"""The images in a request's body: multipart/form-data, or one image as it is."""
 
 from __future__ import annotations
 

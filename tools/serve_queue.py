@@ -1,4 +1,4 @@
-"""Tool: the way of an image through tools/serve.py: decoded by a thread, then computed with others.
+"""The way of an image through tools/serve.py: decoded by a thread, then computed with others.
 
 One thread hands batches to the engine: what is there when the last one is done, up to ``batch_size`` images,
 whichever requests they came with. It never waits for more.
@@ -11,9 +11,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Optional
 
 import numpy as np
 
@@ -79,7 +78,7 @@ class Pipeline:
                 self._since = time.monotonic()
             self.pending += len(blobs)
         futures: list[Future] = [Future() for _ in blobs]
-        for future, blob in zip(futures, blobs):
+        for future, blob in zip(futures, blobs, strict=True):
             self._decoders.submit(self._decode, future, blob)
         return futures
 
@@ -102,7 +101,7 @@ class Pipeline:
         while (batch := self._next()) is not None:
             wanted = [item for item in batch if item[0].set_running_or_notify_cancel()]
             if wanted:
-                self._answer(*zip(*wanted))
+                self._answer(*zip(*wanted, strict=True))
             with self._changed:
                 self.pending -= len(batch)
                 self._changed.notify_all()
@@ -124,7 +123,7 @@ class Pipeline:
         seconds, self._since = (now - self._since) / len(images), now
         weight = NEWEST if self.image_seconds else 1.0
         self.image_seconds += weight * (seconds - self.image_seconds)
-        for future, row in zip(futures, answers):
+        for future, row in zip(futures, answers, strict=True):
             future.set_result(row)
 
     def _try_to_recover(self) -> None:
@@ -134,7 +133,7 @@ class Pipeline:
         except Exception as error:
             print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
 
-    def _next(self) -> Optional[list[tuple[Future, np.ndarray]]]:
+    def _next(self) -> list[tuple[Future, np.ndarray]] | None:
         """The next batch; an empty one when it is time to recover; None when closed and nothing is left."""
         with self._changed:
             seconds = RETRY_SECONDS if self._failing else None

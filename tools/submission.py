@@ -1,4 +1,4 @@
-"""Tool: the WebVision challenge's submission file from predictions, and the check of one made elsewhere.
+"""The WebVision challenge's submission file from predictions, and the check of one made elsewhere.
 
     python tools/submission.py --predictions test.arrow --out submission.txt --test_list data/test_list.txt
     python tools/submission.py --check submission.txt --test_list data/test_list.txt --class_dim 5000
@@ -34,9 +34,11 @@ exit codes: 0 done, 1 failed while running, 2 bad usage, bad input or a submissi
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
-        prog="tools/submission.py", description="Write or check a submission to the WebVision challenge.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        prog="tools/submission.py",
+        description="Write or check a submission to the WebVision challenge.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = p.add_argument
     add("--predictions", metavar="FILE", help="of infer.py --output or tools/ensemble.py: 5 classes or more")
     add("--out", metavar="FILE", help="the submission; an existing one is replaced")
@@ -51,9 +53,7 @@ def main(argv: Sequence[str]) -> None:
     """Write or check; a line says what was done."""
     args = parser().parse_args(argv)
     if args.class_dim < 5:
-        raise InputError(
-            f"--class_dim: found {args.class_dim}; 5 or more is accepted, for five classes a line"
-        )
+        raise InputError(f"--class_dim: found {args.class_dim}; 5 or more is accepted, for five classes a line")
     writes = args.predictions is not None and args.out is not None
     if (args.check is None) != writes or (args.check and (args.predictions or args.out)):
         raise InputError("either --predictions FILE and --out FILE, or --check FILE are needed")
@@ -70,9 +70,7 @@ def main(argv: Sequence[str]) -> None:
         return
     blocks = read_predictions(args.predictions, args.class_dim)
     lines = write_submission(blocks, args.out, wanted, args.test_list or "")
-    against = (
-        f", all of {args.test_list}" if args.test_list else "; not compared with a test list (--test_list)"
-    )
+    against = f", all of {args.test_list}" if args.test_list else "; not compared with a test list (--test_list)"
     print(f"{args.out}: {lines} lines{against}")
 
 

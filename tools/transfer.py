@@ -1,4 +1,4 @@
-"""Tool: how far a network's features carry to another task: multi-label classification of PASCAL VOC.
+"""How far a network's features carry to another task: multi-label classification of PASCAL VOC.
 
     python tools/transfer.py --pretrained_model output/curriculum/D --voc VOCdevkit/VOC2007
 
@@ -41,17 +41,24 @@ exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
-        prog="tools/transfer.py", description=__doc__, epilog=EPILOG,
+        prog="tools/transfer.py",
+        description=__doc__,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = p.add_argument
-    add("--pretrained_model", required=True, metavar="PATH",
-        help="checkpoint folder, weights file, or the 2018 release's folder")  # fmt: skip
+    add(
+        "--pretrained_model",
+        required=True,
+        metavar="PATH",
+        help="checkpoint folder, weights file, or the 2018 release's folder",
+    )
     add("--voc", required=True, metavar="DIR", help="VOCdevkit/VOC2007, or another folder in its layout")
     add("--train", default="trainval", metavar="SPLIT", help="images the classifiers learn from [trainval]")
     add("--test", default="test", metavar="SPLIT", help="images that are ranked [test]")
-    add("--c", default="0.01,0.1,1,10", metavar="C,…",
-        help="the SVM's C to choose from, for each class [0.01,0.1,1,10]")  # fmt: skip
+    add(
+        "--c", default="0.01,0.1,1,10", metavar="C,…", help="the SVM's C to choose from, for each class [0.01,0.1,1,10]"
+    )
     add("--out", metavar="FILE.json", help="also write the figures there; an existing file is replaced")
     add("--model", metavar="NAME", help="network [the checkpoint's recipe, else ResNeXt101_32x4d]")
     add("--class_dim", type=int, help="classes of the network [the checkpoint's recipe, else 5000]")
@@ -72,19 +79,19 @@ def main(argv: Sequence[str]) -> int:
     """Check everything, compute features, train, rank, print."""
     args = parser().parse_args(argv)
     with cli.results_only() as results:
-        from urnet.core.atomic_files import whole_file
+        from urnet.core.atomic_files import atomic_file
         from urnet.data.lists.voc import read_voc
-        from urnet.inference.cli_job import Setup
+        from urnet.inference.cli_job import PredictionJob
 
         cs = read_cs(args.c)
         if args.out is not None and Path(args.out).is_dir():
             raise InputError(f"--out {args.out}: is a folder; a file's path is needed")
-        setup = Setup(args, models.NAMES)
+        setup = PredictionJob(args, models.NAMES)
         models.check_size(args.model, setup.transform.size, "--image_shape")
         classes, (train, test) = read_voc(args.voc, [args.train, args.test])
         check_splits(classes, train, test, cs)
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(whole_file(Path(args.out), replace=True)) if args.out else None
+            file = stack.enter_context(atomic_file(Path(args.out), replace=True)) if args.out else None
             figures = transfer(setup, classes, train, test, cs)
             if file is not None:
                 write(file, args, figures)
@@ -112,9 +119,7 @@ def check_splits(classes: Sequence[str], train: Any, test: Any, cs: Sequence[flo
 
     both = sorted(set(train.images.paths) & set(test.images.paths))
     if both:
-        raise InputError(
-            f"--train {train.name}, --test {test.name}: {len(both)} images are in both, such as {both[0]}"
-        )
+        raise InputError(f"--train {train.name}, --test {test.name}: {len(both)} images are in both, such as {both[0]}")
     check_counts(train.labels, classes, cs)
     class_average_precision(test.labels, np.zeros(test.labels.shape), classes, f"--test {test.name}")
 
@@ -141,14 +146,24 @@ def transfer(setup: Any, classes: list[str], train: Any, test: Any, cs: Sequence
     print(f"features {ready - start:.1f} s, classifiers {seconds:.1f} s{unfinished}", file=sys.stderr)
     counts = {kind: [int(n) for n in (labels[1] == value).sum(axis=0)] for kind, value in COUNTED.items()}
     rows = [
-        {"class": name, **{kind: float(getattr(found, kind)[c]) for kind in KINDS}, "c": float(scores.c[c]),
-         **{kind: counts[kind][c] for kind in COUNTED}}
+        {
+            "class": name,
+            **{kind: float(getattr(found, kind)[c]) for kind in KINDS},
+            "c": float(scores.c[c]),
+            **{kind: counts[kind][c] for kind in COUNTED},
+        }
         for c, name in enumerate(classes)
-    ]  # fmt: skip
+    ]
     mean = {kind: float(getattr(found, kind).mean()) for kind in KINDS}
-    return {"classes": rows, "mean": mean, "train_images": len(known), "test_images": len(ranked),
-            "unreadable": len(train.images) + len(test.images) - len(known) - len(ranked),
-            "feature_width": known.shape[1], "unfinished": scores.unfinished}  # fmt: skip
+    return {
+        "classes": rows,
+        "mean": mean,
+        "train_images": len(known),
+        "test_images": len(ranked),
+        "unreadable": len(train.images) + len(test.images) - len(known) - len(ranked),
+        "feature_width": known.shape[1],
+        "unfinished": scores.unfinished,
+    }
 
 
 def report(figures: dict[str, Any], stream: TextIO) -> None:

@@ -1,4 +1,4 @@
-"""Tool: linear classifiers on frozen features, one a class, each with a C of its own."""
+"""Linear classifiers on frozen features, one a class, each with a C of its own."""
 
 from __future__ import annotations
 
@@ -43,9 +43,8 @@ def _of_length_one(rows: np.ndarray) -> np.ndarray:
 
 
 def classify(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, names: Sequence[str], cs: Sequence[float],
-    jobs: int = 1,
-) -> Scores:  # fmt: skip
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, names: Sequence[str], cs: Sequence[float], jobs: int = 1
+) -> Scores:
     """Scores of the test rows for each class: ``train`` (n, d), ``labels`` (n, C) -1, 0, 1, ``test`` (m, d).
 
     A class's rows of label 0 are left out of its training. C is chosen where several are given: by the exact
@@ -60,7 +59,7 @@ def classify(
     done = Parallel(n_jobs=jobs, prefer="threads")(
         delayed(_one_class)(train, labels[:, c], test, cs) for c in range(len(names))
     )
-    scores, chosen, judged, unfinished = zip(*done)
+    scores, chosen, judged, unfinished = zip(*done, strict=True)
     return Scores(np.stack(scores, axis=1), np.array(chosen), np.array(judged), sum(unfinished))
 
 
@@ -71,9 +70,7 @@ def check_counts(labels: np.ndarray, names: Sequence[str], cs: Sequence[float]) 
         counts = (labels == label).sum(axis=0)
         if counts.min() < least:
             name = names[int(counts.argmin())]
-            raise InputError(
-                f"class {name}: {counts.min()} {kind} training images; {least} or more are needed{why}"
-            )
+            raise InputError(f"class {name}: {counts.min()} {kind} training images; {least} or more are needed{why}")
 
 
 def _one_class(

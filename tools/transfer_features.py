@@ -1,4 +1,4 @@
-"""Tool: the features that a network has for images, all in memory."""
+"""The features that a network has for images, all in memory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def features_of(setup: Any, images: Any, title: str) -> tuple[np.ndarray, np.nda
 
     from urnet.core.progress import Progress
     from urnet.evaluation.loop import bad_images_message
-    from urnet.runtime.process_group import ALONE
+    from urnet.runtime.process_group import SINGLE_PROCESS
 
-    loader, good, found = setup.loader(images, ALONE), np.ones(len(images), bool), []
+    loader, good, found = setup.loader(images, SINGLE_PROCESS), np.ones(len(images), bool), []
     with contextlib.closing(loader), Progress(title, len(images)) as shown, paddle.no_grad():
         for batch in loader:
             good[batch.rows] = batch.readable

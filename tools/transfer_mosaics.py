@@ -1,4 +1,4 @@
-"""Tool: a small multi-label data set in PASCAL VOC's layout, from any labelled images, for tools/transfer.py.
+"""A small multi-label data set in PASCAL VOC's layout, from any labelled images, for tools/transfer.py.
 
     python tools/transfer_mosaics.py --img_list data/digits_web/info/val_filelist.txt \\
         --img_path data/digits_web/val_images_resized --out data/digits_mosaics
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script:
 import numpy as np
 
 from urnet.core import cli
-from urnet.core.atomic_files import whole_folder
+from urnet.core.atomic_files import atomic_folder
 from urnet.core.checks import InputError
 
 DIFFICULT = 0.1  # share of the tiles
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     check_paths(images)
     rng = np.random.default_rng(args.seed)
     drawn = {split: draw(pool, args.count, rng) for split, pool in halves(images.labels, rng).items()}
-    with whole_folder(Path(args.out)) as folder:
+    with atomic_folder(Path(args.out)) as folder:
         write(folder, images, drawn, args.tile)
     print(f"{args.out}: {args.count} pictures each of {' and '.join(SPLITS)}, from {len(images)} images")
 
@@ -67,7 +67,7 @@ def halves(labels: np.ndarray, rng: np.random.Generator) -> dict[str, dict[int, 
         rows = rng.permutation(np.flatnonzero(labels == label))
         if len(rows) < 2:
             raise InputError(f"class {label} has one image; two or more are needed, one for each split")
-        for split, half in zip(SPLITS, np.array_split(rows, 2)):
+        for split, half in zip(SPLITS, np.array_split(rows, 2), strict=True):
             pools[split][label] = half
     return pools
 
@@ -79,9 +79,7 @@ def draw(pool: dict[int, np.ndarray], count: int, rng: np.random.Generator) -> l
         n = min(int(rng.integers(1, 5)), len(pool))
         classes = rng.choice(list(pool), n, replace=False)
         four = rng.permutation([*classes, *rng.choice(classes, 4 - n)]).tolist()
-        pictures.append(
-            [(int(rng.choice(pool[label])), label, bool(rng.random() < DIFFICULT)) for label in four]
-        )
+        pictures.append([(int(rng.choice(pool[label])), label, bool(rng.random() < DIFFICULT)) for label in four])
     return pictures
 
 
@@ -118,13 +116,12 @@ def _write_picture(file: Path, images: Any, tiles: list[Tile], size: int) -> Non
         except UnreadableImage as error:
             raise InputError(f"{images.where(row)}: {error}") from None
         if difficult:  # two by two patches of one colour are left of it
-            image = cv2.resize(cv2.resize(image, (2, 2), interpolation=cv2.INTER_AREA), (size, size),
-                               interpolation=cv2.INTER_NEAREST)  # fmt: skip
+            image = cv2.resize(
+                cv2.resize(image, (2, 2), interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_NEAREST
+            )
         four.append(image)
     picture = np.vstack([np.hstack(four[:2]), np.hstack(four[2:])])
-    good, data = cv2.imencode(
-        ".jpg", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 95]
-    )
+    good, data = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 95])
     if not good:
         raise OSError(f"{file}: the picture cannot be encoded")
     file.write_bytes(data.tobytes())
@@ -135,7 +132,7 @@ def _annotation(tiles: list[Tile], size: int) -> str:
         f"<object><name>c{label:04d}</name><difficult>{int(difficult)}</difficult><bndbox>"
         f"<xmin>{x * size + 1}</xmin><ymin>{y * size + 1}</ymin>"
         f"<xmax>{(x + 1) * size}</xmax><ymax>{(y + 1) * size}</ymax></bndbox></object>\n"
-        for (y, x), (_, label, difficult) in zip(np.ndindex(2, 2), tiles)
+        for (y, x), (_, label, difficult) in zip(np.ndindex(2, 2), tiles, strict=True)
     )
     return f"<annotation>\n{objects}</annotation>\n"
 

@@ -1,11 +1,7 @@
-"""Level 3: URNet: train image classifiers from web data by reweighting its instances.
+"""URNet: image classifiers from web data, trained by reweighting its instances.
 
-The rooms of this package are numbered by level, and imports go down only (tests/test_imports.py):
-0 tables, recipes, checks; 1 list reading, reweighting, metrics; 2 images, samplers, losses, checkpoints;
-3 trainer, predictor, evaluation; 4 stages. Networks live outside, in ``models``, and arrive as arguments.
-
-The names in ``__all__`` are what scripts use (docs/library.md). They come from ``urnet.library`` when first
-asked for, so that ``import urnet`` itself imports nothing.
+The names below are what scripts use (docs/library.md). Each is imported from its home when it is first asked
+for, so that ``import urnet`` itself imports nothing. The packages and their order: docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -13,59 +9,61 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = [
-    "ImagePredictor",
-    "InputError",
-    "Measurement",
-    "Table",
-    "Top",
-    "Transform",
-    "class_ranks",
-    "class_size",
-    "cluster",
-    "curriculum",
-    "instance",
-    "judge_labels",
-    "label",
-    "load_predictor",
-    "most_suspect",
-    "out_of_fold",
-    "posterior",
-    "relabel",
-    "trusted",
-]
+
+_HOMES = {
+    "ImagePredictor": "urnet.inference.image_predictor",
+    "InputError": "urnet.core.checks",
+    "Measurement": "urnet.features.store",
+    "Table": "urnet.data.table.table",
+    "Top": "urnet.inference.image_predictor",
+    "Transform": "urnet.config.recipe",
+    "class_ranks": "urnet.reweight.evidence.ranks",
+    "class_size": "urnet.reweight.class_size",
+    "cluster": "urnet.reweight.cluster",
+    "curriculum": "urnet.baselines.curriculumnet",
+    "instance": "urnet.reweight.instance",
+    "label": "urnet.reweight.label",
+    "label_quality": "urnet.reweight.label_quality",
+    "load_predictor": "urnet.inference.image_predictor",
+    "most_suspect": "urnet.report.suspects",
+    "out_of_fold": "urnet.reweight.evidence.out_of_fold",
+    "posterior": "urnet.reweight.evidence.posterior",
+    "relabel": "urnet.baselines.relabel",
+    "sampling_weight": "urnet.reweight.sampling_weight",
+}
+_EARLIER = {"judge_labels": "label_quality", "trusted": "sampling_weight"}  # names of before, which go on working
+__all__ = list(_HOMES)
 
 if TYPE_CHECKING:
-    from urnet.library import (
-        ImagePredictor,
-        InputError,
-        Measurement,
-        Table,
-        Top,
-        Transform,
-        class_ranks,
-        class_size,
-        cluster,
-        curriculum,
-        instance,
-        judge_labels,
-        label,
-        load_predictor,
-        most_suspect,
-        out_of_fold,
-        posterior,
-        relabel,
-        trusted,
-    )
+    from urnet.baselines.curriculumnet import curriculum as curriculum
+    from urnet.baselines.relabel import relabel as relabel
+    from urnet.config.recipe import Transform as Transform
+    from urnet.core.checks import InputError as InputError
+    from urnet.data.table.table import Table as Table
+    from urnet.features.store import Measurement as Measurement
+    from urnet.inference.image_predictor import ImagePredictor as ImagePredictor
+    from urnet.inference.image_predictor import Top as Top
+    from urnet.inference.image_predictor import load_predictor as load_predictor
+    from urnet.report.suspects import most_suspect as most_suspect
+    from urnet.reweight.class_size import class_size as class_size
+    from urnet.reweight.cluster import cluster as cluster
+    from urnet.reweight.evidence.out_of_fold import out_of_fold as out_of_fold
+    from urnet.reweight.evidence.posterior import posterior as posterior
+    from urnet.reweight.evidence.ranks import class_ranks as class_ranks
+    from urnet.reweight.instance import instance as instance
+    from urnet.reweight.label import label as label
+    from urnet.reweight.label_quality import label_quality as label_quality
+    from urnet.reweight.sampling_weight import sampling_weight as sampling_weight
 else:  # hidden from type checkers, so that they know each name and no other
 
     def __getattr__(name: str) -> Any:
-        """A name of ``__all__``, from ``urnet.library`` (PEP 562)."""
-        if name not in __all__:
-            raise AttributeError(f"module 'urnet' has no attribute {name!r}")
-        from urnet import library
+        """A name of ``__all__`` from its home (PEP 562)."""
+        from importlib import import_module
 
-        return getattr(library, name)
+        name = _EARLIER.get(name, name)
+        if name not in _HOMES:
+            raise AttributeError(f"module 'urnet' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -1,1 +1,1 @@
-"""Level 1: what rival systems compute from arrays, behind the same interfaces as the reweightings."""
+"""What rival systems compute from arrays, behind the same interfaces as the reweightings."""

@@ -1,4 +1,4 @@
-"""Level 1: the density curriculum of CurriculumNet: each class in subsets, from dense to sparse.
+"""The density curriculum of CurriculumNet: each class in subsets, from dense to sparse.
 
 Rows are computed with in an order that their bytes decide, each product of matrices by one thread, so that
 the outcome depends neither on the order of the rows nor on how many processes and threads share the work.
@@ -19,7 +19,7 @@ from urnet.baselines.densities import (
     nearest_before,
     squared_quantile,
 )
-from urnet.baselines.kmeans_1d import split_line
+from urnet.baselines.kmeans_1d import kmeans_1d
 from urnet.core.checks import InputError, check_choice, check_labels, check_same_rows
 from urnet.core.cpus import usable_cores
 from urnet.reweight.evidence.class_shards import classes_of
@@ -66,7 +66,7 @@ def curriculum(
         density "count"     rho_i = #{j ≠ i: D_ij < d_c}                (CurriculumNet)
         density "gaussian"  rho_i = Σ_(j ≠ i) exp(-(D_ij / d_c)²)       (Rodriguez & Laio 2014)
 
-    and k-means with ``n_subsets`` clusters (the best, ``split_line``; ours, the paper does not say which) on
+    and k-means with ``n_subsets`` clusters (the best, ``kmeans_1d``; ours, the paper does not say which) on
     the densities (``split`` "density"), subset 0 the densest; or on the distances from the row of the highest
     density ("distance"), subset 0 the nearest. A class of fewer rows than ``n_subsets``, or whose values
     differ by less than 1e-5 of the largest, is subset 0; one of fewer distinct values has as many subsets.
@@ -86,13 +86,11 @@ def curriculum(
     threads = max(usable_cores() // max(jobs, 1), 1)
     settings = _Settings(quantile, density, split, n_subsets, pca, seed, block, delta, threads)
     _check(features, labels, n_classes, settings, jobs)
-    by_class = np.split(
-        np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=n_classes))[:-1]
-    )
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=n_classes))[:-1])
     rows_of = [by_class[c] for c in classes_of(labels, n_classes, 0, 1)]
     types = {"subset": np.int8, "density": np.float32, **({"delta": np.float32} if delta else {})}
     out = {name: np.zeros(len(labels), dtype) for name, dtype in types.items()}
-    for rows, found in zip(rows_of, _in_processes(features, rows_of, settings, jobs)):
+    for rows, found in zip(rows_of, _in_processes(features, rows_of, settings, jobs), strict=True):
         for name, column in found.items():
             out[name][rows] = column
     return out
@@ -158,7 +156,7 @@ def _subsets(points: np.ndarray, density: np.ndarray, first: np.ndarray, setting
     values = density if settings.split == "density" else distances_from(points, int(density.argmax()))[first]
     if len(values) < settings.n_subsets or np.ptp(values) <= ROUNDING * values.max():
         return np.zeros(len(values), np.int8)
-    rising = split_line(values, settings.n_subsets)
+    rising = kmeans_1d(values, settings.n_subsets)
     return (rising.max() - rising if settings.split == "density" else rising).astype(np.int8)
 
 

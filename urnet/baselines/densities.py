@@ -1,4 +1,4 @@
-"""Level 1: all distances between the rows of a class, by block: a quantile of them, densities, peaks.
+"""All distances between the rows of a class, by block: a quantile of them, densities, peaks.
 
 Blocks of the upper triangle are float32 products of matrices; they are kept where all of them are small, else
 computed again by each pass, by the same products, so that every pass sees the same bits. Threads share the
@@ -100,9 +100,7 @@ def _lower_halves(blocks: SquaredDistances, high: int) -> tuple[int, np.ndarray]
         bits = squares.view(np.uint32).ravel()
         found = bits[np.flatnonzero(bits >> HALF == high)] & ((1 << HALF) - 1)
         twice = 1 if rows == columns else 2
-        return twice * int(np.count_nonzero(bits < high << HALF)), twice * np.bincount(
-            found, minlength=1 << HALF
-        )
+        return twice * int(np.count_nonzero(bits < high << HALF)), twice * np.bincount(found, minlength=1 << HALF)
 
     smaller, counts = 0, np.zeros(1 << HALF, np.int64)
     for below, lower in blocks.map(count):

@@ -1,4 +1,4 @@
-"""Level 1: gated back-propagation (SenseTime and UESTC, WebVision 2018): which rows may teach the network.
+"""Gated back-propagation (SenseTime and UESTC, WebVision 2018): which rows may teach the network.
 
 Known of it: a gate at the last layer on the confidence of the top-1 prediction; rows under the gate pass no
 gradient; the gate is set by hand and lowered to 0 while training, easy to hard; then a short phase on all
@@ -7,14 +7,12 @@ rows at lower rates, convolutions and classifier each with its own. Schedules an
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from urnet.core.checks import InputError
 
 
-def threshold_at(
-    step: int, until: int, *, threshold: float, schedule: str = "linear", levels: int = 4
-) -> float:
+def threshold_at(step: int, until: int, *, threshold: float, schedule: str = "linear", levels: int = 4) -> float:
     """The gate at update ``step`` (from 0): ``threshold`` at the first, 0 from update ``until`` on.
 
     ``linear``: threshold (1 - step / until). ``step``: threshold (1 - floor(levels step / until) / levels),
@@ -29,7 +27,7 @@ def threshold_at(
     raise InputError(f"gate.schedule: found {schedule!r}; accepted: linear, step")
 
 
-def open_rows(confidence: Any, threshold: float, agrees: Optional[Any] = None) -> Any:
+def open_rows(confidence: Any, threshold: float, agrees: Any | None = None) -> Any:
     """Whether each row passes its gradient: (B,) bool, of the kind of ``confidence``, array or tensor.
 
     ``confidence`` (B,): the largest probability of each row; a row is open where it is >= ``threshold``.

@@ -1,11 +1,11 @@
-"""Level 1: k-means of numbers on a line: the best split there is, so neither starts nor a seed decide it."""
+"""K-means of numbers on a line: the best split there is, so neither starts nor a seed decide it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def split_line(values: np.ndarray, k: int) -> np.ndarray:
+def kmeans_1d(values: np.ndarray, k: int) -> np.ndarray:
     """(n,) int64: the cluster of each value, 0 the lowest; of min(k, distinct values) clusters none is empty.
 
     The clusters are those of the least sum of squared distances to their means, found by dynamic programming

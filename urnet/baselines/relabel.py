@@ -1,4 +1,4 @@
-"""Level 1: PCI's cleaning: image weights, and other labels, from what a trained network predicts."""
+"""PCI's cleaning: image weights, and other labels, from what a trained network predicts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
-from urnet.reweight.evidence.posterior import BLOCK, check_belief, row_blocks
-from urnet.reweight.sampling_weight import trusted
+from urnet.reweight.evidence.posterior import BLOCK, check_belief
+from urnet.reweight.sampling_weight import sampling_weight
 
 
 def relabel(
@@ -60,7 +61,7 @@ def relabel(
     if drop > 0:
         kept[_lowest(labels, given, counts, np.flatnonzero(clean == labels), drop)] = False
     own = labels[kept]
-    weighed = trusted(own, n_classes, relevance=believed[kept], power=power, floor=floor)["instance_weight"]
+    weighed = sampling_weight(own, n_classes, relevance=believed[kept], power=power, floor=floor)["instance_weight"]
     scale = counts / np.maximum(np.bincount(own, minlength=n_classes), 1)
     weight = np.zeros(len(labels), np.float32)
     weight[kept] = weighed * scale[own]
@@ -73,7 +74,7 @@ def _clean_labels(
     """(N,) int32, the network's first class where it is sure enough, else the given label; (N,) float32, what
     the network believes of it."""
     clean, believed = labels.astype(np.int32), given.astype(np.float32)
-    for rows in row_blocks(len(labels), BLOCK):
+    for rows in blocks(len(labels), BLOCK):
         best, first = np.asarray(index[rows])[:, 0], np.asarray(prob[rows])[:, 0]
         sure = (first >= adopt) & (best != labels[rows])
         clean[rows] = np.where(sure, best, clean[rows])
@@ -86,9 +87,7 @@ def _clean_labels(
     return clean, believed
 
 
-def _lowest(
-    labels: np.ndarray, given: np.ndarray, counts: np.ndarray, rows: np.ndarray, drop: float
-) -> np.ndarray:
+def _lowest(labels: np.ndarray, given: np.ndarray, counts: np.ndarray, rows: np.ndarray, drop: float) -> np.ndarray:
     """Those of ``rows`` that are cleaned out: floor(drop n_c) of each class, but none of its best."""
     rows = rows[np.lexsort((given[rows], labels[rows]))]  # stable: equal ones in the order of the rows
     label, value = labels[rows], given[rows]

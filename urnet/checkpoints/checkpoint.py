@@ -1,4 +1,4 @@
-"""Level 2: weights in and out: checkpoint folders, safetensors, .pdparams and the first release's files.
+"""Weights in and out: checkpoint folders, safetensors, .pdparams and the first release's files.
 
 A checkpoint is a folder: ``model.safetensors`` (state-dict key -> array), ``state.json``, ``recipe.yaml`` and
 ``classes.txt`` (a line a class), for resuming also ``optimizer.safetensors`` and further sets of arrays such
@@ -11,20 +11,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
 from urnet.checkpoints import fluid, pdparams, safetensors_io
 from urnet.checkpoints.load import classifier_keys, load_into
 from urnet.config.recipe import Recipe, load_recipe
-from urnet.core.atomic_files import recover_folder, whole_folder
+from urnet.core.atomic_files import atomic_folder, recover_folder
 from urnet.core.checks import InputError
 
 __all__ = ["CheckpointInfo", "TrainingState", "describe", "load_into", "load_training", "read_weights"]
 __all__ += ["recover", "save"]
 Arrays = dict[str, np.ndarray]
-PathLike = Union[str, Path]
+PathLike = str | Path
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 RECIPE, CLASSES = "recipe.yaml", "classes.txt"
 ACCEPTED = "a checkpoint folder, a .safetensors or .pdparams file, or the first release's folder"
@@ -35,10 +35,10 @@ class CheckpointInfo:
     """What a path holds. ``folder`` is the checkpoint's own (None for a file that stands alone)."""
 
     kind: str  # "safetensors" | "pdparams" | "checkpoint" | "fluid"
-    folder: Optional[Path]
-    recipe: Optional[Recipe]
-    class_names: Optional[list[str]]
-    state: Optional[dict]
+    folder: Path | None
+    recipe: Recipe | None
+    class_names: list[str] | None
+    state: dict | None
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,22 @@ class TrainingState:
     """What a run goes on from: raw weights, optimiser, further sets of arrays (``ema``), ``state.json``."""
 
     weights: Arrays
-    optimizer: Optional[Arrays]
+    optimizer: Arrays | None
     extra: dict[str, Arrays]
     state: dict
 
 
 def save(
-    folder: PathLike, *, weights: Mapping[str, np.ndarray], state: dict,
-    recipe_text: Optional[str] = None, class_names: Optional[Sequence[str]] = None,
-    optimizer: Optional[Mapping[str, np.ndarray]] = None,
-    extra: Optional[Mapping[str, Mapping[str, np.ndarray]]] = None, replace: bool = True,
-) -> None:  # fmt: skip
+    folder: PathLike,
+    *,
+    weights: Mapping[str, np.ndarray],
+    state: dict,
+    recipe_text: str | None = None,
+    class_names: Sequence[str] | None = None,
+    optimizer: Mapping[str, np.ndarray] | None = None,
+    extra: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    replace: bool = True,
+) -> None:
     """Write a checkpoint folder whole: at any moment the old one, the new one, or none is there.
 
     ``state`` holds strings, finite numbers, lists and dicts. The same arguments give the same bytes. Raises
@@ -71,7 +76,7 @@ def save(
         if name in ("model", "optimizer"):
             raise ValueError(f"extra: {name!r} is the name of another file")
     sets.update(extra or {})
-    with whole_folder(Path(folder), replace=replace) as temporary:
+    with atomic_folder(Path(folder), replace=replace) as temporary:
         for name, tensors in sets.items():
             safetensors_io.write_safetensors(temporary / f"{name}.safetensors", tensors)
         (temporary / STATE).write_text(text, encoding="utf-8")
@@ -195,7 +200,7 @@ def _survivor(path: Path) -> Path:
     return old if not path.exists() and (old / MODEL).is_file() else path
 
 
-def _read_state(folder: Path) -> Optional[dict]:
+def _read_state(folder: Path) -> dict | None:
     if not (folder / STATE).is_file():
         return None
     try:

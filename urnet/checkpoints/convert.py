@@ -1,18 +1,18 @@
-"""Level 2: a network's weights into the forms that ``urnet.checkpoints.checkpoint`` reads; each is read back first."""
+"""A network's weights into the forms that ``urnet.checkpoints.checkpoint`` reads; each is read back first."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
 from urnet.checkpoints import fluid, pdparams, safetensors_io
-from urnet.core.atomic_files import whole_file, whole_folder
+from urnet.core.atomic_files import atomic_file, atomic_folder
 from urnet.core.checks import InputError
 
 
-def write_weights(path: Union[str, Path], network: Any, *, replace: bool = False) -> str:
+def write_weights(path: str | Path, network: Any, *, replace: bool = False) -> str:
     """Write ``network``'s parameters and buffers; return the form, which the path's ending decides.
 
     ``.safetensors``; ``.pdparams``, as ``paddle.load`` takes it; no ending: a folder as the first release's,
@@ -23,24 +23,25 @@ def write_weights(path: Union[str, Path], network: Any, *, replace: bool = False
     own = network.state_dict()
     weights = {key: value.numpy() for key, value in own.items()}
     if path.suffix == ".safetensors":
-        with whole_file(path, replace=replace) as file:
+        with atomic_file(path, replace=replace) as file:
             safetensors_io.write_safetensors(file, weights)
             _compare(safetensors_io.read_safetensors(file), weights)
         return "safetensors"
     if path.suffix == ".pdparams":
         import paddle
 
-        with whole_file(path, replace=replace) as file:
+        with atomic_file(path, replace=replace) as file:
             paddle.save(own, str(file))
             _compare(pdparams.read_arrays(file), weights)
         return "pdparams"
     if path.suffix:
         raise InputError(f"{path}: accepted endings: .safetensors, .pdparams, or none for a released folder")
     if not hasattr(network, "release_names"):
-        raise InputError(f"{path}: this network has no names in the first release's form; "
-                         "accepted endings: .safetensors, .pdparams")  # fmt: skip
+        raise InputError(
+            f"{path}: this network has no names in the first release's form; accepted endings: .safetensors, .pdparams"
+        )
     names = network.release_names()
-    with whole_folder(path, replace=replace) as folder:
+    with atomic_folder(path, replace=replace) as folder:
         for key, name in names.items():
             with (folder / name).open("wb") as stream:
                 stream.writelines(fluid.variable_bytes(weights[key]))

@@ -1,4 +1,4 @@
-"""Level 2: weights into a network: all of them fit, or one line says what does not."""
+"""Weights into a network: all of them fit, or one line says what does not."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from urnet.config.choices import CLASSIFIERS
 from urnet.core.checks import InputError
-
-CLASSIFIERS = ("fc.", "auxiliary.classifier.")  # how the names of a network's last layers begin
 
 
 def classifier_keys(network: Any) -> list[str]:
@@ -18,8 +17,8 @@ def classifier_keys(network: Any) -> list[str]:
 
 
 def load_into(
-    network: Any, weights: Mapping[str, np.ndarray], *, strict: bool = True, source: str = "", hint: str = "",
-) -> list[str]:  # fmt: skip
+    network: Any, weights: Mapping[str, np.ndarray], *, strict: bool = True, source: str = "", hint: str = ""
+) -> list[str]:
     """Copy ``weights`` into ``network`` and return the keys that kept their own values (none when strict).
 
     With ``strict=False`` a classifier (``CLASSIFIERS``) may be missing or of another number of classes; it
@@ -79,10 +78,7 @@ def _difference(bad: Sequence[Sequence[str]], shapes: Mapping[str, tuple]) -> st
     """What a checkpoint and a network differ in, on one line: counts and the first five of each kind."""
     missing, unexpected, misshapen = bad
     weight = "fc.weight"
-    if (
-        not missing and not unexpected and weight in misshapen
-        and all(key.startswith(CLASSIFIERS) for key in misshapen)
-    ):  # fmt: skip
+    if not missing and not unexpected and weight in misshapen and all(key.startswith(CLASSIFIERS) for key in misshapen):
         found, needed = shapes[weight]
         return (
             f"has {found[-1]} classes ({weight} {_shape(found)}) but class_dim is {needed[-1]}"

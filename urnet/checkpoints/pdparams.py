@@ -1,16 +1,16 @@
-"""Level 2: arrays out of a ``.pdparams`` file, without running anything the file asks for.
+"""Arrays out of a ``.pdparams`` file, without running anything the file asks for.
 
-``paddle.save`` writes a pickle (protocols 2 to 4). It is followed by ``urnet.checkpoints.restricted_unpickler``; the names in
-it choose from the table of builders below, which make numbers, tuples, dicts and arrays of numbers.
+``paddle.save`` writes a pickle (protocols 2 to 4). It is followed by ``urnet.checkpoints.restricted_unpickler``;
+the names in it choose from the table of builders below, which make numbers, tuples, dicts and arrays of numbers.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import numpy as np
 
@@ -59,9 +59,7 @@ def _entry(key: str, value: Any, source: str) -> np.ndarray:
     if isinstance(value, _Array):
         value = value.array
     if not isinstance(value, np.ndarray):
-        raise InputError(
-            f"{source}: entry {short(key)} is a {type(value).__name__}; a state dict of arrays is needed"
-        )
+        raise InputError(f"{source}: entry {short(key)} is a {type(value).__name__}; a state dict of arrays is needed")
     return value
 
 
@@ -72,9 +70,7 @@ def _join(arrays: dict[str, np.ndarray], big: Any, source: str) -> None:
             shape = tuple(info["OriginShape"])
             arrays[key] = np.concatenate([arrays.pop(part) for part in info["slices"]]).reshape(shape)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{source}: entry {BIG_ARRAYS} does not fit its slices ({str(error)[:99]})"
-        ) from None
+        raise InputError(f"{source}: entry {BIG_ARRAYS} does not fit its slices ({str(error)[:99]})") from None
 
 
 class _Type:
@@ -97,7 +93,7 @@ class _Array:
     """An array whose shape, type and bytes arrive in its state."""
 
     def __init__(self) -> None:
-        self.array: Optional[np.ndarray] = None
+        self.array: np.ndarray | None = None
 
     def set_state(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:

@@ -1,4 +1,4 @@
-"""Level 1: follows a pickle of plain data; Python's own unpickler runs what a file asks for, this one cannot.
+"""Follows a pickle of plain data; Python's own unpickler runs what a file asks for, this one cannot.
 
 It knows the opcodes that data of dicts, lists, tuples, text, bytes and numbers need. Where the file names a
 callable, the name is looked up in the caller's table of builders; nothing is imported or searched. Anything
@@ -8,17 +8,32 @@ else is refused.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
 
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 Builders = Mapping[str, Callable[..., Any]]
-_ARGUMENT = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINUNICODE", "BINUNICODE",
-             "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"}  # fmt: skip
+_ARGUMENT = {
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG1",
+    "BINFLOAT",
+    "SHORT_BINUNICODE",
+    "BINUNICODE",
+    "BINUNICODE8",
+    "SHORT_BINBYTES",
+    "BINBYTES",
+    "BINBYTES8",
+}
 _NEW: dict[str, Callable[[], Any]] = {
-    "EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple,
-    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
-}  # fmt: skip
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -37,7 +52,7 @@ def put(target: dict, items: Sequence[Any]) -> dict:
     """Put key, value, key, value ... into ``target``; keys are text, each there once."""
     if len(items) % 2:
         raise Refused("a dict with a key but no value")
-    for key, value in zip(items[::2], items[1::2]):
+    for key, value in zip(items[::2], items[1::2], strict=True):
         if type(key) is not str or key in target:
             raise Refused(f"a dict with the key {short(key)} twice, or one that is no text")
         target[key] = value
@@ -191,12 +206,21 @@ def _nothing(machine: Machine, _: Any) -> None:
 
 
 _STEPS: dict[str, Callable[[Machine, Any], None]] = {
-    "PROTO": _nothing, "FRAME": _nothing,
-    "MARK": Machine._mark, "TUPLE": Machine._tuple,
-    "MEMOIZE": Machine._memoize, "BINPUT": Machine._memoize, "LONG_BINPUT": Machine._memoize,
-    "BINGET": Machine._get, "LONG_BINGET": Machine._get,
-    "SETITEM": Machine._set_item, "SETITEMS": Machine._set_items,
-    "APPEND": Machine._append, "APPENDS": Machine._appends,
-    "GLOBAL": Machine._global, "STACK_GLOBAL": Machine._stack_global,
-    "REDUCE": Machine._reduce, "BUILD": Machine._build,
-}  # fmt: skip
+    "PROTO": _nothing,
+    "FRAME": _nothing,
+    "MARK": Machine._mark,
+    "TUPLE": Machine._tuple,
+    "MEMOIZE": Machine._memoize,
+    "BINPUT": Machine._memoize,
+    "LONG_BINPUT": Machine._memoize,
+    "BINGET": Machine._get,
+    "LONG_BINGET": Machine._get,
+    "SETITEM": Machine._set_item,
+    "SETITEMS": Machine._set_items,
+    "APPEND": Machine._append,
+    "APPENDS": Machine._appends,
+    "GLOBAL": Machine._global,
+    "STACK_GLOBAL": Machine._stack_global,
+    "REDUCE": Machine._reduce,
+    "BUILD": Machine._build,
+}

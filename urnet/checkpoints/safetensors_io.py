@@ -1,4 +1,4 @@
-"""Level 2: named arrays in one safetensors file, and the number types that become float32."""
+"""Named arrays in one safetensors file, and the number types that become float32."""
 
 from __future__ import annotations
 
@@ -60,8 +60,21 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: is not a whole safetensors file of numbers ({error})") from None
 
 
-_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
-          "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1", "BF16": "<u2"}  # fmt: skip
+_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "|u1",
+    "BOOL": "|b1",
+    "BF16": "<u2",
+}
 
 
 def _array(entry: dict) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Level 0: the settings of what URNet is measured against, as frozen dataclasses (docs/rivals.md)."""
+"""The settings of what URNet is measured against, as frozen dataclasses (docs/rivals.md)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Literal
 
 from urnet.config.duration import Duration
 
@@ -51,7 +51,7 @@ class Gate:
 
     threshold: float  # of the probability of the top-1 class, at the beginning
     schedule: Literal["linear", "step"] = "linear"
-    until: Optional[Duration] = None  # when the threshold is 0; None: at the end of the stage
+    until: Duration | None = None  # when the threshold is 0; None: at the end of the stage
     levels: int = 4  # step: equal stretches on the way down
     agree: bool = False  # while the threshold is above 0, the top-1 class must be the row's label as well
 

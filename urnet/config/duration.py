@@ -1,4 +1,4 @@
-"""Level 0: lengths of training: "30 epochs", "500 steps", "1000000 images". Converted only here."""
+"""Lengths of training: "30 epochs", "500 steps", "1000000 images". Converted only here."""
 
 from __future__ import annotations
 

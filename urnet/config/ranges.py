@@ -1,10 +1,11 @@
-"""Level 0: the ranges of a recipe's values and the combinations that types cannot say."""
+"""The ranges of a recipe's values and the combinations that types cannot say."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from urnet.config.baseline_ranges import RANGES as RIVAL_RANGES
 from urnet.config.baseline_ranges import Range, check_across, check_ranges, check_rivals
@@ -23,12 +24,7 @@ def check_transform(t: Any, source: str) -> None:
     need(0 < t.ratio[0] <= t.ratio[1], "transform.ratio", t.ratio, "0 < low <= high")
     need(t.pad >= 0, "transform.pad", t.pad, "0 or more")
     need(0 <= t.jitter < 1, "transform.jitter", t.jitter, "0 <= jitter < 1")
-    need(
-        t.eval == "straight" or t.resize_short >= t.size,
-        "transform.resize_short",
-        t.resize_short,
-        f">= {t.size}",
-    )
+    need(t.eval == "straight" or t.resize_short >= t.size, "transform.resize_short", t.resize_short, f">= {t.size}")
     need(min(t.std) > 0, "transform.std", t.std, "numbers above 0")
 
 
@@ -44,12 +40,7 @@ def check_recipe(recipe: Any, source: str) -> None:
     need(d.max_pixels > 0, "data.max_pixels", d.max_pixels, "1 or more")
     need(d.prefetch >= 1, "data.prefetch", d.prefetch, "1 or more")
     listed = d.format in ("list", "imagenet")
-    need(
-        not listed or d.train_list is not None,
-        "data.train_list",
-        d.train_list,
-        f"a file, as format is {d.format}",
-    )
+    need(not listed or d.train_list is not None, "data.train_list", d.train_list, f"a file, as format is {d.format}")
     check_transform(recipe.transform, source)
     need(len(recipe.stages) > 0, "stages", [], "at least one stage")
     active = [stage for stage in recipe.stages if stage.enabled]
@@ -60,12 +51,7 @@ def check_recipe(recipe: Any, source: str) -> None:
     for i, stage in enumerate(recipe.stages):
         need(names.count(stage.name) == 1, f"stages.{i}.name", stage.name, "a name used once")
         good = _is_file_name(stage.name) and "." not in stage.name and stage.name not in OWN_FOLDERS
-        need(
-            good,
-            f"stages.{i}.name",
-            stage.name,
-            "a folder name without a dot, but not " + ", ".join(OWN_FOLDERS),
-        )
+        need(good, f"stages.{i}.name", stage.name, "a folder name without a dot, but not " + ", ".join(OWN_FOLDERS))
         _check_stage(stage, f"stages.{stage.name}", need)
 
 
@@ -80,11 +66,18 @@ def _check_files(stages: list, need: Any) -> None:
             continue
         file = column_file(stage.reweight)
         own = f"target_weight{stage.reweight.suffix}"
-        need(stage.reweight.method != "label" or own not in stage.sampling_weight,
-             f"stages.{stage.name}.sampling_weight", own,
-             "a loss_weight, as it is made of what is drawn")  # fmt: skip
-        need(file not in owner, f"stages.{stage.name}.reweight.suffix", stage.reweight.suffix,
-             f"another word, as stage {owner.get(file)} writes {file}.arrow already")  # fmt: skip
+        need(
+            stage.reweight.method != "label" or own not in stage.sampling_weight,
+            f"stages.{stage.name}.sampling_weight",
+            own,
+            "a loss_weight, as it is made of what is drawn",
+        )
+        need(
+            file not in owner,
+            f"stages.{stage.name}.reweight.suffix",
+            stage.reweight.suffix,
+            f"another word, as stage {owner.get(file)} writes {file}.arrow already",
+        )
         owner[file] = stage.name
 
 
@@ -95,10 +88,18 @@ def _is_file_name(text: str) -> bool:
 def _check_stage(s: Any, at: str, need: Any) -> None:
     need(s.duration.amount > 0, f"{at}.duration", str(s.duration), "more than 0")
     need(s.batch_size >= 1, f"{at}.batch_size", s.batch_size, "1 or more")
-    need(s.accumulate >= 1 and s.batch_size % s.accumulate == 0, f"{at}.accumulate", s.accumulate,
-         f"a divisor of batch_size {s.batch_size}")  # fmt: skip
-    need(not s.finetune or s.start not in ("previous", "scratch"), f"{at}.finetune", True,
-         f"false, as start is {s.start}, or a checkpoint's path there (train.py --init FILE)")  # fmt: skip
+    need(
+        s.accumulate >= 1 and s.batch_size % s.accumulate == 0,
+        f"{at}.accumulate",
+        s.accumulate,
+        f"a divisor of batch_size {s.batch_size}",
+    )
+    need(
+        not s.finetune or s.start not in ("previous", "scratch"),
+        f"{at}.finetune",
+        True,
+        f"false, as start is {s.start}, or a checkpoint's path there (train.py --init FILE)",
+    )
     need(0 <= s.balance <= 1, f"{at}.balance", s.balance, "0 to 1")
     need(0 <= s.label_smoothing < 1, f"{at}.label_smoothing", s.label_smoothing, "0 <= label_smoothing < 1")
     need(0 <= s.mixup < math.inf, f"{at}.mixup", s.mixup, "0 or more")
@@ -122,23 +123,26 @@ def _check_stage(s: Any, at: str, need: Any) -> None:
     need(not (o.nesterov and o.name == "adamw"), f"{at}.optimizer.nesterov", True, "false, as name is adamw")
     need(0 <= o.momentum < 1, f"{at}.optimizer.momentum", o.momentum, "0 <= momentum < 1")
     need(0 <= o.weight_decay < math.inf, f"{at}.optimizer.weight_decay", o.weight_decay, "0 or more")
-    need(
-        o.clip_norm is None or o.clip_norm > 0,
-        f"{at}.optimizer.clip_norm",
-        o.clip_norm,
-        "more than 0, or null",
-    )
+    need(o.clip_norm is None or o.clip_norm > 0, f"{at}.optimizer.clip_norm", o.clip_norm, "more than 0, or null")
     if s.ema is not None:
         need(0 < s.ema.decay < 1, f"{at}.ema.decay", s.ema.decay, "0 < decay < 1")
         need(s.ema.bn_batches >= 1, f"{at}.ema.bn_batches", s.ema.bn_batches, "1 or more")
-    need(o.classifier_lr >= 0 and o.classifier_lr < math.inf, f"{at}.optimizer.classifier_lr",
-         o.classifier_lr, "0 or more")  # fmt: skip
+    need(
+        o.classifier_lr >= 0 and o.classifier_lr < math.inf,
+        f"{at}.optimizer.classifier_lr",
+        o.classifier_lr,
+        "0 or more",
+    )
     if s.reweight is not None:
         _check_reweight(s.reweight, f"{at}.reweight", need)
     for key in ("batch_size", "top_k"):
         need(getattr(s.measure, key) >= 1, f"{at}.measure.{key}", getattr(s.measure, key), "1 or more")
-    need(bool(re.fullmatch(r"given|(re)?label(_[a-z0-9_]+)?", s.targets)), f"{at}.targets", s.targets,
-         "given, label or relabel, with the suffix of the reweighting where it has one")  # fmt: skip
+    need(
+        bool(re.fullmatch(r"given|(re)?label(_[a-z0-9_]+)?", s.targets)),
+        f"{at}.targets",
+        s.targets,
+        "given, label or relabel, with the suffix of the reweighting where it has one",
+    )
     check_rivals(s, at, need)
     if s.bags is not None:
         _check_bags(s, at, need)
@@ -175,8 +179,12 @@ RANGES: dict[str, Range] = {
 
 
 def _check_reweight(r: Any, at: str, need: Any) -> None:
-    need(r.suffix == "" or bool(re.fullmatch(r"_[a-z0-9_]+", r.suffix)), f"{at}.suffix", r.suffix,
-         "an underscore and a word, such as _second")  # fmt: skip
+    need(
+        r.suffix == "" or bool(re.fullmatch(r"_[a-z0-9_]+", r.suffix)),
+        f"{at}.suffix",
+        r.suffix,
+        "an underscore and a word, such as _second",
+    )
     if r.method in ("curriculum", "relabel"):
         check_ranges(r, RIVAL_RANGES["reweight"], at, need)
         return
@@ -184,24 +192,30 @@ def _check_reweight(r: Any, at: str, need: Any) -> None:
     if r.method == "class_size":
         need(r.beta is None or 0 <= r.beta < 1, f"{at}.beta", r.beta, "0 <= beta < 1, or null")
     if r.method == "cluster":
-        need(r.min_clusters <= r.max_clusters, f"{at}.min_clusters", r.min_clusters,
-             f"up to max_clusters {r.max_clusters}")  # fmt: skip
+        need(
+            r.min_clusters <= r.max_clusters,
+            f"{at}.min_clusters",
+            r.min_clusters,
+            f"up to max_clusters {r.max_clusters}",
+        )
     if r.method != "class_size":
         check_ranges(r.evidence, RANGES, f"{at}.evidence", need)
         words = r.evidence.word_vectors
-        need(words is None or r.evidence.text > 0, f"{at}.evidence.word_vectors", words,
-             "null, as text is 0 and no text is read")  # fmt: skip
+        need(
+            words is None or r.evidence.text > 0,
+            f"{at}.evidence.word_vectors",
+            words,
+            "null, as text is 0 and no text is read",
+        )
     if r.method == "instance":
         total = r.confidence_term + r.text_term + r.rank_term + r.model_term
-        need(r.relevance != "ranks" or total > 0, f"{at}.confidence_term", r.confidence_term,
-             "a term above 0")  # fmt: skip
+        need(r.relevance != "ranks" or total > 0, f"{at}.confidence_term", r.confidence_term, "a term above 0")
 
 
 def _check_bags(s: Any, at: str, need: Any) -> None:
     b, micro = s.bags, s.batch_size // s.accumulate
     need(b.size >= 2, f"{at}.bags.size", b.size, "2 or more")
-    need(micro % b.size == 0, f"{at}.bags.size", b.size,
-         f"a divisor of batch_size / accumulate, {micro}")  # fmt: skip
+    need(micro % b.size == 0, f"{at}.bags.size", b.size, f"a divisor of batch_size / accumulate, {micro}")
     need(0 < b.temperature < math.inf, f"{at}.bags.temperature", b.temperature, "more than 0")
     for key in ("bag_term", "instance_term"):
         need(0 <= getattr(b, key) < math.inf, f"{at}.bags.{key}", getattr(b, key), "0 or more")

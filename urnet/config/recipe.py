@@ -1,4 +1,4 @@
-"""Level 0: a recipe, one whole experiment in one YAML file, as frozen dataclasses.
+"""A recipe, one whole experiment in one YAML file, as frozen dataclasses.
 
 Every key is checked: an unknown one, a wrong type or an impossible value is an InputError that names the key
 by its full path and what is accepted. ``-o key.sub=value`` overrides a key; a stage is addressed by its name
@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal
 
 import yaml
 
@@ -36,11 +36,11 @@ class Data:
     root: str
     n_classes: int
     format: Literal["webvision2", "webvision1", "list", "folder", "imagenet"] = "webvision2"
-    train_list: Optional[str] = None  # formats list and imagenet; `path label` lines
-    val_root: Optional[str] = None  # None: where the format keeps its validation images
-    val_list: Optional[str] = None
-    class_names: Optional[str] = None  # one line a class; None: the format's own (synsets.txt, folder names)
-    table: Optional[str] = None  # folder of the table; None: OUTPUT/NAME/table
+    train_list: str | None = None  # formats list and imagenet; `path label` lines
+    val_root: str | None = None  # None: where the format keeps its validation images
+    val_list: str | None = None
+    class_names: str | None = None  # one line a class; None: the format's own (synsets.txt, folder names)
+    table: str | None = None  # folder of the table; None: OUTPUT/NAME/table
     exif: Literal["honour", "ignore"] = "honour"  # turn images as their EXIF orientation says
     max_pixels: int = 100_000_000  # an image whose header claims more is unreadable
     max_bad: int = 0  # more unreadable training images than this stop the run
@@ -88,7 +88,7 @@ class Optimizer:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
-    clip_norm: Optional[float] = None  # global norm of the gradients
+    clip_norm: float | None = None  # global norm of the gradients
     classifier_lr: float = 1.0  # the classifier's learning rate, as a multiple of the others'
 
 
@@ -125,21 +125,21 @@ class Stage:
     finetune: bool = added(False)  # the checkpoint's classifier may be of other classes; a new one is trained
     enabled: bool = True  # false: the stage is left out, as if it were not there
     measure: Measure = field(default_factory=Measure)
-    reweight: Union[ClassSize, Cluster, Instance, Label, Curriculum, Relabel, None] = None  # columns it adds
+    reweight: ClassSize | Cluster | Instance | Label | Curriculum | Relabel | None = None  # columns it adds
     loss_weight: tuple[str, ...] = ()  # columns multiplied into the loss weight
     sampling_weight: tuple[str, ...] = ()  # columns multiplied into the sampling weight
     balance: float = 0.0  # 0: rows as they come, 1: every class drawn equally often
     targets: str = "given"  # given: the labels | a file of targets in the table: label, relabel
-    bags: Optional[Bags] = None  # batches of bags and their loss
-    subsets: Optional[Subsets] = added(None)  # batches composed of a curriculum's subsets
-    gate: Optional[Gate] = added(None)  # rows the network is not sure of pass no gradient
+    bags: Bags | None = None  # batches of bags and their loss
+    subsets: Subsets | None = added(None)  # batches composed of a curriculum's subsets
+    gate: Gate | None = added(None)  # rows the network is not sure of pass no gradient
     loss: Loss = added(Loss())
-    elr: Optional[Elr] = added(None)  # early-learning regularisation
+    elr: Elr | None = added(None)  # early-learning regularisation
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution; 0: off
-    ema: Optional[Ema] = None
+    ema: Ema | None = None
     amp: Literal["off", "fp16", "bf16", "auto"] = "off"  # auto: bf16 or fp16 where the device has it
     eval_every: Duration = Duration(1, "epochs")
     checkpoint_every: Duration = Duration(1, "epochs")
@@ -161,14 +161,14 @@ class Recipe:
     device: Literal["auto", "cpu", "gpu"] = "auto"
 
 
-def load_recipe(path: Union[str, Path], overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe."""
     recipe = read_recipe(path, overrides)
     check_recipe(recipe, str(path))
     return recipe
 
 
-def read_recipe(path: Union[str, Path], overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """As ``load_recipe``, but ranges and combinations are not checked: more overrides may be to come."""
     tree = read_yaml(Path(path))
     for text in overrides:

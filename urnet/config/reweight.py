@@ -1,9 +1,9 @@
-"""Level 0: the settings of a recipe's reweightings, measurements and bags, as frozen dataclasses."""
+"""The settings of a recipe's reweightings, measurements and bags, as frozen dataclasses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Optional, Union
+from typing import Literal
 
 from urnet.config.baselines import Curriculum, Relabel
 
@@ -15,7 +15,7 @@ class ClassSize:
     method: Literal["class_size"] = "class_size"
     power: float = 1.0
     cap: float = 20.0
-    beta: Optional[float] = None  # set: effective number of samples instead of the power law
+    beta: float | None = None  # set: effective number of samples instead of the power law
     suffix: str = ""  # of the file and its columns, where a method is used by several stages
 
 
@@ -28,10 +28,8 @@ class Evidence:
     shrinkage: float = 0.1  # of the head's covariance toward its diagonal
     noise: float = 1.0  # exponent of P(given label | true class); 0: not used
     text: float = 1.0  # exponent of P(class the row's text names | true class); 0: texts are not read
-    rank_bins: int = (
-        5  # rows are as reliable as others of their source and rank, in so many bins; 0: not used
-    )
-    word_vectors: Optional[str] = None  # a word2vec or GloVe text file; None: TF-IDF
+    rank_bins: int = 5  # rows are as reliable as others of their source and rank, in so many bins; 0: not used
+    word_vectors: str | None = None  # a word2vec or GloVe text file; None: TF-IDF
     least_cosine: float = 0.0  # a text names the class whose text is nearest, if it is nearer than this
 
 
@@ -64,9 +62,7 @@ class Instance:
     rank_term: float = 0.5  # ranks: weight of the place in the query's results
     model_term: float = 0.0  # ranks: weight of the relevance model, image beside text
     reliable_rank: float = 0.5  # ranks: google rows in this first share of their results train the model
-    scale: Literal["rank", "probability"] = (
-        "rank"  # what is weighed: relevance's rank in its class, or itself
-    )
+    scale: Literal["rank", "probability"] = "rank"  # what is weighed: relevance's rank in its class, or itself
     power: float = 1.0
     floor: float = 0.02
     suffix: str = ""
@@ -91,30 +87,43 @@ class Label:
 VERSIONS = {"class_size": 1, "cluster": 1, "instance": 1, "label": 1, "curriculum": 1, "relabel": 1}
 # What may weigh rows, of all that stages write, and what may not.
 WEIGHTS = (
-    "class_weight", "cluster_weight", "relevance", "instance_weight", "confidence", "keep", "label_weight",
-    "target_weight", "image_weight",
-)  # fmt: skip
+    "class_weight",
+    "cluster_weight",
+    "relevance",
+    "instance_weight",
+    "confidence",
+    "keep",
+    "label_weight",
+    "target_weight",
+    "image_weight",
+)
 OTHERS = (
-    "cluster", "oof_index", "oof_prob", "suggested", "suggested_prob", "topk_index", "topk_prob",
-    "bag_attention", "subset", "density", "delta", "clean_label",
-)  # fmt: skip
-Reweight = Union[ClassSize, Cluster, Instance, Label, Curriculum, Relabel]
+    "cluster",
+    "oof_index",
+    "oof_prob",
+    "suggested",
+    "suggested_prob",
+    "topk_index",
+    "topk_prob",
+    "bag_attention",
+    "subset",
+    "density",
+    "delta",
+    "clean_label",
+)
+Reweight = ClassSize | Cluster | Instance | Label | Curriculum | Relabel
 FILES = {
-    "class_size": "class", "cluster": "cluster", "instance": "instance", "label": "label",
-    "curriculum": "curriculum", "relabel": "relabel",
-}  # fmt: skip
+    "class_size": "class",
+    "cluster": "cluster",
+    "instance": "instance",
+    "label": "label",
+    "curriculum": "curriculum",
+    "relabel": "relabel",
+}
 COLUMNS = {
     "class_size": ("class_weight",),
     "cluster": ("cluster", "cluster_weight"),
-    "instance": (
-        "relevance",
-        "instance_weight",
-        "confidence",
-        "oof_index",
-        "oof_prob",
-        "suggested",
-        "suggested_prob",
-    ),
+    "instance": ("relevance", "instance_weight", "confidence", "oof_index", "oof_prob", "suggested", "suggested_prob"),
     "label": ("topk_index", "topk_prob", "keep", "label_weight", "target_weight"),
     "curriculum": ("subset", "density"),
     "relabel": ("image_weight", "clean_label"),

@@ -1,4 +1,4 @@
-"""Level 1: the command lines of Paddle's SE-ResNeXt example, in today's words.
+"""The command lines of Paddle's SE-ResNeXt example, in today's words.
 
 `--num_layers` stands for a network, and in train.py for a recipe; the example's other flags go with it. Here
 they become what every other command has: a recipe and its overrides, or the flags of the first release.
@@ -38,18 +38,36 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         "the SE-ResNeXt example's flags",
         f"--num_layers in place of -c: the recipe {RECIPE}.\nPrecedence: -o, these flags, the recipe.",
     ).add_argument
-    add("--num_layers", type=int, choices=LAYERS, metavar="N",
-        help="50 | 101 | 152: train SE_ResNeXtN_32x4d, as run se_resnextN")  # fmt: skip
-    add("--batch_size", type=int, metavar="N",
-        help=f"images an update [the recipe's]; today's words: {TODAY['batch_size']}")  # fmt: skip
-    add("--with_mem_opt", type=boolean_word, metavar="True|False",
-        help="True: keep fewer activations, compute them again [the recipe's]; today's words: "
-        f"{TODAY['with_mem_opt']}")  # fmt: skip
-    add("--parallel_exe", type=boolean_word, metavar="True|False",
-        help=f"True: only a note [False]; today's words: {TODAY['parallel_exe']}")  # fmt: skip
-    add("--pretrained_model", metavar="PATH",
-        help="weights to begin with, with as many classes as the recipe; today's words: "
-        f"{TODAY['pretrained_model']}")  # fmt: skip
+    add(
+        "--num_layers",
+        type=int,
+        choices=LAYERS,
+        metavar="N",
+        help="50 | 101 | 152: train SE_ResNeXtN_32x4d, as run se_resnextN",
+    )
+    add(
+        "--batch_size",
+        type=int,
+        metavar="N",
+        help=f"images an update [the recipe's]; today's words: {TODAY['batch_size']}",
+    )
+    add(
+        "--with_mem_opt",
+        type=boolean_word,
+        metavar="True|False",
+        help=f"True: keep fewer activations, compute them again [the recipe's]; today's words: {TODAY['with_mem_opt']}",
+    )
+    add(
+        "--parallel_exe",
+        type=boolean_word,
+        metavar="True|False",
+        help=f"True: only a note [False]; today's words: {TODAY['parallel_exe']}",
+    )
+    add(
+        "--pretrained_model",
+        metavar="PATH",
+        help=f"weights to begin with, with as many classes as the recipe; today's words: {TODAY['pretrained_model']}",
+    )
 
 
 def translate_training(args: argparse.Namespace, repository: Path) -> None:
@@ -71,8 +89,7 @@ def translate_training(args: argparse.Namespace, repository: Path) -> None:
     args.config, args.override = str(source), [*training_overrides(args, stages), *args.override]
     if args.parallel_exe:
         print(
-            "note: --parallel_exe True: one process trains, unless python -m paddle.distributed.launch "
-            "starts several",
+            "note: --parallel_exe True: one process trains, unless python -m paddle.distributed.launch starts several",
             file=sys.stderr,
         )
 
@@ -87,10 +104,7 @@ def _refuse_alone(args: argparse.Namespace) -> None:
 
 def training_overrides(args: argparse.Namespace, stages: Sequence[str]) -> list[str]:
     """The ``key=value`` overrides that the example's flags stand for; ``stages`` are the recipe's names."""
-    keys: dict[str, object] = {
-        "name": f"se_resnext{args.num_layers}",
-        "model.name": network_name(args.num_layers),
-    }
+    keys: dict[str, object] = {"name": f"se_resnext{args.num_layers}", "model.name": network_name(args.num_layers)}
     if args.batch_size is not None:
         if args.batch_size < 1:
             raise InputError(f"--batch_size: found {args.batch_size}; 1 or more is accepted")
@@ -129,16 +143,13 @@ def translate_prediction(args: argparse.Namespace) -> dict:
         return {}
     if args.model is not None and args.pretrained_model is not None:
         raise InputError(
-            "--model and --pretrained_model: found both; with --num_layers either is the checkpoint, "
-            "give one of them"
+            "--model and --pretrained_model: found both; with --num_layers either is the checkpoint, give one of them"
         )
     if args.test_list is not None and args.img_list is not None:
         raise InputError("--test_list and --img_list: found both; they mean the same, give one of them")
     args.pretrained_model = args.model or args.pretrained_model
     if not args.pretrained_model:
-        raise InputError(
-            "--model: found none; with --num_layers it is the checkpoint, a folder or weights file"
-        )
+        raise InputError("--model: found none; with --num_layers it is the checkpoint, a folder or weights file")
     args.model = network_name(args.num_layers)
     args.img_list = args.test_list if args.img_list is None else args.img_list
     if args.img_path is None and args.img_list is not None:

@@ -1,4 +1,4 @@
-"""Level 0: plain YAML to frozen dataclasses; every key and type checked, every error names the full key."""
+"""Plain YAML to frozen dataclasses; every key and type checked, every error names the full key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import re
 import reprlib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -65,9 +66,7 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
         if not isinstance(key, Hashable):  # a list or mapping: refused below
             continue
         if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {shown(key)} is there twice", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} is there twice", node.start_mark)
         seen.add(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
@@ -111,9 +110,7 @@ def _position(items: list, part: str, where: str) -> int:
         return names.index(part)
     if part.isascii() and part.isdigit() and int(part) < len(items):
         return int(part)
-    raise InputError(
-        f"{where}: {part!r} is not there; accepted: {', '.join(n for n in names if n)} or a number"
-    )
+    raise InputError(f"{where}: {part!r} is not there; accepted: {', '.join(n for n in names if n)} or a number")
 
 
 def build(kind: Any, value: Any, key: str, source: str) -> Any:
@@ -124,7 +121,7 @@ def build(kind: Any, value: Any, key: str, source: str) -> Any:
     if kind is Duration:
         return parse_duration(value if isinstance(value, (str, int, float)) else shown(value), where)
     origin, options = get_origin(kind), get_args(kind)
-    if origin is Union:
+    if origin is UnionType:
         if value is None:
             return None
         kinds = [option for option in options if option is not type(None)]
@@ -174,7 +171,9 @@ def _build_tuple(options: tuple, value: Any, key: str, source: str) -> tuple:
         wanted = "a list" if variable else f"a list of {len(options)}"
         raise InputError(f"{source}: {key}: {wanted} is needed, found {shown(value)}")
     kinds = [options[0]] * len(value) if variable else options
-    return tuple(build(kind, item, f"{key}.{i}", source) for i, (kind, item) in enumerate(zip(kinds, value)))
+    return tuple(
+        build(kind, item, f"{key}.{i}", source) for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:
@@ -187,9 +186,7 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise InputError(f"{where}: {kind.__name__} is needed, found {shown(value)}")
     if kind is str and re.search("[\0\ud800-\udfff]", value):
-        raise InputError(
-            f"{where}: found {shown(value)}; no zero byte and no half of a character is accepted"
-        )
+        raise InputError(f"{where}: found {shown(value)}; no zero byte and no half of a character is accepted")
     if kind is float and value != value:
         raise InputError(f"{where}: a number is needed, found nan")
     return value

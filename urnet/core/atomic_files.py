@@ -1,4 +1,4 @@
-"""Level 0: files and folders that are there whole or not at all, files that grow, and hashes.
+"""Files and folders that are there whole or not at all, files that grow, and hashes.
 
 Whatever happens to the process or the machine, a name leads to the old contents or to the new ones: these are
 written under a temporary name beside it, flushed to the disk, renamed, and the name is flushed too.
@@ -15,7 +15,6 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional, Union
 
 from urnet.core.checks import InputError
 
@@ -25,7 +24,7 @@ LONGEST = 240  # bytes of a name to which a dot, random digits and an ending are
 
 
 @contextlib.contextmanager
-def naming(path: Union[str, Path], temporary: Optional[Path] = None) -> Iterator[None]:
+def naming(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
     """Let a fault of the disk name ``path``: the system's error names no file, or the ``temporary`` one.
 
     OSErrors of another kind pass as they are.
@@ -42,7 +41,7 @@ def naming(path: Union[str, Path], temporary: Optional[Path] = None) -> Iterator
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success fsync and rename it, on any error remove it.
 
     Raises InputError when ``path`` exists (also when it has come to be meanwhile) and ``replace`` is false,
@@ -64,12 +63,12 @@ def whole_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; on success fsync its files and rename it into place.
 
     With ``replace`` an existing folder is moved aside first and removed last, so that at every moment one
     whole folder is on the disk; ``recover_folder`` finishes a replacement that was killed in between. Raises
-    as ``whole_file`` does.
+    as ``atomic_file`` does.
     """
     path = Path(path)
     temporary, old = _begin(path, replace=replace, folder=True), _aside(path)
@@ -91,9 +90,9 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def recover_folder(path: Path) -> None:
-    """Put back what a killed ``whole_folder(replace=True)`` left aside, and remove its leftovers.
+    """Put back what a killed ``atomic_folder(replace=True)`` left aside, and remove its leftovers.
 
-    Also those of a killed ``whole_file``. Only for a process that no other one writes ``path`` beside.
+    Also those of a killed ``atomic_file``. Only for a process that no other one writes ``path`` beside.
     """
     path = Path(path)
     old = _aside(path)
@@ -123,7 +122,7 @@ class AppendedFile:
         with naming(self.path):
             self._stream = self.path.open("ab", buffering=0)
 
-    def write(self, data: Union[str, bytes]) -> None:
+    def write(self, data: str | bytes) -> None:
         """Append bytes, or text as UTF-8: whole records or lines as a rule."""
         rest = memoryview(data.encode() if isinstance(data, str) else data)
         end = self._stream.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Level 0: what is checked at every public door, and the one error users see for bad input."""
+"""What is checked at every public door, and the one error users see for bad input."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def check_labels(labels: np.ndarray, n_classes: int, where: str = "labels") -> n
     if not isinstance(labels, np.ndarray):
         raise InputError(f"{where}: found {type(labels).__name__}; a numpy array of integers is needed")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            f"{where}: a one-dimensional integer array is needed, found {labels.dtype} {labels.shape}"
-        )
+        raise InputError(f"{where}: a one-dimensional integer array is needed, found {labels.dtype} {labels.shape}")
     if len(labels):
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= n_classes:

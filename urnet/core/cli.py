@@ -1,4 +1,4 @@
-"""Level 0: what every command line shares: words for booleans, the argument block, stdout, exit codes."""
+"""What every command line shares: words for booleans, the argument block, stdout, exit codes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, TextIO
+from typing import Any, TextIO
 
 from urnet.core.checks import InputError
 
@@ -29,7 +29,7 @@ def boolean_word(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"found {text!r}; True or False is accepted")
 
 
-def print_arguments(args: argparse.Namespace, stream: Optional[TextIO] = None) -> None:
+def print_arguments(args: argparse.Namespace, stream: TextIO | None = None) -> None:
     """Print the first release's block of arguments, sorted by name, right-aligned to 25 columns."""
     print("-------------  Configuration Arguments -------------", file=stream)
     for name, value in sorted(vars(args).items()):
@@ -38,7 +38,7 @@ def print_arguments(args: argparse.Namespace, stream: Optional[TextIO] = None) -
     print("-" * 52, file=stream)
 
 
-def is_lead() -> bool:
+def is_main() -> bool:
     """Whether this is the process that speaks: the only one, or number 0 of those the launcher started."""
     return os.environ.get("PADDLE_TRAINER_ID") in (None, "", "0")
 
@@ -61,7 +61,7 @@ def results_only() -> Iterator[TextIO]:
     logs to file descriptor 1, past ``sys.stdout``. Where ``sys.stdout`` is no file of that descriptor (a test
     that captures it), it is yielded as it is.
     """
-    if not is_lead():
+    if not is_main():
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             yield nowhere
         return
@@ -126,7 +126,7 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
-def run(main: Callable[[Sequence[str]], Optional[int]], argv: Optional[Sequence[str]] = None) -> int:
+def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Run ``main(argv)`` and turn its outcome into an exit code.
 
     0 done, 1 failed, 2 bad input (also a place that may not be read or written), 130 Ctrl-C, 143 SIGTERM.

@@ -1,11 +1,10 @@
-"""Level 0: how many cores this process may use. Standard library only: set_env.sh asks too."""
+"""How many cores this process may use. Standard library only: set_env.sh asks too."""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
-from typing import Optional
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -18,7 +17,7 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return count if quota is None else max(1, min(count, math.ceil(quota)))
 
 
-def _quota(cgroup: Path) -> Optional[float]:
+def _quota(cgroup: Path) -> float | None:
     """Cores' worth of time a container may use: cgroup v2's cpu.max or v1's cfs files; None: no limit."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()

@@ -1,4 +1,4 @@
-"""Level 0: one progress display: a bar on a terminal, a line at intervals elsewhere, always on stderr."""
+"""One progress display: a bar on a terminal, a line at intervals elsewhere, always on stderr."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -23,7 +23,7 @@ class Progress:
     it does: another process tells of the same work.
     """
 
-    def __init__(self, title: str, total: Optional[int], unit: str = "images", *, show: bool = True) -> None:
+    def __init__(self, title: str, total: int | None, unit: str = "images", *, show: bool = True) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.count, self.start = 0, time.monotonic()
         self._next, self._note = self.start + LINE_SECONDS if show else math.inf, ""
@@ -79,9 +79,7 @@ class Progress:
         self.close()
 
 
-def progress(
-    items: Iterable[Item], title: str, total: Optional[int] = None, unit: str = "rows"
-) -> Iterator[Item]:
+def progress(items: Iterable[Item], title: str, total: int | None = None, unit: str = "rows") -> Iterator[Item]:
     """Yield from ``items``, counting them on a Progress display."""
     with Progress(title, total, unit) as display:
         for item in items:

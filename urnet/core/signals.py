@@ -1,4 +1,4 @@
-"""Level 0: SIGTERM and Ctrl-C as a wish that is granted at the next good moment."""
+"""SIGTERM and Ctrl-C as a wish that is granted at the next good moment."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Any, Optional
+from typing import Any
 
 SAME_SECONDS = 3.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(Exception):
+class Interrupted(Exception):
     """The run was asked to stop and did so in good order; ``exit_code`` is 143 (SIGTERM) or 130 (Ctrl-C)."""
 
     def __init__(self, number: int) -> None:
@@ -23,8 +23,8 @@ class Stopped(Exception):
         self.exit_code = 128 + number
 
 
-class StopRequest:
-    """Inside the ``with`` block the first SIGTERM or Ctrl-C is noted and ``check()`` raises Stopped.
+class GracefulStop:
+    """Inside the ``with`` block the first SIGTERM or Ctrl-C is noted and ``check()`` raises Interrupted.
 
     A second signal acts at once, as ever; under Paddle's launcher, which sends SIGTERM three times in a row,
     only if it comes SAME_SECONDS later. Outside the main thread, where Python takes no signals, nothing
@@ -32,14 +32,14 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.number: Optional[int] = None
+        self.number: int | None = None
         self._noted = 0.0  # when
         self._previous: dict[int, Any] = {}
 
     def check(self) -> None:
-        """Raise Stopped if a signal came."""
+        """Raise Interrupted if a signal came."""
         if self.number is not None:
-            raise Stopped(self.number)
+            raise Interrupted(self.number)
 
     def _note(self, number: int, _: Any) -> None:
         if self.number is not None and time.monotonic() - self._noted < SAME_SECONDS:
@@ -59,12 +59,10 @@ class StopRequest:
             signal.signal(number, handler)
         self._previous = {}
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> GracefulStop:
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], _: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._restore()

@@ -1,34 +1,10 @@
-"""Level 1: accuracies from top-k predictions, counted batch by batch; never an array of images x classes."""
+"""Accuracies from top-k predictions, counted batch by batch; never an array of images x classes."""
 
 from __future__ import annotations
-
-from typing import Optional
 
 import numpy as np
 
 from urnet.core.checks import InputError, check_labels, check_same_rows
-
-
-def topk(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best classes of each row: indices (B, k) int64 and their scores (B, k), best first.
-
-    ``scores`` is (B, C) with C >= k; equal scores are ordered by class number, so the answer does not depend
-    on how it is computed. Costs O(C) a row. Raises FloatingPointError for a score that is not finite.
-    """
-    n_rows, n_classes = scores.shape
-    if not 1 <= k <= n_classes:
-        raise InputError(f"top-{k} of {n_classes} classes: 1..{n_classes} is accepted")
-    if not np.isfinite(scores).all():
-        row = int(np.argmin(np.isfinite(scores).all(axis=1)))
-        raise FloatingPointError(f"the network's scores of image {row} of a batch are not finite")
-    border = np.partition(scores, n_classes - k, axis=1)[:, n_classes - k, None]  # the k-th best of each row
-    better, equal = scores > border, scores == border
-    places = k - better.sum(axis=1, keepdims=True)  # left for those that equal the border: the first ones
-    chosen = better | (equal & (np.cumsum(equal, axis=1) <= places))
-    indices = np.nonzero(chosen)[1].reshape(n_rows, k)
-    values = np.take_along_axis(scores, indices, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
 class ClassAccuracy:
@@ -51,21 +27,13 @@ class ClassAccuracy:
         if topk_indices.ndim != 2 or topk_indices.shape[1] < width:
             raise InputError(f"topk_indices {topk_indices.shape}: (images, {width} or more) is accepted")
         hits = topk_indices[:, :width] == labels[:, None]
-        for counter, rows in (
-            (self.count, slice(None)),
-            (self.hit1, hits[:, 0]),
-            (self.hit5, hits.any(axis=1)),
-        ):
+        for counter, rows in ((self.count, slice(None)), (self.hit1, hits[:, 0]), (self.hit5, hits.any(axis=1))):
             counter += np.bincount(labels[rows], minlength=self.n_classes)
 
     def per_class(self) -> dict[str, np.ndarray]:
         """``count`` int64 (C,), ``top1`` and ``top5`` float64 (C,); accuracies of empty classes are nan."""
         with np.errstate(invalid="ignore"):
-            return {
-                "count": self.count.copy(),
-                "top1": self.hit1 / self.count,
-                "top5": self.hit5 / self.count,
-            }
+            return {"count": self.count.copy(), "top1": self.hit1 / self.count, "top5": self.hit5 / self.count}
 
     def result(self) -> dict[str, float]:
         """All averages, 0..1.
@@ -89,13 +57,10 @@ class ClassAccuracy:
         return result
 
 
-def per_class_rows(accuracy: ClassAccuracy, names: Optional[list[str]] = None) -> list[tuple]:
+def per_class_rows(accuracy: ClassAccuracy, names: list[str] | None = None) -> list[tuple]:
     """Rows (class, images, top1, top5, name) in class order; "" for accuracies of an empty class."""
     table = accuracy.per_class()
     names = names or [""] * accuracy.n_classes
     check_same_rows(classes=table["count"], names=names)
-    rows = zip(table["count"].tolist(), table["top1"].tolist(), table["top5"].tolist(), names)
-    return [
-        (i, n, f"{a:.6f}" if n else "", f"{b:.6f}" if n else "", name)
-        for i, (n, a, b, name) in enumerate(rows)
-    ]
+    rows = zip(table["count"].tolist(), table["top1"].tolist(), table["top5"].tolist(), names, strict=True)
+    return [(i, n, f"{a:.6f}" if n else "", f"{b:.6f}" if n else "", name) for i, (n, a, b, name) in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""Level 1: average precision of a ranking: PASCAL VOC's two measures of classification, and scikit-learn's.
+"""Average precision of a ranking: PASCAL VOC's two measures of classification, and scikit-learn's.
 
 Rows of equal score count as one place of the ranking: all of them or none are above a threshold. So the
 values do not depend on the order of the rows. VOC's development kit takes such rows one by one, as they come;
@@ -64,14 +64,10 @@ def class_average_precision(
     check_same_rows(labels=labels, scores=scores)
     if labels.shape != scores.shape or labels.ndim != 2 or labels.shape[1] != len(names):
         raise InputError(
-            f"{where}: labels {labels.shape}, scores {scores.shape} and {len(names)} classes; "
-            "rows x classes is needed"
+            f"{where}: labels {labels.shape}, scores {scores.shape} and {len(names)} classes; rows x classes is needed"
         )
-    each = [
-        average_precision(labels[:, c], scores[:, c], f"{where}: class {name}")
-        for c, name in enumerate(names)
-    ]
-    return AveragePrecision(*(np.array(values) for values in zip(*each)))
+    each = [average_precision(labels[:, c], scores[:, c], f"{where}: class {name}") for c, name in enumerate(names)]
+    return AveragePrecision(*(np.array(values) for values in zip(*each, strict=True)))
 
 
 def _check(labels: np.ndarray, scores: np.ndarray, where: str) -> None:

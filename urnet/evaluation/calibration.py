@@ -1,4 +1,4 @@
-"""Level 1: what predictions are worth beyond accuracy: calibration, large and small classes, comparisons.
+"""What predictions are worth beyond accuracy: calibration, large and small classes, comparisons.
 
 All of it works on counts or on a few bytes an image; predictions come in blocks of rows.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
@@ -55,16 +55,14 @@ class Calibration:
         }
 
 
-class Judged:
+class Scored:
     """A prediction file against its labels.
 
     ``accuracy`` (ClassAccuracy) and ``calibration`` of the rows with a prediction; per row of the list
     ``readable``, ``hit1``, ``hit5`` bool (n,), False where there is no prediction.
     """
 
-    def __init__(
-        self, blocks: Iterable[Predictions], listed: Listed, n_classes: int, progress: Any = None
-    ) -> None:
+    def __init__(self, blocks: Iterable[Predictions], listed: Listed, n_classes: int, progress: Any = None) -> None:
         n = len(listed)
         self.accuracy, self.calibration = ClassAccuracy(n_classes), Calibration()
         self.readable, self.hit1, self.hit5 = (np.zeros(n, bool) for _ in range(3))
@@ -87,7 +85,7 @@ class Judged:
 # --- classes by their training images
 
 
-def read_train_counts(path: Union[str, Path], n_classes: int) -> np.ndarray:
+def read_train_counts(path: str | Path, n_classes: int) -> np.ndarray:
     """Training images of each class (C,) int64, from a table's folder or a list of `path label` lines."""
     path = Path(path)
     if path.is_dir():
@@ -99,7 +97,7 @@ def read_train_counts(path: Union[str, Path], n_classes: int) -> np.ndarray:
     return sum((np.bincount(part, minlength=n_classes) for part in labels), np.zeros(n_classes, np.int64))
 
 
-def class_groups(counts: np.ndarray, borders: Optional[tuple[int, int]] = None) -> dict[str, np.ndarray]:
+def class_groups(counts: np.ndarray, borders: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
     """Class numbers of head, middle and tail, by training images ``counts`` (C,).
 
     Without ``borders``: thirds of the classes, the largest first, equal sizes ordered by class number; where
@@ -108,17 +106,15 @@ def class_groups(counts: np.ndarray, borders: Optional[tuple[int, int]] = None) 
     """
     if borders is None:
         order = np.argsort(-counts, kind="stable")
-        return {name: np.sort(part) for name, part in zip(GROUPS, np.array_split(order, 3))}
+        return {name: np.sort(part) for name, part in zip(GROUPS, np.array_split(order, 3), strict=True)}
     many, few = borders
     if not many >= few >= 0:
         raise InputError(f"--borders: found {many} {few}; MANY and FEW, MANY >= FEW >= 0, are accepted")
     masks = counts >= many, (counts < many) & (counts >= few), counts < few
-    return {name: np.flatnonzero(mask) for name, mask in zip(GROUPS, masks)}
+    return {name: np.flatnonzero(mask) for name, mask in zip(GROUPS, masks, strict=True)}
 
 
-def group_accuracy(
-    accuracy: ClassAccuracy, groups: Mapping[str, np.ndarray]
-) -> dict[str, tuple[int, float, float]]:
+def group_accuracy(accuracy: ClassAccuracy, groups: Mapping[str, np.ndarray]) -> dict[str, tuple[int, float, float]]:
     """A group's classes that have images, and the means over them of top1 and top5 (nan without any)."""
     table, result = accuracy.per_class(), {}
     for name, classes in groups.items():
@@ -129,17 +125,14 @@ def group_accuracy(
 
 
 def write_class_table(
-    stream: Any,
-    accuracy: ClassAccuracy,
-    names: Optional[list[str]] = None,
-    counts: Optional[np.ndarray] = None,
+    stream: Any, accuracy: ClassAccuracy, names: list[str] | None = None, counts: np.ndarray | None = None
 ) -> None:
     """CSV of class, images, top1, top5, name, and with ``counts`` (C,) train_images."""
     rows: Sequence[tuple] = per_class_rows(accuracy, names)
     header = ["class", "images", "top1", "top5", "name"]
     if counts is not None:
         header.append("train_images")
-        rows = [(*row, n) for row, n in zip(rows, counts.tolist())]
+        rows = [(*row, n) for row, n in zip(rows, counts.tolist(), strict=True)]
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)

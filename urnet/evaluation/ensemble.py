@@ -1,4 +1,4 @@
-"""Level 1: several networks' predictions of the same images made into one, in blocks of rows.
+"""Several networks' predictions of the same images made into one, in blocks of rows.
 
 Known of the winners of 2018 is that 29 networks voted "per class by probability and without probability"; the
 formulas here are ours. M members, C classes; p_m(c) is member m's probability of class c, of which its file
@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
 from urnet.core.checks import InputError, check_choice, check_same_rows
-from urnet.evaluation.accuracy import topk
+from urnet.core.top_k import topk
 from urnet.evaluation.prediction_reader import Predictions
 
 METHODS = ("mean", "weighted", "geometric", "vote_prob", "vote")
@@ -79,7 +78,7 @@ class Ensemble:
         n = check_same_rows(**{f"{i}: {block.file}": block for i, block in enumerate(blocks)})
         base, mass, flat, parts = np.zeros(n), np.zeros(n), [], []
         start = self.n_classes * np.arange(n)[:, None]
-        for block, weight in zip(blocks, self.weights):
+        for block, weight in zip(blocks, self.weights, strict=True):
             values, rest = self._said(block)
             own = np.where(block.readable, weight, 0.0)
             mass += own
@@ -131,7 +130,7 @@ def largest(sums: Sums, k: int) -> tuple[np.ndarray, np.ndarray]:
     """
     n = len(sums.totals)
     least = np.where(sums.answered, 0.0, np.inf)
-    for flat, readable in zip(sums.flat, sums.readable):
+    for flat, readable in zip(sums.flat, sums.readable, strict=True):
         rows = flat.reshape(n, -1)[:, :k]
         if rows.shape[1] == k:
             own = sums.totals.reshape(-1)[rows].min(axis=1)
@@ -157,7 +156,7 @@ def pack(totals: np.ndarray, least: np.ndarray, width: int) -> tuple[np.ndarray,
 
 
 def make_ensemble(
-    method: str, n_members: int, n_classes: int, *, weights: Optional[Sequence[float]] = None, votes: int = 5
+    method: str, n_members: int, n_classes: int, *, weights: Sequence[float] | None = None, votes: int = 5
 ) -> Ensemble:
     """Check and make an Ensemble. ``weights`` (M,), not negative, with ``weighted`` only; their sum does not
     matter. ``votes``: classes that a member votes for, 1..n_classes. Raises InputError.
@@ -166,9 +165,7 @@ def make_ensemble(
     if not 1 <= votes <= n_classes:
         raise InputError(f"--votes: found {votes}; 1..{n_classes} is accepted")
     if (weights is not None) != (method == "weighted"):
-        raise InputError(
-            "weights go with --method weighted, which needs them (--weights, or --fit); no other does"
-        )
+        raise InputError("weights go with --method weighted, which needs them (--weights, or --fit); no other does")
     values = np.ones(n_members) if weights is None else np.asarray(weights, np.float64)
     if values.shape != (n_members,):
         raise InputError(f"weights: found {len(values)} for {n_members} members; one each is accepted")

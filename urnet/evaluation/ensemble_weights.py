@@ -1,4 +1,4 @@
-"""Level 1: the weights of an ensemble's members, fitted to labelled predictions."""
+"""The weights of an ensemble's members, fitted to labelled predictions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from urnet.evaluation.ensemble import TINY, missing_probability
 from urnet.evaluation.prediction_reader import Listed, Predictions, read_aligned
 
 
-def label_probabilities(
-    files: Sequence[Any], listed: Listed, n_classes: int, progress: Any = None
-) -> np.ndarray:
+def label_probabilities(files: Sequence[Any], listed: Listed, n_classes: int, progress: Any = None) -> np.ndarray:
     """What each of M prediction files says of each listed image's label, (n, M) float64, at least 1e-10.
 
     Images without a prediction in one of the files are left out. 8 n M bytes.
@@ -37,9 +35,7 @@ def label_probability(block: Predictions, labels: np.ndarray, n_classes: int) ->
     return np.maximum(np.where(hit.any(axis=1), listed, missing_probability(block, n_classes)), TINY)
 
 
-def fit_weights(
-    probability: np.ndarray, *, rounds: int = 5000, gap: float = 1e-5
-) -> tuple[np.ndarray, float]:
+def fit_weights(probability: np.ndarray, *, rounds: int = 5000, gap: float = 1e-5) -> tuple[np.ndarray, float]:
     """Weights (M,) on the simplex that minimise the mean of -log Σ_m w_m p_m(y), and a bound of their excess.
 
     ``probability`` (n, M): what each member says of each row's label, > 0. The loss is convex; the iteration

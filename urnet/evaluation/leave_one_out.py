@@ -1,4 +1,4 @@
-"""Level 1: the accuracies of an ensemble, of its members, and of the ensemble without each of them."""
+"""The accuracies of an ensemble, of its members, and of the ensemble without each of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Judgement:
     def update(self, blocks: Sequence[Predictions], sums: Sums, labels: np.ndarray) -> None:
         """Count a block: the members' rows, their sums, and the labels (B,)."""
         width = min(5, self.together.n_classes)
-        for accuracy, block in zip(self.members, blocks):
+        for accuracy, block in zip(self.members, blocks, strict=True):
             block.check_width(width, "for top-5")
             if block.readable.any():
                 accuracy.update(block.classes[block.readable], labels[block.readable])
@@ -42,7 +42,7 @@ class Judgement:
         some = _Some(sums, number, packed)
         _count(self.together, some.rank(some.sums, labels), labels, sums.answered)
         left_over = some.without_each(sums) if self.without else ()
-        for accuracy, weight, readable, left in zip(self.without, self._weights, sums.readable, left_over):
+        for accuracy, weight, readable, left in zip(self.without, self._weights, sums.readable, left_over, strict=True):
             others = sums.mass - np.where(readable, weight, 0) > 1e-9 * weight  # not 0 but for rounding
             _count(accuracy, some.rank(left, labels), labels, others)
 
@@ -66,7 +66,7 @@ class _Some:
 
     def without_each(self, sums: Sums) -> Iterator[np.ndarray]:
         """Yield the sums (B, W) without each member in turn."""
-        for flat, part in zip(sums.flat, sums.parts):
+        for flat, part in zip(sums.flat, sums.parts, strict=True):
             own = np.zeros(self.sums.size + 1)
             own[self._place[flat]] = part
             yield self.sums - own[:-1].reshape(self.sums.shape)

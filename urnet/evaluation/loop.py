@@ -1,17 +1,18 @@
-"""Level 3: any predictor's answers and accuracy on a list of images; it knows neither engine nor network."""
+"""Any predictor's answers and accuracy on a list of images; it knows neither engine nor network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
-from urnet.evaluation.accuracy import ClassAccuracy, topk
-from urnet.runtime.process_group import ALONE, World
+from urnet.core.top_k import topk
+from urnet.evaluation.accuracy import ClassAccuracy
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 Predict = Callable[[np.ndarray], np.ndarray]  # uint8 images (B, S, S, 3) -> scores (B, C)
 
@@ -23,12 +24,12 @@ def evaluate(
     n_classes: int,
     *,
     max_bad: int = 0,
-    progress: Optional[Progress] = None,
-    world: World = ALONE,
+    progress: Progress | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """``count_accuracy(...).result()`` and ``unreadable``, the number of images left out."""
     accuracy, unreadable = count_accuracy(
-        predict, loader, labels, n_classes, max_bad=max_bad, progress=progress, world=world
+        predict, loader, labels, n_classes, max_bad=max_bad, progress=progress, group=group
     )
     return {**accuracy.result(), "unreadable": unreadable}
 
@@ -40,34 +41,34 @@ def count_accuracy(
     n_classes: int,
     *,
     max_bad: int = 0,
-    progress: Optional[Progress] = None,
-    world: World = ALONE,
+    progress: Progress | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[ClassAccuracy, int]:
     """Predict every batch of ``loader``; returns the counters and the number of unreadable images.
 
     ``predict``: uint8 images (B, S, S, 3) -> scores (B, n_classes), B from 1 to the loader's batch size.
     ``loader`` yields ``dataset.Batch`` (a ``dataset.Loader``); ``labels[row]`` is the label of its row.
     An unreadable image counts nowhere; more than ``max_bad`` of them are an InputError naming one. Every
-    process of ``world`` brings a loader of its share of the images, and has the counts of all.
+    process of ``group`` brings a loader of its share of the images, and has the counts of all.
     """
     accuracy, unreadable = ClassAccuracy(n_classes), 0
     for answer in ranked(predict, loader, min(5, n_classes), max_bad=max_bad, progress=progress):
         good = answer.readable
         unreadable += len(good) - int(good.sum())
         accuracy.update(answer.classes[good], labels[answer.rows[good]])
-    return _of_all(accuracy, unreadable, loader, max_bad, world)
+    return _of_all(accuracy, unreadable, loader, max_bad, group)
 
 
 def _of_all(
-    accuracy: ClassAccuracy, unreadable: int, loader: Any, max_bad: int, world: World
+    accuracy: ClassAccuracy, unreadable: int, loader: Any, max_bad: int, group: ProcessGroup
 ) -> tuple[ClassAccuracy, int]:
     """The counts of all processes. Raises InputError where they met too many bad images together."""
-    if world.alone:
+    if group.is_single:
         return accuracy, unreadable
     counters = accuracy.count, accuracy.hit1, accuracy.hit5
-    for counter, total in zip(counters, world.sum(np.stack(counters))):
+    for counter, total in zip(counters, group.all_sum(np.stack(counters)), strict=True):
         counter[:] = total
-    shares = world.gather(dict(getattr(loader, "bad", {})))
+    shares = group.all_gather(dict(getattr(loader, "bad", {})))
     bad = dict(sorted(item for share in shares for item in share.items()))
     if len(bad) > max_bad:
         raise InputError(bad_images_message(SimpleNamespace(bad=bad), len(bad), max_bad))
@@ -84,7 +85,7 @@ class Ranked(NamedTuple):
 
 
 def ranked(
-    predict: Predict, loader: Iterable[Any], k: int, *, max_bad: int = 0, progress: Optional[Progress] = None
+    predict: Predict, loader: Iterable[Any], k: int, *, max_bad: int = 0, progress: Progress | None = None
 ) -> Iterator[Ranked]:
     """Predict every batch of ``loader``; arguments as in ``count_accuracy``."""
     unreadable = 0

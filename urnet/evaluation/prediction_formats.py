@@ -1,4 +1,4 @@
-"""Level 1: the formats of prediction files, read as tables of path, classes (lists) and scores (lists).
+"""The formats of prediction files, read as tables of path, classes (lists) and scores (lists).
 
 ``urnet.evaluation.prediction_reader`` checks what they hold.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,7 +51,7 @@ def _check_opens(file: Path) -> None:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def count_rows(file: Union[str, Path]) -> Optional[int]:
+def count_rows(file: str | Path) -> int | None:
     """How many rows an Arrow file has; None for text, where only reading it tells."""
     if Path(file).suffix != ".arrow":
         return None
@@ -87,7 +87,7 @@ def _csv_tables(file: Path) -> Iterator[Any]:
 def _json_tables(file: Path) -> Iterator[Any]:
     kinds = [pa.string(), pa.list_(pa.int32()), pa.list_(pa.float32())]
     options = pa.json.ParseOptions(
-        explicit_schema=pa.schema(list(zip(COLUMNS, kinds))), unexpected_field_behavior="ignore"
+        explicit_schema=pa.schema(list(zip(COLUMNS, kinds, strict=True))), unexpected_field_behavior="ignore"
     )
     rows = 0
     with file.open("rb") as stream:

@@ -1,7 +1,7 @@
-"""Level 1: prediction files read back in blocks of rows, checked, one alone or several row for row.
+"""Prediction files read back in blocks of rows, checked, one alone or several row for row.
 
-``urnet.evaluation.prediction_writer`` writes them. Memory is bounded by a record batch (Arrow), or about a megabyte of text, a
-file.
+``urnet.evaluation.prediction_writer`` writes them. Memory is bounded by a record batch
+(Arrow), or about a megabyte of text, a file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,9 +45,13 @@ class Predictions:
         """Rows start to stop, as views."""
         rows = slice(start, stop)
         return Predictions(
-            self.file, self.first + start, self.path.slice(start, stop - start),
-            self.classes[rows], self.scores[rows], self.readable[rows],
-        )  # fmt: skip
+            self.file,
+            self.first + start,
+            self.path.slice(start, stop - start),
+            self.classes[rows],
+            self.scores[rows],
+            self.readable[rows],
+        )
 
     def check_width(self, k: int, why: str) -> None:
         """Raise InputError unless every readable row lists ``k`` classes or more."""
@@ -58,7 +62,7 @@ class Predictions:
             )
 
 
-def read_predictions(file: Union[str, Path], n_classes: int, rows: int = 4096) -> Iterator[Predictions]:
+def read_predictions(file: str | Path, n_classes: int, rows: int = 4096) -> Iterator[Predictions]:
     """Yield a prediction file's rows, ``rows`` at a time; the last block may be smaller.
 
     Raises InputError naming file and row (from 1) for a class outside 0..n_classes-1 or listed twice, a score
@@ -79,24 +83,20 @@ def read_predictions(file: Union[str, Path], n_classes: int, rows: int = 4096) -
         yield _joined(waiting)
 
 
-def read_aligned(
-    files: Sequence[Union[str, Path]], n_classes: int, rows: int = 4096
-) -> Iterator[list[Predictions]]:
+def read_aligned(files: Sequence[str | Path], n_classes: int, rows: int = 4096) -> Iterator[list[Predictions]]:
     """Yield blocks of the same rows of several files. Raises InputError at the first path that differs."""
     for blocks in itertools.zip_longest(*(read_predictions(file, n_classes, rows) for file in files)):
         first = next(block for block in blocks if block is not None)
-        for block, file in zip(blocks, files):
+        for block, file in zip(blocks, files, strict=True):
             rest = len(block) if block is not None else 0
-            _check_paths(
-                first.file, first.path, str(file), block.path if rest else first.path[:0], first.first
-            )
+            _check_paths(first.file, first.path, str(file), block.path if rest else first.path[:0], first.first)
         yield list(blocks)
 
 
 class Listed:
     """The labelled images of a list, in its order: ``paths`` (Arrow strings), ``labels`` int32 (n,)."""
 
-    def __init__(self, file: Union[str, Path], n_classes: int) -> None:
+    def __init__(self, file: str | Path, n_classes: int) -> None:
         lines = list(read_lines(file, high=n_classes - 1))
         if not lines:
             raise InputError(f"{file}: lists no image; lines `path label` are accepted")
@@ -113,7 +113,7 @@ class Listed:
         _check_paths(self.file, wanted, block.file, block.path, block.first)
         return self.labels[block.first : block.first + len(block)]
 
-    def check_end(self, file: Union[str, Path], n_rows: int) -> None:
+    def check_end(self, file: str | Path, n_rows: int) -> None:
         """Raise InputError unless all listed images had a row."""
         if n_rows < len(self):
             raise InputError(
@@ -175,7 +175,7 @@ def _part(file: Path, first: int, k: int, table: Any) -> Predictions:
     if missing := [name for name in COLUMNS if name not in table.schema.names]:
         raise InputError(f"{file}: has no column {missing[0]}; {', '.join(COLUMNS)} are needed")
     path, classes, scores = (_one_array(table[name]) for name in COLUMNS)
-    lengths = [_lengths(file, name, column) for name, column in zip(COLUMNS[1:], (classes, scores))]
+    lengths = [_lengths(file, name, column) for name, column in zip(COLUMNS[1:], (classes, scores), strict=True)]
     readable = lengths[0] > 0
     k = k or int(lengths[0].max(initial=0))
     path = path.cast(pa.string())

@@ -1,4 +1,4 @@
-"""Level 1: predictions as lines on stdout and as rows of a CSV, JSON-lines or Arrow file.
+"""Predictions as lines on stdout and as rows of a CSV, JSON-lines or Arrow file.
 
 ``urnet.evaluation.prediction_reader`` reads the files back.
 """
@@ -10,11 +10,11 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
-from urnet.core.atomic_files import whole_file
+from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
 
 FORMATS = (".csv", ".jsonl", ".arrow")
@@ -42,7 +42,7 @@ class PredictionFile:
 
     def write_rows(self, paths: Any, classes: np.ndarray, scores: np.ndarray, errors: Sequence[str]) -> None:
         """Many images: Arrow strings (B,), classes and scores (B, k); a row with an error gets neither."""
-        for path, row, values, error in zip(paths.to_pylist(), classes.tolist(), scores.tolist(), errors):
+        for path, row, values, error in zip(paths.to_pylist(), classes.tolist(), scores.tolist(), errors, strict=True):
             self.write(path, [] if error else row, [] if error else values, error)
 
 
@@ -65,7 +65,7 @@ class TextPredictions(PredictionFile):
             self._csv.writerow(row)
             return
         values = (path, list(map(int, classes)), list(map(float, texts)), names, error)
-        self._stream.write(json.dumps(dict(zip(COLUMNS, values)), ensure_ascii=False) + "\n")
+        self._stream.write(json.dumps(dict(zip(COLUMNS, values, strict=True)), ensure_ascii=False) + "\n")
 
 
 def arrow_schema() -> Any:
@@ -111,13 +111,10 @@ class ArrowPredictions(PredictionFile):
         import pyarrow as pa
 
         if self._rows:
-            paths, lengths, classes, scores, errors = zip(*self._waiting)
+            paths, lengths, classes, scores, errors = zip(*self._waiting, strict=True)
             ends = np.cumsum(np.concatenate(lengths))
             offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
-            lists = (
-                pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(flat)))
-                for flat in (classes, scores)
-            )
+            lists = (pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(flat))) for flat in (classes, scores))
             columns = [pa.concat_arrays(paths), *lists, pa.concat_arrays(errors)]
             self._writer.write_batch(pa.record_batch(columns, schema=arrow_schema()))
             self._waiting, self._rows = [], 0
@@ -125,8 +122,8 @@ class ArrowPredictions(PredictionFile):
 
 @contextlib.contextmanager
 def open_predictions(
-    path: Optional[Union[str, Path]], class_names: Sequence[str] = (), flag: str = "--output"
-) -> Iterator[Optional[PredictionFile]]:
+    path: str | Path | None, class_names: Sequence[str] = (), flag: str = "--output"
+) -> Iterator[PredictionFile | None]:
     """Yield a PredictionFile for ``path`` (None: none); it appears whole when the block ends well.
 
     An existing file is replaced then, and only then. Raises InputError, at once, for a suffix that is not in
@@ -150,7 +147,7 @@ def open_predictions(
 def _open_arrow(path: Path, flag: str) -> Iterator[ArrowPredictions]:
     _refuse_folder(path, flag)
     with contextlib.ExitStack() as stack:
-        part = stack.enter_context(whole_file(path, replace=True))
+        part = stack.enter_context(atomic_file(path, replace=True))
         import pyarrow as pa
 
         sink = stack.enter_context(pa.OSFile(str(part), "wb"))
@@ -163,7 +160,7 @@ def _open_arrow(path: Path, flag: str) -> Iterator[ArrowPredictions]:
 def open_text(path: Path, flag: str) -> Iterator[Any]:
     """A UTF-8 text stream; the file appears, or is replaced, when the block ends well."""
     _refuse_folder(path, flag)
-    with whole_file(path, replace=True) as part, part.open("w", encoding="utf-8", newline="") as stream:
+    with atomic_file(path, replace=True) as part, part.open("w", encoding="utf-8", newline="") as stream:
         yield stream
 
 

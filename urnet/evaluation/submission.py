@@ -1,4 +1,4 @@
-"""Level 1: the WebVision challenge's submission, lines `name c1 c2 c3 c4 c5`: written and checked.
+"""The WebVision challenge's submission, lines `name c1 c2 c3 c4 c5`: written and checked.
 
 The format is the challenge's: five different classes an image, best first, every test image once.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from urnet.core.atomic_files import whole_file
+from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
 from urnet.data.lists.lines import read_lines
 from urnet.evaluation.prediction_reader import Predictions
@@ -22,7 +22,7 @@ WIDTH = 5
 BLOCK = 1 << 16  # lines written at once
 
 
-def read_test_list(file: Union[str, Path]) -> Any:
+def read_test_list(file: str | Path) -> Any:
     """A test list's names (Arrow strings); a label beside one is not used. InputError for two alike."""
     names = pa.chunked_array([lines.path for lines in read_lines(file, needed=False)], pa.string())
     names = pa.concat_arrays(names.chunks) if names.num_chunks else pa.array([], pa.string())
@@ -34,7 +34,7 @@ def read_test_list(file: Union[str, Path]) -> Any:
 
 
 def write_submission(
-    blocks: Iterable[Predictions], out: Union[str, Path], wanted: Optional[Any] = None, list_name: str = ""
+    blocks: Iterable[Predictions], out: str | Path, wanted: Any | None = None, list_name: str = ""
 ) -> int:
     """Write the five best classes of each image, whole or not at all; returns the number of lines.
 
@@ -50,19 +50,17 @@ def write_submission(
         place = _places(names, wanted)
         if (place < 0).any():
             row = int(np.argmax(place < 0))
-            raise InputError(
-                f"{file}: has no prediction of {wanted[row].as_py()!r} (image {row + 1} of {list_name})"
-            )
+            raise InputError(f"{file}: has no prediction of {wanted[row].as_py()!r} (image {row + 1} of {list_name})")
         if len(names) > len(wanted):
             stray = _places(wanted, names) < 0
             raise InputError(f"{file}: {names[int(np.argmax(stray))].as_py()!r} is not in {list_name}")
         names, classes = wanted, classes[place]
-    with whole_file(Path(out), replace=True) as part, part.open("w", encoding="utf-8", newline="") as stream:
+    with atomic_file(Path(out), replace=True) as part, part.open("w", encoding="utf-8", newline="") as stream:
         stream.writelines(_lines(names, classes))
     return len(names)
 
 
-def check_submission(file: Union[str, Path], wanted: Any, list_name: str, n_classes: int) -> int:
+def check_submission(file: str | Path, wanted: Any, list_name: str, n_classes: int) -> int:
     """Check a submission against a test list's names; returns the number of lines.
 
     Raises InputError for the first line that is wrong: not a name and five whole numbers parted by single
@@ -101,9 +99,7 @@ def _collect(blocks: Iterable[Predictions]) -> tuple[Any, np.ndarray, str]:
     for block in blocks:
         file = block.file
         block.check_width(WIDTH, "a line")
-        blank = np.asarray(
-            pc.match_substring_regex(block.path, r"\s|^$").to_numpy(zero_copy_only=False), bool
-        )
+        blank = np.asarray(pc.match_substring_regex(block.path, r"\s|^$").to_numpy(zero_copy_only=False), bool)
         for odd, what in ((~block.readable, "has no prediction"), (blank, "a name without blanks is needed")):
             if odd.any():
                 row = int(np.argmax(odd))
@@ -156,6 +152,4 @@ def _repeated(names: Any) -> np.ndarray:
 
 def _places(known: Any, names: Any) -> np.ndarray:
     """Where each of ``names`` stands among ``known``, (n,) int64; -1 where it does not."""
-    return (
-        pc.fill_null(pc.index_in(names, value_set=known), -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    )
+    return pc.fill_null(pc.index_in(names, value_set=known), -1).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Level 3: the measuring pass: one forward over the training images, in the evaluation's view.
+"""The measuring pass: one forward over the training images, in the evaluation's view.
 
 The batches are cut inside a shard, all of the same size, so that a shard's bytes do not depend on which
 process computes it, nor on where an earlier pass was interrupted.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 import paddle
@@ -21,14 +21,14 @@ from urnet.config.recipe import Transform
 from urnet.core.atomic_files import recover_folder
 from urnet.core.checks import InputError, check_labels
 from urnet.core.progress import Progress
-from urnet.core.signals import StopRequest
+from urnet.core.signals import GracefulStop
+from urnet.core.top_k import topk
 from urnet.data.loading.loader import Batch, ImageSource, Loader
 from urnet.data.loading.prefetch import Job
-from urnet.evaluation.accuracy import topk
 from urnet.evaluation.loop import bad_images_message
 from urnet.features.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.features.store import SILENCE_SECONDS, Measurement, begin, wait_complete
-from urnet.inference.program import evaluating
+from urnet.nn.modes import evaluating
 from urnet.nn.normalise import Normalise
 from urnet.runtime.host_to_device import Uploads
 
@@ -37,7 +37,7 @@ def measure(
     network: Any,
     source: ImageSource,
     labels: np.ndarray,
-    folder: Union[str, Path],
+    folder: str | Path,
     *,
     fingerprint: str,
     base_hash: str,
@@ -47,10 +47,10 @@ def measure(
     prefetch: int = 4,
     max_bad: int = 0,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     shard: int = SHARD,
-    amp: Optional[str] = None,
-    stop: Optional[StopRequest] = None,
+    amp: str | None = None,
+    stop: GracefulStop | None = None,
     replace: bool = False,
     title: str = "measuring",
     timeout: float = SILENCE_SECONDS,
@@ -60,29 +60,27 @@ def measure(
     ``network``: ``features(x)`` gives (B, d) for normalised images, ``fc`` the logits (B, C) of those.
     ``source``: makes the image of a row, not for training; its transform normalises. ``labels``: int (N,),
     0..C - 1. ``fingerprint``: a text that differs when weights or settings differ. Of C < ``k`` classes all
-    are kept. Process ``rank`` of ``world`` computes the shards whose number is ``rank`` modulo ``world`` and
+    are kept. Process ``rank`` of ``world_size`` computes the shards whose number is ``rank`` modulo ``world_size`` and
     waits for the others (``timeout``: ``measurement.wait_complete``). ``amp``: None, "float16" or "bfloat16".
 
     Afterwards the network's mode is as before. Raises InputError for another measurement's folder (unless
     ``replace``) and for more than ``max_bad`` unreadable images, FloatingPointError for values that are not
-    finite in float16, TimeoutError while waiting, Stopped when ``stop`` says so. After any of these, and
+    finite in float16, TimeoutError while waiting, Interrupted when ``stop`` says so. After any of these, and
     after a kill, the next call goes on with the shards that are missing.
     """
     if source.train:
         raise ValueError("source: measuring needs the evaluation's view, train=False")
     _check_counts(rows=len(labels), k=k, batch_size=batch_size, shard=shard)
-    if not 0 <= rank < world:
-        raise InputError(f"measuring: rank {rank} of {world} processes; 0..{world - 1} is accepted")
+    if not 0 <= rank < world_size:
+        raise InputError(f"measuring: rank {rank} of {world_size} processes; 0..{world_size - 1} is accepted")
     folder = Path(folder)
     with evaluating(network):
         forward = _Forward(network, source.transform, amp)
         width, n_classes = forward.widths(source.transform.size)
         check_labels(labels, n_classes)
-        about = Description(
-            base_hash, fingerprint, len(labels), width, min(k, n_classes), batch_size, amp, shard
-        )  # fmt: skip
+        about = Description(base_hash, fingerprint, len(labels), width, min(k, n_classes), batch_size, amp, shard)
         begin(folder, about, rank=rank, replace=replace, timeout=timeout, stop=stop)
-        kept, todo = _sort_out(folder, about, range(rank, about.n_shards, world))
+        kept, todo = _sort_out(folder, about, range(rank, about.n_shards, world_size))
         if todo:
             loader = Loader(source, _batches(about, todo), workers=workers, prefetch=prefetch)
             bad = sum(int((~map_shard(folder, about, number, "readable")).sum()) for number in kept)
@@ -104,7 +102,7 @@ def _check_counts(**counts: int) -> None:
 class _Forward:
     """The network behind the normalisation: uint8 images to features and probabilities, on the device."""
 
-    def __init__(self, network: Any, transform: Transform, amp: Optional[str]) -> None:
+    def __init__(self, network: Any, transform: Transform, amp: str | None) -> None:
         self._model = Normalise(network, transform.mean, transform.std)
         self._model.eval()
         self._amp, self._uploads = amp, Uploads()
@@ -145,8 +143,8 @@ def _batches(about: Description, numbers: Iterable[int]) -> Iterator[Job]:
             yield 0, np.arange(start, min(start + size, rows.stop))
 
 
-def _checked(loader: Loader, bad: int, max_bad: int, stop: Optional[StopRequest]) -> Iterator[Batch]:
-    """The loader's batches. Raises Stopped, and InputError when with ``bad`` from before too many are bad."""
+def _checked(loader: Loader, bad: int, max_bad: int, stop: GracefulStop | None) -> Iterator[Batch]:
+    """The loader's batches. Raises Interrupted, and InputError when with ``bad`` from before too many are bad."""
     for batch in loader:
         if stop is not None:
             stop.check()
@@ -193,9 +191,7 @@ def _read(batch: Batch, computed: tuple[Any, Any], labels: np.ndarray, k: int) -
     }
 
 
-def _write(
-    folder: Path, about: Description, todo: Iterable[int], values: Iterator[Any], shown: Progress
-) -> None:
+def _write(folder: Path, about: Description, todo: Iterable[int], values: Iterator[Any], shown: Progress) -> None:
     """Write shard after shard from the batches' values."""
     for number in todo:
         with write_shard(folder, about, number) as writer:

@@ -1,4 +1,4 @@
-"""Level 1: arrays of N rows on disk in shards: written shard by shard, mapped when they are read.
+"""Arrays of N rows on disk in shards: written shard by shard, mapped when they are read.
 
 FOLDER/shard-00000/ and so on hold one .npy file an array; shard s covers the rows s * shard to
 (s + 1) * shard - 1. A shard's folder is there whole or not at all, so work that was interrupted goes on with
@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
-from urnet.core.atomic_files import whole_folder
+from urnet.core.atomic_files import atomic_folder
 from urnet.core.checks import InputError
 
 SHARD = 65_536  # rows a shard: 268 MB of features 2,048 wide
@@ -33,7 +33,7 @@ class Description:
     width: int  # of the features
     k: int  # classes kept a row
     batch_size: int  # matrix products round differently for other shapes
-    amp: Optional[str] = None  # None | "float16" | "bfloat16"
+    amp: str | None = None  # None | "float16" | "bfloat16"
     shard: int = SHARD
 
     @property
@@ -208,7 +208,7 @@ def write_shard(folder: Path, about: Description, number: int) -> Iterator[Shard
 
     A shard that is there already, a broken one say, is replaced.
     """
-    with whole_folder(shard_folder(folder, number), replace=True) as temporary:
+    with atomic_folder(shard_folder(folder, number), replace=True) as temporary:
         with contextlib.closing(ShardWriter(temporary, about, number)) as writer:
             yield writer
         if writer.missing:

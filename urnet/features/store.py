@@ -1,4 +1,4 @@
-"""Level 1: a measurement of the training images, opened, begun and waited for; shards.py holds its arrays.
+"""A measurement of the training images, opened, begun and waited for; shards.py holds its arrays.
 
 FOLDER/measurement.json, written before any shard, says what is measured. Several processes ("ranks") may fill
 one folder: they find one another through the file system alone.
@@ -12,15 +12,16 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any
 
 import numpy as np
 
-from urnet.core.atomic_files import recover_folder, whole_file
+from urnet.core.atomic_files import atomic_file, recover_folder
 from urnet.core.checks import InputError
-from urnet.core.signals import StopRequest
+from urnet.core.signals import GracefulStop
 from urnet.features.shards import Description, ShardedArray, fault_of, missing_shards
 
 FILE = "measurement.json"
@@ -46,7 +47,7 @@ class Measurement:
         )
 
     @classmethod
-    def open(cls, folder: Union[str, Path]) -> Measurement:
+    def open(cls, folder: str | Path) -> Measurement:
         """Open a folder. Raises InputError that names what is missing or broken."""
         folder = Path(folder)
         describe = read_description(folder)
@@ -71,7 +72,7 @@ class Measurement:
         return ShardedArray(self.folder, self.describe, "readable")[:]
 
 
-def read_description(folder: Path) -> Optional[Description]:
+def read_description(folder: Path) -> Description | None:
     """What FOLDER/measurement.json says; None where there is none. Raises InputError for another file."""
     file = Path(folder) / FILE
     try:
@@ -92,7 +93,7 @@ def begin(
     rank: int = 0,
     replace: bool = False,
     timeout: float = SILENCE_SECONDS,
-    stop: Optional[StopRequest] = None,
+    stop: GracefulStop | None = None,
 ) -> None:
     """Make ``folder`` a place for this measurement: rank 0 describes it, the others wait until it has.
 
@@ -107,7 +108,7 @@ def begin(
     for path in [*folder.glob("shard-*"), *folder.glob(".shard-*")]:
         shutil.rmtree(path)
     recover_folder(folder / FILE)
-    with whole_file(folder / FILE, replace=True) as temporary:
+    with atomic_file(folder / FILE, replace=True) as temporary:
         text = json.dumps({"layout": LAYOUT, **dataclasses.asdict(about)}, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -134,16 +135,12 @@ def _difference(found: Description, about: Description) -> tuple[str, Any, Any]:
 
 
 def wait_complete(
-    folder: Path,
-    about: Description,
-    *,
-    timeout: float = SILENCE_SECONDS,
-    stop: Optional[StopRequest] = None,
+    folder: Path, about: Description, *, timeout: float = SILENCE_SECONDS, stop: GracefulStop | None = None
 ) -> Measurement:
     """Wait until all shards are whole and open them.
 
     Raises TimeoutError when nothing changed in ``folder`` for ``timeout`` seconds (a process that writes a
-    shard shows so after every batch), Stopped when ``stop`` says so.
+    shard shows so after every batch), Interrupted when ``stop`` says so.
     """
     missing = list(range(about.n_shards))
 
@@ -155,9 +152,7 @@ def wait_complete(
     return Measurement(folder, about)
 
 
-def _poll(
-    folder: Path, done: Callable[[], bool], what: str, timeout: float, stop: Optional[StopRequest]
-) -> None:
+def _poll(folder: Path, done: Callable[[], bool], what: str, timeout: float, stop: GracefulStop | None) -> None:
     """Ask ``done`` until it is so; see ``wait_complete``. Clocks of other machines are not compared."""
     seen, since = _signs(folder), time.monotonic()
     while not done():

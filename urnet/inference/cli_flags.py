@@ -1,4 +1,4 @@
-"""Level 1: the flags that infer.py and eval.py share, their checks, and where each value comes from.
+"""The flags that infer.py and eval.py share, their checks, and where each value comes from.
 
 Precedence: flags > the checkpoint's recipe > the first release's defaults (with --num_layers: the SE-ResNeXt
 example's, ``urnet.config.se_resnext_flags``).
@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
+from urnet.config.choices import CROPS, ENGINES, LARGEST_SCALE, PRECISIONS, RESIZES, SIZES
 from urnet.config.recipe import Recipe, Transform
 from urnet.core.checks import InputError, check_choice
 from urnet.core.cli import Parser, boolean_word
@@ -22,12 +23,6 @@ RELEASE_DEFAULTS = {
     "resize": "straight",
     "resize_short_size": 256,
 }
-SIZES = range(8, 2049)  # accepted sides of --image_shape
-ENGINES = ("auto", "inference", "dygraph")
-PRECISIONS = ("fp32", "bf16")
-RESIZES = ("straight", "short")
-CROPS = (1, 5, 10, 144)
-LARGEST_SCALE = 8192
 
 
 class ReleaseParser(Parser):
@@ -48,38 +43,35 @@ class ReleaseParser(Parser):
         return [match for match in matches if match[0].dest not in self.newest] or matches
 
 
-def make_parser(
-    prog: str, description: str, *, batch_size: int, release: Sequence[str] = ()
-) -> ReleaseParser:
+def make_parser(prog: str, description: str, *, batch_size: int, release: Sequence[str] = ()) -> ReleaseParser:
     """A parser with the flags of both commands; ``release`` names the command's own released flags."""
-    parser = ReleaseParser(
-        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ReleaseParser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument_group("the first release's flags").add_argument
     add("--use_gpu", type=boolean_word, default=True, help="True: on a GPU where there is one [True]")
     add("--class_dim", type=int, help="number of classes [the checkpoint's recipe, else 5000]")
     add("--image_shape", help="channels,height,width [the checkpoint's recipe, else 3,224,224]")
-    add(
-        "--pretrained_model",
-        metavar="PATH",
-        help="checkpoint folder, weights file, or the 2018 release's folder",
-    )
+    add("--pretrained_model", metavar="PATH", help="checkpoint folder, weights file, or the 2018 release's folder")
     add("--model", metavar="NAME", help="network [the checkpoint's recipe, else ResNeXt101_32x4d]")
     add("--resize_short_size", type=int, metavar="PIXELS", help="short side, for --resize short [256]")
-    add("--img_list", metavar="FILE",
+    add(
+        "--img_list",
+        metavar="FILE",
         help="lines `path label`; paths are relative to --img_path [infer.py: all images there;"
-        " eval.py: its sub-folders are the classes, by name]")  # fmt: skip
+        " eval.py: its sub-folders are the classes, by name]",
+    )
     add("--img_path", metavar="PATH", help="folder of the images")
     parser.release = [action.dest for action in parser._actions if action.dest != "help"] + list(release)
     add = parser.add_argument_group("further flags").add_argument
     add("--batch_size", type=int, default=batch_size, help=f"images computed at once [{batch_size}]")
+    add("--resize", help="straight: to the size, aspect not kept | short: short side, then the centre [straight]")
     add(
-        "--resize",
-        help="straight: to the size, aspect not kept | short: short side, then the centre [straight]",
-    )
-    add("--crops", type=int, default=1, metavar="1|5|10|144",
+        "--crops",
+        type=int,
+        default=1,
+        metavar="1|5|10|144",
         help="views an image, probabilities averaged: centre | corners and centre | and their mirror images"
-        " | Inception's 144; more than 1 take the short side [1]")  # fmt: skip
+        " | Inception's 144; more than 1 take the short side [1]",
+    )
     add("--scales", metavar="PIXELS,...", help="the crops at each of these short sides: 224,256,288")
     add("--flip", action="store_true", help="the mirror image of every view, too")
     add("--class_names", metavar="FILE", help="names: synsets.txt, or one a line [the checkpoint's]")
@@ -104,28 +96,32 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 
 def complete(
-    args: argparse.Namespace, recipe: Optional[Recipe], names: Sequence[str],
+    args: argparse.Namespace,
+    recipe: Recipe | None,
+    names: Sequence[str],
     defaults: Mapping[str, Any] = RELEASE_DEFAULTS,
-) -> Transform:  # fmt: skip
+) -> Transform:
     """Fill the flags that were not given; return the transform they make together."""
     transform = recipe.transform if recipe else Transform()
     known = dict(defaults)
     if recipe:
         size = transform.size
-        known.update(model=recipe.model.name, class_dim=recipe.data.n_classes, resize=transform.eval,
-                     image_shape=f"3,{size},{size}", resize_short_size=transform.resize_short)  # fmt: skip
+        known.update(
+            model=recipe.model.name,
+            class_dim=recipe.data.n_classes,
+            resize=transform.eval,
+            image_shape=f"3,{size},{size}",
+            resize_short_size=transform.resize_short,
+        )
         for name in ("model", "class_dim"):
             given = getattr(args, name)
             if given is not None and given != known[name]:
                 layers = getattr(args, "num_layers", None) if name == "model" else None
                 flag = f"--{name}" if layers is None else f"--num_layers {layers}"
                 raise InputError(
-                    f"{flag} is {given}, but {args.pretrained_model} was trained with {known[name]}"
-                    " (its recipe.yaml)"
+                    f"{flag} is {given}, but {args.pretrained_model} was trained with {known[name]} (its recipe.yaml)"
                 )
-    if (
-        args.resize is not None and args.resize.isdecimal()
-    ):  # the release's prefix form of --resize_short_size
+    if args.resize is not None and args.resize.isdecimal():  # the release's prefix form of --resize_short_size
         args.resize, args.resize_short_size = None, int(args.resize)
     cut = args.crops > 1 or args.scales is not None
     if cut:
@@ -141,7 +137,7 @@ def complete(
     return dataclasses.replace(transform, size=size, eval=args.resize, resize_short=args.resize_short_size)
 
 
-def _complete_scales(args: argparse.Namespace, recipe: Optional[Recipe], size: int) -> None:
+def _complete_scales(args: argparse.Namespace, recipe: Recipe | None, size: int) -> None:
     """Fill ``--scales``, ``--resize`` and ``--resize_short_size`` for views that are cut at a short side."""
     flags = f"--crops {args.crops}" if args.scales is None else "--scales"
     if args.resize == "straight":

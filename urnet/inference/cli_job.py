@@ -1,4 +1,4 @@
-"""Level 3: from the flags of infer.py and eval.py to images, network, predictor and loader.
+"""From the flags of infer.py and eval.py to images, network, predictor and loader.
 
 Heavy imports wait until the input has been checked.
 """
@@ -10,14 +10,14 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from urnet.core.checks import InputError
-from urnet.core.cli import is_lead
+from urnet.core.cli import is_main
 from urnet.inference.cli_flags import RELEASE_DEFAULTS, check_numbers, complete, parse_scales
 from urnet.runtime.threads import compute_threads, import_paddle
 
@@ -27,16 +27,15 @@ if TYPE_CHECKING:
     from urnet.data.lists.image_list import ImageList
     from urnet.data.loading.loader import Loader
     from urnet.inference.predictor import Predictor
-    from urnet.runtime.process_group import World
+    from urnet.runtime.process_group import ProcessGroup
 
 
-class Setup:
+class PredictionJob:
     """Checked flags and what they stand for. Making one reads small files only and completes ``args``."""
 
     def __init__(
-        self, args: argparse.Namespace, network_names: Sequence[str],
-        defaults: Mapping[str, Any] = RELEASE_DEFAULTS,
-    ) -> None:  # fmt: skip
+        self, args: argparse.Namespace, network_names: Sequence[str], defaults: Mapping[str, Any] = RELEASE_DEFAULTS
+    ) -> None:
         from urnet.checkpoints.checkpoint import describe
 
         self.args = args
@@ -60,9 +59,7 @@ class Setup:
 
         args = self.args
         if args.img_path is None:
-            raise InputError(
-                "--img_path: found none; the folder of the images (infer.py: or one image) is needed"
-            )
+            raise InputError("--img_path: found none; the folder of the images (infer.py: or one image) is needed")
         root = Path(args.img_path)
         if args.img_list is not None:
             n_classes = args.class_dim if need_labels else None
@@ -105,14 +102,14 @@ class Setup:
         normalised.eval()
         return normalised
 
-    def processes(self) -> contextlib.AbstractContextManager[World]:
+    def processes(self) -> contextlib.AbstractContextManager[ProcessGroup]:
         """The processes that share the images (after ``start``); one, unless the launcher started more."""
-        from urnet.runtime.process_group import open_world
+        from urnet.runtime.process_group import open_process_group
 
-        return open_world(self.device)
+        return open_process_group(self.device)
 
     @functools.cached_property
-    def views(self) -> Optional[MultiCrop]:
+    def views(self) -> MultiCrop | None:
         """The several views of an image that the flags ask for; None: the one view of ``transform``."""
         from urnet.data.images.multi_crop import MultiCrop
 
@@ -164,25 +161,24 @@ class Setup:
 
         return lambda images: mean_probabilities(predictor.probabilities, images, predictor.batch_size)
 
-    def loader(self, images: ImageList, world: World) -> Loader:
+    def loader(self, images: ImageList, group: ProcessGroup) -> Loader:
         """This process's share of the images' batches of ``--batch_size``, decoded ahead."""
         from urnet.data.loading.loader import ImageSource, Loader
         from urnet.inference.gather import share
 
         source = ImageSource(
-            images.path, self.transform, train=False, exif=self.exif, max_pixels=self.max_pixels,
-            views=self.views,
-        )  # fmt: skip
+            images.path, self.transform, train=False, exif=self.exif, max_pixels=self.max_pixels, views=self.views
+        )
         workers = self.args.workers
         if workers is None:
             workers = 0 if self.device == "cpu" else min(8, compute_threads())
-        return Loader(source, share(batches(len(images), self.images_a_batch), world), workers=workers)
+        return Loader(source, share(batches(len(images), self.images_a_batch), group), workers=workers)
 
     def print_speed(
         self, n_images: int, start_seconds: float, seconds: float, predictor: Predictor, unreadable: int
     ) -> None:
         """One line on stderr, of process 0."""
-        if not is_lead():
+        if not is_main():
             return
         rate = f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} images/s)"
         if self.n_views > 1:
@@ -205,9 +201,7 @@ def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> list[str]:
         return read_class_names(args.class_names, args.class_dim)
     names = info.class_names or []
     if names and len(names) != args.class_dim:
-        raise InputError(
-            f"{info.folder}/classes.txt: has {len(names)} class names, but class_dim is {args.class_dim}"
-        )
+        raise InputError(f"{info.folder}/classes.txt: has {len(names)} class names, but class_dim is {args.class_dim}")
     return names if any(names) else []
 
 
@@ -220,6 +214,6 @@ def _device(use_gpu: bool) -> str:
     if not use_gpu or has_gpu():
         return "gpu" if use_gpu else "cpu"
     why = "finds no GPU" if paddle.is_compiled_with_cuda() else "is a build without CUDA"
-    if is_lead():
+    if is_main():
         print(f"note: --use_gpu True, but this Paddle {why}; computing on the CPU", file=sys.stderr)
     return "cpu"

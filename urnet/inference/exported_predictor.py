@@ -1,10 +1,9 @@
-"""Level 3: an exported folder's model, opened: probabilities without the recipe or the network's code."""
+"""An exported folder's model, opened: probabilities without the recipe or the network's code."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Optional, Union
 
 import numpy as np
 
@@ -26,10 +25,10 @@ class Exported(Predictor):
 
     def __init__(
         self,
-        folder: Union[str, Path, Signature],
+        folder: str | Path | Signature,
         *,
         batch_size: int = 16,
-        threads: Optional[int] = None,
+        threads: int | None = None,
         precision: str = "fp32",
     ) -> None:  # not Predictor's, which begins with a network
         start = time.perf_counter()
@@ -49,7 +48,5 @@ def _checked(scores: np.ndarray, told: Signature) -> np.ndarray:
     """The scores (b, C), if C is what the signature says."""
     if scores.shape[1:] != (told.n_classes,):
         where = told.folder / SIGNATURE
-        raise InputError(
-            f"{where}: output.shape: says {told.n_classes} classes, the model's answer is {scores.shape}"
-        )
+        raise InputError(f"{where}: output.shape: says {told.n_classes} classes, the model's answer is {scores.shape}")
     return scores

@@ -1,4 +1,4 @@
-"""Level 3: the answers of several processes, each for every so-and-so-many-th batch, in the images' order."""
+"""The answers of several processes, each for every so-and-so-many-th batch, in the images' order."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any, TypeVar
 
 from urnet.core.checks import InputError
 from urnet.evaluation.loop import Ranked, bad_images_message
-from urnet.runtime.process_group import World
+from urnet.runtime.process_group import ProcessGroup
 
 ROUNDS = 32  # batches of each process between two exchanges
 Bad = Mapping[int, tuple[str, str]]  # row -> path and reason
 Item = TypeVar("Item")
 
 
-def share(batches: Iterator[Item], world: World) -> Iterator[Item]:
+def share(batches: Iterator[Item], group: ProcessGroup) -> Iterator[Item]:
     """This process's batches: number rank, rank + size, and so on."""
-    return islice(batches, world.rank, None, world.size)
+    return islice(batches, group.rank, None, group.size)
 
 
-def in_order(
-    answers: Iterator[Ranked], loader: Any, world: World, n_batches: int, max_bad: int
+def gather_in_order(
+    answers: Iterator[Ranked], loader: Any, group: ProcessGroup, n_batches: int, max_bad: int
 ) -> Iterator[tuple[Ranked, Bad]]:
     """All processes' answers, batch after batch, each with the unreadable images met so far.
 
     ``answers``: this process's own, of ``share`` d batches; ``n_batches``: those of all processes. All must
     call this alike. Raises InputError for more than ``max_bad`` unreadable images in all.
     """
-    if world.alone:
+    if group.is_single:
         for answer in answers:
             yield answer, loader.bad
         return
     bad: dict[int, tuple[str, str]] = {}
-    for first in range(0, n_batches, ROUNDS * world.size):
+    for first in range(0, n_batches, ROUNDS * group.size):
         own = list(islice(answers, ROUNDS))
-        shares = world.gather((own, dict(loader.bad)))
+        shares = group.all_gather((own, dict(loader.bad)))
         bad = dict(sorted(item for _, met in shares for item in met.items()))
         if len(bad) > max_bad:
             raise InputError(bad_images_message(SimpleNamespace(bad=bad), len(bad), max_bad))
-        for number in range(min(ROUNDS * world.size, n_batches - first)):
-            turn, rank = divmod(number, world.size)
+        for number in range(min(ROUNDS * group.size, n_batches - first)):
+            turn, rank = divmod(number, group.size)
             yield shares[rank][0][turn], bad

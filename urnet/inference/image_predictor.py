@@ -1,4 +1,4 @@
-"""Level 3: a checkpoint as a function of images, for scripts: arrays or paths in, probabilities out.
+"""A checkpoint as a function of images, for scripts: arrays or paths in, probabilities out.
 
 Preprocessing is that of the checkpoint's recipe, as in infer.py. Paddle is imported when a checkpoint is
 loaded.
@@ -6,25 +6,25 @@ loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from urnet.checkpoints.checkpoint import CheckpointInfo, describe, load_into, read_weights
+from urnet.config.choices import PRECISIONS
 from urnet.config.ranges import check_transform
 from urnet.config.recipe import Transform
 from urnet.core.checks import InputError, check_choice
+from urnet.core.top_k import topk
 from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, eval_transform, read_image
-from urnet.evaluation.accuracy import topk
-from urnet.inference.cli_flags import PRECISIONS
 from urnet.runtime.threads import import_paddle
 
 if TYPE_CHECKING:
     from urnet.inference.predictor import Predictor
 
-Image = Union[np.ndarray, str, Path]
+Image = np.ndarray | str | Path
 
 
 class Top(NamedTuple):
@@ -109,18 +109,18 @@ class ImagePredictor:
 
 
 def load_predictor(
-    checkpoint: Union[str, Path],
+    checkpoint: str | Path,
     *,
     build: Callable[[str, int], Any],
-    model: Optional[str] = None,
-    n_classes: Optional[int] = None,
-    transform: Optional[Transform] = None,
-    class_names: Optional[Sequence[str]] = None,
+    model: str | None = None,
+    n_classes: int | None = None,
+    transform: Transform | None = None,
+    class_names: Sequence[str] | None = None,
     device: str = "auto",
     engine: str = "auto",
     precision: str = "fp32",
     batch_size: int = 16,
-    threads: Optional[int] = None,
+    threads: int | None = None,
 ) -> ImagePredictor:
     """Load a checkpoint for prediction: all that ``infer.py --pretrained_model`` takes (docs/cli.md).
 
@@ -159,17 +159,14 @@ def load_predictor(
     normalised = Normalise(network, view.mean, view.std)
     normalised.eval()
     predictor = Predictor(
-        normalised, view.size, engine=engine, precision=precision, batch_size=batch_size, threads=threads,
-        device=place,
-    )  # fmt: skip
+        normalised, view.size, engine=engine, precision=precision, batch_size=batch_size, threads=threads, device=place
+    )
     data = info.recipe.data if info.recipe else None
     exif, most = (data.exif, data.max_pixels) if data else ("honour", MAX_PIXELS)
     return ImagePredictor(predictor, view, names, exif=exif, max_pixels=most)
 
 
-def _network(
-    info: CheckpointInfo, checkpoint: Union[str, Path], model: Optional[str], n_classes: Optional[int]
-) -> tuple[str, int]:
+def _network(info: CheckpointInfo, checkpoint: str | Path, model: str | None, n_classes: int | None) -> tuple[str, int]:
     """Name and number of classes, from the recipe or the arguments, which must not contradict it."""
     known: dict[str, Any] = {}
     if info.recipe is not None:
@@ -180,14 +177,12 @@ def _network(
         if value is None:
             raise InputError(f"{argument}: found none; {checkpoint} has no recipe that tells it")
         if given is not None and given != value:
-            raise InputError(
-                f"{argument} is {given!r}, but {checkpoint} was trained with {value!r} (its recipe.yaml)"
-            )
+            raise InputError(f"{argument} is {given!r}, but {checkpoint} was trained with {value!r} (its recipe.yaml)")
         values.append(value)
     return values[0], values[1]
 
 
-def _built(build: Callable[[str, int], Any], name: str, n_classes: int, checkpoint: Union[str, Path]) -> Any:
+def _built(build: Callable[[str, int], Any], name: str, n_classes: int, checkpoint: str | Path) -> Any:
     """A network of ``build``; one line where it does not know the name."""
     try:
         network = build(name, n_classes)

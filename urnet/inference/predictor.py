@@ -1,25 +1,25 @@
-"""Level 3: one door to a network's answers, whatever computes them."""
+"""One door to a network's answers, whatever computes them."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Optional, Union
+from typing import TypeAlias
 
 import numpy as np
 import paddle
 
+from urnet.config.choices import ENGINES, PRECISIONS
 from urnet.core.checks import InputError, check_choice
-from urnet.evaluation.accuracy import topk
-from urnet.inference.cli_flags import ENGINES, PRECISIONS
+from urnet.core.top_k import topk
 from urnet.inference.program import Engine, cpu_has_bf16, live_probabilities, write_program
 from urnet.inference.program_cache import ProgramSource, cache_folder, find_program, keep_program
 from urnet.runtime.threads import compute_threads
 
-Network = Union[paddle.nn.Layer, Callable[[], paddle.nn.Layer]]
+Network: TypeAlias = paddle.nn.Layer | Callable[[], paddle.nn.Layer]
 BF16_NEEDED = "a CPU with bfloat16 instructions (avx512_bf16 or amx_bf16)"
 
 
@@ -46,9 +46,9 @@ class Predictor:
         engine: str = "auto",
         precision: str = "fp32",
         batch_size: int = 16,
-        threads: Optional[int] = None,
+        threads: int | None = None,
         device: str = "cpu",
-        source: Optional[ProgramSource] = None,
+        source: ProgramSource | None = None,
     ) -> None:
         start = time.perf_counter()
         check_choice("--engine", engine, ENGINES)
@@ -89,15 +89,11 @@ def check_precision(engine: str, precision: str, device: str) -> str:
     if engine == "auto":
         engine = "dygraph" if device == "gpu" else "inference"
     if engine == "inference" and device == "gpu":
-        raise InputError(
-            "--engine inference runs on the CPU; accepted with a GPU: dygraph, or --use_gpu False"
-        )
+        raise InputError("--engine inference runs on the CPU; accepted with a GPU: dygraph, or --use_gpu False")
     if precision == "fp32":
         return engine
     if device == "cpu" and engine == "dygraph":
-        raise InputError(
-            "--precision bf16: on the CPU --engine inference is needed; dygraph computes in fp32"
-        )
+        raise InputError("--precision bf16: on the CPU --engine inference is needed; dygraph computes in fp32")
     if device == "cpu" and not cpu_has_bf16():
         raise InputError(f"--precision bf16: this CPU has none; accepted: fp32, or {BF16_NEEDED}")
     if device == "gpu" and not paddle.amp.is_bfloat16_supported():
@@ -106,7 +102,7 @@ def check_precision(engine: str, precision: str, device: str) -> str:
 
 
 @contextlib.contextmanager
-def _program(network: Network, image_size: int, source: Optional[ProgramSource]) -> Iterator[Path]:
+def _program(network: Network, image_size: int, source: ProgramSource | None) -> Iterator[Path]:
     """The folder of the network's program, from the cache, new in the cache, or gone after the block."""
     place, entry = cache_folder(), None
     if source is not None and place is not None:

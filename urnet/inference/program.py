@@ -1,4 +1,4 @@
-"""Level 3: Paddle inference models: written from a live network, opened, and compared with it.
+"""Paddle inference models: written from a live network, opened, and compared with it.
 
 A model is a folder of three files: ``model.json`` (the program), ``model.pdiparams`` (its parameters) and
 ``signature.json`` (what goes in and comes out). The program takes uint8 RGB images and gives probabilities:
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import paddle
 
-from urnet.core.atomic_files import naming, whole_folder
+from urnet.core.atomic_files import atomic_folder, naming
 from urnet.nn.fold_batch_norm import folded
+from urnet.nn.modes import evaluating
 from urnet.runtime.host_to_device import to_tensor
 
 NAME = "model"
@@ -48,18 +49,6 @@ def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path) ->
     with naming(folder):  # on a full disk Paddle writes less, and says nothing
         (folder / "room").write_bytes(bytes(1 << 16))
     (folder / "room").unlink()
-
-
-@contextlib.contextmanager
-def evaluating(network: paddle.nn.Layer) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every layer is in the mode it was in."""
-    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
-    network.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 class Engine:
@@ -100,7 +89,7 @@ def export_inference(
     image_shape: Sequence[int],
     folder: Path,
     *,
-    notes: Optional[dict[str, Any]] = None,
+    notes: dict[str, Any] | None = None,
     threads: int = 1,
     seed: int = 0,
 ) -> float:
@@ -113,7 +102,7 @@ def export_inference(
     """
     size = image_shape[-1]
     images = np.random.default_rng(seed).integers(0, 256, (4, size, size, 3), np.uint8)
-    with whole_folder(Path(folder)) as temporary:
+    with atomic_folder(Path(folder)) as temporary:
         write_program(normalised, size, temporary)
         answer = Engine(temporary, threads=threads)(images)
         expected = live_probabilities(normalised, images)

@@ -1,4 +1,4 @@
-"""Level 3: inference programs kept between runs, so that infer.py and eval.py start sooner.
+"""Inference programs kept between runs, so that infer.py and eval.py start sooner.
 
 The folder is URNET_CACHE, or ~/.cache/urnet; an empty URNET_CACHE turns the cache off. An entry is a folder
 named after the hash of all that its program depends on; it holds the program and ``entry.json`` with the
@@ -17,13 +17,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
 
 import paddle
 
 from urnet.checkpoints import checkpoint
 from urnet.core import cli
-from urnet.core.atomic_files import file_hash, whole_folder
+from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
 from urnet.inference import program
 
@@ -38,7 +37,7 @@ OURS = ("normalise.py", "export.py", "fold.py")  # what a program is made by, be
 class ProgramSource:
     """All that a program is made from. ``code`` is the folder of the network's Python files."""
 
-    weights: Union[str, Path]  # as checkpoint.read_weights takes it
+    weights: str | Path  # as checkpoint.read_weights takes it
     network: str
     n_classes: int
     image_size: int
@@ -59,7 +58,7 @@ class ProgramSource:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def cache_folder() -> Optional[Path]:
+def cache_folder() -> Path | None:
     """Where programs are kept; None: nowhere, as an empty URNET_CACHE says."""
     place = os.environ.get(VARIABLE)
     if place is None:
@@ -70,7 +69,7 @@ def cache_folder() -> Optional[Path]:
     return Path(place).expanduser() if place else None
 
 
-def find_program(folder: Path, key: str) -> Optional[Path]:
+def find_program(folder: Path, key: str) -> Path | None:
     """The entry of ``key``, if it is there and whole; it counts as just used."""
     entry = Path(folder) / key
     try:
@@ -83,9 +82,7 @@ def find_program(folder: Path, key: str) -> Optional[Path]:
     return entry if whole else None
 
 
-def keep_program(
-    folder: Path, key: str, source: ProgramSource, write: Callable[[Path], None]
-) -> Optional[Path]:
+def keep_program(folder: Path, key: str, source: ProgramSource, write: Callable[[Path], None]) -> Path | None:
     """The entry of ``key`` (of ``source``), which ``write(folder)`` fills unless another process has.
 
     A damaged entry is written again, with a note on stderr. None where nothing can be kept, with a note: the
@@ -99,7 +96,7 @@ def keep_program(
             if entry.exists():
                 _note(f"{entry}: is damaged; it is written again")
                 _remove(entry)
-            with whole_folder(entry) as temporary:
+            with atomic_folder(entry) as temporary:
                 write(temporary)
                 if source.key() != key:
                     raise InputError(f"{source.weights}: changed while it was read")
@@ -119,7 +116,7 @@ def _hashes(files: list[Path]) -> list[tuple[str, str]]:
     return [(file.name, file_hash(file)) for file in files]
 
 
-def _weight_files(weights: Union[str, Path]) -> list[Path]:
+def _weight_files(weights: str | Path) -> list[Path]:
     kind, place = checkpoint.locate(Path(weights))
     if kind == "checkpoint":
         return [place / checkpoint.MODEL]
@@ -162,5 +159,5 @@ def _remove(entry: Path) -> None:
 
 
 def _note(text: str) -> None:
-    if cli.is_lead():
+    if cli.is_main():
         print(f"note: {text}", file=sys.stderr)

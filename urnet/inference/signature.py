@@ -1,4 +1,4 @@
-"""Level 2: what an exported folder says of itself, and the images its model wants. Without Paddle.
+"""What an exported folder says of itself, and the images its model wants. Without Paddle.
 
 ``signature.json`` is written by ``export.export_inference`` and completed by ``tools/export.py``. Size, the
 resize rule and the EXIF rule must be known outside the model; normalisation and softmax are inside.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
+from urnet.config.choices import RESIZES, SIZES
 from urnet.config.recipe import Transform
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.images.decode import EXIF_CHOICES, MAX_PIXELS, decode, eval_transform
-from urnet.inference.cli_flags import RESIZES, SIZES
 
 SIGNATURE, CLASSES = "signature.json", "classes.txt"
 PADDLE, ONNX = "model.json", "model.onnx"  # the file that says that the folder holds this kind
@@ -52,7 +52,7 @@ class Signature:
         return self.folder / file
 
 
-def read_signature(folder: Union[str, Path]) -> Signature:
+def read_signature(folder: str | Path) -> Signature:
     """Read a folder that ``tools/export.py`` or ``infer.py --save_inference`` wrote.
 
     Where the signature has its files' SHA-256, they are compared: a folder copied in part is refused.
@@ -70,9 +70,7 @@ def read_signature(folder: Union[str, Path]) -> Signature:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{where}: class_names: found {_shown(names)}; a list of names is accepted")
     if len(names) not in (0, n_classes):
-        raise InputError(
-            f"{where}: class_names has {len(names)} names, but the model has {n_classes} classes"
-        )
+        raise InputError(f"{where}: class_names has {len(names)} names, but the model has {n_classes} classes")
     if size not in SIZES or (resize == "short" and short < size):
         raise InputError(
             f"{where}: size {size}, resize_short_size {short}; accepted are {SIZES[0]} to {SIZES[-1]}"

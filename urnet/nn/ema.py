@@ -1,4 +1,4 @@
-"""Level 2: the moving average of the weights, and the batch-norm statistics that belong to it."""
+"""The moving average of the weights, and the batch-norm statistics that belong to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 
 from urnet.core.checks import InputError
-from urnet.runtime.process_group import ALONE, World
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 BATCH_NORMS = (nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 
@@ -57,18 +57,18 @@ class Ema:
 
     @contextlib.contextmanager
     def in_place(
-        self, network: nn.Layer, batches: Iterable[paddle.Tensor], world: World = ALONE
+        self, network: nn.Layer, batches: Iterable[paddle.Tensor], group: ProcessGroup = SINGLE_PROCESS
     ) -> Iterator[None]:
         """Inside the block ``network`` has the averages, and batch-norm statistics of them.
 
-        ``batches``, ``world``: as in ``recompute_batch_norm``. Afterwards, also after an error, every
+        ``batches``, ``group``: as in ``recompute_batch_norm``. Afterwards, also after an error, every
         weight and buffer has its own bytes again.
         """
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         try:
             for name, average in self._average.items():
                 self._live[name].set_value(average.astype(self._live[name].dtype))
-            recompute_batch_norm(network, batches, world)
+            recompute_batch_norm(network, batches, group)
             yield
         finally:
             for name, value in network.state_dict().items():
@@ -76,7 +76,9 @@ class Ema:
 
 
 @paddle.no_grad()
-def recompute_batch_norm(network: nn.Layer, batches: Iterable[paddle.Tensor], world: World = ALONE) -> None:
+def recompute_batch_norm(
+    network: nn.Layer, batches: Iterable[paddle.Tensor], group: ProcessGroup = SINGLE_PROCESS
+) -> None:
     """Replace every batch norm's running mean and variance by their plain averages over ``batches``.
 
     ``batches``: inputs of the network, consumed once; with several processes each one's own share. The
@@ -97,9 +99,9 @@ def recompute_batch_norm(network: nn.Layer, batches: Iterable[paddle.Tensor], wo
             norm._momentum = 0.0
             if isinstance(norm, nn.SyncBatchNorm):  # would wait for processes that have a batch less
                 norm.__class__ = nn.BatchNorm2D
-        _average(norms, _each(network, norms, batches), world)
+        _average(norms, _each(network, norms, batches), group)
     finally:
-        for norm, momentum, kind in zip(norms, momenta, kinds):
+        for norm, momentum, kind in zip(norms, momenta, kinds, strict=True):
             norm._momentum, norm.__class__ = momentum, kind
         for layer, training in modes:
             layer.training = training
@@ -114,13 +116,13 @@ def _each(network: nn.Layer, norms: list[Any], batches: Iterable[paddle.Tensor])
     return [values.numpy() for values in found]
 
 
-def _average(norms: list[Any], found: list[np.ndarray], world: World) -> None:
+def _average(norms: list[Any], found: list[np.ndarray], group: ProcessGroup) -> None:
     """Set the statistics to their average over all processes' batches."""
-    shares = world.gather(found)
-    in_order = [share[k] for k in range(max(map(len, shares))) for share in shares if k < len(share)]
-    if not in_order:
+    shares = group.all_gather(found)
+    gather_in_order = [share[k] for k in range(max(map(len, shares))) for share in shares if k < len(share)]
+    if not gather_in_order:
         return
-    mean = np.stack(in_order).astype(np.float64).mean(axis=0).astype(np.float32)
+    mean = np.stack(gather_in_order).astype(np.float64).mean(axis=0).astype(np.float32)
     start = 0
     for value in (value for norm in norms for value in (norm._mean, norm._variance)):
         end = start + int(np.prod(value.shape))

@@ -1,4 +1,4 @@
-"""Level 3: batch norm folded into the convolutions before it while a program is written.
+"""Batch norm folded into the convolutions before it while a program is written.
 
 Paddle's engine folds as well, each time it opens a program, but multiplies the filters by their scales with
 an unoptimised operation of oneDNN: 9 of the 10 seconds that opening a ResNeXt101_32x4d costs.
@@ -83,9 +83,7 @@ def _watch(network: paddle.nn.Layer, images: paddle.Tensor) -> tuple[list[Pair],
     return [pair for pair in pairs if calls[id(pair[0])] == calls[id(pair[1])] == 1], answers
 
 
-def _only_norms_see(
-    pairs: list[Pair], network: paddle.nn.Layer, images: paddle.Tensor, answers: np.ndarray
-) -> bool:
+def _only_norms_see(pairs: list[Pair], network: paddle.nn.Layer, images: paddle.Tensor, answers: np.ndarray) -> bool:
     """Whether nothing but its batch norm uses a convolution's result, and nothing changes it in between.
 
     All results are multiplied by -2, and the batch norms told so. Products with powers of two are exact, so
@@ -94,8 +92,11 @@ def _only_norms_see(
     with _undoing() as undo:
         for conv, norm in pairs:
             for layer, name, factor in (
-                (conv, "weight", -2), (norm, "_mean", -2), (norm, "weight", -1), (norm, "_variance", 4),
-            ):  # fmt: skip
+                (conv, "weight", -2),
+                (norm, "_mean", -2),
+                (norm, "weight", -1),
+                (norm, "_variance", 4),
+            ):
                 old = getattr(layer, name)
                 _change(layer, name, _parameter(layer, np.float32(factor) * old.numpy()), undo)
             _change(norm, "_epsilon", 4 * norm._epsilon, undo)
@@ -115,9 +116,7 @@ def _fold(conv: Any, norm: Any, parent: Any, name: str, undo: list[Change]) -> N
 
 
 def _parameter(layer: paddle.nn.Layer, values: np.ndarray) -> Any:
-    parameter = layer.create_parameter(
-        list(values.shape), default_initializer=paddle.nn.initializer.Constant(0.0)
-    )
+    parameter = layer.create_parameter(list(values.shape), default_initializer=paddle.nn.initializer.Constant(0.0))
     parameter.set_value(values)
     return parameter
 

@@ -1,4 +1,4 @@
-"""Level 2: soft targets, mixup, and the losses a training step minimises: cross entropy, or that of bags."""
+"""Soft targets, mixup, and the losses a training step minimises: cross entropy, or that of bags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import paddle
 import paddle.nn.functional as F
 
 from urnet.core.checks import InputError
-from urnet.data.sampling.epoch_sampler import MIXUP, draw_key
+from urnet.core.seeds import MIXUP, draw_key
 
 Weight = Any  # a number, or a scalar tensor where several processes add theirs up
 

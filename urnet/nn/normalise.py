@@ -1,4 +1,4 @@
-"""Level 2: a network whose first operation is the normalisation, so that batches travel as uint8.
+"""A network whose first operation is the normalisation, so that batches travel as uint8.
 
 A float32 batch of 224-pixel images is four times as large, and normalising it on the host costs about 1 ms
 an image; on the device it is part of the first pass over the data.

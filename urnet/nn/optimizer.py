@@ -1,4 +1,4 @@
-"""Level 2: the optimiser of a recipe, and its state under the network's own names."""
+"""The optimiser of a recipe, and its state under the network's own names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from urnet.checkpoints.load import CLASSIFIERS
+from urnet.config.choices import CLASSIFIERS
 from urnet.config.recipe import Optimizer
 from urnet.core.checks import InputError
 
@@ -38,17 +38,22 @@ def _new_optimizer(network: paddle.nn.Layer, settings: Optimizer) -> Any:
     if settings.name == "adamw":
         decayed = {p.name for p in parameters if p.ndim > 1}
         return paddle.optimizer.AdamW(
-            0.0, parameters=parameters, weight_decay=settings.weight_decay, beta1=settings.momentum,
+            0.0,
+            parameters=parameters,
+            weight_decay=settings.weight_decay,
+            beta1=settings.momentum,
             apply_decay_param_fun=decayed.__contains__,
-        )  # fmt: skip
+        )
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return paddle.optimizer.Momentum(
-        0.0, settings.momentum, parameters=[group for group in groups if group["params"]],
+        0.0,
+        settings.momentum,
+        parameters=[group for group in groups if group["params"]],
         use_nesterov=settings.nesterov,
-    )  # fmt: skip
+    )
 
 
 def optimizer_arrays(optimizer: Any, network: paddle.nn.Layer) -> dict[str, np.ndarray]:

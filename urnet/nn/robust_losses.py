@@ -1,4 +1,4 @@
-"""Level 2: losses that wrong labels move less than they move the cross entropy.
+"""Losses that wrong labels move less than they move the cross entropy.
 
 ``T`` (B, C) are weighted targets everywhere: each row's target distribution t_i times its weight w_i.
 """

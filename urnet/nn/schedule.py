@@ -1,9 +1,10 @@
-"""Level 2: the learning rate and the gate as pure functions of the step."""
+"""The learning rate and the gate as pure functions of the step."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 from urnet.baselines.gated import threshold_at
 from urnet.config.duration import Duration
@@ -23,7 +24,7 @@ def plan(stage: Stage, steps_per_epoch: int) -> tuple[int, Callable[[int], float
     return total, learning_rate(stage.schedule, total, to_steps, f"{at}.schedule")
 
 
-def gate_plan(stage: Stage, steps_per_epoch: int) -> Callable[[int], Optional[float]]:
+def gate_plan(stage: Stage, steps_per_epoch: int) -> Callable[[int], float | None]:
     """A stage's gate(step), None where it has none. Raises InputError for one of no step, or longer."""
     gate = stage.gate
     if gate is None:

@@ -1,4 +1,4 @@
-"""Level 4: the columns of the rivals' methods, from a measurement of the training images."""
+"""The columns of the rivals' methods, from a measurement of the training images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from urnet.data.table.table import Table
 Columns = dict[str, np.ndarray]
 
 
-def curriculum_columns(
-    settings: Curriculum, features: Any, labels: np.ndarray, n_classes: int, seed: int
-) -> Columns:
+def curriculum_columns(settings: Curriculum, features: Any, labels: np.ndarray, n_classes: int, seed: int) -> Columns:
     """Columns of curriculum.arrow for the rows measured: ``features`` an array-like (n, d)."""
     names = ("quantile", "density", "split", "n_subsets", "pca", "delta", "jobs")
     chosen = {name: getattr(settings, name) for name in names}
@@ -39,8 +37,7 @@ def subset_of(stage: Stage, table: Table) -> np.ndarray:
     subset = table.column(stage.subsets.column)
     if subset.dtype != np.int8:
         raise InputError(
-            f"stages.{stage.name}.subsets.column: {stage.subsets.column!r} holds {subset.dtype}; int8 is "
-            "accepted"
+            f"stages.{stage.name}.subsets.column: {stage.subsets.column!r} holds {subset.dtype}; int8 is accepted"
         )
     return subset
 

@@ -1,24 +1,24 @@
-"""Level 4: the evidence for each row's class, gathered for one stage: images, texts, ranks, and their sum."""
+"""The evidence for each row's class, gathered for one stage: images, texts, ranks, and their sum."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
 from urnet.config.recipe import Recipe
 from urnet.config.reweight import Evidence, Instance
 from urnet.data.lists.query_texts import read_query_texts
-from urnet.data.table.table import BLOCK, Table
+from urnet.data.table.table import BLOCK, SOURCES, Table
 from urnet.reweight.evidence.class_similarity import class_similarity, confusion_counts
 from urnet.reweight.evidence.out_of_fold import out_of_fold
 from urnet.reweight.evidence.posterior import posterior
+from urnet.reweight.evidence.ranks import rank_evidence
 from urnet.reweight.evidence.relevance import relevance_model, reliable_rows
 from urnet.reweight.evidence.text_match import text_evidence
 from urnet.reweight.evidence.text_vectors import TextSpace, svd_space, tfidf_space, word_space
-from urnet.reweight.instance import rank_evidence
 
 Columns = dict[str, np.ndarray]
 TITLES = 200_000  # rows whose texts tell how common a word is
@@ -37,17 +37,23 @@ class StageEvidence:
         self.features, self.labels = features, table.column("label")[rows]
         self.n_classes, self.top_k = recipe.data.n_classes, min(top_k, recipe.data.n_classes)
 
-    def head(self, targets: Optional[tuple[np.ndarray, np.ndarray]] = None, number: int = 0) -> Columns:
+    def head(self, targets: tuple[np.ndarray, np.ndarray] | None = None, number: int = 0) -> Columns:
         """Out-of-fold probabilities of head ``number``, trained on the labels or on ``targets``.
 
         Labels are learned with classes even, as their sizes are a fault of the data; a posterior knows by
         itself how frequent each class is.
         """
         return out_of_fold(
-            self.features, self.labels, self.n_classes, folds=self.settings.folds, targets=targets,
+            self.features,
+            self.labels,
+            self.n_classes,
+            folds=self.settings.folds,
+            targets=targets,
             balanced=targets is None,
-            shrinkage=self.settings.shrinkage, k=self.top_k, seed=self.recipe.seed + number,
-        )  # fmt: skip
+            shrinkage=self.settings.shrinkage,
+            k=self.top_k,
+            seed=self.recipe.seed + number,
+        )
 
     def joined(self, first: Columns) -> Columns:
         """The posterior of each row's class. ``first``: the head trained on the labels.
@@ -77,13 +83,20 @@ class StageEvidence:
     def posterior(self, head: Columns) -> Columns:
         """What a teacher (index, prob, given), texts and ranks together say of each row's class."""
         return posterior(
-            self.labels, self.n_classes, teacher_index=head["index"], teacher_prob=head["prob"],
-            given_prob=head["given"], text_label=self.text_label, group=self.group, k=self.top_k,
-            noise=self.settings.noise, text=self.settings.text,
-        )  # fmt: skip
+            self.labels,
+            self.n_classes,
+            teacher_index=head["index"],
+            teacher_prob=head["prob"],
+            given_prob=head["given"],
+            text_label=self.text_label,
+            group=self.group,
+            k=self.top_k,
+            noise=self.settings.noise,
+            text=self.settings.text,
+        )
 
     @cached_property
-    def text_label(self) -> Optional[np.ndarray]:
+    def text_label(self) -> np.ndarray | None:
         """(n,) the class each row's text names, -1 none; None where none does, or texts do not count."""
         found = self.text
         if found is None or not found["text_known"].any():
@@ -91,7 +104,7 @@ class StageEvidence:
         return np.where(found["text_known"], found["text_index"][:, 0], -1)
 
     @cached_property
-    def text(self) -> Optional[Columns]:
+    def text(self) -> Columns | None:
         """What the rows' texts say (``text_evidence``); None where they do not count, or there are none."""
         if self.settings.text == 0:
             return None
@@ -99,9 +112,8 @@ class StageEvidence:
         if space is None:
             return None
         return text_evidence(
-            space, self._texts(), self.labels, self.n_classes, min(5, self.n_classes),
-            least=self.settings.least_cosine,
-        )  # fmt: skip
+            space, self._texts(), self.labels, self.n_classes, min(5, self.n_classes), least=self.settings.least_cosine
+        )
 
     @cached_property
     def class_texts(self) -> list[str]:
@@ -125,9 +137,14 @@ class StageEvidence:
         found = read_query_texts(self.recipe.data, self.table.class_names)
         query, source, rank = (self.table.column(name)[self.rows] for name in ("query", "source", "rank"))
         reliable = reliable_rows(
-            self.labels, self.n_classes, source=source, query=query, rank=rank,
+            self.labels,
+            self.n_classes,
+            source=source,
+            query=query,
+            rank=rank,
+            sources=[SOURCES.index("google")],
             quantile=settings.reliable_rank,
-        )  # fmt: skip
+        )
         vectors = self._dense_space([*found.query, *found.classes]) if any(self.class_texts) else None
         named = np.array([bool(text) for text in found.query])
         asked = (query >= 0) & (query < len(named)) & named[np.clip(query, 0, len(named) - 1)]
@@ -135,9 +152,14 @@ class StageEvidence:
         if vectors is None:
             return np.zeros(len(self.rows), np.float32), np.zeros(len(self.rows), bool)
         model = relevance_model(
-            self.features, self.labels, self.n_classes, text_vectors=vectors, text_of=own, reliable=reliable,
+            self.features,
+            self.labels,
+            self.n_classes,
+            text_vectors=vectors,
+            text_of=own,
+            reliable=reliable,
             seed=self.recipe.seed,
-        )  # fmt: skip
+        )
         return model["cosine"], model["known"]
 
     def _dense_space(self, texts: list[str]) -> np.ndarray:
@@ -160,7 +182,7 @@ class StageEvidence:
         rows = np.linspace(0, len(self.rows) - 1, min(TITLES, len(self.rows))).astype(np.int64)
         return self.table.strings("text", self.rows[np.unique(rows)])
 
-    def _space(self) -> Optional[TextSpace]:
+    def _space(self) -> TextSpace | None:
         if not any(self.class_texts):
             return None
         titles = self._sample()
@@ -175,7 +197,7 @@ class StageEvidence:
             yield self.table.strings("text", self.rows[start : start + BLOCK])
 
     @cached_property
-    def group(self) -> Optional[np.ndarray]:
+    def group(self) -> np.ndarray | None:
         """(n,) bin of rows alike in source and rank; None where no rank is known, or ranks do not count."""
         bins = self.settings.rank_bins
         height, known = self.height

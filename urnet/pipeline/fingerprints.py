@@ -1,4 +1,4 @@
-"""Level 3: what decides the outcome of each stage of a recipe, key by key, and a hash of it.
+"""What decides the outcome of each stage of a recipe, key by key, and a hash of it.
 
 A stage whose inputs are the same as when it ran need not run again; one whose inputs differ must, and the
 keys that differ say why. The outcome of an earlier stage enters as the hash of that stage's own inputs, a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
@@ -21,20 +21,29 @@ from urnet.data.table.table import Table
 
 FREE = ("name", "output", "device", "stages")  # stages enter one by one
 FREE_DATA = ("table", "workers", "prefetch", "max_bad")
-FREE_STAGE = ("log_every", "checkpoint_every", "keep", "enabled", "start", "measure.network", "measure.keep",
-              "reweight.jobs", "name")  # fmt: skip
+FREE_STAGE = (
+    "log_every",
+    "checkpoint_every",
+    "keep",
+    "enabled",
+    "start",
+    "measure.network",
+    "measure.keep",
+    "reweight.jobs",
+    "name",
+)
 
 Inputs = dict[str, Any]
 
 
-class RunInputs:
+class Fingerprints:
     """The inputs of all stages of a recipe that are switched on.
 
     ``of[NAME]``: flat key -> value for the stage's weights; ``columns[NAME]``: hash of what decides the
     columns it writes (a stage without a reweighting is not there). ``table`` None: it is not built yet.
     """
 
-    def __init__(self, recipe: Recipe, home: Path, table: Optional[Table]) -> None:
+    def __init__(self, recipe: Recipe, home: Path, table: Table | None) -> None:
         self._recipe, self._home, self._table = recipe, home, table
         self._common = _common(recipe, table)
         self.of: dict[str, Inputs] = {}
@@ -44,12 +53,12 @@ class RunInputs:
         self.needs: dict[str, set[str]] = {}  # the stages whose outcome or columns each stage builds on
         self._makers: dict[str, str] = {}  # column -> hash of what decided it
         self._writers: dict[str, str] = {}  # column -> the stage that writes it
-        before: Optional[Stage] = None
+        before: Stage | None = None
         for stage in active_stages(recipe):
             self._enter(stage, before)
             before = stage
 
-    def _enter(self, stage: Stage, before: Optional[Stage]) -> None:
+    def _enter(self, stage: Stage, before: Stage | None) -> None:
         settings = dict(_flat(recipe_tree(stage, added_keys=False), ""))
         needs = self.needs[stage.name] = set()
         start = self._source(stage.start, before, needs)
@@ -68,7 +77,7 @@ class RunInputs:
         self._writers.update(dict.fromkeys(self.written_by(stage), stage.name))
         needs.discard(stage.name)
 
-    def _enter_columns(self, stage: Stage, settings: Inputs, before: Optional[Stage]) -> None:
+    def _enter_columns(self, stage: Stage, settings: Inputs, before: Stage | None) -> None:
         assert stage.reweight is not None
         method, needs = stage.reweight.method, self.needs[stage.name]
         own = {key: value for key, value in settings.items() if key.startswith("reweight") and not _free(key)}
@@ -132,7 +141,7 @@ class RunInputs:
         file = self._table.file_of(column)
         return "base" if file == "base" else self._table.describe(file)["recipe_hash"]
 
-    def _source(self, source: str, before: Optional[Stage], needs: set[str]) -> str:
+    def _source(self, source: str, before: Stage | None, needs: set[str]) -> str:
         """What a stage starts from or measures with, named and hashed; a stage is added to ``needs``."""
         if source == "scratch" or (source == "previous" and before is None):
             return "scratch"
@@ -158,7 +167,7 @@ def sampling_columns(stage: Stage) -> list[str]:
     return [*stage.sampling_weight, *([] if stage.subsets is None else [stage.subsets.column])]
 
 
-def own_stage(path: Path, home: Path, stages: tuple[str, ...]) -> Optional[str]:
+def own_stage(path: Path, home: Path, stages: tuple[str, ...]) -> str | None:
     """The stage of this very run that writes ``path``; None for any other path."""
     path, home = path.absolute(), home.absolute()
     if home not in path.parents:
@@ -180,7 +189,7 @@ def weights_hash(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _common(recipe: Recipe, table: Optional[Table]) -> Inputs:
+def _common(recipe: Recipe, table: Table | None) -> Inputs:
     """What all stages depend on: data, transforms, network and seed."""
     tree = recipe_tree(recipe, added_keys=False)
     for key in FREE:

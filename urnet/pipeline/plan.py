@@ -1,16 +1,15 @@
-"""Level 3: what a call of train.py will do with each stage, and why."""
+"""What a call of train.py will do with each stage, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 from urnet.config.recipe import Recipe, Stage, active_stages
 from urnet.core.checks import InputError, check_choice
 from urnet.pipeline import run_folder
-from urnet.pipeline.fingerprints import RunInputs
+from urnet.pipeline.fingerprints import Fingerprints
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Step:
     why: str
 
 
-def chosen_stages(recipe: Recipe, only: Optional[str], until: Optional[str]) -> list[Stage]:
+def chosen_stages(recipe: Recipe, only: str | None, until: str | None) -> list[Stage]:
     """The stages that are switched on, cut to ``only`` one or to those up to ``until``."""
     stages = list(active_stages(recipe))
     names = [stage.name for stage in stages]
@@ -35,7 +34,7 @@ def chosen_stages(recipe: Recipe, only: Optional[str], until: Optional[str]) -> 
 
 
 def plan_steps(
-    chosen: Sequence[Stage], inputs: RunInputs, home: Path, *, replace: bool = False, mine: bool = False
+    chosen: Sequence[Stage], inputs: Fingerprints, home: Path, *, replace: bool = False, mine: bool = False
 ) -> list[Step]:
     """What is to be done with each of the chosen stages. InputError for a folder that is no stage's.
 
@@ -46,7 +45,7 @@ def plan_steps(
     return [_step(stage, inputs, home / stage.name, replace) for stage in chosen]
 
 
-def _step(stage: Stage, inputs: RunInputs, folder: Path, replace: bool) -> Step:
+def _step(stage: Stage, inputs: Fingerprints, folder: Path, replace: bool) -> Step:
     found = run_folder.condition(folder)
     if found == "nothing":
         return Step(stage, "run", "not trained yet")
@@ -63,9 +62,7 @@ def _step(stage: Stage, inputs: RunInputs, folder: Path, replace: bool) -> Step:
     return Step(stage, "keep", "finished already")
 
 
-def check_steps(
-    steps: Sequence[Step], recipe: Recipe, inputs: RunInputs, home: Path, *, resume: bool
-) -> None:
+def check_steps(steps: Sequence[Step], recipe: Recipe, inputs: Fingerprints, home: Path, *, resume: bool) -> None:
     """Refuse what cannot begin: an unfinished stage without --resume, or one whose start is not there."""
     for step in steps:
         if step.action == "resume" and not resume:
@@ -85,7 +82,7 @@ def sources(stage: Stage) -> tuple[str, ...]:
     return (stage.start, stage.measure.network) if measured else (stage.start,)
 
 
-def _check_finished(needed: Stage, stage: Stage, inputs: RunInputs, home: Path) -> None:
+def _check_finished(needed: Stage, stage: Stage, inputs: Fingerprints, home: Path) -> None:
     folder = home / needed.name
     if run_folder.condition(folder) != "finished":
         raise InputError(f"--stage {stage.name}: stage {needed.name}, which it builds on, is not finished")

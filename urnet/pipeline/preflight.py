@@ -1,11 +1,10 @@
-"""Level 4: what a run is refused for before its first stage trains, perhaps for days."""
+"""What a run is refused for before its first stage trains, perhaps for days."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, Stage, active_stages
@@ -15,23 +14,23 @@ from urnet.data.table.writer import BASE_SCHEMA
 from urnet.nn.schedule import gate_plan, plan
 from urnet.pipeline import row_weights
 from urnet.pipeline.columns import check_columns
-from urnet.pipeline.fingerprints import RunInputs, own_stage
+from urnet.pipeline.fingerprints import Fingerprints, own_stage
 from urnet.pipeline.plan import sources
-from urnet.runtime.process_group import ALONE, World
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.stage_job import check_division, make_order
 
 
-def check_shared(home: Path, world: World) -> None:
+def check_shared(home: Path, group: ProcessGroup) -> None:
     """Raise InputError where a process does not see the folder that process 0 writes to."""
-    name = world.share(f".shared-{os.getpid()}")
+    name = group.broadcast(f".shared-{os.getpid()}")
     try:
-        with world.lead_first():
-            if world.lead and not world.alone:
+        with group.main_first():
+            if group.is_main and not group.is_single:
                 (home / name).touch()
-            seen = world.alone or (home / name).exists()
-        unseen = [rank for rank, sees in enumerate(world.gather(seen)) if not sees]
+            seen = group.is_single or (home / name).exists()
+        unseen = [rank for rank, sees in enumerate(group.all_gather(seen)) if not sees]
     finally:
-        if world.lead:
+        if group.is_main:
             (home / name).unlink(missing_ok=True)
     if unseen:
         raise InputError(
@@ -41,9 +40,13 @@ def check_shared(home: Path, world: World) -> None:
 
 
 def check_stages(
-    recipe: Recipe, chosen: Sequence[Stage], table: Optional[Table], home: Path, inputs: RunInputs,
-    world: World = ALONE,
-) -> None:  # fmt: skip
+    recipe: Recipe,
+    chosen: Sequence[Stage],
+    table: Table | None,
+    home: Path,
+    inputs: Fingerprints,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> None:
     """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
     to_come = {name for stage in active_stages(recipe) for name in inputs.written_by(stage)}
     known = BASE_SCHEMA.names if table is None else table.columns
@@ -54,7 +57,7 @@ def check_stages(
             continue
         check_columns(recipe, stage, table, inputs)
         row_weights.check_stage(stage, columns)
-        check_division(stage, world.size, None if table is None else table.n_rows)
+        check_division(stage, group.size, None if table is None else table.n_rows)
         if table is not None:
             order = make_order(recipe, stage, table.column("label"))  # an epoch is as long without weights
             plan(stage, order.steps_per_epoch(stage.batch_size))

@@ -1,10 +1,9 @@
-"""Level 1: the weight of every row, from the columns of the table that a stage names."""
+"""The weight of every row, from the columns of the table that a stage names."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Optional
 
 import numpy as np
 
@@ -42,14 +41,11 @@ def check_columns(stage: Stage, key: str, columns: Sequence[str]) -> None:
     for name in getattr(stage, key):
         if name not in columns:
             raise InputError(
-                f"stages.{stage.name}.{key}: the table has no column {name!r}; "
-                f"nearest: {nearest(name, columns)}"
+                f"stages.{stage.name}.{key}: the table has no column {name!r}; nearest: {nearest(name, columns)}"
             )
 
 
-def sampling_weight(
-    stage: Stage, table: Table, made: Optional[Mapping[str, np.ndarray]] = None
-) -> Optional[np.ndarray]:
+def sampling_weight(stage: Stage, table: Table, made: Mapping[str, np.ndarray] | None = None) -> np.ndarray | None:
     """The product (N,) float32 of the stage's sampling weights; None where it names none.
 
     ``made``: columns (N,) that are about to be written, which count in place of the table's.
@@ -67,9 +63,7 @@ def _check_even(stage: Stage) -> None:
         )
 
 
-def product(
-    stage: Stage, key: str, table: Table, made: Optional[Mapping[str, np.ndarray]] = None
-) -> np.ndarray:
+def product(stage: Stage, key: str, table: Table, made: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
     """The product (N,) float32 of the columns a stage names under ``key``; ones where it names none."""
     weight, made = np.ones(table.n_rows, np.float32), made or {}
     check_columns(stage, key, [*table.columns, *made])

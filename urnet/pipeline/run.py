@@ -1,4 +1,4 @@
-"""Level 4: a recipe's stages, one after the other: table, reweighting, weights, training.
+"""A recipe's stages, one after the other: table, reweighting, weights, training.
 
 Only this room and ``stage_columns`` join reweightings, table and trainer.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 from paddle import nn
 
@@ -25,12 +25,12 @@ from urnet.data.table.table import Table
 from urnet.pipeline import row_weights, run_folder
 from urnet.pipeline.baseline_columns import subset_of, subset_weight
 from urnet.pipeline.columns import ColumnWriter
-from urnet.pipeline.fingerprints import RunInputs
+from urnet.pipeline.fingerprints import Fingerprints
 from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps
 from urnet.pipeline.preflight import check_shared, check_stages
 from urnet.runtime.precision import choose_amp, choose_device, tune_gpu
-from urnet.runtime.process_group import ALONE, World
-from urnet.training.stage_job import Task, make_order, soft_targets_of
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.stage_job import StageJob, make_order, soft_targets_of
 from urnet.training.trainer import Trainer, seed_network
 
 BuildNetwork = Callable[[], Any]
@@ -50,11 +50,11 @@ def run_recipe(
     recipe: Recipe,
     build_network: BuildNetwork,
     *,
-    only: Optional[str] = None,
-    until: Optional[str] = None,
+    only: str | None = None,
+    until: str | None = None,
     resume: bool = False,
     replace: bool = False,
-    world: World = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> list[StageResult]:
     """Train the stages of a recipe (all, ``only`` one, or those up to ``until``) under OUTPUT/NAME.
 
@@ -63,7 +63,7 @@ def run_recipe(
     again: a line says why, and what was there is moved to OUTPUT/NAME/replaced. An unfinished one goes on
     with ``resume``. ``replace`` removes what the stages at hand left behind and trains them anew; for all
     stages the run's own table too. Raises InputError for an unfinished stage where neither is given.
-    ``build_network()`` returns a new network with random weights. All processes of ``world`` call this alike
+    ``build_network()`` returns a new network with random weights. All processes of ``group`` call this alike
     and get the same; process 0 writes, and all must see the same run's folder.
     """
     home = Path(recipe.output) / recipe.name
@@ -72,23 +72,23 @@ def run_recipe(
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
     if device == "gpu":
         tune_gpu(recipe.model.channels_last)
-    elif recipe.model.channels_last or (recipe.model.sync_batch_norm and not world.alone):
+    elif recipe.model.channels_last or (recipe.model.sync_batch_norm and not group.is_single):
         key = "channels_last" if recipe.model.channels_last else "sync_batch_norm"
         raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")
     anew = replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None
     with contextlib.ExitStack() as held:
-        with world.lead_first():
-            if world.lead:
+        with group.main_first():
+            if group.is_main:
                 for folder in (home, *([] if recipe.data.table is None else [Path(recipe.data.table)])):
                     held.enter_context(run_folder.locked(folder))
             validation = read_validation(recipe.data)
-        check_shared(home, world)
-        with world.lead_first(), _table(recipe, home, anew and world.lead, world.lead) as table:
-            inputs = RunInputs(recipe, home, table)
-            steps = plan_steps(chosen, inputs, home, replace=replace, mine=world.lead)
+        check_shared(home, group)
+        with group.main_first(), _table(recipe, home, anew and group.is_main, group.is_main) as table:
+            inputs = Fingerprints(recipe, home, table)
+            steps = plan_steps(chosen, inputs, home, replace=replace, mine=group.is_main)
             check_steps(steps, recipe, inputs, home, resume=resume)
-            check_stages(recipe, chosen, table, home, inputs, world)
-        run = _Run(recipe, table, validation, home, inputs, build_network, replace, world)
+            check_stages(recipe, chosen, table, home, inputs, group)
+        run = _Run(recipe, table, validation, home, inputs, build_network, replace, group)
         return [run.carry_out(step, amps[step.stage.name]) for step in steps]
 
 
@@ -118,9 +118,8 @@ def _table(recipe: Recipe, home: Path, anew: bool, mine: bool) -> Iterator[Table
 
 
 def plan_recipe(
-    recipe: Recipe, *, only: Optional[str] = None, until: Optional[str] = None, resume: bool = False,
-    replace: bool = False,
-) -> list[Step]:  # fmt: skip
+    recipe: Recipe, *, only: str | None = None, until: str | None = None, resume: bool = False, replace: bool = False
+) -> list[Step]:
     """What ``run_recipe`` would do, and why; nothing is written. Raises InputError as it would.
 
     Where the run's table is not there yet, what depends on its rows (a duration too short for a step) is left
@@ -134,7 +133,7 @@ def plan_recipe(
     folder = Path(recipe.data.table or home / "table")
     read_validation(recipe.data)
     table = open_or_build(recipe.data, folder) if (folder / "base.arrow").exists() else None
-    inputs = RunInputs(recipe, home, table)
+    inputs = Fingerprints(recipe, home, table)
     steps = plan_steps(chosen, inputs, home, replace=replace)
     check_steps(steps, recipe, inputs, home, resume=resume)
     check_stages(recipe, chosen, table, home, inputs)
@@ -155,32 +154,32 @@ class _Run:
     table: Table
     validation: ImageList
     home: Path
-    inputs: RunInputs
+    inputs: Fingerprints
     build_network: BuildNetwork
     replace: bool
-    world: World
+    group: ProcessGroup
 
-    def carry_out(self, step: Step, amp: Optional[str]) -> StageResult:
+    def carry_out(self, step: Step, amp: str | None) -> StageResult:
         """Do what the plan says of one stage."""
         stage, folder = step.stage, self.home / step.stage.name
         if step.action == "keep":
-            if self.world.lead:
+            if self.group.is_main:
                 print(f"stage {stage.name}: finished already, kept ({folder})", file=sys.stderr)
             self._write_columns(stage, amp)  # the table may have been built again since
             state = checkpoint.describe(folder / "final").state or {}
             return StageResult(stage.name, folder, state["best"], state["last"])
-        with self.world.lead_first():
-            if step.action == "again" and self.world.lead:
+        with self.group.main_first():
+            if step.action == "again" and self.group.is_main:
                 self._clear(step, folder)
         self._write_columns(stage, amp)
-        say = self.world.lead and step.action != "resume"  # a resumed stage said it when it began
+        say = self.group.is_main and step.action != "resume"  # a resumed stage said it when it began
         trainer = Trainer(self._task(stage, amp, folder, say))
-        with self.world.lead_first():
-            if step.action != "resume" and self.world.lead:
+        with self.group.main_first():
+            if step.action != "resume" and self.group.is_main:
                 # only now: what was refused so far leaves no unfinished training behind
                 run_folder.begin(folder, self.recipe, self.inputs.of[stage.name])
         standing = trainer.train(resume=step.action == "resume")
-        if stage.bags is not None and not self.world.lead:
+        if stage.bags is not None and not self.group.is_main:
             self.table.refresh()  # process 0 has written the attention
         return StageResult(stage.name, folder, standing.best, standing.last)
 
@@ -189,41 +188,55 @@ class _Run:
             _remove([folder])
         else:
             place = run_folder.set_aside(folder)
-            print(f"stage {step.stage.name}: runs again, as {step.why}; what it had is in {place}",
-                  file=sys.stderr)  # fmt: skip
+            print(f"stage {step.stage.name}: runs again, as {step.why}; what it had is in {place}", file=sys.stderr)
         _remove([self.home / "curves" / step.stage.name])
 
-    def _write_columns(self, stage: Stage, amp: Optional[str]) -> None:
+    def _write_columns(self, stage: Stage, amp: str | None) -> None:
         if stage.reweight is None:
             return
-        writer = ColumnWriter(self.recipe, stage, self.table, self.inputs, self.home, self.world)
+        writer = ColumnWriter(self.recipe, stage, self.table, self.inputs, self.home, self.group)
         writer.write(lambda: self._network(stage, stage.measure.network), amp)
 
-    def _task(self, stage: Stage, amp: Optional[str], folder: Path, say: bool) -> Task:
+    def _task(self, stage: Stage, amp: str | None, folder: Path, say: bool) -> StageJob:
         labels = self.table.column("label")
         weight = row_weights.sampling_weight(stage, self.table)
         loss_weight, subset = row_weights.product(stage, "loss_weight", self.table), None
         if stage.subsets is not None:
             subset, loss_weight = subset_of(stage, self.table), loss_weight * subset_weight(stage, self.table)
         network = self._network(stage, stage.start, trains=True, say=say)
-        if self.recipe.model.sync_batch_norm and not self.world.alone:
+        if self.recipe.model.sync_batch_norm and not self.group.is_single:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        return Task(
-            recipe=self.recipe, stage=stage, network=network, amp=amp,
-            table=self.table, labels=labels, validation=self.validation, folder=folder,
-            loss_weight=loss_weight, order=make_order(self.recipe, stage, labels, weight, subset),
-            curves=self.home / "curves" / stage.name, targets=soft_targets_of(stage, self.table),
-            made_by=recipe_hash(self.inputs.of[stage.name]), world=self.world,
-        )  # fmt: skip
+        return StageJob(
+            recipe=self.recipe,
+            stage=stage,
+            network=network,
+            amp=amp,
+            table=self.table,
+            labels=labels,
+            validation=self.validation,
+            folder=folder,
+            loss_weight=loss_weight,
+            order=make_order(self.recipe, stage, labels, weight, subset),
+            curves=self.home / "curves" / stage.name,
+            targets=soft_targets_of(stage, self.table),
+            made_by=recipe_hash(self.inputs.of[stage.name]),
+            group=self.group,
+        )
 
     def _network(self, stage: Stage, source: str, **how: bool) -> Any:
         return start_network(self.recipe, stage, source, self.home, self.build_network, **how)
 
 
 def start_network(
-    recipe: Recipe, stage: Stage, source: str, home: Path, build_network: BuildNetwork, *,
-    trains: bool = False, say: bool = False,
-) -> Any:  # fmt: skip
+    recipe: Recipe,
+    stage: Stage,
+    source: str,
+    home: Path,
+    build_network: BuildNetwork,
+    *,
+    trains: bool = False,
+    say: bool = False,
+) -> Any:
     """A network with the weights a stage starts from (``trains``), or measures with.
 
     With ``stage.finetune`` the one that trains may have another classifier than the weights: it then keeps
@@ -243,6 +256,5 @@ def start_network(
         hint = f"; a new one is trained with --finetune (stages.{stage.name}.finetune)" if trains else ""
         kept = checkpoint.load_into(network, weights, strict=not finetune, source=source, hint=hint)
         if finetune and say:
-            print(f"stage {stage.name}: from {source}: {classifiers_text(kept, weights, network)}",
-                  file=sys.stderr)  # fmt: skip
+            print(f"stage {stage.name}: from {source}: {classifiers_text(kept, weights, network)}", file=sys.stderr)
     return network

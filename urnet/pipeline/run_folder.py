@@ -1,4 +1,4 @@
-"""Level 3: the folder of a run: who may write there, what is there already, and what has changed since."""
+"""The folder of a run: who may write there, what is there already, and what has changed since."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, dump_recipe
-from urnet.core.atomic_files import whole_file
+from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
 from urnet.pipeline.fingerprints import Inputs
 
@@ -50,9 +50,9 @@ def condition(folder: Path, *, mine: bool = False) -> str:
 
 def begin(folder: Path, recipe: Recipe, inputs: Inputs) -> None:
     """Note what a stage is begun with, before anything else is written there."""
-    with whole_file(folder / INPUTS, replace=True) as part:  # first: without it the folder is no stage's
+    with atomic_file(folder / INPUTS, replace=True) as part:  # first: without it the folder is no stage's
         part.write_text(json.dumps(inputs, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    with whole_file(folder / RECIPE, replace=True) as part:
+    with atomic_file(folder / RECIPE, replace=True) as part:
         part.write_text(dump_recipe(recipe), encoding="utf-8")
 
 

@@ -1,1 +1,1 @@
-"""Level 1: the report of a run: one HTML page without anything from outside, and a list of suspect labels."""
+"""The report of a run: one HTML page without anything from outside, and a list of suspect labels."""

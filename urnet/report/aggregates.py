@@ -1,30 +1,15 @@
-"""Level 1: counts and means over all rows, block by block: 16 million rows need a block's memory."""
+"""Counts and means over all rows, block by block: 16 million rows need a block's memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
-ROWS = 1 << 20  # rows of a block
+from urnet.core.blocks import blocks
+
 OCTAVES = 10  # weights below 2^-10 and above 2^10 are counted in the outermost bins
-
-
-def blocks(n_rows: int, size: Optional[int] = None) -> Iterator[slice]:
-    """Slices of ``size`` rows (None: ``ROWS``) that cover ``n_rows``."""
-    size = ROWS if size is None else size
-    for start in range(0, n_rows, size):
-        yield slice(start, min(start + size, n_rows))
-
-
-def class_sizes(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """Rows of each class, int64 (C,)."""
-    sizes = np.zeros(n_classes, np.int64)
-    for part in blocks(len(labels)):
-        sizes += np.bincount(labels[part], minlength=n_classes)
-    return sizes
 
 
 def class_sums(labels: np.ndarray, values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,9 +52,7 @@ def rows_of(labels: np.ndarray, classes: Sequence[int], n_classes: int) -> dict[
     return {c: rows[start:end] for c, (start, end) in ends.items()}
 
 
-def confusion(
-    labels: np.ndarray, suggested: np.ndarray, classes: Sequence[int], n_classes: int
-) -> np.ndarray:
+def confusion(labels: np.ndarray, suggested: np.ndarray, classes: Sequence[int], n_classes: int) -> np.ndarray:
     """Rows of each of ``classes`` by their suggested class, int64 (len(classes), C); -1 counts nowhere."""
     place = np.full(n_classes, -1, np.int64)
     place[list(classes)] = np.arange(len(classes))

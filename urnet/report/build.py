@@ -1,17 +1,17 @@
-"""Level 1: a run and its table become one page; here the passes over the rows and the sections are joined."""
+"""A run and its table become one page; here the passes over the rows and the sections are joined."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
+from urnet.core.blocks import class_sizes
 from urnet.core.checks import InputError, nearest
 from urnet.data.table.table import Table
 from urnet.report import overview
-from urnet.report.aggregates import class_sizes, rows_of
+from urnet.report.aggregates import rows_of
 from urnet.report.class_sections import Choice, choose_classes, class_section
 from urnet.report.columns import Columns
 from urnet.report.gallery import Gallery, Thumbnails
@@ -45,7 +45,7 @@ class Report:
 
     html: str
     columns: Columns
-    evidence: Optional[Evidence]
+    evidence: Evidence | None
     pictures: int
     missing: int
     left_out: int
@@ -61,11 +61,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def build_report(
-    run: RunState,
-    table: Table,
-    thumbnails: Thumbnails,
-    settings: Settings,
-    methods: Optional[Sequence[Method]] = None,
+    run: RunState, table: Table, thumbnails: Thumbnails, settings: Settings, methods: Sequence[Method] | None = None
 ) -> Report:
     """The report of ``run`` on ``table``: every pass over the rows is blocked, the page holds only samples.
 
@@ -90,21 +86,18 @@ def build_report(
     return Report(html, columns, evidence, gallery.shown, gallery.missing, gallery.left_out)
 
 
-def _choose(settings: Settings, columns: Columns, evidence: Optional[Evidence], sizes: np.ndarray) -> Choice:
+def _choose(settings: Settings, columns: Columns, evidence: Evidence | None, sizes: np.ndarray) -> Choice:
     if settings.show:
         return Choice(_named_classes(settings.show, columns.table.class_names), "as asked with --show")
     return choose_classes(columns, evidence, sizes, settings.classes)
 
 
-def _classes(
-    columns: Columns, evidence: Optional[Evidence], choice: Choice, gallery: Gallery, per_class: int
-) -> str:
+def _classes(columns: Columns, evidence: Evidence | None, choice: Choice, gallery: Gallery, per_class: int) -> str:
     n_classes = len(columns.table.class_names)
     rows = rows_of(columns.labels, choice.classes, n_classes)
     words = f"{len(choice.classes)} of {plural(n_classes, 'class', 'classes')}: {choice.reason}."
     buttons = "".join(
-        f'<button type="button" data-open="{key}">{word} all</button>'
-        for key, word in ((1, "Open"), (0, "Close"))
+        f'<button type="button" data-open="{key}">{word} all</button>' for key, word in ((1, "Open"), (0, "Close"))
     )
     bodies = [class_section(columns, evidence, c, rows[c], gallery, per_class) for c in choice.classes]
     return f"<p>{words}</p>{buttons}{''.join(bodies)}"
@@ -116,9 +109,7 @@ def _pictures_note(gallery: Gallery) -> str:
     if gallery.missing:
         parts.append(f"{plural(gallery.missing, 'image is', 'images are')} missing or unreadable")
     if gallery.left_out:
-        parts.append(
-            f"{plural(gallery.left_out, 'image', 'images')} left out, as the page was full (--max_mb)"
-        )
+        parts.append(f"{plural(gallery.left_out, 'image', 'images')} left out, as the page was full (--max_mb)")
     return f'<p class="note">{"; ".join(parts)}.</p>' if parts else ""
 
 

@@ -1,4 +1,4 @@
-"""Level 1: drawings: SVG for the shapes, HTML for the words, so that both fit a phone and a wide screen."""
+"""Drawings: SVG for the shapes, HTML for the words, so that both fit a phone and a wide screen."""
 
 from __future__ import annotations
 
@@ -47,10 +47,8 @@ def line_chart(values: np.ndarray, axis: Axis, *, x_name: str, label: str) -> st
     at = np.unique(np.linspace(0, len(values) - 1, POINTS).round().astype(np.int64))
     x = 100 * at / max(len(values) - 1, 1)
     y = 100 * (1 - axis.place(values[at]))
-    points = " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x.tolist(), y.tolist()))
-    shape = (
-        f'<polygon class="area" points="0,100 {points} 100,100"/><polyline class="line" points="{points}"/>'
-    )
+    points = " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    shape = f'<polygon class="area" points="0,100 {points} 100,100"/><polyline class="line" points="{points}"/>'
     ends = [1, (len(values) + 1) // 2, len(values)]
     x_ticks = [(0.0, short(ends[0])), (0.5, short(ends[1])), (1.0, f"{short(ends[2])} {x_name}")]
     return _plot(shape, axis, x_ticks, label)
@@ -83,9 +81,7 @@ def _bin_ticks(histogram: Histogram) -> list[tuple[float, str]]:
     if not histogram.log:
         return [(i / 4, short(float(edges[0] + i / 4 * (edges[-1] - edges[0])))) for i in range(5)]
     middles = np.sqrt(edges[:-1] * edges[1:])
-    powers = [i for i, m in enumerate(middles.tolist()) if abs(math.log2(m) - round(math.log2(m))) < 0.1] or [
-        0
-    ]
+    powers = [i for i, m in enumerate(middles.tolist()) if abs(math.log2(m) - round(math.log2(m))) < 0.1] or [0]
     step = math.ceil(len(powers) / 6)
     return [((i + 0.5) / n, short_edge(float(middles[i]))) for i in powers[::step]]
 

@@ -1,9 +1,8 @@
-"""Level 1: which classes are shown one by one, and the section of each: its clusters, whom it trusts."""
+"""Which classes are shown one by one, and the section of each: its clusters, whom it trusts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
@@ -24,7 +23,7 @@ class Choice:
     reason: str
 
 
-def choose_classes(columns: Columns, evidence: Optional[Evidence], sizes: np.ndarray, n: int) -> Choice:
+def choose_classes(columns: Columns, evidence: Evidence | None, sizes: np.ndarray, n: int) -> Choice:
     """The ``n`` classes with the largest mean suspect score (shrunk), or, without evidence, the largest ones.
 
     Between the two: those with the lowest mean confidence, where only that was measured.
@@ -36,17 +35,14 @@ def choose_classes(columns: Columns, evidence: Optional[Evidence], sizes: np.nda
         value = shrunk_means(*class_sums(labels, evidence.score, len(sizes)))
         reason = "those with the largest mean suspect score"
     elif confidence is not None:
-        value, reason = (
-            -shrunk_means(*class_sums(labels, confidence, len(sizes))),
-            "those with the least confidence",
-        )
+        value, reason = (-shrunk_means(*class_sums(labels, confidence, len(sizes))), "those with the least confidence")
     value = np.where(sizes > 0, np.nan_to_num(value, nan=-np.inf), -np.inf)
     order = np.argsort(-value, kind="stable")[: min(n, int((sizes > 0).sum()))]
     return Choice(tuple(order.tolist()), reason)
 
 
 def class_section(
-    columns: Columns, evidence: Optional[Evidence], c: int, rows: np.ndarray, gallery: Gallery, per_class: int
+    columns: Columns, evidence: Evidence | None, c: int, rows: np.ndarray, gallery: Gallery, per_class: int
 ) -> str:
     """One class: its clusters by quality, its most and least trusted images; folded until it is opened."""
     names = columns.table.class_names
@@ -96,9 +92,7 @@ def _evenly(length: int, n: int) -> np.ndarray:
     return np.unique(np.linspace(0, length - 1, min(n, length)).round().astype(np.int64))
 
 
-def _trust(
-    columns: Columns, evidence: Optional[Evidence], rows: np.ndarray, gallery: Gallery, per_class: int
-) -> str:
+def _trust(columns: Columns, evidence: Evidence | None, rows: np.ndarray, gallery: Gallery, per_class: int) -> str:
     """The most and the least trusted images of a class."""
     name = next((name for name in TRUST if columns.name(name)), None)
     if name is None:
@@ -118,21 +112,18 @@ def _trust(
 
 
 def _trust_cards(
-    columns: Columns, evidence: Optional[Evidence], rows: np.ndarray, value: np.ndarray, gallery: Gallery
+    columns: Columns, evidence: Evidence | None, rows: np.ndarray, value: np.ndarray, gallery: Gallery
 ) -> str:
     cards = []
     suggested = np.full(len(rows), -1) if evidence is None else evidence.suggested[rows]
     given = columns.labels[rows]
     for picture, title, v, to, label in zip(
-        gallery.pictures(rows), gallery.titles(rows), value.tolist(), suggested.tolist(), given.tolist()
+        gallery.pictures(rows), gallery.titles(rows), value.tolist(), suggested.tolist(), given.tolist(), strict=False
     ):
         other = ""
         if to not in (-1, label):
-            other = (
-                f'<p class="labels"><span class="to">{class_name(columns.table.class_names, to)}</span></p>'
-            )
+            other = f'<p class="labels"><span class="to">{class_name(columns.table.class_names, to)}</span></p>'
         cards.append(
-            f'<li class="card">{picture}{other}'
-            f'<p class="caption"><b>{decimal(v)}</b> <bdi>{title}</bdi></p></li>'
+            f'<li class="card">{picture}{other}<p class="caption"><b>{decimal(v)}</b> <bdi>{title}</bdi></p></li>'
         )
     return "".join(cards)

@@ -1,11 +1,10 @@
-"""Level 1: which of a table's columns the report reads: of a repeated stage's those written last."""
+"""Which of a table's columns the report reads: of a repeated stage's those written last."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -30,12 +29,12 @@ class Columns:
         self.table, self.labels = table, table.column("label")  # a copy, so only once
         self.suffix = {group: _last_suffix(table, group, order) for group in GROUPS}
 
-    def name(self, plain: str) -> Optional[str]:
+    def name(self, plain: str) -> str | None:
         """The table's name of a column, None where there is no such column yet."""
         name = plain + self.suffix[GROUP_OF[plain]]
         return name if name in self.table.columns else None
 
-    def get(self, plain: str) -> Optional[np.ndarray]:
+    def get(self, plain: str) -> np.ndarray | None:
         """The column's values, None where there is no such column yet."""
         name = self.name(plain)
         return None if name is None else self.table.column(name)

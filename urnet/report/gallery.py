@@ -1,16 +1,15 @@
-"""Level 1: pictures of rows for the page, as many as its size allows, and how many were not to be had."""
+"""Pictures of rows for the page, as many as its size allows, and how many were not to be had."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Callable, Optional
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from urnet.data.table.table import Table
 from urnet.report.text import NAME, TITLE, clean, escape
 
-Thumbnails = Callable[[Sequence[str]], list[Optional[str]]]  # paths -> data: addresses, None if unreadable
+Thumbnails = Callable[[Sequence[str]], list[str | None]]  # paths -> data: addresses, None if unreadable
 MISSING = '<span class="none">image missing or unreadable</span>'
 LEFT_OUT = '<span class="none">left out: the page is full</span>'
 
@@ -39,15 +38,17 @@ class Gallery:
             self.left_out += len(rows)
             return [LEFT_OUT] * len(rows)
         addresses, titles = self._thumbnails(self.table.paths(rows)), self.titles(rows, NAME)
-        self._gone.update(row for row, address in zip(rows.tolist(), addresses) if address is None)
-        return [self._picture(address, title, tooltip) for address, title in zip(addresses, titles)]
+        self._gone.update(row for row, address in zip(rows.tolist(), addresses, strict=True) if address is None)
+        return [self._picture(address, title, tooltip) for address, title in zip(addresses, titles, strict=True)]
 
     def titles(self, rows: np.ndarray, limit: int = TITLE) -> list[str]:
         """The rows' texts, cleaned and escaped; the end of the path where a row has none."""
         texts, paths = self.table.strings("text", rows), self.table.strings("path", rows)
-        return [escape(text if clean(text, 8) else path[-limit:], limit) for text, path in zip(texts, paths)]
+        return [
+            escape(text if clean(text, 8) else path[-limit:], limit) for text, path in zip(texts, paths, strict=True)
+        ]
 
-    def _picture(self, address: Optional[str], title: str, tooltip: bool) -> str:
+    def _picture(self, address: str | None, title: str, tooltip: bool) -> str:
         if address is None:
             return MISSING
         if len(address) > self._left:

@@ -1,11 +1,11 @@
-"""Level 1: the page's sections about the run as a whole: head, stages, class sizes, histograms of weights."""
+"""The page's sections about the run as a whole: head, stages, class sizes, histograms of weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -69,9 +69,7 @@ def ladder(run: RunState) -> str:
         '<p class="key"><i class="first"></i> best evaluation of the stage <i class="second"></i> last one. '
         "Means over the classes, validation images; the best one was chosen on the same images.</p>"
     )
-    return f'<div class="pair">{"".join(panels)}</div>{key}' + "".join(
-        f'<p class="note">{note}</p>' for note in notes
-    )
+    return f'<div class="pair">{"".join(panels)}</div>{key}' + "".join(f'<p class="note">{note}</p>' for note in notes)
 
 
 def _ladder_panel(stages: Sequence[StageState], metric: str) -> str:
@@ -83,9 +81,7 @@ def _ladder_panel(stages: Sequence[StageState], metric: str) -> str:
     rows = []
     for stage in stages:
         best, last = (of.get(metric, math.nan) for of in (stage.best, stage.last))
-        points = [
-            (value, kind) for value, kind in ((best, "first"), (last, "second")) if math.isfinite(value)
-        ]
+        points = [(value, kind) for value, kind in ((best, "first"), (last, "second")) if math.isfinite(value)]
         words = f"{percent(best)} <small>last {percent(last)}</small>"
         rows.append(_dots_row(escape(stage.name, 40), charts.dots(axis, points), words))
     return f"<div>{title}{_dots_table(rows, axis)}</div>"
@@ -103,7 +99,7 @@ def _dots_table(rows: Sequence[str], axis: charts.Axis) -> str:
     return f'<div class="rows" role="list">{"".join(rows)}</div>{foot}'
 
 
-def benchmark(methods: Optional[Sequence[Method]]) -> str:
+def benchmark(methods: Sequence[Method] | None) -> str:
     """Mean and spread over seeds of every method, one panel a metric; an empty text without a result file."""
     if methods is None:
         return ""
@@ -191,9 +187,7 @@ def _lines(table: Table, sizes: np.ndarray, means: Any, order: np.ndarray) -> st
     ends = [("largest", order[:5]), ("smallest", order[::-1][:5])]
     lists = "".join(
         f"<div><h4>The {name}</h4><ul class='plain'>"
-        + "".join(
-            f"<li>{class_name(table.class_names, c)} <b>{count(sizes[c])}</b></li>" for c in some.tolist()
-        )
+        + "".join(f"<li>{class_name(table.class_names, c)} <b>{count(sizes[c])}</b></li>" for c in some.tolist())
         + "</ul></div>"
         for name, some in ends
     )
@@ -203,9 +197,7 @@ def _lines(table: Table, sizes: np.ndarray, means: Any, order: np.ndarray) -> st
 def weight_histograms(columns: Columns) -> str:
     """A histogram of every column of one float a row."""
     names = columns.measured()
-    missing = [
-        name for name in ("class_weight", "cluster_weight", "instance_weight") if not columns.name(name)
-    ]
+    missing = [name for name in ("class_weight", "cluster_weight", "instance_weight") if not columns.name(name)]
     panels = []
     for name in names:
         measured = histogram(columns.once(name), log="weight" in name)

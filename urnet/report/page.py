@@ -1,4 +1,4 @@
-"""Level 1: the page's frame: head, navigation, sections. Its policy forbids anything from outside."""
+"""The page's frame: head, navigation, sections. Its policy forbids anything from outside."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from urnet.report.style import CSS, SCRIPT
 from urnet.report.text import NAME, escape
 
 # Should a text ever get past `escape`, the browser still fetches nothing for it.
-POLICY = (
-    "default-src 'none'; base-uri 'none'; img-src data:; "
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-)
+POLICY = "default-src 'none'; base-uri 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 class Section(NamedTuple):
@@ -26,9 +23,7 @@ class Section(NamedTuple):
 def page(title: str, head: str, sections: Sequence[Section]) -> str:
     """The whole HTML document."""
     links = "".join(f'<li><a href="#{s.key}">{escape(s.title)}</a></li>' for s in sections)
-    bodies = "\n".join(
-        f'<section id="{s.key}"><h2>{escape(s.title)}</h2>{s.body}</section>' for s in sections
-    )
+    bodies = "\n".join(f'<section id="{s.key}"><h2>{escape(s.title)}</h2>{s.body}</section>' for s in sections)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'

@@ -1,4 +1,4 @@
-"""Level 1: what a run's folder and a benchmark's result file say: stages, accuracies, seeds."""
+"""What a run's folder and a benchmark's result file say: stages, accuracies, seeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from urnet.config.yaml_dataclass import read_yaml
 from urnet.core.checks import InputError
@@ -77,7 +77,7 @@ def read_run(folder: Path) -> RunState:
     return RunState(folder.absolute().name, folder, recipe, stages, order, date)
 
 
-def _recipe(folder: Path, newest: Optional[Path]) -> dict[str, Any]:
+def _recipe(folder: Path, newest: Path | None) -> dict[str, Any]:
     """The recipe beside the newest state, else that of a stage that was begun.
 
     Read as a plain tree: a report is also asked for runs of a recipe that today's keys would refuse.
@@ -93,9 +93,7 @@ def _stage(folder: Path) -> StageState:
     state = _read_json(folder / ("final" if finished else "best") / STATE)
     if not isinstance(state, dict):
         raise InputError(f"{folder}: {STATE} holds {type(state).__name__}; a JSON object is needed")
-    best, last = (
-        {k: v for k, v in _mapping(state.get(key)).items() if _is_number(v)} for key in ("best", "last")
-    )
+    best, last = ({k: v for k, v in _mapping(state.get(key)).items() if _is_number(v)} for key in ("best", "last"))
     step, total = (int(state[key]) if _is_number(state.get(key)) else 0 for key in ("step", "total_steps"))
     return StageState(folder.name, finished, step, total, best, last, str(state.get("base_hash", "")))
 
@@ -113,9 +111,7 @@ def read_benchmark(path: Path) -> list[Method]:
     seeds: dict[str, int] = {}
     for place, entry in enumerate(entries):
         if not isinstance(entry, dict) or not isinstance(entry.get("method"), str):
-            raise InputError(
-                f'{path}: entry {place} has no "method"; {{"method": …, "top1_last": …}} is needed'
-            )
+            raise InputError(f'{path}: entry {place} has no "method"; {{"method": …, "top1_last": …}} is needed')
         name = entry["method"]
         seeds[name] = seeds.get(name, 0) + 1
         for key, value in _metrics(entry, f"{path}: entry {place}").items():
@@ -123,11 +119,7 @@ def read_benchmark(path: Path) -> list[Method]:
     largest = max((v for m in found.values() for values in m.values() for v in values), default=1.0)
     scale = 0.01 if largest > 1 else 1.0
     return [
-        Method(
-            name,
-            n,
-            {key: _spread([scale * v for v in values]) for key, values in found.get(name, {}).items()},
-        )
+        Method(name, n, {key: _spread([scale * v for v in values]) for key, values in found.get(name, {}).items()})
         for name, n in seeds.items()
     ]
 

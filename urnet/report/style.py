@@ -1,4 +1,4 @@
-"""Level 1: how the page looks (CSS) and the little that moves in it (JavaScript). Nothing is fetched."""
+"""How the page looks (CSS) and the little that moves in it (JavaScript). Nothing is fetched."""
 
 CSS = """
 :root{color-scheme:light dark;--paper:#fbfbf9;--card:#fff;--ink:#1d2126;--soft:#626b75;--line:#dfe1dd;

@@ -1,9 +1,8 @@
-"""Level 1: the sections about labels that look wrong: the list of suspects and the confusion of classes."""
+"""The sections about labels that look wrong: the list of suspects and the confusion of classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import numpy as np
 
@@ -15,13 +14,11 @@ from urnet.report.gallery import Gallery
 from urnet.report.suspects import Evidence, most_suspect
 from urnet.report.text import class_name, count, decimal, escape, percent, plural
 
-NO_EVIDENCE = (
-    "No evidence about labels yet: suggested and relevance (instance stage) or topk and keep (label stage)."
-)
+NO_EVIDENCE = "No evidence about labels yet: suggested and relevance (instance stage) or topk and keep (label stage)."
 SUGGESTIONS, HEAT = 5, 20  # suggestions named for a class; rows and columns of the matrix
 
 
-def suspect_list(columns: Columns, evidence: Optional[Evidence], top: int, gallery: Gallery) -> str:
+def suspect_list(columns: Columns, evidence: Evidence | None, top: int, gallery: Gallery) -> str:
     """The ``top`` most suspect rows: picture, given and suggested label, score, title."""
     if evidence is None:
         return f'<p class="note">{NO_EVIDENCE}</p>'
@@ -38,9 +35,14 @@ def suspect_list(columns: Columns, evidence: Optional[Evidence], top: int, galle
     names, labels = columns.table.class_names, columns.labels[rows].tolist()
     cards = []
     for row, picture, title, given, to, score in zip(
-        rows.tolist(), gallery.pictures(rows), gallery.titles(rows), labels,
-        evidence.suggested[rows].tolist(), evidence.score[rows].tolist(),
-    ):  # fmt: skip
+        rows.tolist(),
+        gallery.pictures(rows),
+        gallery.titles(rows),
+        labels,
+        evidence.suggested[rows].tolist(),
+        evidence.score[rows].tolist(),
+        strict=False,
+    ):
         cards.append(
             f'<li class="card">{picture}<p class="labels">'
             f'<span class="given">{class_name(names, given)}</span>'
@@ -52,16 +54,14 @@ def suspect_list(columns: Columns, evidence: Optional[Evidence], top: int, galle
         '<label class="search">Show only '
         '<input type="search" data-filter="suspects-list" placeholder="a class or a word"></label>'
     )
-    more = (
-        f'<p class="note">The first {count(len(rows))} by score are shown.</p>' if total > len(rows) else ""
-    )
+    more = f'<p class="note">The first {count(len(rows))} by score are shown.</p>' if total > len(rows) else ""
     return f'{words}{search}<ul class="cards" id="suspects-list">{"".join(cards)}</ul>{more}'
 
 
 # --- confusion
 
 
-def confusion_section(columns: Columns, evidence: Optional[Evidence], choice: Choice, n_classes: int) -> str:
+def confusion_section(columns: Columns, evidence: Evidence | None, choice: Choice, n_classes: int) -> str:
     """Given against suggested labels of the chosen classes: the most frequent suggestions, and a matrix."""
     if evidence is None:
         return f'<p class="note">{NO_EVIDENCE}</p>'

@@ -1,20 +1,21 @@
-"""Level 1: which labels look wrong: a score for every row, the rows in order of it, and their list as CSV."""
+"""Which labels look wrong: a score for every row, the rows in order of it, and their list as CSV."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from urnet.core.atomic_files import whole_file
+from urnet.core.atomic_files import atomic_file
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
 from urnet.data.table.writer import BASE_SCHEMA, BLOCK
-from urnet.report.aggregates import blocks
 from urnet.report.columns import Columns
 
 HEADER = ("path", "given", "suggested", "score", "given_name", "suggested_name")
@@ -36,7 +37,7 @@ class Evidence:
     source: str
 
 
-def judge(columns: Columns) -> Optional[Evidence]:
+def judge(columns: Columns) -> Evidence | None:
     """Score all rows from the newest evidence there is; None where no stage has left any.
 
     From the label stage: s = argmax of topk_prob, score = topk_prob[s], the part of the training target that
@@ -61,7 +62,7 @@ def _once(columns: Columns, *plain: str) -> list[np.ndarray]:
 
 
 def _judge(
-    columns: Columns, source: str, index: np.ndarray, prob: np.ndarray, trust: Optional[np.ndarray] = None
+    columns: Columns, source: str, index: np.ndarray, prob: np.ndarray, trust: np.ndarray | None = None
 ) -> Evidence:
     labels, n_classes = columns.labels, len(columns.table.class_names)
     suggested, score = np.empty(len(labels), np.int32), np.zeros(len(labels), np.float32)
@@ -90,7 +91,7 @@ def _most_probable(index: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.
     return np.where(found, index[rows, best], -1), np.where(found, prob[rows, best], 0)
 
 
-def most_suspect(score: np.ndarray, n: Optional[int] = None) -> np.ndarray:
+def most_suspect(score: np.ndarray, n: int | None = None) -> np.ndarray:
     """Rows of the ``n`` largest scores above 0 (None: of all), largest first, equal ones by row number."""
     if n is not None and n < 0:
         raise InputError(f"n: found {n}; 0 or more is accepted")
@@ -108,7 +109,7 @@ def write_csv(path: Path, columns: Columns, evidence: Evidence, rows: np.ndarray
     decimals, and the two classes' names. Memory: the paths of ``PASS`` rows, twice.
     """
     words = _words(columns.table.class_names)
-    with whole_file(path, replace=True) as part, part.open("wb") as stream:
+    with atomic_file(path, replace=True) as part, part.open("wb") as stream:
         stream.write(f"{','.join(HEADER)}\n".encode())
         for some in blocks(len(rows), PASS):
             for lines in _lines(columns, evidence, rows[some], words):
@@ -161,10 +162,14 @@ def _lines(columns: Columns, evidence: Evidence, rows: np.ndarray, words: _Words
         # exact, as a score has 24 bits and 10,000 has 10: rounded as its own decimals would be
         score = np.rint(evidence.score[some].astype(np.float64) * SCORES).astype(np.int32)
         lines = pc.binary_join_element_wise(
-            paths.take(pa.array(place[part])), words.number.take(pa.array(given)),
-            words.number.take(pa.array(to)), words.score.take(pa.array(score)),
-            words.name.take(pa.array(given)), words.last.take(pa.array(to)), _text(","),
-        )  # fmt: skip
+            paths.take(pa.array(place[part])),
+            words.number.take(pa.array(given)),
+            words.number.take(pa.array(to)),
+            words.score.take(pa.array(score)),
+            words.name.take(pa.array(given)),
+            words.last.take(pa.array(to)),
+            _text(","),
+        )
         _, offsets, data = lines.buffers()
         yield memoryview(data)[: np.frombuffer(offsets, np.int64)[len(lines)]]
 
@@ -175,7 +180,7 @@ def _paths(folder: Path, rows: np.ndarray) -> Any:
     with pa.OSFile(str(folder / "base.arrow")) as file, pa.ipc.open_file(file, options=options) as reader:
         edges = np.searchsorted(rows, BLOCK * np.arange(reader.num_record_batches + 1))
         parts = [_texts([])]
-        for number, (start, end) in enumerate(zip(edges[:-1], edges[1:])):
+        for number, (start, end) in enumerate(itertools.pairwise(edges)):
             if end > start:  # every batch but the last has BLOCK rows
                 values = reader.get_batch(number).column(0)
                 parts.append(values.take(pa.array(rows[start:end] - number * BLOCK)).cast(pa.large_string()))

@@ -1,4 +1,4 @@
-"""Level 1: texts and numbers of the report. Every text that comes from data goes through ``escape``."""
+"""Texts and numbers of the report. Every text that comes from data goes through ``escape``."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""Level 2: small JPEG pictures of image files, as data: addresses that stand in a page."""
+"""Small JPEG pictures of image files, as data: addresses that stand in a page."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Optional
 
 import cv2
 import numpy as np
@@ -15,7 +14,7 @@ from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, read_image
 QUALITY = 72
 
 
-def thumbnail(path: str, *, size: int, exif: str, max_pixels: int) -> Optional[str]:
+def thumbnail(path: str, *, size: int, exif: str, max_pixels: int) -> str | None:
     """The whole image, its longer side at most ``size`` pixels, as a data: address; None if unreadable."""
     try:
         image = read_image(path, exif=exif, max_pixels=max_pixels)
@@ -35,13 +34,11 @@ def thumbnail(path: str, *, size: int, exif: str, max_pixels: int) -> Optional[s
 
 def thumbnailer(
     *, size: int = 112, exif: str = "honour", max_pixels: int = MAX_PIXELS, threads: int = 2
-) -> Callable[[Sequence[str]], list[Optional[str]]]:
+) -> Callable[[Sequence[str]], list[str | None]]:
     """A function from paths to small pictures in the same order, decoded in ``threads`` threads."""
 
-    def thumbnails(paths: Sequence[str]) -> list[Optional[str]]:
+    def thumbnails(paths: Sequence[str]) -> list[str | None]:
         with ThreadPoolExecutor(threads) as pool:
-            return list(
-                pool.map(lambda path: thumbnail(path, size=size, exif=exif, max_pixels=max_pixels), paths)
-            )
+            return list(pool.map(lambda path: thumbnail(path, size=size, exif=exif, max_pixels=max_pixels), paths))
 
     return thumbnails

@@ -1,1 +1,1 @@
-"""Level 1: the reweightings: pure functions of arrays, without Paddle, files or global state."""
+"""The reweightings: pure functions of arrays, without Paddle, files or global state."""

@@ -1,8 +1,6 @@
-"""Level 1: class size, the first reweighting: a row weighs the less the more rows its class has."""
+"""Class size, the first reweighting: a row weighs the less the more rows its class has."""
 
 from __future__ import annotations
-
-from typing import Optional
 
 import numpy as np
 
@@ -17,8 +15,8 @@ def class_size(
     *,
     power: float = 1.0,
     cap: float = 20.0,
-    beta: Optional[float] = None,
-    sampled_share: Optional[np.ndarray] = None,
+    beta: float | None = None,
+    sampled_share: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Loss weights in inverse proportion to the size of the class ("inverse proportion": URNet).
 
@@ -28,7 +26,7 @@ def class_size(
     over the rows (cap and median: ours; without them one row of a tiny class can outweigh a batch).
 
     ``sampled_share`` (n_classes,): the share of each class among the rows as they are *drawn*, summing to 1
-    (``EpochOrder.sampled_share``). The formulas then see N * sampled_share in place of n_c, and the mean of 1
+    (``EpochSampler.sampled_share``). The formulas then see N * sampled_share in place of n_c, and the mean of 1
     is the mean over drawn rows: Σ_c share_c w_c = 1. So what the sampler evened out is not corrected a second
     time: drawn evenly, all weights are 1. None: rows are drawn as they come, share_c = n_c / N.
 
@@ -58,7 +56,7 @@ def target_size(
     give all ones.
 
     Args: ``index`` (N, k) integers and ``prob`` (N, k) >= 0, rows sum to about 1: the targets; ``drawn``
-    (N,): how often each row is expected in an epoch (``EpochOrder.expected_draws``).
+    (N,): how often each row is expected in an epoch (``EpochSampler.expected_draws``).
     Returns ``{"target_weight": (N,) float32}``, > 0. Raises InputError for arrays that do not fit each other.
     """
     check_same_rows(index=index, prob=prob, drawn=drawn)
@@ -78,7 +76,7 @@ def target_size(
     return {"target_weight": (weight * drawn.sum() / (weight @ drawn)).astype(np.float32)}
 
 
-def _class_weights(sizes: np.ndarray, power: float, cap: float, beta: Optional[float]) -> np.ndarray:
+def _class_weights(sizes: np.ndarray, power: float, cap: float, beta: float | None) -> np.ndarray:
     """Weights of the present classes, of any scale, capped; in logarithms, so that no power overflows."""
     if beta is None:
         log_weight = -power * np.log(sizes)

@@ -1,4 +1,4 @@
-"""Level 1: clusters, the second reweighting: a look of a class is drawn the more the better it is recognised.
+"""Clusters, the second reweighting: a look of a class is drawn the more the better it is recognised.
 
 Every sum and every product here is taken over rows in an order that their values decide, by one thread. So
 the bytes depend neither on the order of the rows nor on how many processes share the classes.
@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.reweight.evidence.class_shards import classes_of
-from urnet.reweight.evidence.projection import (
-    CONVERT_ROWS,
-    Projection,
-    byte_order,
-    fit_projection,
-    project,
-    read_rows,
-)
+from urnet.reweight.evidence.projection import CONVERT_ROWS, Projection, byte_order, fit_projection, project, read_rows
 
 KMEANS = 1  # what a random stream is for; the number before the seed
 TASK_ROWS = 1 << 14  # small classes go to a process together until they have as many rows
@@ -51,7 +44,7 @@ def cluster(
     power: float = 1.0,
     seed: int = 0,
     jobs: int = 1,
-    projection: Optional[Projection] = None,
+    projection: Projection | None = None,
 ) -> dict[str, np.ndarray]:
     """Sampling weights in proportion to a cluster's quality ("average image quality": URNet).
 
@@ -86,7 +79,7 @@ def cluster(
     weight_of = np.zeros(len(labels), np.float32)
     jobs = min(jobs, sum(map(len, rows_of.values())) // TASK_ROWS + 1)  # no process without a task
     parts = _in_processes(_tasks(features, given_prob, rows_of), projection, settings, jobs)
-    for rows, (found, weight) in zip(rows_of.values(), parts):
+    for rows, (found, weight) in zip(rows_of.values(), parts, strict=True):
         cluster_of[rows], weight_of[rows] = found, weight
     return {"cluster": cluster_of, "cluster_weight": weight_of}
 

@@ -1,14 +1,14 @@
-"""Level 1: instances: how far each row can be believed to show its class, from several kinds of evidence."""
+"""Instances: how far each row can be believed to show its class, from several kinds of evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Optional
 
 import numpy as np
 
 from urnet.core.checks import InputError, check_labels, check_same_rows
-from urnet.reweight.sampling_weight import trusted
+from urnet.reweight.evidence.ranks import class_ranks
+from urnet.reweight.sampling_weight import sampling_weight
 
 DEFAULT_TERMS = {"confidence": 1.0, "text": 1.0, "rank": 0.5}
 LOGIT_EDGE = 1e-3  # confidences are held this far from 0 and 1
@@ -19,8 +19,8 @@ def instance(
     n_classes: int,
     *,
     evidence: Mapping[str, np.ndarray],
-    known: Optional[Mapping[str, np.ndarray]] = None,
-    terms: Optional[Mapping[str, float]] = None,
+    known: Mapping[str, np.ndarray] | None = None,
+    terms: Mapping[str, float] | None = None,
     power: float = 2.0,
     floor: float = 0.02,
 ) -> dict[str, np.ndarray]:
@@ -52,53 +52,10 @@ def instance(
         values, there = _checked_evidence(name, labels, evidence[name], known.get(name))
         if weight > 0:
             score += weight * _standardised(values, there, labels)
-    return trusted(labels, n_classes, relevance=class_ranks(score, labels), power=power, floor=floor)
+    return sampling_weight(labels, n_classes, relevance=class_ranks(score, labels), power=power, floor=floor)
 
 
-def class_ranks(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) float64 in (0, 1): share of the rows of a row's class below it, equal ones counting half."""
-    if not len(values):
-        return np.zeros(0)
-    order = np.lexsort((values, labels))
-    lab, val = labels[order], values[order]
-    new_class = np.r_[True, lab[1:] != lab[:-1]]
-    new_value = new_class | np.r_[True, val[1:] != val[:-1]]
-    first, size = _runs(new_class)
-    low, ties = _runs(new_value)
-    out = np.empty(len(values))
-    out[order] = (low - first + ties / 2) / size
-    return out
-
-
-def _runs(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each element, where its run begins and how long it is; ``starts`` marks first elements."""
-    first = np.flatnonzero(starts)
-    size = np.diff(np.r_[first, len(starts)])
-    return np.repeat(first, size), np.repeat(size, size)
-
-
-def rank_evidence(rank: np.ndarray, query: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How high a row stands in its query's results: (N,) float32 evidence in [0, 1], and (N,) bool, known.
-
-    1 - rank / (largest rank of the same source and query): 1 for the first result, 0 for the last. A rank of
-    -1, or a query of -1, is not known. Ranks are compared inside a query because result lists differ in
-    length ("top-ranked google images": URNet; relative position: ours).
-    """
-    check_same_rows(rank=rank, query=query, source=source)
-    rank, known = np.asarray(rank), (np.asarray(rank) >= 0) & (np.asarray(query) >= 0)
-    evidence = np.zeros(len(rank), np.float32)
-    if known.any():
-        key = np.asarray(query)[known].astype(np.int64) * 128 + np.asarray(source)[known]
-        lists, place = np.unique(key, return_inverse=True)
-        last = np.zeros(len(lists), np.int64)
-        np.maximum.at(last, place, rank[known])
-        evidence[known] = 1 - rank[known] / np.maximum(last, 1)[place]
-    return evidence, known
-
-
-def _checked_terms(
-    evidence: Mapping, terms: Optional[Mapping[str, float]], known: Mapping
-) -> dict[str, float]:
+def _checked_terms(evidence: Mapping, terms: Mapping[str, float] | None, known: Mapping) -> dict[str, float]:
     if terms is None:
         terms = {name: weight for name, weight in DEFAULT_TERMS.items() if name in evidence}
     if not evidence:
@@ -108,9 +65,7 @@ def _checked_terms(
             raise InputError(f"{where}: {name!r} has no evidence; there is: {', '.join(evidence)}")
     for name in evidence:
         if name not in terms:
-            raise InputError(
-                f"evidence: {name!r} has no weight in terms; there are: {', '.join(terms) or 'none'}"
-            )
+            raise InputError(f"evidence: {name!r} has no weight in terms; there are: {', '.join(terms) or 'none'}")
     for name, weight in terms.items():
         if not (np.isfinite(weight) and weight >= 0):
             raise InputError(f"terms: {name} is {weight}; a finite weight >= 0 is accepted")
@@ -118,16 +73,14 @@ def _checked_terms(
 
 
 def _checked_evidence(
-    name: str, labels: np.ndarray, values: np.ndarray, known: Optional[np.ndarray]
+    name: str, labels: np.ndarray, values: np.ndarray, known: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """float64 values, log-odds for the confidence, and where they are known."""
     values = np.asarray(values)
     known = np.ones(len(labels), bool) if known is None else np.asarray(known)
     check_same_rows(**{"labels": labels, f"evidence {name}": values, f"known {name}": known})
     if values.ndim != 1 or known.ndim != 1 or known.dtype != bool:
-        raise InputError(
-            f"evidence {name} {values.shape}, known {known.dtype} {known.shape}: (N,) and bool (N,)"
-        )
+        raise InputError(f"evidence {name} {values.shape}, known {known.dtype} {known.shape}: (N,) and bool (N,)")
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         row = int(np.argmin(np.isfinite(values)))

@@ -1,4 +1,4 @@
-"""Level 1: label, the fifth reweighting: soft targets for labels that overlap in meaning or are wrong."""
+"""Label, the fifth reweighting: soft targets for labels that overlap in meaning or are wrong."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
 from urnet.reweight.evidence.class_similarity import top_of_rows
-from urnet.reweight.evidence.posterior import BLOCK, check_belief, largest, row_blocks
+from urnet.reweight.evidence.posterior import BLOCK, check_belief, largest
 
 
 def label(
@@ -56,7 +57,7 @@ def label(
     n = len(labels)
     topk_index, topk_prob = np.zeros((n, k), np.int32), np.zeros((n, k), np.float16)
     keep = np.zeros(n, np.float32)
-    for rows in row_blocks(n, block):
+    for rows in blocks(n, block):
         classes, q = _belief(labels[rows], index[rows], prob[rows], given[rows])
         own = np.minimum(q[:, 0], 1) ** rho  # 1 ** inf is 1
         q = (q / np.maximum(q.max(1, keepdims=True), 1e-30)) ** sharpness * (q > 0)
@@ -86,9 +87,8 @@ def _belief(
 
 
 def _with_similar(
-    classes: np.ndarray, target: np.ndarray, similar: tuple[np.ndarray, np.ndarray], labels: np.ndarray,
-    share: float,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    classes: np.ndarray, target: np.ndarray, similar: tuple[np.ndarray, np.ndarray], labels: np.ndarray, share: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Give ``share`` of each row's target mass to the classes similar to its label; a class stands once."""
     mass = target.sum(1, keepdims=True)
     added, amount = similar[0][labels], share * mass * similar[1][labels]

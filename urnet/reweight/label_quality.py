@@ -1,4 +1,4 @@
-"""Level 1: one call from features and labels to weights and suspects: the instance stage on bare arrays."""
+"""One call from features and labels to weights and suspects: the instance stage on bare arrays."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from urnet.reweight.evidence.out_of_fold import out_of_fold
 from urnet.reweight.evidence.posterior import posterior
-from urnet.reweight.instance import class_ranks
-from urnet.reweight.sampling_weight import trusted
+from urnet.reweight.evidence.ranks import class_ranks
+from urnet.reweight.sampling_weight import sampling_weight
 
 K = 20  # classes of a row that are looked at, as by a stage (measure.top_k)
 
 
-def judge_labels(
+def label_quality(
     features: Any,
     labels: np.ndarray,
     n_classes: int,
@@ -31,7 +31,7 @@ def judge_labels(
 
         relevance        p_i(y_i) of a linear head that was not trained on row i      (``out_of_fold``)
         instance_weight  ∝ max(rank of relevance in its class, floor)^power, mean 1 in each class
-                                                                     (``class_ranks``, ``trusted``)
+                                                                     (``class_ranks``, ``sampling_weight``)
         suggested        the head's most probable class
         score            suggested_prob (1 - relevance) where suggested is not the given label, else 0: the
                          report's suspect score before the label stage (ours; docs/report.md)
@@ -49,11 +49,16 @@ def judge_labels(
     """
     head = out_of_fold(features, labels, n_classes, folds=folds, shrinkage=shrinkage, k=K, seed=seed)
     found = posterior(
-        labels, n_classes, teacher_index=head["index"], teacher_prob=head["prob"], given_prob=head["given"],
-        noise=0.0, k=K,
-    )  # fmt: skip
+        labels,
+        n_classes,
+        teacher_index=head["index"],
+        teacher_prob=head["prob"],
+        given_prob=head["given"],
+        noise=0.0,
+        k=K,
+    )
     relevance, suggested = head["given"], found["index"][:, 0]
-    weighed = trusted(labels, n_classes, relevance=class_ranks(relevance, labels), power=power, floor=floor)
+    weighed = sampling_weight(labels, n_classes, relevance=class_ranks(relevance, labels), power=power, floor=floor)
     prob = found["prob"][:, 0].astype(np.float32)
     return {
         "relevance": relevance,

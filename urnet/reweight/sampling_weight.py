@@ -1,4 +1,4 @@
-"""Level 1: from how far each row is believed to a sampling weight, mean 1 in each class."""
+"""From how far each row is believed to a sampling weight, mean 1 in each class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from urnet.core.checks import InputError, check_labels, check_same_rows
 
 
-def trusted(
+def sampling_weight(
     labels: np.ndarray, n_classes: int, *, relevance: np.ndarray, power: float = 2.0, floor: float = 0.02
 ) -> dict[str, np.ndarray]:
     """Soft sampling weights: instance_weight ∝ max(relevance, floor)^power in each class, mean 1 (ours).

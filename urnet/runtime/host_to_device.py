@@ -1,4 +1,4 @@
-"""Level 2: arrays on their way from the host to the device."""
+"""Arrays on their way from the host to the device."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Level 2: on which device a recipe trains, and in which number format."""
+"""On which device a recipe trains, and in which number format."""
 
 from __future__ import annotations
 
 import sys
-from typing import Optional
 
 import paddle
 
@@ -35,7 +34,7 @@ def tune_gpu(channels_last: bool) -> None:
     paddle.incubate.autotune.set_config(tuning)
 
 
-def choose_amp(wanted: str, device: str, where: str = "amp") -> Optional[str]:
+def choose_amp(wanted: str, device: str, where: str = "amp") -> str | None:
     """``off`` | ``fp16`` | ``bf16`` | ``auto`` -> None, "float16" or "bfloat16".
 
     ``auto`` takes bf16 before fp16 (no loss scaling is needed), and neither where the device has none, which

@@ -1,4 +1,4 @@
-"""Level 2: the processes of a run, started by ``python -m paddle.distributed.launch``, and what they share.
+"""The processes of a run, started by ``python -m paddle.distributed.launch``, and what they share.
 
 Paddle's collective communication carries everything: NCCL between GPUs, gloo between CPUs. In a run of one
 process every operation gives back what it was given and Paddle's is never set up.
@@ -18,18 +18,18 @@ import paddle
 
 from urnet.core.checks import InputError
 from urnet.runtime.host_to_device import to_tensor
-from urnet.runtime.watchdog import Lifeline
+from urnet.runtime.watchdog import Watchdog
 
 VERDICT_SECONDS = 10.0  # how long a failed operation waits for the news of whose end made it fail
 LAUNCHER = ("PADDLE_TRAINER_ID", "PADDLE_TRAINER_ENDPOINTS", "PADDLE_MASTER")  # variables it sets
 POLL_SECONDS = 0.02, 0.25  # between two looks at a process that is waited for: at first, and after a while
 
 
-class ProcessLost(SystemExit):
-    """Another process of the run has ended, which ends this one; which and why has been said (Lifeline)."""
+class PeerLost(SystemExit):
+    """Another process of the run has ended, which ends this one; which and why has been said (Watchdog)."""
 
 
-class World:
+class ProcessGroup:
     """``rank`` 0..size - 1 of ``size`` processes; ``lead`` (rank 0) writes files and tells the user.
 
     Every operation must be called by all processes, in the same order. ``store``: Paddle's key-value store,
@@ -37,13 +37,13 @@ class World:
     """
 
     def __init__(self, rank: int = 0, size: int = 1, store: Any = None) -> None:
-        self.rank, self.size, self.lead, self.alone = rank, size, rank == 0, size == 1
+        self.rank, self.size, self.is_main, self.is_single = rank, size, rank == 0, size == 1
         self._store, self._waits = store, 0
-        self.line: Any = None  # the Lifeline, once it is laid
+        self.line: Any = None  # the Watchdog, once it is laid
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all processes are here, however long that takes."""
-        if self.alone:
+        if self.is_single:
             return
         self._waits += 1
         key, pause = f"urnet/wait/{self._waits}", POLL_SECONDS[0]
@@ -51,69 +51,69 @@ class World:
         while here < self.size:
             time.sleep(pause)
             if self.line is not None and self.line.lost():
-                raise ProcessLost(1)
+                raise PeerLost(1)
             pause = min(2 * pause, POLL_SECONDS[1])
             here = self._store.add(key, 0)
 
     @contextlib.contextmanager
-    def lead_first(self) -> Iterator[None]:
+    def main_first(self) -> Iterator[None]:
         """The block runs in process 0, then in the others: they find what it has written."""
-        if not self.lead:
-            self.wait()
+        if not self.is_main:
+            self.barrier()
         yield
-        if self.lead:
-            self.wait()
+        if self.is_main:
+            self.barrier()
 
-    def sum_(self, tensor: paddle.Tensor) -> paddle.Tensor:
+    def all_reduce_(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """The tensor, which becomes the sum over all processes; on the device, without waiting for it."""
-        if not self.alone:
+        if not self.is_single:
             paddle.distributed.all_reduce(tensor)
         return tensor
 
-    def mean_(self, tensors: Sequence[paddle.Tensor]) -> None:
+    def all_mean_(self, tensors: Sequence[paddle.Tensor]) -> None:
         """Every tensor (float32) becomes its mean over all processes, in one exchange."""
-        if self.alone or not tensors:
+        if self.is_single or not tensors:
             return
-        flat = self.sum_(paddle.concat([tensor.flatten() for tensor in tensors])) / self.size
+        flat = self.all_reduce_(paddle.concat([tensor.flatten() for tensor in tensors])) / self.size
         sizes = [int(np.prod(tensor.shape)) for tensor in tensors]
-        for tensor, mean in zip(tensors, paddle.split(flat, sizes)):
+        for tensor, mean in zip(tensors, paddle.split(flat, sizes), strict=True):
             tensor.set_value(mean.reshape(tensor.shape))
 
-    def concat(self, tensor: paddle.Tensor) -> paddle.Tensor:
+    def all_concat(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """The tensors of all processes, of one shape (n, …), one after the other by rank: (size n, …)."""
-        if self.alone:
+        if self.is_single:
             return tensor
         parts: list[Any] = []
         paddle.distributed.all_gather(parts, tensor)
         return paddle.concat(parts)
 
-    def sum(self, array: np.ndarray) -> np.ndarray:
+    def all_sum(self, array: np.ndarray) -> np.ndarray:
         """Integers: the exact sum over all processes, int64."""
-        if self.alone:
+        if self.is_single:
             return array
-        self.wait()
-        return self.sum_(to_tensor(np.asarray(array, np.int64))).numpy()
+        self.barrier()
+        return self.all_reduce_(to_tensor(np.asarray(array, np.int64))).numpy()
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Every process's value, by rank: arrays, or whatever can be pickled."""
-        if self.alone:
+        if self.is_single:
             return [value]
-        self.wait()
+        self.barrier()
         values: list[Any] = []
         paddle.distributed.all_gather_object(values, value)
         return values
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Process 0's value."""
-        if self.alone:
+        if self.is_single:
             return value
-        self.wait()
+        self.barrier()
         box = [value]
         paddle.distributed.broadcast_object_list(box, src=0)
         return box[0]
 
 
-ALONE = World()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def launched() -> int:
@@ -131,30 +131,30 @@ def launched() -> int:
 
 
 @contextlib.contextmanager
-def open_world(device: str) -> Iterator[World]:
-    """The world of this process, for the time of the block; ``device``: "cpu" or "gpu".
+def open_process_group(device: str) -> Iterator[ProcessGroup]:
+    """The group of this process, for the time of the block; ``device``: "cpu" or "gpu".
 
-    An error that leaves the block is told to the other processes, which then end as well: with ProcessLost,
+    An error that leaves the block is told to the other processes, which then end as well: with PeerLost,
     after a line on stderr that says which process ended and why.
     """
     if launched() == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
-    world = _join(device)
-    line = world.line = Lifeline(world.rank, world.size, _lead_host(), world.share)
+    group = _join(device)
+    line = group.line = Watchdog(group.rank, group.size, _main_host(), group.broadcast)
     try:
-        yield world
-        world.wait()
+        yield group
+        group.barrier()
     except BaseException as error:
         lost = line.lost(_patience(error)) if _patience(error) else None
         line.leave(lost or _one_line(error))
         if lost is not None:
-            raise ProcessLost(1) from None
+            raise PeerLost(1) from None
         raise
     line.leave()
 
 
-def _join(device: str) -> World:
+def _join(device: str) -> ProcessGroup:
     """Set up Paddle's communication between the processes; its own chatter is dropped."""
     if device == "cpu":
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
@@ -164,19 +164,19 @@ def _join(device: str) -> World:
         warnings.simplefilter("ignore")
         fleet.init(is_collective=True, log_level="ERROR")
     distributed, store = paddle.distributed, paddle.base.core.create_or_get_global_tcp_store()
-    return World(distributed.get_rank(), distributed.get_world_size(), store)
+    return ProcessGroup(distributed.get_rank(), distributed.get_world_size(), store)
 
 
-def _lead_host() -> str:
+def _main_host() -> str:
     """The address of process 0's machine, as the launcher told all processes."""
     return os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0].rpartition(":")[0]
 
 
 def _patience(error: BaseException) -> float:
     """Seconds to wait for news of another process's end, which may be what made this error; 0: it is not."""
-    if isinstance(error, (RuntimeError, ProcessLost)):  # what Paddle raises when its communication fails
+    if isinstance(error, (RuntimeError, PeerLost)):  # what Paddle raises when its communication fails
         return VERDICT_SECONDS
-    return 1.0 if type(error).__name__ in ("Terminated", "Stopped") else 0.0  # the launcher ends all then
+    return 1.0 if type(error).__name__ in ("Terminated", "Interrupted") else 0.0  # the launcher ends all then
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Level 2: how many threads Paddle computes with, decided before it is imported."""
+"""How many threads Paddle computes with, decided before it is imported."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _signals_wait() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before):
+        for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
         for late in came:
             signal.raise_signal(late)

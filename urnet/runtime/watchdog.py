@@ -1,4 +1,4 @@
-"""Level 0: a line between the processes of one run, so that all learn soon that one has ended, and why.
+"""A line between the processes of one run, so that all learn soon that one has ended, and why.
 
 A collective operation only hangs, or fails with words about sockets, when a process of the run is gone. Here
 every process holds a connection to process 0. The system closes it when a process ends, however it ends, and
@@ -13,7 +13,8 @@ import secrets
 import socket
 import sys
 import threading
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 DONE = "done"
 KILLED = "it was killed, or its machine is gone"
@@ -24,7 +25,7 @@ CONNECT_SECONDS = 60.0
 PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 
 
-class Lifeline:
+class Watchdog:
     """One process's end of the line. ``host``: how the others reach process 0.
 
     ``share(value)`` hands process 0's value to all, once, when the line is laid. ``end(code)`` is what ends
@@ -32,11 +33,10 @@ class Lifeline:
     """
 
     def __init__(
-        self, rank: int, size: int, host: str, share: Callable[[Any], Any], *,
-        end: Callable[[int], Any] = os._exit,
-    ) -> None:  # fmt: skip
+        self, rank: int, size: int, host: str, share: Callable[[Any], Any], *, end: Callable[[int], Any] = os._exit
+    ) -> None:
         self.rank, self.size, self._end = rank, size, end
-        self._lost: Optional[str] = None
+        self._lost: str | None = None
         self._known, self._left = threading.Event(), threading.Event()
         self._lines: dict[int, _Line] = {}
         server = socket.create_server((host, 0), backlog=size) if rank == 0 else None
@@ -90,7 +90,7 @@ class Lifeline:
         if not self._left.wait(GRACE_SECONDS):
             self._end(1)
 
-    def lost(self, seconds: float = 0.0) -> Optional[str]:
+    def lost(self, seconds: float = 0.0) -> str | None:
         """Which process ended and why, as far as it is known after waiting up to ``seconds``; else None.
 
         What is known has been said on stderr.

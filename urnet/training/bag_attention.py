@@ -1,4 +1,4 @@
-"""Level 3: the attention each row was last given in a bag, kept for the table's ``bag_attention``."""
+"""The attention each row was last given in a bag, kept for the table's ``bag_attention``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from urnet.runtime.host_to_device import to_tensor
-from urnet.runtime.process_group import ALONE, World
-from urnet.training.stage_job import Task
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.stage_job import StageJob
 
 WAITING = 64  # updates whose attention stays on the device before it is fetched
 
@@ -17,11 +17,11 @@ WAITING = 64  # updates whose attention stays on the device before it is fetched
 class Attention:
     """``n_rows`` values, nan where a row was in no bag yet; 0 rows for a stage without bags.
 
-    A row that is in a bag twice keeps its last value. All processes of ``world`` hold the same values.
+    A row that is in a bag twice keeps its last value. All processes of ``group`` hold the same values.
     """
 
-    def __init__(self, n_rows: int, world: World = ALONE) -> None:
-        self._world = world
+    def __init__(self, n_rows: int, group: ProcessGroup = SINGLE_PROCESS) -> None:
+        self._group = group
         self._values = np.full(n_rows, np.nan, np.float32)
         self._waiting: list[tuple[np.ndarray, Any]] = []
 
@@ -35,8 +35,8 @@ class Attention:
 
     def _fetch(self) -> None:
         for rows, attention in self._waiting:
-            everywhere = self._world.concat(to_tensor(rows)).numpy()
-            self._values[everywhere] = self._world.concat(attention).numpy()
+            everywhere = self._group.all_concat(to_tensor(rows)).numpy()
+            self._values[everywhere] = self._group.all_concat(attention).numpy()
         self._waiting = []
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
@@ -49,14 +49,18 @@ class Attention:
         if "bags" in sets:
             self._values = np.array(sets["bags"]["attention"])
 
-    def write(self, task: Task) -> None:
+    def write(self, task: StageJob) -> None:
         """Write the table's bag.arrow; nothing for a stage without bags."""
         if not len(self._values):
             return
         self._fetch()
-        if not self._world.lead:
+        if not self._group.is_main:
             return
         task.table.write(
-            "bag", {"bag_attention": self._values}, stage=task.stage.name,
-            recipe_hash=task.made_by, checkpoint="", replace=True,
-        )  # fmt: skip
+            "bag",
+            {"bag_attention": self._values},
+            stage=task.stage.name,
+            recipe_hash=task.made_by,
+            checkpoint="",
+            replace=True,
+        )

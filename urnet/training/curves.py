@@ -1,4 +1,4 @@
-"""Level 2: the curves of a stage: a CSV file, and the same points for VisualDL."""
+"""The curves of a stage: a CSV file, and the same points for VisualDL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from urnet.core.atomic_files import AppendedFile, whole_file
+from urnet.core.atomic_files import AppendedFile, atomic_file
 
 HEADER = "step,name,value,seconds"
 
@@ -31,7 +31,7 @@ class Curves:
         old = list(folder.glob("*vdlrecords*"))
         self._records = AppendedFile(folder / _new_name(old))
         lines = [HEADER, *(",".join(point) for point in points)]
-        with whole_file(file, replace=True) as part:
+        with atomic_file(file, replace=True) as part:
             part.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._lines = AppendedFile(file)
         first = meta_data(walltime=round(time.time() * 1000))

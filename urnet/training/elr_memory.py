@@ -1,34 +1,34 @@
-"""Level 3: what the network said of each row so far, the memory of early-learning regularisation."""
+"""What the network said of each row so far, the memory of early-learning regularisation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
 from urnet.config.baselines import Elr
 from urnet.runtime.host_to_device import to_tensor
-from urnet.runtime.process_group import ALONE, World
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 
-class EarlyMemory:
+class ElrMemory:
     """The k = min(top_k, n_classes) likeliest classes of each of ``n_rows`` and their averaged probabilities.
 
     6 k bytes a row: int32 classes, float16 values (rounding of 0.05 %). Without ``elr`` it is empty and
-    ``of`` gives None. A row that is in an update twice keeps what was found last. All processes of ``world``
+    ``of`` gives None. A row that is in an update twice keeps what was found last. All processes of ``group``
     hold the same memory.
     """
 
-    def __init__(self, elr: Optional[Elr], n_rows: int, n_classes: int, world: World = ALONE) -> None:
-        self._world = world
+    def __init__(self, elr: Elr | None, n_rows: int, n_classes: int, group: ProcessGroup = SINGLE_PROCESS) -> None:
+        self._group = group
         self._arrays: dict[str, np.ndarray] = {}
-        self._waiting: Optional[tuple[np.ndarray, Any, Any]] = None  # of the last update, on the device
+        self._waiting: tuple[np.ndarray, Any, Any] | None = None  # of the last update, on the device
         if elr is not None:
             shape = n_rows, min(elr.top_k, n_classes)
             self._arrays = {"classes": np.zeros(shape, np.int32), "values": np.zeros(shape, np.float16)}
 
-    def of(self, rows: np.ndarray) -> Optional[tuple[np.ndarray, np.ndarray]]:
+    def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Classes and values (B, k) of some rows."""
         if not self._arrays:
             return None
@@ -44,9 +44,9 @@ class EarlyMemory:
     def _fetch(self) -> None:
         if self._waiting is not None:
             own, classes, values = self._waiting
-            rows = self._world.concat(to_tensor(own)).numpy()
-            self._arrays["classes"][rows] = self._world.concat(classes).numpy()
-            self._arrays["values"][rows] = self._world.concat(values).numpy()
+            rows = self._group.all_concat(to_tensor(own)).numpy()
+            self._arrays["classes"][rows] = self._group.all_concat(classes).numpy()
+            self._arrays["values"][rows] = self._group.all_concat(values).numpy()
             self._waiting = None
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:

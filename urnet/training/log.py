@@ -1,4 +1,4 @@
-"""Level 3: what a training run tells: log.txt, curves, progress bar, unreadable rows, losses gone wrong."""
+"""What a training run tells: log.txt, curves, progress bar, unreadable rows, losses gone wrong."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from urnet.config.recipe import Stage
-from urnet.core.atomic_files import AppendedFile, whole_file
+from urnet.core.atomic_files import AppendedFile, atomic_file
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
-from urnet.runtime.process_group import ALONE, World
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.curves import Curves
 
 
@@ -64,17 +64,25 @@ class TrainLog:
     """
 
     def __init__(
-        self, stage: Stage, folder: Path, curves: Path, *, step: int, total: int, per_epoch: int,
-        rows_of: Callable[[int], np.ndarray], lead: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        stage: Stage,
+        folder: Path,
+        curves: Path,
+        *,
+        step: int,
+        total: int,
+        per_epoch: int,
+        rows_of: Callable[[int], np.ndarray],
+        lead: bool = True,
+    ) -> None:
         self.stage, self.total, self.per_epoch, self.every = stage.name, total, per_epoch, stage.log_every
         self._name, self._rows_of = folder / "log.txt", rows_of
         self._file = AppendedFile(self._name if lead else Path(os.devnull))
         self._curves = Curves(folder / "curves.csv", curves, step) if lead else None
         self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size, show=lead)
         self._recent, self._epoch = Meter(), Meter()
-        self._unread: Optional[tuple[int, Outcome]] = None
-        self._gate: Optional[float] = None
+        self._unread: tuple[int, Outcome] | None = None
+        self._gate: float | None = None
         self._scaled, self._skipped = False, 0
         self._clock = time.perf_counter()
 
@@ -89,9 +97,16 @@ class TrainLog:
         self._clock = time.perf_counter()
 
     def step(
-        self, step: int, images: int, outcome: Outcome, lr: float, wait: float, *,
-        gate: Optional[float] = None, amp: Optional[str] = None,
-    ) -> None:  # fmt: skip
+        self,
+        step: int,
+        images: int,
+        outcome: Outcome,
+        lr: float,
+        wait: float,
+        *,
+        gate: float | None = None,
+        amp: str | None = None,
+    ) -> None:
         """Take note of update ``step`` (from 0): how many images, what it came to, rate, seconds of waiting,
         the gate's threshold. With ``amp`` "float16" the loss scaling skips an update of odd gradients."""
         self.read_loss()
@@ -127,10 +142,7 @@ class TrainLog:
             meter.opened += 0.0 if outcome.opened is None else float(outcome.opened)
 
     def _give_up(self, step: int, what: str) -> None:
-        where, rows = (
-            f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: {what}",
-            self._rows_of(step),
-        )
+        where, rows = (f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: {what}", self._rows_of(step))
         self.line(f"{where}; rows {' '.join(map(str, rows))}")
         few = " ".join(map(str, rows[:8])) + (" …" if len(rows) > 8 else "")
         raise FloatingPointError(
@@ -155,9 +167,7 @@ class TrainLog:
             points["skipped"] = float(self._skipped)
         self.line(line)
         self._add(done, {**points, "lr": lr})
-        self._bar.update(
-            0, loss=f"{seen['loss']:.3f}", lr=f"{lr:.4g}", wait=f"{seen['data_wait']:.1%}"
-        )  # fmt: skip
+        self._bar.update(0, loss=f"{seen['loss']:.3f}", lr=f"{lr:.4g}", wait=f"{seen['data_wait']:.1%}")
 
     def _report_epoch(self, epoch: int) -> None:
         self.read_loss()
@@ -197,9 +207,9 @@ class Unreadable:
     """
 
     def __init__(
-        self, file: Path, max_bad: int, unreadable: Callable[[int], bool], world: World = ALONE
+        self, file: Path, max_bad: int, unreadable: Callable[[int], bool], group: ProcessGroup = SINGLE_PROCESS
     ) -> None:
-        self.file, self.max_bad, self._world = file, max_bad, world
+        self.file, self.max_bad, self._group = file, max_bad, group
         self._lines: dict[int, str] = {}
         if file.is_file():
             lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line]
@@ -213,13 +223,13 @@ class Unreadable:
     def take(self, bad: Mapping[int, tuple[str, str]], log: TrainLog) -> None:
         """Note rows met for the first time. Raises InputError when there are more than ``max_bad``."""
         mine = {row: why for row, why in bad.items() if row not in self._lines}
-        new = {row: why for found in self._world.gather(mine) for row, why in found.items()}
+        new = {row: why for found in self._group.all_gather(mine) for row, why in found.items()}
         for row in new:
             path, why = map(one_line, new[row])
             log.line(f"unreadable, weight 0: {path}: {why} (row {row})", show=True)
             self._lines[row] = f"{row}\t{path}\t{why}"
-        if new and self._world.lead:
-            with whole_file(self.file, replace=True) as part:
+        if new and self._group.is_main:
+            with atomic_file(self.file, replace=True) as part:
                 text = "".join(f"{line}\n" for _, line in sorted(self._lines.items()))
                 part.write_text(text, encoding="utf-8")
         self._check()

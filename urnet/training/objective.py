@@ -1,9 +1,10 @@
-"""Level 3: what an update minimises: targets, mixing, gate, the loss and its terms."""
+"""What an update minimises: targets, mixing, gate, the loss and its terms."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any
 
 import numpy as np
 import paddle
@@ -23,11 +24,11 @@ class Update:
     images: np.ndarray  # uint8 (B, S, S, 3)
     labels: np.ndarray  # int (B,)
     weight: np.ndarray  # float32 (B,), >= 0
-    mixup: Optional[Mixup] = None
-    targets: Optional[tuple[np.ndarray, np.ndarray]] = None  # soft ones: classes and probabilities (B, k)
-    memory: Optional[tuple[np.ndarray, np.ndarray]] = None  # early learning: classes and values (B, k)
-    gate: Optional[float] = None  # rows whose top-1 probability is below it pass no gradient
-    total: Optional[Weight] = None  # Σ w over all processes' rows; None: these are all
+    mixup: Mixup | None = None
+    targets: tuple[np.ndarray, np.ndarray] | None = None  # soft ones: classes and probabilities (B, k)
+    memory: tuple[np.ndarray, np.ndarray] | None = None  # early learning: classes and values (B, k)
+    gate: float | None = None  # rows whose top-1 probability is below it pass no gradient
+    total: Weight | None = None  # Σ w over all processes' rows; None: these are all
     send: Callable[[np.ndarray], Any] = to_tensor  # to the device
 
 
@@ -41,7 +42,7 @@ class Notes:
         """The next micro-batch's ``value``."""
         self._parts.setdefault(name, []).append(value)
 
-    def get(self, name: str) -> Optional[Any]:
+    def get(self, name: str) -> Any | None:
         """All of the update's rows; None where nothing was noted."""
         parts = self._parts.get(name)
         if parts is None or len(parts) == 1:
@@ -50,9 +51,8 @@ class Notes:
 
 
 def loss_of(
-    stage: Stage, output: Any, update: Update, part: slice, total: Weight, notes: Notes,
-    auxiliary_weight: float = 0.0,
-) -> paddle.Tensor:  # fmt: skip
+    stage: Stage, output: Any, update: Update, part: slice, total: Weight, notes: Notes, auxiliary_weight: float = 0.0
+) -> paddle.Tensor:
     """The part's share of the update's loss. Noted: "attention" of bags, "open" of a gate, "classes" and
     "values" of the early-learning memory.
 
@@ -76,16 +76,20 @@ def loss_of(
     return loss
 
 
-def _loss_of_bags(
-    stage: Stage, logits: Any, update: Update, part: slice, total: Weight, notes: Notes
-) -> paddle.Tensor:
+def _loss_of_bags(stage: Stage, logits: Any, update: Update, part: slice, total: Weight, notes: Notes) -> paddle.Tensor:
     assert stage.bags is not None
     labels = update.send(update.labels[part].astype(np.int64))
     loss, attention = bag_loss(
-        logits, labels, update.send(update.weight[part]), total, size=stage.bags.size,
-        temperature=stage.bags.temperature, bag_term=stage.bags.bag_term,
-        instance_term=stage.bags.instance_term, label_smoothing=stage.label_smoothing,
-    )  # fmt: skip
+        logits,
+        labels,
+        update.send(update.weight[part]),
+        total,
+        size=stage.bags.size,
+        temperature=stage.bags.temperature,
+        bag_term=stage.bags.bag_term,
+        instance_term=stage.bags.instance_term,
+        label_smoothing=stage.label_smoothing,
+    )
     notes.add("attention", attention)
     return loss
 
@@ -102,9 +106,7 @@ def _opened(stage: Stage, logits: Any, update: Update, part: slice, notes: Notes
     return passed
 
 
-def _held_early(
-    stage: Stage, logits: Any, update: Update, part: slice, total: Weight, notes: Notes
-) -> paddle.Tensor:
+def _held_early(stage: Stage, logits: Any, update: Update, part: slice, total: Weight, notes: Notes) -> paddle.Tensor:
     assert stage.elr is not None and update.memory is not None
     classes, values = (array[part] for array in update.memory)
     memory = update.send(classes.astype(np.int64)), update.send(values.astype(np.float32))
@@ -142,6 +144,5 @@ def targets_of(update: Update, rows: Any, n_classes: int, smoothing: float) -> p
         return soft_targets(labels, n_classes, smoothing)
     index, prob = (array[rows] for array in update.targets)
     return sparse_targets(
-        update.send(index.astype(np.int64)), update.send(prob.astype(np.float32)), n_classes,
-        smoothing,
-    )  # fmt: skip
+        update.send(index.astype(np.int64)), update.send(prob.astype(np.float32)), n_classes, smoothing
+    )

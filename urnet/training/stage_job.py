@@ -1,24 +1,26 @@
-"""Level 3: what the training of one stage is given, and the loaders that follow from it."""
+"""What the training of one stage is given, and the loaders that follow from it."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
 from urnet.config.recipe import Duration, Recipe, Stage
 from urnet.config.reweight import target_columns
 from urnet.core.checks import InputError
+from urnet.core.seeds import draw_key
 from urnet.data.lists.image_list import ImageList
 from urnet.data.loading.loader import ImageSource, Loader
-from urnet.data.sampling.bag_sampler import BagOrder
-from urnet.data.sampling.curriculum_sampler import MixedOrder
-from urnet.data.sampling.epoch_sampler import EpochOrder, draw_key
+from urnet.data.sampling.bag_sampler import BagSampler
+from urnet.data.sampling.curriculum_sampler import CurriculumSampler
+from urnet.data.sampling.epoch_sampler import EpochSampler
 from urnet.data.table.table import Table
-from urnet.runtime.process_group import ALONE, World
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 VIEW_BATCH = 256  # images at once in evaluation; a larger batch is no faster
 LAST_STEP = (1 << 32) - 1  # draw keys of batch-norm batches count down from here, those of updates up from 0
@@ -32,7 +34,7 @@ class SoftTargets:
     prob: np.ndarray  # float (N, k)
 
 
-def soft_targets_of(stage: Stage, table: Table) -> Optional[SoftTargets]:
+def soft_targets_of(stage: Stage, table: Table) -> SoftTargets | None:
     """The targets a stage names, mapped from the table; None where it trains on the given labels."""
     if stage.targets == "given":
         return None
@@ -46,61 +48,65 @@ def make_order(
     recipe: Recipe,
     stage: Stage,
     labels: np.ndarray,
-    sampling_weight: Optional[np.ndarray] = None,
-    subset: Optional[np.ndarray] = None,
+    sampling_weight: np.ndarray | None = None,
+    subset: np.ndarray | None = None,
 ) -> Any:
-    """The order in which a stage shows the rows: an EpochOrder, or one of the same interface: a BagOrder, or
-    a MixedOrder of the ``subset`` (N,) that each row is in."""
+    """The order in which a stage shows the rows: an EpochSampler, or one of the same interface: a BagSampler, or
+    a CurriculumSampler of the ``subset`` (N,) that each row is in."""
     if stage.subsets is not None and subset is not None:
         try:
-            return MixedOrder(
-                labels, subset=subset, parts=stage.subsets.parts, seed=recipe.seed, stage=stage.name,
+            return CurriculumSampler(
+                labels,
+                subset=subset,
+                parts=stage.subsets.parts,
+                seed=recipe.seed,
+                stage=stage.name,
                 n_classes=recipe.data.n_classes,
-            )  # fmt: skip
+            )
         except InputError as error:
             raise InputError(f"stages.{stage.name}.subsets: {error}") from None
     settings: dict[str, Any] = {
-        "sampling_weight": sampling_weight, "balance": stage.balance, "seed": recipe.seed,
-        "stage": stage.name, "n_classes": recipe.data.n_classes,
-    }  # fmt: skip
+        "sampling_weight": sampling_weight,
+        "balance": stage.balance,
+        "seed": recipe.seed,
+        "stage": stage.name,
+        "n_classes": recipe.data.n_classes,
+    }
     if stage.bags is None:
-        return EpochOrder(labels, **settings)
-    return BagOrder(labels, size=stage.bags.size, **settings)
+        return EpochSampler(labels, **settings)
+    return BagSampler(labels, size=stage.bags.size, **settings)
 
 
-def check_division(stage: Stage, world: int, n_rows: Optional[int]) -> None:
-    """Raise InputError unless every micro-batch of each of ``world`` processes is as large, full and of whole
+def check_division(stage: Stage, n_processes: int, n_rows: int | None) -> None:
+    """Raise InputError unless every micro-batch of each of ``n_processes`` is as large, full and of whole
     bags; ``n_rows``: of the table, None where it is not known yet."""
-    at, size = (
-        f"stages.{stage.name}.batch_size: found {stage.batch_size}",
-        stage.bags.size if stage.bags else 1,
-    )
-    unit = world * stage.accumulate * size
+    at, size = (f"stages.{stage.name}.batch_size: found {stage.batch_size}", stage.bags.size if stage.bags else 1)
+    unit = n_processes * stage.accumulate * size
     if stage.batch_size % unit:
-        parts = f"{world} processes x accumulate {stage.accumulate}" + (f" x bags.size {size}" * (size > 1))
+        parts = f"{n_processes} processes x accumulate {stage.accumulate}" + (f" x bags.size {size}" * (size > 1))
         raise InputError(f"{at}; a multiple of {unit} is accepted, as it is divided among {parts}")
-    if world > 1 and n_rows is not None and n_rows < stage.batch_size:
+    if n_processes > 1 and n_rows is not None and n_rows < stage.batch_size:
         raise InputError(f"{at}, but there are {n_rows} rows; several processes accept full batches only")
 
 
 @dataclass(frozen=True)
-class Task:
+class StageJob:
     """One stage's work: what is trained, on which rows with which weights, and where results go."""
 
     recipe: Recipe
     stage: Stage
     network: Any  # the bare network with the weights it starts from
-    amp: Optional[str]  # None | "float16" | "bfloat16"
+    amp: str | None  # None | "float16" | "bfloat16"
     table: Table
     labels: np.ndarray  # int (N,)
     loss_weight: np.ndarray  # float32 (N,)
-    order: Any  # EpochOrder, BagOrder or MixedOrder
+    order: Any  # EpochSampler, BagSampler or CurriculumSampler
     validation: ImageList
     folder: Path  # OUTPUT/NAME/STAGE
     curves: Path  # VisualDL's folder of this stage
-    targets: Optional[SoftTargets] = None  # None: the labels
+    targets: SoftTargets | None = None  # None: the labels
     made_by: str = ""  # hash of the stage's inputs, noted beside the columns that training writes
-    world: World = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
 
     @property
     def steps_per_epoch(self) -> int:
@@ -124,7 +130,7 @@ class Task:
     def _updates(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
         while step < total:
             epoch, first = divmod(step, self.steps_per_epoch)
-            shares = self.order.batches(epoch, self.stage.batch_size, first, self.world.rank, self.world.size)
+            shares = self.order.batches(epoch, self.stage.batch_size, first, self.group.rank, self.group.size)
             for rows in shares:
                 if step == total:
                     return
@@ -139,7 +145,7 @@ class Task:
     def bn_loader(self, n_batches: int) -> Loader:
         """Training images for batch-norm statistics: this process's share of ``n_batches`` batches, the same
         ones every time."""
-        first = zip(range(n_batches), self.order.batches(0, self.view_batch))
+        first = enumerate(itertools.islice(self.order.batches(0, self.view_batch), n_batches))
         keys = [(draw_key(self.stage.name, LAST_STEP - k), rows) for k, rows in first]
         return self._loader(self._share(keys), train=True)
 
@@ -150,16 +156,20 @@ class Task:
         return self._loader(self._share(batches), train=False)
 
     def _share(self, batches: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
-        return batches[self.world.rank :: self.world.size]
+        return batches[self.group.rank :: self.group.size]
 
     def source(self, *, train: bool) -> ImageSource:
         """The training images, or those for validation, by row."""
         data = self.recipe.data
         return ImageSource(
-            self.table.path if train else self.validation.path, self.recipe.transform,
-            train=train, seed=self.recipe.seed, exif=data.exif, max_pixels=data.max_pixels,
+            self.table.path if train else self.validation.path,
+            self.recipe.transform,
+            train=train,
+            seed=self.recipe.seed,
+            exif=data.exif,
+            max_pixels=data.max_pixels,
             reduced=self.recipe.transform.reduced_decode == "auto",
-        )  # fmt: skip
+        )
 
     def _loader(self, batches: Any, *, train: bool) -> Loader:
         data = self.recipe.data

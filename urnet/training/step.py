@@ -1,11 +1,11 @@
-"""Level 3: one update of the weights: what it changes, and the step itself."""
+"""One update of the weights: what it changes, and the step itself."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import paddle
@@ -17,25 +17,29 @@ from urnet.nn.ema import Ema
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
 from urnet.runtime.host_to_device import Uploads
-from urnet.runtime.process_group import ALONE, World
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.objective import Notes, Update, loss_of, mixed_images
 
 
-class Learner:
+class TrainState:
     """All that training changes: network, optimiser, loss scaling and moving average.
 
     ``network`` is the bare one; ``model`` is the same behind the normalisation of uint8 images. ``amp`` is
-    None, "float16" or "bfloat16". With several processes in ``world`` all of them hold the same: gradients
+    None, "float16" or "bfloat16". With several processes in ``group`` all of them hold the same: gradients
     are summed, batch norm's running statistics averaged.
     """
 
     def __init__(
-        self, network: Any, stage: Stage, transform: Transform, amp: Optional[str] = None,
-        world: World = ALONE,
-    ) -> None:  # fmt: skip
-        self.network, self.stage, self.amp, self.world = network, stage, amp, world
+        self,
+        network: Any,
+        stage: Stage,
+        transform: Transform,
+        amp: str | None = None,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> None:
+        self.network, self.stage, self.amp, self.group = network, stage, amp, group
         self.model = Normalise(network, transform.mean, transform.std)
-        self.parallel = self.model if world.alone else fleet.distributed_model(self.model)
+        self.parallel = self.model if group.is_single else fleet.distributed_model(self.model)
         self.optimizer = make_optimizer(network, stage.optimizer)
         self.scaler = paddle.amp.GradScaler(enable=amp == "float16", init_loss_scaling=2.0**15)
         self.ema = Ema(network, stage.ema.decay) if stage.ema else None
@@ -59,20 +63,20 @@ class Learner:
         and with recomputation, whose own backward pass Paddle's overlap does not follow.
         """
         # Paddle takes the mean over processes where the sum is wanted
-        self.scaler.scale(loss if self.world.alone else loss * self.world.size).backward()
-        if last and not self.world.alone and not self.overlap:
+        self.scaler.scale(loss if self.group.is_single else loss * self.group.size).backward()
+        if last and not self.group.is_single and not self.overlap:
             fused_allreduce_gradients(self._parameters, None)
 
     def exchanging(self, *, last: bool) -> Any:
         """The context of a micro-batch's forward and backward pass."""
-        if self.world.alone or (last and self.overlap):
+        if self.group.is_single or (last and self.overlap):
             return contextlib.nullcontext()
         return self.parallel.no_sync()
 
     @paddle.no_grad()
     def share_outcome(self, told: Sequence[paddle.Tensor]) -> None:
         """``told`` and batch norm's running statistics become their means over all processes."""
-        self.world.mean_([*told, *self._statistics])
+        self.group.all_mean_([*told, *self._statistics])
 
     @paddle.no_grad()
     def odd_gradients(self) -> paddle.Tensor:
@@ -88,7 +92,7 @@ class Learner:
         Which rows are open is known only when every micro-batch has been seen. Without any, all stays 0.
         """
         weights = self.uploads(weight)
-        total, kept = self.world.sum_(paddle.stack([weights.sum(), (weights * opened).sum()]))
+        total, kept = self.group.all_reduce_(paddle.stack([weights.sum(), (weights * opened).sum()]))
         factor = total / paddle.where(kept > 0, kept, paddle.ones([]))
         for parameter in self._parameters:
             if parameter.grad is not None:
@@ -127,7 +131,7 @@ class Learner:
             self.scaler.load_state_dict({**scaler, "scale": np.array(scaler["scale"], np.float32)})
 
 
-def train_step(learner: Learner, update: Update, lr: float, step: int) -> paddle.Tensor:
+def train_step(learner: TrainState, update: Update, lr: float, step: int) -> paddle.Tensor:
     """Update ``step`` (from 0) of the weights; returns the loss, a scalar on the device.
 
     The gradient is that of Σ w l / Σ w over the whole update, summed over its micro-batches and processes;
@@ -161,10 +165,10 @@ def train_step(learner: Learner, update: Update, lr: float, step: int) -> paddle
     learner.share_outcome(told)
     if learner.ema is not None:
         learner.ema.update(step + 1)
-    for name, value in zip(("odd", "share open"), told[1:]):
+    for name, value in zip(("odd", "share open"), told[1:], strict=False):
         notes.add(name, value)
     learner.notes = notes
-    return loss * learner.world.size
+    return loss * learner.group.size
 
 
 def micro_batches(n_rows: int, parts: int, unit: int = 1) -> Iterator[slice]:

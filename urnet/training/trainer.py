@@ -1,4 +1,4 @@
-"""Level 3: trains one stage: from a network, a table and a recipe to checkpoints, curves and best weights.
+"""Trains one stage: from a network, a table and a recipe to checkpoints, curves and best weights.
 
 Every random choice is a function of (seed, stage, step, row), so a run that was killed and resumed ends with
 the weights of one that was not.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import paddle
@@ -20,23 +20,23 @@ import paddle
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import dump_recipe
 from urnet.core.checks import InputError
-from urnet.core.signals import Stopped, StopRequest
+from urnet.core.seeds import stage_key
+from urnet.core.signals import GracefulStop, Interrupted
 from urnet.data.loading.loader import Batch
-from urnet.data.sampling.epoch_sampler import stage_key
 from urnet.nn.losses import Mixup
 from urnet.nn.schedule import gate_plan, plan
 from urnet.training.bag_attention import Attention
-from urnet.training.elr_memory import EarlyMemory
+from urnet.training.elr_memory import ElrMemory
 from urnet.training.log import Outcome, TrainLog, Unreadable
 from urnet.training.objective import Update
-from urnet.training.stage_job import Task
-from urnet.training.step import Learner, train_step
-from urnet.training.step_sync import Bulletin
+from urnet.training.stage_job import StageJob
+from urnet.training.step import TrainState, train_step
+from urnet.training.step_sync import StepSync
 from urnet.training.validation import evaluated
 
 
 @dataclass
-class Standing:
+class TrainingProgress:
     """How far a stage is: updates done; metrics and step of its best and its last evaluation ({} before)."""
 
     step: int = 0
@@ -45,25 +45,25 @@ class Standing:
 
 
 class Trainer:
-    """Trains a Task: ``Trainer(task).train()``."""
+    """Trains a StageJob: ``Trainer(task).train()``."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: StageJob) -> None:
         self.task, stage = task, task.stage
         self.total, self.lr = plan(stage, task.steps_per_epoch)
         self.eval_every = max(task.steps(stage.eval_every), 1)
         self.checkpoint_every = max(task.steps(stage.checkpoint_every), 1)
-        self.world = task.world
-        self.learner = Learner(task.network, stage, task.recipe.transform, task.amp, self.world)
-        self.attention = Attention(len(task.labels) if stage.bags else 0, self.world)
-        self.memory = EarlyMemory(stage.elr, len(task.labels), task.recipe.data.n_classes, self.world)
+        self.group = task.group
+        self.learner = TrainState(task.network, stage, task.recipe.transform, task.amp, self.group)
+        self.attention = Attention(len(task.labels) if stage.bags else 0, self.group)
+        self.memory = ElrMemory(stage.elr, len(task.labels), task.recipe.data.n_classes, self.group)
         self.threshold = gate_plan(stage, task.steps_per_epoch)
-        self.standing, self.stop = Standing(), StopRequest()
-        self.bulletin = Bulletin(self.world, self.stop)
+        self.standing, self.stop = TrainingProgress(), GracefulStop()
+        self.bulletin = StepSync(self.group, self.stop)
 
-    def train(self, *, resume: bool = False) -> Standing:
+    def train(self, *, resume: bool = False) -> TrainingProgress:
         """Train to the end, from the start or (with ``resume``) from the newest checkpoint if there is one.
 
-        Raises Stopped after SIGTERM or Ctrl-C, with a checkpoint written; FloatingPointError for a loss that
+        Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint written; FloatingPointError for a loss that
         is not finite; InputError for more unreadable training images than ``data.max_bad``.
         """
         if resume:
@@ -80,7 +80,7 @@ class Trainer:
                     if self._evaluation_is_due():
                         self._evaluate(log)
                 self.bulletin.settle()  # a signal during the last evaluation: no further stage is begun
-            except Stopped as stopped:
+            except Interrupted as stopped:
                 self._save_checkpoint(log)
                 log.line(f"{stopped} at step {now.step} of {self.total}", show=True)
                 raise
@@ -92,14 +92,18 @@ class Trainer:
         folder, step = self.task.folder, self.standing.step
         folder.mkdir(parents=True, exist_ok=True)
         log = TrainLog(
-            self.task.stage, folder, self.task.curves, step=step, total=self.total,
-            per_epoch=self.task.steps_per_epoch, rows_of=self.task.rows_of, lead=self.world.lead,
-        )  # fmt: skip
+            self.task.stage,
+            folder,
+            self.task.curves,
+            step=step,
+            total=self.total,
+            per_epoch=self.task.steps_per_epoch,
+            rows_of=self.task.rows_of,
+            lead=self.group.is_main,
+        )
         try:
-            among = "" if self.world.alone else f", {self.world.size} processes"
-            log.line(
-                f"begin at step {step} of {self.total}, {self.task.steps_per_epoch} steps an epoch{among}"
-            )
+            among = "" if self.group.is_single else f", {self.group.size} processes"
+            log.line(f"begin at step {step} of {self.total}, {self.task.steps_per_epoch} steps an epoch{among}")
             yield log
         finally:
             log.close()
@@ -110,9 +114,11 @@ class Trainer:
         """Carry out all updates that are left; after each, yields the seconds its batch was waited for."""
         source = self.task.source(train=True)
         bad = Unreadable(
-            self.task.folder / "unreadable.txt", self.task.recipe.data.max_bad,
-            lambda row: source(row, 0)[0] is None, self.world,
-        )  # fmt: skip
+            self.task.folder / "unreadable.txt",
+            self.task.recipe.data.max_bad,
+            lambda row: source(row, 0)[0] is None,
+            self.group,
+        )
         with contextlib.closing(self.task.training_loader(self.standing.step, self.total)) as loader:
             waited = 0.0
             log.restart_clock()
@@ -129,29 +135,39 @@ class Trainer:
     def _update(self, batch: Batch, wait: float, log: TrainLog) -> None:
         """One step of training; ``standing.step`` moves on by one."""
         step, recipe, stage = self.standing.step, self.task.recipe, self.task.stage
-        rank = self.world.rank
+        rank = self.group.rank
         seed_network(recipe.seed, stage.name, 1 + step, rank)  # for dropout
         mixup = None
         if stage.mixup:
-            mixup = Mixup(
-                stage.mixup, len(batch.rows), seed=recipe.seed, stage=stage.name, step=step, rank=rank
-            )  # fmt: skip
+            mixup = Mixup(stage.mixup, len(batch.rows), seed=recipe.seed, stage=stage.name, step=step, rank=rank)
         weight = np.where(batch.readable, self.task.loss_weight[batch.rows], np.float32(0))
         targets = self.task.targets
         soft = None if targets is None else (targets.index[batch.rows], targets.prob[batch.rows])
         update = Update(
-            batch.images, self.task.labels[batch.rows], weight, mixup, soft,
-            memory=self.memory.of(batch.rows), gate=self.threshold(step),
+            batch.images,
+            self.task.labels[batch.rows],
+            weight,
+            mixup,
+            soft,
+            memory=self.memory.of(batch.rows),
+            gate=self.threshold(step),
             total=self.bulletin.exchange(weight, batch.readable),
-        )  # fmt: skip
+        )
         loss = train_step(self.learner, update, self.lr(step), step)
         notes = self.learner.notes
         self.attention.add(batch.rows, notes.get("attention"))
         self.memory.take(batch.rows, notes.get("classes"), notes.get("values"))
         self.standing.step = step + 1
-        images = len(batch.rows) * self.world.size
-        log.step(step, images, Outcome(loss, notes.get("odd"), notes.get("share open")), self.lr(step), wait,
-                 gate=update.gate, amp=self.task.amp)  # fmt: skip
+        images = len(batch.rows) * self.group.size
+        log.step(
+            step,
+            images,
+            Outcome(loss, notes.get("odd"), notes.get("share open")),
+            self.lr(step),
+            wait,
+            gate=update.gate,
+            amp=self.task.amp,
+        )
 
     # --- evaluation
 
@@ -173,7 +189,7 @@ class Trainer:
             if now.step == self.total:  # last of all, as it says that the stage is finished
                 self.attention.write(self.task)
                 self._save_for_use("final")
-        self.world.wait()  # for process 0, which writes
+        self.group.barrier()  # for process 0, which writes
         log.restart_clock()
 
     def _save_for_use(self, name: str) -> None:
@@ -183,7 +199,7 @@ class Trainer:
 
     def _save(self, name: str, weights: dict[str, np.ndarray], **parts: Any) -> None:
         """Write a checkpoint. FloatingPointError, and nothing written or removed, for weights not finite."""
-        if not self.world.lead:
+        if not self.group.is_main:
             return
         odd = next((key for key, value in weights.items() if not np.isfinite(value).all()), None)
         if odd is not None:
@@ -194,17 +210,24 @@ class Trainer:
                 "optimizer.clip_norm may help"
             )
         checkpoint.save(
-            self.task.folder / name, weights=weights, recipe_text=dump_recipe(self.task.recipe),
-            class_names=class_lines(self.task.table.class_names), **parts,
-        )  # fmt: skip
+            self.task.folder / name,
+            weights=weights,
+            recipe_text=dump_recipe(self.task.recipe),
+            class_names=class_lines(self.task.table.class_names),
+            **parts,
+        )
 
     def _state(self) -> dict[str, Any]:
         now = self.standing
         return {
-            "stage": self.task.stage.name, "step": now.step, "total_steps": self.total,
-            "epoch": now.step / self.task.steps_per_epoch, "best": now.best, "last": now.last,
+            "stage": self.task.stage.name,
+            "step": now.step,
+            "total_steps": self.total,
+            "epoch": now.step / self.task.steps_per_epoch,
+            "best": now.best,
+            "last": now.last,
             "base_hash": self.task.table.base_hash,
-        }  # fmt: skip
+        }
 
     def _save_checkpoint(self, log: TrainLog) -> None:
         """Write ``step-NNNNNNNN/`` for this step and remove all but the newest ``keep``."""
@@ -215,10 +238,10 @@ class Trainer:
             parts["extra"].update({**self.attention.state(), **self.memory.state()})
             state = {**self._state(), "scaler": parts.pop("scaler")}
             self._save(folder, weights=self.learner.weights(), state=state, **parts)
-        if self.world.lead:
+        if self.group.is_main:
             for old in checkpoints(self.task.folder)[: -self.task.stage.keep]:
                 shutil.rmtree(old)
-        self.world.wait()  # for process 0, which writes
+        self.group.barrier()  # for process 0, which writes
         log.restart_clock()
 
     def _restore(self) -> None:
@@ -236,7 +259,7 @@ class Trainer:
         self.attention.load(saved.extra)
         self.memory.load(saved.extra)
         state = saved.state
-        self.standing = Standing(step=state["step"], best=state["best"], last=state["last"])
+        self.standing = TrainingProgress(step=state["step"], best=state["best"], last=state["last"])
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -244,7 +267,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def class_lines(names: list[str]) -> Optional[list[str]]:
+def class_lines(names: list[str]) -> list[str] | None:
     """Class names for classes.txt; None where none is known."""
     return names if any(names) else None
 

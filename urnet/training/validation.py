@@ -1,4 +1,4 @@
-"""Level 3: evaluation in the middle of training, with the weights that will be used afterwards."""
+"""Evaluation in the middle of training, with the weights that will be used afterwards."""
 
 from __future__ import annotations
 
@@ -9,59 +9,58 @@ import numpy as np
 import paddle
 
 from urnet.core.progress import Progress
-from urnet.core.signals import StopRequest
+from urnet.core.signals import GracefulStop
 from urnet.evaluation.loop import evaluate
 from urnet.runtime.host_to_device import to_tensor
-from urnet.training.stage_job import Task
-from urnet.training.step import Learner
+from urnet.training.stage_job import StageJob
+from urnet.training.step import TrainState
 
 
 @contextlib.contextmanager
-def evaluated(task: Task, learner: Learner, stop: StopRequest) -> Iterator[dict[str, float]]:
+def evaluated(task: StageJob, learner: TrainState, stop: GracefulStop) -> Iterator[dict[str, float]]:
     """Yield the validation's metrics; inside the block the network has the weights they belong to.
 
     Those are the moving average with batch-norm statistics of its own where the stage has one, else the raw
-    weights. Afterwards the network is, byte for byte, as before. Raises Stopped when a signal came meanwhile;
-    not with several processes, which share the images and must agree on that (``Bulletin``).
+    weights. Afterwards the network is, byte for byte, as before. Raises Interrupted when a signal came meanwhile;
+    not with several processes, which share the images and must agree on that (``StepSync``).
     """
     with _weights_for_use(task, learner, stop):
         yield _measure(task, learner, stop)
 
 
 @contextlib.contextmanager
-def _weights_for_use(task: Task, learner: Learner, stop: StopRequest) -> Iterator[None]:
+def _weights_for_use(task: StageJob, learner: TrainState, stop: GracefulStop) -> Iterator[None]:
     if learner.ema is None or task.stage.ema is None:
         yield
         return
     batches = _bn_batches(task, learner, stop)
-    with learner.ema.in_place(learner.network, batches, task.world):
+    with learner.ema.in_place(learner.network, batches, task.group):
         yield
 
 
-def _bn_batches(task: Task, learner: Learner, stop: StopRequest) -> Iterator[paddle.Tensor]:
+def _bn_batches(task: StageJob, learner: TrainState, stop: GracefulStop) -> Iterator[paddle.Tensor]:
     """Normalised training images, unreadable ones left out."""
     assert task.stage.ema is not None
     with contextlib.closing(task.bn_loader(task.stage.ema.bn_batches)) as loader:
         for batch in loader:
-            if task.world.alone:
+            if task.group.is_single:
                 stop.check()
             if batch.readable.any():
                 yield learner.model.normalise(to_tensor(batch.images[batch.readable]))
 
 
-def _measure(task: Task, learner: Learner, stop: StopRequest) -> dict[str, float]:
+def _measure(task: StageJob, learner: TrainState, stop: GracefulStop) -> dict[str, float]:
     @paddle.no_grad()
     def predict(images: np.ndarray) -> np.ndarray:
-        if task.world.alone:
+        if task.group.is_single:
             stop.check()
         logits: np.ndarray = learner.model(to_tensor(images)).numpy()
         return logits
 
     learner.model.eval()
-    title, data, world = f"stage {task.stage.name}: evaluation", task.recipe.data, task.world
-    shown = Progress(title, -(-len(task.validation) // world.size), show=world.lead)
+    title, data, group = f"stage {task.stage.name}: evaluation", task.recipe.data, task.group
+    shown = Progress(title, -(-len(task.validation) // group.size), show=group.is_main)
     with contextlib.closing(task.validation_loader()) as loader, shown:
         return evaluate(
-            predict, loader, task.validation.labels, data.n_classes, max_bad=data.max_bad, progress=shown,
-            world=world,
-        )  # fmt: skip
+            predict, loader, task.validation.labels, data.n_classes, max_bad=data.max_bad, progress=shown, group=group
+        )

@@ -1,4 +1,4 @@
-"""Level 2: from an image file's bytes to the uint8 RGB array a network is given. OpenCV does the decoding.
+"""From an image file's bytes to the uint8 RGB array a network is given. OpenCV does the decoding.
 
 Every random choice comes from the ``rng`` handed in. docs/images.md says what becomes of each kind of file.
 """
@@ -9,7 +9,6 @@ import os
 import stat
 from functools import cache
 from pathlib import Path
-from typing import Union
 
 import cv2
 import numpy as np
@@ -38,9 +37,7 @@ class UnreadableImage(Exception):
         return f"{self.path}: {self.reason}"
 
 
-def decode(
-    data: bytes, *, exif: str = "honour", max_pixels: int = MAX_PIXELS, name: str = "<bytes>"
-) -> np.ndarray:
+def decode(data: bytes, *, exif: str = "honour", max_pixels: int = MAX_PIXELS, name: str = "<bytes>") -> np.ndarray:
     """Decode one image file's bytes to RGB, uint8, (height, width, 3), contiguous.
 
     Grey becomes three equal channels, CMYK is converted, 16 bits keep their high byte, a palette is looked
@@ -83,20 +80,18 @@ def decode_checked(
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
-        raise UnreadableImage(
-            name, f"OpenCV cannot decode the {header.kind} file ({_short(error)})"
-        ) from None
+        raise UnreadableImage(name, f"OpenCV cannot decode the {header.kind} file ({_short(error)})") from None
     if image is None or image.dtype != np.uint8 or image.ndim != 3:
         raise UnreadableImage(name, f"OpenCV cannot decode the {header.kind} file")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if rgb is None else image
 
 
-def read_image(path: Union[str, Path], *, exif: str = "honour", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: str | Path, *, exif: str = "honour", max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """``decode`` of a file. Raises UnreadableImage, too, where the file is missing or cannot be read."""
     return decode(read_bytes(path, max_pixels), exif=exif, max_pixels=max_pixels, name=str(path))
 
 
-def read_bytes(path: Union[str, Path], max_pixels: int = MAX_PIXELS) -> bytes:
+def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
     """An image file's bytes. Raises UnreadableImage where the file is missing or cannot be read.
 
     A file of more than 8 bytes a pixel of ``max_pixels`` is no image that would be accepted, and is not read.

@@ -1,4 +1,4 @@
-"""Level 0: what an image file's bytes say before anything is decoded: kind, width, height, whole or not.
+"""What an image file's bytes say before anything is decoded: kind, width, height, whole or not.
 
 Reads JPEG, PNG, GIF, WebP, BMP and TIFF. Only sizes are looked at, so a small file that claims a huge image
 (a decompression bomb) costs nothing. ``whole`` means that the end the format prescribes is there: decoders
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Collection
-from typing import Callable, NamedTuple
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 
 class Header(NamedTuple):
@@ -164,9 +164,7 @@ def _bmp(data: bytes) -> Header:
         packed = compression not in (0, 3)  # run lengths: their end is found by decoding only
     height = abs(height)
     rows = (width * bits + 31) // 32 * 4 * height
-    return Header(
-        "BMP", width, height, len(data) >= (int.from_bytes(data[2:6], "little") if packed else offset + rows)
-    )
+    return Header("BMP", width, height, len(data) >= (int.from_bytes(data[2:6], "little") if packed else offset + rows))
 
 
 def _tiff(data: bytes) -> Header:
@@ -185,7 +183,7 @@ def _tiff(data: bytes) -> Header:
     if not tags.get(256) or not tags.get(257):
         raise ValueError("the TIFF header is broken")
     starts, lengths = tags.get(273) or tags.get(324) or (), tags.get(279) or tags.get(325) or ()
-    whole = all(start + length <= len(data) for start, length in zip(starts, lengths)) and len(starts) > 0
+    whole = all(start + length <= len(data) for start, length in zip(starts, lengths, strict=True)) and len(starts) > 0
     return Header("TIFF", tags[256][0], tags[257][0], whole)
 
 
@@ -194,9 +192,7 @@ _TIFF_STRIPS = 1 << 16  # a strip has 8 KiB as a rule; more of them, a thousand 
 _TIFF_CODES = {3: "H", 4: "I", 16: "Q"}
 
 
-def _tiff_entry(
-    data: bytes, at: int, order: str, big: bool, known: Collection[int]
-) -> tuple[int, tuple[int, ...]]:
+def _tiff_entry(data: bytes, at: int, order: str, big: bool, known: Collection[int]) -> tuple[int, tuple[int, ...]]:
     """One directory entry: its tag and, for the few wanted tags that are not known yet, its values."""
     tag, kind = struct.unpack_from(order + "HH", data, at)
     (count,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)

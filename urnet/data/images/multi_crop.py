@@ -1,4 +1,4 @@
-"""Level 2: several views of one image at test time, and the mean of the network's answers to them."""
+"""Several views of one image at test time, and the mean of the network's answers to them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from urnet.config.choices import CROPS
 from urnet.data.images.decode import centre, resize, resize_short
-from urnet.inference.cli_flags import CROPS
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Level 0: the random box of a training image."""
+"""The random box of a training image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Level 2: from a JPEG's bytes to a training view, without decoding pixels that the view has no room for.
+"""From a JPEG's bytes to a training view, without decoding pixels that the view has no room for.
 
 A JPEG holds blocks of 8 x 8 cosine coefficients. Their inverse transform can be made for 4 x 4, 2 x 2 or one
 pixel a block from the low frequencies alone, which is a good low-pass filter and less work. docs/images.md
@@ -10,14 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from urnet.config.recipe import Transform
-from urnet.data.images.decode import (
-    MAX_PIXELS,
-    augment,
-    check_header,
-    decode_checked,
-    resize,
-    train_transform,
-)
+from urnet.data.images.decode import MAX_PIXELS, augment, check_header, decode_checked, resize, train_transform
 from urnet.data.images.header import Header
 from urnet.data.images.random_box import draw_box, place_box
 

@@ -1,4 +1,4 @@
-"""Level 1: from lists and folders to the table's rows and to lists of images.
+"""From lists and folders to the table's rows and to lists of images.
 
 ``build_table`` reads the training rows of any format, ``read_validation`` the validation images,
 ``read_image_list`` and ``images_under`` what infer.py and eval.py are given.
@@ -10,7 +10,6 @@ import hashlib
 import re
 import sys
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 
-def build_table(data: Data, folder: Union[str, Path], *, replace: bool = False) -> Table:
+def build_table(data: Data, folder: str | Path, *, replace: bool = False) -> Table:
     """Read all training rows that ``data`` describes and write them as a table's base.arrow.
 
     Memory is bounded by a block of a list, whatever the number of rows. Raises InputError for the first line
@@ -45,12 +44,7 @@ def build_table(data: Data, folder: Union[str, Path], *, replace: bool = False) 
     _check_root(data)
     names = _class_names(data)
     with BaseWriter(
-        folder,
-        root=_image_root(data),
-        format=data.format,
-        class_names=names,
-        replace=replace,
-        **_settings(data),
+        folder, root=_image_root(data), format=data.format, class_names=names, replace=replace, **_settings(data)
     ) as writer:
         if data.format in ("webvision2", "webvision1"):
             webvision.add_rows(writer, data)
@@ -66,7 +60,7 @@ def build_table(data: Data, folder: Union[str, Path], *, replace: bool = False) 
     return table
 
 
-def open_or_build(data: Data, folder: Union[str, Path]) -> Table:
+def open_or_build(data: Data, folder: str | Path) -> Table:
     """Open the table in ``folder`` if it was built from these lists and settings; build it if there is none.
 
     Raises InputError, with both values, when the table there was built otherwise: from another root or
@@ -89,7 +83,7 @@ def open_or_build(data: Data, folder: Union[str, Path]) -> Table:
                 f"{folder}: the table was built with {key} {found!r}, the recipe says {value!r}; "
                 "remove the folder to build it again"
             )
-    for number, (found, name) in enumerate(zip(table.class_names, _class_names(data))):
+    for number, (found, name) in enumerate(zip(table.class_names, _class_names(data), strict=True)):
         if found != name:
             raise InputError(
                 f"{folder}: the table was built with class {number} named {found!r}, it is {name!r} now; "
@@ -110,13 +104,11 @@ def read_validation(data: Data) -> ImageList:
     elif data.format == "imagenet" and file is None:
         file = str(Path(data.root) / "val_list.txt")
     if file is None:
-        raise InputError(
-            f"data.val_list: found none; format {data.format} needs a file of `path label` lines"
-        )
+        raise InputError(f"data.val_list: found none; format {data.format} needs a file of `path label` lines")
     return read_image_list(file, root or data.root, n_classes=data.n_classes, need_labels=True)
 
 
-def read_class_names(path: Union[str, Path], n_classes: int) -> list[str]:
+def read_class_names(path: str | Path, n_classes: int) -> list[str]:
     """One name a line; in synset files (`n01440764 tench, Tinca tinca`) what follows the identifier.
 
     Raises InputError when the number of lines is not ``n_classes``, or a line is empty or not UTF-8.
@@ -132,9 +124,7 @@ def read_class_names(path: Union[str, Path], n_classes: int) -> list[str]:
     if len(names) != n_classes:
         raise InputError(f"{path}: has {len(names)} class names, but n_classes is {n_classes}")
     if "" in names:
-        raise InputError(
-            f"{path}:{names.index('') + 1}: found an empty line; one class name a line is accepted"
-        )
+        raise InputError(f"{path}:{names.index('') + 1}: found an empty line; one class name a line is accepted")
     if all(re.match(r"n\d{8}(\s|$)", name) for name in names):
         return [name[9:].strip() or name for name in names]
     return names
@@ -144,9 +134,7 @@ def _check_root(data: Data) -> None:
     if not Path(data.root).is_dir():
         raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed")
     if data.train_list is not None and data.format not in ("list", "imagenet"):
-        raise InputError(
-            f"data.train_list: found {data.train_list!r}; format {data.format} has its own lists"
-        )
+        raise InputError(f"data.train_list: found {data.train_list!r}; format {data.format} has its own lists")
 
 
 def _image_root(data: Data) -> Path:

@@ -1,11 +1,11 @@
-"""Level 1: folder trees whose sub-folders are classes."""
+"""Folder trees whose sub-folders are classes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ def class_folders(root: str, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
             yield label, pa.array([f"{name}/{path}" for path in found.paths], pa.string())
 
 
-def labelled_folders(root: Union[str, Path], class_names: Sequence[str], kind: str) -> ImageList:
+def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str) -> ImageList:
     """The images in the sub-folders of ``root``, each labelled with its place in ``class_names``.
 
     A class without a sub-folder has no image. Raises InputError for a sub-folder that is none of the names

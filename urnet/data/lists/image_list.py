@@ -1,4 +1,4 @@
-"""Level 1: a list of images with their labels, from a text list or from the files below a folder."""
+"""A list of images with their labels, from a text list or from the files below a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,13 +45,7 @@ class ImageList:
     """``paths`` as listed, relative to ``root``; ``labels`` (n,) int32, -1 none; ``lines``, where listed."""
 
     def __init__(
-        self,
-        paths: Any,
-        labels: np.ndarray,
-        root: Union[str, Path],
-        *,
-        lines: Optional[np.ndarray] = None,
-        source: str = "",
+        self, paths: Any, labels: np.ndarray, root: str | Path, *, lines: np.ndarray | None = None, source: str = ""
     ) -> None:
         check_same_rows(paths=paths, labels=labels)
         self.paths, self.labels, self.root = Names(paths), np.asarray(labels, np.int32), str(root)
@@ -74,10 +68,10 @@ class ImageList:
 
 
 def read_image_list(
-    list_path: Union[str, Path],
-    root: Union[str, Path],
+    list_path: str | Path,
+    root: str | Path,
     *,
-    n_classes: Optional[int] = None,
+    n_classes: int | None = None,
     need_labels: bool = False,
     check_exists: bool = False,
 ) -> ImageList:
@@ -87,15 +81,11 @@ def read_image_list(
     file and line: see ``read_lines``; with ``check_exists`` also for the first image that is not there.
     """
     if not Path(root).is_dir():
-        raise InputError(
-            f"{root}: is no folder; the folder that {list_path}'s paths are relative to is needed"
-        )
+        raise InputError(f"{root}: is no folder; the folder that {list_path}'s paths are relative to is needed")
     high = None if n_classes is None else n_classes - 1
     blocks = list(read_lines(list_path, high=high, needed=need_labels))
     if not blocks:
-        raise InputError(
-            f"{list_path}: lists no image; lines `path{' label' if need_labels else ''}` are accepted"
-        )
+        raise InputError(f"{list_path}: lists no image; lines `path{' label' if need_labels else ''}` are accepted")
     images = ImageList(
         pa.chunked_array([block.path for block in blocks]),
         np.concatenate([block.number for block in blocks]),
@@ -120,12 +110,11 @@ def _check_exist(images: ImageList) -> None:
         except OSError as error:
             why = f"cannot be reached ({error.strerror})"
         raise InputError(
-            f"{images.where(missing[0])}: {first} {why} "
-            f"({len(missing)} of {len(images)} listed images are missing)"
+            f"{images.where(missing[0])}: {first} {why} ({len(missing)} of {len(images)} listed images are missing)"
         )
 
 
-def one_image(path: Union[str, Path]) -> ImageList:
+def one_image(path: str | Path) -> ImageList:
     """A list of this one file. Raises InputError for a name that is not UTF-8, which no list can hold."""
     path = Path(path)
     try:
@@ -134,7 +123,7 @@ def one_image(path: Union[str, Path]) -> ImageList:
         raise InputError(f"{str(path)!r}: the file's name is not UTF-8; rename it") from None
 
 
-def images_under(root: Union[str, Path], *, allow_empty: bool = False) -> ImageList:
+def images_under(root: str | Path, *, allow_empty: bool = False) -> ImageList:
     """Every image file below a folder (by suffix), sorted by path; linked folders are followed.
 
     Other files are counted on stderr, hidden ones left out. A name that is not UTF-8 stands in the list with
@@ -149,9 +138,7 @@ def images_under(root: Union[str, Path], *, allow_empty: bool = False) -> ImageL
     for path in _files(str(root)):
         (found if path.lower().endswith(IMAGE_SUFFIXES) else other).append(path)
     if other:
-        print(
-            f"note: {root}: {len(other)} files are no images by their names: {min(other)} …", file=sys.stderr
-        )
+        print(f"note: {root}: {len(other)} files are no images by their names: {min(other)} …", file=sys.stderr)
     if not found and not allow_empty:
         raise InputError(f"{root}: has no image below it; accepted: {', '.join(IMAGE_SUFFIXES)}")
     try:
@@ -167,21 +154,18 @@ def _as_utf8(root: str, names: Sequence[str]) -> list[str]:
     Such a name cannot stand in a table or list, and must not lead to another image.
     """
     texts = [name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in names]
-    odd = sorted(text for text, name in zip(texts, names) if text != name)
+    odd = sorted(text for text, name in zip(texts, names, strict=True) if text != name)
     shown = odd[0].replace("\n", "\\n")
     if not set(odd).isdisjoint(names):
-        raise InputError(
-            f"{root}: a file's name is not UTF-8, and so written is another's: {shown}; rename one"
-        )
+        raise InputError(f"{root}: a file's name is not UTF-8, and so written is another's: {shown}; rename one")
     print(
-        f"note: {root}: {len(odd)} files whose names are not UTF-8 are unreadable until they are renamed: "
-        f"{shown} …",
+        f"note: {root}: {len(odd)} files whose names are not UTF-8 are unreadable until they are renamed: {shown} …",
         file=sys.stderr,
     )
     return texts
 
 
-def sub_folders(root: Union[str, Path]) -> list[str]:
+def sub_folders(root: str | Path) -> list[str]:
     """The sorted names of a folder's own folders, hidden ones left out.
 
     Raises InputError where there is no such folder, and for a name that is not one line of UTF-8.
@@ -189,9 +173,7 @@ def sub_folders(root: Union[str, Path]) -> list[str]:
     if not Path(root).is_dir():
         raise InputError(f"{root}: is no folder; one with a sub-folder a class is needed")
     with os.scandir(root) as entries:
-        names = sorted(
-            entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")
-        )
+        names = sorted(entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
     for name in names:
         if re.search("[\r\n\ud800-\udfff]", name):
             raise InputError(f"{root}: sub-folder {name!r}: a class's name is one line of UTF-8 text")
@@ -213,9 +195,7 @@ def _files(root: str) -> Iterator[str]:
                     continue
                 if _is_folder(entry):
                     waiting.append((f"{below}{entry.name}/", above | {key}))
-                elif (
-                    entry.is_symlink() or entry.is_file()
-                ):  # a link to nothing is an unreadable image, not none
+                elif entry.is_symlink() or entry.is_file():  # a link to nothing is an unreadable image, not none
                     yield f"{below}{entry.name}"
 
 

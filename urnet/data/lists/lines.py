@@ -1,4 +1,4 @@
-"""Level 0: text lists of lines `path number`, read in blocks with array operations, never a line at a time.
+"""Text lists of lines `path number`, read in blocks with array operations, never a line at a time.
 
 Accepted are UTF-8 with or without a byte order mark, both line ends, empty lines and comments (`#` first).
 The number stands after the last blank, so paths may hold blanks.
@@ -7,10 +7,10 @@ The number stands after the last blank, so paths may hold blanks.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,11 +40,11 @@ class Lines:
 
 
 def read_lines(
-    file: Union[str, Path],
+    file: str | Path,
     *,
     what: str = "label",
     low: int = 0,
-    high: Optional[int] = None,
+    high: int | None = None,
     needed: bool = True,
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Lines]:
@@ -80,9 +80,7 @@ def aligned(
     n_one = count + len(a or ()) + sum(map(len, one))
     n_other = count + len(b or ()) + sum(map(len, other))
     if n_one != n_other:
-        raise InputError(
-            f"{one_name} has {n_one} lines but {other_name} has {n_other}; they go line for line"
-        )
+        raise InputError(f"{one_name} has {n_one} lines but {other_name} has {n_other}; they go line for line")
 
 
 def strings_between(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Any:
@@ -131,9 +129,7 @@ def _check_text(file: Any, block: bytes, first: int) -> None:
         raise InputError(f"{file}:{first + block.count(10, 0, place)}: found a zero byte; text is accepted")
 
 
-def _split(
-    file: Any, block: bytes, first: int, what: str, low: int, high: Optional[int], needed: bool
-) -> Lines:
+def _split(file: Any, block: bytes, first: int, what: str, low: int, high: int | None, needed: bool) -> Lines:
     """Lines of one block. The first bad line is an error."""
     data = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(data == _NEWLINE)
@@ -160,9 +156,7 @@ def _split(
     if needed:
         lone, odd = split < starts, (split >= starts) & ~numeric
         tests.append((lone, lambda i: f"found {word(i)!r} without a {what}; accepted: `path {what}`"))
-        tests.append(
-            (odd, lambda i: f"{what} {word(i)!r} is no integer; accepted: `path {what}`, {accepted}")
-        )
+        tests.append((odd, lambda i: f"{what} {word(i)!r} is no integer; accepted: `path {what}`, {accepted}"))
     _refuse_first(file, line, tests)
     path_ends = np.where(has, _without_trailing_blanks(data, starts, np.where(has, split, ends)), ends)
     _refuse_first(file, line, [(path_ends <= starts, lambda i: f"no path before {what} {word(i)}")])

@@ -1,4 +1,4 @@
-"""Level 1: what was searched for: the texts of a data set's queries and classes."""
+"""What was searched for: the texts of a data set's queries and classes."""
 
 from __future__ import annotations
 

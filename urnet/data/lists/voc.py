@@ -1,4 +1,4 @@
-"""Level 1: PASCAL VOC's layout, its images and what they show: Annotations, ImageSets/Main and JPEGImages.
+"""PASCAL VOC's layout, its images and what they show: Annotations, ImageSets/Main and JPEGImages.
 
 A label is 1 (the class is in the image), 0 (only objects marked difficult are: such an image counts neither
 for nor against the class) or -1.
@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
 from xml.parsers import expat
 
 import numpy as np
@@ -35,7 +34,7 @@ class VocSplit:
     labels: np.ndarray
 
 
-def read_voc(root: Union[str, Path], splits: Sequence[str]) -> tuple[list[str], list[VocSplit]]:
+def read_voc(root: str | Path, splits: Sequence[str]) -> tuple[list[str], list[VocSplit]]:
     """The C class names, sorted, and the splits (``trainval``, ``test`` …) of a folder such as VOC2007.
 
     A split's images are the lines of ImageSets/Main/SPLIT.txt, its labels those of CLASS_SPLIT.txt beside it;
@@ -44,9 +43,7 @@ def read_voc(root: Union[str, Path], splits: Sequence[str]) -> tuple[list[str], 
     """
     main = Path(root) / "ImageSets" / "Main"
     if not main.is_dir():
-        raise InputError(
-            f"{main}: is no folder; a folder in VOC's layout is needed, such as VOCdevkit/VOC2007"
-        )
+        raise InputError(f"{main}: is no folder; a folder in VOC's layout is needed, such as VOCdevkit/VOC2007")
     ids = {split: _read_ids(main, split) for split in splits}
     lists = {split: _class_lists(main, split) for split in splits}
     found: dict[str, list[Objects]] = {}
@@ -55,10 +52,13 @@ def read_voc(root: Union[str, Path], splits: Sequence[str]) -> tuple[list[str], 
             found[split] = [read_objects(Path(root) / "Annotations" / f"{name}.xml") for name in ids[split]]
     classes = _classes(main, lists, found)
     return classes, [
-        VocSplit(split, _images(root, main, split, ids[split]),
-                 _labels(main, split, ids[split], classes, lists[split], found.get(split)))
+        VocSplit(
+            split,
+            _images(root, main, split, ids[split]),
+            _labels(main, split, ids[split], classes, lists[split], found.get(split)),
+        )
         for split in splits
-    ]  # fmt: skip
+    ]
 
 
 def read_objects(file: Path) -> Objects:
@@ -93,11 +93,7 @@ class _Reader:
             self._values = {"name": "", "difficult": ""}
 
     def text(self, text: str) -> None:
-        if (
-            len(self._path) == 3
-            and self._path[:2] == ["annotation", "object"]
-            and self._path[2] in self._values
-        ):
+        if len(self._path) == 3 and self._path[:2] == ["annotation", "object"] and self._path[2] in self._values:
             self._values[self._path[2]] += text
 
     def end(self, name: str) -> None:
@@ -141,9 +137,7 @@ def _read_ids(main: Path, split: str) -> list[str]:
         if not name:
             continue
         if not re.fullmatch(r"[\w.-]+", name) or not name.strip("."):
-            raise InputError(
-                f"{file}:{number}: found {name[:60]!r}; an image's name without suffix is accepted"
-            )
+            raise InputError(f"{file}:{number}: found {name[:60]!r}; an image's name without suffix is accepted")
         if ids.setdefault(name, number) != number:
             raise InputError(f"{file}:{number}: {name} is listed already in line {ids[name]}")
     if not ids:
@@ -173,7 +167,7 @@ def _classes(main: Path, lists: dict[str, dict[str, Path]], found: dict[str, lis
     return sorted(classes)
 
 
-def _images(root: Union[str, Path], main: Path, split: str, ids: list[str]) -> ImageList:
+def _images(root: str | Path, main: Path, split: str, ids: list[str]) -> ImageList:
     paths = pa.array([f"{name}.jpg" for name in ids], pa.string())
     return ImageList(
         paths, np.full(len(ids), -1, np.int32), Path(root) / "JPEGImages", source=str(main / f"{split}.txt")
@@ -181,9 +175,8 @@ def _images(root: Union[str, Path], main: Path, split: str, ids: list[str]) -> I
 
 
 def _labels(
-    main: Path, split: str, ids: list[str], classes: list[str], lists: dict[str, Path],
-    found: Optional[list[Objects]],
-) -> np.ndarray:  # fmt: skip
+    main: Path, split: str, ids: list[str], classes: list[str], lists: dict[str, Path], found: list[Objects] | None
+) -> np.ndarray:
     """int8 (n, C): from the class lists, else from the objects."""
     if not lists:
         assert found is not None
@@ -219,9 +212,7 @@ def _read_class_list(file: Path, ids: pa.Array) -> np.ndarray:
     return np.concatenate([block.number for block in blocks]).astype(np.int8)[place.to_numpy()]
 
 
-def _from_objects(
-    where: str, ids: list[str], classes: list[str], found: list[Objects], *, strict: bool
-) -> np.ndarray:
+def _from_objects(where: str, ids: list[str], classes: list[str], found: list[Objects], *, strict: bool) -> np.ndarray:
     """int8 (n, C): 1 where an object of the class is not difficult, 0 where all are, -1 where there is none.
 
     ``strict``: an object of no known class is an InputError; else it is passed over.

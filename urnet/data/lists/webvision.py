@@ -1,4 +1,4 @@
-"""Level 1: the folders of WebVision 1.0 and 2.0: training lists, metadata, and how both agree.
+"""The folders of WebVision 1.0 and 2.0: training lists, metadata, and how both agree.
 
 The list of files and the list of metadata go line for line; a metadata line names a query's JSON file and the
 entry in it, counted from 1. ``docs/data.md`` describes the layout. Everything is cross-checked.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +67,7 @@ def image_root(data: Data) -> Path:
     return Path(data.root)
 
 
-def _metadata_root(data: Data, meta: Path) -> Optional[Path]:
+def _metadata_root(data: Data, meta: Path) -> Path | None:
     """What a metadata list's paths are relative to: root, root/train or root/info; None: no metadata there.
 
     Told by the first line's folder: a single missing file is an error later.
@@ -90,18 +90,14 @@ def add_rows(writer: BaseWriter, data: Data) -> None:
     """
     lists = train_lists(data)
     for engine in set(ENGINES) - {engine for engine, _, _ in lists}:
-        print(
-            f"note: {data.root}/info: no train_filelist_{engine}.txt; read without {engine}", file=sys.stderr
-        )
+        print(f"note: {data.root}/info: no train_filelist_{engine}.txt; read without {engine}", file=sys.stderr)
     labels = query_labels(data)
     for engine, file, meta in lists:
         root = _metadata_root(data, meta)
         if root is not None:
             _add_engine(writer, data, engine, file, meta, root, labels)
             continue
-        print(
-            f"note: {data.root}: no metadata of {engine}; texts are empty, queries unknown", file=sys.stderr
-        )
+        print(f"note: {data.root}: no metadata of {engine}; texts are empty, queries unknown", file=sys.stderr)
         for lines in read_lines(file, high=data.n_classes - 1):
             writer.add(lines.path, lines.number, source=engine)
 
@@ -114,7 +110,7 @@ def query_labels(data: Data) -> dict[int, int]:
     if not file.is_file():
         return labels
     for lines in read_lines(file, what="synset", low=first, high=data.n_classes - 1 + first):
-        for query, synset, line in zip(lines.path.to_pylist(), lines.number.tolist(), lines.line.tolist()):
+        for query, synset, line in zip(lines.path.to_pylist(), lines.number.tolist(), lines.line.tolist(), strict=True):
             if not re.fullmatch("[0-9]{1,9}", query) or int(query) in labels:
                 raise InputError(f"{file}:{line}: query {query!r} is accepted once, as a number")
             labels[int(query)] = synset - first
@@ -189,7 +185,7 @@ def _runs(paths: Any) -> Iterator[tuple[int, int]]:
     codes = paths.dictionary_encode().indices.to_numpy()
     edges = np.flatnonzero(np.diff(codes)) + 1
     starts, stops = [0, *edges.tolist()], [*edges.tolist(), len(codes)]
-    return zip(starts, stops)
+    return zip(starts, stops, strict=True)
 
 
 def _query_number(meta: Path, where: Lines, name: str) -> int:
@@ -201,9 +197,7 @@ def _query_number(meta: Path, where: Lines, name: str) -> int:
     return int(found.group(1))
 
 
-def _entries(
-    file: Path, meta: Path, lines: Lines, where: Lines, stems: Any, metadata: Metadata
-) -> np.ndarray:
+def _entries(file: Path, meta: Path, lines: Lines, where: Lines, stems: Any, metadata: Metadata) -> np.ndarray:
     """Positions (from 0) of the lines' entries, after checking that each entry is the image's own."""
     entry, n = where.number - 1, len(metadata.ids)
     outside = np.flatnonzero(entry >= n)

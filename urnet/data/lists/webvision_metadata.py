@@ -1,4 +1,4 @@
-"""Level 1: WebVision's metadata: one JSON list a query, its entries in the order of the search results."""
+"""WebVision's metadata: one JSON list a query, its entries in the order of the search results."""
 
 from __future__ import annotations
 

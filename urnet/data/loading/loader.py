@@ -1,4 +1,4 @@
-"""Level 2: from a row number to the image a network is given; what a batch is.
+"""From a row number to the image a network is given; what a batch is.
 
 The random choices of a training image are a function of (seed, draw key, row) alone, so it does not matter
 which process or thread makes the image, nor in which order: a batch has the same bytes for any number of
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from urnet.core.checks import InputError
 from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, decode, eval_transform, read_bytes
 from urnet.data.images.multi_crop import MultiCrop
 from urnet.data.images.reduced_decode import train_view
-from urnet.data.loading.prefetch import Ahead, Decoded, Job, decode_here
+from urnet.data.loading.prefetch import Decoded, Job, Prefetcher, decode_here
 from urnet.data.loading.worker_pool import WorkerPool
 
 
@@ -76,7 +76,7 @@ class ImageSource:
         exif: str = "honour",
         max_pixels: int = MAX_PIXELS,
         reduced: bool = True,
-        views: Optional[MultiCrop] = None,
+        views: MultiCrop | None = None,
     ) -> None:
         self.path_of, self.transform, self.train, self.seed = path_of, transform, train, seed
         self.exif, self.max_pixels, self.reduced, self.views = exif, max_pixels, reduced, views
@@ -84,11 +84,11 @@ class ImageSource:
         self.shape: tuple[int, ...] = one if views is None else (views.n_views, *one)
         self._local = threading.local()
 
-    def __call__(self, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
+    def __call__(self, row: int, draw: int) -> tuple[np.ndarray | None, str]:
         """The row's image or views and "", or None and the reason why it is unreadable."""
         return self.view(self.path_of(row), row, draw)
 
-    def view(self, path: str, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
+    def view(self, path: str, row: int, draw: int) -> tuple[np.ndarray | None, str]:
         """As calling it, where the row's path is known already."""
         try:
             data = read_bytes(path, self.max_pixels)
@@ -100,9 +100,7 @@ class ImageSource:
             return None, error.reason
 
     def _train_view(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
-        return train_view(
-            data, self.transform, rng, exif=self.exif, max_pixels=self.max_pixels, reduced=self.reduced
-        )
+        return train_view(data, self.transform, rng, exif=self.exif, max_pixels=self.max_pixels, reduced=self.reduced)
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process, which is told the paths: everything but ``path_of``."""
@@ -131,13 +129,9 @@ class Loader:
     arrives as an opaque SystemError. `tools/bench.py data` measures this one beside the bare pipeline.
     """
 
-    def __init__(
-        self, source: ImageSource, batches: Iterable[Job], *, workers: int = 0, prefetch: int = 4
-    ) -> None:
+    def __init__(self, source: ImageSource, batches: Iterable[Job], *, workers: int = 0, prefetch: int = 4) -> None:
         if workers < 0 or prefetch < 1:
-            raise InputError(
-                f"workers {workers}, prefetch {prefetch}: 0 or more, and 1 or more, are accepted"
-            )
+            raise InputError(f"workers {workers}, prefetch {prefetch}: 0 or more, and 1 or more, are accepted")
         if workers > 0 and os.name != "posix":
             raise InputError(f"workers: found {workers}; on this system only 0 is accepted")
         self.source, self.batches, self.workers, self.prefetch = source, batches, workers, prefetch
@@ -149,13 +143,11 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         jobs = iter(self.batches)
         if self._used_up:
-            raise RuntimeError(
-                "batches was an iterator, which serves one epoch; hand over a list for several"
-            )
+            raise RuntimeError("batches was an iterator, which serves one epoch; hand over a list for several")
         self._used_up = jobs is self.batches
         pool = WorkerPool(self.source, self.workers) if self.workers else None
         items = pool.run(jobs) if pool else decode_here(self.source, jobs)
-        run = _Run(Ahead(items, self.prefetch), pool)
+        run = _Run(Prefetcher(items, self.prefetch), pool)
         self._runs.append(run)
         try:
             while True:
@@ -186,7 +178,7 @@ class Loader:
 class _Run:
     """One iteration under way: its thread and, with workers, its processes."""
 
-    def __init__(self, ahead: Ahead, pool: Optional[WorkerPool]) -> None:
+    def __init__(self, ahead: Prefetcher, pool: WorkerPool | None) -> None:
         self.ahead, self.pool = ahead, pool
 
     def close(self) -> None:

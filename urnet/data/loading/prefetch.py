@@ -1,11 +1,11 @@
-"""Level 2: runs an image source ahead of its consumer in a thread (worker_pool.py: in processes)."""
+"""Runs an image source ahead of its consumer in a thread (worker_pool.py: in processes)."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Optional, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Source(Protocol):
     def path_of(self, row: int) -> str:
         """The row's file; asked in the consumer's process."""
 
-    def view(self, path: str, row: int, draw: int) -> tuple[Optional[np.ndarray], str]:
+    def view(self, path: str, row: int, draw: int) -> tuple[np.ndarray | None, str]:
         """uint8 array of ``shape`` and "", or None and the reason; asked in any process, in any order."""
 
 
@@ -36,7 +36,7 @@ class Decoded(NamedTuple):
 def fill(source: Source, draw: int, rows: np.ndarray, paths: Sequence[str], images: np.ndarray) -> Bad:
     """Write the rows' images into ``images``; zeros for the unreadable ones, which are returned."""
     bad = []
-    for position, (row, path) in enumerate(zip(rows.tolist(), paths)):
+    for position, (row, path) in enumerate(zip(rows.tolist(), paths, strict=True)):
         image, reason = source.view(path, row, draw)
         if image is None:
             images[position] = 0
@@ -59,7 +59,7 @@ def decode_here(source: Source, jobs: Iterator[Job]) -> Iterator[Decoded]:
         yield Decoded(rows, images, fill(source, draw, rows, paths_of(source, rows), images))
 
 
-class Ahead:
+class Prefetcher:
     """Runs a generator in a thread, at most ``depth`` items ahead."""
 
     def __init__(self, items: Iterator[Any], depth: int) -> None:
@@ -70,7 +70,7 @@ class Ahead:
         self._thread.start()
 
     def _run(self) -> None:
-        end: Optional[BaseException] = None
+        end: BaseException | None = None
         try:
             for item in self._items:
                 if not self._put((item, None)):

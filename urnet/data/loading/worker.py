@@ -1,4 +1,4 @@
-"""Level 2: a worker process of worker_pool.py, which fills slots of shared memory with images.
+"""A worker process of worker_pool.py, which fills slots of shared memory with images.
 
 It is a fresh interpreter that imports numpy, OpenCV and the image source, never Paddle, and ends when its
 parent hangs up.
@@ -11,7 +11,7 @@ import mmap
 import pickle
 import traceback
 from multiprocessing.connection import Connection
-from typing import Any, Optional
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ class Failure:
 
     def __init__(self, error: BaseException) -> None:
         self.text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self._pickled: Optional[bytes] = None
+        self._pickled: bytes | None = None
         with contextlib.suppress(Exception):
             pickled = pickle.dumps(error)
             if type(pickle.loads(pickled)) is type(error):

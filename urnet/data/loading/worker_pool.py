@@ -1,4 +1,4 @@
-"""Level 2: worker processes that decode chunks of batches into shared memory.
+"""Worker processes that decode chunks of batches into shared memory.
 
 The workers are fresh interpreters: a process forked beside other threads inherits their locks for ever, and
 was seen to hang. The shared memory is a file without a name, and jobs and answers travel through one pipe a
@@ -156,9 +156,7 @@ class WorkerPool:
         for process in self.processes:
             process.kill()
         for process in self.processes:
-            with contextlib.suppress(
-                subprocess.TimeoutExpired
-            ):  # it hangs in the kernel, on a dead disk, say
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a dead disk, say
                 process.wait(5)
         for connection in self._connections:
             connection.close()

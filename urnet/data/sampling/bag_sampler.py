@@ -1,24 +1,24 @@
-"""Level 2: an epoch's order made of whole bags: groups of rows of one class (multi-instance learning)."""
+"""An epoch's order made of whole bags: groups of rows of one class (multi-instance learning)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Callable, Optional
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
-from urnet.data.sampling.epoch_sampler import ORDER, ROWS, EpochOrder, all_rows, full_batches, rank_parts
-from urnet.report.aggregates import blocks
+from urnet.core.seeds import ORDER
+from urnet.data.sampling.epoch_sampler import ROWS, EpochSampler, all_rows, full_batches, rank_parts
 
 
-class BagOrder(EpochOrder):
+class BagSampler(EpochSampler):
     """The bags of every epoch of a stage: ``size`` consecutive rows of one class each, bags shuffled.
 
     An epoch has max(N // size, 1) bags. Class c gets its share of them, ``sampled_share``, rounded up or down
     without bias, so in some epochs a class with few rows gets none. The rows of its k_c bags are a systematic
     sample of the class by ``sampling_weight``: row i is expected e_i = k_c size w_i / W_c times, W_c the
-    weight of its class, and drawn floor(e_i) or ceil(e_i) times (ours; as in EpochOrder, bags in place of
+    weight of its class, and drawn floor(e_i) or ceil(e_i) times (ours; as in EpochSampler, bags in place of
     rows).
 
     The copies of a row go to different bags as long as there are enough: a bag's rows are distinct unless one
@@ -26,7 +26,7 @@ class BagOrder(EpochOrder):
     bag. So a class of equal weights repeats rows inside a bag only if it has fewer than ``size`` of them.
     Drawing such rows less often would be a bias, so they repeat.
 
-    Raises InputError for ``size`` < 1 and wherever EpochOrder does.
+    Raises InputError for ``size`` < 1 and wherever EpochSampler does.
     """
 
     def __init__(
@@ -34,21 +34,16 @@ class BagOrder(EpochOrder):
         labels: np.ndarray,
         *,
         size: int,
-        sampling_weight: Optional[np.ndarray] = None,
+        sampling_weight: np.ndarray | None = None,
         balance: float = 0.0,
         seed: int,
         stage: str,
-        n_classes: Optional[int] = None,
+        n_classes: int | None = None,
     ) -> None:
         if size < 1:
             raise InputError(f"bags.size: 1 or more is accepted, found {size}")
         super().__init__(
-            labels,
-            sampling_weight=sampling_weight,
-            balance=balance,
-            seed=seed,
-            stage=stage,
-            n_classes=n_classes,
+            labels, sampling_weight=sampling_weight, balance=balance, seed=seed, stage=stage, n_classes=n_classes
         )
         self._plain = False  # never a permutation: its bags would be of several classes
         self.size, self.n_bags = size, max(self.n_rows // size, 1)
@@ -101,15 +96,15 @@ class BagOrder(EpochOrder):
         return full_batches(self.n_bags * self.size, batch_size)
 
     def batches(
-        self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world: int = 1
+        self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterator[np.ndarray]:
-        """As EpochOrder's, in whole bags: every batch and every rank's part of it.
+        """As EpochSampler's, in whole bags: every batch and every rank's part of it.
 
-        Raises InputError unless ``batch_size`` is a multiple of size * world.
+        Raises InputError unless ``batch_size`` is a multiple of size * world_size.
         """
-        check_bag_batch(batch_size, self.size, world=world)
+        check_bag_batch(batch_size, self.size, world_size=world_size)
         bags = batch_size // self.size
-        for part in rank_parts(self._order(epoch), bags, start, rank, world):
+        for part in rank_parts(self._order(epoch), bags, start, rank, world_size):
             yield part.ravel().astype(np.int64)
 
 
@@ -127,11 +122,11 @@ def deal(places: np.ndarray, size: int, bags: np.ndarray) -> np.ndarray:
     return first[:, None] + n_bags[c][:, None] * np.arange(size)
 
 
-def check_bag_batch(batch_size: int, size: int, *, world: int = 1) -> None:
+def check_bag_batch(batch_size: int, size: int, *, world_size: int = 1) -> None:
     """Raise InputError unless each process's part of a batch is whole bags."""
-    unit = size * world
+    unit = size * world_size
     if batch_size % unit:
         raise InputError(
-            f"batch_size {batch_size}: a multiple of {unit} is accepted, as {world} process(es) "
+            f"batch_size {batch_size}: a multiple of {unit} is accepted, as {world_size} process(es) "
             f"each take whole bags of {size} rows"
         )

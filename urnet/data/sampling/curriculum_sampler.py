@@ -1,28 +1,20 @@
-"""Level 2: an epoch's order in batches of fixed parts from the subsets of a curriculum."""
+"""An epoch's order in batches of fixed parts from the subsets of a curriculum."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Optional
 
 import numpy as np
 
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
-from urnet.data.sampling.epoch_sampler import (
-    ORDER,
-    ROWS,
-    check_world,
-    full_batches,
-    ordered_by_class,
-    rows_where,
-    stage_key,
-)
-from urnet.report.aggregates import blocks
+from urnet.core.seeds import ORDER, stage_key
+from urnet.data.sampling.epoch_sampler import ROWS, check_world_size, full_batches, ordered_by_class, rows_where
 
 BATCH, PASS = 0, 1  # what a random stream of this order is for; the number after the stage's
 
 
-class MixedOrder:
+class CurriculumSampler:
     """The batches of every epoch of a stage: fixed parts of each come from the subsets 0, 1, ….
 
     CurriculumNet (Guo et al. 2018) makes a batch of 256 of 128 + 64 + 64 rows of its clean, noisy and highly
@@ -52,7 +44,7 @@ class MixedOrder:
         parts: Sequence[int],
         seed: int,
         stage: str,
-        n_classes: Optional[int] = None,
+        n_classes: int | None = None,
     ) -> None:
         if not len(labels):
             raise InputError("labels: found no rows; there is nothing to draw")
@@ -89,7 +81,7 @@ class MixedOrder:
     def expected_draws(self) -> np.ndarray:
         """(N,) float64: how often an epoch is expected to show each row; sums to N.
 
-        π_s as in ``sampled_share``, whatever a batch size rounds it to in every batch. As in EpochOrder
+        π_s as in ``sampled_share``, whatever a batch size rounds it to in every batch. As in EpochSampler
         the rows that an epoch's full batches leave over are not counted off.
         """
         draws, total = np.zeros(self.n_rows), sum(self.parts)
@@ -106,7 +98,7 @@ class MixedOrder:
         return full_batches(self.n_rows, batch_size)
 
     def batches(
-        self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world: int = 1
+        self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterator[np.ndarray]:
         """The epoch's batches from number ``start`` on, each cut to this ``rank``'s part, rows as int64.
 
@@ -115,13 +107,13 @@ class MixedOrder:
 
         Raises InputError for a batch that cannot be divided among the ranks, or too small for its parts.
         """
-        check_world(batch_size, world)
+        check_world_size(batch_size, world_size)
         sizes, steps = part_sizes(batch_size, self.parts), self.steps_per_epoch(batch_size)
         later = [self._in_passes(s, sizes[s], epoch * steps + start) for s in range(1, len(sizes))]
         for number in range(start, steps):
             rng = np.random.default_rng([*self._stream, BATCH, epoch, number])
             batch = np.concatenate([self._of_first(sizes[0], rng), *(next(rows) for rows in later)])
-            yield rng.permutation(batch).reshape(world, -1)[rank].astype(np.int64)
+            yield rng.permutation(batch).reshape(world_size, -1)[rank].astype(np.int64)
 
     def _of_first(self, size: int, rng: np.random.Generator) -> np.ndarray:
         """(size,) rows of subset 0, classes in equal numbers, give or take one."""
@@ -177,9 +169,7 @@ def _check(labels: np.ndarray, subset: np.ndarray, parts: tuple[int, ...], n_cla
     check_labels(labels, n_classes)
     check_same_rows(labels=labels, subset=subset)
     if subset.ndim != 1 or not np.issubdtype(subset.dtype, np.integer):
-        raise InputError(
-            f"subset: a one-dimensional integer array is needed, found {subset.dtype} {subset.shape}"
-        )
+        raise InputError(f"subset: a one-dimensional integer array is needed, found {subset.dtype} {subset.shape}")
     if not parts or min(parts) < 1:
         raise InputError(f"parts: found {list(parts)}; a number >= 1 for each subset used is accepted")
 

@@ -1,33 +1,21 @@
-"""Level 2: which rows an epoch shows, in which order: a pure function of (seed, stage, epoch).
+"""Which rows an epoch shows, in which order: a pure function of (seed, stage, epoch).
 
 Every process makes its own order of all rows, so memory counts: rows are int32 where they fit, an order of N
-rows takes 8 N bytes while it is made and 4 N / world afterwards, and what is computed of a row is computed a
+rows takes 8 N bytes while it is made and 4 N / world_size afterwards, and what is computed of a row is computed a
 block at a time.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
-from typing import Callable, Optional, Union
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from urnet.core.blocks import blocks, class_sizes
 from urnet.core.checks import InputError, check_labels, check_same_rows
-from urnet.report.aggregates import blocks, class_sizes
+from urnet.core.seeds import ORDER, stage_key
 
-ORDER, MIXUP = 0, 1  # what a random stream is for; the first number after the seed
 ROWS = 1 << 17  # rows of a block
-
-
-def stage_key(stage: str) -> int:
-    """A number of 32 bits for a stage's name, the same in every process and Python."""
-    return zlib.crc32(stage.encode())
-
-
-def draw_key(stage: str, step: int) -> int:
-    """The key of one update's random choices: 32 bits of the stage's name, then the step (< 2^32)."""
-    return stage_key(stage) << 32 | step
 
 
 def full_batches(n_rows: int, batch_size: int) -> int:
@@ -35,13 +23,13 @@ def full_batches(n_rows: int, batch_size: int) -> int:
     return max(n_rows // batch_size, 1)
 
 
-def check_world(batch_size: int, world: int) -> None:
+def check_world_size(batch_size: int, world_size: int) -> None:
     """Raise InputError unless every process gets as many rows of a batch."""
-    if batch_size % world:
-        raise InputError(f"batch_size {batch_size} cannot be divided among {world} processes")
+    if batch_size % world_size:
+        raise InputError(f"batch_size {batch_size} cannot be divided among {world_size} processes")
 
 
-class EpochOrder:
+class EpochSampler:
     """The rows of every epoch of a stage; N rows in, N rows (drawn, perhaps repeatedly) out.
 
     Without weights an epoch is a plain permutation. With ``sampling_weight`` (N,) >= 0 or ``balance`` in
@@ -58,11 +46,11 @@ class EpochOrder:
         self,
         labels: np.ndarray,
         *,
-        sampling_weight: Optional[np.ndarray] = None,
+        sampling_weight: np.ndarray | None = None,
         balance: float = 0.0,
         seed: int,
         stage: str,
-        n_classes: Optional[int] = None,
+        n_classes: int | None = None,
     ) -> None:
         if not len(labels):
             raise InputError("labels: found no rows; there is nothing to draw")
@@ -112,7 +100,7 @@ class EpochOrder:
                 draws[part] = self._expected(part, self._labels[part])
         return draws
 
-    def _expected(self, rows: Union[slice, np.ndarray], label: np.ndarray) -> np.ndarray:
+    def _expected(self, rows: slice | np.ndarray, label: np.ndarray) -> np.ndarray:
         """How often an epoch is expected to show each of ``rows``, of classes ``label``."""
         each = self._per_mass[label]
         return each if self._weight is None else each * self._weight[rows]
@@ -179,15 +167,15 @@ class EpochOrder:
         return full_batches(self.n_rows, batch_size)
 
     def batches(
-        self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world: int = 1
+        self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterator[np.ndarray]:
         """The epoch's batches from number ``start`` on, each cut to this ``rank``'s part, rows as int64.
 
         ``batch_size`` counts the rows of all ranks. A last batch that is not full is dropped (another epoch
         shows its rows), unless it is the only one. Nothing before ``start`` is drawn again.
         """
-        check_world(batch_size, world)
-        for part in rank_parts(self._order(epoch)[:, None], batch_size, start, rank, world):
+        check_world_size(batch_size, world_size)
+        for part in rank_parts(self._order(epoch)[:, None], batch_size, start, rank, world_size):
             yield part.ravel().astype(np.int64)
 
 
@@ -230,12 +218,12 @@ def ordered_by_class(rows: np.ndarray, labels: np.ndarray, counts: np.ndarray) -
     return found
 
 
-def rank_parts(units: np.ndarray, size: int, start: int, rank: int, world: int) -> np.ndarray:
+def rank_parts(units: np.ndarray, size: int, start: int, rank: int, world_size: int) -> np.ndarray:
     """(batches from ``start`` on, units of a part, k): this rank's parts of batches of ``size`` units.
 
     ``units`` (n, k): rows that stay together. A copy, so that the order of all ranks can go.
     """
     steps, each = full_batches(len(units), size), min(size, len(units))
-    part = -(-each // world)
+    part = -(-each // world_size)
     batches = units[: steps * each].reshape(steps, each, -1)
     return batches[start:, rank * part : (rank + 1) * part].copy()

@@ -1,4 +1,4 @@
-"""Level 0: the table, a folder of Arrow files opened memory-mapped. Row number is identity.
+"""The table, a folder of Arrow files opened memory-mapped. Row number is identity.
 
 ``base.arrow`` holds what the lists say; every stage writes one file of its own columns beside it. Files are
 uncompressed Arrow IPC (Feather version 2), so that opening costs nothing and all processes of a machine share
@@ -11,12 +11,12 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from urnet.core.atomic_files import recover_folder, whole_file
+from urnet.core.atomic_files import atomic_file, recover_folder
 from urnet.core.checks import InputError, check_same_rows, nearest
 from urnet.data.table.writer import BASE_SCHEMA, BLOCK, LAYOUT, SOURCES, BaseWriter, numbers
 
@@ -31,7 +31,7 @@ class Table:
     pickled: the other process opens the folder again and shares the mapped memory.
     """
 
-    def __init__(self, folder: Union[str, Path]) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         base, self.metadata = _read(self.folder / "base.arrow")
         if base.schema.remove_metadata() != BASE_SCHEMA or "base_hash" not in self.metadata:
@@ -46,7 +46,7 @@ class Table:
                 self._join(path)
 
     @classmethod
-    def open(cls, folder: Union[str, Path]) -> Table:
+    def open(cls, folder: str | Path) -> Table:
         """Open a table's folder. Raises InputError where a file is missing, broken or of another base."""
         return cls(folder)
 
@@ -72,8 +72,7 @@ class Table:
         owner = self._where.get(name, (None, file))[1]
         if owner != file:
             raise InputError(
-                f"{self.folder / file}.arrow: column {name} is in {owner}.arrow already; "
-                "a column stands in one file"
+                f"{self.folder / file}.arrow: column {name} is in {owner}.arrow already; a column stands in one file"
             )
 
     @property
@@ -115,7 +114,7 @@ class Table:
         values.flags.writeable = False
         return values
 
-    def strings(self, name: str, rows: Union[np.ndarray, Sequence[int]]) -> list[str]:
+    def strings(self, name: str, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The values of a text column (``path``, ``text``, ``source``) in the asked rows, in their order."""
         chunks, rows = self._chunks(name), np.atleast_1d(np.asarray(rows, np.int64))
         if not (pa.types.is_string(chunks.type) or pa.types.is_dictionary(chunks.type)):
@@ -130,11 +129,11 @@ class Table:
             if len(group):
                 block = int(blocks[group[0]])
                 values = chunks.chunk(block).take(pa.array(rows[group] - block * BLOCK)).to_pylist()
-                for place, value in zip(group.tolist(), values):
+                for place, value in zip(group.tolist(), values, strict=True):
                     found[place] = value
         return found
 
-    def paths(self, rows: Union[np.ndarray, Sequence[int]]) -> list[str]:
+    def paths(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """Absolute paths of the asked rows' images."""
         root = str(self.root).rstrip("/")
         return [f"{root}/{path}" for path in self.strings("path", rows)]
@@ -167,11 +166,9 @@ class Table:
         path = self.folder / f"{file}.arrow"
         described = {"stage": stage, "recipe_hash": recipe_hash, "checkpoint": checkpoint}
         table = pa.table({name: _arrow(values, name) for name, values in columns.items()})
-        table = table.replace_schema_metadata(
-            {"urnet_table": LAYOUT, "base_hash": self.base_hash, **described}
-        )
+        table = table.replace_schema_metadata({"urnet_table": LAYOUT, "base_hash": self.base_hash, **described})
         recover_folder(path)  # what a killed writer left
-        with whole_file(path, replace=replace) as temporary:
+        with atomic_file(path, replace=replace) as temporary:
             _write_one_batch(temporary, table)
         self._where = {name: held for name, held in self._where.items() if held[1] != file}
         self._join(path)
@@ -211,16 +208,14 @@ def _read(path: Path) -> tuple[Any, dict[str, str]]:
     return table, described
 
 
-def _text(value: Union[bytes, str]) -> str:
+def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
 def _arrow(values: np.ndarray, name: str) -> Any:
     values = np.asarray(values)
     if values.dtype.kind not in "iuf" or values.ndim not in (1, 2):
-        raise InputError(
-            f"column {name}: numbers (N,) or (N, k) are needed, found {values.dtype} {values.shape}"
-        )
+        raise InputError(f"column {name}: numbers (N,) or (N, k) are needed, found {values.dtype} {values.shape}")
     values = np.ascontiguousarray(values)
     if values.ndim == 1:
         return pa.array(values)

@@ -1,4 +1,4 @@
-"""Level 0: base.arrow, the table's first file: its columns, and the writer that streams rows into it."""
+"""Base.arrow, the table's first file: its columns, and the writer that streams rows into it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from urnet.core.atomic_files import recover_folder, whole_file
+from urnet.core.atomic_files import atomic_file, recover_folder
 from urnet.core.checks import check_same_rows
 
 BLOCK = 65_536  # rows of one record batch of base.arrow
@@ -40,9 +40,9 @@ class BaseWriter:
 
     def __init__(
         self,
-        folder: Union[str, Path],
+        folder: str | Path,
         *,
-        root: Union[str, Path],
+        root: str | Path,
         format: str,
         class_names: Sequence[str],
         replace: bool = False,
@@ -62,7 +62,7 @@ class BaseWriter:
 
     def __enter__(self) -> BaseWriter:
         recover_folder(self._path)  # what a killed writer left
-        temporary = self._stack.enter_context(whole_file(self._path, replace=self._replace))
+        temporary = self._stack.enter_context(atomic_file(self._path, replace=self._replace))
         sink = self._stack.enter_context(pa.OSFile(str(temporary), "wb"))
         self._writer = self._stack.enter_context(pa.ipc.new_file(sink, self._schema))
         return self
@@ -73,8 +73,8 @@ class BaseWriter:
         label: np.ndarray,
         *,
         source: str = "local",
-        query: Union[np.ndarray, int] = -1,
-        rank: Union[np.ndarray, int] = -1,
+        query: np.ndarray | int = -1,
+        rank: np.ndarray | int = -1,
         text: Any = None,
     ) -> None:
         """Append n rows of one source; ``path`` and ``text`` are Arrow string arrays or lists of str.
@@ -124,10 +124,7 @@ class BaseWriter:
         self._pieces, self._waiting = [], 0
 
     def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             if kind is None:
@@ -143,7 +140,7 @@ class BaseWriter:
             self._stack.__exit__(kind, error, trace)
 
 
-def _filled(values: Union[np.ndarray, int], n: int) -> np.ndarray:
+def _filled(values: np.ndarray | int, n: int) -> np.ndarray:
     """``values`` as int32, one number repeated n times."""
     return np.full(n, values, np.int32) if isinstance(values, int) else np.asarray(values, np.int32)
 

@@ -1,4 +1,4 @@
-"""Level 1: logits made probabilities that are as sure as the targets they were held out from."""
+"""Logits made probabilities that are as sure as the targets they were held out from."""
 
 from __future__ import annotations
 

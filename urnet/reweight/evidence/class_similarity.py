@@ -1,4 +1,4 @@
-"""Level 1: which classes are alike: from what a network confuses and from what their texts say."""
+"""Which classes are alike: from what a network confuses and from what their texts say."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ BALANCED = 1e-9  # row sums are brought this near to 1
 ROUNDS = 10_000
 
 
-def class_similarity(
-    confusion: Any, text: Any = None, *, text_share: float = 0.5, k: int = 50
-) -> sparse.csr_matrix:
+def class_similarity(confusion: Any, text: Any = None, *, text_share: float = 0.5, k: int = 50) -> sparse.csr_matrix:
     """S (C, C): symmetric, >= 0, rows sum to 1 within 1e-9; sparse, for thousands of classes.
 
     ``confusion`` (C, C) >= 0, numpy or scipy.sparse: in row y, column c, how often (or with how much

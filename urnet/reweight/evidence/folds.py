@@ -1,4 +1,4 @@
-"""Level 1: reading features in blocks, and which fold a row belongs to, whatever the order of the rows."""
+"""Reading features in blocks, and which fold a row belongs to, whatever the order of the rows."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def hashes_and_mean(features: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
     Raises InputError for a value that is not finite.
     """
     n, d = features.shape
-    factors = np.random.default_rng(seed).integers(1 << 63, size=d, dtype=np.uint64) * np.uint64(
-        2
-    ) + np.uint64(1)
+    factors = np.random.default_rng(seed).integers(1 << 63, size=d, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     hashes, total = np.empty(n, np.uint64), np.zeros(d)
     size = max(BLOCK_CELLS // (4 * d), 1)
     for start in range(0, n, size):

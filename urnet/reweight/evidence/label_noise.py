@@ -1,8 +1,6 @@
-"""Level 1: the noise of labels: how reliable votes for a row's class are, estimated without the truth."""
+"""The noise of labels: how reliable votes for a row's class are, estimated without the truth."""
 
 from __future__ import annotations
-
-from typing import Optional
 
 import numpy as np
 
@@ -32,13 +30,13 @@ class Vote:
     """
 
     def __init__(
-        self, classes: np.ndarray, n_classes: int, *, power: float = 1.0, group: Optional[np.ndarray] = None
+        self, classes: np.ndarray, n_classes: int, *, power: float = 1.0, group: np.ndarray | None = None
     ) -> None:
         self.classes, self.power, self.group = classes, power, group
         self.n_groups = 1 if group is None else int(group.max()) + 1
         self.base = np.bincount(classes[classes >= 0], minlength=n_classes) + 1.0 / n_classes
         self.base /= self.base.sum()  # (C,) shares of the votes
-        self.accuracy: Optional[np.ndarray] = None  # A (C, G) float64
+        self.accuracy: np.ndarray | None = None  # A (C, G) float64
         self.spread = np.zeros((n_classes, n_classes), np.float32)  # D
         self._forget()
 

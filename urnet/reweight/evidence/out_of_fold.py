@@ -1,13 +1,13 @@
-"""Level 1: out-of-fold class probabilities on frozen features: no row is judged by a head trained on it."""
+"""Out-of-fold class probabilities on frozen features: no row is judged by a head trained on it."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from urnet.core.checks import InputError, check_labels, check_same_rows
-from urnet.evaluation.accuracy import topk
+from urnet.core.top_k import topk
 from urnet.reweight.evidence.calibration import Calibration, calibrate
 from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean
 
@@ -36,8 +36,8 @@ def out_of_fold(
     n_classes: int,
     *,
     folds: int = 5,
-    sample_weight: Optional[np.ndarray] = None,
-    targets: Optional[tuple[np.ndarray, np.ndarray]] = None,
+    sample_weight: np.ndarray | None = None,
+    targets: tuple[np.ndarray, np.ndarray] | None = None,
     balanced: bool = True,
     shrinkage: float = 0.1,
     k: int = 5,
@@ -83,14 +83,7 @@ def out_of_fold(
 
 
 def _checked(
-    features: Any,
-    labels: Any,
-    n_classes: int,
-    folds: int,
-    weight: Any,
-    targets: Any,
-    shrinkage: float,
-    k: int,
+    features: Any, labels: Any, n_classes: int, folds: int, weight: Any, targets: Any, shrinkage: float, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """labels and float64 weights, after all checks but that of the features' values."""
     labels = check_labels(np.asarray(labels), n_classes)
@@ -109,22 +102,13 @@ def _checked(
             raise InputError("targets: finite probabilities >= 0 are accepted")
     if not (folds >= 2 and 0 <= shrinkage <= 1 and k >= 1):
         raise InputError(
-            f"folds {folds}, shrinkage {shrinkage}, k {k}: "
-            "folds >= 2, 0 <= shrinkage <= 1, k >= 1 are accepted"
+            f"folds {folds}, shrinkage {shrinkage}, k {k}: folds >= 2, 0 <= shrinkage <= 1, k >= 1 are accepted"
         )
     return labels, weight
 
 
 def _sums(
-    features: Any,
-    labels: Any,
-    weight: Any,
-    targets: Any,
-    fold: Any,
-    folds: int,
-    n_classes: int,
-    centre: Any,
-    size: int,
+    features: Any, labels: Any, weight: Any, targets: Any, fold: Any, folds: int, n_classes: int, centre: Any, size: int
 ) -> list[_Sums]:
     """One pass over the rows; features are centred, so that the second moments keep their digits."""
     d = len(centre)
@@ -156,7 +140,7 @@ def _add_by_class(sums: _Sums, x: np.ndarray, classes: np.ndarray, w: np.ndarray
 
 def _head(parts: list[_Sums], balanced: bool, shrinkage: float) -> _Head:
     """Linear discriminant analysis from the sums of some folds."""
-    mass, square, first, second = (np.sum(columns, axis=0) for columns in zip(*parts))
+    mass, square, first, second = (np.sum(columns, axis=0) for columns in zip(*parts, strict=True))
     there = mass > 0
     c, d = first.shape
     weight, bias = np.zeros((d, c), np.float32), np.full(c, -np.inf, np.float32)
@@ -194,7 +178,7 @@ def _judged(heads: list[_Head], fold: np.ndarray, labels: np.ndarray) -> np.ndar
 def _calibrated(
     features: Any,
     labels: np.ndarray,
-    targets: Optional[tuple[np.ndarray, np.ndarray]],
+    targets: tuple[np.ndarray, np.ndarray] | None,
     fold: np.ndarray,
     heads: list[_Head],
     centre: np.ndarray,

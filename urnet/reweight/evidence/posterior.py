@@ -1,12 +1,13 @@
-"""Level 1: the posterior of each row's class: a teacher's belief joined with votes of labels and texts."""
+"""The posterior of each row's class: a teacher's belief joined with votes of labels and texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.reweight.evidence.label_noise import Vote
 
@@ -24,8 +25,8 @@ def posterior(
     teacher_index: Any,
     teacher_prob: Any,
     given_prob: Any,
-    text_label: Optional[np.ndarray] = None,
-    group: Optional[np.ndarray] = None,
+    text_label: np.ndarray | None = None,
+    group: np.ndarray | None = None,
     noise: float = 1.0,
     text: float = 1.0,
     k: int = 10,
@@ -57,19 +58,14 @@ def posterior(
     other classes.
     Raises InputError for arrays that do not fit each other or hold values outside their ranges.
     """
-    check_belief(
-        labels, n_classes, teacher_index=teacher_index, teacher_prob=teacher_prob, given_prob=given_prob
-    )
+    check_belief(labels, n_classes, teacher_index=teacher_index, teacher_prob=teacher_prob, given_prob=given_prob)
     named = text_label if text > 0 else None
     votes = [Vote(labels, n_classes, power=noise, group=_checked_group(labels, group))] if noise > 0 else []
     if named is not None:
         check_same_rows(labels=labels, text_label=named)
         check_labels(named[named != -1], n_classes, "text_label")
         votes.append(Vote(named, n_classes, power=text))
-    evidence = Evidence(
-        labels, n_classes, teacher_index, teacher_prob, given_prob, named,
-        votes=votes, block=block,
-    )  # fmt: skip
+    evidence = Evidence(labels, n_classes, teacher_index, teacher_prob, given_prob, named, votes=votes, block=block)
     if votes:
         evidence.estimate(iterations)
     n, k = len(labels), min(k, n_classes)
@@ -90,17 +86,24 @@ class Evidence:
     """
 
     def __init__(
-        self, labels: np.ndarray, n_classes: int, teacher_index: Any, teacher_prob: Any, given_prob: Any,
-        named: Optional[np.ndarray] = None, *, votes: Sequence[Vote] = (),
+        self,
+        labels: np.ndarray,
+        n_classes: int,
+        teacher_index: Any,
+        teacher_prob: Any,
+        given_prob: Any,
+        named: np.ndarray | None = None,
+        *,
+        votes: Sequence[Vote] = (),
         block: int = BLOCK,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.labels, self.n_classes, self.named = labels, n_classes, named
         self._teacher = teacher_index, teacher_prob, given_prob
         self.votes, self._block = votes, block
 
     def blocks(self) -> Iterator[slice]:
         """The rows, a block at a time."""
-        return row_blocks(len(self.labels), self._block)
+        return blocks(len(self.labels), self._block)
 
     def teacher(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A block's candidates (b, k + 2), and log of the teacher of each, and of all other classes (b,).
@@ -111,11 +114,7 @@ class Evidence:
         """
         label = self.labels[rows].astype(np.int64)[:, None]
         index, prob, given = (np.asarray(part[rows]) for part in self._teacher)
-        index, prob, given = (
-            index.astype(np.int64),
-            prob.astype(np.float64),
-            given.astype(np.float64)[:, None],
-        )
+        index, prob, given = (index.astype(np.int64), prob.astype(np.float64), given.astype(np.float64)[:, None])
         prob[index == label] = 0  # column 0 has it
         text = label if self.named is None else self.named[rows].astype(np.int64)[:, None]
         known = (text < 0) | (text == label) | ((index == text) & (prob > 0)).any(1, keepdims=True)
@@ -183,15 +182,7 @@ def largest(classes: np.ndarray, values: np.ndarray, k: int) -> tuple[np.ndarray
     """The k largest values of each row and their classes, largest first; places beyond the row hold 0."""
     order = np.argsort(-values, axis=1, kind="stable")[:, :k]
     width = ((0, 0), (0, k - order.shape[1]))
-    return (
-        np.pad(np.take_along_axis(classes, order, 1), width),
-        np.pad(np.take_along_axis(values, order, 1), width),
-    )
-
-
-def row_blocks(n_rows: int, block: int) -> Iterator[slice]:
-    """The rows 0..n_rows - 1, ``block`` at a time."""
-    return (slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block))
+    return (np.pad(np.take_along_axis(classes, order, 1), width), np.pad(np.take_along_axis(values, order, 1), width))
 
 
 def check_belief(labels: np.ndarray, n_classes: int, **belief: Any) -> None:
@@ -208,8 +199,8 @@ def check_belief(labels: np.ndarray, n_classes: int, **belief: Any) -> None:
         raise InputError(
             f"{index_name} has shape {index.shape} and {prob_name} {prob.shape}; (N, k) for both is needed"
         )
-    for rows in row_blocks(len(labels), BLOCK):
-        for (name, part), high in zip(belief.items(), (n_classes - 1, 1, 1)):
+    for rows in blocks(len(labels), BLOCK):
+        for (name, part), high in zip(belief.items(), (n_classes - 1, 1, 1), strict=True):
             values = np.asarray(part[rows])
             bad = ~((values >= 0) & (values <= high + ROUNDING))  # so that NaN is bad
             if bad.any():
@@ -218,7 +209,7 @@ def check_belief(labels: np.ndarray, n_classes: int, **belief: Any) -> None:
                 raise InputError(f"{name}: row {row} has {values[place]}; 0..{high} is accepted")
 
 
-def _checked_group(labels: np.ndarray, group: Optional[np.ndarray]) -> Optional[np.ndarray]:
+def _checked_group(labels: np.ndarray, group: np.ndarray | None) -> np.ndarray | None:
     if group is not None:
         check_same_rows(labels=labels, group=group)
         check_labels(group, 1 << 16, "group")

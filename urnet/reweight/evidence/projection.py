@@ -1,11 +1,11 @@
-"""Level 1: features of millions of rows: read by block, checked, put in an order of their own, projected.
+"""Features of millions of rows: read by block, checked, put in an order of their own, projected.
 
 The projection does not depend on the order of the rows or on the number of threads, down to the last bit.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,9 +62,7 @@ def _sample(features: Any, seed: int) -> np.ndarray:
         return np.arange(n_rows)
     itemsize = np.dtype(features.dtype).itemsize
     # Σ m_j u_j mod 2^64 over words u of 16 bits, m random: two rows that differ agree with chance < 2^-47
-    factors = np.random.default_rng([SAMPLE, seed]).integers(
-        0, 1 << 64, width * itemsize // 2, dtype=np.uint64
-    )
+    factors = np.random.default_rng([SAMPLE, seed]).integers(0, 1 << 64, width * itemsize // 2, dtype=np.uint64)
     keys = np.empty(n_rows, np.uint64)
     step = max(BLOCK_BYTES // (width * itemsize), 1)
     for start in range(0, n_rows, step):
@@ -73,7 +71,7 @@ def _sample(features: Any, seed: int) -> np.ndarray:
     return np.sort(np.argpartition(keys, PCA_ROWS)[:PCA_ROWS])
 
 
-def read_rows(features: Any, rows: Union[slice, np.ndarray]) -> np.ndarray:
+def read_rows(features: Any, rows: slice | np.ndarray) -> np.ndarray:
     """Gather rows as they are stored, contiguous; raises InputError unless all are finite and below LIMIT."""
     block = np.ascontiguousarray(features[rows])
     if block.dtype == np.float16:  # all of its finite numbers are sane; its maximum is slow to find

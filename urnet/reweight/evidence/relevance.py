@@ -1,16 +1,16 @@
-"""Level 1: the relevance model: does an image's feature vector fit the text it was found by?"""
+"""The relevance model: does an image's feature vector fit the text it was found by?"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
 
 from urnet.core.checks import InputError, check_labels, check_same_rows
-from urnet.data.table.table import SOURCES
 from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean
-from urnet.reweight.instance import class_ranks, rank_evidence
+from urnet.reweight.evidence.ranks import class_ranks, rank_evidence
 
 TINY = 1e-12  # added to norms
 MIN_STEPS = 200  # updates, however few the rows
@@ -36,22 +36,22 @@ def reliable_rows(
     source: np.ndarray,
     query: np.ndarray,
     rank: np.ndarray,
-    sources: tuple[str, ...] = ("google",),
+    sources: Sequence[int],
     quantile: float = 0.5,
 ) -> np.ndarray:
     """(N,) bool: rows of the ``sources`` in the first ``quantile`` of their query's results.
 
     "Top-ranked google images": URNet; the quantile and what follows are ours. A class without such a row
     takes the same share of its rows of any source; one without any rank takes all its rows: every class must
-    be among the others' negatives. ``source`` holds codes into ``urnet.data.table.table.SOURCES``. Raises InputError.
+    be among the others' negatives. ``source`` (N,) and ``sources`` are codes of one kind. Raises InputError.
     """
     labels = check_labels(np.asarray(labels), n_classes)
     check_same_rows(labels=labels, source=source, query=query, rank=rank)
-    if not 0 < quantile <= 1 or not sources or not set(sources) <= set(SOURCES):
-        raise InputError(f"quantile {quantile}, sources {sources}: 0..1 and some of {SOURCES} are accepted")
+    if not 0 < quantile <= 1 or not len(sources):
+        raise InputError(f"quantile {quantile}, sources {sources}: 0..1 and at least one code are accepted")
     high, known = rank_evidence(rank, query, source)
     ranked = known & (high >= 1 - quantile)
-    chosen = ranked & np.isin(source, [SOURCES.index(name) for name in sources])
+    chosen = ranked & np.isin(source, list(sources))
     for fallback in (ranked, np.ones(len(labels), bool)):
         without = np.bincount(labels[chosen], minlength=n_classes) == 0
         chosen = chosen | (fallback & without[labels])
@@ -97,9 +97,7 @@ def relevance_model(
     check_same_rows(labels=labels, reliable=reliable)
     settings = {"dim": dim, "epochs": epochs, "batch_size": batch_size, "lr": lr, "temperature": temperature}
     if folds < 2 or weight_decay < 0 or not all(0 < value < np.inf for value in settings.values()):
-        raise InputError(
-            f"relevance model: found folds {folds}, {settings}; folds >= 2, others > 0 are accepted"
-        )
+        raise InputError(f"relevance model: found folds {folds}, {settings}; folds >= 2, others > 0 are accepted")
     if np.asarray(reliable).dtype != bool or len(np.unique(labels[reliable & known])) < 2:
         raise InputError("reliable: a bool array with rows, with a text, of two classes or more is needed")
     hashes, mean = hashes_and_mean(features, seed)
@@ -120,9 +118,7 @@ def relevance_model(
         for step in range(steps):
             chosen = rows[_batch(labels[rows], batch_size, rng)]
             x = (block_of(features, chosen) - mean) * scale
-            _, grads = loss_and_gradients(
-                pair, x, texts.vectors[texts.of_row[chosen]], labels[chosen], temperature
-            )
+            _, grads = loss_and_gradients(pair, x, texts.vectors[texts.of_row[chosen]], labels[chosen], temperature)
             _adam(pair, grads, moments, step + 1, lr * (1 - step / steps), weight_decay)
         pairs.append(pair)
     cosine = _cosines(features, texts, known, fold, pairs, mean, scale)
@@ -162,19 +158,14 @@ def _start(d: int, t: int, dim: int, rng: np.random.Generator) -> Pair:
     return Pair(a, b)
 
 
-def _adam(
-    pair: Pair, grads: Pair, moments: list[np.ndarray], step: int, lr: float, weight_decay: float
-) -> None:
+def _adam(pair: Pair, grads: Pair, moments: list[np.ndarray], step: int, lr: float, weight_decay: float) -> None:
     """One update of ``pair`` in place; ``moments``: the two first moments, then the two second ones."""
     first_decay, second_decay, tiny = ADAM
     rate = lr * (1 - second_decay**step) ** 0.5 / (1 - first_decay**step)
-    for value, gradient, first, second in zip(pair, grads, moments[:2], moments[2:]):
+    for value, gradient, first, second in zip(pair, grads, moments[:2], moments[2:], strict=True):
         first += (1 - first_decay) * (gradient - first)
         second += (1 - second_decay) * (gradient * gradient - second)
-        value -= (
-            np.float32(rate) * first / (np.sqrt(second) + np.float32(tiny))
-            + np.float32(lr * weight_decay) * value
-        )
+        value -= np.float32(rate) * first / (np.sqrt(second) + np.float32(tiny)) + np.float32(lr * weight_decay) * value
 
 
 def _batch(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -196,13 +187,7 @@ def _scale(features: Any, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _cosines(
-    features: Any,
-    texts: _Texts,
-    known: np.ndarray,
-    fold: np.ndarray,
-    pairs: list[Pair],
-    mean: Any,
-    scale: Any,
+    features: Any, texts: _Texts, known: np.ndarray, fold: np.ndarray, pairs: list[Pair], mean: Any, scale: Any
 ) -> np.ndarray:
     """(N,) float32, each row by the model that was trained without its fold."""
     out = np.zeros(len(known), np.float32)

@@ -1,4 +1,4 @@
-"""Level 1: what a row's own text says of its class: blocks of texts against the class texts."""
+"""What a row's own text says of its class: blocks of texts against the class texts."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def text_evidence(
     if not 1 <= k <= n_classes:
         raise InputError(f"k: found {k}; 1..{n_classes} is accepted")
     if not (0.005 <= temperature < np.inf and 0 <= least < 1):
-        raise InputError(
-            f"temperature {temperature}, least {least}: 0.005 or more and 0 <= least < 1 are accepted"
-        )
+        raise InputError(f"temperature {temperature}, least {least}: 0.005 or more and 0 <= least < 1 are accepted")
     n = len(labels)
     out: dict[str, np.ndarray] = {
         "text_match": np.zeros(n, np.float32),

@@ -1,7 +1,8 @@
-"""Level 1: text vectors of few dimensions or many: TF-IDF exact, TF-IDF with SVD, or a word2vec/GloVe file.
+"""Text vectors of few dimensions or many: TF-IDF exact, TF-IDF with SVD, or a word2vec/GloVe file.
 
 Only the words of the class and query texts (and, with word vectors, of a sample of titles) are kept, so that
-memory does not grow with the number of rows. ``urnet.reweight.evidence.text_match`` compares rows with classes in a space.
+memory does not grow with the number of rows. ``urnet.reweight.evidence.text_match`` compares
+rows with classes in a space.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -87,7 +88,7 @@ def svd_space(
 
 
 def word_space(
-    path: Union[str, Path],
+    path: str | Path,
     class_texts: Sequence[str],
     *,
     queries: Sequence[str] = (),
@@ -108,15 +109,13 @@ def word_space(
     words = sorted(found)
     same = sparse.identity(len(words), format="csr")
     idf = _idf(words, same, class_texts, titles, seed)
-    space = TextSpace(
-        words, np.stack([found[word] for word in words]) * np.float32(idf[:, None]), class_texts
-    )
+    space = TextSpace(words, np.stack([found[word] for word in words]) * np.float32(idf[:, None]), class_texts)
     if not space.classes.any():
         raise InputError(f"{path}: knows no word of the class texts")
     return space
 
 
-def read_word_vectors(path: Union[str, Path], words: Sequence[str]) -> dict[str, np.ndarray]:
+def read_word_vectors(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
     """The (dim,) float32 vectors of ``words`` that a word2vec or GloVe text file has.
 
     Lines are `word x1 … xd`, all of one length; a first line `count dim` is a header. A word may hold blanks
@@ -135,8 +134,7 @@ def read_word_vectors(path: Union[str, Path], words: Sequence[str]) -> dict[str,
         dim = dim or len(parts) - 1
         if dim < 1 or len(parts) <= dim:
             raise InputError(
-                f"{path}:{number}: found {len(parts) - 1} numbers; "
-                f"a word and {max(dim, 1)} numbers are accepted"
+                f"{path}:{number}: found {len(parts) - 1} numbers; a word and {max(dim, 1)} numbers are accepted"
             )
         word = wanted.get(b" ".join(parts[:-dim]))
         if word is not None and word not in found:
@@ -170,7 +168,7 @@ def _counter(words: Sequence[str]) -> CountVectorizer:
     return CountVectorizer(binary=True, token_pattern=_WORD, vocabulary=list(words), dtype=np.float32)
 
 
-def _words_of(texts: Sequence[str], most: Union[int, None] = None) -> list[str]:
+def _words_of(texts: Sequence[str], most: int | None = None) -> list[str]:
     """The texts' words in alphabetical order; with ``most`` only so many of the most frequent."""
     if not any(re.search(_WORD, text) for text in texts):
         raise InputError("text vectors: the texts hold no word of two letters or more")
@@ -200,9 +198,7 @@ def _root(word: str, singular: dict[str, str]) -> str:
     return word
 
 
-def _idf(
-    words: Sequence[str], merge: Any, class_texts: Sequence[str], titles: Sequence[str], seed: int
-) -> np.ndarray:
+def _idf(words: Sequence[str], merge: Any, class_texts: Sequence[str], titles: Sequence[str], seed: int) -> np.ndarray:
     """(V,) weights of the merged words; the formula stands in ``tfidf_space``."""
     weight = np.ones(merge.shape[1])
     for texts in (class_texts, _sample(titles, seed)):

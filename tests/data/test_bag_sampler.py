@@ -1,0 +1,245 @@
+"""Bags: whole, of one class, of distinct rows if possible, in the right shares; ranks and resuming."""
+
+import hashlib
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from urnet.core.checks import InputError
+from urnet.data.sampling.bag_sampler import BagSampler, check_bag_batch, deal
+from urnet.data.sampling.epoch_sampler import EpochSampler
+
+
+def noisy(seed=0, n=5003, n_classes=20):
+    """Labels of very unequal classes, class 7 without rows, and weights of which every seventh is 0."""
+    rng = np.random.default_rng(seed)
+    labels = (n_classes * rng.random(n) ** 2).astype(np.int32)
+    labels[labels == 7] = 8
+    weight = rng.exponential(size=n).astype(np.float32)
+    weight[::7] = 0
+    return labels, weight
+
+
+def expected_times(labels, weight, balance, n_places):
+    """By hand, one class at a time."""
+    present, times = np.unique(labels), np.zeros(len(labels))
+    for c in present:
+        own = labels == c
+        share = (1 - balance) * own.mean() + balance / len(present)
+        times[own] = n_places * share * weight[own] / weight[own].sum(dtype=np.float64)
+    return times
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("balance", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_epoch_is_whole_bags_of_one_class(size, balance, weighted):
+    labels, weight = noisy()
+    order = BagSampler(
+        labels, size=size, sampling_weight=weight if weighted else None, balance=balance, seed=0, stage="a"
+    )
+    weight = weight if weighted else np.ones(len(labels))
+    expected = expected_times(labels, weight, balance, order.n_bags * size)
+    class_expected = np.bincount(labels, weights=expected) / size
+    for epoch in range(3):
+        drawn = order.order(epoch)
+        assert drawn.dtype == np.int64
+        assert drawn.shape == (len(labels) // size * size,)
+        bags = labels[drawn].reshape(-1, size)
+        assert (bags == bags[:, :1]).all()
+        assert (weight[drawn] > 0).all()
+        of_class = np.bincount(bags[:, 0], minlength=len(class_expected))
+        assert (np.abs(of_class - class_expected) < 1 + 1e-9).all()
+        scale = of_class / np.where(class_expected > 0, class_expected, 1)
+        times = np.bincount(drawn, minlength=len(labels))
+        assert (np.abs(times - expected * scale[labels]) < 1 + 1e-6).all()
+
+
+def test_shares_are_those_of_the_epoch_order():
+    labels, weight = noisy()
+    settings = {"sampling_weight": weight, "balance": 0.4, "seed": 0, "stage": "a", "n_classes": 25}
+    bags, rows = BagSampler(labels, size=4, **settings), EpochSampler(labels, **settings)
+    assert (bags.sampled_share() == rows.sampled_share()).all()
+    assert bags.n_rows == rows.n_rows == 5003
+    assert isinstance(bags, EpochSampler)
+
+
+def test_rows_of_a_bag_are_distinct_wherever_no_row_has_more_than_its_place():
+    labels, weight = noisy(seed=3)
+    size = 4
+    mass = np.bincount(labels, weights=weight)
+    order = BagSampler(labels, size=size, sampling_weight=weight, balance=1.0, seed=1, stage="a")
+    most = np.maximum(np.ceil(size * weight / mass[labels] - 1e-6), 1)
+    for epoch in range(5):
+        bags = np.sort(order.order(epoch).reshape(-1, size), axis=1)
+        rows, number = np.unique(bags + np.arange(len(bags))[:, None] * 10_000, return_counts=True)
+        assert (number <= most[rows % 10_000]).all()
+    assert (most == 1).mean() > 0.9
+
+
+def test_copies_in_a_bag_are_as_few_as_can_be():
+    labels = np.repeat([0, 1, 2], [2, 4, 30])
+    weight = np.ones(36)
+    weight[6] = 45  # 45 of 74 of class 2: at least two, at most three places of four
+    order = BagSampler(labels, size=4, sampling_weight=weight, balance=1.0, seed=0, stage="a")
+    for epoch in range(50):
+        for bag in order.order(epoch).reshape(-1, 4):
+            rows, times = np.unique(bag, return_counts=True)
+            if labels[bag[0]] == 0:
+                assert (times == 2).all()  # two rows fill four places
+            elif labels[bag[0]] == 1:
+                assert len(rows) == 4
+            else:
+                assert times[rows != 6].max() == 1
+                assert 2 <= times[rows == 6].sum() <= 3
+
+
+def test_unbiased_over_epochs_and_any_two_rows_can_meet():
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2], np.int32)
+    weight = np.array([3, 1, 1, 1, 1, 0, 2, 3, 2, 5], np.float32)
+    order = BagSampler(labels, size=2, sampling_weight=weight, balance=0.5, seed=0, stage="a")
+    drawn = np.array([order.order(epoch) for epoch in range(4000)])
+    times = np.array([np.bincount(row, minlength=10) for row in drawn])
+    expected = expected_times(labels, weight, 0.5, 10)
+    np.testing.assert_allclose(times.mean(0), expected, atol=0.04)
+    met = np.zeros((10, 10), int)
+    np.add.at(met, tuple(drawn.reshape(-1, 2).T), 1)
+    met += met.T
+    assert all(met[a, b] > 0 for a in range(5) for b in range(5) if a != b)
+    assert all(met[a, b] > 0 for a in (6, 7, 8) for b in (6, 7, 8) if a != b)
+    assert met[1, 2] == pytest.approx(met[3, 4], rel=0.2)
+    first = labels[drawn[:, 0]]  # and the classes' bags do not stand in blocks
+    share = np.bincount(labels, weights=expected) / 10
+    np.testing.assert_allclose(np.bincount(first) / 4000, share, atol=0.03)
+
+
+def test_a_pure_function_of_seed_stage_and_epoch():
+    labels, weight = noisy()
+
+    def order(seed=1, stage="a", epoch=7):
+        return BagSampler(labels, size=4, sampling_weight=weight, seed=seed, stage=stage).order(epoch)
+
+    same = BagSampler(labels, size=4, sampling_weight=weight, seed=1, stage="a")
+    same.order(3)
+    assert same.order(7).tobytes() == order().tobytes()
+    for other in ({"seed": 2}, {"stage": "b"}, {"epoch": 8}):
+        assert not (order(**other) == order()).all()
+
+
+def test_batches_are_whole_bags_ranks_never_split_one_and_any_batch_can_come_first():
+    labels, weight = noisy(n=403)  # 100 bags
+    order = BagSampler(labels, size=4, sampling_weight=weight, balance=0.5, seed=0, stage="a")
+    whole = list(order.batches(2, 24))
+    assert [len(batch) for batch in whole] == [24] * 16  # 4 bags are left over
+    assert order.steps_per_epoch(24) == 16
+    assert (np.concatenate(whole) == order.order(2)[: 16 * 24]).all()
+    for start in (0, 1, 15, 16):
+        rest = list(order.batches(2, 24, start))
+        assert len(rest) == 16 - start
+        assert all((a == b).all() for a, b in zip(rest, whole[start:], strict=True))
+    parts = [list(order.batches(2, 24, rank=rank, world_size=3)) for rank in range(3)]
+    for step, batch in enumerate(whole):
+        assert (np.concatenate([part[step] for part in parts]) == batch).all()
+        for part in parts:
+            bags = labels[part[step]].reshape(2, 4)
+            assert (bags == bags[:, :1]).all()
+
+
+def test_a_lone_short_batch_is_kept_and_split_between_bags():
+    order = BagSampler(np.zeros(14, int), size=4, seed=0, stage="a")  # 3 bags
+    assert order.steps_per_epoch(800) == 1
+    assert [len(batch) for batch in order.batches(0, 800)] == [12]
+    assert [len(next(order.batches(0, 800, rank=r, world_size=2))) for r in range(2)] == [8, 4]
+    tiny = BagSampler(np.array([0, 1, 1]), size=4, seed=0, stage="a")  # fewer rows than a bag: one bag
+    assert tiny.order(0).shape == (4,)
+
+
+def test_draws_are_dealt_like_cards():
+    got = deal(np.array([6, 0, 3]), 3, np.array([2, 0, 1]))  # class 0's draws 0..5 to two bags, 6..8 to one
+    assert got.tolist() == [[6, 7, 8], [0, 2, 4], [1, 3, 5]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "bags.size: 1 or more is accepted, found 0"),
+        ({"size": 2, "sampling_weight": np.array([1, 1, 0, 0])}, "class 1 has 2 rows, all of weight 0"),
+        ({"size": 2, "sampling_weight": np.ones(3)}, "labels has 4 rows but sampling_weight has 3"),
+    ],
+)
+def test_bad_input(settings, message):
+    with pytest.raises(InputError, match=message):
+        BagSampler(np.array([0, 0, 1, 1]), seed=0, stage="a", **settings)
+
+
+def test_batches_that_would_split_a_bag_are_refused():
+    order = BagSampler(np.zeros(100, int), size=4, seed=0, stage="a")
+    with pytest.raises(InputError, match="batch_size 20: a multiple of 8 is accepted"):
+        next(order.batches(0, 20, world_size=2))
+    check_bag_batch(48, 4, world_size=3)
+    with pytest.raises(InputError, match="batch_size 48: a multiple of 20 is accepted, as 5 process"):
+        check_bag_batch(48, 4, world_size=5)
+
+
+def test_a_million_rows_take_no_python_loop():
+    labels = (np.arange(1_000_000) % 5000).astype(np.int32)
+    order = BagSampler(labels, size=4, balance=0.5, seed=0, stage="a")
+    start = time.process_time()
+    order.order(0)
+    assert time.process_time() - start < 3  # a loop over rows or bags would take longer; measured 0.2 s
+
+
+# --- the order is what it was when results were measured, and takes little memory
+
+
+@pytest.fixture(params=[97, 1 << 17], ids="blocks of {}".format)
+def block(request, monkeypatch):
+    monkeypatch.setattr("urnet.data.sampling.epoch_sampler.ROWS", request.param)
+    monkeypatch.setattr("urnet.data.sampling.bag_sampler.ROWS", request.param)
+
+
+@pytest.mark.parametrize(
+    ("size", "weighted", "balance", "hashes"),
+    [
+        (1, False, 0.0, ["385875036f4efe9c", "e04b34b0969da9a6", "b2e413f9c526da4b"]),
+        (4, False, 0.0, ["522a040e7751c476", "46e353f2ae125db0", "b2e413f9c526da4b"]),
+        (4, False, 1.0, ["1e499ce877d32e58", "e168b29142089a7e", "67caf512a0c8b4d9"]),
+        (1, True, 0.0, ["c4f4d13d3b56873c", "55fdc9660a999fc0", "8ae144c8b08123d1"]),
+        (4, True, 0.0, ["5a2782c5f812feb9", "1e0495e264654d5a", "8ae144c8b08123d1"]),
+        (4, True, 0.3, ["91aa687c4482a320", "6c85dbff850465cc", "b6a6d504e1110251"]),
+    ],
+)
+def test_orders_have_the_bytes_they_had_when_results_were_measured(block, size, weighted, balance, hashes):
+    rng = np.random.default_rng(0)
+    labels = (20 * rng.random(5003) ** 2).astype(np.int32)
+    labels[labels == 7] = 8
+    weight = rng.integers(0, 9, 5003).astype(np.float32) / np.float32(4)
+    order = BagSampler(
+        labels,
+        size=size,
+        sampling_weight=weight if weighted else None,
+        balance=balance,
+        seed=1,
+        stage="a",
+        n_classes=25,
+    )
+    arrays = order.order(0), order.order(7), order.expected_draws()
+    assert [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays] == hashes
+
+
+def test_an_order_takes_few_bytes_a_row():
+    n, megabytes = 1 << 20, 16 << 20  # blocks are not in proportion to the rows
+    labels = (np.arange(n) % 1000).astype(np.int32)
+    weight = np.random.default_rng(0).random(n, np.float32)
+    tracemalloc.start()
+    try:
+        order = BagSampler(labels, size=4, sampling_weight=weight, balance=0.5, seed=0, stage="a")
+        batches = order.batches(0, 64 * 32, rank=5, world_size=64)
+        next(batches)
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * n + megabytes
+    assert now < 4 * n / 64 + (1 << 20)

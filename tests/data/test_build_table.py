@@ -1,0 +1,605 @@
+"""Lists and folders: every format, every kind of bad line, and a slow plain reader as the judge."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from urnet.config.recipe import Data
+from urnet.core.checks import InputError
+from urnet.data.lists.build_table import (
+    build_table,
+    images_under,
+    open_or_build,
+    read_class_names,
+    read_image_list,
+    read_validation,
+)
+from urnet.data.lists.lines import read_lines
+
+# ------------------------------------------------------------------ lines
+
+
+def all_lines(file: Path, **options: Any) -> list[tuple[str, int, int]]:
+    return [
+        line
+        for block in read_lines(file, **options)
+        for line in zip(block.path.to_pylist(), block.number.tolist(), block.line.tolist(), strict=True)
+    ]
+
+
+def slow_lines(data: bytes, needed: bool, high: int) -> Any:
+    """The same by plain Python, a line at a time: triples, or the number of the first bad line."""
+    triples = []
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        text = raw.decode().rstrip(" \t\r")
+        if not text or text.startswith("#"):
+            continue
+        found = re.fullmatch(r"(.*)[ \t\r](-?[0-9]{1,10})", text, re.DOTALL)
+        path, value = (found.group(1).rstrip(" \t\r"), int(found.group(2))) if found else (text, None)
+        if needed and value is None:
+            return number
+        if value is not None and not (0 <= value <= high or (value == -1 and not needed)):
+            return number
+        if not path:
+            return number
+        triples.append((path, -1 if value is None else value, number))
+    return triples
+
+
+PIECES = ["a.jpg", "dir/é.png", "with  two blanks.jpg", "n 12 x", "日本/語", "q#1", "photo", "7", "a-1"]
+TAILS = [" 3", "  0", "\t12", " 4 ", " 49\t ", " 007", " -1", " 50", " x", "", " 3x", " -", " 12345678901"]
+
+
+def random_list(rng: np.random.Generator, n_bad: int) -> bytes:
+    lines = []
+    for _ in range(rng.integers(1, 40)):
+        kind = rng.random()
+        if kind < 0.1:
+            lines.append(str(rng.choice(["", "   ", "# comment 3", "#", "\t"])))
+        else:
+            tail = TAILS[rng.integers(len(TAILS) if rng.random() < n_bad / 40 else 6)]
+            lines.append(str(rng.choice(PIECES)) + tail)
+    end = str(rng.choice(["\n", "\r\n"]))
+    text = end.join(lines) + (end if rng.random() < 0.5 else "")
+    return (b"\xef\xbb\xbf" if rng.random() < 0.3 else b"") + text.encode()
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_random_lists_as_a_slow_reader_reads_them(tmp_path, needed):
+    file = tmp_path / "list.txt"
+    outcomes = set()
+    for seed in range(300):
+        rng = np.random.default_rng([seed, needed])
+        data = random_list(rng, n_bad=seed % 3)
+        file.write_bytes(data)
+        expected = slow_lines(data, needed, high=49)
+        options = {"needed": needed, "high": 49, "block_bytes": int(rng.choice([1, 7, 64, 1 << 20]))}
+        outcomes.add(type(expected))
+        if isinstance(expected, int):
+            with pytest.raises(InputError) as caught:
+                all_lines(file, **options)
+            assert str(caught.value).startswith(f"{file}:{expected}: "), data
+        else:
+            assert all_lines(file, **options) == expected, data
+    assert outcomes == {int, list}  # both kinds were among them
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (b"a 1\nb\n", {}, "LIST:2: found 'b' without a label; accepted: `path label`"),
+        (b"a 1\nb c\n", {}, "LIST:2: label 'c' is no integer; accepted: `path label`, an integer from 0"),
+        (b"a 1\n\nb 5\n", {"high": 4}, "LIST:3: label 5 is outside; accepted: 0..4"),
+        (b"a -1\n", {"high": 4}, "LIST:1: label -1 is outside; accepted: 0..4"),
+        (b"a -2\n", {"high": 4, "needed": False}, "LIST:1: label -2 is outside; accepted: 0..4"),
+        (b"a 2147483648\n", {}, "LIST:1: label 2147483648 is outside; accepted: an integer from 0"),
+        (b"a 1\nb 0\n", {"low": 1, "what": "row"}, "LIST:2: row 0 is outside; accepted: an integer from 1"),
+        (b"# x\n 3\n", {}, "LIST:2: no path before label 3"),
+        (b"a 1\nb\xff 2\n", {}, "LIST:2: found the byte 0xff, which is not UTF-8; UTF-8 is accepted"),
+        ("a 1\n".encode("utf-16"), {}, "LIST:1: found the byte 0xff, which is not UTF-8; UTF-8 is accepted"),
+        (b"a 1\nb\0 2\n", {}, "LIST:2: found a zero byte; text is accepted"),
+        (b"a 1\n/b 2\n", {}, "LIST:2: path '/b' leaves its folder; accepted: a relative path without `..`"),
+        (b"a..b 1\na/../../b 2\n", {}, "LIST:2: path 'a/../../b' leaves its folder; accepted: a relative"),
+        (b"a 1\n.. 2\n", {}, "LIST:2: path '..' leaves its folder"),
+        (b"a 1\na/.. 2\n", {}, "LIST:2: path 'a/..' leaves its folder"),
+        (b"x" * 70_000, {"block_bytes": 1000}, "LIST: a line is longer than 64 KiB; is this a list?"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, data, options, message):
+    file = tmp_path / "list.txt"
+    file.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        all_lines(file, **options)
+    assert str(caught.value).startswith(message.replace("LIST", str(file)))
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_only_look_like_leaving_are_accepted(tmp_path):
+    (tmp_path / "list.txt").write_text("a..b/c.. 1\n...jpg 2\n.hidden/x 3\n")
+    assert [path for path, _, _ in all_lines(tmp_path / "list.txt")] == ["a..b/c..", "...jpg", ".hidden/x"]
+
+
+def test_a_bad_line_deep_in_a_long_list(tmp_path):
+    """Line numbers go on over blocks."""
+    lines = [f"dir/{i}.jpg {i % 9}" for i in range(20_000)]
+    lines[17_123] += "x"
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"list\.txt:17124: label '[0-8]x' is no integer"):
+        all_lines(tmp_path / "list.txt", block_bytes=1 << 14)
+
+
+# ------------------------------------------------------------------ lists of images
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"image")
+    return root
+
+
+def test_an_image_list(tmp_path):
+    (tmp_path / "list.txt").write_text("a b.jpg 3\n# no\nc.jpg\nd.jpg 0\nd.jpg 0\n")
+    images = read_image_list(tmp_path / "list.txt", tmp_path, n_classes=4)
+    assert len(images) == 4 and list(images.paths) == ["a b.jpg", "c.jpg", "d.jpg", "d.jpg"]
+    assert images.labels.dtype == np.int32 and images.labels.tolist() == [3, -1, 0, 0]
+    assert images.name(1) == "c.jpg" and images.path(1) == str(tmp_path / "c.jpg")
+    assert images.paths[1:3] == ["c.jpg", "d.jpg"] and images.paths[-1] == "d.jpg"
+    assert images.where(2) == f"{tmp_path / 'list.txt'}:4"
+
+
+def test_image_list_faults(tmp_path):
+    file = tmp_path / "list.txt"
+    with pytest.raises(InputError, match=r"list\.txt: cannot be read \(No such file"):
+        read_image_list(file, tmp_path)
+    file.write_text("# nothing\n\n")
+    with pytest.raises(InputError, match=r"list\.txt: lists no image; lines `path label` are accepted"):
+        read_image_list(file, tmp_path, need_labels=True)
+    file.write_text("a.jpg 0\nb.jpg 1\nc.jpg 1\n")
+    make(tmp_path, "a.jpg", "c.jpg")
+    with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg is not there \(1 of 3 listed"):
+        read_image_list(file, tmp_path, check_exists=True)
+    (tmp_path / "b.jpg").mkdir()
+    with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg is a folder \(1 of 3 listed"):
+        read_image_list(file, tmp_path, check_exists=True)
+    (tmp_path / "b.jpg").rmdir()
+    (tmp_path / "b.jpg").symlink_to("b.jpg")
+    with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg cannot be reached \(Too many levels"):
+        read_image_list(file, tmp_path, check_exists=True)
+    with pytest.raises(InputError, match=r"list\.txt:2: label 1 is outside; accepted: 0\.\.0"):
+        read_image_list(file, tmp_path, n_classes=1)
+    with pytest.raises(InputError, match="nowhere: is no folder"):
+        read_image_list(file, tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        read_image_list(tmp_path, tmp_path)
+
+
+def test_images_under_a_folder(tmp_path, capsys):
+    make(tmp_path / "r", "b.JPG", "a/z.png", "a/y.jpeg", "a/readme.txt", ".hidden/x.jpg", "a/.thumb.jpg")
+    make(tmp_path / "elsewhere", "linked.webp", "x.gif")
+    (tmp_path / "r" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "r" / "a" / "loop").symlink_to(tmp_path / "r")
+    (tmp_path / "r" / "gone.jpg").symlink_to("nothing")  # listed, so that reading it says what is wrong
+    images = images_under(tmp_path / "r")
+    assert list(images.paths) == ["a/y.jpeg", "a/z.png", "b.JPG", "gone.jpg", "link/linked.webp", "link/x.gif"]
+    assert (images.labels == -1).all() and images.path(2) == str(tmp_path / "r" / "b.JPG")
+    assert "1 files are no images by their names: a/readme.txt" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: has no image below it; accepted: \.bmp"):
+        images_under(tmp_path / "empty")
+    with pytest.raises(InputError, match="nowhere: is no folder"):
+        images_under(tmp_path / "nowhere")
+
+
+def test_a_file_name_that_is_not_utf8(tmp_path, capsys):
+    """It stands in the list, names no file, and so is an unreadable image; never another one's place."""
+    make(tmp_path, "b.jpg", "a\n.jpg")
+    try:
+        with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb"):  # noqa: PTH123
+            pass
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert list(images_under(tmp_path).paths) == ["\\xff.jpg", "a\n.jpg", "b.jpg"]
+    err = capsys.readouterr().err
+    assert "1 files whose names are not UTF-8 are unreadable until they are renamed: \\xff.jpg" in err
+    make(tmp_path, "\\xff.jpg")
+    with pytest.raises(InputError, match=r"another's: \\xff\.jpg; rename one"):
+        images_under(tmp_path)
+
+
+def test_class_names(tmp_path):
+    file = tmp_path / "names.txt"
+    file.write_bytes(b"\xef\xbb\xbfn01440764 tench, Tinca tinca\r\nn01443537 goldfish\r\n\r\n")
+    assert read_class_names(file, 2) == ["tench, Tinca tinca", "goldfish"]
+    file.write_text("n01440764\nn01443537\n")
+    assert read_class_names(file, 2) == ["n01440764", "n01443537"]
+    file.write_text("red fox\nn01443537 goldfish\n")
+    assert read_class_names(file, 2) == ["red fox", "n01443537 goldfish"]
+    with pytest.raises(InputError, match=r"names\.txt: has 2 class names, but n_classes is 3"):
+        read_class_names(file, 3)
+    file.write_text("a\n\nb\n")
+    with pytest.raises(InputError, match=r"names\.txt:2: found an empty line"):
+        read_class_names(file, 3)
+    file.write_bytes(b"a\n\xff\n")
+    with pytest.raises(InputError, match=r"names\.txt:2: is not UTF-8"):
+        read_class_names(file, 2)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_class_names(tmp_path / "none", 2)
+
+
+# ------------------------------------------------------------------ plain lists, ImageNet, folder trees
+
+
+def rows_of(table: Any) -> list[tuple]:
+    rows = np.arange(table.n_rows)
+    texts = (table.strings(name, rows) for name in ("path", "source", "text"))
+    numbers = (table.column(name).tolist() for name in ("label", "query", "rank"))
+    path, source, text = texts
+    return list(zip(path, *numbers, source, text, strict=True))
+
+
+def test_a_plain_list(tmp_path, capsys):
+    (tmp_path / "train.txt").write_text("a b.jpg 2\nc.jpg 0\nc.jpg 0\n")
+    data = Data(root=str(tmp_path), n_classes=4, format="list", train_list=str(tmp_path / "train.txt"))
+    table = build_table(data, tmp_path / "table")
+    assert rows_of(table) == [
+        ("a b.jpg", 2, -1, -1, "local", ""),
+        ("c.jpg", 0, -1, -1, "local", ""),
+        ("c.jpg", 0, -1, -1, "local", ""),
+    ]
+    assert table.paths([0]) == [str(tmp_path / "a b.jpg")] and table.class_names == [""] * 4
+    assert "2 of 4 classes have no training image: 1, 3" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"data\.val_list: found none; format list needs"):
+        read_validation(data)
+
+
+def test_imagenet_lists(tmp_path):
+    (tmp_path / "train_list.txt").write_text("train/n02483708/n02483708_2436.jpeg 1\ntrain/a/b.JPEG 0\n")
+    (tmp_path / "val_list.txt").write_text("val/ILSVRC2012_val_00000001.JPEG 1\n")
+    (tmp_path / "synsets.txt").write_text("n01440764\nn02483708\n")
+    data = Data(str(tmp_path), 2, "imagenet", train_list=str(tmp_path / "train_list.txt"))
+    table = build_table(data, tmp_path / "table")
+    assert rows_of(table)[0] == ("train/n02483708/n02483708_2436.jpeg", 1, -1, -1, "local", "")
+    assert table.class_names == ["n01440764", "n02483708"]
+    val = read_validation(data)
+    assert val.path(0) == str(tmp_path / "val/ILSVRC2012_val_00000001.JPEG") and val.labels.tolist() == [1]
+    data = dataclasses.replace(data, val_root=str(tmp_path / "val"))
+    with pytest.raises(InputError, match="val: is no folder"):
+        read_validation(data)
+
+
+def test_a_folder_tree(tmp_path, capsys):
+    make(tmp_path / "t", "zebra/1.jpg", "ant/2.jpg", "ant/deep er/1.jpg", "bee/note.txt", "loose.jpg")
+    make(tmp_path / "v", "zebra/9.png", "ant/8.png")
+    data = Data(str(tmp_path / "t"), 3, "folder", val_root=str(tmp_path / "v"))
+    table = build_table(data, tmp_path / "table")
+    assert [(path, label) for path, label, *_ in rows_of(table)] == [
+        ("ant/2.jpg", 0),
+        ("ant/deep er/1.jpg", 0),
+        ("zebra/1.jpg", 2),
+    ]
+    assert table.class_names == ["ant", "bee", "zebra"]
+    assert "1 of 3 classes have no training image: 1" in capsys.readouterr().err
+    val = read_validation(data)
+    assert list(val.paths) == ["ant/8.png", "zebra/9.png"] and val.labels.tolist() == [0, 2]
+    with pytest.raises(InputError, match=r"has 3 sub-folders \(ant, bee, zebra\), but data.n_classes is 4"):
+        build_table(dataclasses.replace(data, n_classes=4), tmp_path / "other")
+    make(tmp_path / "v", "yak/7.png")
+    with pytest.raises(InputError, match="v: sub-folder 'yak' is no class of"):
+        read_validation(data)
+    with pytest.raises(InputError, match=r"data\.val_root: found none"):
+        read_validation(dataclasses.replace(data, val_root=None))
+
+
+def short_hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_open_or_build_notices_a_tree_that_changed(tmp_path):
+    for name in ("ant/1.jpg", "ant/2.jpg", "bee/1.jpg"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(b"")
+    data = Data(str(tmp_path / "tree"), 2, "folder")
+    hashed = open_or_build(data, tmp_path / "table").metadata["lists"]
+    names = "ant/1.jpg\0ant/2.jpg\0bee/1.jpg\0"
+    assert hashed.endswith(f"/tree ({short_hash(names)})")
+    open_or_build(data, tmp_path / "table")
+    (tmp_path / "tree/ant/2.jpg").rename(tmp_path / "tree/bee/2.jpg")  # as many files as before
+    with pytest.raises(InputError, match="the table was built with lists"):
+        open_or_build(data, tmp_path / "table")
+
+
+def test_settings_that_do_not_fit(tmp_path):
+    with pytest.raises(InputError, match=r"data\.root: .*nowhere is no folder"):
+        build_table(Data(str(tmp_path / "nowhere"), 2), tmp_path / "table")
+    with pytest.raises(InputError, match=r"data\.train_list: found 'x'; format webvision2 has its own"):
+        build_table(Data(str(tmp_path), 2, train_list="x"), tmp_path / "table")
+    (tmp_path / "list").write_text("#\n")
+    empty = short_hash("#\n")
+    with pytest.raises(InputError, match=rf"list \({empty}\): no training image is listed"):
+        build_table(Data(str(tmp_path), 2, "list", train_list=str(tmp_path / "list")), tmp_path / "table")
+    assert not (tmp_path / "table" / "base.arrow").exists()
+
+
+def test_open_or_build_notices_what_changed(tmp_path):
+    (tmp_path / "train.txt").write_text("a.jpg 1\nb.jpg 0\n")
+    data = Data(str(tmp_path), 2, "list", train_list=str(tmp_path / "train.txt"))
+    built = open_or_build(data, tmp_path / "table")
+    before = (tmp_path / "table" / "base.arrow").stat()
+    assert open_or_build(data, tmp_path / "table").base_hash == built.base_hash
+    assert (tmp_path / "table" / "base.arrow").stat().st_mtime_ns == before.st_mtime_ns
+    with pytest.raises(InputError, match="built with n_classes '2', the recipe says '3'; remove"):
+        open_or_build(dataclasses.replace(data, n_classes=3), tmp_path / "table")
+    first = "a.jpg 1\nb.jpg 0\n"
+    for changed in ("a.jpg 0\nb.jpg 1\n", "a.jpg 1\nb.jpg 0\nc.jpg 1\n"):  # of the same size; longer
+        (tmp_path / "train.txt").write_text(changed)
+        both = rf"'.*train\.txt \({short_hash(first)}\)', the recipe says '.*\({short_hash(changed)}\)'"
+        with pytest.raises(InputError, match=f"built with lists {both}"):
+            open_or_build(data, tmp_path / "table")
+    with pytest.raises(InputError, match=r"base\.arrow: exists already"):
+        build_table(data, tmp_path / "table")
+    assert build_table(data, tmp_path / "table", replace=True).n_rows == 3
+
+
+# ------------------------------------------------------------------ WebVision
+
+
+def webvision(root: Path, version: int = 2, queries: dict[int, int] | None = None, seed: int = 0) -> list:
+    """A small WebVision folder; returns its rows as the table must hold them. ``queries``: to label."""
+    rng = np.random.default_rng(seed)
+    queries = queries or {1: 0, 2: 0, 3: 1, 4: 2}
+    digits, first, rows = (5, 0, []) if version == 2 else (4, 1, [])
+    texts: dict[str, list[str]] = {
+        "info/synsets.txt": ["n00000001 one, first", "n00000002 two", "n00000003 three"],
+        "info/queries_synsets_map.txt": [f"{query} {label + first}" for query, label in queries.items()],
+        "info/val_filelist.txt": ["val000001.jpg 2", "val000002.jpg 0"],
+    }
+    for name in ("queries.txt",) if version == 2 else ("queries_google.txt", "queries_flickr.txt"):
+        texts[f"info/{name}"] = [f"query {query}" for query in queries]
+    for engine in ("google", "flickr"):
+        listed = texts[f"info/train_filelist_{engine}.txt"] = []
+        where = texts[f"info/train_meta_list_{engine}.txt"] = []
+        folder = f"{engine}_images_resized" if version == 2 else engine
+        for query, label in queries.items():
+            entries, n = [], int(rng.integers(1, 6))
+            for i in range(n):
+                name = f"{engine[0]}{query}x{i}"
+                title, tags = f"title {rng.integers(9)} ü", ["nice", "old boat"][: rng.integers(3)]
+                entry = {"id": name, "title": title, "description": None if i % 2 else "more"}
+                if engine == "flickr":
+                    entry["tags"] = tags if version == 1 else " ".join(tags)
+                entries.append(entry)
+            name = f"{engine}/q{query:0{digits}d}.json"
+            texts[name] = [json.dumps(entries)]
+            for i in sorted(rng.choice(n, rng.integers(1, n + 1), replace=False).tolist()):
+                entry = entries[i]
+                path = f"{folder}/q{query:0{digits}d}/{entry['id']}.jpg"
+                parts = [entry["title"], entry["description"], entry.get("tags")]
+                parts = [" ".join(part) if isinstance(part, list) else part for part in parts]
+                text = "\n".join(part for part in parts if part)
+                listed.append(f"{path} {label}")
+                where.append(f"{name} {i + 1}")
+                rows.append((path, label, query, i, engine, text))
+    for name, lines in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (root / ("val_images_resized" if version == 2 else "val_images_256")).mkdir(exist_ok=True)
+    return rows
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_webvision(tmp_path, version):
+    rows = webvision(tmp_path, version)
+    data = Data(str(tmp_path), 3, "webvision2" if version == 2 else "webvision1")
+    table = build_table(data, tmp_path / "table")
+    assert rows_of(table) == rows and len({row[4] for row in rows}) == 2
+    assert table.class_names == ["one, first", "two", "three"]
+    val = read_validation(data)
+    folder = "val_images_resized" if version == 2 else "val_images_256"
+    assert val.path(1) == str(tmp_path / folder / "val000002.jpg") and val.labels.tolist() == [2, 0]
+
+
+def test_webvision_in_small_blocks(tmp_path, monkeypatch):
+    """The two lists are cut at different lines and inside queries; the rows are the same."""
+    rows = webvision(tmp_path, queries={query: query % 3 for query in range(1, 40)})
+    real = read_lines
+    sizes = iter([50, 33, 64, 90, 41] * 20)
+
+    def small(file: Any, **options: Any) -> Any:
+        return real(file, **{**options, "block_bytes": next(sizes)})
+
+    monkeypatch.setattr("urnet.data.lists.webvision.read_lines", small)
+    assert rows_of(build_table(Data(str(tmp_path), 3), tmp_path / "table")) == rows
+
+
+def test_webvision_as_the_download_script_leaves_it(tmp_path):
+    """Images below train/, metadata there too, the validation part renamed."""
+    rows = webvision(tmp_path)
+    (tmp_path / "train").mkdir()
+    for name in ("google", "flickr"):
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    make(tmp_path / "train", rows[0][0])
+    (tmp_path / "val_images_resized").rename(tmp_path / "val")
+    (tmp_path / "info" / "val_filelist.txt").rename(tmp_path / "val_list.txt")
+    data = Data(str(tmp_path), 3)
+    table = open_or_build(data, tmp_path / "table")
+    assert rows_of(table) == rows and table.paths([0]) == [str(tmp_path / "train" / rows[0][0])]
+    assert read_validation(data).path(0) == str(tmp_path / "val" / "val000001.jpg")
+    assert open_or_build(data, tmp_path / "table").n_rows == len(rows)
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def first_line(file: Path) -> str:
+    return file.read_text(encoding="utf-8").splitlines()[0]
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A folder, its data, and its two google lists."""
+    webvision(tmp_path / "w")
+    info = tmp_path / "w" / "info"
+    return (Data(str(tmp_path / "w"), 3), info / "train_filelist_google.txt", info / "train_meta_list_google.txt")
+
+
+def refusal(data: Data, folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        build_table(data, folder)
+    assert not (folder / "base.arrow").exists() and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_image_that_is_not_its_entry(web, tmp_path):
+    data, listed, _ = web
+    row = first_line(tmp_path / "w" / "info" / "train_meta_list_google.txt").split()[1]
+    change(listed, "/g1x", "/other1x")
+    message = refusal(data, tmp_path / "table")
+    assert message == (
+        f"{listed}:1: image 'other1x{int(row) - 1}', but row {row} (from 1) of google/q00001.json "
+        f"has id 'g1x{int(row) - 1}'"
+    )
+
+
+def test_a_row_that_the_metadata_do_not_have(web, tmp_path):
+    data, _, meta = web
+    n = len(json.loads((tmp_path / "w" / "google" / "q00001.json").read_text()))
+    change(meta, first_line(meta), "google/q00001.json 77")
+    message = refusal(data, tmp_path / "table")
+    assert message == f"{meta}:1: row 77 of google/q00001.json, which has {n} entries"
+    change(meta, "json 77", "json 0")
+    assert f"{meta}:1: row 0 is outside; accepted: an integer from 1" in refusal(data, tmp_path / "table")
+
+
+def test_lists_of_different_lengths(web, tmp_path):
+    data, listed, meta = web
+    n = len(listed.read_text().splitlines())
+    with listed.open("a") as stream:
+        stream.write("google_images_resized/q00004/more.jpg 2\n")
+    message = f"{listed} has {n + 1} lines but {meta} has {n}; they go line for line"
+    assert refusal(data, tmp_path / "table") == message
+
+
+def test_labels_that_are_not_their_querys(web, tmp_path):
+    data, listed, _ = web
+    lines = listed.read_text().splitlines()
+    wrong = [i for i, line in enumerate(lines) if "/q00003/" in line]
+    for i in wrong:
+        lines[i] = lines[i][:-1] + "2"
+    listed.write_text("\n".join(lines))
+    message = refusal(data, tmp_path / "table")
+    assert message.startswith(
+        f"{listed}:{wrong[0] + 1}: label 2 but query 3 is synset 1 (counted from 0) in "
+        f"queries_synsets_map.txt; {len(wrong)} rows disagree with their query"
+    )
+
+
+def test_the_other_versions_numbering_is_noticed(web, tmp_path):
+    data, _, _ = web
+    message = refusal(dataclasses.replace(data, format="webvision1"), tmp_path / "table")
+    assert message.endswith("queries_synsets_map.txt:1: synset 0 is outside; accepted: 1..3")
+
+
+def test_faults_of_the_query_map(web, tmp_path):
+    data, listed, meta = web
+    file = tmp_path / "w" / "info" / "queries_synsets_map.txt"
+    whole = file.read_text()
+    file.write_text(whole + "2 1\n")
+    assert refusal(data, tmp_path / "t") == f"{file}:5: query '2' is accepted once, as a number"
+    file.write_text(whole.replace("1 0\n", "", 1))
+    assert refusal(data, tmp_path / "t") == f"{listed}:1: query 1 is not in queries_synsets_map.txt"
+    file.unlink()  # without it there is nothing to agree with
+    assert build_table(data, tmp_path / "t").n_rows
+    change(meta, "q00001.json", "first.json")
+    assert f"{meta}:1: found 'google/first.json'; a query's file" in refusal(data, tmp_path / "t2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[{", "is not valid JSON (Expecting property name"),
+        ("{}", "found dict; a list of entries is accepted"),
+        ('[{"title": "x"}]', 'entry 1: found {"title": "x"}; accepted: an object with id, and text in title'),
+        ('[{"id": "a", "title": 3}]', 'entry 1: found {"id": "a", "title": 3}; accepted'),
+        ('["a"]', 'entry 1: found "a"; accepted'),
+        (b'[{"id": "\xff"}]', "is not valid JSON ('utf-8' codec can't decode byte 0xff"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_broken_metadata(web, tmp_path, text, message):
+    data, _, _ = web
+    file = tmp_path / "w" / "google" / "q00001.json"
+    if text is None:
+        file.unlink()
+    else:
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert refusal(data, tmp_path / "table").startswith(f"{file}: {message}")
+
+
+def test_half_a_surrogate_pair_in_a_title(web, tmp_path):
+    data, _, meta = web
+    row = int(first_line(meta).split()[1])
+    file = tmp_path / "w" / "google" / "q00001.json"
+    entries = json.loads(file.read_text())
+    entries[row - 1].update(title="a\ud83d b", description="\U0001f6f6")
+    file.write_text(json.dumps(entries))
+    table = build_table(data, tmp_path / "table")
+    assert table.strings("text", [0]) == ["a\ufffd b\n\U0001f6f6"]
+
+
+def test_without_metadata(web, tmp_path, capsys):
+    data, _, _ = web
+    for file in (tmp_path / "w" / "google").iterdir():
+        file.unlink()
+    (tmp_path / "w" / "info" / "train_meta_list_flickr.txt").unlink()
+    table = build_table(data, tmp_path / "table")
+    assert {row[2:4] + row[5:] for row in rows_of(table)} == {(-1, -1, "")}
+    assert {row[4] for row in rows_of(table)} == {"google", "flickr"}
+    notes = capsys.readouterr().err.splitlines()
+    assert [("no metadata of google" in n, "no metadata of flickr" in n) for n in notes] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_one_engine_alone(web, tmp_path, capsys):
+    data, listed, _ = web
+    (tmp_path / "w" / "info" / "train_filelist_flickr.txt").unlink()
+    assert {row[4] for row in rows_of(build_table(data, tmp_path / "table"))} == {"google"}
+    assert "no train_filelist_flickr.txt; read without flickr" in capsys.readouterr().err
+    listed.unlink()
+    message = "info: has neither train_filelist_google.txt nor train_filelist_flickr.txt"
+    assert refusal(data, tmp_path / "table2").endswith(message)
+
+
+def test_the_number_of_classes_must_fit(web, tmp_path):
+    data, _, _ = web
+    message = refusal(dataclasses.replace(data, n_classes=2), tmp_path / "table")
+    assert message.endswith("synsets.txt: has 3 class names, but n_classes is 2")
+    (tmp_path / "w" / "val_images_resized").rmdir()
+    with pytest.raises(InputError, match=r"has no folder val_images_resized or val; or name one with data\.val_root"):
+        read_validation(data)
+
+
+def test_a_renamed_class_is_noticed(tmp_path):
+    (tmp_path / "train.txt").write_text("a.jpg 1\nb.jpg 0\n")
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    data = Data(
+        str(tmp_path), 2, "list", train_list=str(tmp_path / "train.txt"), class_names=str(tmp_path / "names.txt")
+    )
+    open_or_build(data, tmp_path / "table")
+    (tmp_path / "names.txt").write_text("cat\nwolf\n")
+    with pytest.raises(InputError, match="built with class 1 named 'dog', it is 'wolf' now; remove"):
+        open_or_build(data, tmp_path / "table")

@@ -1,0 +1,128 @@
+"""Headers: sizes before decoding, bombs, files that are cut off, what is no image at all."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.picture_files import claims, encode, kinds, picture, reason
+from urnet.data.images.decode import UnreadableImage, decode
+from urnet.data.images.header import read_header
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_a_file_cut_anywhere_is_unreadable_and_never_another_error(name):
+    data = kinds()[name]
+    for n in range(len(data)):
+        try:
+            image = decode(data[:n])
+        except UnreadableImage:
+            continue
+        assert np.array_equal(image, decode(data)), n  # only padding was cut off
+        assert n >= len(data) - 2
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_bytes_behind_the_end_do_no_harm(name):
+    data = kinds()[name]
+    assert np.array_equal(decode(data + b"trailing \xff\xd8 garbage\0" * 9), decode(data))
+
+
+def test_a_jpeg_cut_behind_its_embedded_thumbnail_is_unreadable():
+    """The thumbnail inside the EXIF segment has an end marker of its own, which must not count."""
+    jpeg, thumbnail = kinds()["jpeg"], encode(".jpg", picture(8, 8))
+    body = b"Exif\0\0" + thumbnail
+    data = jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+    assert np.array_equal(decode(data), decode(jpeg))
+    for n in (len(body) + 6, len(body) + 10, len(data) - 400, len(data) - 2):
+        assert reason(data[:n])
+
+
+def test_the_end_is_found_among_the_segments_of_a_progressive_file():
+    data = kinds()["jpeg progressive"]
+    assert data.count(b"\xff\xda") > 2
+    assert read_header(data + b"?").whole
+    assert not read_header(data[:-2] + b"??").whole
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"", "empty"),
+        (b"just some text, named .jpg", "no JPEG, PNG, GIF, WebP, BMP or TIFF"),
+        (b"<html>404</html>", "no JPEG"),
+        (b"\xff\xd8\xff", "cut off"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "cut off"),
+        (b"\xff\xd8\xff\xd9", "broken"),
+        (b"\x89PNG\r\n\x1a\n", "broken"),
+        (b"GIF89a", "cut off"),
+        (b"BM", "cut off"),
+        (b"II*\0", "cut off"),
+        (b"II*\0" + b"\xff" * 40, "cut off"),
+        (b"RIFF\x04\0\0\0WEBP", "broken"),
+    ],
+)
+def test_what_is_no_image_says_why(data, words):
+    assert words in reason(data)
+
+
+@pytest.mark.parametrize("kind", claims(1, 1))
+def test_a_huge_claim_is_refused_before_decoding(kind):
+    data = claims(60000, 60000)[kind]
+    assert read_header(data)[:3] == (kind, 60000, 60000)
+    start = time.perf_counter()
+    assert reason(data) == "the header claims 60000 x 60000 pixels; at most 100000000 are accepted"
+    assert time.perf_counter() - start < 0.05
+    limited = reason(claims(100, 101)[kind], max_pixels=10_000)
+    assert limited == "the header claims 100 x 101 pixels; at most 10000 are accepted"
+    assert "claims 100 x" not in reason(claims(100, 100)[kind], max_pixels=10_000)
+    if kind != "WebP":  # which stores size - 1
+        assert "claims 0 x 5 pixels" in reason(claims(0, 5)[kind])
+
+
+def test_a_bomb_takes_no_memory():
+    """A real PNG of 60000 x 60000 black pixels, 13 kB a row before compression; in a process of its own."""
+    code = (
+        "import resource, zlib, sys; sys.path[:0] = sys.argv[1:3]\n"
+        "from picture_files import png_chunk, claims\n"
+        "from urnet.data.images.decode import decode, UnreadableImage\n"
+        "data = claims(60000, 60000)['PNG'][:-12] + png_chunk(b'IDAT', zlib.compress(bytes(180001 * 60)))\n"
+        "data += png_chunk(b'IEND', b'')\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: decode(data)\n"
+        "except UnreadableImage as error: print(error)\n"
+        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8000\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root), str(root / "tests")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "60000 x 60000" in done.stdout
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_tiff_headers_of_both_byte_orders_and_sizes(order, big):
+    """Hand-made TIFF and BigTIFF files of one strip, which the header reader and OpenCV must agree on."""
+    rgb = picture(5, 7)
+    pixels, room = rgb.tobytes(), 8 if big else 4
+
+    def number(value, size):
+        return value.to_bytes(size, order)
+
+    tags = [(256, 7), (257, 5), (258, 8), (259, 1), (262, 2), (273, 0), (277, 3), (278, 5), (279, len(pixels))]
+    start = (16 if big else 8) + (8 if big else 2) + len(tags) * (20 if big else 12) + room
+    body = number(len(tags), 8 if big else 2)
+    for tag, value in tags:
+        value = start if tag == 273 else value
+        body += number(tag, 2) + number(4, 2) + number(1, room) + number(value, 4) + bytes(room - 4)
+    mark = b"II" if order == "little" else b"MM"
+    head = mark + (number(43, 2) + number(8, 2) + number(0, 2) if big else number(42, 2))
+    data = head + number(len(head) + room, room) + body + bytes(room) + pixels
+    assert read_header(data) == ("TIFF", 7, 5, True)
+    assert np.array_equal(decode(data), rgb)
+    assert not read_header(data[:-1]).whole

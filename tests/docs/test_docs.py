@@ -1,0 +1,248 @@
+"""Every command of README.md and docs/ is accepted by its program and run by a test; the site builds."""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from tests.helpers.doc_commands import LAUNCHER, PAGES, ROOT, Command, commands, parsed, parser_of, read_command
+from urnet.config import se_resnext_flags
+from urnet.config.recipe import load_recipe
+from urnet.core.checks import InputError
+
+# The test that runs a command of this program and these flags, on data of its own; or "not run" and why. A
+# command of another shape in the documents needs a line here; synopses, and commands named inside a sentence,
+# need none.
+RUN_BY = {
+    "tools/export.py --images --out --pretrained_model": "tools/test_export.py::test_the_comparison_is_printed",
+    "tools/serve.py --model": "tools/test_serve.py::test_the_answers_are_the_live_network_s",
+    "tools/transfer.py --batch_size --image_shape --pretrained_model --voc": "tools/test_transfer.py::test_figures_are_those_of_a_plain_computation",
+    "tools/transfer_mosaics.py --img_list --img_path --out": "tools/test_transfer.py::test_mosaics_are_what_their_lists_say",
+    "train.py --stage -c -o": "pipeline/test_run.py::test_until_and_stage_cut_the_recipe",
+    "sh run.sh": "scripts/test_run_scripts.py::test_the_embedded_example",
+    "sh tests/run.sh": "scripts/test_run_scripts.py::test_every_check_runs_and_arguments_go_to_pytest",
+    ". ./set_env.sh": "scripts/test_set_env.py::test_sourced_twice_installs_once",
+    "export OMP_NUM_THREADS=8": "not run: a variable of the shell",
+    "pip install -r requirements-benchmark.txt": "not run: installs; tools/test_benchmark_scores.py uses it",
+    "pip install -r requirements-peer.txt": "not run: installs; models/test_compare_networks.py does without",
+    "sh data/download_webvision2018.sh": "scripts/test_download.py::test_without_arguments_the_validation_set_lands_under_the_release_names",
+    "sh data/download_webvision2018.sh info train": "scripts/test_download.py::test_training_archives_are_unpacked_one_by_one_and_an_interruption_costs_one",
+    "sh data/download_webvision2018.sh --help": "scripts/test_download.py::test_help_needs_nothing",
+    "visualdl --logdir output/digits_seed1/curves --language en": "not run: a server; end_to_end/test_train_cli.py reads its files",
+    "curl -F image=@cat.jpg http://127.0.0.1:8000/predict?topk=3": "not run: a client; tools/test_serve.py asks the service",
+    "data/make_digits_web.py --out": "scripts/test_digits_web.py::test_same_seed_same_bytes_other_seed_others",
+    "eval.py --class_dim --img_list --img_path --model --pretrained_model --resize": "inference/test_infer.py::test_flags_go_before_the_recipe",
+    "eval.py --class_dim --img_list --img_path --model --pretrained_model --use_gpu": "scripts/test_run_scripts.py::test_the_embedded_example",
+    "eval.py --img_path --per_class --pretrained_model": "inference/test_eval.py::test_without_a_list_sub_folders_are_classes_by_name",
+    "launch eval.py --img_path --pretrained_model": "end_to_end/test_distributed.py::test_accuracy_is_that_of_one_process_to_the_digit",
+    "infer.py --batch_size --model --num_layers --test_list": "end_to_end/test_se_resnext_commands.py::test_the_inference_command_predicts",
+    "infer.py --class_dim --img_list --img_path --model --pretrained_model --use_gpu": "inference/test_infer.py::test_the_release_s_checkpoint_and_command",
+    "eval.py --batch_size --crops --img_list --img_path --pretrained_model": "data/test_multi_crop.py::test_eval_counts_the_mean_s_best_classes",
+    "eval.py --flip --img_path --pretrained_model": "data/test_multi_crop.py::test_eval_counts_the_mean_s_best_classes",
+    "infer.py --crops --img_path --output --pretrained_model --topk": "data/test_multi_crop.py::test_infer_averages_what_the_network_says_of_the_views",
+    "tools/ensemble.py --class_dim --members --out": "evaluation/test_ensemble.py::test_the_tool_joins_and_reports",
+    "infer.py --crops --img_path --pretrained_model --scales": "data/test_multi_crop.py::test_infer_averages_what_the_network_says_of_the_views",
+    "eval.py --crops --flip --img_list --img_path --pretrained_model": "data/test_multi_crop.py::test_eval_counts_the_mean_s_best_classes",
+    "infer.py --img_path --max_bad --output --pretrained_model": "inference/test_infer.py::test_unreadable_images_are_marked_up_to_max_bad",
+    "launch train.py -c": "end_to_end/test_distributed.py::test_train_py_itself",
+    "launch train.py -c -o": "end_to_end/test_distributed.py::test_train_py_itself",
+    "train.py -c": "end_to_end/test_recipes.py::test_all_stages_finish",
+    "train.py -c -o": "end_to_end/test_train_cli.py::test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing",
+    "train.py --debug -c -o": "end_to_end/test_train_cli.py::test_debug_shows_a_traceback",
+    "train.py --dry-run -c -o": "end_to_end/test_train_cli.py::test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing",
+    "train.py --finetune --init -c -o": "pipeline/test_finetune.py::test_the_flags_and_the_recipe_that_was_saved_give_the_same_bytes",
+    "train.py --resume -c": "training/test_resume.py::test_killed_at_random_moments",
+    "train.py --resume -c -o": "training/test_resume.py::test_other_workers_and_another_folder_give_the_same_weights",
+    "train.py --until -c -o": "pipeline/test_resume_stages.py::test_stage_by_stage_is_the_same_as_at_once",
+    "train.py --batch_size --num_layers --parallel_exe --with_mem_opt": "end_to_end/test_se_resnext_commands.py::test_the_training_command_trains",
+    "tools/benchmark.py --data --jobs --methods --out --recipe --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
+    "tools/benchmark.py --data --jobs --methods --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
+    "tools/benchmark.py --data --jobs --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
+    "tools/benchmark.py --data --out --seeds -o": "tools/test_benchmark.py::test_bad_input_is_one_line",
+    "tools/compare_networks.py": "models/test_compare_networks.py::test_lines_and_exit_codes",
+    "tools/convert_checkpoint.py": "checkpoints/test_convert.py::test_there_and_back_on_the_command_line",
+    "tools/convert_checkpoint.py --class_dim --model": "checkpoints/test_convert.py::test_released_folder_and_back",
+    "tools/fuzz.py --door --seconds --seed": "robustness/test_fuzz_tool.py::test_two_seconds_over_all_doors_find_nothing",
+    "tools/fuzz.py --seconds": "robustness/test_fuzz_tool.py::test_two_seconds_over_all_doors_find_nothing",
+    "tools/plan.py --evaluation-images --images-per-second --no-files --processes --rows -c": "tools/test_plan.py::test_the_page_shows_what_the_tool_prints",
+    "tools/plan.py --evaluation-images --rows -c": "tools/test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",
+    "tools/report.py --run --suspects": "tools/test_report_command.py::test_the_tool_writes_page_and_list",
+}
+ALL = commands()
+WHOLE = [command for command in ALL if not command.synopsis]
+STANDS_FOR = {"S": "0", "N": "1"}  # a value in capitals that has to be a number
+
+
+def of_python(found):
+    return [command for command in found if command.program.endswith(".py")]
+
+
+def test_the_documents_hold_commands_and_the_table_no_others():
+    assert len(WHOLE) > 40 and len(ALL) > 60
+    assert {command.shape for command in WHOLE} - RUN_BY.keys() == set(), "give them a test in RUN_BY"
+    assert RUN_BY.keys() - {command.shape for command in ALL} == set(), "no longer in the documents"
+
+
+@pytest.mark.parametrize("run_by", sorted({test for test in RUN_BY.values() if "not run: " not in test}))
+def test_what_runs_a_command_is_there(run_by):
+    file, _, name = run_by.partition("::")
+    assert re.search(rf"^def {name}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.M)
+
+
+def test_a_command_is_read_as_a_shell_would():
+    page = ROOT / "docs/faq.md"
+    found = {command.shape: command for command in ALL if command.page == "docs/faq.md"}
+    launched = found["launch eval.py --img_path --pretrained_model"]
+    text = page.read_text(encoding="utf-8").splitlines()
+    assert text[launched.line - 1].endswith("--pretrained_model output/folder/label/final \\")
+    assert launched.arguments[-2:] == ["--img_path", "data/mine/val"]  # of the next line
+    assert text[found["train.py -c"].line - 1].startswith("OMP_NUM_THREADS=4 python train.py")
+    synopsis = read_command("page", 1, "python tools/report.py --run OUTPUT/NAME [--suspects FILE.csv]     # a page")
+    assert (synopsis.synopsis, synopsis.flags) == (True, ["--run", "--suspects"])
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("python train.py -c recipes/folder.yaml --resme", SystemExit),
+        ("python tools/fuzz.py --seconds many", SystemExit),
+        ("python train.py -c recipes/folder.yaml -o stages.clas.batch_size=4", InputError),
+        ("python train.py -c recipes/folder.yaml -o data.n_classes=few", InputError),
+        ("python tools/plan.py -c recipes/folders.yaml --rows 9", AssertionError),
+        ("python tools/plans.py --rows 9", ModuleNotFoundError),
+    ],
+)
+def test_a_wrong_command_would_be_found(text, error, capsys):
+    command = read_command("page", 1, text)
+    with pytest.raises(error):
+        check_recipe(command, parsed(command))
+
+
+@pytest.mark.parametrize("command", of_python(WHOLE), ids=str)
+def test_the_program_accepts_the_command(command: Command, capsys):
+    try:
+        args = parsed(command)
+    except SystemExit:
+        pytest.fail(f"{command}\n{capsys.readouterr().err}")
+    if args is not None:
+        check_recipe(command, args)
+
+
+def check_recipe(command: Command, args) -> None:
+    """The recipe is there, and takes every key that the command sets."""
+    if command.program == "train.py":
+        se_resnext_flags.translate_training(args, ROOT)
+    file = getattr(args, "config", None) or getattr(args, "recipe", None)
+    if file is None:
+        return
+    assert (ROOT / file).is_file(), f"{command}: there is no {file}"
+    override = [with_numbers(text) for text in getattr(args, "override", [])]
+    if command.program == "train.py":
+        args.config, args.override = str(ROOT / file), override
+        override = [*train.start_overrides(args), *override]
+    load_recipe(ROOT / file, override)
+
+
+def with_numbers(override: str) -> str:
+    key, _, value = override.partition("=")
+    return f"{key}={STANDS_FOR.get(value, value)}"
+
+
+@pytest.mark.parametrize("command", of_python(command for command in ALL if command.synopsis), ids=str)
+def test_a_synopsis_names_flags_that_the_program_has(command: Command):
+    parser = parser_of(command)
+    known = set(parser._option_string_actions)
+    for action in parser._actions:
+        if action.__class__.__name__ == "_SubParsersAction":
+            name = command.arguments[0]
+            assert name in action.choices, f"{command}: there is {', '.join(action.choices)}"
+            known |= set(action.choices[name]._option_string_actions)
+    assert set(command.flags) - known == set()
+
+
+def test_shell_scripts_and_requirement_files_are_there():
+    for command in ALL:
+        if command.words[0] in ("sh", "."):
+            assert (ROOT / command.words[1]).is_file(), str(command)
+        if command.words[:3] == ("pip", "install", "-r"):
+            assert (ROOT / command.words[3]).is_file(), str(command)
+        if command.words[0] == "python" and "-m" in command.words[:2]:
+            assert command.words[2] == LAUNCHER, str(command)
+
+
+def test_the_launcher_takes_its_flags(monkeypatch):
+    module = importlib.import_module(f"{LAUNCHER}.context.args_envs")
+    launched = [command for command in WHOLE if LAUNCHER in command.words]
+    assert launched
+    for command in launched:
+        monkeypatch.setattr(sys, "argv", ["launch", *command.words[3:]])
+        args, unknown = module.parse_args()
+        assert (args.training_script, unknown) == (command.program, []), str(command)
+
+
+# --- the site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", str(ROOT / "tools/build_docs.sh"), str(folder)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={
+            **os.environ,
+            "PATH": path,
+            "VIRTUAL_ENV": sys.prefix,
+            "http_proxy": "http://127.0.0.1:9",
+            "https_proxy": "http://127.0.0.1:9",
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == f"{folder}/index.html\n"
+    return folder
+
+
+def test_every_page_is_on_the_site_and_fetches_nothing(site):
+    for page in PAGES:
+        name = page.relative_to(ROOT).with_suffix(".html").as_posix()
+        place = name[5:] if name.startswith("docs/") else f"repository/{name}".replace("README", "index")
+        text = (site / place).read_text(encoding="utf-8")
+        fetched = re.findall(r"<(?:script|img|iframe|link)[^>]*?(?:src|href)=[\"']?(?!#)([^\"' >]+)", text)
+        assert fetched
+        assert [address for address in fetched if re.match(r"(https?:)?//", address)] == []
+
+
+def test_links_into_the_repository_lead_to_copies_of_its_files(site):
+    text = (site / "faq.html").read_text(encoding="utf-8")
+    assert re.search(r'href="?repository/recipes/folder\.yaml"?[ >]', text)
+    copied = (site / "repository/recipes/folder.yaml").read_bytes()
+    assert copied == (ROOT / "recipes/folder.yaml").read_bytes()
+    assert re.search(r'href="?\.\./cli\.html"?[ >]', (site / "repository/index.html").read_text(encoding="utf-8"))
+
+
+def test_dead_links_end_the_build(tmp_path):
+    for folder in ("docs", "tools"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tools/docs_links.py").write_bytes((ROOT / "tools/docs_links.py").read_bytes())
+    settings, _, _ = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")
+    (tmp_path / "mkdocs.yml").write_text(settings)
+    (tmp_path / "docs/cli.md").write_text("# Commands\n\n[a](index.md) [b](../mkdocs.yml)\n")
+    links = "[a](../recipes/nowhere.yaml) [b](cli.md#nowhere) [c](../../etc/passwd)"
+    (tmp_path / "docs/index.md").write_text(f"# Start\n\n{links}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
+    assert len(warnings) == 3, done.stderr
+    for words in ("'../recipes/nowhere.yaml'", "an anchor '#nowhere'", "'../../etc/passwd'"):
+        assert words in done.stderr

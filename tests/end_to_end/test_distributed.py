@@ -1,0 +1,209 @@
+"""Two gloo processes, started by Paddle's launcher as users start them: the same results as one process."""
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import tiny_training
+from tests.helpers.distributed_job import CASES
+from tests.helpers.launch import TOYS, alone, children, launch, make_images, wait_for, with_start, write_recipe
+from tests.helpers.predict import Toys
+from urnet.checkpoints.safetensors_io import read_safetensors
+from urnet.data.table.table import Table
+
+
+def results(text):
+    """What process 0 printed, without the launcher's own lines."""
+    return [line for line in text.splitlines() if re.match(r"Test-|top1:|image|stage |checkpoint |\d+ of", line)]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    make_images(folder)
+    return folder
+
+
+def final(folder, stage):
+    return read_safetensors(Path(folder) / "run" / stage / "final" / "model.safetensors")
+
+
+# --- updates, statistics, exchanges
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory):
+    """What each of two processes found."""
+    folder = tmp_path_factory.mktemp("steps")
+    done = launch(folder, TOYS, "steps", folder / "found.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_update_is_that_of_one_process(findings, case):
+    for found in findings:
+        far = {name: off for name, off in found[case].items() if not off < 1e-5}
+        assert not far and len(found[case]) >= 12 + 3 + 4
+
+
+def test_processes_share_what_they_should(findings):
+    for found in findings:
+        assert found["statistics"] and all(found["statistics"])
+        assert found["running mean"][0] == found["running mean"][1] != 0
+        assert found["gathered"] == [{"rank": 0}, {"rank": 1}]
+        assert found["shared"] == 10
+        assert found["sum"] == [1, (1 << 60) + 3]
+        assert found["concatenated"] == [0, 0, 1, 1]
+
+
+# --- a recipe's stages
+
+
+@pytest.fixture(scope="module")
+def both(images, tmp_path_factory):
+    """Folders of the same recipe run by one process and by two."""
+    folders = {}
+    for number in (1, 2):
+        folder = folders[number] = tmp_path_factory.mktemp(f"run{number}")
+        recipe = write_recipe(images, folder, with_start(images))
+        done = alone(TOYS, "train", recipe) if number == 1 else launch(folder, TOYS, "train", recipe)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folders
+
+
+def test_every_column_file_has_the_bytes_of_one_process(both):
+    tables = {number: folder / "run" / "table" for number, folder in both.items()}
+    files = sorted(path.name for path in tables[1].glob("*.arrow"))
+    assert files == sorted(path.name for path in tables[2].glob("*.arrow"))
+    assert {"base.arrow", "class.arrow", "cluster.arrow", "instance.arrow", "label.arrow"} < set(files)
+    for name in files:
+        if name != "bag.arrow":  # what the network paid attention to while it learned
+            assert (tables[1] / name).read_bytes() == (tables[2] / name).read_bytes(), name
+    one, two = (Table.open(table).column("bag_attention") for table in tables.values())
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
+def test_stages_end_with_the_weights_of_one_process_but_for_rounding(both):
+    for stage in ("class", "cluster", "instance", "bag", "label"):
+        one, two = (final(folder, stage) for folder in both.values())
+        for name in one:
+            np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=f"{stage} {name}")
+    evaluations = [
+        [
+            re.findall(r"evaluation at step (\d+): top1 ([.\d]+)", (folder / f"run/{stage}/log.txt").read_text())
+            for stage in ("class", "cluster", "instance", "bag", "label")
+        ]
+        for folder in both.values()
+    ]
+    assert evaluations[0] == evaluations[1] and all(evaluations[0])
+
+
+def test_only_process_0_writes_a_log(both):
+    log = (both[2] / "run/class/log.txt").read_text()
+    assert log.count("begin at step 0 of 10, 5 steps an epoch, 2 processes") == 1
+    assert log.count("evaluation at step 4") == 1 and log.count("step 3/10 ") == 1
+
+
+# --- going on, with as many processes or others
+
+
+def test_another_number_of_processes_goes_on(images, both, tmp_path):
+    """Two processes train five updates, one goes on; the weights are those of one process throughout."""
+    recipe = write_recipe(images, tmp_path, with_start(images)[:1])
+    (tmp_path / "run").mkdir()
+    first = launch(tmp_path, TOYS, "train", recipe, wait=False)
+    log = tmp_path / "run/class/log.txt"
+    give_up = time.monotonic() + 120
+    while not (log.exists() and "step 5/10 " in log.read_text()) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    steps = sorted(path.name for path in (tmp_path / "run/class").glob("step-*"))
+    assert steps and steps[-1] >= "step-00000004"
+    done = alone(TOYS, "train", recipe, "--resume")
+    assert done.returncode == 0, done.stderr[-2000:]
+    begun = re.findall(r"begin at step (\d+) of 10, 5 steps an epoch(.*)", log.read_text())
+    assert begun[0] == ("0", ", 2 processes")
+    expected, found = final(both[1], "class"), final(tmp_path, "class")
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
+    again = launch(tmp_path, TOYS, "train", recipe, "--resume")  # and two keep what one has finished
+    assert again.returncode == 0 and "stage class: finished already, kept" in again.stdout + again.stderr
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, both, tmp_path, rank):
+    stages = [{**with_start(images)[0], "duration": "400 epochs", "checkpoint_every": "5 steps"}]
+    recipe = write_recipe(images, tmp_path, stages)
+    run = launch(tmp_path, TOYS, "train", recipe, wait=False)
+    folder = tmp_path / "run/class"
+    wait_for(lambda: any(folder.glob("step-*")))
+    os.kill(children(run)[rank], signal.SIGKILL)
+    killed = time.monotonic()
+    out, err = run.communicate(timeout=90)
+    assert time.monotonic() - killed < 60
+    assert run.returncode != 0
+    logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
+    assert re.search(f"failed: process {rank} of 2.* ended: it was killed", logs), logs[-2000:]
+    assert f"Container rank {rank} status failed" in out + err  # the launcher's words
+    newest = max(folder.glob("step-*")).name
+    run = launch(tmp_path, TOYS, "train", recipe, "--resume", wait=False)
+    wait_for(lambda: f"begin at step {int(newest[5:])} of" in (folder / "log.txt").read_text())
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=60)
+
+
+def test_an_error_of_one_process_ends_the_others(images, tmp_path):
+    """A batch that cannot be shared out is refused by all, in one line, before anything is written."""
+    recipe = write_recipe(images, tmp_path, [{**with_start(images)[0], "batch_size": 13}])
+    done = launch(tmp_path, TOYS, "train", recipe)
+    assert done.returncode != 0
+    logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
+    assert "stages.class.batch_size: found 13; a multiple of 2 is accepted" in logs
+    assert not (tmp_path / "run/class").exists()
+
+
+# --- infer.py and eval.py
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    return Toys(tmp_path_factory.mktemp("toys"))
+
+
+@pytest.mark.parametrize("more", [["--batch_size", "2"], ["--batch_size", "10", "--crops", "5"]])
+def test_predictions_have_the_bytes_of_one_process(toys, tmp_path, more):
+    flags = [*toys.argv(*more), "--topk", 2]
+    one = alone("infer.py", *flags, "--output", tmp_path / "one.csv")
+    two = launch(tmp_path, "infer.py", *flags, "--output", tmp_path / "two.csv")
+    assert one.returncode == two.returncode == 0, two.stderr[-2000:]
+    assert results(one.stdout) == results(two.stdout) and len(results(one.stdout)) > 3
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_accuracy_is_that_of_one_process_to_the_digit(toys, tmp_path):
+    flags = toys.argv(batch_size="2")
+    one = alone("eval.py", *flags, "--per_class", tmp_path / "one.csv")
+    two = launch(tmp_path, "eval.py", *flags, "--per_class", tmp_path / "two.csv")
+    assert one.returncode == two.returncode == 0, two.stderr[-2000:]
+    assert results(one.stdout) == results(two.stdout) and results(one.stdout)[-1].startswith("top1:")
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_train_py_itself(images, tmp_path):
+    """The program, with batch norm, a moving average, accumulation, mixup and recomputation."""
+    recipe = tiny_training.write_recipe(images, duration="8 steps")
+    overrides = ["-o", f"output={tmp_path}", "-o", "model.recompute=true"]
+    done = launch(tmp_path, "train.py", "-c", recipe, *overrides)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = done.stdout + done.stderr
+    assert said.count("stage class last top1:") == 1 and said.count("step 8\n") >= 1
+    weights = read_safetensors(tmp_path / "tiny/class/final/model.safetensors")
+    assert len(weights) > 20 and all(np.isfinite(value).all() for value in weights.values())

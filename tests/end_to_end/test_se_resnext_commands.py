@@ -1,0 +1,413 @@
+"""The SE-ResNeXt example's two commands, word for word: what they stand for, results, refusals."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import infer
+import models
+import train
+from tests.helpers.predict import N_CLASSES, TRANSFORM, answers, make_images, make_network, weights_of
+from tests.helpers.webvision import write_image
+from urnet.checkpoints import checkpoint, safetensors_io
+from urnet.config import se_resnext_flags
+from urnet.config.duration import Duration
+from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.inference.cli_flags import RELEASE_DEFAULTS
+from urnet.inference.cli_job import PredictionJob
+
+ROOT = Path(__file__).parents[2]
+TRAIN = ["--num_layers=50", "--batch_size=8", "--with_mem_opt=True", "--parallel_exe=False"]
+SMALL = [
+    "model.name=ResNet8_small32",
+    "transform.size=32",
+    "transform.resize_short=36",
+    "data.n_classes=3",
+    "data.workers=0",
+    "device=cpu",
+    "stages.train.duration=3 steps",
+]
+WNIDS = ("n01440764", "n01443537", "n02483708")
+
+
+def child(script, arguments, folder):
+    """A command in a process of its own, started in ``folder``: return code, stdout, stderr."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=folder,
+        timeout=120,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def overrides(keys):
+    return [part for key in keys for part in ("-o", key)]
+
+
+def resolved(*argv):
+    """The recipe that a command line of train.py trains."""
+    args = train.parse(argv)
+    se_resnext_flags.translate_training(args, ROOT)
+    return load_recipe(args.config, args.override)
+
+
+# train.py: flags -> recipe
+
+
+@pytest.mark.parametrize("layers", [50, 101, 152])
+def test_the_flags_are_a_recipe(layers):
+    plain = load_recipe(ROOT / se_resnext_flags.RECIPE)
+    (stage,) = plain.stages
+    expected = dataclasses.replace(
+        plain,
+        name=f"se_resnext{layers}",
+        model=Model(f"SE_ResNeXt{layers}_32x4d", recompute=True),
+        stages=(dataclasses.replace(stage, batch_size=8, start="some/weights"),),
+    )
+    assert expected.model.name in models.NAMES
+    argv = ["--num_layers", str(layers), *TRAIN[1:], "--pretrained_model=some/weights"]
+    assert resolved(*argv) == expected
+
+
+def test_flags_that_are_not_given_leave_the_recipe_as_it_is():
+    plain = load_recipe(ROOT / se_resnext_flags.RECIPE)
+    assert resolved("--num_layers=50") == dataclasses.replace(plain, name="se_resnext50")
+    assert resolved("--num_layers=50", "--with_mem_opt=False").model.recompute is False
+
+
+def test_the_recipe_is_the_example():
+    recipe = load_recipe(ROOT / se_resnext_flags.RECIPE)
+    (stage,) = recipe.stages
+    assert (recipe.data.format, recipe.data.n_classes) == ("imagenet", 1000)
+    assert (recipe.transform.size, recipe.transform.eval, recipe.transform.resize_short) == (224, "short", 256)
+    assert stage.start == "previous"
+    from urnet.nn.schedule import plan
+
+    _, rate = plan(stage, steps_per_epoch=7)
+    found = [rate(step) for step in (0, 69, 70, 139, 140, 210)]
+    np.testing.assert_allclose(found, [0.1, 0.1, 0.01, 0.01, 0.001, 0.0001])
+
+
+def test_overrides_go_before_the_flags():
+    keys = (
+        "name=mine",
+        "model.name=ResNet50",
+        "model.recompute=false",
+        "stages.0.batch_size=5",
+        "stages.train.start=scratch",
+    )
+    recipe = resolved(*overrides(keys), *TRAIN, "--pretrained_model=some/weights")
+    (stage,) = recipe.stages
+    assert (recipe.name, recipe.model) == ("mine", Model("ResNet50"))
+    assert (stage.batch_size, stage.start) == (5, "scratch")
+
+
+def test_every_stage_gets_the_batch_size_and_the_first_the_weights():
+    args = train.parse(["--num_layers=50", "--batch_size=8", "--pretrained_model=a"])
+    keys = [key.partition("=")[0] for key in se_resnext_flags.training_overrides(args, ["one", "two"])]
+    assert keys == ["name", "model.name", "stages.one.batch_size", "stages.two.batch_size", "stages.one.start"]
+
+
+@pytest.mark.parametrize("path", ["a: b, [c] #d", "12", "null", 'o\'k "ü" 🙂', "a=b", "/x/y"])
+def test_any_path_is_a_path(path):
+    assert resolved("--num_layers=50", f"--pretrained_model={path}").stages[0].start == path
+
+
+@pytest.mark.parametrize("word", ["previous", "scratch"])
+def test_a_folder_named_like_a_word_of_the_recipe(word):
+    start = resolved("--num_layers=50", f"--pretrained_model={word}").stages[0].start
+    assert start != word
+    assert Path(start) == Path(word)
+
+
+def test_parallel_exe_says_what_does_it_today(capsys):
+    resolved(*TRAIN)
+    assert capsys.readouterr().err == ""
+    plain = resolved("--num_layers=50")
+    assert resolved("--num_layers=50", "--parallel_exe=True") == plain
+    err = capsys.readouterr().err
+    assert err.startswith("note: --parallel_exe True: ")
+    assert "python -m paddle.distributed.launch" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], r"arguments are required: -c/--config, or --num_layers"),
+        (["-c", "a.yaml", "--num_layers=50"], r"-c and --num_layers: found both; give one of them"),
+        (["-c", "a.yaml", "--batch_size=8"], r"--batch_size: goes with --num_layers; .* -o stages\.NAME\.batch"),
+        (["-c", "a.yaml", "--with_mem_opt=False"], r"--with_mem_opt: .* -o model\.recompute=true"),
+        (["--parallel_exe=False"], r"--parallel_exe: .* paddle\.distributed\.launch"),
+        (["-c", "a.yaml", "--pretrained_model=a"], r"--pretrained_model: .* -o stages\.NAME\.start=PATH"),
+        (["--num_layers=50", "--batch_size=0"], r"--batch_size: found 0; 1 or more"),
+        (["--num_layers=50", "--pretrained_model="], r"--pretrained_model: found no path"),
+        (["--num_layers=34"], r"argument --num_layers: invalid choice: 34 \(choose from 50, 101, 152\)"),
+        (["--num_layers=50", "--batch_size=many"], r"argument --batch_size: invalid int value: 'many'"),
+        (["--num_layers=50", "--with_mem_opt=perhaps"], r"--with_mem_opt: found 'perhaps'; True or False"),
+        (["--num_layers=50", "-o", "seeed=1"], r"se_resnext50_32x4d\.yaml: unknown key seeed; nearest: seed"),
+    ],
+)
+def test_bad_training_commands_are_one_line(capsys, argv, message):
+    assert re.search(message, refusal(capsys, train.main, argv))
+
+
+def refusal(capsys, main, argv):
+    try:
+        code = cli.run(main, argv)
+    except SystemExit as left:  # argparse's own
+        code = left.code
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("error: ")
+    return err
+
+
+def test_prefixes_of_the_older_training_flags():
+    args = train.parse(["--c", "a", "--o", "b=c", "--dr", "--s", "d", "--res", "--de"])
+    assert (args.config, args.override, args.dry_run, args.stage, args.resume) == ("a", ["b=c"], True, "d", True)
+    args = train.parse(["--c", "a", "--u", "e", "--rep"])
+    assert (args.until, args.replace) == ("e", True)
+
+
+# train.py: a run
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A working directory with data/ILSVRC2012 in it: 12 images to train with, 3 to validate, both lists."""
+    folder, rng = tmp_path_factory.mktemp("work"), np.random.default_rng(0)
+    root = folder / "data" / "ILSVRC2012"
+    lines = {"train": [], "val": []}
+    for i in range(12):
+        lines["train"].append((f"train/{WNIDS[i % 3]}/{WNIDS[i % 3]}_{i}.JPEG", i % 3))
+    for label in range(3):
+        lines["val"].append((f"val/ILSVRC2012_val_{label + 1:08d}.JPEG", label))
+    for name, rows in lines.items():
+        for path, label in rows:
+            write_image(root / path, label, rng)
+        (root / f"{name}_list.txt").write_text("".join(f"{path} {label}\n" for path, label in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(work):
+    """The example's command, with a small network put in by -o."""
+    return child("train.py", [*TRAIN, *overrides(SMALL)], work)
+
+
+def test_the_training_command_trains(work, trained):
+    assert trained.returncode == 0, trained.stderr
+    lines = trained.stdout.splitlines()
+    assert re.fullmatch(r"stage train last top1:[01]\.\d{4} top5:1\.0000 step 3", lines[1])
+    home = "output/imagenet/se_resnext50"
+    assert lines[2:] == [f"checkpoint {home}/train/best", f"log {home}/train/log.txt", f"curves {home}/curves"]
+    assert "note: --parallel_exe" not in trained.stderr
+    recipe = load_recipe(work / home / "train/final/recipe.yaml")
+    assert recipe.model == Model("ResNet8_small32", recompute=True)
+    assert recipe.stages[0].batch_size == 8
+
+
+def test_the_other_words_of_train_go_on_working(work, trained, capsys, monkeypatch):
+    monkeypatch.chdir(work)
+    assert train.main([*TRAIN, *overrides(SMALL), "--resume", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "stage train keep: finished already\n"
+
+
+def test_training_begins_with_the_weights_that_are_given(work, trained, monkeypatch):
+    """At a rate too small to change a float32, the weights stay those of the checkpoint."""
+    monkeypatch.chdir(work)
+    first = work / "output/imagenet/se_resnext50/train"
+    keys = [*SMALL, "name=second", "stages.train.duration=1 steps", "stages.train.schedule.lr=1e-30"]
+    assert train.main([*TRAIN, "--pretrained_model", str(first / "final"), *overrides(keys)]) == 0
+    files = (first / "final", work / "output/imagenet/second/train/final")
+    before, after = (safetensors_io.read_safetensors(folder / "model.safetensors") for folder in files)
+    assert before.keys() == after.keys()
+    learnt = [key for key in before if not key.endswith(("._mean", "._variance"))]
+    assert len(learnt) > 10
+    for key in learnt:
+        np.testing.assert_array_equal(before[key], after[key])
+
+
+def test_weights_of_another_number_of_classes_are_refused(work, trained):
+    from urnet.pipeline.run import start_network
+
+    weights = work / "output/imagenet/se_resnext50/train"
+    recipe = resolved(*TRAIN, f"--pretrained_model={weights}", *overrides([*SMALL, "data.n_classes=4"]))
+    (stage,) = recipe.stages
+    with pytest.raises(InputError, match=r"train: has 3 classes .* but class_dim is 4"):
+        start_network(recipe, stage, stage.start, work, lambda: models.build(recipe.model.name, 4))
+
+
+# infer.py
+
+
+class Example:
+    """A real SE_ResNeXt50_32x4d of 7 classes at 32 pixels, images with their list beside them, answers."""
+
+    def __init__(self, root):
+        self.root, self.images = root, root / "images"
+        self.names, self.network_name = make_images(self.images), "SE_ResNeXt50_32x4d"
+        network = make_network(self.images, self.names, TRANSFORM, self.network_name)
+        self.expected = answers(network, self.images, self.names, TRANSFORM)
+        self.labels = self.expected.argmax(axis=1)
+        self.list = self.images / "val_list.txt"
+        self.list.write_text("".join(f"{path} {label}\n" for path, label in zip(self.names, self.labels, strict=True)))
+        recipe = Recipe(
+            name="se_resnext50",
+            data=Data(root=".", n_classes=N_CLASSES),
+            model=Model(self.network_name),
+            stages=(Stage(name="train", duration=Duration(1, "epochs")),),
+            transform=TRANSFORM,
+        )
+        self.checkpoint = root / "se_resnext50" / "train"
+        checkpoint.save(
+            self.checkpoint / "best", weights=weights_of(network), state={}, recipe_text=dump_recipe(recipe)
+        )
+
+    def argv(self):
+        return ["--num_layers=50", "--batch_size=8", f"--model={self.checkpoint}", f"--test_list={self.list}"]
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    return Example(tmp_path_factory.mktemp("example"))
+
+
+def test_the_inference_command_predicts(example, tmp_path):
+    done = child("infer.py", [*example.argv(), "--engine=dygraph"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    rule = "-" * 52
+    block, found = lines[: lines.index(rule)], lines[lines.index(rule) + 1 :]
+    for name, value in (
+        ("class_dim", N_CLASSES),
+        ("image_shape", "3,32,32"),
+        ("img_list", example.list),
+        ("img_path", example.images),
+        ("model", "SE_ResNeXt50_32x4d"),
+        ("num_layers", 50),
+        ("pretrained_model", example.checkpoint),
+        ("resize", "short"),
+        ("resize_short_size", 36),
+    ):
+        assert f"{name:>25} : {value}" in block
+    assert len(found) == len(example.names)
+    assert len(set(example.labels.tolist())) >= 3  # the images are not all one class
+    for i, line in enumerate(found):
+        score, label = re.fullmatch(rf"Test-{i}-score: \[(\S+)\], class \[(\d+)\]", line).groups()
+        assert int(label) == example.labels[i]
+        assert float(score) == pytest.approx(example.expected[i].max(), abs=1e-4)
+
+
+def translated(*argv):
+    args = infer.parser().parse_args(argv)
+    return args, se_resnext_flags.translate_prediction(args)
+
+
+def test_without_the_example_s_flags_nothing_changes():
+    line = "--model a --pretrained_model b --img_list c"
+    assert translated(*line.split()) == (infer.parser().parse_args(line.split()), {})
+
+
+def test_where_values_come_from_without_a_recipe(tmp_path):
+    """1,000 classes and the centre of the short side's 256; flags go before both."""
+    weights = tmp_path / "weights.safetensors"
+    safetensors_io.write_safetensors(weights, {"fc.bias": np.zeros(1000, np.float32)})
+    argv = ("--num_layers=101", f"--model={weights}", "--test_list", str(tmp_path / "some list"))
+    for more, n_classes, transform in (
+        ((), 1000, Transform(eval="short", resize_short=256)),
+        (("--class_dim=5", "--resize=straight"), 5, Transform(eval="straight")),
+        (("--resize=300",), 1000, Transform(eval="short", resize_short=300)),
+    ):
+        args, defaults = translated(*argv, *more)
+        setup = PredictionJob(args, models.NAMES, {**RELEASE_DEFAULTS, **defaults})
+        assert (args.model, args.class_dim, setup.transform) == ("SE_ResNeXt101_32x4d", n_classes, transform)
+        assert (args.img_list, args.img_path) == (str(tmp_path / "some list"), str(tmp_path))
+
+
+def test_the_images_folder_and_the_checkpoint_may_have_their_new_names():
+    args, _ = translated("--num_layers=50", "--pretrained_model=a", "--img_list=b/c.txt", "--img_path=d")
+    assert (args.pretrained_model, args.img_list, args.img_path) == ("a", "b/c.txt", "d")
+    args, _ = translated("--num_layers=50", "--model=a", "--test_list=c.txt")
+    assert (args.pretrained_model, args.img_list, args.img_path) == ("a", "c.txt", ".")
+    args, _ = translated("--num_layers=50", "--model=a")
+    assert (args.img_list, args.img_path) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--test_list=a"], r"--test_list: goes with --num_layers; without it the same is --img_list"),
+        (["--num_layers=50"], r"--model: found none; with --num_layers it is the checkpoint"),
+        (["--num_layers=50", "--model=a", "--pretrained_model=b"], r"--model and --pretrained_model: found both"),
+        (["--num_layers=50", "--model=a", "--test_list=b", "--img_list=c"], r"--test_list and --img_list: found"),
+        (["--num_layers=18", "--model=a"], r"--num_layers: invalid choice: 18 \(choose from 50, 101, 152\)"),
+        (["--num_layers=50", "--model=/nowhere/a", "--test_list=b"], r"/nowhere/a: does not exist"),
+    ],
+)
+def test_bad_inference_commands_are_one_line(capsys, argv, message):
+    assert re.search(message, refusal(capsys, infer.main, argv))
+
+
+def test_a_checkpoint_of_another_network_is_refused(capsys, example):
+    told = refusal(capsys, infer.main, ["--num_layers=152", *example.argv()[1:]])
+    assert "--num_layers 152 is SE_ResNeXt152_32x4d, but " in told
+    assert "was trained with SE_ResNeXt50_32x4d (its recipe.yaml)" in told
+
+
+def test_every_prefix_of_an_older_flag_means_what_it_meant(monkeypatch):
+    parser = infer.parser()
+    monkeypatch.setattr(se_resnext_flags, "add_prediction_flags", lambda parser: None)
+    older = infer.parser()
+
+    def meant(parser, prefix):
+        exact = parser._option_string_actions.get(prefix)
+        return {exact.dest} if exact else {match[0].dest for match in parser._get_option_tuples(prefix)}
+
+    flags = [flag for flag in older._option_string_actions if flag.startswith("--")]
+    prefixes = {flag[:end] for flag in flags for end in range(3, len(flag) + 1)}
+    assert {"--t", "--topk", "--mod", "--b", "--use", "--pre"} <= prefixes
+    for prefix in prefixes:
+        assert meant(parser, prefix) == meant(older, prefix), prefix
+    assert parser.parse_args(["--te", "a"]).test_list == "a"
+    assert parser.parse_args(["--num", "50"]).num_layers == 50
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (
+            train,
+            (
+                "--num_layers",
+                "--batch_size",
+                "--with_mem_opt",
+                "--parallel_exe",
+                "--pretrained_model",
+                "today's words",
+                "model.recompute=true",
+                "paddle.distributed.launch",
+                se_resnext_flags.RECIPE,
+            ),
+        ),
+        (infer, ("--num_layers", "--test_list", "today's words", "--img_list", "1000")),
+    ],
+)
+def test_help_explains_the_words(capsys, monkeypatch, script, words):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        script.main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for word in words:
+        assert word in told

@@ -1,0 +1,235 @@
+"""train.py as a user meets it: help, refusals, results on stdout, what is kept and what is done again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from visualdl import LogReader
+
+from tests.helpers.tiny_training import ROOT, run, write_images, write_recipe
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(images):
+    """One whole run of 8 steps: its recipe, stage folder and outcome."""
+    recipe = write_recipe(images, duration="8 steps")
+    done = run(recipe)
+    assert done.returncode == 0, done.stderr
+    return recipe, images / "output/tiny/class", done
+
+
+def call(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
+
+
+def refusal(done) -> str:
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    return done.stderr
+
+
+def test_help_is_quick_and_can_be_followed():
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        done = call("--help")
+        seconds.append(time.monotonic() - start)
+    assert done.returncode == 0
+    assert min(seconds) < 1
+    for word in (
+        "-c RECIPE",
+        "-o KEY=VALUE",
+        "--resume",
+        "--replace",
+        "--stage NAME",
+        "--until NAME",
+        "--dry-run",
+        "exit codes",
+        "docs/recipes.md",
+    ):
+        assert word in done.stdout
+    assert "python train.py -c recipes/digits_web.yaml" in done.stdout
+
+
+def test_results_on_stdout_and_the_rest_on_stderr(finished):
+    _, folder, done = finished
+    state = json.loads((folder / "final/state.json").read_text())
+    best, last = state["best"], state["last"]
+    assert done.stdout.splitlines() == [
+        f"stage class best top1:{best['top1']:.4f} top5:{best['top5']:.4f} step {best['step']}",
+        f"stage class last top1:{last['top1']:.4f} top5:{last['top5']:.4f} step 8",
+        f"checkpoint {folder}/best",
+        f"log {folder}/log.txt",
+        f"curves {folder.parent}/curves",
+    ]
+    assert "evaluation at step 8: top1" in done.stderr
+    assert "Warning" not in done.stderr
+    assert "OMP_NUM_THREADS" not in done.stderr
+    for name in ("best", "final"):
+        files = {path.name for path in (folder / name).iterdir()}
+        assert files == {"model.safetensors", "state.json", "recipe.yaml"}  # no class names are known here
+
+
+def test_visualdl_reads_the_curves(finished):
+    _, folder, _ = finished
+    (log,) = (folder.parent / "curves/class").iterdir()
+    reader = LogReader(file_path=str(log))
+    tags = reader.get_tags()["scalar"]
+    assert set(tags) >= {"train/loss", "lr", "images_per_s", "data_wait", "val/top1", "val/top5"}
+    steps = [point.id for point in reader.get_data("scalar", "val/top1")]
+    assert steps == [5, 8]
+    points = [line.split(",") for line in (folder / "curves.csv").read_text().splitlines()[1:]]
+    assert [int(p[0]) for p in points if p[1] == "lr"] == [2, 4, 6, 8]
+
+
+def test_a_finished_run_is_kept(finished):
+    recipe, folder, first = finished
+    before = (folder / "final/model.safetensors").stat().st_mtime_ns
+    for arguments in ((), ("--resume", "-o", "stages.class.log_every=1", "-o", "data.workers=1")):
+        done = run(recipe, *arguments)
+        assert done.returncode == 0
+        assert done.stdout == first.stdout
+        assert "stage class: finished already, kept" in done.stderr
+    assert (folder / "final/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing(finished, tmp_path):
+    recipe, _, _ = finished
+    elsewhere = ("-o", f"output={tmp_path}")
+    assert run(recipe, *elsewhere, "-o", "stages.class.duration=4 steps").returncode == 0
+    folder = tmp_path / "tiny/class"
+    before = (folder / "final/model.safetensors").read_bytes()
+    changed = (*elsewhere, "-o", "stages.class.duration=3 steps")
+    told = run(recipe, *changed, "--dry-run")
+    assert told.stdout == "stage class again: stages.class.duration was '4 steps', now '3 steps'\n"
+    assert (folder / "final/model.safetensors").read_bytes() == before
+    done = run(recipe, *changed)
+    assert done.returncode == 0, done.stderr
+    aside = tmp_path / "tiny/replaced/class-1"
+    assert (
+        "stage class: runs again, as stages.class.duration was '4 steps', now '3 steps'; what it had is in "
+        f"{aside}\n" in done.stderr
+    )
+    assert (aside / "final/model.safetensors").read_bytes() == before
+    assert json.loads((folder / "final/state.json").read_text())["step"] == 3
+    assert not (folder / "step-00000004").exists()
+    done = run(recipe, *changed, "-o", "seed=4", "--replace")
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in (tmp_path / "tiny/replaced").iterdir()) == ["class-1"]
+
+
+def test_an_unfinished_run_wants_a_word(finished, tmp_path):
+    recipe, _, _ = finished
+    arguments = ("-o", f"output={tmp_path}", "-o", "data.max_pixels=10")  # no image can be read
+    assert run(recipe, *arguments).returncode == 2
+    told = refusal(run(recipe, *arguments))
+    assert f"{tmp_path}/tiny/class: holds an unfinished training; pass --resume" in told
+    assert "--replace" in told
+
+
+def test_two_trainings_in_one_folder_are_refused(finished):
+    import fcntl
+
+    recipe, folder, _ = finished
+    with (folder.parent / ".lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert "another process is training there" in refusal(run(recipe))
+
+
+def test_a_table_of_other_lists_is_refused(finished, tmp_path):
+    recipe, _, _ = finished
+    elsewhere = ("-o", f"output={tmp_path}", "-o", "stages.class.duration=3 steps")
+    assert run(recipe, *elsewhere).returncode == 0
+    shorter = tmp_path / "shorter.txt"
+    lines = (recipe.parent / "train.txt").read_text().splitlines(keepends=True)
+    shorter.write_text("".join(lines[:-1]))
+    told = refusal(run(recipe, *elsewhere, "-o", f"data.train_list={shorter}"))
+    assert "tiny/table: the table was built with lists" in told
+    done = run(recipe, *elsewhere, "-o", f"data.train_list={shorter}", "--replace")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: -c/--config"),
+        (["-c", "no.yaml"], "no.yaml: cannot be read"),
+        (["-c", "{recipe}", "-o", "seeed=1"], "unknown key seeed; nearest: seed"),
+        (["-c", "{recipe}", "-o", "model.name=X"], "model.name: 'X' is not known; nearest: ResNeXt"),
+        (["-c", "{recipe}", "--resume", "--replace"], "not allowed with argument"),
+        (["-c", "{recipe}", "--nonsense"], "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_usage(images, arguments, message):
+    recipe = write_recipe(images, duration="8 steps")
+    done = call(*[argument.format(recipe=recipe) for argument in arguments])
+    assert message in refusal(done)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.root=/nowhere", "/nowhere"),
+        ("data.val_list=/nowhere.txt", "/nowhere.txt"),
+        ("device=gpu", "device: found 'gpu', but this Paddle"),
+        ("stages.class.amp=bf16", "stages.class.amp: found 'bf16'"),
+        ("output=/proc/nowhere", "/proc/nowhere/tiny: cannot be written"),
+        ("model.channels_last=true", "model.channels_last: found true; Paddle has it on GPUs only"),
+    ],
+)
+def test_bad_input_is_one_line(images, tmp_path, override, message):
+    from urnet.runtime.precision import has_gpu
+
+    if has_gpu() and override.split("=")[1] in ("gpu", "bf16"):
+        pytest.skip("this machine has a GPU")
+    recipe = write_recipe(images, duration="8 steps")
+    assert message in refusal(run(recipe, "-o", f"output={tmp_path}", "-o", override))
+    assert not (tmp_path / "tiny/class").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("2", "found 2, but PADDLE_TRAINER_ID is not set; several processes are started with"),
+        ("two", "found 'two'; the launcher sets it to a number above 0"),
+    ],
+)
+def test_half_of_the_launchers_variables_is_refused(images, number, words):
+    done = call("-c", write_recipe(images), PADDLE_TRAINERS_NUM=number)
+    told = refusal(done)
+    assert f"PADDLE_TRAINERS_NUM: {words}" in told
+
+
+def test_debug_shows_a_traceback(images):
+    done = call("-c", write_recipe(images), "-o", "seed=x", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_diverging_run_fails_with_exit_code_1(images, tmp_path):
+    recipe = write_recipe(images, duration="30 steps", optimizer={"momentum": 0.9}, ema=None)
+    done = run(recipe, "-o", f"output={tmp_path}", "-o", "stages.class.schedule={lr: 1e30, name: constant}")
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("failed: FloatingPointError: stage class, epoch 0, step ")
+    assert not Path(tmp_path / "tiny/class/final").exists()

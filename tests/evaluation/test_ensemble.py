@@ -1,0 +1,388 @@
+"""Ensembles against slow computations over all classes, their laws, fitted weights, and the tool."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.prediction_files import block, probabilities, write, write_list
+from tools import ensemble as tool
+from urnet.core import cli
+from urnet.core.checks import InputError
+from urnet.evaluation.ensemble import METHODS, block_rows, make_ensemble, missing_probability
+from urnet.evaluation.ensemble_weights import fit_weights, label_probability, log_loss
+from urnet.evaluation.leave_one_out import Judgement
+from urnet.evaluation.prediction_reader import read_predictions
+
+N, C, M = 60, 11, 4
+WEIGHTS = (0.5, 0.0, 2.0, 1.0)
+LABELS = np.random.default_rng(9).integers(0, C, N)
+
+
+def members(k, unreadable=0.0, seed=0):
+    """M blocks of k listed classes; the first three rows are readable for none, all, and one."""
+    rng, blocks = np.random.default_rng(seed), []
+    for m in range(M):
+        good = rng.random(N) >= unreadable
+        if unreadable:
+            good[:3] = False, True, m == 2
+        blocks.append(block(probabilities(N, C, seed * 10 + m, LABELS), k, good, f"member{m}"))
+    return blocks
+
+
+def make(method, n=M, votes=3):
+    return make_ensemble(method, n, C, weights=WEIGHTS[:n] if method == "weighted" else None, votes=votes)
+
+
+def full(row_classes, row_scores, k):
+    """One member's C probabilities of one row, the missing ones by their formula, one by one."""
+    p = [None] * C
+    for c, score in zip(row_classes, row_scores, strict=True):
+        p[c] = float(score)
+    rest = max((1 - sum(float(score) for score in row_scores)) / (C - k), 1e-10) if k < C else 0
+    return [min(rest, float(row_scores[-1])) if v is None else v for v in p]
+
+
+def slow(blocks, method, weights, votes):
+    """Scores (N, C) by definition; nan where nobody answers."""
+    found = np.full((N, C), np.nan)
+    for i in range(N):
+        present = [m for m, b in enumerate(blocks) if b.readable[i] and weights[m] > 0]
+        if not present:
+            continue
+        total = sum(weights[m] for m in present)
+        k = blocks[0].classes.shape[1]
+        for c in range(C):
+            found[i, c] = 0
+            for m in present:
+                listed = blocks[m].classes[i].tolist()
+                p = full(listed, blocks[m].scores[i], k)[c]
+                place = listed.index(c) if c in listed else C
+                term = {
+                    "mean": p,
+                    "weighted": p,
+                    "geometric": np.log(p),
+                    "vote_prob": p if place < votes else 0,
+                    "vote": max(votes - place, 0) / (votes * (votes + 1) / 2),
+                }[method]
+                found[i, c] += weights[m] * term / total
+        if method == "geometric":
+            found[i] = np.exp(found[i]) / np.exp(found[i]).sum()
+    return found
+
+
+@pytest.mark.parametrize("unreadable", [0.0, 0.3])
+@pytest.mark.parametrize("k", [5, C])
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_is_its_formula(method, k, unreadable):
+    blocks, ensemble = members(k, unreadable), make(method)
+    sums = ensemble.sums(blocks)
+    classes, scores = ensemble.best(sums, 3)
+    expected = slow(blocks, method, ensemble.weights, 3)
+    np.testing.assert_array_equal(sums.answered, ~np.isnan(expected[:, 0]))
+    assert sums.answered.all() == (not unreadable)
+    for i in np.flatnonzero(sums.answered):
+        order = sorted(range(C), key=lambda c: (-round(expected[i, c], 12), c))[:3]
+        assert classes[i].tolist() == order
+        np.testing.assert_allclose(scores[i], expected[i, order], rtol=1e-5)
+    assert not scores[~sums.answered].any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_laws(method):
+    blocks, ensemble = members(5), make(method)
+    classes, scores = ensemble.best(ensemble.sums(blocks), 3)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert (scores >= 0).all()
+    assert (scores.sum(axis=1) <= 1 + 1e-6).all()
+    rows = np.random.default_rng(0).permutation(N)
+    moved = [type(b)(b.file, 0, b.path.take(rows), b.classes[rows], b.scores[rows], b.readable) for b in blocks]
+    np.testing.assert_array_equal(ensemble.best(ensemble.sums(moved), 3)[0], classes[rows])
+    same = make_ensemble(method, 3, C, weights=(1, 2, 5) if method == "weighted" else None, votes=5)
+    alike, of_one = same.best(same.sums([blocks[0]] * 3), 3)  # agreeing members change nothing
+    np.testing.assert_array_equal(alike, blocks[0].classes[:, :3])
+    if method not in ("vote", "geometric"):
+        np.testing.assert_allclose(of_one, blocks[0].scores[:, :3], rtol=1e-6)
+    if method != "weighted":  # nobody comes first
+        turned = ensemble.best(ensemble.sums(blocks[::-1]), 3)
+        np.testing.assert_array_equal(turned[0], classes)
+
+
+def test_a_vote_by_hand():
+    """Points 2 and 1: class 3 has 2 + 1, class 0 has 1 + 2 with less probability: the tie goes to class 0."""
+    p = np.array([[0.1, 0, 0, 0.9]], np.float32), np.array([[0.6, 0, 0, 0.4]], np.float32)
+    blocks = [block(rows, 2) for rows in p]
+    for method, best, scores in (
+        ("vote", [0, 3], [0.5, 0.5]),
+        ("vote_prob", [3, 0], [0.65, 0.35]),
+        ("mean", [3, 0], [0.65, 0.35]),
+    ):
+        ensemble = make_ensemble(method, 2, 4, votes=2)
+        classes, found = ensemble.best(ensemble.sums(blocks), 2)
+        assert classes.tolist() == [best]
+        np.testing.assert_allclose(found, [scores], rtol=1e-6)
+
+
+def test_missing_classes_share_what_is_left():
+    p = np.array([[0.5, 0.3, 0.1, 0.06, 0.04], [0.3, 0.3, 0.2, 0.1, 0.1], [1, 0, 0, 0, 0]], np.float32)
+    np.testing.assert_allclose(missing_probability(block(p, 2), 5), [0.2 / 3, 0.4 / 3, 0], atol=1e-7)
+    assert missing_probability(block(p[:1], 4), 5) == pytest.approx(0.04, abs=1e-6)
+    assert missing_probability(block(p, 5), 5).tolist() == [0, 0, 0]
+    uneven = block(np.array([[0.4, 0.05, 0.05]], np.float32), 2)  # leaves more than its smallest
+    assert missing_probability(uneven, 3) == pytest.approx(0.05)
+    np.testing.assert_allclose(label_probability(block(p, 2), np.array([1, 4, 3]), 5), [0.3, 0.4 / 3, 1e-10], atol=1e-7)
+
+
+@pytest.mark.parametrize("unreadable", [0.0, 0.3])
+@pytest.mark.parametrize("method", METHODS)
+def test_leaving_out_is_joining_the_others(method, unreadable):
+    blocks, ensemble = members(6, unreadable, seed=3), make(method)
+    judgement = Judgement(ensemble)
+    for rows in (slice(0, 7), slice(7, N)):
+        part = [b.part(rows.start, rows.stop) for b in blocks]
+        judgement.update(part, ensemble.sums(part), LABELS[rows])
+
+    def expected(chosen):
+        weights = [ensemble.weights[m] for m in chosen]
+        scores = slow([blocks[m] for m in chosen], method, weights, 3)
+        rank = [
+            [*sorted(range(C), key=lambda c: (-round(s[c], 12), c))].index(y) if not np.isnan(s[0]) else None
+            for s, y in zip(scores, LABELS, strict=True)
+        ]
+        answered = [r for r in rank if r is not None]
+        return len(answered), sum(r < 1 for r in answered), sum(r < 5 for r in answered)
+
+    def found(accuracy):
+        return accuracy.count.sum(), accuracy.hit1.sum(), accuracy.hit5.sum()
+
+    assert found(judgement.together) == expected(range(M))
+    for m in range(M):
+        assert found(judgement.without[m]) == expected([j for j in range(M) if j != m])
+        good = blocks[m].readable
+        right = (blocks[m].classes[:, 0] == LABELS) & good
+        assert found(judgement.members[m])[:2] == (good.sum(), right.sum())
+        np.testing.assert_array_equal(judgement.members[m].hit1, np.bincount(LABELS[right], minlength=C))
+
+
+def test_a_harmful_member_is_found():
+    """Two members are right; the third is sure of a wrong class: leaving it out gains all."""
+    labels = np.arange(6) % 3
+    right = np.full((6, 3), 0.2, np.float32)
+    right[np.arange(6), labels] = 0.6
+    wrong = np.zeros((6, 3), np.float32)
+    wrong[np.arange(6), (labels + 1) % 3] = 1
+    blocks = [block(p, 3) for p in (right, right, wrong)]
+    ensemble = make_ensemble("mean", 3, 3, votes=1)
+    judgement = Judgement(ensemble)
+    judgement.update(blocks, ensemble.sums(blocks), labels)
+    assert judgement.together.result()["top1"] == 0  # 0.4 against 0.467
+    assert [a.result()["top1"] for a in judgement.without] == [0, 0, 1]
+
+
+def test_fitted_weights_are_the_best_on_a_grid():
+    rng = np.random.default_rng(0)
+    p = rng.random((500, 3)) ** [0.5, 1.0, 2.0]
+    weights, excess = fit_weights(p)
+    assert weights.sum() == pytest.approx(1)
+    grid = [(a, b, 1 - a - b) for a in np.linspace(0, 1, 51) for b in np.linspace(0, 1 - a, 51)]
+    best = min(log_loss(p, np.maximum(w, 0)) for w in grid)
+    assert log_loss(p, weights) <= best + 1e-5
+    assert 0 <= excess < 1e-5
+
+
+def test_fitted_weights_laws():
+    p = np.random.default_rng(1).random((300, 4)) * 0.5
+    p[:, 2] += 0.5  # better everywhere: it takes all
+    weights, _ = fit_weights(p)
+    assert weights[2] > 0.999
+    order = [3, 1, 0, 2]
+    np.testing.assert_allclose(fit_weights(p[:, order])[0], weights[order], atol=1e-9)
+    np.testing.assert_allclose(fit_weights(np.repeat(p[:, :1], 3, axis=1))[0], [1 / 3] * 3)
+    with pytest.raises(InputError, match="no row"):
+        fit_weights(p[:0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"method": "median"}, "--method: 'median' is not known; nearest: mean"),
+        ({"votes": 0}, r"--votes: found 0; 1\.\.11"),
+        ({"method": "weighted"}, "weights go with --method weighted"),
+        ({"weights": [1, 1]}, "weights go with --method weighted"),
+        ({"method": "weighted", "weights": [1]}, "found 1 for 2 members"),
+        ({"method": "weighted", "weights": [1, -1]}, "numbers from 0, not all 0"),
+        ({"method": "weighted", "weights": [0, 0]}, "numbers from 0, not all 0"),
+        ({"method": "weighted", "weights": [1, np.nan]}, "numbers from 0, not all 0"),
+    ],
+)
+def test_make_ensemble_refuses(flags, message):
+    with pytest.raises(InputError, match=message):
+        make_ensemble(**{"method": "mean", "n_members": 2, "n_classes": C, **flags})
+
+
+def test_block_rows_bound_the_sums():
+    assert block_rows(5000) * 5000 * 8 <= 5 << 20
+    assert block_rows(10) == 4096
+    assert block_rows(10**8) == 1
+
+
+# --- the tool
+
+
+def call(*arguments):
+    return cli.run(tool.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three members in three formats, and the list."""
+    suffixes = (".csv", ".arrow", ".jsonl")
+    made = [write(tmp_path / f"m{m}{s}", probabilities(N, C, m, LABELS), 5) for m, s in enumerate(suffixes)]
+    return [*made, write_list(tmp_path / "list.txt", LABELS)]
+
+
+def test_the_tool_joins_and_reports(files, tmp_path, capsys):
+    *made, labels = files
+    assert call("--members", *made, "--out", tmp_path / "a.arrow", "--list", labels, "--class_dim", C) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"{tmp_path / 'a.arrow'}: {N} images, mean of 3 members"
+    assert lines[0].startswith(f"{N} images of {len(set(LABELS))} classes")
+    blocks = [next(read_predictions(file, C)) for file in made]
+    ensemble = make_ensemble("mean", 3, C)
+    classes, scores = ensemble.best(ensemble.sums(blocks), 5)
+    (written,) = read_predictions(tmp_path / "a.arrow", C)
+    np.testing.assert_array_equal(written.classes, classes)
+    np.testing.assert_array_equal(written.scores, scores)
+    top1 = np.mean(classes[:, 0] == LABELS)
+    assert f"{top1:.4f}" == lines[-2].split()[2]
+    assert lines[-2].endswith("mean of 3")
+    assert [line.split()[-1] for line in lines[1:4]] == [str(file) for file in made]
+    own, without = (float(lines[1].split()[i]) for i in (2, 6))
+    assert own == pytest.approx(np.mean(blocks[0].classes[:, 0] == LABELS), abs=1e-4)
+    pair = make_ensemble("mean", 2, C)
+    left = np.mean(pair.best(pair.sums(blocks[1:]), 1)[0][:, 0] == LABELS)
+    assert without == pytest.approx(top1 - left, abs=1e-4)
+
+
+def test_the_tool_fits_weights_and_names_classes(files, tmp_path, capsys):
+    *made, labels = files
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"class {c}\n" for c in range(C)))
+    out = tmp_path / "a.csv"
+    fit = ["--method", "weighted", "--fit", *made, "--fit_list", labels, "--class_dim", C]
+    assert call("--members", *made, "--out", out, "--class_names", names, *fit) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = captured.out.splitlines()
+    assert lines[0].startswith(f"weights fitted to {N} images of {labels}: log loss ")
+    weights = [float(line.split()[0]) for line in lines[1:4]]
+    blocks = [next(read_predictions(file, C)) for file in made]
+    probability = np.stack([label_probability(b, LABELS, C) for b in blocks], axis=1)
+    np.testing.assert_allclose(weights, fit_weights(probability)[0], atol=1e-4)
+    (written,) = read_predictions(out, C)
+    first = out.read_text().splitlines()[1].split(",")
+    assert first[3] == "; ".join(f"class {c}" for c in written.classes[0])
+    given = ["--method", "weighted", "--weights", *weights, "--class_dim", C]
+    assert call("--members", *made, "--out", tmp_path / "b.csv", *given) == 0
+    (again,) = read_predictions(tmp_path / "b.csv", C)
+    np.testing.assert_allclose(again.scores, written.scores, atol=1e-3)
+
+
+def test_weights_judged_by_what_they_were_fitted_to_are_noted(files, capsys):
+    *made, labels = files
+    flags = ["--method", "weighted", "--fit", *made, "--fit_list", labels, "--list", labels, "--class_dim", C]
+    assert call("--members", *made, *flags) == 0
+    assert capsys.readouterr().err == "note: the weights are fitted to the images they are then judged by\n"
+
+
+def test_images_that_no_member_has(tmp_path, capsys):
+    p = probabilities(6, C, 0)
+    made = [write(tmp_path / f"{m}.csv", p, 5, unreadable={3, m}) for m in range(2)]
+    out = tmp_path / "a.jsonl"
+    assert call("--members", *made, "--out", out, "--class_dim", C, "--topk", 2) == 0
+    assert "6 images, mean of 2 members, 1 without a prediction in any member" in capsys.readouterr().out
+    (written,) = read_predictions(out, C)
+    assert np.flatnonzero(~written.readable).tolist() == [3]
+    assert '"error": "no member has a prediction"' in out.read_text().splitlines()[3]
+    np.testing.assert_allclose(written.scores[0], np.sort(p[0])[::-1][:2], rtol=1e-6)  # of one member
+
+
+ONE = "--members {one} --out {out} --class_dim 11"
+BAD = {
+    "other order": (f"{ONE} --members {{one}} {{turned}}", r"differ at row 1: '0\.jpg' and '59\.jpg'"),
+    "k too small": (f"{ONE} --topk 6", r"m0\.csv: lists 5 classes an image, 6 are needed for --topk 6"),
+    "class_dim too small": (f"{ONE} --class_dim 10", r"row \d+ .*outside 0\.\.9"),
+    "nothing to do": ("--members {one}", "nothing to do: --out FILE, --list LIST or both"),
+    "topk 0": (f"{ONE} --topk 0", r"--topk: found 0; 1\.\.11"),
+    "few votes": (f"{ONE} --method vote --votes 2", r"--votes: found 2; 5\.\.11 \(--topk to"),
+    "votes for more than is listed": (
+        f"{ONE} --method vote --votes 7",
+        r"m0\.csv: lists 5 classes an image, 7 are needed for --votes 7",
+    ),
+    "votes of a mean": (f"{ONE} --votes 5", "--votes: --method mean takes none"),
+    "no classes": (f"{ONE} --class_dim -3", "--class_dim: found -3; 1 or more"),
+    "nothing to judge": (
+        "--members {none} --out {out} --class_dim 11 --list {list}",
+        r"none\.csv: no image has a prediction",
+    ),
+    "no weights": (f"{ONE} --method weighted", "--method weighted needs --weights, or --fit"),
+    "weights and mean": (f"{ONE} --weights 1", "no other method takes them"),
+    "fit alone": (f"{ONE} --method weighted --fit {{one}}", "--fit and --fit_list go together"),
+    "fit of others": (
+        f"{ONE} --method weighted --fit {{one}} {{one}} --fit_list {{list}}",
+        "--fit: found 2 files for 1 members",
+    ),
+    "both": (
+        f"{ONE} --method weighted --fit {{one}} --fit_list {{list}} --weights 1",
+        "--weights and --fit: found both",
+    ),
+    "not there": (f"{ONE} --members {{one}} gone.csv", r"gone\.csv: cannot be read"),
+    "out of another kind": (f"{ONE} --out a.txt", r"--out a\.txt: accepted are names"),
+    "shorter list": (f"{ONE} --list {{short}}", r"short\.txt and .* differ at row 60: its end"),
+    "unknown method": (f"{ONE} --method median", "--method: 'median' is not known"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_writes_nothing(files, tmp_path, capsys, line, message):
+    names = [f"{i}.jpg" for i in range(N)]
+    turned = write(tmp_path / "turned.csv", probabilities(N, C, 0), 5, names[::-1])
+    short = write_list(tmp_path / "short.txt", LABELS[:-1])
+    (tmp_path / "o.csv").write_text("precious")
+    none = write(tmp_path / "none.csv", probabilities(N, C, 0), 5, names, range(N))
+    before = sorted(tmp_path.iterdir())
+    places = {"one": files[0], "list": files[3], "turned": turned, "short": short, "out": tmp_path / "o.csv"}
+    places["none"] = none
+    assert call(*line.format(**places).split()) == 2
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err), captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "o.csv").read_text() == "precious"
+
+
+def test_the_tool_as_a_program(files, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(Path(tool.__file__)),
+            "--members",
+            *map(str, files[:3]),
+            "--class_dim",
+            str(C),
+            "--list",
+            str(files[3]),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1].startswith("not written (no --out): 60 images")

@@ -1,0 +1,210 @@
+"""Prediction files: what is written is read back, in any blocks, and every fault is named with its row."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.helpers.prediction_files import listed, probabilities, write, write_list
+from urnet.core.checks import InputError
+from urnet.evaluation import prediction_formats
+from urnet.evaluation.prediction_reader import Listed, read_aligned, read_predictions
+from urnet.evaluation.prediction_writer import ARROW_ROWS, FORMATS, open_predictions
+
+SUFFIXES = pytest.mark.parametrize("suffix", FORMATS)
+
+
+@SUFFIXES
+@pytest.mark.parametrize("rows", [1, 3, 20, 100])
+def test_what_is_written_is_read_back_in_any_blocks(tmp_path, suffix, rows, monkeypatch):
+    monkeypatch.setattr(prediction_formats, "TEXT_BYTES", 300)  # a few lines
+    p = probabilities(20, 9, 0)
+    names = [f'a "{i}", b\u00e9.jpg' for i in range(20)]
+    gone = {0, 1, 7, 19}  # also the first rows, where k is not yet known
+    file = write(tmp_path / f"a{suffix}", p, 4, names, gone)
+    blocks = list(read_predictions(file, 9, rows))
+    assert [len(block) for block in blocks] == [rows] * (20 // rows) + ([20 % rows] if 20 % rows else [])
+    assert [block.first for block in blocks] == list(range(0, 20, rows))
+    assert [path for block in blocks for path in block.path.to_pylist()] == names
+    readable = np.concatenate([block.readable for block in blocks])
+    np.testing.assert_array_equal(np.flatnonzero(~readable), sorted(gone))
+    classes, scores = listed(p, 4)
+    for block in blocks:
+        rows_of = np.arange(block.first, block.first + len(block))[block.readable]
+        if len(rows_of):
+            np.testing.assert_array_equal(block.classes[block.readable], classes[rows_of])
+            np.testing.assert_array_equal(block.scores[block.readable], scores[rows_of])  # bit for bit
+        assert not block.scores[~block.readable].any()
+
+
+def test_row_by_row_and_block_by_block_give_the_same_arrow_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("urnet.evaluation.prediction_writer.ARROW_ROWS", 8)
+    p = probabilities(24, 9, 0)
+    classes, scores = listed(p, 3)
+    block = write(tmp_path / "block.arrow", p[:8], 3)
+    with open_predictions(tmp_path / "rows.arrow") as file:
+        for i in range(8):
+            file.write(f"{i}.jpg", classes[i].tolist(), scores[i].tolist())
+    assert block.read_bytes() == (tmp_path / "rows.arrow").read_bytes()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_arrow_files_of_others(tmp_path, large):
+    """Fixed-size lists, float16, int64, large strings, nulls; also one batch that is too large to be read."""
+    n = 4 * ARROW_ROWS + 10 if large else 12
+    p = probabilities(n, 6, 1)
+    classes, scores = listed(p, 2)
+    columns = {
+        "score_of_something": pa.array(np.zeros(n)),
+        "scores": pa.FixedSizeListArray.from_arrays(pa.array(scores.astype(np.float16).ravel()), 2),
+        "path": pa.array([f"{i}.jpg" for i in range(n)], pa.large_string()),
+        "classes": pa.array([None, *classes[1:].tolist()], pa.large_list(pa.int64())),
+    }
+    columns["scores"] = pa.array([None, *columns["scores"][1:].to_pylist()], pa.list_(pa.float16(), 2))
+    table = pa.table(columns)
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    (block,) = read_predictions(tmp_path / "a.arrow", 6, n)
+    assert (~block.readable).tolist() == [True] + [False] * (n - 1)
+    np.testing.assert_array_equal(block.classes[1:], classes[1:])
+    np.testing.assert_array_equal(block.scores[1:], scores[1:].astype(np.float16))
+
+
+FAULTS = {
+    "class too large": ([9, 1], [0.5, 0.2], r"row 2 \(b\.jpg\): a class is outside 0\.\.8"),
+    "class below 0": ([-1, 1], [0.5, 0.2], r"row 2 \(b\.jpg\): a class is outside"),
+    "class twice": ([3, 3], [0.5, 0.2], r"row 2 \(b\.jpg\): a class is listed twice"),
+    "score above 1": ([3, 4], [1.5, 0.2], r"row 2 \(b\.jpg\): a score is outside 0\.\.1"),
+    "order": ([3, 4], [0.2, 0.5], r"row 2 \(b\.jpg\): the scores are not best first"),
+    "one more": ([3, 4, 5], [0.5, 0.2, 0.1], r"3 of each, as in other rows, or none"),
+    "scores missing": ([3, 4], [0.5], r"row 2 \(b\.jpg\): 2 classes and 1 scores"),
+}
+
+
+@SUFFIXES
+@pytest.mark.parametrize(("classes", "scores", "message"), FAULTS.values(), ids=FAULTS)
+def test_the_row_with_a_fault_is_named(tmp_path, suffix, classes, scores, message):
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".arrow":
+        lists = {"classes": pa.list_(pa.int32()), "scores": pa.list_(pa.float32())}
+        rows = {"classes": [[0, 1], classes], "scores": [[0.5, 0.2], scores]}
+        table = pa.table({"path": ["a.jpg", "b.jpg"], **{k: pa.array(rows[k], t) for k, t in lists.items()}})
+        with pa.ipc.new_file(str(file), table.schema) as writer:
+            writer.write_table(table)
+    else:
+        with open_predictions(file) as stream:
+            stream.write("a.jpg", [0, 1], [0.5, 0.2])
+            stream.write("b.jpg", classes, scores)
+    with pytest.raises(InputError, match=message):
+        list(read_predictions(file, 9))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "path,classes\nx,1\n", r"a\.csv: .*scores"),
+        ("a.csv", "path,classes,scores\nx,1 y,0.5 0.2\n", r"a\.csv: rows 1\.\.1: .*'y'"),
+        ("a.csv", "path,classes,scores\nx,1,nan\n", "row 1 .*a score is outside"),
+        ("a.csv", "path,classes,scores\nx,1\n", r"a\.csv: is no prediction file"),
+        ("a.csv", "path,classes,scores\n", r"a\.csv: has no row"),
+        ("a.jsonl", '{"path": "x", "label": [1]}\n', r"a\.jsonl: row 1: has no classes; path"),
+        ("a.csv", "", r"a\.csv: "),
+        ("a.jsonl", '{"path": "x", "classes": [1.5], "scores": [0.5]}\n', r"a\.jsonl: is no prediction file"),
+        ("a.jsonl", '{"path": "x", "classes": [1]}\n', "row 1: has no scores; path, classes, scores are"),
+        ("a.jsonl", '{"path": "x", "classes": [1], "scores": []}\n', "1 classes and 0 scores"),
+        ("a.jsonl", '{"classes": [1], "scores": [0.5]}\n', "row 1: has no path"),
+        ("a.jsonl", "nonsense\n", r"a\.jsonl: is no prediction file"),
+        ("a.arrow", "nonsense", r"a\.arrow: is not a whole Arrow file"),
+        ("a.txt", "x", r"a\.txt: prediction files end in \.csv or \.jsonl or \.arrow"),
+        ("none/a.csv", None, r"a\.csv: cannot be read \(No such file"),
+        ("none/a.arrow", None, r"a\.arrow: cannot be read \(No such file"),
+    ],
+)
+def test_files_that_are_none(tmp_path, name, text, message):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        list(read_predictions(tmp_path / name, 9))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cut_arrow_file_is_refused(tmp_path):
+    file = write(tmp_path / "a.arrow", probabilities(50, 9, 0), 4)
+    whole = file.read_bytes()
+    for length in (len(whole) - 1, len(whole) // 2, 8):
+        file.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="is not a whole Arrow file"):
+            list(read_predictions(file, 9))
+
+
+@SUFFIXES
+def test_another_number_of_classes_is_found_in_a_later_block_too(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(prediction_formats, "TEXT_BYTES", 100)
+    monkeypatch.setattr("urnet.evaluation.prediction_writer.ARROW_ROWS", 2)
+    with open_predictions(tmp_path / f"a{suffix}") as file:
+        for i in range(9):
+            k = 3 if i == 7 else 2
+            file.write(f"{i}.jpg", range(k), [0.5, 0.2, 0.1][:k])
+    with pytest.raises(InputError, match=r"row 8 \(7\.jpg\): 3 classes and 3 scores; 2 of each"):
+        list(read_predictions(tmp_path / f"a{suffix}", 9))
+
+
+def test_offsets_that_lead_outside_are_refused(tmp_path):
+    file = write(tmp_path / "a.arrow", probabilities(3, 9, 0), 2)
+    offsets = np.array([0, 2, 4, 6], np.int32).tobytes()
+    data = file.read_bytes()
+    assert data.count(offsets) == 2
+    bad = np.array([0, 2, 4, 6_000_000], np.int32).tobytes()
+    file.write_bytes(data.replace(offsets, bad))
+    with pytest.raises(InputError, match=r"a\.arrow: is no prediction file of infer\.py"):
+        list(read_predictions(file, 9))
+
+
+def test_members_go_row_for_row(tmp_path):
+    p = probabilities(10, 9, 0)
+    names = [f"{i}.jpg" for i in range(10)]
+    one = write(tmp_path / "a.csv", p, 4, names)
+    same = write(tmp_path / "b.arrow", p, 2, names)
+    assert [len(blocks) for blocks in read_aligned([one, same], 9, 4)] == [2, 2, 2]
+    swapped = write(tmp_path / "c.csv", p, 4, [*names[:6], names[7], names[6], *names[8:]])
+    with pytest.raises(InputError, match=r"a\.csv and \S+c\.csv differ at row 7: '6\.jpg' and '7\.jpg'; the"):
+        list(read_aligned([one, swapped], 9, 4))
+    short = write(tmp_path / "d.jsonl", p[:8], 4, names[:8])
+    for files in ([one, short], [short, one]):
+        with pytest.raises(InputError, match=r"differ at row 9: .*its end"):
+            list(read_aligned(files, 9, 4))
+
+
+def test_lists_go_row_for_row(tmp_path):
+    p, labels = probabilities(6, 9, 0), np.arange(6)
+    labelled = Listed(write_list(tmp_path / "list.txt", labels), 9)
+    (block,) = read_predictions(write(tmp_path / "a.csv", p, 4), 9)
+    np.testing.assert_array_equal(labelled.of(block), labels)
+    longer = Listed(write_list(tmp_path / "long.txt", [*labels, 0]), 9)
+    longer.of(block)
+    with pytest.raises(InputError, match=r"a\.csv has 6 rows but \S+long\.txt lists 7 images"):
+        longer.check_end(tmp_path / "a.csv", 6)
+    shorter = Listed(write_list(tmp_path / "short.txt", labels[:5]), 9)
+    with pytest.raises(InputError, match=r"short\.txt and \S+a\.csv differ at row 6: its end and '5\.jpg'"):
+        shorter.of(block)
+
+
+def test_an_arrow_file_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), open_predictions(tmp_path / "a.arrow") as file:
+        file.write("x", [1], [0.5])
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "f.arrow").mkdir()
+    with pytest.raises(InputError, match=r"--output \S+f\.arrow: is a folder"):
+        open_predictions(tmp_path / "f.arrow").__enter__()
+
+
+def test_block_writing_of_text_equals_row_writing(tmp_path):
+    p = probabilities(5, 9, 0)
+    classes, scores = listed(p, 3)
+    write(tmp_path / "a.jsonl", p, 3, unreadable={2})
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert rows[2] == {"path": "2.jpg", "classes": [], "scores": [], "names": [], "error": "broken"}
+    assert rows[4]["classes"] == classes[4].tolist()
+    assert np.float32(rows[4]["scores"]).tolist() == scores[4].tolist()

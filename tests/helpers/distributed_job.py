@@ -1,0 +1,195 @@
+"""What the processes of tests/end_to_end/test_distributed.py do, started by Paddle's launcher.
+
+``steps FILE``: compare updates, statistics and gathered values with those of one process, write the findings.
+``train RECIPE [-o …] [--resume]``: a recipe on a network without batch norm, as train.py would.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from urnet.config.baselines import Elr, Gate, Loss
+from urnet.config.recipe import Bags, Duration, Optimizer, Stage, Transform, load_recipe
+from urnet.core.signals import Interrupted
+from urnet.nn.ema import recompute_batch_norm
+from urnet.pipeline.run import run_recipe
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup, open_process_group
+from urnet.training.elr_memory import ElrMemory
+from urnet.training.objective import Update
+from urnet.training.step import TrainState, train_step
+
+N_CLASSES, ROWS = 5, 24
+CASES = {
+    "plain": {},
+    "accumulated": {"accumulate": 3},
+    "smoothed": {"label_smoothing": 0.1},
+    "soft targets": {"targets": "label"},
+    "bags": {"bags": Bags(size=3, temperature=0.5)},
+    "accumulated bags": {"bags": Bags(size=3), "accumulate": 2},
+    "gated": {"gate": Gate(0.3)},
+    "generalised": {"loss": Loss("generalised")},
+    "early": {"elr": Elr(top_k=3)},
+    "clipped": {"optimizer": Optimizer(momentum=0.9, clip_norm=0.01)},
+    "overlapping": {},
+    "overlapping, accumulated": {"accumulate": 2},
+}
+
+
+class Plain(nn.Layer):
+    """A network without batch norm: a large batch and its parts have the same gradient."""
+
+    recompute = False
+    feature_width = 4
+
+    def __init__(self, n_classes: int = N_CLASSES) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2D(3, 4, 3), nn.Linear(4, n_classes)
+
+    def features(self, x: paddle.Tensor) -> paddle.Tensor:
+        """(B, 3, S, S) -> (B, 4)."""
+        return nn.functional.relu(self.conv(x)).mean([2, 3])
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Logits."""
+        return self.fc(self.features(x))
+
+
+def make_update(settings: Stage, seed: int) -> Update:
+    """The data of one update of all processes; two rows have no weight, as if they could not be read."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, N_CLASSES, ROWS)
+    if settings.bags:
+        labels = np.repeat(labels[:: settings.bags.size], settings.bags.size)
+    weight = rng.random(ROWS).astype(np.float32)
+    weight[[1, -1]] = 0
+    soft = rng.integers(0, N_CLASSES, (ROWS, 2)), rng.random((ROWS, 2)).astype(np.float32)
+    images = rng.integers(0, 256, (ROWS, 8, 8, 3)).astype(np.uint8)
+    return Update(
+        images,
+        labels,
+        weight,
+        targets=soft if settings.targets == "label" else None,
+        gate=settings.gate.threshold if settings.gate else None,
+    )
+
+
+def part_of(update: Update, group: ProcessGroup) -> Update:
+    """This process's rows, and the weight of all."""
+    size = ROWS // group.size
+    own = slice(group.rank * size, (group.rank + 1) * size)
+    targets = None if update.targets is None else tuple(values[own] for values in update.targets)
+    total = group.all_reduce_(paddle.to_tensor([float(update.weight[own].sum())], dtype="float64"))
+    return dataclasses.replace(
+        update,
+        images=update.images[own],
+        labels=update.labels[own],
+        weight=update.weight[own],
+        targets=targets,
+        total=total[0].astype("float32"),
+    )
+
+
+def outcome_of(settings: Stage, group: ProcessGroup, overlap: bool) -> dict[str, np.ndarray]:
+    """Gradients, losses, notes, weights and memory of three updates."""
+    paddle.seed(1)
+    network = Plain()
+    made = TrainState(network, settings, Transform(size=8), group=group)
+    made.overlap = overlap
+    memory = ElrMemory(settings.elr, ROWS, N_CLASSES, group)
+    found, apply = {}, made.apply_gradients
+    for step in range(3):
+
+        def spy(lr: float, step: int = step) -> None:
+            for name, parameter in network.named_parameters():
+                found[f"gradient {step} {name}"] = parameter.grad.numpy().copy()
+            apply(lr)
+
+        made.apply_gradients = spy  # type: ignore[method-assign]
+        update = make_update(settings, step)
+        rows = np.arange(ROWS).reshape(group.size, -1)[group.rank]
+        if not group.is_single:
+            update = part_of(update, group)
+        update = dataclasses.replace(update, memory=memory.of(rows))
+        found[f"loss {step}"] = train_step(made, update, 0.5, step).numpy()
+        memory.take(rows, made.notes.get("classes"), made.notes.get("values"))
+        if settings.gate:
+            found[f"open {step}"] = made.notes.get("share open").numpy()
+    found.update({f"weight {name}": value for name, value in made.weights().items()})
+    for name, values in memory.state().get("early", {}).items():
+        found[f"memory {name}"] = values.astype(np.float64)
+    return found
+
+
+def statistics(group: ProcessGroup) -> list[np.ndarray]:
+    """Batch norm's statistics over seven batches that the processes share."""
+    paddle.seed(2)
+    network = nn.Sequential(nn.Conv2D(3, 4, 3), nn.BatchNorm2D(4), nn.ReLU(), nn.Conv2D(4, 2, 3), nn.BatchNorm2D(2))
+    batches = [paddle.randn([4, 3, 8, 8]) for _ in range(7)]
+    recompute_batch_norm(network, batches[group.rank :: group.size], group)
+    return [value.numpy() for value in network.state_dict().values()]
+
+
+def running_mean(group: ProcessGroup) -> list[float]:
+    """A batch norm's running mean in each process after an update of different rows."""
+    network = nn.Sequential(
+        nn.Conv2D(3, 2, 3), nn.BatchNorm2D(2), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(2, 5)
+    )
+    made = TrainState(network, Stage("a", Duration(1, "epochs"), batch_size=ROWS), Transform(size=8), group=group)
+    train_step(made, part_of(make_update(made.stage, 0), group), 0.1, 0)
+    return [float(value) for value in group.all_gather(float(network[1]._mean[0]))]
+
+
+def off(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, as a share of the largest expected value."""
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+
+
+def compare(group: ProcessGroup) -> dict[str, object]:
+    """Relative differences between all processes together and one alone, by case."""
+    findings: dict[str, object] = {}
+    for name, keys in CASES.items():
+        settings = Stage("a", Duration(1, "epochs"), batch_size=ROWS, **{"optimizer": Optimizer(), **keys})
+        ours = outcome_of(settings, group, overlap="overlapping" in name)
+        alone = outcome_of(settings, SINGLE_PROCESS, overlap=False)
+        findings[name] = {
+            key: float(np.abs(ours[key] - alone[key]).max() / max(np.abs(alone[key]).max(), 1e-12)) for key in alone
+        }
+    findings["statistics"] = [
+        bool((a == b).all()) for a, b in zip(statistics(group), statistics(SINGLE_PROCESS), strict=True)
+    ]
+    findings["running mean"] = running_mean(group)
+    findings["gathered"] = group.all_gather({"rank": group.rank})
+    findings["shared"] = group.broadcast(group.rank + 10)
+    findings["sum"] = group.all_sum(np.array([group.rank, 1 << 60 if group.rank else 3])).tolist()
+    findings["concatenated"] = group.all_concat(paddle.full([2], group.rank)).tolist()
+    return findings
+
+
+def main(what: str, *arguments: str) -> int:
+    """Do as the module says."""
+    with open_process_group("cpu") as group:
+        if what == "steps":
+            findings = group.all_gather(compare(group))
+            if group.is_main:
+                Path(arguments[0]).write_text(json.dumps(findings))
+            return 0
+        overrides = [argument for argument in arguments[1:] if "=" in argument]
+        recipe = load_recipe(arguments[0], overrides)
+        try:
+            network = functools.partial(Plain, recipe.data.n_classes)
+            run_recipe(recipe, network, resume="--resume" in arguments, group=group)
+        except Interrupted as stopped:
+            return stopped.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

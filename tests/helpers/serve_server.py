@@ -1,0 +1,101 @@
+"""For the tests of the service: a server in a thread, over an engine that a test can hold and break."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import uvicorn
+
+from tests.helpers.picture_files import encode, picture
+from tools.serve_app import Limits, Service, make_app
+from tools.serve_client import ask_once
+from tools.serve_queue import Pipeline
+from urnet.config.recipe import Transform
+from urnet.inference.signature import Signature
+
+NAMES = ("zero", "<b>one</b>", "zwei é 图", "three", "four", "five", "six")
+SIGNATURE = Signature(Path("nowhere"), "toy", 7, NAMES, Transform(size=8), "honour")
+LIMITS = Limits(body=100_000, images=5, seconds=1.0)
+PNG = encode(".png", picture())
+
+
+def scores_of(images):
+    """Probabilities that tell the images apart: the mean colour says the ranking. (n, 7) float32."""
+    level = images.reshape(len(images), -1).mean(axis=1, keepdims=True, dtype=np.float64)
+    logits = np.sin(level * np.arange(1, 8))
+    return (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+class Held:
+    """``compute`` of a pipeline; waits for ``go``, raises ``error`` if there is one."""
+
+    def __init__(self):
+        self.go, self.error, self.sizes = threading.Event(), None, []
+        self.go.set()
+
+    def __call__(self, images):
+        self.go.wait(20)
+        self.sizes.append(len(images))
+        if self.error:
+            raise self.error
+        return scores_of(images)
+
+
+class Server:
+    """uvicorn in a thread, with the settings of tools/serve.py that matter here."""
+
+    def __init__(self, compute):
+        self.pipeline = Pipeline(
+            lambda data: SIGNATURE.prepare(data, max_pixels=10_000), compute, batch_size=4, limit=8, decoders=2
+        )
+        self.service = Service(SIGNATURE, self.pipeline, LIMITS)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        config = uvicorn.Config(make_app(self.service), http="h11", ws="none", lifespan="off", log_level="error")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self.socket]})
+        self._thread.start()
+
+    def close(self):
+        self._server.should_exit = True
+        self._thread.join(20)
+        self.pipeline.close()
+
+    def get(self, path, method="GET"):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), answer.read().decode()
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def refused(server, request, query=""):
+    """Status and text of a refusal: one line of plain text."""
+    status, body = ask_once(server.port, request, query)
+    text = body.decode()
+    assert status >= 400 and text.endswith("\n") and text.count("\n") == 1
+    assert "Traceback" not in text and ".py" not in text
+    return status, text.strip()
+
+
+def expected(data, k=5):
+    """The entry of an image file's bytes, worked out by hand."""
+    image = cv2.resize(cv2.imdecode(np.frombuffer(data, np.uint8), 1)[:, :, ::-1], (8, 8))
+    scores = scores_of(image[None])[0]
+    classes = np.argsort(-scores, kind="stable")[:k]
+    names = [NAMES[c] for c in classes]
+    return {"classes": classes.tolist(), "scores": pytest.approx(scores[classes].tolist()), "names": names}

@@ -1,0 +1,286 @@
+"""Level 3: the engines against the live network and an independent computation; inference models on disk."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+from urnet.checkpoints import checkpoint
+from urnet.core.checks import InputError
+from urnet.inference import predictor, program
+from urnet.inference.predictor import Predictor
+from urnet.inference.program import Engine, export_inference, write_program
+from urnet.inference.program_cache import ProgramSource
+from urnet.nn.normalise import Normalise
+from urnet.runtime.threads import compute_threads
+
+SIZE, N_CLASSES = 16, 7
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+class Tiny(paddle.nn.Layer):
+    """A convolution with batch norm, which the engine folds, and a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 8, 3, stride=2, bias_attr=False)
+        self.bn = paddle.nn.BatchNorm2D(8)
+        self.fc = paddle.nn.Linear(8, N_CLASSES)
+
+    def forward(self, x):
+        return self.fc(paddle.nn.functional.relu(self.bn(self.conv(x))).mean(axis=[2, 3]))
+
+
+@pytest.fixture(scope="module")
+def network():
+    paddle.seed(3)
+    tiny = Tiny()
+    rng = np.random.default_rng(5)
+    tiny.bn._mean.set_value(rng.normal(0, 1, 8).astype(np.float32))
+    tiny.bn._variance.set_value(rng.uniform(0.5, 2, 8).astype(np.float32))
+    tiny.fc.weight.set_value(rng.normal(0, 2, (8, N_CLASSES)).astype(np.float32))
+    return Normalise(tiny, MEAN, STD)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
+
+
+def by_hand(network, images):
+    """The same probabilities from NumPy alone."""
+    tiny = network.network
+    x = ((images / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
+    kernel, out = tiny.conv.weight.numpy().astype(np.float64), (SIZE - 3) // 2 + 1
+    y = np.empty((len(x), 8, out, out))
+    for i in range(out):
+        for j in range(out):
+            y[:, :, i, j] = np.einsum("bchw,ochw->bo", x[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3], kernel)
+    mean, variance, gamma, beta = (
+        p.numpy().reshape(1, 8, 1, 1) for p in (tiny.bn._mean, tiny.bn._variance, tiny.bn.weight, tiny.bn.bias)
+    )
+    y = np.maximum((y - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0).mean(axis=(2, 3))
+    logits = y @ tiny.fc.weight.numpy() + tiny.fc.bias.numpy()
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def engines(network):
+    return {name: Predictor(network, SIZE, engine=name, batch_size=4, threads=1) for name in ("inference", "dygraph")}
+
+
+@pytest.mark.parametrize("name", ["inference", "dygraph"])
+def test_probabilities_are_those_computed_by_hand(engines, network, images, name):
+    network.train()  # a predictor answers in evaluation mode, whatever mode the network is in
+    probabilities = engines[name].probabilities(images)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, by_hand(network, images), atol=2e-6)
+    assert network.training
+
+
+@pytest.mark.parametrize("name", ["inference", "dygraph"])
+def test_padding_does_not_change_an_answer(engines, images, name):
+    whole = engines[name].probabilities(images)
+    for n in (1, 3):
+        np.testing.assert_allclose(engines[name].probabilities(images[:n]), whole[:n], atol=1e-7)
+
+
+def test_topk_orders_by_probability(engines, network, images):
+    indices, scores = engines["inference"].topk(images, 3)
+    expected = by_hand(network, images)
+    np.testing.assert_array_equal(indices, np.argsort(-expected, axis=1)[:, :3])
+    np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :3], atol=2e-6)
+
+
+def test_auto_takes_the_engine_of_the_device(network):
+    assert Predictor(network, SIZE, threads=1, batch_size=1).engine == "inference"
+
+
+def test_bf16_is_near_or_refused(network, images, engines, monkeypatch):
+    if program.cpu_has_bf16():
+        fast = Predictor(network, SIZE, precision="bf16", batch_size=4, threads=1)
+        exact = engines["inference"].probabilities(images)
+        difference = np.abs(fast.probabilities(images) - exact).max()
+        assert 0 < difference < 0.05
+    monkeypatch.setattr(predictor, "cpu_has_bf16", lambda: False)
+    with pytest.raises(InputError, match="--precision bf16: this CPU has none; accepted: fp32, or a CPU with"):
+        Predictor(network, SIZE, precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "dygraf"}, "--engine: 'dygraf' is not known; nearest: dygraph"),
+        ({"precision": "fp16"}, "--precision: 'fp16' is not known; nearest: "),
+        ({"precision": "bf16", "engine": "dygraph"}, "--precision bf16: on the CPU --engine inference is needed"),
+        ({"engine": "inference", "device": "gpu"}, "--engine inference runs on the CPU"),
+        ({"batch_size": 0}, "--batch_size: found 0; 1 or more"),
+    ],
+)
+def test_impossible_combinations_are_refused(network, options, message):
+    with pytest.raises(InputError, match=message):
+        Predictor(network, SIZE, **options)
+
+
+def test_wrong_batches_are_refused(engines, images):
+    for bad, message in (
+        (images.astype(np.float32), r"found float32 \(4, 16, 16, 3\); accepted: uint8 \(b, 16, 16, 3\)"),
+        (images[:, :8], r"found uint8 \(4, 8, 16, 3\)"),
+        (np.concatenate([images, images]), r"found 8 in a batch; 1\.\.4 are accepted"),
+        (images[:0], r"found 0 in a batch"),
+    ):
+        with pytest.raises(InputError, match=message):
+            engines["dygraph"].probabilities(bad)
+
+
+def test_a_written_model_answers_like_the_network(network, images, tmp_path):
+    folder = tmp_path / "deep" / "model"
+    difference = export_inference(network, (3, SIZE, SIZE), folder, notes={"model": "Tiny"})
+    assert sorted(p.name for p in folder.iterdir()) == ["model.json", "model.pdiparams", "signature.json"]
+    np.testing.assert_allclose(Engine(folder, threads=1)(images), by_hand(network, images), atol=2e-6)
+    signature = json.loads((folder / "signature.json").read_text())
+    assert signature["largest_difference_from_live"] == difference < 1e-5
+    assert signature["input"]["shape"] == ["batch", SIZE, SIZE, 3]
+    assert signature["output"]["shape"] == ["batch", N_CLASSES]
+    assert signature["model"] == "Tiny"
+    with pytest.raises(InputError, match="exists already"):
+        export_inference(network, (3, SIZE, SIZE), folder)
+
+
+def test_a_model_that_answers_differently_is_not_left_behind(network, tmp_path, monkeypatch):
+    def write_another(normalised, size, folder):
+        weight = normalised.network.fc.weight
+        kept = weight.numpy()
+        weight.set_value(kept * 1.02)
+        write_program(normalised, size, folder)
+        weight.set_value(kept)
+
+    monkeypatch.setattr(program, "write_program", write_another)
+    with pytest.raises(RuntimeError, match="not written; its probabilities are"):
+        export_inference(network, (3, SIZE, SIZE), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compute_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert compute_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert compute_threads() >= 1
+
+
+@pytest.fixture
+def cached(network, tmp_path, monkeypatch):
+    """``open(source)`` -> a predictor of the saved network, and how many networks were built for it."""
+    monkeypatch.setenv("URNET_CACHE", str(tmp_path / "cache"))
+    code = tmp_path / "code"
+    code.mkdir()
+    weights = {key: value.numpy() for key, value in network.network.state_dict().items()}
+    checkpoint.save(tmp_path / "weights", weights=weights, state={})
+
+    def open_one(**changed):
+        built = []
+        options = {
+            "weights": tmp_path / "weights",
+            "network": "Tiny",
+            "n_classes": N_CLASSES,
+            "image_size": SIZE,
+            "mean": MEAN,
+            "std": STD,
+            "code": code,
+            **changed,
+        }
+
+        def build():
+            built.append(Tiny())
+            built[-1].set_state_dict(checkpoint.read_weights(options["weights"]))
+            return Normalise(built[-1], MEAN, STD)
+
+        source = ProgramSource(**options)
+        return Predictor(build, SIZE, batch_size=4, threads=1, source=source), len(built)
+
+    return open_one
+
+
+def test_a_second_start_needs_no_network_and_answers_the_same(cached, network, images, tmp_path):
+    first, built = cached()
+    assert built == 1
+    second, built = cached()
+    assert built == 0
+    expected = first.probabilities(images)
+    np.testing.assert_array_equal(second.probabilities(images), expected)
+    np.testing.assert_allclose(expected, by_hand(network, images), atol=2e-6)
+    (entry,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    (entry / "model.pdiparams").write_bytes(b"damaged")
+    third, built = cached()
+    assert built == 1
+    np.testing.assert_array_equal(third.probabilities(images), expected)
+    assert cached()[1] == 0
+
+
+def test_changed_weights_are_another_program(cached, network, images, tmp_path):
+    cached()
+    weights = {key: value.numpy() for key, value in network.network.state_dict().items()}
+    weights["fc.bias"] = weights["fc.bias"] + np.float32([3, 0, 0, 0, 0, 0, 0])
+    checkpoint.save(tmp_path / "weights", weights=weights, state={})
+    after, built = cached()
+    assert built == 1
+    odds = by_hand(network, images) * np.exp([3, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(after.probabilities(images), odds / odds.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_an_empty_variable_or_a_folder_that_cannot_be_written_keeps_nothing(
+    cached, images, tmp_path, monkeypatch, capsys
+):
+    expected = cached()[0].probabilities(images)
+    (tmp_path / "file").write_text("")
+    for place, notes in (("", 0), (str(tmp_path / "file"), 1)):
+        monkeypatch.setenv("URNET_CACHE", place)
+        capsys.readouterr()
+        for _ in range(2):
+            uncached, built = cached()
+            assert built == 1
+            np.testing.assert_array_equal(uncached.probabilities(images), expected)
+        assert capsys.readouterr().err.count("note: the inference program is not kept") == 2 * notes
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_bad_weights_are_one_error_not_a_note(cached, tmp_path, capsys):
+    """What is wrong with the network is no matter of the cache, and nothing is left there."""
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(InputError, match=r"bad\.safetensors"):
+        cached(weights=tmp_path / "bad.safetensors")
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_live_network_may_be_a_function_too(network, images):
+    live = Predictor(lambda: network, SIZE, engine="dygraph", batch_size=4)
+    np.testing.assert_allclose(live.probabilities(images), by_hand(network, images), atol=2e-6)
+
+
+def test_a_written_program_has_no_batch_norm_left(network, tmp_path):
+    """Folding them is what makes opening a program quick."""
+    write_program(network, SIZE, tmp_path)
+    assert "batch_norm" not in (tmp_path / "model.json").read_text()
+    kept = network.network.bn
+    assert type(kept) is paddle.nn.BatchNorm2D
+
+
+@pytest.mark.gpu
+def test_a_gpu_answers_like_the_cpu(network, images, engines):
+    if not paddle.device.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0:
+        pytest.skip("no GPU")
+    expected = engines["inference"].probabilities(images)
+    paddle.set_device("gpu")
+    try:
+        state = network.network.state_dict()
+        live = Normalise(Tiny(), MEAN, STD)
+        live.network.set_state_dict(state)
+        for precision, limit in (("fp32", 1e-3), ("bf16", 0.05)):
+            fast = Predictor(live, SIZE, precision=precision, batch_size=4, device="gpu")
+            assert fast.engine == "dygraph"
+            np.testing.assert_allclose(fast.probabilities(images), expected, atol=limit)
+    finally:
+        paddle.set_device("cpu")

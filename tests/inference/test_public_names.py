@@ -1,0 +1,342 @@
+"""What scripts import from urnet: predictions, the instance stage in one call, docs/library.md's examples."""
+
+import ast
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+
+import models
+import urnet
+from tests.helpers.predict import N_CLASSES, NAMES, NETWORK, RELEASE, Toys, answers, weights_of
+from tests.helpers.webvision import N_CLASSES as WEB_CLASSES
+from tests.helpers.webvision import write_web
+from urnet.checkpoints import checkpoint, safetensors_io
+from urnet.config.duration import Duration
+from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
+from urnet.data.table.table import BaseWriter
+from urnet.pipeline.run import run_recipe
+from urnet.report.columns import Columns
+from urnet.report.suspects import judge
+
+ROOT = Path(__file__).parents[2]
+
+
+# --- names
+
+
+def test_readers_type_checkers_and_dir_know_the_same_names():
+    tree = ast.parse((ROOT / "urnet/__init__.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module.startswith("urnet.")]
+    assert {alias.name: node.module for node in imports for alias in node.names} == urnet._HOMES
+    assert urnet.__all__ == sorted(urnet.__all__)
+    assert set(urnet.__all__) <= set(dir(urnet))
+    for name in urnet.__all__:
+        assert getattr(urnet, name).__doc__
+    with pytest.raises(AttributeError, match="'urnet' has no attribute 'claster'"):
+        urnet.claster  # noqa: B018
+
+
+def test_names_of_before_go_on_working():
+    assert urnet.judge_labels is urnet.label_quality
+    assert urnet.trusted is urnet.sampling_weight
+
+
+def test_nothing_heavy_comes_before_it_is_used():
+    code = """if True:
+        import sys, urnet
+        assert not {"numpy", "pyarrow"} & set(sys.modules)
+        for name in urnet.__all__:
+            getattr(urnet, name)
+        print(sorted({"paddle", "sklearn", "joblib", "matplotlib", "pandas"} & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+# --- predictions
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    return Toys(tmp_path_factory.mktemp("toys"))
+
+
+@pytest.fixture(scope="module")
+def predictor(toys):
+    return urnet.load_predictor(toys.checkpoint, build=models.build, engine="dygraph", batch_size=4)
+
+
+def rgb(path):
+    return cv2.imread(str(path))[:, :, ::-1]
+
+
+def test_arrays_of_any_sizes_and_paths_give_what_the_recipe_means(toys, predictor):
+    paths = [toys.images / name for name in toys.names]
+    mixed = [str(path) if i % 3 == 0 else path if i % 3 == 1 else rgb(path) for i, path in enumerate(paths)]
+    found = predictor(mixed)
+    assert (found.dtype, found.shape) == (np.float32, (len(paths), N_CLASSES))
+    np.testing.assert_allclose(found, toys.expected, atol=2e-6)
+    np.testing.assert_array_equal(predictor(image for image in mixed), found)
+    np.testing.assert_allclose(predictor(mixed[2:3]), found[2:3], atol=1e-6)  # one, filled up to four
+    same = np.stack([cv2.resize(rgb(path), (50, 40)) for path in paths[:5]])
+    np.testing.assert_array_equal(predictor(same), predictor(list(same)))
+    assert predictor([]).shape == (0, N_CLASSES)
+
+
+def test_the_best_classes_and_their_names(toys, predictor):
+    paths = [toys.images / name for name in toys.names]
+    best = predictor.top(paths, 3)
+    assert (best.classes.dtype, best.scores.dtype) == (np.int64, np.float32)
+    np.testing.assert_array_equal(best.classes, toys.ranking[:, :3])
+    np.testing.assert_allclose(best.scores, np.take_along_axis(toys.expected, best.classes, 1), atol=2e-6)
+    assert best.names == [[NAMES[c] for c in row] for row in toys.ranking[:, :3]]
+    none = predictor.top([], 2)
+    assert (none.classes.shape, none.scores.shape, none.names) == ((0, 2), (0, 2), [])
+    with pytest.raises(urnet.InputError, match=r"k: found 8; 1\.\.7 is accepted"):
+        predictor.top(paths, 8)
+
+
+def test_the_inference_engine_answers_the_same(toys):
+    engine = urnet.load_predictor(toys.checkpoint, build=models.build, device="cpu", batch_size=2, threads=1)
+    assert engine.predictor.engine == "inference"
+    found = engine([toys.images / name for name in toys.names[:3]])
+    np.testing.assert_allclose(found, toys.expected[:3], atol=1e-4)
+
+
+def test_images_that_are_none_are_refused_with_their_place(toys, predictor, tmp_path):
+    good = toys.images / toys.names[0]
+    (tmp_path / "text.jpg").write_text("no image")
+    for images, message in (
+        ([good, tmp_path / "text.jpg"], r"images: number 1, .*text\.jpg: "),
+        ([good, good, "nowhere.jpg"], r"images: number 2, nowhere\.jpg: cannot be read"),
+        ([np.zeros((4, 4), np.uint8)], r"images: number 0 is uint8 \(4, 4\); uint8 \(H, W, 3\) or a path"),
+        ([np.zeros((4, 4, 3), np.float32)], r"number 0 is float32 \(4, 4, 3\)"),
+        ([np.zeros((0, 4, 3), np.uint8)], r"number 0 is uint8 \(0, 4, 3\)"),
+        ([None], "number 0 is NoneType"),
+        ([[[1, 2, 3], [1]]], "number 0 is list"),
+        (None, "images: found NoneType; a list of images is accepted"),
+        (str(good), "images: found a single one"),
+        (rgb(good), "images: found a single one"),
+    ):
+        with pytest.raises(urnet.InputError, match=message):
+            predictor(images)
+
+
+def test_exif_and_size_follow_the_recipe(toys, tmp_path):
+    image = np.zeros((30, 40, 3), np.uint8)
+    image[:15] = 200
+    data = bytearray(cv2.imencode(".jpg", image)[1].tobytes())
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"  # turned by half
+    data[2:2] = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    (tmp_path / "turned.jpg").write_bytes(data)
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    stored = stored[:, :, ::-1]
+    for exif, expected in (("honour", stored[::-1, ::-1]), ("ignore", stored)):
+        recipe = Recipe(
+            name="toy",
+            data=Data(root=".", n_classes=N_CLASSES, exif=exif, max_pixels=1200),
+            model=Model(NETWORK),
+            stages=(Stage(name="class", duration=Duration(1, "epochs")),),
+            transform=Transform(size=32),
+        )
+        checkpoint.save(tmp_path / exif, weights=weights_of(toys.network), state={}, recipe_text=dump_recipe(recipe))
+        loaded = urnet.load_predictor(tmp_path / exif, build=models.build, engine="dygraph")
+        found = loaded([tmp_path / "turned.jpg"])
+        np.testing.assert_allclose(found, loaded([expected]), atol=1e-6)
+        assert np.abs(found - loaded([expected[::-1]])).max() > 1e-3
+        with pytest.raises(urnet.InputError, match=r"number 0, .*\.png: .* pixels"):
+            loaded([toys.images / toys.names[0]])  # 70 x 40
+    assert loaded.class_names == ("",) * N_CLASSES
+
+
+def test_a_file_of_weights_needs_to_be_told_what_it_is(toys, tmp_path):
+    file = tmp_path / "alone.safetensors"
+    safetensors_io.write_safetensors(file, weights_of(toys.network))
+    with pytest.raises(urnet.InputError, match=r"^model: found none; .*alone\.safetensors has no recipe"):
+        urnet.load_predictor(file, build=models.build)
+    with pytest.raises(urnet.InputError, match=r"^n_classes: found none"):
+        urnet.load_predictor(file, build=models.build, model=NETWORK)
+    loaded = urnet.load_predictor(
+        file,
+        build=models.build,
+        model=NETWORK,
+        n_classes=N_CLASSES,
+        transform=RELEASE,
+        engine="dygraph",
+        class_names=NAMES,
+    )
+    paths = [toys.images / name for name in toys.names]
+    np.testing.assert_allclose(loaded(paths), answers(toys.network, toys.images, toys.names, RELEASE), atol=2e-6)
+    assert loaded.class_names == tuple(NAMES)
+
+
+def test_what_does_not_fit_is_one_line(toys):
+    def load(**changed):
+        return urnet.load_predictor(toys.checkpoint, **{"build": models.build, **changed})
+
+    def mine(name, n_classes):
+        return {"MyNet": lambda: None}[name]()
+
+    for changed, message in (
+        ({"model": "ResNet50"}, f"model is 'ResNet50', but .*checkpoint was trained with '{NETWORK}'"),
+        ({"n_classes": 9}, r"n_classes is 9, but .* was trained with 7 \(its recipe.yaml\)"),
+        ({"class_names": ["a"]}, "class_names: found 1 names; the network has 7 classes"),
+        ({"build": mine}, rf"checkpoint: build does not make its network, '{NETWORK}' \(.*\)"),
+        ({"build": lambda name, n: None}, rf"build\('{NETWORK}', 7\) gave NoneType; a network is needed"),
+        ({"build": lambda name, n: models.build("ResNet8_small32", n)}, "does not fit the network"),
+        ({"engine": "fast"}, "engine: 'fast' is not known"),
+        ({"batch_size": 0, "engine": "dygraph"}, "batch_size: found 0"),
+        ({"batch_size": 2.5}, r"batch_size: found 2\.5; a whole number above 0"),
+        ({"threads": -1}, "threads: found -1; a whole number above 0"),
+        ({"threads": 0}, "threads: found 0; a whole number above 0"),
+        ({"device": "tpu"}, "device: 'tpu' is not known"),
+        ({"precision": "fp64"}, "precision: 'fp64' is not known"),
+        ({"transform": urnet.Transform(eval="long")}, "transform.eval: found 'long'; accepted"),
+        ({"transform": urnet.Transform(size=-3)}, "transform.size: found -3; accepted: 8 or more"),
+        (
+            {"transform": urnet.Transform(eval="short", size=32, resize_short=16)},
+            "transform.resize_short: found 16; accepted: >= 32",
+        ),
+    ):
+        with pytest.raises(urnet.InputError, match=message) as caught:
+            load(**changed)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(urnet.InputError, match="does not exist"):
+        urnet.load_predictor(toys.root / "nowhere", build=models.build)
+
+
+# --- features and labels to weights and suspects
+
+
+def test_the_one_call_is_the_instance_stage_byte_for_byte(tmp_path):
+    write_web(tmp_path / "web", 2)
+    short = {"duration": "2 steps", "batch_size": 8, "eval_every": "9 steps", "checkpoint_every": "9 steps"}
+    tree = {
+        "name": "r",
+        "output": str(tmp_path),
+        "data": {"root": str(tmp_path / "web"), "n_classes": WEB_CLASSES},
+        "transform": {"size": 32},
+        "model": {"name": "ResNet8_small32"},
+        "seed": 5,
+        "stages": [
+            {"name": "class", **short},
+            {
+                "name": "instance",
+                **short,
+                "measure": {"keep": True},
+                "reweight": {"method": "instance", "evidence": {"text": 0, "rank_bins": 0, "noise": 0}},
+            },
+        ],
+    }
+    (tmp_path / "r.yaml").write_text(json.dumps(tree))
+    run_recipe(load_recipe(tmp_path / "r.yaml"), lambda: models.build("ResNet8_small32", WEB_CLASSES))
+    table = urnet.Table.open(tmp_path / "r/table")
+    features = urnet.Measurement.open(tmp_path / "r/measure/instance").features
+    found = urnet.label_quality(features, table.column("label"), WEB_CLASSES, seed=5)
+    for name in ("relevance", "instance_weight", "suggested", "suggested_prob"):
+        column = table.column(name)
+        assert found[name].dtype == column.dtype
+        np.testing.assert_array_equal(found[name], column, err_msg=name)
+    reported = judge(Columns(table))
+    np.testing.assert_array_equal(found["score"], reported.score)
+    assert (found["score"] > 0).any()
+    np.testing.assert_array_equal(found["score"] == 0, found["suggested"] == table.column("label"))
+
+
+@pytest.mark.parametrize("to_next", [True, False])
+def test_planted_wrong_labels_are_found_with_the_right_ones_beside_them(to_next):
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 5, 1000)
+    features = rng.normal(0, 1, (1000, 8)).astype(np.float32)
+    features[np.arange(1000), truth] += 9
+    labels, wrong = truth.copy(), np.sort(rng.choice(1000, 200, replace=False))
+    labels[wrong] = (labels[wrong] + (1 if to_next else rng.integers(1, 5, 200))) % 5
+    found = urnet.label_quality(features, labels, 5)
+    np.testing.assert_array_equal(np.flatnonzero(found["score"]), wrong)
+    np.testing.assert_array_equal(found["suggested"], truth)
+    assert len(urnet.most_suspect(found["score"])) == 200
+    right = np.delete(np.arange(1000), wrong)
+    for c in range(5):
+        weight, own = found["instance_weight"], labels == c
+        np.testing.assert_allclose(weight[own].mean(), 1, rtol=1e-5)
+        assert weight[wrong][own[wrong]].max() < weight[right][own[right]].min()
+
+
+def test_bad_arrays_are_refused_at_the_door():
+    features, labels = np.zeros((6, 2), np.float32), np.array([0, 0, 0, 1, 1, 1])
+    for arguments, message in (
+        ((features[:5], labels, 2), "6 .*5|5 .*6"),
+        ((features, labels, 1), "label 1 in row 3 is outside 0..0"),
+        ((features + np.nan, labels, 2), "finite"),
+        ((features, labels.tolist(), 2), "labels: found list; a numpy array of integers is needed"),
+    ):
+        with pytest.raises(urnet.InputError, match=message):
+            urnet.label_quality(*arguments)
+    with pytest.raises(urnet.InputError, match="n: found -1; 0 or more is accepted"):
+        urnet.most_suspect(np.ones(3, np.float32), -1)
+
+
+# --- the page
+
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+PRINTED = re.compile(r"^print\(.*\)  +# (.*)$", re.M)
+
+
+@pytest.fixture
+def finished_run(tmp_path, monkeypatch):
+    """What the page expects of ``sh run.sh``, in the working folder: a checkpoint, a table and an image."""
+    names = [f"digit {c}" for c in range(10)]
+    paddle.seed(0)
+    recipe = Recipe(
+        name="digits_web",
+        data=Data(root=".", n_classes=10),
+        model=Model("ResNet8_small32"),
+        stages=(Stage(name="label", duration=Duration(1, "epochs")),),
+        transform=Transform(size=32),
+    )
+    checkpoint.save(
+        tmp_path / "output/digits_web/label/final",
+        state={"step": 1},
+        class_names=names,
+        weights=weights_of(models.build("ResNet8_small32", 10)),
+        recipe_text=dump_recipe(recipe),
+    )
+    place = tmp_path / "output/digits_web/table"
+    with BaseWriter(place, root="data", format="webvision2", class_names=names) as writer:
+        writer.add([f"{i}.jpg" for i in range(30)], np.arange(30) % 10, text=["title"] * 30)
+    urnet.Table.open(place).write(
+        "instance", {"relevance": np.linspace(0, 1, 30, dtype=np.float32)}, stage="", recipe_hash="", checkpoint=""
+    )
+    images = tmp_path / "data/digits_web/val_images_resized"
+    images.mkdir(parents=True)
+    cv2.imwrite(str(images / "val000001.jpg"), np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_examples_of_the_page_print_what_it_says(finished_run):
+    blocks = BLOCK.findall((ROOT / "docs/library.md").read_text(encoding="utf-8"))
+    assert len(blocks) >= 5
+    names: dict = {}
+    for block in blocks:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            exec(compile(block, "docs/library.md", "exec"), names)
+        expected = PRINTED.findall(block)
+        assert len(expected) == block.count("print(")
+        assert said.getvalue().splitlines() == expected, block
+
+
+def test_the_page_explains_every_name():
+    page = (ROOT / "docs/library.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", page))
+    assert set(urnet.__all__) - words - {"ImagePredictor", "Top"} == set()

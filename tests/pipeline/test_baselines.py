@@ -1,0 +1,321 @@
+"""The rivals' settings as stages of a recipe: columns, batches, gate, early learning, auxiliary head."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from models import resnext
+from models.blocks import ConvBN
+from tests.helpers.tiny_training import write_images
+from tests.pipeline.test_run import MORE, plan, recipe_of, train
+from tests.training.test_trainer import TRANSFORM, Plain, arrays, assert_close, learner, stage, update
+from urnet.baselines.relabel import relabel
+from urnet.checkpoints import checkpoint
+from urnet.config.baselines import Elr, Gate, Loss, Subsets
+from urnet.config.recipe import Recipe, Stage, load_recipe, recipe_hash, recipe_tree
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
+from urnet.pipeline.baseline_columns import subset_weight
+from urnet.pipeline.run import run_recipe
+from urnet.training.step import TrainState, train_step
+
+LATER = {**MORE, "loss_weight": [], "duration": "9 steps", "checkpoint_every": "4 steps", "eval_every": "9 steps"}
+SUBSETS = {"parts": [2, 1, 1], "loss_weight": [1.0, 0.5, 0.25]}
+CURRICULUM = {**LATER, "reweight": {"method": "curriculum", "pca": 4, "delta": True}, "subsets": SUBSETS}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    return folder
+
+
+def without_checkpoints(folder):
+    """What a run that was killed after its first checkpoint leaves."""
+    for name in ("final", "best", "step-00000008"):
+        for file in (folder / name).glob("*"):
+            file.unlink()
+        if (folder / name).exists():
+            (folder / name).rmdir()
+    assert [p.name for p in folder.glob("step-*")] == ["step-00000004"]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        CURRICULUM,
+        {**LATER, "elr": {"weight": 2.0, "top_k": 2}},
+        {**LATER, "gate": {"threshold": 0.6, "until": "8 steps", "agree": True}},
+        {**LATER, "loss": {"name": "symmetric"}},
+    ],
+    ids=["subsets", "elr", "gate", "symmetric"],
+)
+def test_an_interrupted_stage_ends_with_the_same_bytes(images, tmp_path, later):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+        train(recipe_of(images, folder, stages=(later,)))
+    without_checkpoints(parts / "out/tiny/more")
+    train(recipe_of(images, parts, stages=(later,)), resume=True)
+    ends = [(folder / "out/tiny/more/final/model.safetensors").read_bytes() for folder in (whole, parts)]
+    assert ends[0] == ends[1]
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    train(recipe_of(images, plain, stages=(LATER,)))
+    assert (plain / "out/tiny/more/final/model.safetensors").read_bytes() != ends[0]
+
+
+def test_a_curriculum_and_its_batches(images, tmp_path):
+    recipe = recipe_of(images, tmp_path, stages=(CURRICULUM,))
+    train(recipe)
+    table = Table.open(tmp_path / "out/tiny/table")
+    subset, density = table.column("subset"), table.column("density")
+    assert subset.dtype == np.int8 and set(subset.tolist()) <= {0, 1, 2}
+    for c in range(3):
+        means = [density[(table.column("label") == c) & (subset == s)].mean() for s in range(3)]
+        assert means == sorted(means, reverse=True)
+    assert np.isfinite(table.column("delta")).all()
+    weights = subset_weight(recipe.stages[1], table)
+    np.testing.assert_array_equal(weights, np.array([1, 0.5, 0.25], np.float32)[subset])
+    two = dataclasses.replace(recipe.stages[1], subsets=Subsets((2, 1), (1.0, 0.5)))
+    assert (subset_weight(two, table)[subset == 2] == 0).all()
+
+
+def test_a_relabelling_and_its_targets(images, tmp_path):
+    later = {
+        **LATER,
+        "reweight": {"method": "relabel", "adopt": 0.4, "drop": 0.1},
+        "targets": "relabel",
+        "sampling_weight": ["image_weight"],
+    }
+    recipe = recipe_of(images, tmp_path, stages=({**later, "measure": {"keep": True}},))
+    train(recipe)
+    table = Table.open(tmp_path / "out/tiny/table")
+    labels = table.column("label")
+    measured = tmp_path / "out/tiny/measure/more"
+    found = {
+        name: np.concatenate([np.load(f) for f in sorted(measured.glob(f"**/{name}*.npy"))])
+        for name in ("given", "index", "prob")
+    }
+    expected = relabel(labels, 3, drop=0.1, adopt=0.4, **found)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(table.column(name), values, err_msg=name)
+    assert (table.column("image_weight") == 0).any()
+
+
+def test_what_a_gate_lets_through_is_told(images, tmp_path):
+    gate = {"threshold": 0.99, "schedule": "step", "levels": 1, "until": "6 steps"}
+    train(recipe_of(images, tmp_path, stages=({**LATER, "gate": gate, "log_every": 3},)))
+    folder = tmp_path / "out/tiny/more"
+    lines = [line for line in (folder / "log.txt").read_text().splitlines() if "gate" in line]
+    assert [line.split("gate ")[1] for line in lines][::2] == ["0.990  let through 0.0%", "0.000  let through 100.0%"]
+    with (folder / "curves.csv").open() as stream:
+        points = {(row["name"], row["step"]): float(row["value"]) for row in csv.DictReader(stream)}
+    assert [points["let_through", step] for step in ("3", "6", "9")] == [0, 0, 1]
+    assert points["gate", "3"] == 0.99
+
+
+class Headed(Plain):
+    """Plain with an auxiliary head, in training."""
+
+    auxiliary_weight = 0.25
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 5)
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return (logits, self.head(x.mean([2, 3]))) if self.training else logits
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_an_auxiliary_head_counts_its_weight(accumulate):
+    data, made = update(), learner(stage(accumulate=accumulate), network=Headed())
+    twin = Headed()
+    twin.head.set_state_dict(made.network.head.state_dict())
+    twin.train()
+    logits = TrainState(twin, stage(), TRANSFORM).model(paddle.to_tensor(data.images))
+    weight, labels = paddle.to_tensor(data.weight), paddle.to_tensor(data.labels)
+    rows = [nn.functional.cross_entropy(z, labels, reduction="none").squeeze(-1) for z in logits]
+    loss = ((rows[0] + 0.25 * rows[1]) * weight).sum() / weight.sum()
+    loss.backward()
+    assert float(train_step(made, data, 0.3, 0)) == pytest.approx(float(loss), rel=1e-5)
+    for name, p in twin.named_parameters():
+        decay = 1e-4 * p.numpy() if p.ndim > 1 else 0
+        moved = p.numpy() - 0.3 * (p.grad.numpy() + decay)
+        np.testing.assert_allclose(arrays(made.network)[name], moved, atol=1e-6, err_msg=name)
+
+
+class SmallHeaded(resnext.ResNeXt):
+    """ResNeXt_small32 with an auxiliary head of its own batch norm."""
+
+    auxiliary_weight = 0.4
+
+    def __init__(self):
+        super().__init__(3, depths=(1, 1), widths=(8, 8), n_outs=(8, 16), groups=2, stem="3x3", stem_width=8)
+        self.auxiliary = nn.Sequential(ConvBN(3, 4, 3), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(4, 3))
+
+    def forward(self, x):
+        return (super().forward(x), self.auxiliary(x)) if self.training else super().forward(x)
+
+
+def test_an_auxiliary_head_goes_through_averages_measuring_and_resuming(images, tmp_path):
+    later = {**LATER, "ema": {"decay": 0.9, "bn_batches": 2}, "reweight": {"method": "relabel"}}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+        run_recipe(recipe_of(images, folder, stages=(later,)), SmallHeaded)
+    without_checkpoints(parts / "out/tiny/more")
+    run_recipe(recipe_of(images, parts, stages=(later,)), SmallHeaded, resume=True)
+    ends = [(folder / "out/tiny/more/final/model.safetensors").read_bytes() for folder in (whole, parts)]
+    assert ends[0] == ends[1]
+    weights = checkpoint.read_weights(whole / "out/tiny/more")
+    assert np.abs(weights["auxiliary.0.bn._mean"]).max() > 0
+    assert checkpoint.load_into(SmallHeaded(), weights) == []
+
+
+def test_elr_adds_to_the_step_what_the_function_says():
+    data = update()
+    memory = np.tile([[1, 4]], (12, 1)), np.full((12, 2), 0.4, np.float16)
+    ends = []
+    for accumulate in (1, 4):
+        made = learner(stage(accumulate=accumulate, elr=Elr(weight=2.0, top_k=2)))
+        train_step(made, dataclasses.replace(data, memory=memory), 0.3, 0)
+        ends.append(arrays(made.network))
+        assert made.notes.get("classes").shape == [12, 2]
+        assert made.notes.get("values").shape == [12, 2]
+    assert_close(*ends)
+    plain = learner(stage())
+    train_step(plain, data, 0.3, 0)
+    assert np.abs(arrays(plain.network)["fc.weight"] - ends[0]["fc.weight"]).max() > 1e-4
+
+
+# --- recipes
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("subsets={parts: [2, 1], loss_weight: [1.0]}", r"loss_weight: found \[1.0\]; accepted: a number"),
+        ("subsets={parts: [], loss_weight: []}", r"subsets.parts: found \[\]"),
+        ("subsets={parts: [2, 0], loss_weight: [1.0, 1.0]}", r"subsets.parts: found \[2, 0\]"),
+        ("subsets={parts: [9, 1], loss_weight: [1.0, 1.0]}", r"parts: .* has a row among batch_size / acc"),
+        ("subsets={parts: [1], loss_weight: [0.0]}", "subsets.loss_weight: found"),
+        ("subsets={parts: [1], loss_weight: [1.0]}", "column: no stage up to this one writes 'subset'"),
+        ("gate={threshold: 0}", "gate.threshold: found 0.0; accepted: more than 0, up to 1"),
+        ("gate={threshold: 0.5, schedule: cosine}", "gate.schedule: found 'cosine'; accepted: linear, step"),
+        ("gate={threshold: 0.5, until: 0 steps}", "gate.until: found '0 steps'; accepted: more than 0"),
+        ("gate={threshold: 0.5, until: 1 images}", "1 images is 0 steps; 1 to the stage's 9 are accepted"),
+        ("gate={threshold: 0.5, schedule: step, levels: 0}", "gate.levels: found 0"),
+        ("gate={}", "key stages.1.gate.threshold is missing"),
+        ("elr={weight: 0}", "elr.weight: found 0.0; accepted: more than 0"),
+        ("elr={momentum: 1}", "elr.momentum: found 1.0"),
+        ("loss={name: focal}", "loss.name: found 'focal'; accepted: cross_entropy, generalised, symmetric"),
+        ("loss={name: generalised, q: 1.5}", "loss.q: found 1.5; accepted: 0.001 to 1"),
+        ("loss={name: symmetric, alpha: 0, beta: 0}", "loss.alpha: found 0.0; accepted: a term above 0"),
+        ("loss={name: symmetric, log_zero: 0}", "loss.log_zero: found 0.0; accepted: -50 to -0.001"),
+        ("loss={q: 0.5}", r"loss.q: found 0.5; accepted: 0.7 \(its default\), as name is cross_entropy"),
+        ("loss={name: generalised, beta: 2}", "loss.beta: found 2.0; accepted: 1.0"),
+        ("gate={threshold: 0.5, levels: 9}", "gate.levels: found 9; accepted: 4 .* as schedule is linear"),
+        ("gate={threshold: 0.5, until: 10 steps}", "gate.until: 10 steps is 10 steps; 1 to the stage's 9"),
+        ("gate={threshold: 0.5, until: 1e308 epochs}", "gate.until: found '1e308 epochs'"),
+        ("subsets={parts: [1], loss_weight: [1.0], column: density}", "subsets.column: found 'density'"),
+        ("reweight={method: [curriculum]}", r"reweight.method: found \['curriculum'\]"),
+        ("reweight={method: curriculum, quantile: 0}", "reweight.quantile: found 0.0"),
+        ("reweight={method: curriculum, n_subsets: 1}", "reweight.n_subsets: found 1; accepted: 2 to 127"),
+        ("reweight={method: relabel, drop: 1}", "reweight.drop: found 1.0"),
+        ("reweight={method: relabel, adopt: 0}", "reweight.adopt: found 0.0"),
+        ("targets=relabel", "targets: no stage up to this one writes 'clean_label', which relabel needs"),
+        ("targets=relabelled", "targets: found 'relabelled'; accepted: given, label or relabel"),
+        ("sampling_weight=[subset]", "the table has no column 'subset'"),
+    ],
+)
+def test_bad_settings_are_refused(images, tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        plain = recipe_of(images, tmp_path, stages=(LATER,))
+        train(plain, only="class")
+        plan(recipe_of(images, tmp_path, f"stages.more.{override}", stages=(LATER,)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"gate": {"threshold": 0.5, "agree": True}, "targets": "label"}, "gate.agree: found True"),
+        ({"gate": {"threshold": 0.5}, "bags": {"size": 2}}, "bags: found 'a mapping'; accepted: null beside"),
+        ({"gate": {"threshold": 0.5}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside gate"),
+        ({"gate": {"threshold": 0.5}, "elr": {}}, "elr: found .*; accepted: null beside gate"),
+        ({"elr": {}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside elr"),
+        ({"elr": {}, "bags": {"size": 2}}, "bags: found .*; accepted: null beside elr"),
+        ({"loss": {"name": "generalised"}, "bags": {"size": 2}}, "bags: .* null beside loss generalised"),
+        ({"subsets": SUBSETS, "balance": 0.5}, "balance: found 0.5; accepted: 0 beside subsets"),
+        ({"subsets": SUBSETS, "sampling_weight": ["relevance"]}, r"sampling_weight: .* \[\] beside subsets"),
+    ],
+)
+def test_what_does_not_go_together(images, tmp_path, keys, message):
+    with pytest.raises(InputError, match=message):
+        recipe_of(images, tmp_path, stages=({**LATER, **keys},))
+
+
+CURRICULA = {**CURRICULUM, "reweight": {"method": "curriculum", "n_subsets": 2}}
+OTHERWISE = {
+    **CURRICULA,
+    "name": "last",
+    "reweight": {"method": "curriculum", "n_subsets": 2, "suffix": "_b"},
+    "subsets": {**SUBSETS, "column": "subset_b"},
+}
+RELABELLED = {**LATER, "reweight": {"method": "relabel", "adopt": 0.9}, "sampling_weight": ["image_weight"]}
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ((CURRICULA,), r"more.subsets.parts: .* up to 2 parts, as the curriculum has n_sub"),
+        ((CURRICULUM, OTHERWISE), "last.subsets.parts"),
+        ((RELABELLED,), "targets: found 'given'; accepted: relabel, as image_weight weighs rows"),
+    ],
+)
+def test_what_stages_say_of_each_other(images, tmp_path, stages, message):
+    with pytest.raises(InputError, match=message):
+        recipe_of(images, tmp_path, stages=stages)
+
+
+def test_relabelled_rows_may_be_weighed_where_they_are_trained_as_such(images, tmp_path):
+    recipe_of(images, tmp_path, stages=({**RELABELLED, "targets": "relabel"},))
+    never = {**RELABELLED, "reweight": {"method": "relabel"}}
+    recipe_of(images, tmp_path, stages=(never, {**never, "name": "last", "reweight": None}))
+
+
+def test_class_weights_count_a_subset_as_much_as_it_weighs(images, tmp_path):
+    size = {"method": "class_size", "suffix": "_b", "cap": 1000}
+    last = {**LATER, "name": "last", "subsets": SUBSETS, "reweight": size, "loss_weight": ["class_weight_b"]}
+    train(recipe_of(images, tmp_path, stages=(CURRICULUM, last)))
+    table = Table.open(tmp_path / "out/tiny/table")
+    labels, subset = table.column("label"), table.column("subset")
+    weight = np.array([1, 0.5, 0.25])[subset] * table.column("class_weight_b")
+    share = np.array([2, 1, 1])[subset] / 4 / np.bincount(subset)[subset]
+    clean = subset == 0
+    share[clean] = 0.5 / 3 / np.bincount(labels[clean])[labels[clean]]
+    seen = np.bincount(labels, share * weight)
+    np.testing.assert_allclose(seen, seen.mean(), rtol=1e-4)  # every class has the same part of the loss
+
+
+def test_keys_that_came_later_leave_the_hash_of_older_recipes(images, tmp_path):
+    recipe = recipe_of(images, tmp_path)
+    tree = recipe_tree(recipe)
+    assert tree["stages"][0]["gate"] is None and tree["stages"][0]["loss"]["name"] == "cross_entropy"
+    older = recipe_tree(recipe, added_keys=False)
+    new = {"gate", "loss", "elr", "subsets"}
+    assert not new & set(older["stages"][0]) and new < set(tree["stages"][0])
+    stages = [Stage("a", None, **key) for key in ({}, {"gate": Gate(0.5)}, {"loss": Loss("symmetric")}, {"elr": Elr()})]
+    assert len({recipe_hash(s) for s in stages}) == 4
+    assert recipe_hash(stages[0]) == recipe_hash(Stage("a", None, gate=None, loss=Loss()))
+    again = tmp_path / "again.yaml"
+    again.write_text(json.dumps(older))
+    assert load_recipe(again) == recipe and isinstance(recipe, Recipe)

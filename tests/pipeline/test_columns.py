@@ -1,0 +1,267 @@
+"""From measured images to columns: with and without texts and ranks, unreadable ones, done again or not."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models
+from tests.helpers.webvision import N_CLASSES, write_web
+from urnet.config.recipe import load_recipe
+from urnet.config.reweight import Label
+from urnet.core.checks import InputError
+from urnet.data.table.table import Table
+from urnet.pipeline.run import plan_recipe, run_recipe
+
+SHORT = {"duration": "2 steps", "batch_size": 8, "eval_every": "9 steps", "checkpoint_every": "9 steps"}
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory):
+    root = tmp_path_factory.mktemp("web")
+    write_web(root, 2)
+    return root
+
+
+def recipe_of(web, output, reweight, *overrides, **stage):
+    """A class stage, then one that reweights, 2 steps each."""
+    tree = {
+        "name": "r",
+        "output": str(output),
+        "data": {"root": str(web), "n_classes": N_CLASSES, "max_bad": 3},
+        "transform": {"size": 32},
+        "model": {"name": "ResNet8_small32"},
+        "stages": [{"name": "class", **SHORT}, {"name": "next", **SHORT, "reweight": reweight, **stage}],
+    }
+    path = Path(output) / "r.yaml"
+    path.write_text(json.dumps(tree))
+    return load_recipe(path, overrides)
+
+
+def columns_after(recipe):
+    run_recipe(recipe, lambda: models.build(recipe.model.name, N_CLASSES))
+    return Table.open(Path(recipe.output) / recipe.name / "table")
+
+
+def means_by_class(values, labels):
+    return [values[labels == c].mean() for c in range(N_CLASSES)]
+
+
+@pytest.fixture(scope="module")
+def instance(web, tmp_path_factory):
+    return columns_after(recipe_of(web, tmp_path_factory.mktemp("instance"), {"method": "instance"}))
+
+
+def test_texts_and_ranks_change_what_is_believed(web, instance, tmp_path):
+    alone = {"method": "instance", "evidence": {"text": 0, "rank_bins": 0}}
+    without = columns_after(recipe_of(web, tmp_path, alone))
+    np.testing.assert_array_equal(without.column("relevance"), without.column("confidence"))
+    np.testing.assert_allclose(without.column("confidence"), instance.column("confidence"), rtol=1e-5)
+    assert (instance.column("relevance") != instance.column("confidence")).any()
+    texts = instance.strings("text", np.arange(instance.n_rows))
+    words = ("one", "two", "three")
+    labels = instance.column("label")
+    agrees = np.array([text.startswith(words[label]) for text, label in zip(texts, labels, strict=True)])
+    believed = instance.column("relevance")
+    assert believed[agrees].mean() > believed[~agrees].mean() + 0.1
+    assert set(np.unique(instance.column("suggested"))) <= set(range(N_CLASSES))
+
+
+def test_weights_follow_the_rank_in_the_class_or_the_probability(web, instance, tmp_path):
+    labels, believed = instance.column("label"), instance.column("relevance").astype(np.float64)
+    rank = np.empty(len(labels))
+    for c in range(N_CLASSES):  # by hand: the share of the class below, equal ones counting half
+        own = believed[labels == c]
+        below, equal = (own[:, None] > own).sum(1), (own[:, None] == own).sum(1)
+        rank[labels == c] = (below + equal / 2) / len(own)
+    settings = {"method": "instance", "scale": "probability", "power": 2}
+    squared = columns_after(recipe_of(web, tmp_path, settings)).column("instance_weight")
+    for raw, found in (
+        (np.maximum(rank, 0.02), instance.column("instance_weight")),
+        (np.maximum(believed, 0.02) ** 2, squared),
+    ):
+        expected = raw / np.array(means_by_class(raw, labels))[labels]
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_array_equal(instance.column("oof_index").shape, (instance.n_rows, N_CLASSES))
+
+
+def test_ranks_with_the_relevance_model(web, instance, tmp_path):
+    ranks = {"method": "instance", "relevance": "ranks", "model_term": 1.0}
+    table = columns_after(recipe_of(web, tmp_path, ranks))
+    labels = table.column("label")
+    np.testing.assert_allclose(means_by_class(table.column("instance_weight"), labels), 1, rtol=1e-5)
+    np.testing.assert_allclose(means_by_class(table.column("relevance"), labels), 0.5, atol=1e-6)
+    assert (table.column("relevance") != instance.column("relevance")).any()
+
+
+def test_unreadable_images_weigh_nothing(web, tmp_path):
+    broken = tmp_path / "web"
+    write_web(broken, 2)
+    lines = (broken / "info/train_filelist_google.txt").read_text().splitlines()
+    bad = lines[1].split()[0]
+    (broken / bad).write_bytes(b"no image")
+    table = columns_after(recipe_of(broken, tmp_path, {"method": "instance"}))
+    row = table.strings("path", np.arange(table.n_rows)).index(bad)
+    assert table.column("instance_weight")[row] == 0
+    assert table.column("suggested")[row] == -1
+    others = np.arange(table.n_rows) != row
+    means = means_by_class(table.column("instance_weight")[others], table.column("label")[others])
+    np.testing.assert_allclose(means, 1, rtol=1e-5)
+    with pytest.raises(InputError, match="at most 0 unreadable images are accepted"):
+        columns_after(recipe_of(broken, tmp_path, {"method": "instance"}, "data.max_bad=0", "name=strict"))
+
+
+def test_a_class_of_which_no_image_can_be_read_stops_nothing(web, tmp_path):
+    broken = tmp_path / "web"
+    n_rows = write_web(broken, 2)
+    for source in ("google", "flickr"):
+        for line in (broken / f"info/train_filelist_{source}.txt").read_text().splitlines():
+            path, label = line.split()
+            if label == "1":
+                (broken / path).write_bytes(b"no image")
+    table = columns_after(
+        recipe_of(
+            broken,
+            tmp_path,
+            {"method": "instance"},
+            f"data.max_bad={n_rows}",
+            sampling_weight=["instance_weight"],
+            balance=1.0,
+        )
+    )
+    labels = table.column("label")
+    np.testing.assert_array_equal(table.column("instance_weight")[labels == 1], 1)
+    np.testing.assert_allclose(table.column("instance_weight")[labels == 0].mean(), 1, rtol=1e-5)
+    assert (table.column("suggested")[labels == 1] == -1).all()
+
+
+def test_ranks_without_the_noise_model_have_no_say(web, instance, tmp_path):
+    settings = {"method": "instance", "evidence": {"text": 0, "noise": 0}}
+    table = columns_after(recipe_of(web, tmp_path, settings))
+    np.testing.assert_array_equal(table.column("relevance"), table.column("confidence"))
+
+
+def test_the_relevance_model_reads_class_texts_where_queries_have_none(web, tmp_path):
+    own = tmp_path / "web"
+    write_web(own, 2)
+    (own / "info/queries.txt").unlink()
+    ranks = {"method": "instance", "relevance": "ranks", "model_term": 1.0}
+    table = columns_after(recipe_of(own, tmp_path, ranks))
+    assert np.isfinite(table.column("instance_weight")).all()
+
+
+@pytest.mark.parametrize("weights", [["keep"], ["keep", "label_weight"]])
+def test_all_that_a_label_stage_just_made_may_sample(web, tmp_path, weights):
+    table = columns_after(
+        recipe_of(
+            web, tmp_path, {"method": "label"}, targets="label", sampling_weight=weights, loss_weight=["target_weight"]
+        )
+    )
+    assert (table.column("target_weight") > 0).all()
+    with pytest.raises(InputError, match=r"sampling_weight: found 'target_weight'; accepted: a loss_weight"):
+        recipe_of(web, tmp_path, {"method": "label"}, sampling_weight=["target_weight"])
+
+
+def test_kept_measurements_serve_other_settings(web, tmp_path):
+    kept = {"keep": True}
+    columns_after(recipe_of(web, tmp_path, {"method": "instance"}, measure=kept))
+    shards = list((tmp_path / "r/measure/next").glob("shard-*/features.npy"))
+    before = [file.stat().st_mtime_ns for file in shards]
+    columns_after(recipe_of(web, tmp_path, {"method": "instance", "power": 3}, measure=kept))
+    assert [file.stat().st_mtime_ns for file in shards] == before
+    assert before
+
+
+def test_columns_are_computed_again_only_when_they_would_differ(web, tmp_path):
+    reweight = {"method": "cluster", "rows_per_cluster": 4}
+    file = tmp_path / "r/table/cluster.arrow"
+    columns_after(recipe_of(web, tmp_path, reweight))
+    before = file.stat().st_mtime_ns
+    columns_after(recipe_of(web, tmp_path, reweight, "stages.next.schedule.lr=0.01"))
+    columns_after(recipe_of(web, tmp_path, {**reweight, "jobs": 2}))
+    assert file.stat().st_mtime_ns == before
+    table = columns_after(recipe_of(web, tmp_path, {**reweight, "power": 3}))
+    assert file.stat().st_mtime_ns > before
+    found = table.describe("cluster")
+    assert found["stage"] == "next"
+    assert found["checkpoint"].startswith("stage class ")
+
+
+def test_measurements_are_removed_unless_kept(web, tmp_path):
+    columns_after(recipe_of(web, tmp_path, {"method": "cluster"}))
+    assert not (tmp_path / "r/measure").exists()
+    columns_after(recipe_of(web, tmp_path, {"method": "cluster", "power": 2}, measure={"keep": True, "top_k": 2}))
+    assert (tmp_path / "r/measure/next/measurement.json").is_file()
+
+
+def test_targets_follow_rho(web, tmp_path):
+    given = columns_after(recipe_of(web, tmp_path, {"method": "label", "rho": 0}, targets="label"))
+    labels = given.column("label")
+    np.testing.assert_array_equal(given.column("topk_index")[:, 0], labels)
+    np.testing.assert_array_equal(given.column("topk_prob")[:, 0], 1)
+    np.testing.assert_array_equal(given.column("keep"), 1)
+    moved = columns_after(
+        recipe_of(
+            web,
+            tmp_path,
+            {"method": "label", "rho": "inf", "certainty": 2},
+            "name=moved",
+            targets="label",
+            sampling_weight=["label_weight"],
+            loss_weight=["target_weight"],
+            balance=1.0,
+        )
+    )
+    assert (moved.column("topk_index")[:, 0] != labels).any()
+    np.testing.assert_allclose(moved.column("topk_prob").astype(np.float64).sum(1), 1, atol=2e-3)
+    np.testing.assert_allclose(means_by_class(moved.column("label_weight"), labels), 1, rtol=1e-5)
+
+
+def test_the_network_may_be_the_teacher_and_classes_be_alike(web, tmp_path):
+    settings = {"method": "label", "teacher": "network", "similarity": 0.3, "evidence": {"rounds": 1}}
+    table = columns_after(recipe_of(web, tmp_path, settings, targets="label"))
+    assert (table.column("keep") >= 0).all()
+    assert (table.column("keep") <= 1).all()
+    assert (table.column("topk_prob")[:, 1] > 0).any()
+
+
+def test_the_first_stage_has_nothing_to_measure_with(web, tmp_path):
+    recipe = recipe_of(web, tmp_path, {"method": "cluster"})
+    alone = dataclasses.replace(recipe, stages=recipe.stages[1:])
+    with pytest.raises(InputError, match=r"stages\.next\.measure\.network: found 'previous', but no stage is"):
+        run_recipe(alone, lambda: models.build("ResNet8_small32", N_CLASSES))
+    assert not (tmp_path / "r/next").exists()
+
+
+def test_word_vectors_are_looked_for_before_anything_is_trained(web, tmp_path):
+    settings = {"method": "label", "evidence": {"word_vectors": "/nowhere.txt"}}
+    with pytest.raises(InputError, match=r"/nowhere\.txt"):
+        columns_after(recipe_of(web, tmp_path, settings))
+    assert not (tmp_path / "r/class").exists()
+    assert Label().evidence.word_vectors is None
+
+
+def test_changed_queries_are_noticed(web, tmp_path):
+    own = tmp_path / "web"
+    write_web(own, 2)
+    recipe = recipe_of(own, tmp_path, {"method": "instance"}, sampling_weight=["instance_weight"])
+    columns_after(recipe)
+    file = own / "info/queries.txt"
+    file.write_text(file.read_text() + "\n")
+    assert [step.action for step in plan_recipe(recipe)] == ["keep", "keep"]  # the same words
+    lines = file.read_text().split("\n")
+    file.write_text("\n".join(["another thing", *lines[1:]]))
+    (_, step) = plan_recipe(recipe)
+    assert step.action == "again"
+    assert "column instance_weight was" in step.why
+
+
+def test_word_vectors_serve_as_texts(web, instance, tmp_path):
+    file = tmp_path / "words.txt"
+    file.write_text("one 1 0 0\ntwo 0 1 0\nthree 0 0 1\n")
+    settings = {"method": "instance", "evidence": {"word_vectors": str(file), "least_cosine": 0.3}}
+    table = columns_after(recipe_of(web, tmp_path, settings))
+    same = table.column("suggested") == instance.column("suggested")
+    assert same.mean() > 0.8  # the same words name the same classes

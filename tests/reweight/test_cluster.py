@@ -1,0 +1,317 @@
+"""Cluster weights: the laws, a slow plain version, planted looks, equal bytes however the work is shared."""
+
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
+
+from urnet.core.checks import InputError
+from urnet.reweight import cluster as room
+from urnet.reweight.cluster import cluster
+from urnet.reweight.evidence import projection as projecting
+from urnet.reweight.evidence.class_shards import classes_of, join, rows_of
+from urnet.reweight.evidence.projection import Projection, fit_projection
+
+SETTINGS = [
+    {},
+    {"shrink": 0.0},
+    {"shrink": 1000.0},
+    {"power": 3.0},
+    {"power": 0.0},
+    {"power": 500.0},
+    {"max_clusters": 1, "min_clusters": 1},
+    {"rows_per_cluster": 2, "max_clusters": 40},
+    {"pca": 5},
+    {"seed": 7},
+    {"shrink": 1e8, "power": 1e9},  # the last shows what rounding does to sums
+]
+SIZES = [1, 2, 3, 0, 5, 40, 130, 320, 11]
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def planted(sizes=SIZES, width=16, looks=3, noise=1.5, seed=0, dtype=np.float16):
+    """features, labels, given_prob, looks: every class has ``looks`` looks, later ones recognised worse."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.int32)
+    look = rng.integers(0, looks, len(labels))
+    centres = rng.normal(size=(len(sizes), looks, width))
+    features = centres[labels, look] + noise * rng.normal(size=(len(labels), width))
+    given_prob = rng.random(len(labels)) / (1 + look)
+    given_prob[labels == 4] = 0
+    return features.astype(dtype), labels, given_prob, look
+
+
+def run(data, **settings):
+    return cluster(*data[:3], len(SIZES), **settings)
+
+
+def same(one, other):
+    return all(one[name].tobytes() == other[name].tobytes() for name in ("cluster", "cluster_weight"))
+
+
+def slow_weights(labels, given_prob, found, shrink=10.0, power=1.0):
+    """Quality, shrinkage and weights one class and one cluster at a time, in Python's own numbers."""
+    rows_of = {}
+    for row, pair in enumerate(zip(labels.tolist(), found.tolist(), strict=True)):
+        rows_of.setdefault(pair, []).append(row)
+    weights = np.zeros(len(labels))
+    for c in set(labels.tolist()):
+        of_class = [float(p) for p, label in zip(given_prob, labels, strict=True) if label == c]
+        mean = sum(of_class) / len(of_class)
+        quality = {}
+        for (label, k), rows in rows_of.items():
+            if label == c:
+                own = sum(float(given_prob[row]) for row in rows) / len(rows)
+                quality[k] = (len(rows) * own + shrink * mean) / (len(rows) + shrink)
+        best = max(quality.values())
+        raw = {k: (q / best) ** power if best else 1.0 for k, q in quality.items()}
+        total = sum(len(rows_of[c, k]) * value for k, value in raw.items())
+        for k, value in raw.items():
+            weights[rows_of[c, k]] = value * len(of_class) / total
+    return weights
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_laws(settings):
+    features, labels, given_prob, _ = data = planted()
+    got = run(data, **settings)
+    found, weight = got["cluster"], got["cluster_weight"]
+    assert (found.dtype, weight.dtype, found.shape, weight.shape) == (np.int16, np.float32, *[labels.shape] * 2)
+    assert np.isfinite(weight).all()
+    assert (weight >= 0).all()
+    for c in np.unique(labels):
+        own = labels == c
+        assert weight[own].mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)  # so no class is without mass
+        numbers, first = np.unique(found[own], return_index=True)
+        assert numbers.tolist() == list(range(len(numbers)))
+        assert (np.diff(weight[own][first]) <= 0).all()  # the best cluster is number 0
+    order = np.random.default_rng(1).permutation(len(labels))
+    permuted = run((features[order], labels[order], given_prob[order]), **settings)
+    assert same(permuted, {name: column[order] for name, column in got.items()})
+    assert same(run(data, **settings), got)
+    rules = {name: settings[name] for name in ("shrink", "power") if name in settings}
+    np.testing.assert_allclose(weight, slow_weights(labels, given_prob, found, **rules), rtol=1e-5, atol=1e-30)
+
+
+def test_the_number_of_clusters_follows_the_rows_of_the_class():
+    sizes = [1, 2, 3, 60, 450, 800, 1250]  # sqrt(n / 50): 3, 4, 5 for the last three
+    features, labels, given_prob, _ = planted(sizes, noise=3.0)
+    found = cluster(features, labels, given_prob, 7)["cluster"]
+    assert [found[labels == c].max() + 1 for c in range(7)] == [1, 2, 2, 2, 3, 4, 5]
+    found = cluster(features, labels, given_prob, 7, rows_per_cluster=8, max_clusters=9, min_clusters=3)["cluster"]
+    assert [found[labels == c].max() + 1 for c in range(7)] == [1, 2, 3, 3, 8, 9, 9]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_data_without_the_fault_gives_all_ones(dtype):
+    features, labels, given_prob, _ = planted(dtype=dtype)
+    for equal in (0.0, 1.0, 0.3, 1e-40, 1e-300):
+        got = cluster(features, labels, np.full(len(labels), equal), 9, power=2.0)
+        assert (got["cluster_weight"] == 1).all()
+    by_class = np.random.default_rng(0).random(9)[labels]
+    assert (cluster(features, labels, by_class, 9)["cluster_weight"] == 1).all()
+    one_look = cluster(np.full_like(features, 0.7), labels, given_prob, 9)
+    assert (one_look["cluster_weight"] == 1).all()
+    assert (one_look["cluster"] == 0).all()
+
+
+def test_two_looks_by_hand():
+    look = np.repeat([0, 1], [30, 10])
+    features = np.zeros((40, 8), np.float32)
+    features[np.arange(40), look] = 1
+    features += np.random.default_rng(0).normal(size=features.shape).astype(np.float32) * 0.01
+    given_prob = np.where(look == 0, 0.9, 0.1)  # the class's mean is 0.7
+    got = cluster(features, np.zeros(40, int), given_prob, 1)
+    good, bad = (30 * 0.9 + 7) / 40, (10 * 0.1 + 7) / 20  # 0.85, 0.4
+    mean = (30 * good + 10 * bad) / 40
+    assert got["cluster"].tolist() == look.tolist()
+    np.testing.assert_allclose(got["cluster_weight"], np.where(look == 0, good, bad) / mean, rtol=1e-6)
+    unshrunk = cluster(features, np.zeros(40, int), given_prob, 1, shrink=0, power=2)["cluster_weight"]
+    np.testing.assert_allclose(unshrunk, np.where(look == 0, 0.81, 0.01) / (0.75 * 0.81 + 0.25 * 0.01), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("looks", "size", "noise"), [(2, 200, 0.8), (4, 800, 0.8), (8, 3200, 0.5)])
+def test_planted_looks_are_found(looks, size, noise):
+    features, labels, given_prob, look = planted([size] * 2, width=32, looks=looks, noise=noise)
+    found = cluster(features, labels, given_prob, 2)["cluster"]
+    for c in range(2):
+        assert adjusted_rand_score(look[labels == c], found[labels == c]) > 0.98
+
+
+def test_the_badly_recognised_look_is_drawn_less():
+    features, labels, _, look = planted([800] * 3, looks=4, noise=0.3)
+    given_prob = np.where(look == 2, 0.05, 0.8) * np.random.default_rng(0).uniform(0.8, 1.2, len(look))
+    weight = cluster(features, labels, given_prob, 3)["cluster_weight"]
+    assert weight[look == 2].mean() < 0.25
+    assert weight[look != 2].min() > 1
+
+
+def test_equal_rows_stay_together():
+    distinct, labels, _, _ = planted([4, 3, 1, 2, 6], noise=1.0)
+    copies = np.random.default_rng(0).permutation(np.repeat(np.arange(len(labels)), 60))
+    given_prob = np.random.default_rng(1).random(len(copies)).astype(np.float32)
+    data = distinct[copies], labels[copies], given_prob
+    got = cluster(*data, 5, min_clusters=4)
+    order = np.random.default_rng(2).permutation(len(copies))
+    permuted = cluster(*(array[order] for array in data), 5, min_clusters=4)
+    assert same(permuted, {name: column[order] for name, column in got.items()})
+    found = got["cluster"]
+    for row in range(len(labels)):
+        assert len(np.unique(found[copies == row])) == 1
+    assert [found[labels[copies] == c].max() + 1 for c in range(5)] == [4, 3, 1, 2, 4]
+
+
+def test_equal_rows_count_each():
+    degrees = np.repeat([0, 20, 90, 130], [1000, 1000, 1, 1])
+    features = np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1).astype(np.float32)
+    as_it_is = Projection(np.zeros(2, np.float32), np.eye(2, dtype=np.float32))
+    settings = {"max_clusters": 2, "projection": as_it_is}
+    zeros, good = np.zeros(2002, int), np.where(degrees == 0, 0.9, 0.1)
+    found = cluster(features, zeros, good, 1, **settings)["cluster"]
+    assert found.tolist() == (degrees > 0).tolist()  # 1000 rows are not moved for the sake of two
+    found = cluster(features[[0, 1000, 2000, 2001]], zeros[:4], good[[0, 1000, 2000, 2001]], 1, **settings)
+    assert found["cluster"].tolist() == [0, 0, 1, 1]
+
+
+def test_rows_that_differ_by_roundings_only():
+    rng = np.random.default_rng(0)
+    line = rng.random(300)[:, None] * np.array([[1.0, 2.0, -1.0, 0.5]])
+    features = np.concatenate([line, -line]).astype(np.float32)  # of norm 1: two points
+    given_prob = np.repeat([0.9, 0.3], 300)
+    got = cluster(features, np.zeros(600, int), given_prob, 1)
+    assert got["cluster"][:300].max() < got["cluster"][300:].min()
+    np.testing.assert_allclose(got["cluster_weight"][:300].mean(), 1.5, rtol=0.05)
+
+
+def test_neither_processes_nor_ranks_nor_threads_change_a_byte(monkeypatch):
+    monkeypatch.setattr(room, "TASK_ROWS", 100)
+    features, labels, given_prob, _ = data = planted()
+    projection = fit_projection(features)
+    whole = run(data)
+    assert same(run(data, jobs=2), whole)
+    for world_size in (2, 3, 12):
+        shares = [rows_of(labels, 9, rank, world_size) for rank in range(world_size)]
+        parts = [
+            cluster(features[rows], labels[rows], given_prob[rows], 9, projection=projection) if len(rows) else {}
+            for rows in shares
+        ]
+        assert same(join(parts, labels, 9), whole)
+    with threadpool_limits(2):
+        assert same(run(data), whole)
+
+
+def test_a_class_does_not_depend_on_the_others():
+    features, labels, given_prob, _ = data = planted()
+    projection = fit_projection(features)
+    whole = run(data)
+    assert same(run(data, projection=projection), whole)
+    for c in (6, 7):
+        own = labels == c
+        alone = cluster(features[own], labels[own], given_prob[own], 9, projection=projection)
+        assert same(alone, {name: column[own] for name, column in whole.items()})
+
+
+def test_ranks_share_the_rows_evenly():
+    sizes = (1000 * np.random.default_rng(0).random(60) ** 3).astype(int)
+    labels = np.repeat(np.arange(60), sizes)
+    shares = [classes_of(labels, 60, rank, 4) for rank in range(4)]
+    assert sorted(np.concatenate(shares)) == np.flatnonzero(sizes).tolist()
+    rows = [sizes[share].sum() for share in shares]
+    assert max(rows) - min(rows) <= sizes.max()
+
+
+class Recorder:
+    """Features that are made when asked for; notes the most rows in one answer and alive at once."""
+
+    dtype = np.dtype(np.float16)
+
+    def __init__(self, n_rows, width):
+        self.shape, self.largest, self.alive, self.most = (n_rows, width), 0, 0, 0
+
+    def __getitem__(self, rows):
+        rows = np.arange(self.shape[0])[rows] if isinstance(rows, slice) else rows
+        assert (np.diff(rows) > 0).all()
+        block = np.sin(rows[:, None] * np.arange(1.0, self.shape[1] + 1)).astype(np.float16)
+        self.alive += len(block)
+        self.largest, self.most = max(self.largest, len(block)), max(self.most, self.alive)
+        weakref.finalize(block, self._gone, len(block))
+        return block
+
+    def _gone(self, n_rows):
+        self.alive -= n_rows
+
+
+def test_memory_is_bounded_by_the_largest_class(monkeypatch):
+    monkeypatch.setattr(room, "TASK_ROWS", 500)
+    monkeypatch.setattr(projecting, "PCA_ROWS", 600)
+    monkeypatch.setattr(projecting, "BLOCK_BYTES", 8 * 2 * 300)
+    sizes = np.array([900, *[200] * 20, *[10] * 50])
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(71), sizes))
+    given_prob = np.random.default_rng(1).random(len(labels))
+    features = Recorder(len(labels), 8)
+    got = cluster(features, labels, given_prob, 71)
+    assert features.largest == 900
+    assert features.most <= 900 + 2 * 500
+    in_memory = features[np.arange(len(labels))]
+    assert same(got, cluster(in_memory, labels, given_prob, 71))
+
+
+def test_scale_and_shift_do_not_matter():
+    features, labels, given_prob, look = planted([300] * 2, looks=2, noise=0.1, dtype=np.float32)
+    for changed in (features * 1e-30, features * 1e14, features + 50):
+        found = cluster(changed, labels, given_prob, 2)["cluster"]
+        for c in range(2):
+            assert adjusted_rand_score(look[labels == c], found[labels == c]) == 1
+
+
+X, Y, P = np.ones((3, 2), np.float32), np.array([0, 1, 1]), np.array([0.5, 0.2, 0.1])
+BROKEN = np.array([[1, 1], [1, 1], [1, np.nan]])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "settings", "message"),
+    [
+        ((X, Y, np.array([0.5, np.nan, 0.1])), {}, "given_prob: row 1 has nan; probabilities in 0..1"),
+        ((X, Y, np.array([0.5, 0.2, 1.5])), {}, "given_prob: row 2 has 1.5"),
+        ((X, Y, np.ones((3, 1))), {}, r"one probability a row, is accepted; found \(3, 1\)"),
+        ((BROKEN.astype(np.float16), Y, P), {}, "features: row 2 has nan in column 1; finite"),
+        ((BROKEN.astype(np.float32), Y, P), {}, "features: row 2 has nan in column 1; finite"),
+        ((X * 1e30, Y, P), {}, "features: row 0 has 1e\\+30 in column 0; .* magnitude below 1e\\+15"),
+        ((X * -np.inf, Y, P), {}, "features: row 0 has -inf"),
+        ((X[:2], Y, P), {}, "labels has 3 rows but features has 2"),
+        ((X, Y, P[:2]), {}, "labels has 3 rows but given_prob has 2"),
+        ((X[:, 0], Y, P), {}, r"features: \(N, D\) of float16, 32 or 64 is accepted; found \(3,\)"),
+        ((X.astype(int), Y, P), {}, "found .* of int64"),
+        ((X[:0], Y[:0], P[:0]), {}, "found no rows"),
+        ((X, Y + 1, P), {}, "label 2 in row 1 is outside 0..1"),
+        ((X, Y, P), {"pca": 0}, "pca: found 0; 1 or more"),
+        ((X, Y, P), {"rows_per_cluster": 0}, "rows_per_cluster: found 0; more than 0"),
+        ((X, Y, P), {"min_clusters": 17}, "min_clusters: found 17; 1..max_clusters"),
+        ((X, Y, P), {"max_clusters": 40_000}, "max_clusters: found 40000; at most 32767"),
+        ((X, Y, P), {"shrink": -1.0}, "shrink: found -1.0; 0 or more"),
+        ((X, Y, P), {"power": float("nan")}, "power: found nan; 0 or more"),
+        ((X, Y, P), {"seed": -1}, "seed: found -1; 0 or more"),
+        ((X, Y, P), {"jobs": 0}, "jobs: found 0; 1 or more"),
+        ((X, Y, P), {"projection": Projection(np.zeros(3), np.eye(3))}, "of width 3 but features of 2"),
+    ],
+)
+def test_bad_input(arrays, settings, message):
+    with pytest.raises(InputError, match=message):
+        cluster(*arrays, 2, **settings)
+
+
+def test_a_row_that_only_its_class_reads_is_named():
+    features, labels, given_prob, _ = planted()
+    projection = fit_projection(features)
+    features[77, 3] = np.inf
+    with pytest.raises(InputError, match="features: row 77 has inf in column 3"):
+        cluster(features, labels, given_prob, 9, projection=projection)

@@ -1,0 +1,56 @@
+"""A long run needs no more memory, open files, threads or objects at its end than at its beginning."""
+
+import gc
+import json
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train
+from tests.helpers.faults import operations
+from tests.helpers.tiny_training import write_images, write_recipe
+from urnet.core import cli
+
+pytestmark = pytest.mark.slow
+EARLY, LATE = 2, 20  # epochs
+
+
+def _train(recipe: str, workers: int, file: str) -> None:
+    """Train, and note at each checkpoint, one an epoch: bytes in memory, handles, threads, objects."""
+    seen = []
+
+    def watch(event: str, args: tuple) -> None:
+        if any(text.startswith("os.mkdir") and "/.step-" in text for text in operations(event, args)):
+            gc.collect()
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            counts = [len(os.listdir(f"/proc/self/{name}")) for name in ("fd", "task")]  # noqa: PTH208
+            seen.append((resident, *counts, len(gc.get_objects())))  # a list would be an object more
+
+    sys.addaudithook(watch)
+    code = cli.run(train.main, ["-c", recipe, "-o", f"data.workers={workers}"])
+    Path(file).write_text(json.dumps([code, seen]))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell by files")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_twenty_epochs_leave_memory_handles_threads_and_objects_as_they_were(tmp_path, monkeypatch, workers):
+    """With a moving average, an evaluation and a checkpoint every epoch."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_images(tmp_path)
+    each = dict.fromkeys(("eval_every", "checkpoint_every"), "1 epochs")
+    recipe = write_recipe(tmp_path, duration=f"{LATE + 1} epochs", log_every=1, **each)
+    arguments = str(recipe), workers, str(tmp_path / "seen.json")
+    process = multiprocessing.get_context("spawn").Process(target=_train, args=arguments)
+    process.start()
+    process.join(300)
+    code, seen = json.loads((tmp_path / "seen.json").read_text())
+    assert (code, len(seen)) == (0, LATE + 1)
+    early, late = np.array(seen[EARLY - 1]), np.array(seen[LATE - 1])
+    resident, *counts, objects = late - early
+    assert resident < 0.05 * early[0], seen
+    assert counts == [0, 0], seen
+    assert objects < LATE - EARLY, seen  # less than one an epoch

@@ -1,0 +1,223 @@
+"""The service's answers, limits and refusals over real HTTP, with an engine that a test holds or breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import re
+import socket
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+pytest.importorskip("python_multipart")
+
+from tests.helpers.picture_files import encode, picture
+from tests.helpers.serve_server import PNG, Held, Server, expected, refused, until
+from tools.serve_app import HELD
+from tools.serve_client import Ask, ask_once, form, load
+
+
+@pytest.fixture(scope="module")
+def module_server():
+    compute = Held()
+    server = Server(compute)
+    server.compute = compute
+    yield server
+    compute.go.set()
+    server.close()
+
+
+@pytest.fixture
+def server(module_server):
+    yield module_server
+    module_server.compute.error = None
+    module_server.compute.go.set()
+    until(lambda: module_server.pipeline.pending == 0)
+
+
+def test_one_image_as_the_body_and_several_in_a_form(server):
+    other = encode(".jpg", picture(20, 60, seed=3))
+    status, body = ask_once(server.port, Ask(PNG, "image/png"))
+    assert status == 200
+    assert json.loads(body) == {"model": "toy", "images": [{"file": "", **expected(PNG), "error": ""}]}
+    request = form([("a b.png", PNG), ("é.jpg", other), ("", b"no image")])
+    status, body = ask_once(server.port, request, "?topk=2")
+    assert status == 200
+    first, second, third = json.loads(body)["images"]
+    assert first == {"file": "a b.png", **expected(PNG, 2), "error": ""}
+    assert second == {"file": "é.jpg", **expected(other, 2), "error": ""}
+    error = "no JPEG, PNG, GIF, WebP, BMP or TIFF file"
+    assert third == {"file": "", "classes": [], "scores": [], "names": [], "error": error}
+
+
+def test_an_image_has_the_limit_of_pixels_before_it_is_decoded(server):
+    status, body = ask_once(server.port, Ask(encode(".png", picture(101, 100)), "image/png"))
+    error = json.loads(body)["images"][0]["error"]
+    assert (status, error) == (200, "the header claims 100 x 101 pixels; at most 10000 are accepted")
+
+
+@pytest.mark.parametrize("word", ["0", "8", "-1", "x", "1.0", "²", "", "9" * 5000])
+def test_topk_is_a_number_of_classes(server, word):
+    status, text = refused(server, Ask(PNG, "image/png"), f"?topk={word.replace('²', '%C2%B2')}")
+    assert status == 400
+    assert text == f"topk: found {word[:40]!r}; accepted: 1 to 7"
+
+
+@pytest.mark.parametrize("query", ["?topK=1", "?topk=1&topk=2", "?topk=1&k=2", "?x"])
+def test_another_query_is_refused(server, query):
+    status, text = refused(server, Ask(PNG, "image/png"), query)
+    assert status == 400 and text.startswith("query: found '") and text.endswith("accepted: topk, once")
+
+
+def test_an_address_with_a_slash_more_is_another_address(server):
+    for path, method in (("/predict/", "POST"), ("/health/", "GET")):
+        status, headers, text = server.get(path, method)
+        assert status == 404 and "location" not in headers and text.count("\n") == 1
+
+
+def test_what_is_no_form_of_images_is_refused(server):
+    good = form([("a.png", PNG)])
+    for request, status, said in (
+        (Ask(b"a=1", "application/x-www-form-urlencoded"), 415, "content type: found 'application/x-www-form"),
+        (Ask(PNG, "text/plain"), 415, "accepted: multipart/form-data with a field `image`, or image/*"),
+        (Ask(good.body, "multipart/form-data"), 400, "without a boundary"),
+        (Ask(good.body[:-9]), 400, "form: is cut off"),
+        (Ask(good.body, good.kind + "0"), 400, "form: damaged"),
+        (Ask(b""), 400, "form: is cut off"),
+        (form([]), 400, "form: "),
+        (form([("a", PNG)], field="img"), 400, "form: found a field 'img'; accepted: `image`"),
+        (form([("a", b"")] * 6), 413, "at most 5 images are accepted in a request"),
+        (Ask(good.body, f"multipart/form-data; boundary={'b' * 300}"), 400, "form: damaged"),
+    ):
+        found, text = refused(server, request)
+        assert (found, said in text) == (status, True), (found, text)
+
+
+def test_a_cut_form_is_refused_though_it_begins_with_whole_images(server):
+    body = form([("a", PNG), ("b", PNG)]).body
+    assert refused(server, Ask(body[: len(body) - len(PNG) // 2]))[0] == 400
+
+
+def test_a_body_over_the_limit_is_refused_and_the_client_hears_it(server):
+    for size in (100_001, 399_999):
+        assert refused(server, Ask(bytes(size), "image/png")) == (413, "body: at most 100000 bytes are accepted")
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
+        connection.request("POST", "/predict", iter([bytes(30_000)] * 5), {"Content-Type": "image/png"})
+        assert connection.getresponse().status == 413  # in pieces, without a length beforehand
+    assert ask_once(server.port, Ask(bytes(100_000), "image/png"))[0] == 200
+    assert server.service._held == 0
+
+
+def test_a_full_queue_answers_429_and_when_to_come_again(server):
+    server.compute.go.clear()
+    threads = [threading.Thread(target=load, args=(server.port, [form([("a", PNG)] * 4)], 1)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    until(lambda: server.pipeline.pending == 8)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
+        connection.request("POST", "/predict", PNG, {"Content-Type": "image/png"})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    assert (answer.status, text) == (429, "the queue of 8 images is full; try again\n")
+    assert int(answer.headers["Retry-After"]) >= 1
+    health = json.loads(server.get("/health")[2])  # which answers all the while
+    assert (health["queue"], health["queue_limit"]) == (8, 8)
+    server.compute.go.set()
+    for thread in threads:
+        thread.join(20)
+
+
+def test_no_answer_in_time_is_504_and_its_images_are_dropped(server):
+    server.compute.go.clear()
+    before = sum(server.compute.sizes)
+    begin = time.monotonic()
+    results = load(server.port, [form([("a", PNG)] * 4)] * 2, 2)[2]
+    assert results == [504, 504]
+    assert 0.9 < time.monotonic() - begin < 5
+    server.compute.go.set()
+    until(lambda: server.pipeline.pending == 0)
+    assert sum(server.compute.sizes) - before <= 4  # the batch that had begun, nothing of the other
+    assert refused(server, Ask(PNG, "text/plain"))[0] == 415
+
+
+def test_a_body_that_does_not_arrive_is_408(server):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9999\r\n\r\nabc"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(head)
+        found = connection.recv(1 << 16)
+        while b"seconds" not in found and (data := connection.recv(1 << 16)):
+            found += data
+    assert found.startswith(b"HTTP/1.1 408 ") and b"the body did not arrive within 1 seconds" in found
+    until(lambda: server.service._held == 0)
+
+
+def test_half_sent_bodies_are_held_up_to_a_limit_in_all(server):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
+    before = server.service.counts.refused
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            connection.sendall(head + bytes(99_999))
+        until(lambda: server.service.counts.refused >= before + 4)
+        assert server.service._held <= HELD * 100_000
+    until(lambda: server.service._held == 0)
+
+
+def test_a_failing_engine_is_500_without_a_traceback(server, capfd):
+    server.compute.error = RuntimeError("secret detail")
+    status, text = refused(server, Ask(PNG, "image/png"))
+    assert (status, text) == (500, "the model failed; the service's log says why")
+    assert "secret detail" in capfd.readouterr().err
+    server.compute.error = None
+    assert ask_once(server.port, Ask(PNG, "image/png"))[0] == 200
+
+
+def test_a_fault_of_the_service_itself_is_500_too(server, caplog, monkeypatch):
+    def broken(*_):
+        raise KeyError("secret detail")
+
+    log = logging.getLogger("uvicorn.error")  # whose own handler writes on stderr
+    log.addHandler(caplog.handler)
+    monkeypatch.setattr(server.service, "_entry", broken)
+    status, text = refused(server, Ask(PNG, "image/png"))
+    assert (status, text) == (500, "the service failed; its log says why")
+    until(lambda: "secret detail" in caplog.text)
+    log.removeHandler(caplog.handler)
+
+
+def test_other_places_and_methods_are_refused(server):
+    for path, method, status in (
+        ("/x", "GET", 404),
+        ("/predict", "GET", 405),
+        ("/docs", "GET", 404),
+        ("/openapi.json", "GET", 404),
+        ("/", "POST", 405),
+    ):
+        found, _, text = server.get(path, method)
+        assert found == status
+        assert text.endswith("; accepted: GET /, GET /health, POST /predict\n") and text.count("\n") == 1
+
+
+def test_health_counts_what_happened(server):
+    before = json.loads(server.get("/health")[2])
+    ask_once(server.port, form([("a", PNG), ("b", b"x")]))
+    ask_once(server.port, Ask(b"", "text/plain"))
+    after = json.loads(server.get("/health")[2])
+    grown = {key: after[key] - before[key] for key in ("requests", "images", "unreadable", "refused", "computed")}
+    assert grown == {"requests": 2, "images": 2, "unreadable": 1, "refused": 1, "computed": 1}
+    assert (after["status"], after["model"], after["classes"], after["queue"]) == ("ok", "toy", 7, 0)
+
+
+def test_the_page_loads_nothing_from_elsewhere(server):
+    status, headers, page = server.get("/")
+    assert status == 200 and headers["content-type"] == "text/html; charset=utf-8"
+    assert re.findall(r"(?:https?:)?//[\w.]+", page.replace("// ", "")) == []
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'" and policy["connect-src"] == "'self'"
+    assert "unsafe" not in headers["content-security-policy"]

@@ -1,0 +1,211 @@
+"""The service's page in headless Chromium: an image is chosen, its classes appear; skipped without Chromium.
+
+Chromium is driven over the pipe it offers for that (`--remote-debugging-pipe`): JSON texts, parted by zeros,
+on its descriptors 3 and 4.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+pytest.importorskip("python_multipart")
+
+from tests.helpers.serve import NASTY, exported_toys
+from tools.serve_client import running
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+SHOTS = os.environ.get("URNET_SCREENSHOTS")  # a folder: what the browser showed is put there
+
+
+class Browser:
+    """One page of a headless Chromium that has no network but this machine."""
+
+    def __init__(self, profile):
+        to_read, self._to = os.pipe()
+        self._from, to_write = os.pipe()
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_read, to_write)]
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"]
+        flags += [f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
+        self._process = subprocess.Popen(
+            [CHROMIUM, *flags, "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(3, 4),
+            preexec_fn=lambda: (os.dup2(ends[0], 3), os.dup2(ends[1], 4)),
+        )
+        for end in (to_read, to_write, *ends):
+            os.close(end)
+        self._number, self._rest, self.events = 0, b"", []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = None
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Accessibility"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method, **parameters):
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if getattr(self, "_session", None):
+            message["sessionId"] = self._session
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self._rest:
+                data = os.read(self._from, 1 << 16)
+                assert data, "the browser ended"
+                self._rest += data
+            text, _, self._rest = self._rest.partition(b"\0")
+            answer = json.loads(text)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def run(self, script):
+        found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def until(self, script, seconds=20):
+        end = time.monotonic() + seconds
+        while not (found := self.run(script)):
+            assert time.monotonic() < end, (script, self.run("document.body.innerText"))
+            time.sleep(0.05)
+        return found
+
+    def open(self, url, width=900, height=900, dark=False):
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.call("Emulation.setEmulatedMedia", features=scheme)
+        self.call("Page.navigate", url=url)
+        self.until("document.readyState === 'complete' && document.querySelector('h1') !== null")
+
+    def choose(self, *files):
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def picture(self, name):
+        data = base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+        if SHOTS:
+            with open(os.path.join(SHOTS, name), "wb") as stream:  # noqa: PTH118, PTH123
+                stream.write(data)
+        return data
+
+    def seen(self, method):
+        """The parameters of the events of this kind so far."""
+        return [event["params"] for event in self.events if event.get("method") == method]
+
+    def close(self):
+        with contextlib.suppress(OSError, AssertionError):
+            self._session = None
+            self.call("Browser.close")
+        for end in (self._to, self._from):
+            os.close(end)
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The toys, and the address of a service that takes at most 20,000 bytes."""
+    toys, folder = exported_toys(tmp_path_factory.mktemp("page"))
+    with running(folder, "--max_body_mb", "0.02") as service:
+        yield toys, f"http://127.0.0.1:{service.port}/"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+ROWS = "[...document.querySelectorAll('#answers > li:first-child ol li')].map(row => row.innerText)"
+WIDTHS = "[...document.querySelectorAll('#answers > li:first-child .track div')].map(bar => bar.style.width)"
+
+
+def test_a_chosen_image_is_answered_with_names_and_bars(place, browser):
+    toys, url = place
+    browser.open(url)
+    browser.until("document.title === 'ResNeXt_small32'")
+    about = browser.run("document.querySelector('#about').innerText")
+    assert about == "7 classes; images are resized to 32 × 32 pixels"
+    browser.choose(toys.images / "0.png")
+    rows = browser.until(f"({ROWS}).length === 5 && {ROWS}")
+    best = toys.ranking[0][:5]
+    for row, c in zip(rows, best, strict=True):
+        name, percent = row.split("\n")
+        assert name == (NASTY if c == toys.labels[0] else f"class {c}")  # as text: no element came of it
+        assert percent == f"{100 * toys.expected[0][c]:.1f} %"
+    widths = [float(width.rstrip("%")) for width in browser.run(WIDTHS)]
+    assert widths == pytest.approx(100 * toys.expected[0][best], abs=0.01)
+    assert browser.run("document.querySelectorAll('#answers img').length") == 1
+    assert browser.run("document.title") == "ResNeXt_small32"
+    assert browser.run("document.querySelector('#state').innerText") == "1 image answered."
+    assert browser.picture("page.png")[:4] == b"\x89PNG"
+    addresses = {sent["request"]["url"] for sent in browser.seen("Network.requestWillBeSent")}
+    addresses = {address for address in addresses if not address.startswith(("blob:", "data:"))}
+    assert addresses == {url, url + "health", url + "predict"}  # nothing from elsewhere
+    problems = browser.seen("Log.entryAdded") + browser.seen("Runtime.exceptionThrown")
+    assert problems == []  # no violation of the page's policy either
+
+
+def test_what_is_no_image_and_what_is_refused_is_said(place, browser, tmp_path):
+    toys, url = place
+    (tmp_path / "<b>notes.txt").write_text("no picture")
+    (tmp_path / "large.png").write_bytes(bytes(30_000))
+    browser.open(url, width=400, dark=True)
+    browser.choose(tmp_path / "large.png", tmp_path / "<b>notes.txt", toys.images / "2.png")
+    browser.until("document.querySelector('#state').className === 'bad'")
+    assert browser.run("document.querySelector('#state').innerText") == "1 of 3 images answered."
+    cards = browser.run("[...document.querySelectorAll('#answers > li')].map(card => card.innerText)")
+    assert cards[0].split()[:3] == ["2.png", "class", str(toys.labels[2])]
+    assert cards[1].split("\n")[0] == "<b>notes.txt" and cards[1].endswith("no JPEG, PNG, GIF, WebP, BMP or TIFF file")
+    assert cards[2].split("\n")[0] == "large.png" and cards[2].endswith("body: at most 20000 bytes are accepted")
+    assert browser.run("document.documentElement.scrollWidth <= 400")
+    browser.picture("narrow.png")
+
+
+def test_an_image_that_is_dropped_is_answered(place, browser):
+    toys, url = place
+    browser.open(url)
+    data = base64.b64encode((toys.images / "4.png").read_bytes()).decode()
+    browser.run(f"""
+        const bytes = Uint8Array.from(atob("{data}"), (c) => c.charCodeAt(0));
+        const given = new DataTransfer();
+        given.items.add(new File([bytes], "dropped.png", {{type: "image/png"}}));
+        document.querySelector("#drop").dispatchEvent(
+            new DragEvent("drop", {{dataTransfer: given, bubbles: true, cancelable: true}}));
+        undefined""")
+    rows = browser.until(f"({ROWS}).length === 5 && {ROWS}")
+    assert rows[0].split("\n")[1] == f"{100 * toys.expected[4].max():.1f} %"
+
+
+def test_the_page_is_usable_by_keyboard_and_by_a_screen_reader(place, browser):
+    _, url = place
+    browser.open(url)
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    assert browser.run("document.activeElement.id") == "files"
+    assert browser.run("getComputedStyle(document.querySelector('#drop')).outlineStyle") == "solid"
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
+    assert any(role == "button" and name.startswith("Choose images") for role, name in roles), roles
+    assert {"heading", "status"} <= {role for role, _ in roles}

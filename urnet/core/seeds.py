@@ -1,0 +1,17 @@
+"""Random streams: every random choice is a function of the seed, the stage, and the epoch, row or step."""
+
+from __future__ import annotations
+
+import zlib
+
+ORDER, MIXUP = 0, 1  # what a random stream is for; the first number after the seed
+
+
+def stage_key(stage: str) -> int:
+    """A number of 32 bits for a stage's name, the same in every process and Python."""
+    return zlib.crc32(stage.encode())
+
+
+def draw_key(stage: str, step: int) -> int:
+    """The key of one update's random choices: 32 bits of the stage's name, then the step (< 2^32)."""
+    return stage_key(stage) << 32 | step

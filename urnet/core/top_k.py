@@ -1,0 +1,29 @@
+"""The k largest scores of each row, with a rule for equal ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from urnet.core.checks import InputError
+
+
+def topk(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best classes of each row: indices (B, k) int64 and their scores (B, k), best first.
+
+    ``scores`` is (B, C) with C >= k; equal scores are ordered by class number, so the answer does not depend
+    on how it is computed. Costs O(C) a row. Raises FloatingPointError for a score that is not finite.
+    """
+    n_rows, n_classes = scores.shape
+    if not 1 <= k <= n_classes:
+        raise InputError(f"top-{k} of {n_classes} classes: 1..{n_classes} is accepted")
+    if not np.isfinite(scores).all():
+        row = int(np.argmin(np.isfinite(scores).all(axis=1)))
+        raise FloatingPointError(f"the network's scores of image {row} of a batch are not finite")
+    border = np.partition(scores, n_classes - k, axis=1)[:, n_classes - k, None]  # the k-th best of each row
+    better, equal = scores > border, scores == border
+    places = k - better.sum(axis=1, keepdims=True)  # left for those that equal the border: the first ones
+    chosen = better | (equal & (np.cumsum(equal, axis=1) <= places))
+    indices = np.nonzero(chosen)[1].reshape(n_rows, k)
+    values = np.take_along_axis(scores, indices, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(values, order, axis=1)
