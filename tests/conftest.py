@@ -1,6 +1,9 @@
-"""What every test shares: the number of threads Paddle computes with."""
+"""What every test shares: threads, caches, and that child processes import this very tree."""
 
 import os
+from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 os.environ["URNET_CACHE"] = ""  # no test writes into a real home
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # Paddle's own default of 1 would make the suite slow
