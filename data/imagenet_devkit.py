@@ -14,8 +14,6 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
-
 from urnet.core import cli
 from urnet.core.checks import InputError
 

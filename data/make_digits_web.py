@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from digits_web_rows import OFF_TOPIC, PHOTOGRAPHS, QUERIES, WORDS, Faults, Rows, draw_rows
 
 from urnet.core import cli

@@ -15,10 +15,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models import NAMES
 from tools.network_pairs import Mismatch, Run, correspondence, move, owners, their_kinds

@@ -20,8 +20,6 @@ from typing import Any, TextIO
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
-
 import infer
 import models
 from tools.export_onnx import check_converter, convert, onnx_answers

@@ -27,8 +27,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
-
 from tools.fuzz_edits import mutate
 from urnet.core import cli
 from urnet.core.checks import InputError, check_choice

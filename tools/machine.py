@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
-
 from urnet.core.cpus import usable_cores
 
 # One of these distributions provides each library; the first one installed is named.

@@ -15,7 +15,7 @@ from urnet.data.lists.build_table import read_validation
 from urnet.data.table.table import Table
 
 PUBLISHED = {"webvision2": (16_076_665, 294_099), "imagenet": (1_281_167, 50_000)}  # training, validation
-# Mean bytes of a row's path and text: for WebVision as tools/bench_table.py makes its lists and metadata
+# Mean bytes of a row's path and text: for WebVision as tools/speed/table.py makes its lists and metadata
 # (47.0 and 181.1 at a million rows), for the others paths of a usual length and no text.
 WEB, PLAIN = (47, 181), (40, 0)
 TEXTS = {"webvision2": WEB, "webvision1": WEB, "imagenet": PLAIN, "list": PLAIN, "folder": PLAIN}

@@ -18,9 +18,6 @@ import logging
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
 from urnet.config.choices import PRECISIONS
 from urnet.core import cli
@@ -63,9 +60,9 @@ def main(argv: Sequence[str]) -> int:
     import cv2
     import uvicorn
 
-    from tools.serve_app import Limits, Service, make_app
-    from tools.serve_engine import EngineProcess
-    from tools.serve_queue import Pipeline
+    from tools.service.app import Limits, Service, make_app
+    from tools.service.engine import EngineProcess
+    from tools.service.queue import Pipeline
 
     cv2.setNumThreads(1)  # of each decoding thread
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the client is told, a line a form is too much

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from tools.bench_density import literal
+from tools.speed.density import literal
 from urnet.baselines import densities as room
 from urnet.baselines.curriculumnet import curriculum
 from urnet.baselines.densities import SquaredDistances, squared_quantile

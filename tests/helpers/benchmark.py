@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import yaml
 
-from tools.benchmark_truth import find_truth, read_lists
+from tools.ablation.truth import find_truth, read_lists
 from urnet.config.recipe import Data
 from urnet.data.lists.build_table import build_table
 

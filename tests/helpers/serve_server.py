@@ -15,9 +15,9 @@ import pytest
 import uvicorn
 
 from tests.helpers.picture_files import encode, picture
-from tools.serve_app import Limits, Service, make_app
-from tools.serve_client import ask_once
-from tools.serve_queue import Pipeline
+from tools.service.app import Limits, Service, make_app
+from tools.service.client import ask_once
+from tools.service.queue import Pipeline
 from urnet.config.recipe import Transform
 from urnet.inference.signature import Signature
 

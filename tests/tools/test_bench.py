@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import bench, machine
-from tools.figures import Figure, number, print_table
+from tools import machine
+from tools.speed import __main__ as bench
+from tools.speed.figures import Figure, number, print_table
 from urnet.core import cli
 from urnet.core.cpus import usable_cores
 

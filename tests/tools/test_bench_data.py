@@ -5,13 +5,13 @@ import argparse
 import cv2
 import pytest
 
-from tools import bench_data
+from tools.speed import data
 from urnet.core.checks import InputError
 
 
 def arguments(*words):
     parser = argparse.ArgumentParser()
-    bench_data.add_arguments(parser)
+    data.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -19,7 +19,7 @@ def test_every_pipeline_is_measured_beside_its_limit():
     threads = cv2.getNumThreads()
     try:
         words = ["--images", "4", "--large", "2", "--rounds", "1", "--workers", "1", "2"]
-        figures = bench_data.measure(arguments(*words))
+        figures = data.measure(arguments(*words))
     finally:
         cv2.setNumThreads(threads)
     names = [f"{figure.name} {figure.limit_name}" for figure in figures]
@@ -42,15 +42,15 @@ def test_every_pipeline_is_measured_beside_its_limit():
 
 
 def test_the_photographs_differ_and_have_the_stated_size(tmp_path):
-    files = bench_data.make_photographs(tmp_path, 4)
+    files = data.make_photographs(tmp_path, 4)
     images = [cv2.imread(file) for file in files]
     assert all(image.shape == (375, 500, 3) for image in images)
     assert len({image.tobytes() for image in images}) == 4
-    (large,) = bench_data.make_photographs(tmp_path / "large", 1, enlarged=4)
+    (large,) = data.make_photographs(tmp_path / "large", 1, enlarged=4)
     assert cv2.imread(large).shape == (1500, 2000, 3)
 
 
 @pytest.mark.parametrize("words", [("--images", "0"), ("--large", "0"), ("--rounds", "0"), ("--workers", "0")])
 def test_nothing_to_measure_is_bad_input(words):
     with pytest.raises(InputError, match="1 or more"):
-        bench_data.measure(arguments(*words))
+        data.measure(arguments(*words))

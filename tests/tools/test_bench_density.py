@@ -5,19 +5,19 @@ import argparse
 import numpy as np
 import pytest
 
-from tools import bench_density
+from tools.speed import density
 from urnet.baselines.kmeans_1d import kmeans_1d
 from urnet.core.checks import InputError
 
 
 def arguments(*words):
     parser = argparse.ArgumentParser()
-    bench_density.add_arguments(parser)
+    density.add_arguments(parser)
     return parser.parse_args(words)
 
 
 def test_every_version_is_measured(monkeypatch):
-    figures = bench_density.measure(arguments("--rows", "300", "--width", "8", "--rounds", "1"))
+    figures = density.measure(arguments("--rows", "300", "--width", "8", "--rounds", "1"))
     assert [figure.name for figure in figures] == [
         "density: count, 300 x 8",
         "density: gaussian, 300 x 8",
@@ -27,17 +27,17 @@ def test_every_version_is_measured(monkeypatch):
     assert all(figure.value > 0 for figure in figures)
     assert [figure.limit is not None for figure in figures] == [True, True, False, False]
     assert figures[3].value > 20
-    monkeypatch.setattr(bench_density, "LITERAL_ROWS", 299)
-    monkeypatch.setattr(bench_density, "_own_process", lambda *_: {"seconds": 1.0, "peak_mib": 2.0})
-    figures = bench_density.measure(arguments("--rows", "300", "--width", "8"))
+    monkeypatch.setattr(density, "LITERAL_ROWS", 299)
+    monkeypatch.setattr(density, "_own_process", lambda *_: {"seconds": 1.0, "peak_mib": 2.0})
+    figures = density.measure(arguments("--rows", "300", "--width", "8"))
     assert [(figure.limit, figure.limit_name) for figure in figures] == [(None, "")] * 4
 
 
 def test_both_versions_find_the_same():
-    features = bench_density.make_features(400, 16)
-    for density in ("count", "gaussian"):
-        got = bench_density.run(features, density)
-        expected = bench_density.literal(features, kmeans_1d, density=density)
+    features = density.make_features(400, 16)
+    for kind in ("count", "gaussian"):
+        got = density.run(features, kind)
+        expected = density.literal(features, kmeans_1d, density=kind)
         assert got["subset"].tolist() == expected["subset"].tolist()
         np.testing.assert_allclose(got["density"], expected["density"], rtol=1e-5, atol=1e-5)
 
@@ -45,4 +45,4 @@ def test_both_versions_find_the_same():
 @pytest.mark.parametrize("words", [("--rows", "0"), ("--width", "0"), ("--rounds", "0")])
 def test_nothing_to_measure_is_bad_input(words):
     with pytest.raises(InputError, match="1 or more"):
-        bench_density.measure(arguments(*words))
+        density.measure(arguments(*words))

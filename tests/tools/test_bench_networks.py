@@ -7,14 +7,14 @@ import pytest
 from paddle import nn
 
 import models
-from tools import bench_networks
-from tools.bench_networks import Measured, calls_per_second, markdown, measure, multiply_adds, source, usual_size
+from tools.speed import networks
+from tools.speed.networks import Measured, calls_per_second, markdown, measure, multiply_adds, source, usual_size
 from urnet.core.checks import InputError
 
 
 def arguments(*words):
     parser = argparse.ArgumentParser()
-    bench_networks.add_arguments(parser)
+    networks.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -57,12 +57,12 @@ def test_work_that_cannot_be_counted_is_refused():
 
 
 def test_every_network_has_a_source_and_every_source_a_network():
-    keys = {max((key for key in bench_networks.SOURCES if name.startswith(key)), key=len) for name in models.NAMES}
-    assert keys == set(bench_networks.SOURCES)
+    keys = {max((key for key in networks.SOURCES if name.startswith(key)), key=len) for name in models.NAMES}
+    assert keys == set(networks.SOURCES)
     assert source("ResNet8_small32").startswith("ours")
     assert source("ResNeXt50_32x4d").startswith("Xie")
     assert source("InceptionV2_multiscale").startswith("Guo")
-    assert set(bench_networks.SIZES) <= set(models.NAMES)
+    assert set(networks.SIZES) <= set(models.NAMES)
     sizes = {name: usual_size(name) for name in models.NAMES}
     assert sizes["InceptionV2"] == sizes["ResNet50"] == 224
     assert sizes["InceptionV4"] == 299
@@ -75,7 +75,7 @@ def test_calls_a_second_leave_the_first_call_out(monkeypatch):
     def call():
         clock[0] += 100.0 if not clock[0] else 2.0
 
-    monkeypatch.setattr(bench_networks, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(networks, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
     assert calls_per_second(call, 5.0) == 0.5  # three calls in six seconds
     assert calls_per_second(call, 0.001) == 0.5  # one call at least
 
@@ -87,16 +87,16 @@ def test_the_matrix_product_is_counted(monkeypatch):
         products.append(function().numpy())
         return 2.0
 
-    monkeypatch.setattr(bench_networks, "GEMM_SIDE", 8)
-    monkeypatch.setattr(bench_networks, "calls_per_second", twice_a_second)
-    assert bench_networks.gemm_rate() == 2 * 8**3
+    monkeypatch.setattr(networks, "GEMM_SIDE", 8)
+    monkeypatch.setattr(networks, "calls_per_second", twice_a_second)
+    assert networks.gemm_rate() == 2 * 8**3
     assert products[0].dtype == "float32"
     assert products[0].tolist() == [[8.0] * 8] * 8
 
 
 def test_one_small_network_from_end_to_end(monkeypatch, capsys, tmp_path):
     rates = iter([2e9, 4e9, 1e9, 1e9])  # before and after each run
-    monkeypatch.setattr(bench_networks, "gemm_rate", lambda: next(rates))
+    monkeypatch.setattr(networks, "gemm_rate", lambda: next(rates))
     figures = measure(arguments("--networks", "ResNet8_small32", "--seconds", "0.01"))
     network = models.build("ResNet8_small32", 1000)
     parameters = sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
@@ -125,8 +125,8 @@ def test_the_table_is_markdown():
 
 
 def test_names_are_chosen_and_checked():
-    assert bench_networks.chosen("all") == list(models.NAMES)
-    assert bench_networks.chosen("ResNet50, DPN92,ResNet50") == ["ResNet50", "DPN92"]
+    assert networks.chosen("all") == list(models.NAMES)
+    assert networks.chosen("ResNet50, DPN92,ResNet50") == ["ResNet50", "DPN92"]
     with pytest.raises(InputError, match=r"--networks: 'DPN29' is not known; nearest: .*DPN92"):
         measure(arguments("--networks", "DPN29"))
 

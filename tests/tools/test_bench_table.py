@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from tools import bench_cluster, bench_table_scale
-from tools import bench_table_steps as steps
-from tools.bench_table import make_lists
+from tools.speed import cluster, table_scale
+from tools.speed import table_steps as steps
+from tools.speed.table import make_lists
 from urnet.core.checks import InputError
 from urnet.data.sampling.epoch_sampler import EpochSampler
 from urnet.data.table.table import Table
@@ -32,7 +32,7 @@ def root(tmp_path_factory):
     made = steps.columns(str(folder / "table"), str(N_CLASSES))
     assert Table.open(folder / "table").n_rows == n
     assert {*built} == {"seconds", "seconds_cpu", "peak"}
-    assert {*bench_table_scale.COLUMNS} <= {*made}
+    assert {*table_scale.COLUMNS} <= {*made}
     return folder
 
 
@@ -78,15 +78,15 @@ def test_mapped_pages_are_counted_by_folder(root):
 
 
 def test_two_processes_share_the_pages(root):
-    figures = {figure.name: figure for figure in bench_table_scale._opening(root / "table")}
+    figures = {figure.name: figure for figure in table_scale._opening(root / "table")}
     part = figures["a process's part of the mapped files, two processes"]
     assert part.value < 2 * part.limit
     assert figures["memory of its own that a process has from it"].value > 0
 
 
 def test_a_step_as_a_program_prints_one_object(root):
-    command = [sys.executable, "-m", "tools.bench_table_steps", "order", str(root / "table"), "4"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=bench_table_scale.REPOSITORY)
+    command = [sys.executable, "-m", "tools.speed.table_steps", "order", str(root / "table"), "4"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=table_scale.REPOSITORY)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["first"] > 0
 
@@ -96,12 +96,12 @@ def test_a_step_as_a_program_prints_one_object(root):
 
 def test_the_exponent_is_that_of_a_power_law():
     sizes = [100, 200, 400, 1000]
-    assert bench_cluster.growth(sizes, [3e-4 * n**1.25 for n in sizes]) == pytest.approx(1.25)
+    assert cluster.growth(sizes, [3e-4 * n**1.25 for n in sizes]) == pytest.approx(1.25)
 
 
 def test_fewer_rows_are_fewer_classes_of_the_same_sizes():
     for n, n_classes in ((32_000, 10), (128_000, 40)):
-        features, labels, given_prob, made = bench_cluster.make_data(n, 4)
+        features, labels, given_prob, made = cluster.make_data(n, 4)
         counts = np.bincount(labels)
         assert (made, len(counts)) == (n_classes, n_classes)
         assert len(labels) == len(features) == len(given_prob) == pytest.approx(n, rel=0.001)
@@ -110,11 +110,11 @@ def test_fewer_rows_are_fewer_classes_of_the_same_sizes():
 
 
 def test_cluster_figures(monkeypatch):
-    monkeypatch.setattr(bench_cluster, "seconds_of", lambda data: (len(data[0]) / 1000) ** 1.5)
-    figures = bench_cluster.measure(argparse.Namespace(sizes=[10_000, 40_000], width=2))
+    monkeypatch.setattr(cluster, "seconds_of", lambda data: (len(data[0]) / 1000) ** 1.5)
+    figures = cluster.measure(argparse.Namespace(sizes=[10_000, 40_000], width=2))
     assert figures[0].value == pytest.approx(10_000 / 10**1.5, rel=0.01)
     assert figures[-2].value == pytest.approx(1.5, rel=0.01)
     assert figures[-1].value == pytest.approx(16_000**1.5 / 3600, rel=0.05)
     for wrong in ({"sizes": [10_000, 10_000]}, {"sizes": [10, 20_000]}, {"width": 0}):
         with pytest.raises(InputError, match="two sizes of 10000 or more"):
-            bench_cluster.measure(argparse.Namespace(**{"sizes": [10_000, 20_000], "width": 2, **wrong}))
+            cluster.measure(argparse.Namespace(**{"sizes": [10_000, 20_000], "width": 2, **wrong}))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.benchmark import RIGHT, data_of, lists_and_truth, write_data, write_recipe
-from tools import benchmark
-from tools.benchmark_methods import (
+from tools.ablation import __main__ as benchmark
+from tools.ablation.methods import (
     LADDER,
     RIVAL_RECIPES,
     RIVALS,
@@ -19,8 +19,8 @@ from tools.benchmark_methods import (
     total_duration,
     weight_column,
 )
-from tools.benchmark_runs import write_recipe as write_run
-from tools.benchmark_truth import check_oracle, read_lists, read_truth
+from tools.ablation.runs import write_recipe as write_run
+from tools.ablation.truth import check_oracle, read_lists, read_truth
 from urnet.config.baselines import Elr, Gate, Loss, Subsets
 from urnet.config.duration import Duration, parse_duration
 from urnet.config.recipe import load_recipe
@@ -192,7 +192,7 @@ def test_every_recipe_is_written_so_that_it_reads_back_the_same(base, tmp_path, 
     assert head[1] == "# source:    source.yaml"
     command = next(line for line in head if line.startswith("# command: "))
     assert f"'{run.file}'" in command
-    assert ("benchmark_untrained.py" if kind == "untrained" else "train.py") in command
+    assert ("tools.ablation.untrained" if kind == "untrained" else "train.py") in command
 
 
 def test_seeds():

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.benchmark import finish, lists_and_truth, write_data, write_recipe
-from tools import benchmark_runs as runs
-from tools.benchmark_children import Children, Stopping
-from tools.benchmark_methods import LADDER, make_run
-from tools.benchmark_work import Work, carry_out
+from tools.ablation import runs as runs
+from tools.ablation.children import Children, Stopping
+from tools.ablation.methods import LADDER, make_run
+from tools.ablation.work import Work, carry_out
 from urnet.config.recipe import load_recipe
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
@@ -25,7 +25,7 @@ def test_a_child_is_measured_and_logged(tmp_path):
     code = "import os; x = bytearray(150 << 20); print(os.environ['OMP_NUM_THREADS'], len(os.getcwd())); exit(3)"
     # In a process of its own: a child begins with its parent's memory, and this one may hold large networks.
     script = (
-        "import sys; from pathlib import Path; from tools.benchmark_children import Children; "
+        "import sys; from pathlib import Path; from tools.ablation.children import Children; "
         "print(*Children(5).run([sys.executable, '-c', sys.argv[1]], Path(sys.argv[2])))"
     )
     command = [sys.executable, "-c", script, code, str(tmp_path / "a/log.txt")]
@@ -83,7 +83,7 @@ class Pretended:
 
 
 def runs_outcome(code):
-    from tools.benchmark_children import Outcome
+    from tools.ablation.children import Outcome
 
     return Outcome(code, 10.0, 100.0)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.benchmark import FILES, RIGHT, finish, lists_and_truth, table_of, write_data, write_recipe
-from tools import benchmark_report as report
-from tools import benchmark_scores as scores
-from tools.benchmark_methods import LADDER, make_run
-from tools.benchmark_results import Results
-from tools.benchmark_runs import Cost, Record
+from tools.ablation import report as report
+from tools.ablation import scores as scores
+from tools.ablation.methods import LADDER, make_run
+from tools.ablation.results import Results
+from tools.ablation.runs import Cost, Record
 from urnet.config.recipe import load_recipe
 from urnet.core.checks import InputError
 
@@ -186,7 +186,7 @@ def test_results_are_written_whole_and_read_again(ladder, capsys):
 
 def test_the_picture_is_a_png_whatever_is_there(tmp_path):
     pytest.importorskip("matplotlib")
-    from tools.benchmark_plot import draw, subtitle
+    from tools.ablation.plot import draw, subtitle
 
     full = entries(untrained=[10.0, 11.0], ce=[50.0, 51.0], label=[53.0, 55.0], ce_equal=[50.0, 51.0])
     for number, found in enumerate((full, entries(untrained=[10.0]), entries(oracle=[5.0]), [])):

@@ -15,11 +15,11 @@ import pytest
 from tests.helpers.tiny_training import write_images
 from tests.pipeline.test_run import MORE, recipe_of, train
 from tools import plan, plan_given, plan_text
-from tools.bench_table import make_lists
 from tools.plan_bytes import base_row_bytes, disk_use, files_of, measurement_of, total
 from tools.plan_memory import DRAWING, DRAWN, memory_of
 from tools.plan_network import network_size
 from tools.plan_stages import bn_images, busiest, plan_stages, task_of
+from tools.speed.table import make_lists
 from urnet.config.recipe import Data, Model, Recipe, Stage, active_stages
 from urnet.config.yaml_dataclass import build
 from urnet.core import cli

@@ -24,9 +24,10 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
 from tests.helpers.serve import exported_toys
-from tools import serve, serve_engine
+from tools import serve
 from tools.fuzz_doors import image_seeds
-from tools.serve_client import ROOT, Ask, ask, ask_once, form, hostile, load, running
+from tools.service import engine
+from tools.service.client import ROOT, Ask, ask, ask_once, form, hostile, load, running
 from urnet.core.checks import InputError
 from urnet.inference.signature import read_signature
 
@@ -187,16 +188,16 @@ def test_an_engine_that_hangs_is_killed_and_replaced(toys, monkeypatch):
     toys, folder = toys
     signature = read_signature(folder)
     images = np.stack([signature.prepare(data) for _, data in blobs(toys)[:2]])
-    with serve_engine.EngineProcess(signature, batch_size=2, threads=1, precision="fp32") as engine:
-        expected = engine(images)
-        monkeypatch.setattr(engine, "_patience", 0.5)
-        engine._process.send_signal(signal.SIGSTOP)
-        with pytest.raises(serve_engine.EngineFailed, match="ended with -9"):
-            engine(images)
+    with engine.EngineProcess(signature, batch_size=2, threads=1, precision="fp32") as running:
+        expected = running(images)
+        monkeypatch.setattr(running, "_patience", 0.5)
+        running._process.send_signal(signal.SIGSTOP)
+        with pytest.raises(engine.EngineFailed, match="ended with -9"):
+            running(images)
         monkeypatch.undo()
-        engine.revive()
-        np.testing.assert_array_equal(engine(images), expected)
-        assert engine.starts == 2
+        running.revive()
+        np.testing.assert_array_equal(running(images), expected)
+        assert running.starts == 2
 
 
 @pytest.mark.parametrize("n_classes", [4, 9])
@@ -208,7 +209,7 @@ def test_a_signature_of_other_classes_than_the_model_s_is_refused(toys, tmp_path
     signature["output"]["shape"][1], signature["class_names"] = n_classes, []
     (served / "signature.json").write_text(json.dumps(signature))
     with pytest.raises(InputError, match="served: the engine refuses it; the line above says why"):
-        serve_engine.EngineProcess(read_signature(served), batch_size=2, threads=1, precision="fp32")
+        engine.EngineProcess(read_signature(served), batch_size=2, threads=1, precision="fp32")
     said = f"served/signature.json: output.shape: says {n_classes} classes, the model's answer is (2, 7)"
     assert said in capfd.readouterr().err
 
@@ -260,7 +261,7 @@ def test_a_folder_without_hashes_that_lacks_its_weights_is_refused(toys, tmp_pat
     (served / "signature.json").write_text(json.dumps(signature))
     (served / "model.pdiparams").unlink()
     with pytest.raises(InputError, match=r"served/model\.pdiparams: cannot be read"):
-        serve_engine.EngineProcess(read_signature(served), batch_size=2, threads=1, precision="fp32")
+        engine.EngineProcess(read_signature(served), batch_size=2, threads=1, precision="fp32")
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ pytest.importorskip("python_multipart")
 
 from tests.helpers.picture_files import encode, picture
 from tests.helpers.serve_server import PNG, Held, Server, expected, refused, until
-from tools.serve_app import HELD
-from tools.serve_client import Ask, ask_once, form, load
+from tools.service.app import HELD
+from tools.service.client import Ask, ask_once, form, load
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
 from tests.helpers.serve import NASTY, exported_toys
-from tools.serve_client import running
+from tools.service.client import running
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")

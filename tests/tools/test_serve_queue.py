@@ -10,8 +10,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from tools import serve_queue
-from tools.serve_queue import Full, Pipeline
+from tools.service import queue
+from tools.service.queue import Full, Pipeline
 from urnet.data.images.decode import UnreadableImage
 
 SECONDS = 10
@@ -153,7 +153,7 @@ def test_a_failing_engine_fails_its_batch_only(engine, pipeline, capsys):
 
 
 def test_after_a_failed_batch_it_is_not_alive_until_it_has_recovered(engine, monkeypatch, capsys):
-    monkeypatch.setattr(serve_queue, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(queue, "RETRY_SECONDS", 0.05)
     tries, well = [], threading.Event()
 
     def recover():
@@ -189,7 +189,7 @@ def test_the_seconds_of_an_image_count_what_decoding_takes(engine):
 
 
 def test_closing_does_not_wait_for_ever(engine, monkeypatch):
-    monkeypatch.setattr(serve_queue, "CLOSING_SECONDS", 0.1)
+    monkeypatch.setattr(queue, "CLOSING_SECONDS", 0.1)
     pipeline = Pipeline(image_of, engine, batch_size=4, limit=20, decoders=1)
     hold(engine, pipeline)
     begin = time.monotonic()

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from tools.fuzz_edits import mutate
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BOUNDARY = "b0undary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.benchmark_methods import RIVALS
-from tools.benchmark_report import BASE, CEILING, Spread, by_seed, present, spread
+from tools.ablation.methods import RIVALS
+from tools.ablation.report import BASE, CEILING, Spread, by_seed, present, spread
 
 Entries = Sequence[Mapping[str, Any]]
 INK, GREY, LINE, RUNG, PLAIN, TOP = "#1f2328", "#6e7781", "#d8dee4", "#0969da", "#6e7781", "#1a7f37"

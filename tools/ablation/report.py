@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tools import machine
-from tools.benchmark_scores import CLEANLAB
+from tools.ablation.scores import CLEANLAB
 
 Entries = Sequence[Mapping[str, Any]]
 BASE, CEILING = "ce_equal", "oracle"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.figures import Figure
+from tools.speed.figures import Figure
 
 MOST = "wanted: at most, for 16 million rows"
 COLUMNS = {
@@ -20,17 +20,17 @@ COLUMNS = {
     "product": "multiplying sampling weights",
 }
 BAG = 4  # rows of a bag
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run_step(name: str, *arguments: object) -> dict[str, float]:
-    """What a step of tools/bench_table_steps.py tells."""
+    """What a step of tools/speed/table_steps.py tells."""
     done = subprocess.run(_command(name, *arguments), cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
     return dict(json.loads(done.stdout))
 
 
 def _command(name: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", "tools.bench_table_steps", name, *map(str, arguments)]
+    return [sys.executable, "-m", "tools.speed.table_steps", name, *map(str, arguments)]
 
 
 def measure_scale(root: Path, n_classes: int) -> list[Figure]:

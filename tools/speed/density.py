@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.figures import Figure
+from tools.speed.figures import Figure
 from urnet.core.checks import InputError
 
 LEAST_ROWS = 10  # fewer are not split into three subsets for certain
@@ -124,14 +124,14 @@ def take_turns(versions: dict[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def _own_process(rows: int, width: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "tools.bench_density", str(rows), str(width)]
-    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "tools.speed.density", str(rows), str(width)]
+    root = Path(__file__).resolve().parents[2]
     return dict(json.loads(subprocess.run(command, cwd=root, check=True, capture_output=True).stdout))
 
 
 def run_and_tell(rows: str, width: str) -> None:
     """The measured process: print the seconds and the peak memory of one class as JSON."""
-    from tools.bench_table import peak_mib
+    from tools.speed.table import peak_mib
 
     features = make_features(int(rows), int(width))
     start = time.perf_counter()

@@ -2,7 +2,7 @@
 
 Lists and metadata of WebVision's shape (long tail, two engines, 2.5 queries a class) are made in a temporary
 folder. The limits are the disk and the memory themselves: the same files read, the same bytes written, and
-no work on them; of what 16 million rows cost (tools/bench_table_scale.py), the most that is wanted. Steps
+no work on them; of what 16 million rows cost (tools/speed/table_scale.py), the most that is wanted. Steps
 whose memory is told run in processes of their own.
 """
 
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.bench_table_scale import MOST, measure_scale, run_step
-from tools.figures import Figure
+from tools.speed.figures import Figure
+from tools.speed.table_scale import MOST, measure_scale, run_step
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
 from urnet.data.table.table import Table

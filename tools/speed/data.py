@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from sklearn.datasets import load_sample_image
 
-from tools.figures import Figure
+from tools.speed.figures import Figure
 from urnet.config.recipe import Transform
 from urnet.core.checks import InputError
 from urnet.data.loading.loader import ImageSource, Loader

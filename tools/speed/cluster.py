@@ -13,8 +13,8 @@ import time
 
 import numpy as np
 
-from tools.bench_table import LARGEST, SMALLEST
-from tools.figures import Figure
+from tools.speed.figures import Figure
+from tools.speed.table import LARGEST, SMALLEST
 from urnet.core.checks import InputError
 
 ROWS, CLASSES = 16_000_000, 5000  # of WebVision 2.0

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import models
-from tools.figures import Figure, number
+from tools.speed.figures import Figure, number
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError, check_choice

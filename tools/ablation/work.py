@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 
-from tools.benchmark_children import Children
-from tools.benchmark_methods import Run
-from tools.benchmark_results import Results
-from tools.benchmark_runs import ChildFailed, Record, perform, tell
+from tools.ablation.children import Children
+from tools.ablation.methods import Run
+from tools.ablation.results import Results
+from tools.ablation.runs import ChildFailed, Record, perform, tell
 from urnet.core.checks import InputError
 from urnet.core.cli import BAD_INPUT
 

@@ -1,6 +1,6 @@
 """The accuracy of a recipe's first weights, before any training, left as a finished stage's result.
 
-python tools/benchmark_untrained.py -c OUT/recipes/untrained-seed0.yaml
+python -m tools.ablation.untrained -c OUT/recipes/untrained-seed0.yaml
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
 
 import numpy as np
 

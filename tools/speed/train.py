@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.figures import Figure
+from tools.speed.figures import Figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

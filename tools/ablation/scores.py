@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tools.benchmark_methods import Run, weight_column
-from tools.benchmark_runs import Cost
-from tools.benchmark_truth import Truth
+from tools.ablation.methods import Run, weight_column
+from tools.ablation.runs import Cost
+from tools.ablation.truth import Truth
 from urnet.config.recipe import active_stages
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table

@@ -22,10 +22,10 @@ from unittest.mock import patch
 
 import numpy as np
 
-from tools.figures import Figure
+from tools.speed.figures import Figure
 from urnet.core import cli
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,8 +24,6 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script: the repository's packages
-
 from urnet.core import cli
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError

@@ -17,13 +17,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from tools.serve_form import Refused, Upload, boundary_of, uploads
-from tools.serve_queue import Full, Pipeline
+from tools.service.form import Refused, Upload, boundary_of, uploads
+from tools.service.queue import Full, Pipeline
 from urnet.core.top_k import topk
 from urnet.data.images.decode import UnreadableImage
 from urnet.inference.signature import Signature
 
-PAGE = Path(__file__).with_name("serve_page.html")
+PAGE = Path(__file__).with_name("page.html")
 HELD = 16  # bodies of the largest size that are held at a time, in bytes; beyond that requests are refused
 # Who sends a body hears a refusal only when the rest of it has been read: so much of it, so long.
 DRAINED, DRAIN_SECONDS = 4, 2.0

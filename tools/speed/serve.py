@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tools import serve
-from tools.bench_infer import infer_arguments, make_checkpoint, make_images
-from tools.figures import Figure
-from tools.serve_client import ROOT, Ask, Running, ask_once, form, hostile, load, running
+from tools.service.client import ROOT, Ask, Running, ask_once, form, hostile, load, running
+from tools.speed.figures import Figure
+from tools.speed.infer import infer_arguments, make_checkpoint, make_images
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.runtime.threads import compute_threads, import_paddle

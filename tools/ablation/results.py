@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools import benchmark_report as report
-from tools.benchmark_methods import Run
-from tools.benchmark_runs import Cost, Record, tell
-from tools.benchmark_scores import entry, judge_scores
-from tools.benchmark_truth import Lists, Truth
+from tools.ablation import report as report
+from tools.ablation.methods import Run
+from tools.ablation.runs import Cost, Record, tell
+from tools.ablation.scores import entry, judge_scores
+from tools.ablation.truth import Lists, Truth
 from urnet.core.atomic_files import atomic_file
 
 
@@ -90,7 +90,7 @@ class Results:
 
     def draw(self) -> None:
         """Write ladder.png."""
-        from tools.benchmark_plot import draw
+        from tools.ablation.plot import draw
 
         with atomic_file(self.out / "ladder.png", replace=True) as part:
             draw(self.entries, self.methods, self._title, part)

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tools.benchmark_children import Children
-from tools.benchmark_methods import RIGHT, Run, recipe_text
-from tools.benchmark_truth import Lists, Truth
+from tools.ablation.children import Children
+from tools.ablation.methods import RIGHT, Run, recipe_text
+from tools.ablation.truth import Lists, Truth
 from urnet.config.recipe import recipe_hash
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
 from urnet.core.cli import INTERRUPTED, TERMINATED
 from urnet.data.lists.build_table import open_or_build
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STOPPED = (INTERRUPTED, TERMINATED)  # exit codes of a training that saved when it was asked to end
 RECORD, LOG = "benchmark.json", "benchmark.log"  # in a run's folder
 
@@ -113,7 +113,7 @@ class Record:
 def command_of(run: Run, stage: str | None = None) -> list[str]:
     """The command that carries out a run, up to a stage if one is named."""
     if run.kind == "untrained":
-        return [sys.executable, str(ROOT / "tools" / "benchmark_untrained.py"), "-c", str(run.file)]
+        return [sys.executable, "-m", "tools.ablation.untrained", "-c", str(run.file)]
     until = [] if stage is None else ["--until", stage]
     return [sys.executable, str(ROOT / "train.py"), "-c", str(run.file), *until, "--resume"]
 

@@ -19,7 +19,7 @@ from urnet.core.checks import InputError
 
 LADDER = "ladder"
 BEFORE, AFTER = ("untrained", "ce"), ("ce_equal", "oracle")  # the methods that are no rung, in printed order
-RIVAL_RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "rivals32"
+RIVAL_RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "rivals32"
 RIVALS = ("curriculumnet", "gated", "pci", "elr", "generalised", "symmetric")  # each a file there
 RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
 
@@ -199,7 +199,7 @@ def checked(run: Run) -> Run:
 def weight_column(run: Run, stage_name: str | None) -> str | None:
     """The column by which a rung judges rows; None for other methods and for a stage that judges none.
 
-    A label stage's is ``topk_prob``, of which the given label's part counts (``benchmark_scores.kept``).
+    A label stage's is ``topk_prob``, of which the given label's part counts (``scores.kept``).
     """
     stage = next((s for s in run.recipe.stages if s.name == stage_name), None)
     if run.kind != LADDER or stage is None:

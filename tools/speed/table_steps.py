@@ -1,6 +1,6 @@
 """The steps of bench.py table whose memory counts, each in a process of its own.
 
-    python -m tools.bench_table_steps STEP ARGUMENTS
+    python -m tools.speed.table_steps STEP ARGUMENTS
 
 prints what it took as one JSON object: seconds, and memory in MB (10^6 bytes) as Linux counts it.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench_table import peak_mib
+from tools.speed.table import peak_mib
 from urnet.config.recipe import Data, Stage
 from urnet.data.lists.build_table import build_table
 from urnet.data.table.table import Table

@@ -1,0 +1,1 @@
+"""What each stage adds, beside plain training, the baselines and right labels: the benchmark."""

@@ -1,0 +1,1 @@
+"""The parts of the HTTP service, tools/serve.py."""

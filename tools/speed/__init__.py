@@ -1,0 +1,1 @@
+"""Speed, each figure beside its limit on the same machine in the same run."""
