@@ -15,13 +15,14 @@ import pytest
 import infer
 from tests.helpers.predict import TRANSFORM, answers
 from tests.helpers.serve import exported_toys
-from tools import export, export_onnx
-from tools.export_readme import readme
+from tools import export
 from urnet.config.recipe import Transform
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.data.images.decode import eval_transform, read_image
+from urnet.inference.export_readme import readme
 from urnet.inference.exported_predictor import Exported
+from urnet.inference.onnx_model import check_converter, onnx_predictor
 from urnet.inference.signature import Signature, read_signature
 
 
@@ -180,41 +181,35 @@ def test_the_readme_speaks_of_what_is_there(exported):
 # --- ONNX
 
 
-def test_without_a_converter_that_fits_the_error_says_which_do(exported, tmp_path, capsys, monkeypatch):
-    toys, _ = exported
-
-    def version(found):
-        def answer(name):
-            if found is None:
-                raise export_onnx.importlib.metadata.PackageNotFoundError(name)
-            return found
-
-        return answer
-
-    for found, said in ((None, "paddle2onnx is not installed"), ("2.0.1", "found paddle2onnx 2.0.1")):
-        monkeypatch.setattr(export_onnx.importlib.metadata, "version", version(found))
-        code, _, err = run(capsys, line(toys, tmp_path / "out", "--format", "onnx"))
-        assert code == 2
-        assert said in err and "paddle2onnx 2.1 or later, with Paddle 3" in err
-    for found in ("2.1.0", "2.10.0rc1", "3.0"):
-        monkeypatch.setattr(export_onnx.importlib.metadata, "version", version(found))
-        assert export_onnx.check_converter() == found
-    assert list(tmp_path.iterdir()) == []
+def install_converter(folder, version, code):
+    """A package called paddle2onnx."""
+    (folder / f"paddle2onnx-{version}.dist-info").mkdir(parents=True)
+    (folder / f"paddle2onnx-{version}.dist-info/METADATA").write_text(f"Name: paddle2onnx\nVersion: {version}\n")
+    (folder / "paddle2onnx.py").write_text(code)
 
 
-def test_a_conversion_that_fails_leaves_nothing(exported, tmp_path, capsys, monkeypatch):
-    toys, _ = exported
-    monkeypatch.setattr(export, "check_converter", lambda: "2.1.0")
-    monkeypatch.setattr(export_onnx, "CODE", "import sys; print('no such operator'); sys.exit(3)")
-    code, _, err = run(capsys, line(toys, tmp_path / "out", "--format", "both"))
-    assert code == 1 and "paddle2onnx ended with 3: no such operator" in err
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("version", [None, "2.0.1", "2.1.0", "2.10.0rc1"])
+def test_without_a_converter_that_fits_the_error_says_which_do(exported, tmp_path, capsys, monkeypatch, version):
+    toys, out, site = exported[0], tmp_path / "out", tmp_path / "site"
+    if version is None:
+        monkeypatch.setattr("sys.path", [p for p in sys.path if "site-packages" not in p])
+    else:
+        install_converter(site, version, "def export(*_, **__): raise SystemExit('no such operator')")
+        monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    code, _, err = run(capsys, line(toys, out, "--format", "both"))
+    if version in (None, "2.0.1"):
+        assert code == 2 and "paddle2onnx 2.1 or later, with Paddle 3" in err
+        assert (f"found paddle2onnx {version}" if version else "paddle2onnx is not installed") in err
+    else:
+        assert code == 1 and "paddle2onnx ended with 1: no such operator" in err
+    assert not out.exists() and not [file for file in tmp_path.iterdir() if file != site]  # no leftovers
 
 
 def test_the_onnx_model_answers_like_the_network(exported, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     try:
-        export_onnx.check_converter()
+        check_converter()
     except InputError as error:
         pytest.skip(str(error))
     toys, _ = exported
@@ -223,7 +218,7 @@ def test_the_onnx_model_answers_like_the_network(exported, tmp_path, capsys):
     assert code == 0
     assert re.match(r"onnx: largest difference from the live network \S+e-0[5-9], 11 images, .* for 11", lines[0])
     assert {file.name for file in out.iterdir()} == {"README.txt", "classes.txt", "model.onnx", "signature.json"}
-    answer = export_onnx.onnx_answers(out / "model.onnx", 1)
+    answer = onnx_predictor(out / "model.onnx", 1)
     signature = read_signature(out)
     images = np.stack([signature.prepare((toys.images / name).read_bytes()) for name in toys.names])
     for some in (images, images[:1], images[:3]):  # any batch size

@@ -1,4 +1,4 @@
-"""A written Paddle program as an ONNX model, and its answers by onnxruntime."""
+"""ONNX models: written from a Paddle program by paddle2onnx, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def convert(program: Path, parameters: Path, target: Path) -> None:
         raise RuntimeError(f"paddle2onnx ended with {done.returncode}: {said[-1] if said else 'no word'}")
 
 
-def onnx_answers(model: Path, threads: int) -> Callable[[np.ndarray], np.ndarray] | None:
+def onnx_predictor(model: Path, threads: int) -> Callable[[np.ndarray], np.ndarray] | None:
     """A function from uint8 (B, S, S, 3) to probabilities (B, C); None where onnxruntime is not installed."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None

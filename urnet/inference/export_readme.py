@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from urnet.data.images.decode import MAX_ASPECT
 from urnet.inference.signature import Signature
 
@@ -54,7 +56,7 @@ probabilities = session.run(None, {"images": images})[0]
 IMPORTS = {"paddle": "from paddle.inference import Config, create_predictor\n", "onnx": "import onnxruntime\n"}
 
 
-def readme(signature: Signature, formats: list[str]) -> str:
+def readme(signature: Signature, formats: Sequence[str]) -> str:
     """The text for ``formats`` ("paddle", "onnx"); its indented lines run as they stand, beside the model."""
     size, short = signature.size, signature.transform.resize_short
     rules = {
