@@ -105,7 +105,8 @@ def write(folder: Path, images: Any, drawn: dict[str, list[list[Tile]]], size: i
 def _write_picture(file: Path, images: Any, tiles: list[Tile], size: int) -> None:
     import cv2
 
-    from urnet.data.images.decode import UnreadableImage, read_image, resize
+    from urnet.data.images.decode import UnreadableImage, read_image
+    from urnet.data.images.transforms import resize
 
     four = []
     for row, _, difficult in tiles:

@@ -5,7 +5,8 @@ import pytest
 
 from tests.helpers.image_sources import TRANSFORM, make, make_files
 from urnet.core.checks import InputError
-from urnet.data.images.decode import eval_transform, read_image, train_transform
+from urnet.data.images.decode import read_image
+from urnet.data.images.transforms import eval_transform, train_transform
 from urnet.data.loading.loader import ImageSource, Loader, RowRandom
 
 WORKERS = pytest.mark.parametrize("workers", [0, 1, 2])

@@ -15,8 +15,9 @@ from tests.helpers.predict import N_CLASSES, N_IMAGES, RELEASE, TRANSFORM, Toys,
 from urnet.checkpoints import safetensors_io
 from urnet.config.recipe import Transform
 from urnet.core import cli
-from urnet.data.images.decode import eval_transform, read_image
+from urnet.data.images.decode import read_image
 from urnet.data.images.multi_crop import MultiCrop, mean_probabilities
+from urnet.data.images.transforms import eval_transform
 from urnet.data.loading import loader
 from urnet.inference.cli_flags import make_parser
 from urnet.inference.predictor import Predictor

@@ -1,4 +1,4 @@
-"""Level 3: the cache of inference programs: what a key depends on, damage, sharing, its bounds."""
+"""The cache of inference programs: what a key depends on, damage, sharing, its bounds."""
 
 import dataclasses
 import os
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from urnet.checkpoints import checkpoint
 from urnet.core.checks import InputError
-from urnet.inference import program_cache
 from urnet.inference.program import FILES
 from urnet.inference.program_cache import ENTRY, ProgramSource, cache_folder, find_program, keep_program
 
@@ -45,8 +45,8 @@ def writer(text="program"):
     return write, calls
 
 
-def keep(folder, source, write):
-    return keep_program(folder, source.key(), source, write)
+def keep(folder, source, write, **bounds):
+    return keep_program(folder, source.key(), source, write, **bounds)
 
 
 def test_what_was_kept_is_found_and_not_written_again(folder, source, capsys):
@@ -104,11 +104,9 @@ def test_the_key_follows_code_and_versions(source, monkeypatch):
     keys = {source.key()}
     (source.code / "net.py").write_text("width = 9\n")
     keys.add(source.key())
-    monkeypatch.setattr(program_cache, "LAYOUT", 99)
+    monkeypatch.setattr(paddle, "__version__", "9.9.9")
     keys.add(source.key())
-    monkeypatch.setattr(program_cache.paddle, "__version__", "9.9.9")
-    keys.add(source.key())
-    assert len(keys) == 4
+    assert len(keys) == 3
 
 
 def flip(file):
@@ -176,25 +174,24 @@ def test_weights_that_change_meanwhile_are_not_kept_under_the_old_key(folder, so
     assert find_program(folder, key) is None
 
 
-def test_the_entries_used_last_stay(folder, source, monkeypatch):
-    monkeypatch.setattr(program_cache, "MOST_ENTRIES", 3)
+def test_the_entries_used_last_stay(folder, source):
     sources = [dataclasses.replace(source, n_classes=n) for n in range(1, 6)]
     for age, one in enumerate(sources[:3]):
         entry = keep(folder, one, writer()[0])
         os.utime(entry / ENTRY, (1000 + age, 1000 + age))
     assert find_program(folder, sources[0].key())  # used again: now number 1 is the oldest
-    keep(folder, sources[3], writer()[0])
+    keep(folder, sources[3], writer()[0], most_entries=3)
     assert [find_program(folder, one.key()) is not None for one in sources] == [True, False, True, True, False]
 
 
-def test_the_bytes_are_bounded_too_but_the_newest_stays(folder, source, monkeypatch):
+def test_the_bytes_are_bounded_too_but_the_newest_stays(folder, source):
     first = keep(folder, source, writer()[0])
     size = sum(file.stat().st_size for file in first.iterdir())
     second = dataclasses.replace(source, n_classes=8)
-    monkeypatch.setattr(program_cache, "MOST_BYTES", 2 * size + 10)
-    keep(folder, second, writer()[0])
+    bounds = {"most_bytes": 2 * size + 10}
+    keep(folder, second, writer()[0], **bounds)
     assert first.exists()
-    third = keep(folder, dataclasses.replace(source, n_classes=9), writer("long " * size)[0])
+    third = keep(folder, dataclasses.replace(source, n_classes=9), writer("long " * size)[0], **bounds)
     assert third.exists() and not first.exists() and not (folder / second.key()).exists()
 
 

@@ -19,7 +19,8 @@ from tools import export
 from urnet.config.recipe import Transform
 from urnet.core import cli
 from urnet.core.checks import InputError
-from urnet.data.images.decode import eval_transform, read_image
+from urnet.data.images.decode import read_image
+from urnet.data.images.transforms import eval_transform
 from urnet.inference.export_readme import readme
 from urnet.inference.exported_predictor import Exported
 from urnet.inference.onnx_model import check_converter, onnx_predictor

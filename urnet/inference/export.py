@@ -16,7 +16,8 @@ import numpy as np
 
 from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
-from urnet.data.images.decode import UnreadableImage, eval_transform, read_bytes, read_image
+from urnet.data.images.decode import UnreadableImage, read_bytes, read_image
+from urnet.data.images.transforms import eval_transform
 from urnet.inference.cli_job import PredictionJob
 from urnet.inference.export_readme import readme
 from urnet.inference.exported_predictor import Exported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from urnet.data.images.decode import MAX_ASPECT
+from urnet.data.images.transforms import MAX_ASPECT
 from urnet.inference.signature import Signature
 
 TEXT = """\

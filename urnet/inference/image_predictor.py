@@ -18,7 +18,8 @@ from urnet.config.ranges import check_transform
 from urnet.config.recipe import Transform
 from urnet.core.checks import InputError, check_choice
 from urnet.core.top_k import topk
-from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, eval_transform, read_image
+from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, read_image
+from urnet.data.images.transforms import eval_transform
 from urnet.runtime.threads import import_paddle
 
 if TYPE_CHECKING:

@@ -25,12 +25,12 @@ from urnet.core import cli
 from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
 from urnet.inference import program
+from urnet.nn import fold_batch_norm, normalise
 
 VARIABLE = "URNET_CACHE"
 ENTRY = "entry.json"
 LAYOUT = 1  # of an entry; another number finds no old entry
-MOST_ENTRIES, MOST_BYTES = 8, 4 << 30  # what is used least recently goes first
-OURS = ("normalise.py", "export.py", "fold.py")  # what a program is made by, beside the network's code
+OURS = (normalise, program, fold_batch_norm)  # what a program is made by, beside the network's code
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class ProgramSource:
 
     def key(self) -> str:
         """SHA-256 of the weights' bytes, the network's and our code, the numbers, and Paddle's version."""
-        here = Path(__file__).parent
+        ours = [Path(str(module.__file__)) for module in OURS]
         parts = {
             "layout": LAYOUT,
             "paddle": [paddle.__version__, paddle.version.commit],
             "network": [self.network, self.n_classes, self.image_size, *self.mean, *self.std],
             "weights": _hashes(_weight_files(self.weights)),
-            "code": _hashes([*sorted(Path(self.code).glob("*.py")), *(here / name for name in OURS)]),
+            "code": _hashes([*sorted(Path(self.code).glob("*.py")), *ours]),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -82,11 +82,20 @@ def find_program(folder: Path, key: str) -> Path | None:
     return entry if whole else None
 
 
-def keep_program(folder: Path, key: str, source: ProgramSource, write: Callable[[Path], None]) -> Path | None:
+def keep_program(
+    folder: Path,
+    key: str,
+    source: ProgramSource,
+    write: Callable[[Path], None],
+    *,
+    most_entries: int = 8,
+    most_bytes: int = 4 << 30,
+) -> Path | None:
     """The entry of ``key`` (of ``source``), which ``write(folder)`` fills unless another process has.
 
     A damaged entry is written again, with a note on stderr. None where nothing can be kept, with a note: the
-    folder cannot be written, or the weights changed since the key was made.
+    folder cannot be written, or the weights changed since the key was made. Beyond ``most_entries`` and
+    ``most_bytes`` the entries used least recently are removed.
     """
     entry = Path(folder) / key
     try:
@@ -103,7 +112,7 @@ def keep_program(folder: Path, key: str, source: ProgramSource, write: Callable[
                 files = {name: file_hash(temporary / name) for name in program.FILES}
                 about = {"network": source.network, "weights": str(source.weights), "files": files}
                 (temporary / ENTRY).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-            _remove_oldest(folder, entry)
+            _remove_oldest(folder, entry, most_entries, most_bytes)
     except (InputError, OSError, RuntimeError) as error:
         if find_program(folder, key):  # without locks: another process was quicker
             return entry
@@ -140,14 +149,14 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _remove_oldest(folder: Path, newest: Path) -> None:
-    """Keep the entries used last, up to MOST_ENTRIES and MOST_BYTES; ``newest`` in any case."""
+def _remove_oldest(folder: Path, newest: Path, most_entries: int, most_bytes: int) -> None:
+    """Keep the entries used last, within both bounds; ``newest`` in any case."""
     entries = [path.parent for path in folder.glob(f"*/{ENTRY}")]
     entries.sort(key=lambda entry: (entry == newest, (entry / ENTRY).stat().st_mtime), reverse=True)
     total = 0
     for number, entry in enumerate(entries):
         total += sum(file.stat().st_size for file in entry.iterdir())
-        if entry != newest and (number >= MOST_ENTRIES or total > MOST_BYTES):
+        if entry != newest and (number >= most_entries or total > most_bytes):
             shutil.rmtree(entry, ignore_errors=True)
 
 

@@ -17,7 +17,8 @@ from urnet.config.choices import RESIZES, SIZES
 from urnet.config.recipe import Transform
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
-from urnet.data.images.decode import EXIF_CHOICES, MAX_PIXELS, decode, eval_transform
+from urnet.data.images.decode import EXIF_CHOICES, MAX_PIXELS, decode
+from urnet.data.images.transforms import eval_transform
 
 SIGNATURE, CLASSES = "signature.json", "classes.txt"
 PADDLE, ONNX = "model.json", "model.onnx"  # the file that says that the folder holds this kind

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from urnet.config.choices import CROPS
-from urnet.data.images.decode import centre, resize, resize_short
+from urnet.data.images.transforms import centre, resize, resize_short
 
 
 @dataclass(frozen=True)

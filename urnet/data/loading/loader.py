@@ -18,9 +18,10 @@ import numpy as np
 
 from urnet.config.recipe import Transform
 from urnet.core.checks import InputError
-from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, decode, eval_transform, read_bytes
+from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, decode, read_bytes
 from urnet.data.images.multi_crop import MultiCrop
 from urnet.data.images.reduced_decode import train_view
+from urnet.data.images.transforms import eval_transform
 from urnet.data.loading.prefetch import Decoded, Job, Prefetcher, decode_here
 from urnet.data.loading.worker_pool import WorkerPool
 
