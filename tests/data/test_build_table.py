@@ -408,17 +408,11 @@ def test_webvision(tmp_path, version):
     assert val.path(1) == str(tmp_path / folder / "val000002.jpg") and val.labels.tolist() == [2, 0]
 
 
-def test_webvision_in_small_blocks(tmp_path, monkeypatch):
+@pytest.mark.parametrize("block_bytes", [41, 50, 64])
+def test_webvision_in_small_blocks(tmp_path, block_bytes):
     """The two lists are cut at different lines and inside queries; the rows are the same."""
     rows = webvision(tmp_path, queries={query: query % 3 for query in range(1, 40)})
-    real = read_lines
-    sizes = iter([50, 33, 64, 90, 41] * 20)
-
-    def small(file: Any, **options: Any) -> Any:
-        return real(file, **{**options, "block_bytes": next(sizes)})
-
-    monkeypatch.setattr("urnet.data.lists.webvision.read_lines", small)
-    assert rows_of(build_table(Data(str(tmp_path), 3), tmp_path / "table")) == rows
+    assert rows_of(build_table(Data(str(tmp_path), 3), tmp_path / "table", block_bytes=block_bytes)) == rows
 
 
 def test_webvision_as_the_download_script_leaves_it(tmp_path):

@@ -25,7 +25,7 @@ from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_reci
 from urnet.data.table.table import BaseWriter
 from urnet.pipeline.run import run_recipe
 from urnet.report.columns import Columns
-from urnet.report.suspects import judge
+from urnet.report.suspects import label_evidence
 
 ROOT = Path(__file__).parents[2]
 
@@ -246,7 +246,7 @@ def test_the_one_call_is_the_instance_stage_byte_for_byte(tmp_path):
         column = table.column(name)
         assert found[name].dtype == column.dtype
         np.testing.assert_array_equal(found[name], column, err_msg=name)
-    reported = judge(Columns(table))
+    reported = label_evidence(Columns(table))
     np.testing.assert_array_equal(found["score"], reported.score)
     assert (found["score"] > 0).any()
     np.testing.assert_array_equal(found["score"] == 0, found["suggested"] == table.column("label"))

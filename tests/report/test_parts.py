@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.report import EVIL, NAMES, write_run
+from urnet.core.blocks import class_sizes
 from urnet.core.checks import InputError
 from urnet.report import aggregates, charts
 from urnet.report.aggregates import histogram
@@ -15,8 +16,8 @@ from urnet.report.text import clean, decimal, escape, percent, short
 
 
 @pytest.fixture(params=[3, 1 << 20], ids=["blocks of 3 rows", "one block"])
-def block(request, monkeypatch):
-    monkeypatch.setattr(aggregates, "ROWS", request.param)
+def block(request):
+    return request.param
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def labels():
 def test_counts_agree_with_slow_ones(block, labels):
     values = np.random.default_rng(1).random(50, np.float32)
     values[[3, 20]] = np.nan
-    assert aggregates.class_sizes(labels, 6).tolist() == [list(labels).count(c) for c in range(6)]
-    means = aggregates.class_means(labels, values, 6)
+    assert class_sizes(labels, 6, block=block).tolist() == [list(labels).count(c) for c in range(6)]
+    means = aggregates.class_means(labels, values, 6, block=block)
     for c in range(4):
         known = [float(v) for v, label in zip(values, labels, strict=True) if label == c and not np.isnan(v)]
         assert means[c] == pytest.approx(statistics.fmean(known))
@@ -39,16 +40,16 @@ def test_counts_agree_with_slow_ones(block, labels):
 
 
 def test_rows_of_classes_are_ascending_and_complete(block, labels):
-    found = aggregates.rows_of(labels, [2, 5, 0], 6)
+    found = aggregates.rows_of(labels, [2, 5, 0], 6, block=block)
     assert {c: rows.tolist() for c, rows in found.items()} == {
         c: [row for row, label in enumerate(labels) if label == c] for c in (2, 5, 0)
     }
-    assert aggregates.rows_of(labels, [], 6) == {}
+    assert aggregates.rows_of(labels, [], 6, block=block) == {}
 
 
 def test_confusion_agrees_with_a_slow_one(block, labels):
     suggested = np.random.default_rng(2).integers(-1, 4, 50).astype(np.int32)
-    got = aggregates.confusion(labels, suggested, [3, 1], 4)
+    got = aggregates.confusion(labels, suggested, [3, 1], 4, block=block)
     pairs = list(zip(labels.tolist(), suggested.tolist(), strict=True))
     assert got.tolist() == [[pairs.count((c, s)) for s in range(4)] for c in (3, 1)]
 
@@ -63,16 +64,16 @@ def test_one_suspect_row_does_not_make_a_tiny_class_the_worst():
 def test_linear_histogram(block):
     values = np.random.default_rng(0).random(200, np.float32)
     values[:5] = np.nan
-    got = histogram(values, log=False)
+    got = histogram(values, log=False, block=block)
     np.testing.assert_array_equal(got.counts, np.histogram(values[5:], np.linspace(0, 1, 21))[0])
     assert (got.unknown, got.zeros, got.log) == (5, 0, False)
     assert got.mean == pytest.approx(values[5:].mean(), rel=1e-5)
-    wide = histogram(np.array([-3.0, 7.0, 7.0]), log=True)  # negative: no logarithms
+    wide = histogram(np.array([-3.0, 7.0, 7.0]), log=True, block=block)  # negative: no logarithms
     assert (wide.edges[0], wide.edges[-1], wide.counts[0], wide.counts[-1]) == (-3, 7, 1, 2)
 
 
 def test_weights_are_counted_in_half_octaves_around_one(block):
-    got = histogram(np.array([0, 0, 1, 1, 1, 2, 4, 1e-9, 1e9, np.inf], np.float32), log=True)
+    got = histogram(np.array([0, 0, 1, 1, 1, 2, 4, 1e-9, 1e9, np.inf], np.float32), log=True, block=block)
     middles = np.sqrt(got.edges[:-1] * got.edges[1:])
     counted = {round(float(np.log2(m)), 3): int(n) for m, n in zip(middles, got.counts, strict=True) if n}
     assert counted == {-10: 1, 0: 3, 1: 1, 2: 1, 10: 1}

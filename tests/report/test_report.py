@@ -14,7 +14,7 @@ from urnet.report.build import Settings, build_report
 from urnet.report.class_sections import choose_classes
 from urnet.report.columns import Columns
 from urnet.report.run_state import Method, read_run
-from urnet.report.suspects import judge
+from urnet.report.suspects import label_evidence
 from urnet.report.thumbnails import thumbnail, thumbnailer
 
 WORDS_OF_BARE = [
@@ -150,7 +150,7 @@ def test_each_stage_alone_is_enough(tmp_path):
 def test_the_worst_classes_come_first(made):
     table = made[0]
     columns = Columns(table)
-    sizes, evidence = class_sizes(table.column("label"), 4), judge(columns)
+    sizes, evidence = class_sizes(table.column("label"), 4), label_evidence(columns)
     means = [evidence.score[table.column("label") == c].sum() for c in range(4)]
     shrunk = [(m + 10 * sum(means) / 30) / (n + 10) for m, n in zip(means, sizes, strict=True)]
     choice = choose_classes(columns, evidence, sizes, 3)

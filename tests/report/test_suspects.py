@@ -11,14 +11,10 @@ import pytest
 from tests.helpers.report import make_table, write
 from urnet.core.checks import InputError
 from urnet.data.table.table import BLOCK, BaseWriter, Table
-from urnet.report import aggregates
 from urnet.report.columns import Columns
-from urnet.report.suspects import HEADER, Evidence, judge, most_suspect, write_csv
+from urnet.report.suspects import HEADER, Evidence, label_evidence, most_suspect, write_csv
 
-
-@pytest.fixture(params=[3, 1 << 20], ids=["blocks of 3 rows", "one block"])
-def block(request, monkeypatch):
-    monkeypatch.setattr(aggregates, "ROWS", request.param)
+in_blocks = pytest.mark.parametrize("block", [3, 1 << 20])
 
 
 @pytest.fixture
@@ -26,6 +22,7 @@ def table(tmp_path):
     return make_table(tmp_path, images=False)
 
 
+@in_blocks
 def test_score_from_the_instance_stage_by_hand(table, block):
     n = table.n_rows
     suggested, prob = np.zeros(n, np.int32), np.zeros(n, np.float32)
@@ -34,7 +31,7 @@ def test_score_from_the_instance_stage_by_hand(table, block):
     suggested[15:18], prob[15:18] = 2, [0.5, np.nan, 0.5]
     relevance[17] = np.nan
     write(table, "instance", suggested=suggested, suggested_prob=prob, relevance=relevance)
-    got = judge(Columns(table))
+    got = label_evidence(Columns(table), block=block)
     assert got.score[12:18] == pytest.approx([0.6, 0, 0, 0.375, 0, 0])
     assert got.score[:12].sum() == 0  # the suggestion is the given label
     assert got.suggested[:16].tolist() == [0] * 12 + [2, 1, -1, 2]
@@ -44,18 +41,19 @@ def test_score_from_the_instance_stage_by_hand(table, block):
 def test_without_relevance_the_confidence_counts(table):
     n = table.n_rows
     write(table, "instance", suggested=np.full(n, 3), suggested_prob=np.full(n, 0.5), confidence=np.full(n, 0.2))
-    got = judge(Columns(table))
+    got = label_evidence(Columns(table))
     assert got.score[0] == pytest.approx(0.4)
     assert got.score[-1] == 0
 
 
+@in_blocks
 def test_the_label_stage_is_preferred_and_its_best_candidate_counts(table, block):
     n = table.n_rows
     write(table, "instance", suggested=np.full(n, 1), suggested_prob=np.ones(n), relevance=np.zeros(n))
     index = np.tile(np.array([0, 2, -1], np.int32), (n, 1))
     prob = np.tile(np.array([0.25, 0.5, 1.0], np.float16), (n, 1))  # -1 is no candidate
     write(table, "label", topk_index=index, topk_prob=prob, keep=np.full(n, 0.5, np.float32))
-    got = judge(Columns(table))
+    got = label_evidence(Columns(table), block=block)
     labels = table.column("label")
     np.testing.assert_allclose(got.score, np.where(labels == 2, 0, 0.5))
     assert (got.suggested == 2).all()
@@ -71,17 +69,17 @@ def test_scores_stay_in_range_whatever_the_columns_hold(table):
         suggested_prob=rng.normal(size=n) * 9,
         relevance=rng.normal(size=n) * 9,
     )
-    score = judge(Columns(table)).score
+    score = label_evidence(Columns(table)).score
     assert np.isfinite(score).all()
     assert ((score >= 0) & (score <= 1)).all()
 
 
 def test_no_evidence_and_an_impossible_class(table):
-    assert judge(Columns(table)) is None
+    assert label_evidence(Columns(table)) is None
     n = table.n_rows
     write(table, "instance", suggested=np.full(n, 4), suggested_prob=np.ones(n), relevance=np.zeros(n))
     with pytest.raises(InputError, match="class 4 is suggested, the table has 4 classes"):
-        judge(Columns(table))
+        label_evidence(Columns(table))
 
 
 def test_most_suspect_agrees_with_sorting():
@@ -92,13 +90,13 @@ def test_most_suspect_agrees_with_sorting():
         assert most_suspect(score, n).tolist() == expected[:n]
 
 
-def test_csv_holds_every_asked_row_exactly(tmp_path, monkeypatch):
-    monkeypatch.setattr("urnet.report.suspects.LINES", 2)
-    monkeypatch.setattr("urnet.report.suspects.PASS", 3)
+def test_csv_holds_every_asked_row_exactly(tmp_path):
     table = make_table(tmp_path, images=False, names=["a,b", 'say "c"', "two\nlines", "é"])
     score = np.linspace(0, 1, table.n_rows, dtype=np.float32)
     evidence = Evidence(np.full(table.n_rows, 2, np.int32), score, "")
-    write_csv(tmp_path / "s.csv", Columns(table), evidence, np.array([29, 0, 12, 28, 13]))
+    write_csv(
+        tmp_path / "s.csv", Columns(table), evidence, np.array([29, 0, 12, 28, 13]), paths_at_once=3, lines_at_once=2
+    )
     with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as stream:
         got = list(csv.reader(stream))
     assert got[0] == list(HEADER)
@@ -107,10 +105,8 @@ def test_csv_holds_every_asked_row_exactly(tmp_path, monkeypatch):
     assert [row[0] for row in got[3:]] == ["img/012.jpg", "img/028.jpg", "img/013.jpg"]
 
 
-def test_the_list_is_that_of_pythons_own_writer(tmp_path, monkeypatch):
+def test_the_list_is_that_of_pythons_own_writer(tmp_path):
     """Paths of several batches of base.arrow, in an order that goes to and fro between them."""
-    monkeypatch.setattr("urnet.report.suspects.LINES", 1000)
-    monkeypatch.setattr("urnet.report.suspects.PASS", 1700)
     n, rng = BLOCK + 5000, np.random.default_rng(0)
     labels, names = rng.integers(0, 5, n).astype(np.int32), ["a,b", 'say "c"', "two\nlines", "é", ""]
     odd = np.array(["plain", "a,b", '"', "é", 'x"y,z', " ", "line\nend"])[rng.integers(0, 7, n)]
@@ -120,7 +116,7 @@ def test_the_list_is_that_of_pythons_own_writer(tmp_path, monkeypatch):
     score = (rng.integers(0, 20_001, n) / 20_000).astype(np.float32)  # halves of the last decimal
     evidence = Evidence(rng.integers(-1, 5, n).astype(np.int32), score, "")
     rows = rng.permutation(n)[:4000]
-    write_csv(tmp_path / "s.csv", Columns(Table.open(tmp_path)), evidence, rows)
+    write_csv(tmp_path / "s.csv", Columns(Table.open(tmp_path)), evidence, rows, paths_at_once=1700, lines_at_once=1000)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(HEADER)

@@ -30,7 +30,7 @@ from tests.helpers.picture_files import encode, kinds, picture, reason
 from urnet.config.recipe import Transform
 from urnet.data.images.decode import UnreadableImage, decode, read_image
 from urnet.data.images.transforms import eval_transform
-from urnet.data.lists.image_list import images_under
+from urnet.data.lists.folders import images_under
 from urnet.data.loading.loader import ImageSource, Loader
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from urnet.core.checks import InputError
 from urnet.data.sampling.epoch_sampler import EpochSampler
 from urnet.data.table.table import Table
 from urnet.report.columns import Columns
-from urnet.report.suspects import judge
+from urnet.report.suspects import label_evidence
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 N_CLASSES = 12
@@ -40,7 +40,7 @@ def test_the_columns_are_those_the_report_reads_and_a_plausible_share_is_suspect
     columns = Columns(Table.open(root / "table"))
     for plain in ("class_weight", "cluster_weight", "cluster", "relevance", "confidence", "suggested", "keep"):
         assert columns.get(plain) is not None, plain
-    evidence = judge(columns)
+    evidence = label_evidence(columns)
     assert evidence.source == "topk_prob"
     share = steps.WRONG * (1 - 1 / N_CLASSES)  # a random class may be the given one
     assert np.count_nonzero(evidence.score) == pytest.approx(share * len(evidence.score), rel=0.05)
@@ -64,7 +64,7 @@ def test_the_order_step_tells_time_and_memory_and_compares_the_middle(root, monk
 def test_the_report_step_counts_the_list(root, tmp_path):
     (tmp_path / "run").mkdir()
     told = steps.report(str(tmp_path / "run"), str(root / "table"), str(tmp_path))
-    suspects = np.count_nonzero(judge(Columns(Table.open(root / "table"))).score)
+    suspects = np.count_nonzero(label_evidence(Columns(Table.open(root / "table"))).score)
     assert told["suspects"] == suspects
     assert (tmp_path / "report.html").is_file()
 

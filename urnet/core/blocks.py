@@ -15,9 +15,9 @@ def blocks(n_rows: int, size: int = ROWS) -> Iterator[slice]:
         yield slice(start, min(start + size, n_rows))
 
 
-def class_sizes(labels: np.ndarray, n_classes: int) -> np.ndarray:
+def class_sizes(labels: np.ndarray, n_classes: int, *, block: int = ROWS) -> np.ndarray:
     """Rows of each class, int64 (C,)."""
     sizes = np.zeros(n_classes, np.int64)
-    for part in blocks(len(labels)):
+    for part in blocks(len(labels), block):
         sizes += np.bincount(labels[part], minlength=n_classes)
     return sizes

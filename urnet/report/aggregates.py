@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from urnet.core.blocks import blocks
+from urnet.core.blocks import ROWS, blocks
 
 OCTAVES = 10  # weights below 2^-10 and above 2^10 are counted in the outermost bins
 
 
-def class_sums(labels: np.ndarray, values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def class_sums(
+    labels: np.ndarray, values: np.ndarray, n_classes: int, *, block: int = ROWS
+) -> tuple[np.ndarray, np.ndarray]:
     """Sum of ``values`` in each class, float64 (C,), and how many of them are finite, int64 (C,)."""
     total, known = np.zeros(n_classes), np.zeros(n_classes, np.int64)
-    for part in blocks(len(labels)):
+    for part in blocks(len(labels), block):
         value = values[part].astype(np.float64)
         good = np.isfinite(value)
         label = labels[part][good]
@@ -24,9 +26,9 @@ def class_sums(labels: np.ndarray, values: np.ndarray, n_classes: int) -> tuple[
     return total, known
 
 
-def class_means(labels: np.ndarray, values: np.ndarray, n_classes: int) -> np.ndarray:
+def class_means(labels: np.ndarray, values: np.ndarray, n_classes: int, *, block: int = ROWS) -> np.ndarray:
     """Mean of the finite ``values`` in each class, float64 (C,); nan where a class has none."""
-    total, known = class_sums(labels, values, n_classes)
+    total, known = class_sums(labels, values, n_classes, block=block)
     return np.divide(total, known, out=np.full(n_classes, np.nan), where=known > 0)
 
 
@@ -39,11 +41,11 @@ def shrunk_means(total: np.ndarray, known: np.ndarray, strength: float = 10.0) -
     return np.where(known > 0, (total + strength * overall) / (known + strength), np.nan)
 
 
-def rows_of(labels: np.ndarray, classes: Sequence[int], n_classes: int) -> dict[int, np.ndarray]:
+def rows_of(labels: np.ndarray, classes: Sequence[int], n_classes: int, *, block: int = ROWS) -> dict[int, np.ndarray]:
     """The rows (int64, ascending) of each of ``classes``; memory is bounded by these classes' rows."""
     wanted = np.zeros(n_classes, bool)
     wanted[list(classes)] = True
-    found = [np.flatnonzero(wanted[labels[part]]) + part.start for part in blocks(len(labels))]
+    found = [np.flatnonzero(wanted[labels[part]]) + part.start for part in blocks(len(labels), block)]
     rows = np.concatenate(found) if found else np.zeros(0, np.int64)
     label = labels[rows]
     order = np.argsort(label, kind="stable")
@@ -52,12 +54,14 @@ def rows_of(labels: np.ndarray, classes: Sequence[int], n_classes: int) -> dict[
     return {c: rows[start:end] for c, (start, end) in ends.items()}
 
 
-def confusion(labels: np.ndarray, suggested: np.ndarray, classes: Sequence[int], n_classes: int) -> np.ndarray:
+def confusion(
+    labels: np.ndarray, suggested: np.ndarray, classes: Sequence[int], n_classes: int, *, block: int = ROWS
+) -> np.ndarray:
     """Rows of each of ``classes`` by their suggested class, int64 (len(classes), C); -1 counts nowhere."""
     place = np.full(n_classes, -1, np.int64)
     place[list(classes)] = np.arange(len(classes))
     counted = np.zeros(len(classes) * n_classes, np.int64)
-    for part in blocks(len(labels)):
+    for part in blocks(len(labels), block):
         at, to = place[labels[part]], suggested[part]
         good = (at >= 0) & (to >= 0)
         counted += np.bincount(at[good] * n_classes + to[good], minlength=len(counted))
@@ -82,10 +86,10 @@ class Histogram:
     unknown: int
 
 
-def histogram(values: np.ndarray, *, log: bool) -> Histogram:
+def histogram(values: np.ndarray, *, log: bool, block: int = ROWS) -> Histogram:
     """``log``: half octaves around 1, for weights (>= 0); else 20 bins of 0..1, or of low..high."""
     low, high, total, known, zeros = np.inf, -np.inf, 0.0, 0, 0
-    for part in blocks(len(values)):
+    for part in blocks(len(values), block):
         value = values[part]
         value = value[np.isfinite(value)]
         if len(value):
@@ -97,22 +101,22 @@ def histogram(values: np.ndarray, *, log: bool) -> Histogram:
     if not known:
         return Histogram(np.array([0.0, 1.0]), np.zeros(1, np.int64), False, mean, mean, mean, 0, unknown)
     if log and low >= 0:
-        return Histogram(*_octaves(values), True, low, high, mean, zeros, unknown)
+        return Histogram(*_octaves(values, block), True, low, high, mean, zeros, unknown)
     first, last = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
     last = last if last > first else first + 1
     edges = np.linspace(first, last, 21)
     counts = np.zeros(20, np.int64)
-    for part in blocks(len(values)):
+    for part in blocks(len(values), block):
         value = values[part]
         counts += np.histogram(value[np.isfinite(value)], edges)[0]
     return Histogram(edges, counts, False, low, high, mean, 0, unknown)
 
 
-def _octaves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _octaves(values: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
     """Edges 2^((k - 1/2) / 2), so that 1 is in the middle of a bin, and counts, of the bins in use."""
     most = 2 * OCTAVES
     counts = np.zeros(2 * most + 1, np.int64)
-    for part in blocks(len(values)):
+    for part in blocks(len(values), block):
         value = values[part]
         value = value[np.isfinite(value) & (value > 0)].astype(np.float64)
         bins = np.clip(np.floor(2 * np.log2(value) + 0.5), -most, most).astype(np.int64) + most

@@ -1,4 +1,4 @@
-"""Which classes are shown one by one, and the section of each: its clusters, whom it trusts."""
+"""Which classes are shown one by one, and the section of each: its clusters, its images by confidence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urnet.report.gallery import Gallery
 from urnet.report.suspects import Evidence
 from urnet.report.text import class_name, decimal, percent, plural
 
-TRUST = ("relevance", "confidence", "keep", "instance_weight")  # the first one there is orders the images
+CONFIDENCE = ("relevance", "confidence", "keep", "instance_weight")  # the first one there is orders the images
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def choose_classes(columns: Columns, evidence: Evidence | None, sizes: np.ndarra
 def class_section(
     columns: Columns, evidence: Evidence | None, c: int, rows: np.ndarray, gallery: Gallery, per_class: int
 ) -> str:
-    """One class: its clusters by quality, its most and least trusted images; folded until it is opened."""
+    """One class: its clusters by quality, its images of most and of least confidence; folded until it is opened."""
     names = columns.table.class_names
     facts = [plural(len(rows), "row")]
     if evidence is not None:
@@ -53,7 +53,7 @@ def class_section(
     weight = columns.get("class_weight")
     if weight is not None and len(rows):
         facts.append(f"class weight {decimal(float(weight[rows].mean(dtype=np.float64)))}")
-    body = _clusters(columns, rows, gallery, per_class) + _trust(columns, evidence, rows, gallery, per_class)
+    body = _clusters(columns, rows, gallery, per_class) + _by_confidence(columns, evidence, rows, gallery, per_class)
     return (
         f'<details class="class" id="class-{c}"><summary><span class="title">{class_name(names, c)}</span>'
         f'<span class="facts">{" · ".join(facts)}</span></summary>{body}</details>'
@@ -92,9 +92,11 @@ def _evenly(length: int, n: int) -> np.ndarray:
     return np.unique(np.linspace(0, length - 1, min(n, length)).round().astype(np.int64))
 
 
-def _trust(columns: Columns, evidence: Evidence | None, rows: np.ndarray, gallery: Gallery, per_class: int) -> str:
-    """The most and the least trusted images of a class."""
-    name = next((name for name in TRUST if columns.name(name)), None)
+def _by_confidence(
+    columns: Columns, evidence: Evidence | None, rows: np.ndarray, gallery: Gallery, per_class: int
+) -> str:
+    """The images of a class with the most and with the least confidence."""
+    name = next((name for name in CONFIDENCE if columns.name(name)), None)
     if name is None:
         return '<h4>Trust</h4><p class="note">No relevance or confidence column yet.</p>'
     values = columns.get(name)
@@ -106,12 +108,12 @@ def _trust(columns: Columns, evidence: Evidence | None, rows: np.ndarray, galler
     most, least = order[:n], order[n:][::-1][:n]
     parts = []
     for title, some in (("Most trusted", most), ("Least trusted", least)):
-        cards = _trust_cards(columns, evidence, rows[some], value[some], gallery)
+        cards = _confidence_cards(columns, evidence, rows[some], value[some], gallery)
         parts.append(f'<h4>{title} <small>{name}</small></h4><ul class="cards small">{cards}</ul>')
     return "".join(parts)
 
 
-def _trust_cards(
+def _confidence_cards(
     columns: Columns, evidence: Evidence | None, rows: np.ndarray, value: np.ndarray, gallery: Gallery
 ) -> str:
     cards = []

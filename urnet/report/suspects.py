@@ -13,14 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from urnet.core.atomic_files import atomic_file
-from urnet.core.blocks import blocks
+from urnet.core.blocks import ROWS, blocks
 from urnet.core.checks import InputError
 from urnet.data.table.writer import BASE_SCHEMA, BLOCK
 from urnet.report.columns import Columns
 
 HEADER = ("path", "given", "suggested", "score", "given_name", "suggested_name")
-PASS = 1 << 21  # rows of the list whose paths are in memory at a time
-LINES = 1 << 16  # lines of the list made at a time
 SCORES = 10_000  # a score is written as so many parts of 1: with four decimals
 
 
@@ -37,7 +35,7 @@ class Evidence:
     source: str
 
 
-def judge(columns: Columns) -> Evidence | None:
+def label_evidence(columns: Columns, *, block: int = ROWS) -> Evidence | None:
     """Score all rows from the newest evidence there is; None where no stage has left any.
 
     From the label stage: s = argmax of topk_prob, score = topk_prob[s], the part of the training target that
@@ -47,11 +45,11 @@ def judge(columns: Columns) -> Evidence | None:
     """
     found = _once(columns, "topk_index", "topk_prob")
     if found:
-        return _judge(columns, "topk_prob", *found)
-    for trust in ("relevance", "confidence"):
-        found = _once(columns, "suggested", "suggested_prob", trust)
+        return _evidence(columns, "topk_prob", block, *found)
+    for name in ("relevance", "confidence"):
+        found = _once(columns, "suggested", "suggested_prob", name)
         if found:
-            return _judge(columns, f"suggested_prob · (1 − {trust})", *found)
+            return _evidence(columns, f"suggested_prob · (1 − {name})", block, *found)
     return None
 
 
@@ -61,20 +59,20 @@ def _once(columns: Columns, *plain: str) -> list[np.ndarray]:
     return [columns.once(name) for name in names] if len(names) == len(plain) else []
 
 
-def _judge(
-    columns: Columns, source: str, index: np.ndarray, prob: np.ndarray, trust: np.ndarray | None = None
+def _evidence(
+    columns: Columns, source: str, block: int, index: np.ndarray, prob: np.ndarray, confidence: np.ndarray | None = None
 ) -> Evidence:
     labels, n_classes = columns.labels, len(columns.table.class_names)
     suggested, score = np.empty(len(labels), np.int32), np.zeros(len(labels), np.float32)
-    for part in blocks(len(labels)):
+    for part in blocks(len(labels), block):
         best, p = _most_probable(index[part], prob[part])
         if len(best) and best.max() >= n_classes:
             raise InputError(
                 f"{columns.table.folder}: class {best.max()} is suggested, the table has {n_classes} classes"
             )
         value = np.clip(p, 0, 1)
-        if trust is not None:
-            value = value * np.clip(1 - trust[part].astype(np.float32), 0, 1)
+        if confidence is not None:
+            value = value * np.clip(1 - confidence[part].astype(np.float32), 0, 1)
         wrong = (best >= 0) & (best != labels[part]) & np.isfinite(value)
         suggested[part] = best
         score[part] = np.where(wrong, value, 0)
@@ -102,17 +100,25 @@ def most_suspect(score: np.ndarray, n: int | None = None) -> np.ndarray:
     return rows[np.argsort(-score[rows], kind="stable")][:n]
 
 
-def write_csv(path: Path, columns: Columns, evidence: Evidence, rows: np.ndarray) -> None:
+def write_csv(
+    path: Path,
+    columns: Columns,
+    evidence: Evidence,
+    rows: np.ndarray,
+    *,
+    paths_at_once: int = 1 << 21,
+    lines_at_once: int = 1 << 16,
+) -> None:
     """Write ``rows`` in their order, whole or not at all; an existing file is replaced.
 
     Columns: path as the table has it, given and suggested class number (-1 where unknown), score with four
-    decimals, and the two classes' names. Memory: the paths of ``PASS`` rows, twice.
+    decimals, and the two classes' names. Memory: ``paths_at_once`` paths, twice.
     """
     words = _words(columns.table.class_names)
     with atomic_file(path, replace=True) as part, part.open("wb") as stream:
         stream.write(f"{','.join(HEADER)}\n".encode())
-        for some in blocks(len(rows), PASS):
-            for lines in _lines(columns, evidence, rows[some], words):
+        for some in blocks(len(rows), paths_at_once):
+            for lines in _lines(columns, evidence, rows[some], words, lines_at_once):
                 stream.write(lines)
 
 
@@ -150,13 +156,13 @@ def _quoted(texts: Any) -> Any:
     return pc.if_else(special, pc.binary_join_element_wise(quote, inside, quote, _text("")), texts)
 
 
-def _lines(columns: Columns, evidence: Evidence, rows: np.ndarray, words: _Words) -> Iterator[Any]:
-    """The bytes of the lines of ``rows``, ``LINES`` at a time."""
+def _lines(columns: Columns, evidence: Evidence, rows: np.ndarray, words: _Words, at_once: int) -> Iterator[Any]:
+    """The bytes of the lines of ``rows``, ``at_once`` lines at a time."""
     order = np.argsort(rows, kind="stable")
     paths = _quoted(_paths(columns.table.folder, rows[order]))
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    for part in blocks(len(rows), LINES):
+    for part in blocks(len(rows), at_once):
         some = rows[part]
         given, to = columns.labels[some], evidence.suggested[some] % len(words.number)  # -1: the last
         # exact, as a score has 24 bits and 10,000 has 10: rounded as its own decimals would be

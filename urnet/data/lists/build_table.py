@@ -17,9 +17,9 @@ from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.lists import webvision
-from urnet.data.lists.folders import class_folders, labelled_folders
-from urnet.data.lists.image_list import ImageList, images_under, one_image, read_image_list, sub_folders
-from urnet.data.lists.lines import read_lines
+from urnet.data.lists.folders import class_folders, images_under, labelled_folders, one_image, sub_folders
+from urnet.data.lists.image_list import ImageList, read_image_list
+from urnet.data.lists.lines import BLOCK_BYTES, read_lines, read_text
 from urnet.data.table.table import BLOCK, BaseWriter, Table
 
 __all__ = [
@@ -35,10 +35,10 @@ __all__ = [
 ]
 
 
-def build_table(data: Data, folder: str | Path, *, replace: bool = False) -> Table:
+def build_table(data: Data, folder: str | Path, *, replace: bool = False, block_bytes: int = BLOCK_BYTES) -> Table:
     """Read all training rows that ``data`` describes and write them as a table's base.arrow.
 
-    Memory is bounded by a block of a list, whatever the number of rows. Raises InputError for the first line
+    Memory is bounded by ``block_bytes`` of a list, whatever the number of rows. Raises InputError for the first line
     that is wrong; nothing is left behind then. Classes without a row are named on stderr.
     """
     _check_root(data)
@@ -47,11 +47,11 @@ def build_table(data: Data, folder: str | Path, *, replace: bool = False) -> Tab
         folder, root=_image_root(data), format=data.format, class_names=names, replace=replace, **_settings(data)
     ) as writer:
         if data.format in ("webvision2", "webvision1"):
-            webvision.add_rows(writer, data)
+            webvision.add_rows(writer, data, block_bytes)
         elif data.format == "folder":
             _add_folder_rows(writer, data)
         else:
-            for lines in read_lines(str(data.train_list), high=data.n_classes - 1):
+            for lines in read_lines(str(data.train_list), high=data.n_classes - 1, block_bytes=block_bytes):
                 writer.add(lines.path, lines.number)
         if not writer.n_rows:
             raise InputError(f"{_settings(data)['lists']}: no training image is listed")
@@ -113,13 +113,7 @@ def read_class_names(path: str | Path, n_classes: int) -> list[str]:
 
     Raises InputError when the number of lines is not ``n_classes``, or a line is empty or not UTF-8.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        line = 1 + error.object[: error.start].count(b"\n")
-        raise InputError(f"{path}:{line}: is not UTF-8 text; one class name a line is accepted") from None
+    text = read_text(path, "one class name a line is accepted").replace("\r\n", "\n").replace("\r", "\n")
     names = [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
     if len(names) != n_classes:
         raise InputError(f"{path}: has {len(names)} class names, but n_classes is {n_classes}")

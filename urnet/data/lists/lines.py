@@ -83,6 +83,17 @@ def aligned(
         raise InputError(f"{one_name} has {n_one} lines but {other_name} has {n_other}; they go line for line")
 
 
+def read_text(file: str | Path, accepted: str) -> str:
+    """A small text file as a whole. Raises InputError, which says what is ``accepted``, where it is not UTF-8."""
+    try:
+        return Path(file).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        line = 1 + error.object[: error.start].count(b"\n")
+        raise InputError(f"{file}:{line}: is not UTF-8 text; {accepted}") from None
+
+
 def strings_between(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Any:
     """An Arrow string array of data[start:end], for ascending spans without overlap. ``data`` is uint8."""
     edges = np.zeros(len(data) + 1, np.int8)
@@ -154,9 +165,9 @@ def _split(file: Any, block: bytes, first: int, what: str, low: int, high: int |
     accepted = f"{low}..{top}" if high is not None else f"an integer from {low}"
     tests = [(outside, lambda i: f"{what} {word(i)} is outside; accepted: {accepted}")]
     if needed:
-        lone, odd = split < starts, (split >= starts) & ~numeric
+        lone, no_number = split < starts, (split >= starts) & ~numeric
         tests.append((lone, lambda i: f"found {word(i)!r} without a {what}; accepted: `path {what}`"))
-        tests.append((odd, lambda i: f"{what} {word(i)!r} is no integer; accepted: `path {what}`, {accepted}"))
+        tests.append((no_number, lambda i: f"{what} {word(i)!r} is no integer; accepted: `path {what}`, {accepted}"))
     _refuse_first(file, line, tests)
     path_ends = np.where(has, _without_trailing_blanks(data, starts, np.where(has, split, ends)), ends)
     _refuse_first(file, line, [(path_ends <= starts, lambda i: f"no path before {what} {word(i)}")])

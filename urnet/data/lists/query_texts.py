@@ -8,6 +8,7 @@ from pathlib import Path
 
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError, check_same_rows
+from urnet.data.lists.lines import read_text
 from urnet.data.lists.webvision import query_labels
 
 _FILES = {"webvision2": ("queries.txt",), "webvision1": ("queries_google.txt", "queries_flickr.txt")}
@@ -62,11 +63,5 @@ def _joined(texts: Sequence[str]) -> str:
 
 def _lines(file: Path) -> list[str]:
     """A line a query, query 1 first; blanks around it are cut, an empty line is a query without text."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        line = 1 + error.object[: error.start].count(b"\n")
-        raise InputError(f"{file}:{line}: is not UTF-8 text; one query a line is accepted") from None
+    text = read_text(file, "one query a line is accepted")
     return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []

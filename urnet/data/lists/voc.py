@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.parsers import expat
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -63,52 +63,36 @@ def read_voc(root: str | Path, splits: Sequence[str]) -> tuple[list[str], list[V
 
 def read_objects(file: Path) -> Objects:
     """(class, difficult) of each object of an annotation. A document type, and so any entity, is refused."""
-    data, reader, parser = _read_bytes(file, MOST_BYTES), _Reader(), expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.StartDoctypeDeclHandler = reader.refuse
     try:
-        parser.Parse(data, True)
-    except InputError as error:  # the reader's own
-        raise InputError(f"{file}: {error}") from None
-    except (expat.ExpatError, ValueError, LookupError) as error:  # broken, or an encoding it does not know
+        tree = ElementTree.XML(_read_bytes(file, MOST_BYTES), ElementTree.XMLParser(target=_Builder()))
+    except _DocumentType:
+        raise InputError(f"{file}: has a document type, which may hold entities; plain XML is accepted") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last: an encoding nobody knows
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{file}: is no XML that can be read ({error})") from None
-    return reader.found
+    if tree.tag != "annotation":
+        raise InputError(f"{file}: is a {tree.tag[:40]!r}; VOC's `annotation` is accepted")
+    found: Objects = []
+    for node in tree.findall("object"):
+        label, difficult = (node.findtext(key, "").strip() for key in ("name", "difficult"))
+        if not label or difficult not in ("", "0", "1"):
+            raise InputError(
+                f"{file}: object {len(found) + 1}: found name {label[:40]!r}, difficult {difficult[:40]!r}; "
+                "a name, and 0 or 1 are accepted"
+            )
+        found.append((label, difficult == "1"))
+    return found
 
 
-class _Reader:
-    """Takes the name and the mark of every annotation/object; an object's parts have names too."""
+class _DocumentType(Exception):
+    """An XML file has one."""
 
-    def __init__(self) -> None:
-        self.found: Objects = []
-        self._path: list[str] = []
-        self._values: dict[str, str] = {}
 
-    def start(self, name: str, attributes: dict) -> None:
-        if not self._path and name != "annotation":
-            raise InputError(f"is a {name[:40]!r}; VOC's `annotation` is accepted")
-        self._path.append(name)
-        if self._path == ["annotation", "object"]:
-            self._values = {"name": "", "difficult": ""}
-
-    def text(self, text: str) -> None:
-        if len(self._path) == 3 and self._path[:2] == ["annotation", "object"] and self._path[2] in self._values:
-            self._values[self._path[2]] += text
-
-    def end(self, name: str) -> None:
-        if self._path == ["annotation", "object"]:
-            label, difficult = (self._values[key].strip() for key in ("name", "difficult"))
-            if not label or difficult not in ("", "0", "1"):
-                raise InputError(
-                    f"object {len(self.found) + 1}: found name {label[:40]!r}, difficult {difficult[:40]!r}; "
-                    "a name, and 0 or 1 are accepted"
-                )
-            self.found.append((label, difficult == "1"))
-        self._path.pop()
-
-    def refuse(self, *_: object) -> None:
-        raise InputError("has a document type, which may hold entities; plain XML is accepted")
+class _Builder(ElementTree.TreeBuilder):
+    def doctype(self, *_: object) -> None:
+        """Called before any declaration in it is read."""
+        raise _DocumentType
 
 
 def _read_bytes(file: Path, most: int) -> bytes:
@@ -162,8 +146,8 @@ def _classes(main: Path, lists: dict[str, dict[str, Path]], found: dict[str, lis
     first, classes = next(iter(listed.items()))
     for split, others in listed.items():
         if others != classes:
-            odd = sorted(others ^ classes)[0]
-            raise InputError(f"{main}: class {odd} has a list of {split} or of {first}, but not of both")
+            name = sorted(others ^ classes)[0]
+            raise InputError(f"{main}: class {name} has a list of {split} or of {first}, but not of both")
     return sorted(classes)
 
 
@@ -184,11 +168,11 @@ def _labels(
     order = pa.array(ids, pa.string())
     labels = np.stack([_read_class_list(lists[name], order) for name in classes], axis=1)
     if found is not None:
-        odd = labels != _from_objects("", ids, classes, found, strict=False)
-        if odd.any():
-            row, c = np.argwhere(odd)[0]
+        differ = labels != _from_objects("", ids, classes, found, strict=False)
+        if differ.any():
+            row, c = np.argwhere(differ)[0]
             print(
-                f"note: {main}: {int(odd.sum())} of {odd.size} labels of {split} are not what Annotations "
+                f"note: {main}: {int(differ.sum())} of {differ.size} labels of {split} are not what Annotations "
                 f"say ({classes[c]} of {ids[row]} is {labels[row, c]} …); the lists count",
                 file=sys.stderr,
             )

@@ -6,9 +6,11 @@ entry in it, counted from 1. ``docs/data.md`` describes the layout. Everything i
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pyarrow.compute as pc
 
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError
-from urnet.data.lists.lines import Lines, aligned, read_lines, strings_between
+from urnet.data.lists.lines import BLOCK_BYTES, Lines, aligned, read_lines, strings_between
 from urnet.data.lists.webvision_metadata import Metadata, read_metadata
 from urnet.data.table.table import BaseWriter
 
@@ -28,7 +30,6 @@ _VALIDATION = {
     "webvision1": ("val_images_256", "val_images_resized", "val_images", "val"),
 }
 _SYNSETS_FROM = {"webvision2": 0, "webvision1": 1}  # the first synset's number in queries_synsets_map.txt
-_CACHED = 64  # parsed metadata files kept: the published lists go through each file once
 
 
 def train_lists(data: Data) -> list[tuple[str, Path, Path]]:
@@ -82,7 +83,7 @@ def _metadata_root(data: Data, meta: Path) -> Path | None:
     return None
 
 
-def add_rows(writer: BaseWriter, data: Data) -> None:
+def add_rows(writer: BaseWriter, data: Data, block_bytes: int = BLOCK_BYTES) -> None:
     """Add all training rows, google's first, with the query, rank and text their metadata give them.
 
     An engine without any metadata is read without, said on stderr; metadata that is there must agree: row for
@@ -93,13 +94,25 @@ def add_rows(writer: BaseWriter, data: Data) -> None:
         print(f"note: {data.root}/info: no train_filelist_{engine}.txt; read without {engine}", file=sys.stderr)
     labels = query_labels(data)
     for engine, file, meta in lists:
+        images = read_lines(file, high=data.n_classes - 1, block_bytes=block_bytes)
         root = _metadata_root(data, meta)
-        if root is not None:
-            _add_engine(writer, data, engine, file, meta, root, labels)
+        if root is None:
+            print(f"note: {data.root}: no metadata of {engine}; texts are empty, queries unknown", file=sys.stderr)
+            for lines in images:
+                writer.add(lines.path, lines.number, source=engine)
             continue
-        print(f"note: {data.root}: no metadata of {engine}; texts are empty, queries unknown", file=sys.stderr)
-        for lines in read_lines(file, high=data.n_classes - 1):
-            writer.add(lines.path, lines.number, source=engine)
+        disagreements = _Disagreements(labels, file, data)
+        read = functools.lru_cache(64)(read_metadata)  # the published lists go through each file once
+        entries = read_lines(meta, what="row", low=1, block_bytes=block_bytes)
+        for lines, wheres in aligned(images, entries, str(file), str(meta)):
+            for part, where, stems in _same_file(lines, wheres):
+                name = where.path[0].as_py()
+                query, metadata = _query_number(meta, where, name), read(root / name)
+                rank = _ranks(file, meta, part, where, stems, metadata)
+                disagreements.count(part, query)
+                texts = metadata.texts.take(pa.array(rank))
+                writer.add(part.path, part.number, source=engine, query=query, rank=rank, text=texts)
+        disagreements.refuse()
 
 
 def query_labels(data: Data) -> dict[int, int]:
@@ -122,70 +135,36 @@ class _Disagreements:
 
     def __init__(self, labels: dict[int, int], file: Path, data: Data) -> None:
         self._labels, self._file, self._data = labels, file, data
-        self.count, self.first = 0, ""
+        self._n_rows, self._first = 0, ""
 
-    def look(self, lines: Lines, query: int) -> None:
+    def count(self, lines: Lines, query: int) -> None:
         if not self._labels:
             return
         if query not in self._labels:
             raise InputError(f"{self._file}:{lines.line[0]}: query {query} is not in queries_synsets_map.txt")
         wrong = np.flatnonzero(lines.number != self._labels[query])
-        if len(wrong) and not self.count:
+        if len(wrong) and not self._n_rows:
             i = wrong[0]
-            self.first = f"{self._file}:{lines.line[i]}: label {lines.number[i]}"
-            self.first += f" but query {query} is synset {self._labels[query]} (counted from 0)"
-        self.count += len(wrong)
+            self._first = f"{self._file}:{lines.line[i]}: label {lines.number[i]}"
+            self._first += f" but query {query} is synset {self._labels[query]} (counted from 0)"
+        self._n_rows += len(wrong)
 
     def refuse(self) -> None:
-        if self.count:
+        if self._n_rows:
             raise InputError(
-                f"{self.first} in queries_synsets_map.txt; {self.count} rows disagree with their query "
+                f"{self._first} in queries_synsets_map.txt; {self._n_rows} rows disagree with their query "
                 f"(in format {self._data.format} that file's synsets count from "
                 f"{_SYNSETS_FROM[self._data.format]})"
             )
 
 
-def _add_engine(
-    writer: BaseWriter, data: Data, engine: str, file: Path, meta: Path, root: Path, labels: dict[int, int]
-) -> None:
-    """The rows of one engine, a run of lines with the same metadata file at a time."""
-    disagreements = _Disagreements(labels, file, data)
-    read = _cached(lambda name: read_metadata(root / name))
-    pairs = aligned(
-        read_lines(file, high=data.n_classes - 1), read_lines(meta, what="row", low=1), str(file), str(meta)
-    )
-    for lines, wheres in pairs:
-        stems = _stems(lines.path)
-        for start, stop in _runs(wheres.path):
-            part, where = lines.part(start, stop), wheres.part(start, stop)
-            name = where.path[0].as_py()
-            query = _query_number(meta, where, name)
-            entry = _entries(file, meta, part, where, stems.slice(start, stop - start), read(name))
-            disagreements.look(part, query)
-            texts = read(name).texts.take(pa.array(entry))
-            writer.add(part.path, part.number, source=engine, query=query, rank=entry, text=texts)
-    disagreements.refuse()
-
-
-def _cached(read: Callable[[str], Metadata]) -> Callable[[str], Metadata]:
-    kept: dict[str, Metadata] = {}
-
-    def get(name: str) -> Metadata:
-        if name not in kept:
-            if len(kept) == _CACHED:
-                del kept[next(iter(kept))]
-            kept[name] = read(name)
-        return kept[name]
-
-    return get
-
-
-def _runs(paths: Any) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the stretches of equal strings."""
-    codes = paths.dictionary_encode().indices.to_numpy()
-    edges = np.flatnonzero(np.diff(codes)) + 1
-    starts, stops = [0, *edges.tolist()], [*edges.tolist(), len(codes)]
-    return zip(starts, stops, strict=True)
+def _same_file(lines: Lines, wheres: Lines) -> Iterator[tuple[Lines, Lines, Any]]:
+    """Both lists, and the images' stems, in stretches of lines with the same metadata file."""
+    stems = _stems(lines.path)
+    codes = wheres.path.dictionary_encode().indices.to_numpy()
+    edges = (np.flatnonzero(np.diff(codes)) + 1).tolist()
+    for start, stop in itertools.pairwise([0, *edges, len(codes)]):
+        yield lines.part(start, stop), wheres.part(start, stop), stems.slice(start, stop - start)
 
 
 def _query_number(meta: Path, where: Lines, name: str) -> int:
@@ -197,7 +176,7 @@ def _query_number(meta: Path, where: Lines, name: str) -> int:
     return int(found.group(1))
 
 
-def _entries(file: Path, meta: Path, lines: Lines, where: Lines, stems: Any, metadata: Metadata) -> np.ndarray:
+def _ranks(file: Path, meta: Path, lines: Lines, where: Lines, stems: Any, metadata: Metadata) -> np.ndarray:
     """Positions (from 0) of the lines' entries, after checking that each entry is the image's own."""
     entry, n = where.number - 1, len(metadata.ids)
     outside = np.flatnonzero(entry >= n)
