@@ -110,25 +110,25 @@ def plan_stage(
 
 def task_of(recipe: Recipe, stage: Stage, labels: np.ndarray) -> Any:
     """A StageJob that knows lengths and batches, without what it would train."""
-    from urnet.training.stage_job import StageJob, make_order
+    from urnet.training.stage_job import StageJob, make_sampler
 
-    order = make_order(recipe, dataclasses.replace(stage, balance=0.0), labels)
+    sampler = make_sampler(recipe, dataclasses.replace(stage, balance=0.0), labels)
     nothing: dict[str, Any] = dict.fromkeys(("network", "amp", "table", "loss_weight", "validation"))
-    return StageJob(recipe=recipe, stage=stage, labels=labels, order=order, folder=Path(), curves=Path(), **nothing)
+    return StageJob(recipe=recipe, stage=stage, labels=labels, sampler=sampler, folder=Path(), curves=Path(), **nothing)
 
 
 def rows_at_once(task: Any, batch_size: int) -> int:
     """Rows of a batch: ``batch_size``, or fewer where the whole epoch is one short batch."""
-    if task.stage.subsets is not None or task.order.steps_per_epoch(batch_size) > 1:
+    if task.stage.subsets is not None or task.sampler.steps_per_epoch(batch_size) > 1:
         return batch_size
-    return len(next(task.order.batches(0, batch_size)))
+    return len(next(task.sampler.batches(0, batch_size)))
 
 
 def bn_images(task: Any) -> int:
     """Training images that an evaluation of a moving average passes for its batch-norm statistics."""
     if task.stage.ema is None:
         return 0
-    batches = min(task.stage.ema.bn_batches, task.order.steps_per_epoch(task.view_batch))
+    batches = min(task.stage.ema.bn_batches, task.sampler.steps_per_epoch(task.view_batch))
     return batches * rows_at_once(task, task.view_batch)
 
 

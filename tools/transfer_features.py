@@ -27,7 +27,7 @@ def features_of(setup: Any, images: Any, title: str) -> tuple[np.ndarray, np.nda
         for batch in loader:
             good[batch.rows] = batch.readable
             if (~good).sum() > setup.args.max_bad:
-                raise InputError(bad_images_message(loader, int((~good).sum()), setup.args.max_bad))
+                raise InputError(bad_images_message(loader.bad, int((~good).sum()), setup.args.max_bad))
             values = setup.normalised.features(paddle.to_tensor(batch.images)).astype("float32").numpy()
             if not np.isfinite(values).all():
                 row = int(batch.rows[np.argmin(np.isfinite(values).all(axis=1))])

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from tests.training.test_trainer import TRANSFORM, Plain, arrays, assert_close, learner, stage, update
+from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, stage, step_input, train_state
 from urnet.baselines.gated import open_rows, threshold_at
 from urnet.config.baselines import Gate
 from urnet.config.duration import parse_duration
@@ -14,7 +14,7 @@ from urnet.core.checks import InputError
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import trainable
 from urnet.nn.schedule import gate_plan
-from urnet.training.objective import Update
+from urnet.training.objective import StepInput
 from urnet.training.step import train_step
 
 
@@ -60,8 +60,8 @@ def sharp(seed=0):
 
 
 def half_right():
-    """An update of which every other row's label is what the network says."""
-    data = update()
+    """A step of which every other row's label is what the network says."""
+    data = step_input()
     return dataclasses.replace(data, labels=np.where(np.arange(12) % 2, data.labels, confidence_of(data)[1]))
 
 
@@ -72,24 +72,24 @@ def confidence_of(data):
 
 
 def gated(threshold=None, agree=False, accumulate=1, data=None):
-    """The weights after one update, and its notes."""
+    """The weights after one step, and its notes."""
     data = half_right() if data is None else data
-    made = learner(stage(accumulate=accumulate, gate=Gate(0.5, agree=agree)), network=sharp())
-    loss = float(train_step(made, dataclasses.replace(data, gate=threshold), 0.5, 0))
-    return arrays(made.network), made.notes, loss
+    made = train_state(stage(accumulate=accumulate, gate=Gate(0.5, agree=agree)), network=sharp())
+    outcome = train_step(made, dataclasses.replace(data, gate=threshold), 0.5, 0)
+    return arrays(made.network), outcome.rows, float(outcome.loss)
 
 
 @pytest.mark.parametrize("agree", [False, True])
-def test_an_update_with_gated_rows_is_the_one_without_them(agree):
+def test_a_step_with_gated_rows_is_the_one_without_them(agree):
     data = half_right()
     confidence, top = confidence_of(data)
     threshold = float(np.sort(confidence)[2 if agree else 6])
     open_ = (confidence >= threshold) & ((top == data.labels) | (not agree))
     assert 0 < open_.sum() < 12
     mine, notes, loss = gated(threshold, agree)
-    without = Update(data.images[open_], data.labels[open_], data.weight[open_])
+    without = StepInput(data.images[open_], data.labels[open_], data.weight[open_])
     theirs, _, expected = gated(None, data=without)
-    assert (notes.get("open").numpy() == open_).all()
+    assert (notes.opened.numpy() == open_).all()
     assert loss == pytest.approx(expected, rel=1e-5)
     assert_close(mine, theirs)
 
@@ -121,7 +121,7 @@ def test_micro_batches_share_one_gate():
         parts, notes, again = gated(threshold, accumulate=accumulate)
         assert_close(whole, parts, atol=1e-5)
         assert again == pytest.approx(loss, rel=1e-5)
-        assert notes.get("open").shape == [12]
+        assert notes.opened.shape == [12]
 
 
 def test_all_rows_open_is_no_gate_and_none_open_moves_nothing():

@@ -13,32 +13,16 @@ import numpy as np
 import paddle
 import pytest
 
-import models
 from tests.helpers.image_sources import make, make_files
+from tests.helpers.measuring import CLASSES, LABELS, N, network, run
 from tests.helpers.picture_files import encode, picture
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop, Interrupted
 from urnet.core.top_k import topk
 from urnet.data.loading.loader import ImageSource
-from urnet.features.extract import measure
+from urnet.features.extract import FeatureJob
 from urnet.features.store import Measurement
 from urnet.nn.normalise import Normalise
-
-N, CLASSES = 40, 5
-LABELS = np.random.default_rng(1).integers(0, CLASSES, N).astype(np.int32)
-SHAPE = {"k": 3, "batch_size": 6, "shard": 16}  # shards of 16, 16 and 8 rows; batches of 6, 6, 4 | … | 6, 2
-ARRAYS = ("features", "given", "index", "prob", "readable")
-
-
-def network(n_classes=CLASSES):
-    paddle.seed(3)
-    return models.build("ResNet8_small32", n_classes)
-
-
-def run(folder, files, *, kind=ImageSource, net=None, **options):
-    """Measure the files."""
-    settings = {"fingerprint": "w1", "base_hash": "b", **SHAPE, **options}
-    return measure(net or network(), make(kind, files, train=False), LABELS, folder, **settings)
 
 
 def bytes_of(folder):
@@ -78,23 +62,13 @@ def wait(process):
     assert process.returncode == 0, err
 
 
-WORK = """
-import sys, test_measure as t
-from tests.helpers.image_sources import Slow
-folder, rank, world_size, slow, *files = sys.argv[1:]
-kind = {"kind": Slow} if slow == "slow" else {}
-m = t.run(t.Path(folder), files, rank=int(rank), world_size=int(world_size), timeout=60, **kind)
-assert len(m.given) == 40
-"""
-
-
 def start(folder, files, rank=0, world_size=1, slow=""):
     """Measure in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", WORK, str(folder), str(rank), str(world_size), slow, *files],
+        [sys.executable, "-m", "tests.helpers.measuring", str(folder), str(rank), str(world_size), slow, *files],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([*sys.path])},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
 
@@ -295,4 +269,4 @@ def test_bad_input_is_refused(files, tmp_path, options, message):
 
 def test_a_training_view_is_refused(files, tmp_path):
     with pytest.raises(ValueError, match="train=False"):
-        measure(network(), make(ImageSource, files), LABELS, tmp_path, fingerprint="", base_hash="")
+        FeatureJob(make(ImageSource, files), LABELS, tmp_path, fingerprint="", base_hash="").run(network())

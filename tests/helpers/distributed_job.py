@@ -23,7 +23,7 @@ from urnet.nn.ema import recompute_batch_norm
 from urnet.pipeline.run import run_recipe
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup, open_process_group
 from urnet.training.elr_memory import ElrMemory
-from urnet.training.objective import Update
+from urnet.training.objective import StepInput
 from urnet.training.step import TrainState, train_step
 
 N_CLASSES, ROWS = 5, 24
@@ -62,8 +62,8 @@ class Plain(nn.Layer):
         return self.fc(self.features(x))
 
 
-def make_update(settings: Stage, seed: int) -> Update:
-    """The data of one update of all processes; two rows have no weight, as if they could not be read."""
+def make_input(settings: Stage, seed: int) -> StepInput:
+    """The data of one step of all processes; two rows have no weight, as if they could not be read."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, N_CLASSES, ROWS)
     if settings.bags:
@@ -72,7 +72,7 @@ def make_update(settings: Stage, seed: int) -> Update:
     weight[[1, -1]] = 0
     soft = rng.integers(0, N_CLASSES, (ROWS, 2)), rng.random((ROWS, 2)).astype(np.float32)
     images = rng.integers(0, 256, (ROWS, 8, 8, 3)).astype(np.uint8)
-    return Update(
+    return StepInput(
         images,
         labels,
         weight,
@@ -81,24 +81,24 @@ def make_update(settings: Stage, seed: int) -> Update:
     )
 
 
-def part_of(update: Update, group: ProcessGroup) -> Update:
+def part_of(data: StepInput, group: ProcessGroup) -> StepInput:
     """This process's rows, and the weight of all."""
     size = ROWS // group.size
     own = slice(group.rank * size, (group.rank + 1) * size)
-    targets = None if update.targets is None else tuple(values[own] for values in update.targets)
-    total = group.all_reduce_(paddle.to_tensor([float(update.weight[own].sum())], dtype="float64"))
+    targets = None if data.targets is None else tuple(values[own] for values in data.targets)
+    total = group.all_reduce_(paddle.to_tensor([float(data.weight[own].sum())], dtype="float64"))
     return dataclasses.replace(
-        update,
-        images=update.images[own],
-        labels=update.labels[own],
-        weight=update.weight[own],
+        data,
+        images=data.images[own],
+        labels=data.labels[own],
+        weight=data.weight[own],
         targets=targets,
         total=total[0].astype("float32"),
     )
 
 
 def outcome_of(settings: Stage, group: ProcessGroup, overlap: bool) -> dict[str, np.ndarray]:
-    """Gradients, losses, notes, weights and memory of three updates."""
+    """Gradients, losses, notes, weights and memory of three steps."""
     paddle.seed(1)
     network = Plain()
     made = TrainState(network, settings, Transform(size=8), group=group)
@@ -113,15 +113,16 @@ def outcome_of(settings: Stage, group: ProcessGroup, overlap: bool) -> dict[str,
             apply(lr)
 
         made.apply_gradients = spy  # type: ignore[method-assign]
-        update = make_update(settings, step)
+        data = make_input(settings, step)
         rows = np.arange(ROWS).reshape(group.size, -1)[group.rank]
         if not group.is_single:
-            update = part_of(update, group)
-        update = dataclasses.replace(update, memory=memory.of(rows))
-        found[f"loss {step}"] = train_step(made, update, 0.5, step).numpy()
-        memory.take(rows, made.notes.get("classes"), made.notes.get("values"))
+            data = part_of(data, group)
+        data = dataclasses.replace(data, memory=memory.of(rows))
+        outcome = train_step(made, data, 0.5, step)
+        found[f"loss {step}"] = outcome.loss.numpy()
+        memory.take(rows, outcome.rows.memory_classes, outcome.rows.memory_values)
         if settings.gate:
-            found[f"open {step}"] = made.notes.get("share open").numpy()
+            found[f"open {step}"] = outcome.open_share.numpy()
     found.update({f"weight {name}": value for name, value in made.weights().items()})
     for name, values in memory.state().get("early", {}).items():
         found[f"memory {name}"] = values.astype(np.float64)
@@ -138,12 +139,12 @@ def statistics(group: ProcessGroup) -> list[np.ndarray]:
 
 
 def running_mean(group: ProcessGroup) -> list[float]:
-    """A batch norm's running mean in each process after an update of different rows."""
+    """A batch norm's running mean in each process after a step on different rows."""
     network = nn.Sequential(
         nn.Conv2D(3, 2, 3), nn.BatchNorm2D(2), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(2, 5)
     )
     made = TrainState(network, Stage("a", Duration(1, "epochs"), batch_size=ROWS), Transform(size=8), group=group)
-    train_step(made, part_of(make_update(made.stage, 0), group), 0.1, 0)
+    train_step(made, part_of(make_input(made.stage, 0), group), 0.1, 0)
     return [float(value) for value in group.all_gather(float(network[1]._mean[0]))]
 
 

@@ -5,7 +5,8 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from urnet.nn.losses import Mixup, soft_targets, weighted_cross_entropy
+from urnet.nn.losses import soft_targets, weighted_cross_entropy
+from urnet.nn.mixup import Mixup
 
 RNG = np.random.default_rng(0)
 

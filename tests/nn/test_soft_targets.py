@@ -4,7 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.nn.losses import Mixup, soft_targets, sparse_targets, weighted_cross_entropy
+from urnet.nn.losses import soft_targets, sparse_targets, weighted_cross_entropy
+from urnet.nn.mixup import Mixup
 
 
 def dense(index, prob, n_classes):

@@ -12,8 +12,8 @@ from paddle import nn
 from models import resnext
 from models.blocks import ConvBN
 from tests.helpers.tiny_training import write_images
+from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, stage, step_input, train_state
 from tests.pipeline.test_run import MORE, plan, recipe_of, train
-from tests.training.test_trainer import TRANSFORM, Plain, arrays, assert_close, learner, stage, update
 from urnet.baselines.relabel import relabel
 from urnet.checkpoints import checkpoint
 from urnet.config.baselines import Elr, Gate, Loss, Subsets
@@ -137,7 +137,7 @@ class Headed(Plain):
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_an_auxiliary_head_counts_its_weight(accumulate):
-    data, made = update(), learner(stage(accumulate=accumulate), network=Headed())
+    data, made = step_input(), train_state(stage(accumulate=accumulate), network=Headed())
     twin = Headed()
     twin.head.set_state_dict(made.network.head.state_dict())
     twin.train()
@@ -146,7 +146,7 @@ def test_an_auxiliary_head_counts_its_weight(accumulate):
     rows = [nn.functional.cross_entropy(z, labels, reduction="none").squeeze(-1) for z in logits]
     loss = ((rows[0] + 0.25 * rows[1]) * weight).sum() / weight.sum()
     loss.backward()
-    assert float(train_step(made, data, 0.3, 0)) == pytest.approx(float(loss), rel=1e-5)
+    assert float(train_step(made, data, 0.3, 0).loss) == pytest.approx(float(loss), rel=1e-5)
     for name, p in twin.named_parameters():
         decay = 1e-4 * p.numpy() if p.ndim > 1 else 0
         moved = p.numpy() - 0.3 * (p.grad.numpy() + decay)
@@ -182,17 +182,16 @@ def test_an_auxiliary_head_goes_through_averages_measuring_and_resuming(images, 
 
 
 def test_elr_adds_to_the_step_what_the_function_says():
-    data = update()
+    data = step_input()
     memory = np.tile([[1, 4]], (12, 1)), np.full((12, 2), 0.4, np.float16)
     ends = []
     for accumulate in (1, 4):
-        made = learner(stage(accumulate=accumulate, elr=Elr(weight=2.0, top_k=2)))
-        train_step(made, dataclasses.replace(data, memory=memory), 0.3, 0)
+        made = train_state(stage(accumulate=accumulate, elr=Elr(weight=2.0, top_k=2)))
+        outcome = train_step(made, dataclasses.replace(data, memory=memory), 0.3, 0)
         ends.append(arrays(made.network))
-        assert made.notes.get("classes").shape == [12, 2]
-        assert made.notes.get("values").shape == [12, 2]
+        assert outcome.rows.memory_classes.shape == outcome.rows.memory_values.shape == [12, 2]
     assert_close(*ends)
-    plain = learner(stage())
+    plain = train_state(stage())
     train_step(plain, data, 0.3, 0)
     assert np.abs(arrays(plain.network)["fc.weight"] - ends[0]["fc.weight"]).max() > 1e-4
 

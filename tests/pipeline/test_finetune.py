@@ -12,7 +12,7 @@ import models
 import train
 from tests.helpers.predict import save_fluid
 from tests.helpers.tiny_training import write_images, write_recipe
-from tests.training.test_trainer import Plain, arrays, learner, stage, update
+from tests.helpers.train_step import Plain, arrays, stage, step_input, train_state
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.load import classifier_keys
 from urnet.checkpoints.safetensors_io import read_safetensors, write_safetensors
@@ -159,9 +159,9 @@ def test_every_classifier_moves_by_the_ratio_and_nothing_else_does(name):
     ratio, moves = 7.0, []
     for classifier_lr in (1.0, ratio):
         settings = Optimizer(name, momentum=0.0, weight_decay=0.0, classifier_lr=classifier_lr)
-        made = learner(stage(optimizer=settings), Headed())
+        made = train_state(stage(optimizer=settings), Headed())
         before = arrays(made.network)
-        train_step(made, update(), 0.01, 0)
+        train_step(made, step_input(), 0.01, 0)
         after = arrays(made.network)
         moves.append({key: after[key] - before[key] for key in before})
     classifiers = {*FC, "auxiliary.classifier.weight", "auxiliary.classifier.bias"}

@@ -5,7 +5,13 @@ import pytest
 
 from urnet.core.checks import InputError
 from urnet.reweight.evidence.ranks import class_ranks
-from urnet.reweight.evidence.relevance import Pair, loss_and_gradients, relevance_model, reliable_rows
+from urnet.reweight.evidence.relevance import (
+    Pair,
+    RelevanceSettings,
+    loss_and_gradients,
+    relevance_model,
+    reliable_rows,
+)
 
 
 def planted(n=600, n_classes=6, d=20, seed=0, wrong=0.25):
@@ -22,13 +28,12 @@ def planted(n=600, n_classes=6, d=20, seed=0, wrong=0.25):
     return features.astype(np.float32), labels, is_wrong, texts.astype(np.float32), text_of, reliable
 
 
-SETTINGS = {"dim": 16, "epochs": 20.0, "batch_size": 64, "lr": 0.01}
+SETTINGS = RelevanceSettings(dim=16, epochs=20.0, batch_size=64, lr=0.01)
 
 
-def fit(features, labels, texts, text_of, reliable, **settings):
-    return relevance_model(
-        features, labels, 6, text_vectors=texts, text_of=text_of, reliable=reliable, **{**SETTINGS, **settings}
-    )
+def fit(features, labels, texts, text_of, reliable, seed=0):
+    texts = {"text_vectors": texts, "text_of": text_of}
+    return relevance_model(features, labels, 6, **texts, reliable=reliable, settings=SETTINGS, seed=seed)
 
 
 def slow_loss(pair, x, t, labels, temperature):
@@ -90,7 +95,7 @@ def test_no_row_is_judged_by_a_model_that_saw_it():
     rng = np.random.default_rng(3)
     features, labels = rng.standard_normal((200, 400)).astype(np.float32), rng.integers(2, size=200)
     got = relevance_model(
-        features, labels, 2, text_vectors=np.eye(2, 4), text_of=labels, reliable=np.ones(200, bool), **SETTINGS
+        features, labels, 2, text_vectors=np.eye(2, 4), text_of=labels, reliable=np.ones(200, bool), settings=SETTINGS
     )
     assert abs(got["cosine"].mean()) < 0.25
 
@@ -123,9 +128,9 @@ def test_reliable_rows_are_the_top_of_google_with_fallbacks():
         ({"reliable": np.ones(6)}, "reliable"),
         ({"reliable": np.zeros(6, bool)}, "two classes"),
         ({"reliable": np.ones(5, bool)}, "reliable has 5"),
-        ({"temperature": 0.0}, "temperature"),
-        ({"folds": 1}, "folds 1"),
-        ({"epochs": float("nan")}, "epochs"),
+        ({"settings": RelevanceSettings(temperature=0.0)}, "temperature=0"),
+        ({"settings": RelevanceSettings(folds=1)}, "folds=1"),
+        ({"settings": RelevanceSettings(epochs=float("nan"))}, "epochs=nan"),
     ],
 )
 def test_bad_input(change, message):

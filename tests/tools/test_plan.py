@@ -246,7 +246,7 @@ def test_images_drawn_by_brute_force(rows, size):
     stage, labels = recipe.stages[0], np.arange(rows, dtype=np.int32) % 3
     counted = plan_stages(recipe, rows, 10, network_size("ResNeXt_small32", 3), 1)[0]
     task = dataclasses.replace(task_of(recipe, stage, labels), table=types.SimpleNamespace(path=str))
-    shown = [batch for epoch in range(2) for batch in task.order.batches(epoch, 12)]
+    shown = [batch for epoch in range(2) for batch in task.sampler.batches(epoch, 12)]
     assert counted.updates == len(shown)
     assert counted.images_drawn == sum(map(len, shown))
     assert counted.bn_images == sum(len(rows) for _, rows in task.bn_loader(4).batches)

@@ -13,63 +13,24 @@ from paddle import nn
 
 import models
 from tests.helpers.tiny_training import SIZES, write_images, write_recipe
+from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, stage, step_input, train_state
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import Optimizer, Stage, Transform, load_recipe
+from urnet.config.recipe import Optimizer, load_recipe
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop, Interrupted
 from urnet.core.top_k import topk
 from urnet.data.table.table import Table
 from urnet.evaluation.accuracy import ClassAccuracy
 from urnet.nn.ema import recompute_batch_norm
-from urnet.nn.losses import Mixup
+from urnet.nn.mixup import Mixup
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
 from urnet.pipeline.run import run_recipe
 from urnet.reweight.class_size import class_size
 from urnet.runtime import precision
-from urnet.training.log import Outcome, TrainLog, Unreadable
-from urnet.training.objective import Update
-from urnet.training.step import TrainState, micro_batches, train_step
+from urnet.training.log import TrainLog, Unreadable
+from urnet.training.step import StepOutcome, micro_batches, train_step
 from urnet.training.trainer import Trainer, checkpoints
-
-TRANSFORM = Transform(size=8)
-
-
-class Plain(nn.Layer):
-    """A network without batch norm: a large batch and its micro-batches have the same gradient."""
-
-    def __init__(self, seed=0):
-        super().__init__()
-        paddle.seed(seed)
-        self.conv, self.fc = nn.Conv2D(3, 4, 3), nn.Linear(4, 5)
-
-    def forward(self, x):
-        return self.fc(nn.functional.relu(self.conv(x)).mean([2, 3]))
-
-
-def update(n=12, seed=0, mixup=None):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (n, 8, 8, 3)).astype(np.uint8)
-    return Update(images, rng.integers(0, 5, n), rng.random(n).astype(np.float32), mixup)
-
-
-def stage(**keys):
-    return Stage("a", None, batch_size=12, **keys)
-
-
-def learner(settings, network=None, amp=None):
-    return TrainState(network or Plain(), settings, TRANSFORM, amp)
-
-
-def arrays(network):
-    return {name: value.numpy() for name, value in network.state_dict().items()}
-
-
-def assert_close(a, b, atol=1e-6):
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_allclose(a[name], b[name], atol=atol, err_msg=name)
-
 
 # --- the step
 
@@ -82,11 +43,11 @@ def test_micro_batches_cover_the_rows_once():
 
 @pytest.mark.parametrize("mixup", [False, True])
 def test_accumulation_moves_the_weights_like_the_large_batch(mixup):
-    data = update(mixup=Mixup(0.5, 12, seed=0, stage="a", step=0) if mixup else None)
+    data = step_input(mixup=Mixup(0.5, 12, seed=0, stage="a", step=0) if mixup else None)
     ends, losses = [], []
     for accumulate in (1, 3, 4):
-        made = learner(stage(accumulate=accumulate, label_smoothing=0.1, optimizer=Optimizer(clip_norm=0.5)))
-        losses.append([float(train_step(made, data, 0.5, step)) for step in range(3)])
+        made = train_state(stage(accumulate=accumulate, label_smoothing=0.1, optimizer=Optimizer(clip_norm=0.5)))
+        losses.append([float(train_step(made, data, 0.5, step).loss) for step in range(3)])
         ends.append(arrays(made.network))
     np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-5)
     assert_close(ends[0], ends[1])
@@ -100,14 +61,14 @@ def assert_all_moved(before, after):
 
 def test_one_step_of_sgd_by_hand():
     """Weights after one step from gradients that Paddle's own cross entropy gives."""
-    data, made = update(), learner(stage(optimizer=Optimizer(weight_decay=0.01)))
+    data, made = step_input(), train_state(stage(optimizer=Optimizer(weight_decay=0.01)))
     twin = Normalise(Plain(), TRANSFORM.mean, TRANSFORM.std)
     rows = nn.functional.cross_entropy(
         twin(paddle.to_tensor(data.images)), paddle.to_tensor(data.labels), reduction="none"
     ).squeeze(-1)
     loss = (rows * paddle.to_tensor(data.weight)).sum() / float(data.weight.sum())
     loss.backward()
-    assert float(train_step(made, data, 0.3, 0)) == pytest.approx(float(loss), rel=1e-5)
+    assert float(train_step(made, data, 0.3, 0).loss) == pytest.approx(float(loss), rel=1e-5)
     for name, p in trainable(twin.network).items():
         decay = 0.01 if p.ndim > 1 else 0.0
         expected = p.numpy() - 0.3 * (p.grad.numpy() + decay * p.numpy())
@@ -134,9 +95,9 @@ def test_the_classifier_learns_at_its_own_rate(name, rate):
     moved = []
     for classifier_lr in (1.0, rate):
         settings = Optimizer(name, weight_decay=0.0, classifier_lr=classifier_lr, clip_norm=5.0)
-        made = learner(stage(optimizer=settings))
+        made = train_state(stage(optimizer=settings))
         before = arrays(made.network)
-        train_step(made, update(), 0.01, 0)
+        train_step(made, step_input(), 0.01, 0)
         after = arrays(made.network)
         moved.append({key: after[key] - before[key] for key in before})
     np.testing.assert_allclose(moved[1]["fc.weight"], rate * moved[0]["fc.weight"], atol=2e-6)
@@ -146,11 +107,11 @@ def test_the_classifier_learns_at_its_own_rate(name, rate):
 
 
 def test_clipping_is_over_all_parameters_as_one_vector():
-    data, start = update(), arrays(Plain())
+    data, start = step_input(), arrays(Plain())
     settings = {"momentum": 0.0, "weight_decay": 0.0}
     moves = {}
     for clip in (None, 0.01):
-        made = learner(stage(optimizer=Optimizer(clip_norm=clip, **settings)))
+        made = train_state(stage(optimizer=Optimizer(clip_norm=clip, **settings)))
         train_step(made, data, 1.0, 0)
         moves[clip] = {name: value - start[name] for name, value in arrays(made.network).items()}
     free = np.sqrt(sum((move**2).sum() for move in moves[None].values()))
@@ -160,22 +121,22 @@ def test_clipping_is_over_all_parameters_as_one_vector():
 
 
 def test_a_batch_without_weight_leaves_the_network_finite():
-    made, data = learner(stage()), update()
+    made, data = train_state(stage()), step_input()
     empty = dataclasses.replace(data, weight=np.zeros(12, np.float32))
-    assert float(train_step(made, empty, 0.1, 0)) == 0
+    assert float(train_step(made, empty, 0.1, 0).loss) == 0
     assert all(np.isfinite(value).all() for value in arrays(made.network).values())
 
 
 @pytest.mark.parametrize("name", ["momentum", "adamw"])
 def test_optimiser_state_survives_another_process_worth_of_names(name):
     settings = stage(optimizer=Optimizer(name=name), ema=None)
-    first, data = learner(settings), update()
+    first, data = train_state(settings), step_input()
     train_step(first, data, 0.1, 0)
     state = optimizer_arrays(first.optimizer, first.network)
     kinds = {"momentum": {"velocity"}, "adamw": {"moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc"}}
     assert {key.split("/")[0] for key in state} == kinds[name]
     assert {key.split("/")[1] for key in state} == set(trainable(first.network))
-    second = learner(settings, Plain(seed=9))  # its parameters have other names inside Paddle
+    second = train_state(settings, Plain(seed=9))  # its parameters have other names inside Paddle
     checkpoint.load_into(second.network, arrays(first.network))
     load_optimizer(second.optimizer, second.network, state)
     assert optimizer_arrays(second.optimizer, second.network).keys() == state.keys()  # also before a step
@@ -240,8 +201,8 @@ def test_mixed_precision_follows_full_precision(amp):
     precision.choose_device("gpu")
     losses = []
     for kind in (None, amp):
-        made = learner(stage(accumulate=2, optimizer=Optimizer(clip_norm=1.0)), amp=kind)
-        losses.append([float(train_step(made, update(), 0.1, step)) for step in range(5)])
+        made = train_state(stage(accumulate=2, optimizer=Optimizer(clip_norm=1.0)), amp=kind)
+        losses.append([float(train_step(made, step_input(), 0.1, step).loss) for step in range(5)])
         state = made.state()
         made.load_state(state["optimizer"], state["extra"], state["scaler"])
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
@@ -301,14 +262,14 @@ def test_the_saved_weights_are_those_that_were_evaluated(images, tmp_path):
     checkpoint.load_into(network, weights)
     model = Normalise(network, recipe.transform.mean, recipe.transform.std)
     model.eval()
-    task = stage_task(recipe, network, tmp_path)
+    job = stage_job(recipe, network, tmp_path)
     accuracy = ClassAccuracy(3)
-    for batch in task.validation_loader():
+    for batch in job.validation_loader():
         with paddle.no_grad():
             logits = model(paddle.to_tensor(batch.images)).numpy()
-        accuracy.update(topk(logits, 3)[0], task.validation.labels[batch.rows])
+        accuracy.update(topk(logits, 3)[0], job.validation.labels[batch.rows])
     assert accuracy.result()["top1"] == pytest.approx(result.last["top1"])
-    recompute_batch_norm(network, (model.normalise(paddle.to_tensor(b.images)) for b in task.bn_loader(2)))
+    recompute_batch_norm(network, (model.normalise(paddle.to_tensor(b.images)) for b in job.bn_loader(2)))
     assert_close(arrays(network), weights)
 
 
@@ -320,7 +281,7 @@ def test_without_a_moving_average_the_raw_weights_are_used(images, tmp_path):
     assert not (kept / "ema.safetensors").exists()
 
 
-def stage_task(recipe, network, tmp_path):
+def stage_job(recipe, network, tmp_path):
     """The StageJob of the only stage, as urnet.pipeline.run makes it."""
     from urnet.data.lists.build_table import open_or_build, read_validation
     from urnet.data.sampling.epoch_sampler import EpochSampler
@@ -337,7 +298,7 @@ def stage_task(recipe, network, tmp_path):
         labels=labels,
         loss_weight=np.ones(len(labels), np.float32),
         validation=read_validation(recipe.data),
-        order=EpochSampler(labels, balance=only.balance, seed=recipe.seed, stage=only.name),
+        sampler=EpochSampler(labels, balance=only.balance, seed=recipe.seed, stage=only.name),
         folder=tmp_path / "again",
         curves=tmp_path / "again/curves",
     )
@@ -346,13 +307,13 @@ def stage_task(recipe, network, tmp_path):
 def test_a_loss_that_is_not_finite_names_stage_epoch_step_and_rows(images, tmp_path):
     recipe = recipe_of(images, tmp_path)
     network = models.build("ResNeXt_small32", 3)
-    task = stage_task(recipe, network, tmp_path)
-    third = next(iter(task.order.batches(0, 8, 2)))
-    task.loss_weight[third[0]] = np.nan  # first drawn in the third update, or before
-    steps = [step for step, rows in enumerate(task.order.batches(0, 8)) if third[0] in rows]
-    rows = next(iter(task.order.batches(0, 8, steps[0])))
+    job = stage_job(recipe, network, tmp_path)
+    third = next(iter(job.sampler.batches(0, 8, 2)))
+    job.loss_weight[third[0]] = np.nan  # first drawn in the third update, or before
+    steps = [step for step, rows in enumerate(job.sampler.batches(0, 8)) if third[0] in rows]
+    rows = next(iter(job.sampler.batches(0, 8, steps[0])))
     with pytest.raises(FloatingPointError) as error:
-        Trainer(task).train()
+        Trainer(job).train()
     where = f"stage class, epoch 0, step {steps[0]}: the loss is nan; rows"
     assert where in str(error.value)
     assert " ".join(map(str, rows)) in str(error.value)
@@ -439,11 +400,11 @@ def test_a_gradient_that_is_not_finite_names_stage_epoch_step_and_rows(images, t
     assert not checkpoints(tmp_path / "out/tiny/class")
 
 
-def test_loss_scaling_skips_an_update_of_odd_gradients_and_counts_it(images, tmp_path):
+def test_loss_scaling_skips_a_step_of_gradients_that_are_not_finite_and_counts_it(images, tmp_path):
     (chosen,) = recipe_of(images, tmp_path).stages
     log = TrainLog(chosen, tmp_path, tmp_path / "curves", step=0, total=8, per_epoch=8, rows_of=lambda step: [step])
-    for step, odd in enumerate([0, 1, 1, 0]):
-        log.step(step, 8, Outcome(paddle.ones([]), paddle.full([], odd)), 0.1, 0.0, amp="float16")
+    for step, skipped in enumerate([0, 1, 1, 0]):
+        log.step(step, 8, StepOutcome(paddle.ones([]), paddle.full([], skipped)), 0.1, 0.0, amp="float16")
     log.close()
     lines = [line for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("step")]
     assert [line.rpartition("  ")[2] for line in lines] == ["skipped 1", "skipped 2"]
@@ -454,14 +415,14 @@ def test_loss_scaling_skips_an_update_of_odd_gradients_and_counts_it(images, tmp
 def test_weights_that_are_not_finite_are_never_kept(images, tmp_path, monkeypatch, kept):
     """The fourth update leaves NaN, whose loss the next one would have shown: too late for a checkpoint."""
     recipe = recipe_of(images, tmp_path, checkpoint_every="2 steps", keep=kept, ema=None)
-    real = Trainer._update
+    real = Trainer._step
 
-    def update_and_break(self, *arguments):
+    def step_and_break(self, *arguments):
         real(self, *arguments)
-        if self.standing.step == 4:
-            self.task.network.fc.bias.set_value(np.array([0, np.nan, 0], np.float32))
+        if self.progress.step == 4:
+            self.job.network.fc.bias.set_value(np.array([0, np.nan, 0], np.float32))
 
-    monkeypatch.setattr(Trainer, "_update", update_and_break)
+    monkeypatch.setattr(Trainer, "_step", step_and_break)
     with pytest.raises(FloatingPointError, match=r"class, epoch 0, step 3: .* are not finite \(fc.bias\)"):
         train(recipe)
     folder = tmp_path / "out/tiny/class"
@@ -488,13 +449,13 @@ def test_final_is_written_when_all_else_is_told(images, tmp_path, monkeypatch):
 
 
 def test_an_unreadable_row_moves_the_weights_as_if_its_weight_were_zero():
-    data = update()
+    data = step_input()
     black = dataclasses.replace(data, images=data.images.copy(), weight=data.weight.copy())
     black.images[4], black.weight[4] = 0, 0
     other = dataclasses.replace(black, labels=data.labels.copy())
     other.labels[4] = (data.labels[4] + 1) % 5
     ends = []
-    for made, values in ((learner(stage()), black), (learner(stage()), other)):
+    for made, values in ((train_state(stage()), black), (train_state(stage()), other)):
         train_step(made, values, 0.1, 0)
         ends.append(arrays(made.network))
     assert_close(ends[0], ends[1], atol=0)  # its label has no say

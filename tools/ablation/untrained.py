@@ -42,11 +42,11 @@ def measure(recipe: Recipe) -> dict[str, Any]:
 
     choose_device(recipe.device)
     task = make_task(recipe)
-    learner = TrainState(task.network, task.stage, recipe.transform)
-    with GracefulStop() as stop, evaluated(task, learner, stop) as found:
+    train_state = TrainState(task.network, task.stage, recipe.transform)
+    with GracefulStop() as stop, evaluated(task, train_state, stop) as found:
         metrics = {**found, "step": 0}
     state = {"stage": task.stage.name, "step": 0, "total_steps": 0, "epoch": 0.0, "best": metrics, "last": metrics}
-    checkpoint.save(task.folder / "final", weights=learner.weights(), state=state, recipe_text=dump_recipe(recipe))
+    checkpoint.save(task.folder / "final", weights=train_state.weights(), state=state, recipe_text=dump_recipe(recipe))
     return metrics
 
 
@@ -54,7 +54,7 @@ def make_task(recipe: Recipe) -> Any:
     """The first stage as train.py would begin it; without moving average, as there is nothing to average."""
     from urnet.data.lists.build_table import open_or_build, read_validation
     from urnet.pipeline.run import start_network
-    from urnet.training.stage_job import StageJob, make_order
+    from urnet.training.stage_job import StageJob, make_sampler
 
     stage, home = replace(active_stages(recipe)[0], ema=None), Path(recipe.output) / recipe.name
     table = open_or_build(recipe.data, home / "table")
@@ -70,7 +70,7 @@ def make_task(recipe: Recipe) -> Any:
         table=table,
         labels=labels,
         loss_weight=np.ones(len(labels), np.float32),
-        order=make_order(recipe, stage, labels),
+        sampler=make_sampler(recipe, stage, labels),
         validation=read_validation(recipe.data),
         folder=home / stage.name,
         curves=home / "curves",

@@ -43,9 +43,9 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="urnet-bench-") as name:
         make_images(Path(name), args)
         trainer = make_trainer(Path(name), args)
-        bare = bare_loop(args, trainer.task.stage.optimizer)
+        bare = bare_loop(args, trainer.job.stage.optimizer)
         quiet = contextlib.redirect_stderr(io.StringIO())  # progress would count the bare loop's time as ours
-        with quiet, trainer.open_log() as log, contextlib.closing(trainer.updates(log)) as updates:
+        with quiet, trainer.open_log() as log, contextlib.closing(trainer.steps(log)) as updates:
             return take_turns(args, bare, updates, log)
 
 
@@ -139,7 +139,7 @@ def make_trainer(folder: Path, args: argparse.Namespace) -> Any:
         table=table,
         labels=labels,
         loss_weight=np.ones(len(labels), np.float32),
-        order=EpochSampler(labels, seed=0, stage="class"),
+        sampler=EpochSampler(labels, seed=0, stage="class"),
         validation=read_validation(data),
         folder=folder / "run",
         curves=folder / "curves",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,10 +67,10 @@ def _of_all(
     counters = accuracy.count, accuracy.hit1, accuracy.hit5
     for counter, total in zip(counters, group.all_sum(np.stack(counters)), strict=True):
         counter[:] = total
-    shares = group.all_gather(dict(getattr(loader, "bad", {})))
+    shares = group.all_gather(dict(_bad(loader)))
     bad = dict(sorted(item for share in shares for item in share.items()))
     if len(bad) > max_bad:
-        raise InputError(bad_images_message(SimpleNamespace(bad=bad), len(bad), max_bad))
+        raise InputError(bad_images_message(bad, len(bad), max_bad))
     return accuracy, len(bad)
 
 
@@ -93,7 +92,7 @@ def ranked(
         good = batch.readable
         unreadable += len(good) - int(good.sum())
         if unreadable > max_bad:
-            raise InputError(bad_images_message(loader, unreadable, max_bad))
+            raise InputError(bad_images_message(_bad(loader), unreadable, max_bad))
         classes = np.zeros((len(good), k), np.int64)
         scores = np.full((len(good), k), np.nan, np.float32)
         if good.any():
@@ -104,8 +103,14 @@ def ranked(
             progress.update(len(good))
 
 
-def bad_images_message(loader: Any, unreadable: int, max_bad: int) -> str:
-    """One line that names the first unreadable image met (``loader.bad``), why, and what is accepted."""
-    path, reason = next(iter(getattr(loader, "bad", {}).values()), ("an image", "no reason known"))
+def _bad(loader: Any) -> Mapping[int, tuple[str, str]]:
+    """The unreadable images that a ``Loader`` met; none are known of another iterable."""
+    found: Mapping[int, tuple[str, str]] = getattr(loader, "bad", {})
+    return found
+
+
+def bad_images_message(bad: Mapping[int, tuple[str, str]], unreadable: int, max_bad: int) -> str:
+    """One line that names the first of the unreadable images (row -> path, reason), and what is accepted."""
+    path, reason = next(iter(bad.values()), ("an image", "no reason known"))
     more = f" (and {unreadable - 1} more)" if unreadable > 1 else ""
     return f"{path}: is no readable image: {reason}{more}; at most {max_bad} unreadable images are accepted"

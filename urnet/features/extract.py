@@ -1,4 +1,4 @@
-"""The measuring pass: one forward over the training images, in the evaluation's view.
+"""Features and probabilities of the training images: one forward over them, in the evaluation's view.
 
 The batches are cut inside a shard, all of the same size, so that a shard's bytes do not depend on which
 process computes it, nor on where an earlier pass was interrupted.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,68 +29,102 @@ from urnet.evaluation.loop import bad_images_message
 from urnet.features.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.features.store import SILENCE_SECONDS, Measurement, begin, wait_complete
 from urnet.nn.modes import evaluating
+from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
 from urnet.runtime.host_to_device import Uploads
 
 
-def measure(
-    network: Any,
-    source: ImageSource,
-    labels: np.ndarray,
-    folder: str | Path,
-    *,
-    fingerprint: str,
-    base_hash: str,
-    k: int = 20,
-    batch_size: int = 64,
-    workers: int = 0,
-    prefetch: int = 4,
-    max_bad: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-    shard: int = SHARD,
-    amp: str | None = None,
-    stop: GracefulStop | None = None,
-    replace: bool = False,
-    title: str = "measuring",
-    timeout: float = SILENCE_SECONDS,
-) -> Measurement:
-    """Measure all N rows, or what is missing of them in ``folder``; returns when all shards are there.
+@dataclass(frozen=True)
+class FeatureJob:
+    """What is measured of N training images, and where to: ``FeatureJob(…).run(network)``.
 
-    ``network``: ``features(x)`` gives (B, d) for normalised images, ``fc`` the logits (B, C) of those.
-    ``source``: makes the image of a row, not for training; its transform normalises. ``labels``: int (N,),
-    0..C - 1. ``fingerprint``: a text that differs when weights or settings differ. Of C < ``k`` classes all
-    are kept. Process ``rank`` of ``world_size`` computes the shards whose number is ``rank`` modulo ``world_size`` and
-    waits for the others (``timeout``: ``measurement.wait_complete``). ``amp``: None, "float16" or "bfloat16".
-
-    Afterwards the network's mode is as before. Raises InputError for another measurement's folder (unless
-    ``replace``) and for more than ``max_bad`` unreadable images, FloatingPointError for values that are not
-    finite in float16, TimeoutError while waiting, Interrupted when ``stop`` says so. After any of these, and
-    after a kill, the next call goes on with the shards that are missing.
+    ``source`` makes the image of a row, not for training; its transform normalises. ``fingerprint``: a text
+    that differs when weights or settings differ. Process ``rank`` of ``world_size`` computes the shards whose
+    number is ``rank`` modulo ``world_size`` and waits for the others, ``timeout`` seconds without a sign of
+    life from them (``wait_complete``).
     """
-    if source.train:
-        raise ValueError("source: measuring needs the evaluation's view, train=False")
-    _check_counts(rows=len(labels), k=k, batch_size=batch_size, shard=shard)
-    if not 0 <= rank < world_size:
-        raise InputError(f"measuring: rank {rank} of {world_size} processes; 0..{world_size - 1} is accepted")
-    folder = Path(folder)
-    with evaluating(network):
-        forward = _Forward(network, source.transform, amp)
-        width, n_classes = forward.widths(source.transform.size)
-        check_labels(labels, n_classes)
-        about = Description(base_hash, fingerprint, len(labels), width, min(k, n_classes), batch_size, amp, shard)
-        begin(folder, about, rank=rank, replace=replace, timeout=timeout, stop=stop)
-        kept, todo = _sort_out(folder, about, range(rank, about.n_shards, world_size))
-        if todo:
-            loader = Loader(source, _batches(about, todo), workers=workers, prefetch=prefetch)
-            bad = sum(int((~map_shard(folder, about, number, "readable")).sum()) for number in kept)
-            batches = _checked(loader, bad, max_bad, stop)
-            total = sum(len(about.rows(number)) for number in todo)
-            with contextlib.closing(loader), Progress(title, total) as shown:
-                _write(folder, about, todo, _values(forward, batches, labels, about), shown)
-    measured = wait_complete(folder, about, timeout=timeout, stop=stop)
-    _check_bad(measured, source, max_bad)
-    return measured
+
+    source: ImageSource
+    labels: np.ndarray  # int (N,), 0..C - 1
+    folder: Path
+    fingerprint: str
+    base_hash: str  # of the table's rows
+    k: int = 20  # classes kept a row; of fewer all are
+    batch_size: int = 64
+    workers: int = 0
+    prefetch: int = 4
+    max_bad: int = 0  # unreadable images, at most
+    rank: int = 0
+    world_size: int = 1
+    shard: int = SHARD  # rows
+    amp: str | None = None  # None | "float16" | "bfloat16"
+    stop: GracefulStop | None = None
+    replace: bool = False  # another measurement in the folder
+    title: str = "measuring"
+    timeout: float = SILENCE_SECONDS
+
+    def run(self, network: Network) -> Measurement:
+        """Measure all rows, or what is missing of them in ``folder``; returns when all shards are there.
+
+        Afterwards the network's mode is as before. Raises InputError for another measurement's folder (unless
+        ``replace``) and for more than ``max_bad`` unreadable images, FloatingPointError for values that are
+        not finite in float16, TimeoutError while waiting, Interrupted when ``stop`` says so. After any of
+        these, and after a kill, the next run resumes with the shards that are missing.
+        """
+        if self.source.train:
+            raise ValueError("source: measuring needs the evaluation's view, train=False")
+        _check_counts(rows=len(self.labels), k=self.k, batch_size=self.batch_size, shard=self.shard)
+        if not 0 <= self.rank < self.world_size:
+            accepted = f"0..{self.world_size - 1} is accepted"
+            raise InputError(f"measuring: rank {self.rank} of {self.world_size} processes; {accepted}")
+        with evaluating(network):
+            forward = _Forward(network, self.source.transform, self.amp)
+            about = self._description(*forward.widths(self.source.transform.size))
+            begin(self.folder, about, rank=self.rank, replace=self.replace, timeout=self.timeout, stop=self.stop)
+            kept, todo = _sort_out(self.folder, about, range(self.rank, about.n_shards, self.world_size))
+            if todo:
+                self._measure(forward, about, kept, todo)
+        measured = wait_complete(self.folder, about, timeout=self.timeout, stop=self.stop)
+        self._check_bad(measured)
+        return measured
+
+    def _description(self, width: int, n_classes: int) -> Description:
+        check_labels(self.labels, n_classes)
+        k = min(self.k, n_classes)
+        n_rows = len(self.labels)
+        return Description(self.base_hash, self.fingerprint, n_rows, width, k, self.batch_size, self.amp, self.shard)
+
+    def _measure(self, forward: _Forward, about: Description, kept: list[int], todo: list[int]) -> None:
+        """Compute the shards ``todo``; those ``kept`` were there and count for ``max_bad``."""
+        loader = Loader(self.source, _batches(about, todo), workers=self.workers, prefetch=self.prefetch)
+        bad = sum(int((~map_shard(self.folder, about, number, "readable")).sum()) for number in kept)
+        total = sum(len(about.rows(number)) for number in todo)
+        with contextlib.closing(loader), Progress(self.title, total) as shown:
+            values = _values(forward, self._checked(loader, bad), self.labels, about)
+            for number in todo:
+                with write_shard(self.folder, about, number) as writer:
+                    while writer.missing:
+                        rows = next(values)
+                        writer.append(rows)
+                        shown.update(len(rows["given"]))
+
+    def _checked(self, loader: Loader, bad: int) -> Iterator[Batch]:
+        """The loader's batches. Raises Interrupted, and InputError when with ``bad`` from before too many are bad."""
+        for batch in loader:
+            if self.stop is not None:
+                self.stop.check()
+            bad += int((~batch.readable).sum())
+            if bad > self.max_bad:
+                raise InputError(bad_images_message(loader.bad, bad, self.max_bad))
+            yield batch
+
+    def _check_bad(self, measured: Measurement) -> None:
+        """Raise InputError where all processes and passes together met more than ``max_bad`` bad images."""
+        bad = np.flatnonzero(~measured.readable)
+        if len(bad) > self.max_bad:
+            row = int(bad[0])
+            reason = self.source(row, 0)[1] or "it was none when it was measured"
+            raise InputError(bad_images_message({row: (self.source.path_of(row), reason)}, len(bad), self.max_bad))
 
 
 def _check_counts(**counts: int) -> None:
@@ -102,7 +136,7 @@ def _check_counts(**counts: int) -> None:
 class _Forward:
     """The network behind the normalisation: uint8 images to features and probabilities, on the device."""
 
-    def __init__(self, network: Any, transform: Transform, amp: str | None) -> None:
+    def __init__(self, network: Network, transform: Transform, amp: str | None) -> None:
         self._model = Normalise(network, transform.mean, transform.std)
         self._model.eval()
         self._amp, self._uploads = amp, Uploads()
@@ -143,17 +177,6 @@ def _batches(about: Description, numbers: Iterable[int]) -> Iterator[Job]:
             yield 0, np.arange(start, min(start + size, rows.stop))
 
 
-def _checked(loader: Loader, bad: int, max_bad: int, stop: GracefulStop | None) -> Iterator[Batch]:
-    """The loader's batches. Raises Interrupted, and InputError when with ``bad`` from before too many are bad."""
-    for batch in loader:
-        if stop is not None:
-            stop.check()
-        bad += int((~batch.readable).sum())
-        if bad > max_bad:
-            raise InputError(bad_images_message(loader, bad, max_bad))
-        yield batch
-
-
 def _values(
     forward: _Forward, batches: Iterable[Batch], labels: np.ndarray, about: Description
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -189,22 +212,3 @@ def _read(batch: Batch, computed: tuple[Any, Any], labels: np.ndarray, k: int) -
         "prob": np.where(good[:, None], best, 0).astype(np.float16),
         "readable": good,
     }
-
-
-def _write(folder: Path, about: Description, todo: Iterable[int], values: Iterator[Any], shown: Progress) -> None:
-    """Write shard after shard from the batches' values."""
-    for number in todo:
-        with write_shard(folder, about, number) as writer:
-            while writer.missing:
-                rows = next(values)
-                writer.append(rows)
-                shown.update(len(rows["given"]))
-
-
-def _check_bad(measured: Measurement, source: ImageSource, max_bad: int) -> None:
-    """Raise InputError where all processes and passes together met more than ``max_bad`` bad images."""
-    bad = np.flatnonzero(~measured.readable)
-    if len(bad) > max_bad:
-        row = int(bad[0])
-        met = {row: (source.path_of(row), source(row, 0)[1] or "it was none when it was measured")}
-        raise InputError(bad_images_message(SimpleNamespace(bad=met), len(bad), max_bad))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from urnet.core.checks import InputError
@@ -39,7 +38,7 @@ def gather_in_order(
         shares = group.all_gather((own, dict(loader.bad)))
         bad = dict(sorted(item for _, met in shares for item in met.items()))
         if len(bad) > max_bad:
-            raise InputError(bad_images_message(SimpleNamespace(bad=bad), len(bad), max_bad))
+            raise InputError(bad_images_message(bad, len(bad), max_bad))
         for number in range(min(ROUNDS * group.size, n_batches - first)):
             turn, rank = divmod(number, group.size)
             yield shares[rank][0][turn], bad

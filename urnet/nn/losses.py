@@ -1,15 +1,13 @@
-"""Soft targets, mixup, and the losses a training step minimises: cross entropy, or that of bags."""
+"""Soft targets, and the losses a training step minimises: cross entropy, or that of bags."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 
 from urnet.core.checks import InputError
-from urnet.core.seeds import MIXUP, draw_key
 
 Weight = Any  # a number, or a scalar tensor where several processes add theirs up
 
@@ -47,7 +45,7 @@ def weighted_cross_entropy(
     """Scalar float32: -Σ_i Σ_c T_ic log softmax(logits_i)_c / W.
 
     ``logits`` (B, C), any float type; ``weighted_targets`` T (B, C): each row's target distribution times
-    its weight, so that T_i sums to w_i. ``total_weight`` W: Σ w over the *whole* update, all micro-batches
+    its weight, so that T_i sums to w_i. ``total_weight`` W: Σ w over the *whole* step, all micro-batches
     and processes, so that micro-batches' gradients add up to the large batch's. W = 0 gives 0, gradient 0.
     """
     log_p = F.log_softmax(logits.astype("float32"), axis=-1)
@@ -124,24 +122,3 @@ def _log_sum(x: paddle.Tensor, used: paddle.Tensor) -> paddle.Tensor:
     total = ((x - top).exp() * used).sum(axis=1, keepdim=True)
     none = (total == 0).astype(x.dtype)
     return top * (1 - none) + paddle.log(total + none)
-
-
-class Mixup:
-    """One update's mixup (Zhang et al. 2018): row i becomes lam * row i + (1 - lam) * row partner[i].
-
-    ``lam`` ~ Beta(alpha, alpha), one an update, and ``partner``, a permutation of the update's rows, are a
-    function of (seed, stage, step). Of several processes each mixes its own rows: ``partner`` then depends on
-    its ``rank`` as well. Images and weighted targets w_i t_i are mixed alike. So a weight goes
-    with its own label and a row without weight (an unreadable image) lends none; Σ w is unchanged.
-    """
-
-    def __init__(self, alpha: float, n_rows: int, *, seed: int, stage: str, step: int, rank: int = 0) -> None:
-        rng = np.random.default_rng([MIXUP, seed, draw_key(stage, step)])
-        self.lam = float(rng.beta(alpha, alpha))
-        if rank > 0:
-            rng = np.random.default_rng([MIXUP, seed, draw_key(stage, step), rank])
-        self.partner = rng.permutation(n_rows)
-
-    def mix(self, own: paddle.Tensor, partners: paddle.Tensor) -> paddle.Tensor:
-        """lam * own + (1 - lam) * partners, float32."""
-        return self.lam * own.astype("float32") + (1 - self.lam) * partners.astype("float32")

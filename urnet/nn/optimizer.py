@@ -72,7 +72,7 @@ def optimizer_arrays(optimizer: Any, network: paddle.nn.Layer) -> dict[str, np.n
 
 
 def load_optimizer(optimizer: Any, network: paddle.nn.Layer, arrays: Mapping[str, np.ndarray]) -> None:
-    """Give a new optimiser the state ``optimizer_arrays`` returned; it takes it up at its first step.
+    """Give a new optimiser the state ``optimizer_arrays`` returned; it is used from its first step on.
 
     Raises InputError for names that are not this network's; a missing one is Paddle's error at the step.
     """

@@ -16,8 +16,9 @@ from urnet.config.reweight import WEIGHTS, Cluster, Evidence, Instance, Label, c
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop
 from urnet.data.loading.loader import ImageSource
+from urnet.data.sampling.sampler import Sampler
 from urnet.data.table.table import Table
-from urnet.features.extract import measure
+from urnet.features.extract import FeatureJob
 from urnet.features.shards import ChosenRows
 from urnet.features.store import Measurement
 from urnet.pipeline import row_weights
@@ -33,7 +34,7 @@ from urnet.reweight.instance import instance
 from urnet.reweight.label import label
 from urnet.reweight.sampling_weight import sampling_weight
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from urnet.training.stage_job import make_order
+from urnet.training.stage_job import make_sampler
 
 Columns = dict[str, np.ndarray]
 
@@ -125,19 +126,19 @@ class ColumnWriter:
         return self.table.describe(self.file)["recipe_hash"]
 
     def _class_size(self) -> Columns:
-        settings, order = recipe_tree(self.settings), self._order()
-        share = order.sampled_share()
+        settings, sampler = recipe_tree(self.settings), self._sampler()
+        share = sampler.sampled_share()
         if self.stage.subsets is not None:  # a subset's loss weight is part of how much its rows count
-            seen = order.expected_draws() * subset_weight(self.stage, self.table)
+            seen = sampler.expected_draws() * subset_weight(self.stage, self.table)
             share = np.bincount(self.labels, seen, self.n_classes) / seen.sum()
         chosen = {key: settings[key] for key in ("power", "cap", "beta")}
         return class_size(self.labels, self.n_classes, sampled_share=share, **chosen)
 
-    def _order(self, made: Columns | None = None) -> Any:
+    def _sampler(self, made: Columns | None = None) -> Sampler:
         """How the stage will draw the rows, with columns just ``made``: not to correct a fault twice."""
         weight = row_weights.sampling_weight(self.stage, self.table, made)
         subset = None if self.stage.subsets is None else subset_of(self.stage, self.table)
-        return make_order(self.recipe, self.stage, self.labels, weight, subset)
+        return make_sampler(self.recipe, self.stage, self.labels, weight, subset)
 
     # --- what needs the images
 
@@ -186,8 +187,7 @@ class ColumnWriter:
             self.table.path, self.recipe.transform, train=False, exif=data.exif, max_pixels=data.max_pixels
         )
         with GracefulStop() as stop:
-            return measure(
-                build_network(),
+            job = FeatureJob(
                 source,
                 self.labels,
                 self.folder,
@@ -205,6 +205,7 @@ class ColumnWriter:
                 rank=self.group.rank,
                 world_size=self.group.size,
             )
+            return job.run(build_network())
 
     def _for_all(self, values: np.ndarray, rows: np.ndarray, empty: float) -> np.ndarray:
         """Values of the measured ``rows`` as a column of all rows; an unreadable image has ``empty``."""
@@ -330,6 +331,6 @@ class ColumnWriter:
         made = {name: self._for_all(targets[name], rows, 0) for name in ("keep", "label_weight")}
         self._keep_classes(made, rows)
         own = {name + settings.suffix: values for name, values in made.items()}
-        drawn = self._order(own).expected_draws()[rows]
+        drawn = self._sampler(own).expected_draws()[rows]
         sizes = target_size(targets["topk_index"], targets["topk_prob"], self.n_classes, drawn=drawn)
         return {**targets, **sizes}

@@ -17,7 +17,7 @@ from urnet.pipeline.columns import check_columns
 from urnet.pipeline.fingerprints import Fingerprints, own_stage
 from urnet.pipeline.plan import sources
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from urnet.training.stage_job import check_division, make_order
+from urnet.training.stage_job import check_division, make_sampler
 
 
 def check_shared(home: Path, group: ProcessGroup) -> None:
@@ -59,9 +59,9 @@ def check_stages(
         row_weights.check_stage(stage, columns)
         check_division(stage, group.size, None if table is None else table.n_rows)
         if table is not None:
-            order = make_order(recipe, stage, table.column("label"))  # an epoch is as long without weights
-            plan(stage, order.steps_per_epoch(stage.batch_size))
-            gate_plan(stage, order.steps_per_epoch(stage.batch_size))
+            sampler = make_sampler(recipe, stage, table.column("label"))  # an epoch is as long without weights
+            plan(stage, sampler.steps_per_epoch(stage.batch_size))
+            gate_plan(stage, sampler.steps_per_epoch(stage.batch_size))
         for source in sources(stage):
             own = own_stage(Path(source), home, tuple(inputs.of))  # may be written by this very run
             if source not in ("previous", "scratch") and own is None:

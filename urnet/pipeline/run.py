@@ -30,7 +30,7 @@ from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps
 from urnet.pipeline.preflight import check_shared, check_stages
 from urnet.runtime.precision import choose_amp, choose_device, tune_gpu
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from urnet.training.stage_job import StageJob, make_order, soft_targets_of
+from urnet.training.stage_job import StageJob, make_sampler, soft_targets_of
 from urnet.training.trainer import Trainer, seed_network
 
 BuildNetwork = Callable[[], Any]
@@ -216,7 +216,7 @@ class _Run:
             validation=self.validation,
             folder=folder,
             loss_weight=loss_weight,
-            order=make_order(self.recipe, stage, labels, weight, subset),
+            sampler=make_sampler(self.recipe, stage, labels, weight, subset),
             curves=self.home / "curves" / stage.name,
             targets=soft_targets_of(stage, self.table),
             made_by=recipe_hash(self.inputs.of[stage.name]),

@@ -11,7 +11,7 @@ from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.stage_job import StageJob
 
-WAITING = 64  # updates whose attention stays on the device before it is fetched
+WAITING = 64  # steps whose attention stays on the device before it is fetched
 
 
 class Attention:
@@ -26,7 +26,7 @@ class Attention:
         self._waiting: list[tuple[np.ndarray, Any]] = []
 
     def add(self, rows: np.ndarray, attention: Any) -> None:
-        """Note an update's rows and their attention (B,), a tensor; None is passed over."""
+        """Note a step's rows and their attention (B,), a tensor; None is passed over."""
         if attention is None:
             return
         self._waiting.append((rows, attention))
@@ -45,22 +45,22 @@ class Attention:
         return {"bags": {"attention": self._values}} if len(self._values) else {}
 
     def load(self, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Take up what ``state`` gave."""
+        """Restore what ``state`` gave."""
         if "bags" in sets:
             self._values = np.array(sets["bags"]["attention"])
 
-    def write(self, task: StageJob) -> None:
+    def write(self, job: StageJob) -> None:
         """Write the table's bag.arrow; nothing for a stage without bags."""
         if not len(self._values):
             return
         self._fetch()
         if not self._group.is_main:
             return
-        task.table.write(
+        job.table.write(
             "bag",
             {"bag_attention": self._values},
-            stage=task.stage.name,
-            recipe_hash=task.made_by,
+            stage=job.stage.name,
+            recipe_hash=job.made_by,
             checkpoint="",
             replace=True,
         )

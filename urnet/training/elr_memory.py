@@ -1,4 +1,4 @@
-"""What the network said of each row so far, the memory of early-learning regularisation."""
+"""The network's averaged predictions of each row, the memory of early-learning regularisation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class ElrMemory:
     """The k = min(top_k, n_classes) likeliest classes of each of ``n_rows`` and their averaged probabilities.
 
     6 k bytes a row: int32 classes, float16 values (rounding of 0.05 %). Without ``elr`` it is empty and
-    ``of`` gives None. A row that is in an update twice keeps what was found last. All processes of ``group``
+    ``of`` gives None. A row that is in a step twice keeps what was found last. All processes of ``group``
     hold the same memory.
     """
 
     def __init__(self, elr: Elr | None, n_rows: int, n_classes: int, group: ProcessGroup = SINGLE_PROCESS) -> None:
         self._group = group
         self._arrays: dict[str, np.ndarray] = {}
-        self._waiting: tuple[np.ndarray, Any, Any] | None = None  # of the last update, on the device
+        self._waiting: tuple[np.ndarray, Any, Any] | None = None  # of the last step, on the device
         if elr is not None:
             shape = n_rows, min(elr.top_k, n_classes)
             self._arrays = {"classes": np.zeros(shape, np.int32), "values": np.zeros(shape, np.float16)}
@@ -36,7 +36,7 @@ class ElrMemory:
         return self._arrays["classes"][rows], self._arrays["values"][rows]
 
     def take(self, rows: np.ndarray, classes: Any, values: Any) -> None:
-        """Keep an update's new memory: tensors (B, k), read when they are needed; None is passed over."""
+        """Keep a step's new memory: tensors (B, k), read when they are needed; None is passed over."""
         if classes is not None:
             self._fetch()
             self._waiting = rows, classes, values
@@ -55,6 +55,6 @@ class ElrMemory:
         return {"early": self._arrays} if self._arrays else {}
 
     def load(self, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Take up what ``state`` gave."""
+        """Restore what ``state`` gave."""
         for name, values in sets.get("early", {}).items():
             self._arrays[name] = np.array(values)

@@ -1,4 +1,4 @@
-"""What a training run tells: log.txt, curves, progress bar, unreadable rows, losses gone wrong."""
+"""What a training run reports: log.txt, curves, progress bar, unreadable rows, losses that are not finite."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,15 +17,7 @@ from urnet.core.checks import InputError
 from urnet.core.progress import Progress
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.curves import Curves
-
-
-class Outcome(NamedTuple):
-    """What an update came to, on the device: its loss, over all processes; 1 where a gradient was not finite
-    (0 else); the share of its rows that a gate let through, None without one."""
-
-    loss: Any
-    odd: Any = None
-    opened: Any = None
+from urnet.training.step import StepOutcome
 
 
 class Meter:
@@ -56,11 +47,11 @@ class Meter:
 
 
 class TrainLog:
-    """Tells of one stage's training, in log.txt and curves under ``folder`` and ``curves`` and on stderr.
+    """Reports one stage's training, in log.txt and curves under ``folder`` and ``curves`` and on stderr.
 
     The time of a step counts from the end of the one before; ``restart_clock`` leaves out what lay between.
-    A loss is read one step late, so that a GPU is never waited for. ``rows_of(step)``: the rows of an update.
-    Of several processes only the ``lead`` writes and shows anything.
+    A loss is read one step late, so that a GPU is never waited for. ``rows_of(step)``: the rows of a step.
+    Of several processes only the main one (``is_main``) writes and shows anything.
     """
 
     def __init__(
@@ -73,15 +64,15 @@ class TrainLog:
         total: int,
         per_epoch: int,
         rows_of: Callable[[int], np.ndarray],
-        lead: bool = True,
+        is_main: bool = True,
     ) -> None:
         self.stage, self.total, self.per_epoch, self.every = stage.name, total, per_epoch, stage.log_every
         self._name, self._rows_of = folder / "log.txt", rows_of
-        self._file = AppendedFile(self._name if lead else Path(os.devnull))
-        self._curves = Curves(folder / "curves.csv", curves, step) if lead else None
-        self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size, show=lead)
+        self._file = AppendedFile(self._name if is_main else Path(os.devnull))
+        self._curves = Curves(folder / "curves.csv", curves, step) if is_main else None
+        self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size, show=is_main)
         self._recent, self._epoch = Meter(), Meter()
-        self._unread: tuple[int, Outcome] | None = None
+        self._unread: tuple[int, StepOutcome] | None = None
         self._gate: float | None = None
         self._scaled, self._skipped = False, 0
         self._clock = time.perf_counter()
@@ -100,15 +91,15 @@ class TrainLog:
         self,
         step: int,
         images: int,
-        outcome: Outcome,
+        outcome: StepOutcome,
         lr: float,
         wait: float,
         *,
         gate: float | None = None,
         amp: str | None = None,
     ) -> None:
-        """Take note of update ``step`` (from 0): how many images, what it came to, rate, seconds of waiting,
-        the gate's threshold. With ``amp`` "float16" the loss scaling skips an update of odd gradients."""
+        """Take note of ``step`` (from 0): how many images, what it came to, rate, seconds of waiting, the gate's
+        threshold. With ``amp`` "float16" the loss scaling skips a step whose gradients are not finite."""
         self.read_loss()
         self._unread, self._gate, self._scaled = (step, outcome), gate, amp == "float16"
         now = time.perf_counter()
@@ -130,16 +121,16 @@ class TrainLog:
             return
         step, outcome = self._unread
         self._unread, value = None, float(outcome.loss)
-        odd = outcome.odd is not None and float(outcome.odd) > 0
+        not_finite = outcome.not_finite is not None and float(outcome.not_finite) > 0
         if not math.isfinite(value):
             self._give_up(step, f"the loss is {value}")
-        if odd and not self._scaled:
+        if not_finite and not self._scaled:
             self._give_up(step, f"a gradient is not finite (the loss is {value:.4g})")
-        self._skipped += odd
+        self._skipped += not_finite
         for meter in (self._recent, self._epoch):
             meter.loss += value
             meter.losses += 1
-            meter.opened += 0.0 if outcome.opened is None else float(outcome.opened)
+            meter.opened += 0.0 if outcome.open_share is None else float(outcome.open_share)
 
     def _give_up(self, step: int, what: str) -> None:
         where, rows = (f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: {what}", self._rows_of(step))
@@ -203,7 +194,7 @@ class Unreadable:
 
     A resumed run begins with the rows of the file that ``unreadable(row)`` still says are so: they count,
     images that were mended in between do not. Of several processes each takes in what all have met, and the
-    lead writes the file. Raises InputError for more than ``max_bad``.
+    main one writes the file. Raises InputError for more than ``max_bad``.
     """
 
     def __init__(

@@ -19,11 +19,13 @@ from urnet.data.loading.loader import ImageSource, Loader
 from urnet.data.sampling.bag_sampler import BagSampler
 from urnet.data.sampling.curriculum_sampler import CurriculumSampler
 from urnet.data.sampling.epoch_sampler import EpochSampler
+from urnet.data.sampling.sampler import Sampler
 from urnet.data.table.table import Table
+from urnet.nn.network import Network
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 VIEW_BATCH = 256  # images at once in evaluation; a larger batch is no faster
-LAST_STEP = (1 << 32) - 1  # draw keys of batch-norm batches count down from here, those of updates up from 0
+LAST_STEP = (1 << 32) - 1  # draw keys of batch-norm batches count down from here, those of steps up from 0
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ def soft_targets_of(stage: Stage, table: Table) -> SoftTargets | None:
     return SoftTargets(index[:, None], np.broadcast_to(np.float32(1), (len(index), 1)))
 
 
-def make_order(
+def make_sampler(
     recipe: Recipe,
     stage: Stage,
     labels: np.ndarray,
     sampling_weight: np.ndarray | None = None,
     subset: np.ndarray | None = None,
-) -> Any:
-    """The order in which a stage shows the rows: an EpochSampler, or one of the same interface: a BagSampler, or
-    a CurriculumSampler of the ``subset`` (N,) that each row is in."""
+) -> Sampler:
+    """What draws a stage's batches: an EpochSampler, a BagSampler, or a CurriculumSampler of the ``subset`` (N,)
+    that each row is in."""
     if stage.subsets is not None and subset is not None:
         try:
             return CurriculumSampler(
@@ -95,12 +97,12 @@ class StageJob:
 
     recipe: Recipe
     stage: Stage
-    network: Any  # the bare network with the weights it starts from
+    network: Network  # the bare network with the weights it starts from
     amp: str | None  # None | "float16" | "bfloat16"
     table: Table
     labels: np.ndarray  # int (N,)
     loss_weight: np.ndarray  # float32 (N,)
-    order: Any  # EpochSampler, BagSampler or CurriculumSampler
+    sampler: Sampler
     validation: ImageList
     folder: Path  # OUTPUT/NAME/STAGE
     curves: Path  # VisualDL's folder of this stage
@@ -110,10 +112,10 @@ class StageJob:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.order.steps_per_epoch(self.stage.batch_size)
+        return self.sampler.steps_per_epoch(self.stage.batch_size)
 
     def steps(self, duration: Duration) -> int:
-        """A duration in updates, at least 0."""
+        """A duration in steps, at least 0."""
         return duration.steps(self.steps_per_epoch, self.stage.batch_size)
 
     @property
@@ -124,13 +126,13 @@ class StageJob:
         return max(most // unit, 1) * unit
 
     def training_loader(self, start: int, total: int) -> Loader:
-        """The batches of the updates ``start`` to ``total``, across the epochs."""
-        return self._loader(self._updates(start, total), train=True)
+        """The batches of the steps ``start`` to ``total``, across the epochs."""
+        return self._loader(self._steps(start, total), train=True)
 
-    def _updates(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _steps(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
         while step < total:
             epoch, first = divmod(step, self.steps_per_epoch)
-            shares = self.order.batches(epoch, self.stage.batch_size, first, self.group.rank, self.group.size)
+            shares = self.sampler.batches(epoch, self.stage.batch_size, first, self.group.rank, self.group.size)
             for rows in shares:
                 if step == total:
                     return
@@ -138,14 +140,14 @@ class StageJob:
                 step += 1
 
     def rows_of(self, step: int) -> np.ndarray:
-        """The rows of one update, those of all processes."""
+        """The rows of one step, those of all processes."""
         epoch, first = divmod(step, self.steps_per_epoch)
-        return next(iter(self.order.batches(epoch, self.stage.batch_size, first)))
+        return next(iter(self.sampler.batches(epoch, self.stage.batch_size, first)))
 
     def bn_loader(self, n_batches: int) -> Loader:
         """Training images for batch-norm statistics: this process's share of ``n_batches`` batches, the same
         ones every time."""
-        first = enumerate(itertools.islice(self.order.batches(0, self.view_batch), n_batches))
+        first = enumerate(itertools.islice(self.sampler.batches(0, self.view_batch), n_batches))
         keys = [(draw_key(self.stage.name, LAST_STEP - k), rows) for k, rows in first]
         return self._loader(self._share(keys), train=True)
 

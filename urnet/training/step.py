@@ -1,10 +1,11 @@
-"""One update of the weights: what it changes, and the step itself."""
+"""One step of training: what it changes, what it comes to, and the step itself."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,22 @@ from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_
 
 from urnet.config.recipe import Stage, Transform
 from urnet.nn.ema import Ema
+from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
 from urnet.runtime.host_to_device import Uploads
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from urnet.training.objective import Notes, Update, loss_of, mixed_images
+from urnet.training.objective import RowNotes, StepInput, loss_of, mixed_images
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step came to: scalars on the device, over all processes, and the notes on this one's rows."""
+
+    loss: paddle.Tensor
+    not_finite: paddle.Tensor | None = None  # above 0 where some gradient was not finite
+    open_share: paddle.Tensor | None = None  # of the rows, those that the gate let through; None without one
+    rows: RowNotes = field(default_factory=RowNotes)
 
 
 class TrainState:
@@ -31,7 +43,7 @@ class TrainState:
 
     def __init__(
         self,
-        network: Any,
+        network: Network,
         stage: Stage,
         transform: Transform,
         amp: str | None = None,
@@ -43,7 +55,6 @@ class TrainState:
         self.optimizer = make_optimizer(network, stage.optimizer)
         self.scaler = paddle.amp.GradScaler(enable=amp == "float16", init_loss_scaling=2.0**15)
         self.ema = Ema(network, stage.ema.decay) if stage.ema else None
-        self.notes = Notes()  # on the rows of the last update
         self._parameters = list(trainable(network).values())
         self._statistics = [value for value in network.state_dict().values() if value.stop_gradient]
         self._one, self.uploads = paddle.ones([1]), Uploads()
@@ -74,19 +85,19 @@ class TrainState:
         return self.parallel.no_sync()
 
     @paddle.no_grad()
-    def share_outcome(self, told: Sequence[paddle.Tensor]) -> None:
-        """``told`` and batch norm's running statistics become their means over all processes."""
-        self.group.all_mean_([*told, *self._statistics])
+    def average_over_processes(self, scalars: Sequence[paddle.Tensor]) -> None:
+        """``scalars`` and batch norm's running statistics become their means over all processes."""
+        self.group.all_mean_([*scalars, *self._statistics])
 
     @paddle.no_grad()
-    def odd_gradients(self) -> paddle.Tensor:
+    def gradients_not_finite(self) -> paddle.Tensor:
         """1 where some gradient is not finite, else 0: a float32 scalar on the device."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         _, found = paddle._C_ops.check_finite_and_unscale_(gradients, self._one, paddle.zeros([1], "bool"))
         return found.astype("float32").squeeze()
 
     @paddle.no_grad()
-    def scale_gradients(self, weight: np.ndarray, opened: Any) -> paddle.Tensor:
+    def scale_gradients(self, weight: np.ndarray, opened: paddle.Tensor) -> paddle.Tensor:
         """Divide by the weight of the ``opened`` rows (B,) instead of all rows' ``weight`` (B,); the factor.
 
         Which rows are open is known only when every micro-batch has been seen. Without any, all stays 0.
@@ -123,7 +134,7 @@ class TrainState:
         }
 
     def load_state(self, optimizer: dict, extra: dict, scaler: dict) -> None:
-        """Take up what ``state`` returned (the weights are the caller's)."""
+        """Restore what ``state`` returned (the weights are the caller's)."""
         load_optimizer(self.optimizer, self.network, optimizer)
         if self.ema is not None:
             self.ema.load(extra.get("ema", {}))
@@ -131,44 +142,39 @@ class TrainState:
             self.scaler.load_state_dict({**scaler, "scale": np.array(scaler["scale"], np.float32)})
 
 
-def train_step(learner: TrainState, update: Update, lr: float, step: int) -> paddle.Tensor:
-    """Update ``step`` (from 0) of the weights; returns the loss, a scalar on the device.
+def train_step(state: TrainState, data: StepInput, lr: float, step: int) -> StepOutcome:
+    """Step ``step`` (from 0) of training: moves the weights in ``state``.
 
-    The gradient is that of Σ w l / Σ w over the whole update, summed over its micro-batches and processes;
-    with a gate both sums are over the rows that it lets through. Beside what ``loss_of`` notes of the rows,
-    ``learner.notes`` has "odd", 1 where a gradient was not finite, else 0, and of a gate "share open".
+    The gradient is that of Σ w l / Σ w over the whole step, summed over its micro-batches and processes; with
+    a gate both sums are over the rows that it lets through.
     """
-    learner.parallel.train()
-    learner.uploads.begin()
-    update = dataclasses.replace(update, send=learner.uploads)
-    stage, notes = learner.stage, Notes()
-    total = float(update.weight.sum(dtype=np.float64)) if update.total is None else update.total
-    loss, auxiliary_weight = paddle.zeros([]), getattr(learner.network, "auxiliary_weight", 0.0)
+    state.parallel.train()
+    state.uploads.begin()
+    data = dataclasses.replace(data, send=state.uploads)
+    stage, found = state.stage, []
+    total = float(data.weight.sum(dtype=np.float64)) if data.total is None else data.total
+    loss, auxiliary_weight = paddle.zeros([]), getattr(state.network, "auxiliary_weight", 0.0)
     unit = stage.bags.size if stage.bags else 1
-    parts = list(micro_batches(len(update.labels), stage.accumulate, unit))
+    parts = list(micro_batches(len(data.labels), stage.accumulate, unit))
     for number, part in enumerate(parts, 1):
         last = number == len(parts)
-        with learner.exchanging(last=last):
-            with learner.autocast():
-                output = learner.parallel(mixed_images(update, part))
-            part_loss = loss_of(stage, output, update, part, total, notes, auxiliary_weight)
-            learner.backward(part_loss, last=last)
+        with state.exchanging(last=last):
+            with state.autocast():
+                output = state.parallel(mixed_images(data, part))
+            part_loss, notes = loss_of(stage, output, data, part, total, auxiliary_weight)
+            state.backward(part_loss, last=last)
         loss = loss + part_loss.detach()
-    if update.gate is not None:
-        loss = loss * learner.scale_gradients(update.weight, notes.get("open"))
-    odd = learner.odd_gradients()
-    learner.apply_gradients(lr)
-    told = [loss, odd]
-    if update.gate is not None:
-        opened: Any = notes.get("open")
-        told.append(opened.mean())
-    learner.share_outcome(told)
-    if learner.ema is not None:
-        learner.ema.update(step + 1)
-    for name, value in zip(("odd", "share open"), told[1:], strict=False):
-        notes.add(name, value)
-    learner.notes = notes
-    return loss * learner.group.size
+        found.append(notes)
+    rows = RowNotes.joined(found)
+    if rows.opened is not None:
+        loss = loss * state.scale_gradients(data.weight, rows.opened)
+    not_finite = state.gradients_not_finite()
+    state.apply_gradients(lr)
+    open_share = None if rows.opened is None else rows.opened.mean()
+    state.average_over_processes([loss, not_finite] if open_share is None else [loss, not_finite, open_share])
+    if state.ema is not None:
+        state.ema.update(step + 1)
+    return StepOutcome(loss * state.group.size, not_finite, open_share, rows)
 
 
 def micro_batches(n_rows: int, parts: int, unit: int = 1) -> Iterator[slice]:

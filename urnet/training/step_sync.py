@@ -1,6 +1,6 @@
-"""What the processes tell each other before an update, in one exchange of four numbers.
+"""What the processes exchange before a step: four numbers at once.
 
-An update needs the weight of all its rows, and the processes must agree on when to stop and on when to note
+A step needs the weight of all its rows, and the processes must agree on when to stop and on when to note
 an unreadable image: a process that did so alone would leave the others waiting for it.
 """
 
@@ -18,7 +18,7 @@ from urnet.runtime.process_group import ProcessGroup
 
 
 class StepSync:
-    """Numbers of one update, summed over all processes; without others nothing is exchanged."""
+    """Numbers of one step, summed over all processes; without others nothing is exchanged."""
 
     def __init__(self, group: ProcessGroup, stop: GracefulStop) -> None:
         self._group, self._stop = group, stop
@@ -26,16 +26,16 @@ class StepSync:
         self._unreadable = False
 
     def exchange(self, weight: np.ndarray, readable: np.ndarray) -> Weight | None:
-        """Tell of an update's rows (B,): their weight in all; None where there is no other process."""
+        """The weight of the step's rows (B,) over all processes; None where there is no other process."""
         self._unreadable = not readable.all()
         if self._group.is_single:
             return None
-        told = [float(weight.sum(dtype=np.float64)), float((~readable).sum()), *self._signals()]
-        self._sums = self._group.all_reduce_(to_tensor(np.array(told)))
+        own = [float(weight.sum(dtype=np.float64)), float((~readable).sum()), *self._signals()]
+        self._sums = self._group.all_reduce_(to_tensor(np.array(own)))
         return self._sums[0].astype("float32")
 
     def met_unreadable(self) -> bool:
-        """Whether any process met an unreadable image in the update it told of last."""
+        """Whether any process met an unreadable image in the step last exchanged."""
         return self._unreadable if self._group.is_single else float(self._sums[1]) > 0
 
     def check(self) -> None:
@@ -46,7 +46,7 @@ class StepSync:
             _raise(self._sums[2:].numpy())
 
     def settle(self) -> None:
-        """As ``check``, for signals that came since the last update: asks all processes."""
+        """As ``check``, for signals that came since the last exchange: asks all processes."""
         if self._group.is_single:
             self._stop.check()
         else:

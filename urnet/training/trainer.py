@@ -23,12 +23,12 @@ from urnet.core.checks import InputError
 from urnet.core.seeds import stage_key
 from urnet.core.signals import GracefulStop, Interrupted
 from urnet.data.loading.loader import Batch
-from urnet.nn.losses import Mixup
+from urnet.nn.mixup import Mixup
 from urnet.nn.schedule import gate_plan, plan
 from urnet.training.bag_attention import Attention
 from urnet.training.elr_memory import ElrMemory
-from urnet.training.log import Outcome, TrainLog, Unreadable
-from urnet.training.objective import Update
+from urnet.training.log import TrainLog, Unreadable
+from urnet.training.objective import StepInput
 from urnet.training.stage_job import StageJob
 from urnet.training.step import TrainState, train_step
 from urnet.training.step_sync import StepSync
@@ -37,7 +37,7 @@ from urnet.training.validation import evaluated
 
 @dataclass
 class TrainingProgress:
-    """How far a stage is: updates done; metrics and step of its best and its last evaluation ({} before)."""
+    """How far a stage is: steps done; metrics and step of its best and its last evaluation ({} before)."""
 
     step: int = 0
     best: dict[str, Any] = field(default_factory=dict)
@@ -45,20 +45,20 @@ class TrainingProgress:
 
 
 class Trainer:
-    """Trains a StageJob: ``Trainer(task).train()``."""
+    """Trains a StageJob: ``Trainer(job).train()``."""
 
-    def __init__(self, task: StageJob) -> None:
-        self.task, stage = task, task.stage
-        self.total, self.lr = plan(stage, task.steps_per_epoch)
-        self.eval_every = max(task.steps(stage.eval_every), 1)
-        self.checkpoint_every = max(task.steps(stage.checkpoint_every), 1)
-        self.group = task.group
-        self.learner = TrainState(task.network, stage, task.recipe.transform, task.amp, self.group)
-        self.attention = Attention(len(task.labels) if stage.bags else 0, self.group)
-        self.memory = ElrMemory(stage.elr, len(task.labels), task.recipe.data.n_classes, self.group)
-        self.threshold = gate_plan(stage, task.steps_per_epoch)
-        self.standing, self.stop = TrainingProgress(), GracefulStop()
-        self.bulletin = StepSync(self.group, self.stop)
+    def __init__(self, job: StageJob) -> None:
+        self.job, stage = job, job.stage
+        self.total, self.lr = plan(stage, job.steps_per_epoch)
+        self.eval_every = max(job.steps(stage.eval_every), 1)
+        self.checkpoint_every = max(job.steps(stage.checkpoint_every), 1)
+        self.group = job.group
+        self.state = TrainState(job.network, stage, job.recipe.transform, job.amp, self.group)
+        self.attention = Attention(len(job.labels) if stage.bags else 0, self.group)
+        self.memory = ElrMemory(stage.elr, len(job.labels), job.recipe.data.n_classes, self.group)
+        self.threshold = gate_plan(stage, job.steps_per_epoch)
+        self.progress, self.stop = TrainingProgress(), GracefulStop()
+        self.sync = StepSync(self.group, self.stop)
 
     def train(self, *, resume: bool = False) -> TrainingProgress:
         """Train to the end, from the start or (with ``resume``) from the newest checkpoint if there is one.
@@ -68,18 +68,18 @@ class Trainer:
         """
         if resume:
             self._restore()
-        now = self.standing
+        now = self.progress
         with self.open_log() as log, self.stop:
             try:
                 if self._evaluation_is_due():  # the checkpoint was written just before it
                     self._evaluate(log)
-                for _ in self.updates(log):
+                for _ in self.steps(log):
                     if now.step % self.checkpoint_every == 0:
                         self._save_checkpoint(log)
-                    self.bulletin.check()
+                    self.sync.check()
                     if self._evaluation_is_due():
                         self._evaluate(log)
-                self.bulletin.settle()  # a signal during the last evaluation: no further stage is begun
+                self.sync.settle()  # a signal during the last evaluation: no further stage is begun
             except Interrupted as stopped:
                 self._save_checkpoint(log)
                 log.line(f"{stopped} at step {now.step} of {self.total}", show=True)
@@ -88,112 +88,103 @@ class Trainer:
 
     @contextlib.contextmanager
     def open_log(self) -> Iterator[TrainLog]:
-        """The stage's log while it is open; made where the run stands."""
-        folder, step = self.task.folder, self.standing.step
+        """The stage's log while it is open, from the step that the run has reached."""
+        folder, step = self.job.folder, self.progress.step
         folder.mkdir(parents=True, exist_ok=True)
         log = TrainLog(
-            self.task.stage,
+            self.job.stage,
             folder,
-            self.task.curves,
+            self.job.curves,
             step=step,
             total=self.total,
-            per_epoch=self.task.steps_per_epoch,
-            rows_of=self.task.rows_of,
-            lead=self.group.is_main,
+            per_epoch=self.job.steps_per_epoch,
+            rows_of=self.job.rows_of,
+            is_main=self.group.is_main,
         )
         try:
             among = "" if self.group.is_single else f", {self.group.size} processes"
-            log.line(f"begin at step {step} of {self.total}, {self.task.steps_per_epoch} steps an epoch{among}")
+            log.line(f"begin at step {step} of {self.total}, {self.job.steps_per_epoch} steps an epoch{among}")
             yield log
         finally:
             log.close()
 
-    # --- updates
+    # --- steps
 
-    def updates(self, log: TrainLog) -> Iterator[float]:
-        """Carry out all updates that are left; after each, yields the seconds its batch was waited for."""
-        source = self.task.source(train=True)
+    def steps(self, log: TrainLog) -> Iterator[float]:
+        """Carry out all steps that are left; after each, yields the seconds its batch was waited for."""
+        source = self.job.source(train=True)
         bad = Unreadable(
-            self.task.folder / "unreadable.txt",
-            self.task.recipe.data.max_bad,
+            self.job.folder / "unreadable.txt",
+            self.job.recipe.data.max_bad,
             lambda row: source(row, 0)[0] is None,
             self.group,
         )
-        with contextlib.closing(self.task.training_loader(self.standing.step, self.total)) as loader:
+        with contextlib.closing(self.job.training_loader(self.progress.step, self.total)) as loader:
             waited = 0.0
             log.restart_clock()
             for batch in loader:
                 wait, waited = loader.wait_seconds - waited, loader.wait_seconds
-                self._update(batch, wait, log)
-                if self.bulletin.met_unreadable():
+                self._step(batch, wait, log)
+                if self.sync.met_unreadable():
                     bad.take(loader.bad, log)
                 yield wait
         if len(bad):
-            rows = f"{len(bad)} of {len(self.task.labels)} rows"
+            rows = f"{len(bad)} of {len(self.job.labels)} rows"
             log.line(f"{rows} are unreadable ({bad.file.name})", show=True)
 
-    def _update(self, batch: Batch, wait: float, log: TrainLog) -> None:
-        """One step of training; ``standing.step`` moves on by one."""
-        step, recipe, stage = self.standing.step, self.task.recipe, self.task.stage
+    def _step(self, batch: Batch, wait: float, log: TrainLog) -> None:
+        """One step of training, counted in ``progress.step``."""
+        step, recipe, stage = self.progress.step, self.job.recipe, self.job.stage
         rank = self.group.rank
         seed_network(recipe.seed, stage.name, 1 + step, rank)  # for dropout
         mixup = None
         if stage.mixup:
             mixup = Mixup(stage.mixup, len(batch.rows), seed=recipe.seed, stage=stage.name, step=step, rank=rank)
-        weight = np.where(batch.readable, self.task.loss_weight[batch.rows], np.float32(0))
-        targets = self.task.targets
+        weight = np.where(batch.readable, self.job.loss_weight[batch.rows], np.float32(0))
+        targets = self.job.targets
         soft = None if targets is None else (targets.index[batch.rows], targets.prob[batch.rows])
-        update = Update(
+        data = StepInput(
             batch.images,
-            self.task.labels[batch.rows],
+            self.job.labels[batch.rows],
             weight,
             mixup,
             soft,
             memory=self.memory.of(batch.rows),
             gate=self.threshold(step),
-            total=self.bulletin.exchange(weight, batch.readable),
+            total=self.sync.exchange(weight, batch.readable),
         )
-        loss = train_step(self.learner, update, self.lr(step), step)
-        notes = self.learner.notes
-        self.attention.add(batch.rows, notes.get("attention"))
-        self.memory.take(batch.rows, notes.get("classes"), notes.get("values"))
-        self.standing.step = step + 1
+        outcome = train_step(self.state, data, self.lr(step), step)
+        self.attention.add(batch.rows, outcome.rows.attention)
+        self.memory.take(batch.rows, outcome.rows.memory_classes, outcome.rows.memory_values)
+        self.progress.step = step + 1
         images = len(batch.rows) * self.group.size
-        log.step(
-            step,
-            images,
-            Outcome(loss, notes.get("odd"), notes.get("share open")),
-            self.lr(step),
-            wait,
-            gate=update.gate,
-            amp=self.task.amp,
-        )
+        log.step(step, images, outcome, self.lr(step), wait, gate=data.gate, amp=self.job.amp)
 
     # --- evaluation
 
     def _evaluation_is_due(self) -> bool:
-        step = self.standing.step
+        step = self.progress.step
         return step > 0 and (step % self.eval_every == 0 or step == self.total)
 
     def _evaluate(self, log: TrainLog) -> None:
-        """Measure; the weights go to ``best/`` if none were better, those of the last step to ``final/``."""
+        """Evaluate; the weights go to ``best/`` if none were better, those of the last step to ``final/``."""
         log.read_loss()
-        now, start = self.standing, time.perf_counter()
-        with evaluated(self.task, self.learner, self.stop) as metrics:
+        now, start = self.progress, time.perf_counter()
+        with evaluated(self.job, self.state, self.stop) as metrics:
             now.last = {**metrics, "step": now.step}
             better = not now.best or metrics["top1"] > now.best["top1"]
             if better:
                 now.best = now.last
                 self._save_for_use("best")
             log.evaluation(now.step, metrics, better, time.perf_counter() - start)
-            if now.step == self.total:  # last of all, as it says that the stage is finished
-                self.attention.write(self.task)
+            if now.step == self.total:  # last, as it marks the stage as finished
+                self.attention.write(self.job)
                 self._save_for_use("final")
         self.group.barrier()  # for process 0, which writes
         log.restart_clock()
 
     def _save_for_use(self, name: str) -> None:
-        self._save(name, weights=self.learner.weights(), state=self._state())
+        self._save(name, weights=self.state.weights(), state=self._run_state())
 
     # --- checkpoints
 
@@ -201,65 +192,65 @@ class Trainer:
         """Write a checkpoint. FloatingPointError, and nothing written or removed, for weights not finite."""
         if not self.group.is_main:
             return
-        odd = next((key for key, value in weights.items() if not np.isfinite(value).all()), None)
-        if odd is not None:
-            step = self.standing.step - 1
+        broken = next((key for key, value in weights.items() if not np.isfinite(value).all()), None)
+        if broken is not None:
+            step = self.progress.step - 1
             raise FloatingPointError(
-                f"stage {self.task.stage.name}, epoch {step // self.task.steps_per_epoch}, step {step}: the "
-                f"weights it left are not finite ({odd}); a lower learning rate, warm-up or "
+                f"stage {self.job.stage.name}, epoch {step // self.job.steps_per_epoch}, step {step}: the "
+                f"weights it left are not finite ({broken}); a lower learning rate, warm-up or "
                 "optimizer.clip_norm may help"
             )
         checkpoint.save(
-            self.task.folder / name,
+            self.job.folder / name,
             weights=weights,
-            recipe_text=dump_recipe(self.task.recipe),
-            class_names=class_lines(self.task.table.class_names),
+            recipe_text=dump_recipe(self.job.recipe),
+            class_names=class_lines(self.job.table.class_names),
             **parts,
         )
 
-    def _state(self) -> dict[str, Any]:
-        now = self.standing
+    def _run_state(self) -> dict[str, Any]:
+        now = self.progress
         return {
-            "stage": self.task.stage.name,
+            "stage": self.job.stage.name,
             "step": now.step,
             "total_steps": self.total,
-            "epoch": now.step / self.task.steps_per_epoch,
+            "epoch": now.step / self.job.steps_per_epoch,
             "best": now.best,
             "last": now.last,
-            "base_hash": self.task.table.base_hash,
+            "base_hash": self.job.table.base_hash,
         }
 
     def _save_checkpoint(self, log: TrainLog) -> None:
         """Write ``step-NNNNNNNN/`` for this step and remove all but the newest ``keep``."""
         log.read_loss()  # never keep weights that a loss which is not finite has moved
-        folder = f"step-{self.standing.step:08d}"
-        if not (self.task.folder / folder).exists():
-            parts = self.learner.state()
+        folder = f"step-{self.progress.step:08d}"
+        if not (self.job.folder / folder).exists():
+            parts = self.state.state()
             parts["extra"].update({**self.attention.state(), **self.memory.state()})
-            state = {**self._state(), "scaler": parts.pop("scaler")}
-            self._save(folder, weights=self.learner.weights(), state=state, **parts)
+            state = {**self._run_state(), "scaler": parts.pop("scaler")}
+            self._save(folder, weights=self.state.weights(), state=state, **parts)
         if self.group.is_main:
-            for old in checkpoints(self.task.folder)[: -self.task.stage.keep]:
+            for old in checkpoints(self.job.folder)[: -self.job.stage.keep]:
                 shutil.rmtree(old)
         self.group.barrier()  # for process 0, which writes
         log.restart_clock()
 
     def _restore(self) -> None:
-        """Take up the newest checkpoint; without one the stage begins at its start."""
-        newest = next(reversed(checkpoints(self.task.folder)), None)
+        """Resume from the newest checkpoint; without one the stage begins at its start."""
+        newest = next(reversed(checkpoints(self.job.folder)), None)
         if newest is None:
             return
         saved = checkpoint.load_training(newest)
-        now = {"base_hash": self.task.table.base_hash, "total_steps": self.total}
+        now = {"base_hash": self.job.table.base_hash, "total_steps": self.total}
         for key, value in now.items():
             if saved.state[key] != value:
                 raise InputError(f"{newest}: was written with {key} {saved.state[key]}, now it is {value}")
-        checkpoint.load_into(self.learner.network, saved.weights, source=str(newest))
-        self.learner.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
+        checkpoint.load_into(self.state.network, saved.weights, source=str(newest))
+        self.state.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
         self.attention.load(saved.extra)
         self.memory.load(saved.extra)
         state = saved.state
-        self.standing = TrainingProgress(step=state["step"], best=state["best"], last=state["last"])
+        self.progress = TrainingProgress(step=state["step"], best=state["best"], last=state["last"])
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -273,6 +264,6 @@ def class_lines(names: list[str]) -> list[str] | None:
 
 
 def seed_network(seed: int, stage: str, step: int, rank: int = 0) -> None:
-    """Seed Paddle: step 0 is for the first weights, step 1 + k for update k (dropout) of process ``rank``."""
+    """Seed Paddle: step 0 is for the first weights, step 1 + k for step k of training (dropout) of process ``rank``."""
     entropy = [seed, stage_key(stage), step, *([rank] if rank else [])]
     paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))

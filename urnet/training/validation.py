@@ -17,50 +17,50 @@ from urnet.training.step import TrainState
 
 
 @contextlib.contextmanager
-def evaluated(task: StageJob, learner: TrainState, stop: GracefulStop) -> Iterator[dict[str, float]]:
+def evaluated(job: StageJob, state: TrainState, stop: GracefulStop) -> Iterator[dict[str, float]]:
     """Yield the validation's metrics; inside the block the network has the weights they belong to.
 
     Those are the moving average with batch-norm statistics of its own where the stage has one, else the raw
     weights. Afterwards the network is, byte for byte, as before. Raises Interrupted when a signal came meanwhile;
     not with several processes, which share the images and must agree on that (``StepSync``).
     """
-    with _weights_for_use(task, learner, stop):
-        yield _measure(task, learner, stop)
+    with _weights_for_use(job, state, stop):
+        yield _measure(job, state, stop)
 
 
 @contextlib.contextmanager
-def _weights_for_use(task: StageJob, learner: TrainState, stop: GracefulStop) -> Iterator[None]:
-    if learner.ema is None or task.stage.ema is None:
+def _weights_for_use(job: StageJob, state: TrainState, stop: GracefulStop) -> Iterator[None]:
+    if state.ema is None or job.stage.ema is None:
         yield
         return
-    batches = _bn_batches(task, learner, stop)
-    with learner.ema.in_place(learner.network, batches, task.group):
+    batches = _bn_batches(job, state, stop)
+    with state.ema.in_place(state.network, batches, job.group):
         yield
 
 
-def _bn_batches(task: StageJob, learner: TrainState, stop: GracefulStop) -> Iterator[paddle.Tensor]:
+def _bn_batches(job: StageJob, state: TrainState, stop: GracefulStop) -> Iterator[paddle.Tensor]:
     """Normalised training images, unreadable ones left out."""
-    assert task.stage.ema is not None
-    with contextlib.closing(task.bn_loader(task.stage.ema.bn_batches)) as loader:
+    assert job.stage.ema is not None
+    with contextlib.closing(job.bn_loader(job.stage.ema.bn_batches)) as loader:
         for batch in loader:
-            if task.group.is_single:
+            if job.group.is_single:
                 stop.check()
             if batch.readable.any():
-                yield learner.model.normalise(to_tensor(batch.images[batch.readable]))
+                yield state.model.normalise(to_tensor(batch.images[batch.readable]))
 
 
-def _measure(task: StageJob, learner: TrainState, stop: GracefulStop) -> dict[str, float]:
+def _measure(job: StageJob, state: TrainState, stop: GracefulStop) -> dict[str, float]:
     @paddle.no_grad()
     def predict(images: np.ndarray) -> np.ndarray:
-        if task.group.is_single:
+        if job.group.is_single:
             stop.check()
-        logits: np.ndarray = learner.model(to_tensor(images)).numpy()
+        logits: np.ndarray = state.model(to_tensor(images)).numpy()
         return logits
 
-    learner.model.eval()
-    title, data, group = f"stage {task.stage.name}: evaluation", task.recipe.data, task.group
-    shown = Progress(title, -(-len(task.validation) // group.size), show=group.is_main)
-    with contextlib.closing(task.validation_loader()) as loader, shown:
+    state.model.eval()
+    title, data, group = f"stage {job.stage.name}: evaluation", job.recipe.data, job.group
+    shown = Progress(title, -(-len(job.validation) // group.size), show=group.is_main)
+    with contextlib.closing(job.validation_loader()) as loader, shown:
         return evaluate(
-            predict, loader, task.validation.labels, data.n_classes, max_bad=data.max_bad, progress=shown, group=group
+            predict, loader, job.validation.labels, data.n_classes, max_bad=data.max_bad, progress=shown, group=group
         )

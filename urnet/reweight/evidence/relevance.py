@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,28 @@ from urnet.reweight.evidence.ranks import class_ranks, rank_evidence
 TINY = 1e-12  # added to norms
 MIN_STEPS = 200  # updates, however few the rows
 ADAM = (0.9, 0.999, 1e-8)
+
+
+@dataclass(frozen=True)
+class RelevanceSettings:
+    """How the relevance model is trained; every number is above 0, ``weight_decay`` 0 or more."""
+
+    dim: int = 256  # of the space that features and texts are mapped to
+    folds: int = 2  # 2 or more
+    epochs: float = 20.0
+    batch_size: int = 512
+    lr: float = 2e-3
+    temperature: float = 0.1  # cosines are divided by it
+    weight_decay: float = 1e-4
+
+    def check(self) -> None:
+        """Raise InputError for a number out of range."""
+        positive = (self.dim, self.epochs, self.batch_size, self.lr, self.temperature)
+        if self.folds < 2 or self.weight_decay < 0 or not all(0 < value < np.inf for value in positive):
+            raise InputError(f"relevance model: found {self}; folds >= 2, others > 0 are accepted")
+
+
+DEFAULTS = RelevanceSettings()
 
 
 class _Texts(NamedTuple):
@@ -66,13 +89,7 @@ def relevance_model(
     text_vectors: np.ndarray,
     text_of: np.ndarray,
     reliable: np.ndarray,
-    dim: int = 256,
-    folds: int = 2,
-    epochs: float = 20.0,
-    batch_size: int = 512,
-    lr: float = 2e-3,
-    temperature: float = 0.1,
-    weight_decay: float = 1e-4,
+    settings: RelevanceSettings = DEFAULTS,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """cos(A f, B t) of each row's features f and its query's or class's text t, after a contrastive training.
@@ -95,31 +112,30 @@ def relevance_model(
     check_features(features, labels)
     texts, known = _checked_texts(labels, text_vectors, text_of)
     check_same_rows(labels=labels, reliable=reliable)
-    settings = {"dim": dim, "epochs": epochs, "batch_size": batch_size, "lr": lr, "temperature": temperature}
-    if folds < 2 or weight_decay < 0 or not all(0 < value < np.inf for value in settings.values()):
-        raise InputError(f"relevance model: found folds {folds}, {settings}; folds >= 2, others > 0 are accepted")
+    settings.check()
     if np.asarray(reliable).dtype != bool or len(np.unique(labels[reliable & known])) < 2:
         raise InputError("reliable: a bool array with rows, with a text, of two classes or more is needed")
     hashes, mean = hashes_and_mean(features, seed)
-    fold = fold_of_rows(hashes, labels, folds)
+    fold = fold_of_rows(hashes, labels, settings.folds)
     order = np.lexsort((hashes, labels))  # draws then do not depend on the order of the rows
     trained = order[(reliable & known)[order]]
     scale = _scale(features, trained, mean)
-    dim = min(dim, max(len(mean), texts.vectors.shape[1]))
+    dim = min(settings.dim, max(len(mean), texts.vectors.shape[1]))
 
     pairs = []
-    for f in range(folds):
+    for f in range(settings.folds):
         rows = trained[fold[trained] != f]
         rows = rows if len(np.unique(labels[rows])) > 1 else trained  # too few rows to keep a fold out
         rng = np.random.default_rng([seed, f])
         pair = _start(len(mean), texts.vectors.shape[1], dim, rng)
         moments = [np.zeros_like(part) for part in (*pair, *pair)]
-        steps = max(round(epochs * len(rows) / batch_size), MIN_STEPS)
+        steps = max(round(settings.epochs * len(rows) / settings.batch_size), MIN_STEPS)
         for step in range(steps):
-            chosen = rows[_batch(labels[rows], batch_size, rng)]
+            chosen = rows[_batch(labels[rows], settings.batch_size, rng)]
             x = (block_of(features, chosen) - mean) * scale
-            _, grads = loss_and_gradients(pair, x, texts.vectors[texts.of_row[chosen]], labels[chosen], temperature)
-            _adam(pair, grads, moments, step + 1, lr * (1 - step / steps), weight_decay)
+            t = texts.vectors[texts.of_row[chosen]]
+            _, grads = loss_and_gradients(pair, x, t, labels[chosen], settings.temperature)
+            _adam(pair, grads, moments, step + 1, settings.lr * (1 - step / steps), settings.weight_decay)
         pairs.append(pair)
     cosine = _cosines(features, texts, known, fold, pairs, mean, scale)
     relevance = np.full(len(labels), 0.5, np.float32)

@@ -1,0 +1,48 @@
+"""A small network, and one step of its training, for tests of the step."""
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from urnet.config.recipe import Stage, Transform
+from urnet.training.objective import StepInput
+from urnet.training.step import TrainState
+
+TRANSFORM = Transform(size=8)
+
+
+class Plain(nn.Layer):
+    """A network without batch norm: a large batch and its micro-batches have the same gradient."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        paddle.seed(seed)
+        self.conv, self.fc = nn.Conv2D(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.fc(nn.functional.relu(self.conv(x)).mean([2, 3]))
+
+
+def step_input(n=12, seed=0, mixup=None):
+    """Random images, labels and weights."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, 8, 8, 3)).astype(np.uint8)
+    return StepInput(images, rng.integers(0, 5, n), rng.random(n).astype(np.float32), mixup)
+
+
+def stage(**keys):
+    return Stage("a", None, batch_size=12, **keys)
+
+
+def train_state(settings, network=None, amp=None):
+    return TrainState(network or Plain(), settings, TRANSFORM, amp)
+
+
+def arrays(network):
+    return {name: value.numpy() for name, value in network.state_dict().items()}
+
+
+def assert_close(a, b, atol=1e-6):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], atol=atol, err_msg=name)
