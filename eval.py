@@ -1,4 +1,4 @@
-"""Measure a network's accuracy on labelled images: the first release's command, and more.
+"""Measure a network's accuracy on labelled images: the 2018 release's command, and more.
 
     python eval.py --model ResNeXt101_32x4d --pretrained_model ckpt/ResNeXt101_32x4d_Release/ \\
         --class_dim 5000 --img_path data/val/ --img_list data/val_list.txt --use_gpu True
@@ -27,14 +27,14 @@ from urnet.inference.cli_job import PredictionJob
 
 def parser() -> ReleaseParser:
     """The flags of eval.py."""
-    parser = make_parser("eval.py", __doc__ or "", batch_size=32, release=["batch_size"])
+    parser = make_parser("eval.py", __doc__ or "", batch_size=32, earlier=["--batch_size"])
     add = parser.add_argument
     add("--per_class", metavar="FILE", help="write images, top1 and top5 of every class there, as CSV")
     add(
         "--empty_classes",
         default="skip",
         metavar="skip|zero",
-        help="empty classes: left out of the mean | counted 0, as in the release [skip]",
+        help="empty classes: left out of the mean | counted 0, as in the 2018 release [skip]",
     )
     return parser
 
@@ -43,37 +43,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then measure and print."""
     args = parser().parse_args(argv)
     with cli.results_only() as results, contextlib.ExitStack() as stack:
-        setup = PredictionJob(args, models.NAMES)
-        models.check_size(args.model, setup.transform.size, "--image_shape")
+        job = PredictionJob(args, models.NAMES)
+        models.check_size(args.model, job.transform.size, "--image_shape")
         check_choice("--empty_classes", args.empty_classes, ("skip", "zero"))
         cli.print_arguments(args, results)
-        images = setup.images(need_labels=True)
+        images = job.images(need_labels=True)
         table = None
         if args.per_class is not None and cli.is_main():
             table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
-        accuracy, result = measure(setup, images)
+        accuracy, result = measure(job, images)
         if table is not None:
             from urnet.evaluation.calibration import write_class_table
 
-            write_class_table(table, accuracy, setup.class_names or None)
+            write_class_table(table, accuracy, job.class_names or None)
         report(result, args.class_dim, args.empty_classes, results)
     return cli.DONE
 
 
-def measure(setup: PredictionJob, images: Any) -> tuple[ClassAccuracy, dict]:
+def measure(job: PredictionJob, images: Any) -> tuple[ClassAccuracy, dict]:
     """The counters over all images, and their averages; speed on stderr."""
     start = time.perf_counter()
-    setup.start(models.build)
+    job.start(models.build)
     from urnet.core.progress import Progress
     from urnet.evaluation.loop import count_accuracy
 
-    with setup.processes() as group:
-        predictor, loader = setup.predictor(len(images)), setup.loader(images, group)
-        args, ready = setup.args, time.perf_counter()
+    with job.processes() as group:
+        predictor, loader = job.predictor(len(images)), job.loader(images, group)
+        args, ready = job.args, time.perf_counter()
         display = Progress("eval", -(-len(images) // group.size), show=group.is_main)
         with contextlib.closing(loader), display:
             accuracy, unreadable = count_accuracy(
-                setup.probabilities(predictor),
+                job.probabilities(predictor),
                 loader,
                 images.labels,
                 args.class_dim,
@@ -82,7 +82,7 @@ def measure(setup: PredictionJob, images: Any) -> tuple[ClassAccuracy, dict]:
                 group=group,
             )
     result = {**accuracy.result(), "unreadable": unreadable}
-    setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
+    job.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
     return accuracy, result
 
 

@@ -1,4 +1,4 @@
-"""Predict the classes of images with a trained network: the first release's command, and more.
+"""Predict the classes of images with a trained network: the 2018 release's command, and more.
 
     python infer.py --model ResNeXt101_32x4d --pretrained_model ckpt/ResNeXt101_32x4d_Release/ \\
         --class_dim 5000 --img_path data/val/ --img_list data/val_list.txt --use_gpu True
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,7 +27,7 @@ from urnet.inference.cli_job import PredictionJob
 
 def parser() -> ReleaseParser:
     """The flags of infer.py."""
-    parser = make_parser("infer.py", __doc__ or "", batch_size=16, release=["save_inference"])
+    parser = make_parser("infer.py", __doc__ or "", batch_size=16, earlier=["--save_inference", "--topk"])
     parser.epilog = f"networks for --model:\n{models.listed()}"
     add = parser.add_argument
     add(
@@ -41,7 +41,6 @@ def parser() -> ReleaseParser:
     add("--topk", type=int, default=1, help="classes an image, best first [1]")
     add("--output", metavar="FILE", help="also write the predictions there: .csv, .jsonl or .arrow")
     se_resnext_flags.add_prediction_flags(parser)
-    parser.newest = se_resnext_flags.PREDICTION_FLAGS
     return parser
 
 
@@ -50,45 +49,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     with cli.results_only() as results:
         defaults = {**RELEASE_DEFAULTS, **se_resnext_flags.translate_prediction(args)}
-        setup = PredictionJob(args, models.NAMES, defaults)
-        models.check_size(args.model, setup.transform.size, "--image_shape")
+        job = PredictionJob(args, models.NAMES, defaults)
+        models.check_size(args.model, job.transform.size, "--image_shape")
         if not 1 <= args.topk <= args.class_dim:
             raise InputError(f"--topk: found {args.topk}; 1..{args.class_dim} is accepted")
         cli.print_arguments(args, results)
         if args.save_inference:
-            save(setup, results)
+            save(job, results)
             return cli.DONE
-        images = setup.images(need_labels=False)
-        with open_predictions(args.output if cli.is_main() else None, setup.class_names) as file:
-            predict(setup, images, results, file)
+        images = job.images(need_labels=False)
+        with open_predictions(args.output if cli.is_main() else None, job.class_names) as file:
+            predict(job, images, results, file)
     return cli.DONE
 
 
-def predict(setup: PredictionJob, images: Any, results: TextIO, file: PredictionFile | None) -> None:
-    """Start network and engine, answer all images, say on stderr how long both took."""
+def predict(job: PredictionJob, images: Any, results: TextIO, file: PredictionFile | None) -> None:
+    """Start network and engine, predict all images, say on stderr how long both took."""
     start = time.perf_counter()
-    setup.start(models.build)
-    with setup.processes() as group:
-        predictor = setup.predictor(len(images))
+    job.start(models.build)
+    with job.processes() as group:
+        predictor = job.predictor(len(images))
         ready = time.perf_counter()
-        unreadable = answer(setup, predictor, images, results, file, group)
-    setup.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
+        unreadable = predict_images(job, predictor, images, results, file, group)
+    job.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
 
 
-def answer(
-    setup: PredictionJob, predictor: Any, images: Any, results: TextIO, file: PredictionFile | None, group: Any
+def predict_images(
+    job: PredictionJob, predictor: Any, images: Any, results: TextIO, file: PredictionFile | None, group: Any
 ) -> int:
     """A line an image on ``results`` and a row in ``file``; returns the number of unreadable images."""
     from urnet.core.progress import Progress
     from urnet.evaluation.loop import ranked
     from urnet.inference.gather import gather_in_order
 
-    args, loader, bad = setup.args, setup.loader(images, group), {}
+    args, loader = job.args, job.loader(images, group)
+    bad: Mapping[int, tuple[str, str]] = {}  # row -> path and reason
     display = Progress("infer", -(-len(images) // group.size), show=group.is_main)
     with contextlib.closing(loader), display:
-        answers = ranked(setup.probabilities(predictor), loader, args.topk, max_bad=args.max_bad, progress=display)
-        n_batches = -(-len(images) // setup.images_a_batch)
-        for batch, bad in gather_in_order(answers, loader, group, n_batches, args.max_bad):
+        own = ranked(job.probabilities(predictor), loader, args.topk, max_bad=args.max_bad, progress=display)
+        n_batches = -(-len(images) // job.images_a_batch)
+        for batch, bad in gather_in_order(own, loader, group, n_batches, args.max_bad):
             for row, readable, classes, scores in zip(*batch, strict=True):
                 if readable:
                     error = ""
@@ -102,29 +102,20 @@ def answer(
     return len(bad)
 
 
-def save(setup: PredictionJob, results: TextIO) -> None:
+def save(job: PredictionJob, results: TextIO) -> None:
     """``--save_inference True``: write the model and say by how much it differs from the live network."""
-    args = setup.args
-    if setup.views is not None:
+    args = job.args
+    if job.views is not None:
         raise InputError("--crops, --scales, --flip: a saved model answers one view; accepted: none of them")
     folder = Path(args.inference_dir or args.model)
     if folder.exists():
         raise InputError(f"{folder}: exists already; --inference_dir names a new folder")
-    setup.start(models.build)
+    job.start(models.build)
     from urnet.inference.program import export_inference
     from urnet.runtime.threads import compute_threads
 
-    t = setup.transform
-    notes = {
-        "model": args.model,
-        "resize": t.eval,
-        "resize_short_size": t.resize_short,
-        "mean": t.mean,
-        "std": t.std,
-        "exif": setup.exif,
-        "class_names": setup.class_names,
-    }
-    difference = export_inference(setup.normalised, (3, t.size, t.size), folder, notes=notes, threads=compute_threads())
+    size = job.transform.size
+    difference = export_inference(job.normalised, (3, size, size), folder, notes=job.notes(), threads=compute_threads())
     print(f"model:  {args.model}  is already saved", file=results)
     print(f"{folder}: largest difference from the live network {difference:.3g}", file=results)
 

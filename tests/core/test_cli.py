@@ -1,4 +1,4 @@
-"""Level 0: error texts, exit codes, files that are whole or absent, durations, progress lines."""
+"""Error texts, exit codes, files that are whole or absent, durations, progress lines."""
 
 import contextlib
 import errno

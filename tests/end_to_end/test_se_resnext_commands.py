@@ -21,7 +21,7 @@ from urnet.config.duration import Duration
 from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
 from urnet.core import cli
 from urnet.core.checks import InputError
-from urnet.inference.cli_flags import RELEASE_DEFAULTS
+from urnet.inference.cli_flags import RELEASE_DEFAULTS, RELEASE_FLAGS
 from urnet.inference.cli_job import PredictionJob
 
 ROOT = Path(__file__).parents[2]
@@ -331,8 +331,8 @@ def test_where_values_come_from_without_a_recipe(tmp_path):
         (("--resize=300",), 1000, Transform(eval="short", resize_short=300)),
     ):
         args, defaults = translated(*argv, *more)
-        setup = PredictionJob(args, models.NAMES, {**RELEASE_DEFAULTS, **defaults})
-        assert (args.model, args.class_dim, setup.transform) == ("SE_ResNeXt101_32x4d", n_classes, transform)
+        job = PredictionJob(args, models.NAMES, {**RELEASE_DEFAULTS, **defaults})
+        assert (args.model, args.class_dim, job.transform) == ("SE_ResNeXt101_32x4d", n_classes, transform)
         assert (args.img_list, args.img_path) == (str(tmp_path / "some list"), str(tmp_path))
 
 
@@ -366,22 +366,29 @@ def test_a_checkpoint_of_another_network_is_refused(capsys, example):
     assert "was trained with SE_ResNeXt50_32x4d (its recipe.yaml)" in told
 
 
-def test_every_prefix_of_an_older_flag_means_what_it_meant(monkeypatch):
-    parser = infer.parser()
-    monkeypatch.setattr(se_resnext_flags, "add_prediction_flags", lambda parser: None)
-    older = infer.parser()
+OLDER = (*RELEASE_FLAGS, "--save_inference", "--topk")  # infer.py's, before it had --precision and --test_list
 
-    def meant(parser, prefix):
-        exact = parser._option_string_actions.get(prefix)
-        return {exact.dest} if exact else {match[0].dest for match in parser._get_option_tuples(prefix)}
 
-    flags = [flag for flag in older._option_string_actions if flag.startswith("--")]
-    prefixes = {flag[:end] for flag in flags for end in range(3, len(flag) + 1)}
-    assert {"--t", "--topk", "--mod", "--b", "--use", "--pre"} <= prefixes
+@pytest.mark.parametrize("flag", OLDER)
+@pytest.mark.parametrize("form", [["{}", "1"], ["{}=1"]])
+def test_every_prefix_of_one_older_flag_is_that_flag(flag, form):
+    shape = [part.format(flag) for part in form]
+    expected = infer.parser().parse_args(shape)
+    prefixes = [flag[:end] for end in range(3, len(flag)) if sum(o.startswith(flag[:end]) for o in OLDER) == 1]
+    assert prefixes
     for prefix in prefixes:
-        assert meant(parser, prefix) == meant(older, prefix), prefix
-    assert parser.parse_args(["--te", "a"]).test_list == "a"
-    assert parser.parse_args(["--num", "50"]).num_layers == 50
+        if prefix != "--resize":  # a flag of its own by now; a number there is the short side
+            assert infer.parser().parse_args([part.format(prefix) for part in form]) == expected, prefix
+
+
+def test_newer_flags_have_prefixes_too_and_values_are_left_alone(capsys):
+    parser = infer.parser()
+    assert (parser.parse_args(["--te", "a"]).test_list, parser.parse_args(["--num", "50"]).num_layers) == ("a", 50)
+    assert parser.parse_args(["--resize", "7"]).resize == "7"
+    assert parser.parse_args(["--img_path=--pre", "--pre", "a"]).img_path == "--pre"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--i", "a"])
+    assert "ambiguous option: --i could match" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Level 3: the engines against the live network and an independent computation; inference models on disk."""
+"""The engines against the live network and an independent computation; inference models on disk."""
 
 import json
 

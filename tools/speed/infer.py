@@ -189,7 +189,7 @@ def seconds_of_answers(setup: Any, predictor: Any, images: Any, root: Path) -> f
     with contextlib.ExitStack() as stack:
         results = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
         file = stack.enter_context(open_predictions(root / "answers.csv"))
-        infer.answer(setup, predictor, images, results, file, stack.enter_context(setup.processes()))
+        infer.predict_images(setup, predictor, images, results, file, stack.enter_context(setup.processes()))
     return time.perf_counter() - begin
 
 

@@ -132,7 +132,7 @@ class InferLoop:
 
         begin = time.perf_counter()
         with open(os.devnull, "w") as results, self.setup.processes() as group:  # noqa: PTH123
-            infer.answer(self.setup, self.predictor, self.images, results, None, group)
+            infer.predict_images(self.setup, self.predictor, self.images, results, None, group)
         return time.perf_counter() - begin
 
 

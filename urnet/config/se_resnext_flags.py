@@ -1,7 +1,7 @@
 """The command lines of Paddle's SE-ResNeXt example, in today's words.
 
 `--num_layers` stands for a network, and in train.py for a recipe; the example's other flags go with it. Here
-they become what every other command has: a recipe and its overrides, or the flags of the first release.
+they become what every other command has: a recipe and its overrides, or the flags of the 2018 release.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from urnet.core.cli import boolean_word
 RECIPE = "recipes/imagenet/se_resnext50_32x4d.yaml"
 LAYERS = (50, 101, 152)
 PREDICTION_DEFAULTS = {"class_dim": 1000, "resize": "short", "resize_short_size": 256}
-PREDICTION_FLAGS = ("num_layers", "test_list")
 TODAY = {  # flag of the example's train.py -> the same beside -c
     "batch_size": "-o stages.NAME.batch_size=N",
     "with_mem_opt": "-o model.recompute=true",
@@ -121,7 +120,7 @@ def training_overrides(args: argparse.Namespace, stages: Sequence[str]) -> list[
 
 
 def add_prediction_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of the example's infer.py that are not the first release's as well."""
+    """The flags of the example's infer.py that are not the 2018 release's as well."""
     add = parser.add_argument_group(
         "the SE-ResNeXt example's flags",
         "--num_layers names the network, --model PATH is then the checkpoint, and --img_path, if it is not\n"
@@ -132,7 +131,7 @@ def add_prediction_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def translate_prediction(args: argparse.Namespace) -> dict:
-    """Turn the example's flags into the first release's, in place; return the defaults that differ.
+    """Turn the example's flags into the 2018 release's, in place; return the defaults that differ.
 
     A checkpoint's recipe still goes before these defaults, flags before both. Raises InputError for flags
     that contradict each other.

@@ -1,6 +1,6 @@
 """The flags that infer.py and eval.py share, their checks, and where each value comes from.
 
-Precedence: flags > the checkpoint's recipe > the first release's defaults (with --num_layers: the SE-ResNeXt
+Precedence: flags > the checkpoint's recipe > the 2018 release's defaults (with --num_layers: the SE-ResNeXt
 example's, ``urnet.config.se_resnext_flags``).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,28 +26,48 @@ RELEASE_DEFAULTS = {
 }
 
 
-class ReleaseParser(Parser):
-    """A Parser in which a prefix that meant one flag of the first release still means it.
+RELEASE_FLAGS = (
+    "--use_gpu",
+    "--class_dim",
+    "--image_shape",
+    "--pretrained_model",
+    "--model",
+    "--resize_short_size",
+    "--img_list",
+    "--img_path",
+)
 
-    `--pre` was `--pretrained_model` before there was `--precision`. The flags in ``newest`` give way to all
-    others: `--t` was `--topk` before there was `--test_list`.
+
+class ReleaseParser(Parser):
+    """A Parser in which a prefix that stood for one flag of an earlier version still stands for it.
+
+    `--pre` was `--pretrained_model` before there was `--precision`: where a prefix fits exactly one of the
+    ``earlier`` flags, it is that one; all others are argparse's matter.
     """
 
-    release: Sequence[str] = ()
-    newest: Sequence[str] = ()
+    earlier: Sequence[str] = RELEASE_FLAGS
 
-    def _get_option_tuples(self, option_string: str) -> list:
-        matches = super()._get_option_tuples(option_string)
-        released = [match for match in matches if match[0].dest in self.release]
-        if len(released) == 1:
-            return released
-        return [match for match in matches if match[0].dest not in self.newest] or matches
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        args = list(sys.argv[1:] if args is None else args)
+        known = {f"--{name}" for name in vars(super().parse_args([]))}
+        end = args.index("--") if "--" in args else len(args)
+        args[:end] = [self._whole_flag(arg, known) for arg in args[:end]]
+        return super().parse_args(args, namespace)
+
+    def _whole_flag(self, arg: str, known: set[str]) -> str:
+        prefix, equals, value = arg.partition("=")
+        if not prefix.startswith("--") or prefix in known:
+            return arg
+        meant = [flag for flag in self.earlier if flag.startswith(prefix)]
+        return meant[0] + equals + value if len(meant) == 1 else arg
 
 
-def make_parser(prog: str, description: str, *, batch_size: int, release: Sequence[str] = ()) -> ReleaseParser:
-    """A parser with the flags of both commands; ``release`` names the command's own released flags."""
+def make_parser(prog: str, description: str, *, batch_size: int, earlier: Sequence[str] = ()) -> ReleaseParser:
+    """A parser with the flags of both commands; ``earlier`` are flags of the command's own, see ReleaseParser."""
     parser = ReleaseParser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument_group("the first release's flags").add_argument
+    add = parser.add_argument_group("the 2018 release's flags").add_argument
     add("--use_gpu", type=boolean_word, default=True, help="True: on a GPU where there is one [True]")
     add("--class_dim", type=int, help="number of classes [the checkpoint's recipe, else 5000]")
     add("--image_shape", help="channels,height,width [the checkpoint's recipe, else 3,224,224]")
@@ -60,7 +81,7 @@ def make_parser(prog: str, description: str, *, batch_size: int, release: Sequen
         " eval.py: its sub-folders are the classes, by name]",
     )
     add("--img_path", metavar="PATH", help="folder of the images")
-    parser.release = [action.dest for action in parser._actions if action.dest != "help"] + list(release)
+    parser.earlier = (*RELEASE_FLAGS, *earlier)
     add = parser.add_argument_group("further flags").add_argument
     add("--batch_size", type=int, default=batch_size, help=f"images computed at once [{batch_size}]")
     add("--resize", help="straight: to the size, aspect not kept | short: short side, then the centre [straight]")
@@ -121,7 +142,7 @@ def complete(
                 raise InputError(
                     f"{flag} is {given}, but {args.pretrained_model} was trained with {known[name]} (its recipe.yaml)"
                 )
-    if args.resize is not None and args.resize.isdecimal():  # the release's prefix form of --resize_short_size
+    if args.resize is not None and args.resize.isdecimal():  # the 2018 release's prefix form of --resize_short_size
         args.resize, args.resize_short_size = None, int(args.resize)
     cut = args.crops > 1 or args.scales is not None
     if cut:

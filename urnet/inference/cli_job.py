@@ -46,7 +46,7 @@ class PredictionJob:
         self.transform = complete(args, self.info.recipe, network_names, defaults)
         self.class_names = _class_names(args, self.info)
         data = self.info.recipe.data if self.info.recipe else None
-        self.exif = data.exif if data else "honour"  # as the release's cv2.imread did
+        self.exif = data.exif if data else "honour"  # as the 2018 release's cv2.imread did
         self.max_pixels = data.max_pixels if data else 100_000_000
         self.device = "cpu"
 
@@ -101,6 +101,19 @@ class PredictionJob:
         normalised = Normalise(network, self.transform.mean, self.transform.std)
         normalised.eval()
         return normalised
+
+    def notes(self) -> dict[str, Any]:
+        """What must be known to use the network elsewhere: the words of ``signature.json``."""
+        t = self.transform
+        return {
+            "model": self.args.model,
+            "resize": t.eval,
+            "resize_short_size": t.resize_short,
+            "mean": t.mean,
+            "std": t.std,
+            "exif": self.exif,
+            "class_names": self.class_names,
+        }
 
     def processes(self) -> contextlib.AbstractContextManager[ProcessGroup]:
         """The processes that share the images (after ``start``); one, unless the launcher started more."""

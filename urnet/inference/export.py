@@ -83,18 +83,9 @@ class Export:
 
     def _write_paddle(self, folder: Path) -> None:
         """``export_inference`` into an existing folder."""
-        job, t = self.job, self.job.transform
-        notes = {
-            "model": job.args.model,
-            "resize": t.eval,
-            "resize_short_size": t.resize_short,
-            "mean": t.mean,
-            "std": t.std,
-            "exif": job.exif,
-            "class_names": job.class_names,
-        }
-        part, shape = folder / "part", (3, t.size, t.size)
-        export_inference(job.normalised, shape, part, notes=notes, threads=compute_threads())
+        size = self.job.transform.size
+        part, threads = folder / "part", compute_threads()
+        export_inference(self.job.normalised, (3, size, size), part, notes=self.job.notes(), threads=threads)
         for file in part.iterdir():
             file.rename(folder / file.name)
         part.rmdir()

@@ -1,4 +1,4 @@
-"""The answers of several processes, each for every so-and-so-many-th batch, in the images' order."""
+"""The predictions of several processes, each of every n-th batch, in the images' order."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def share(batches: Iterator[Item], group: ProcessGroup) -> Iterator[Item]:
 
 
 def gather_in_order(
-    answers: Iterator[Ranked], loader: Any, group: ProcessGroup, n_batches: int, max_bad: int
+    predictions: Iterator[Ranked], loader: Any, group: ProcessGroup, n_batches: int, max_bad: int
 ) -> Iterator[tuple[Ranked, Bad]]:
-    """All processes' answers, batch after batch, each with the unreadable images met so far.
+    """All processes' predictions, batch after batch, each with the unreadable images met so far.
 
-    ``answers``: this process's own, of ``share`` d batches; ``n_batches``: those of all processes. All must
-    call this alike. Raises InputError for more than ``max_bad`` unreadable images in all.
+    ``predictions``: this process's own, of ``share`` d batches; ``n_batches``: those of all processes. All must
+    call this alike. Raises InputError for more than ``max_bad`` unreadable images of all processes.
     """
     if group.is_single:
-        for answer in answers:
-            yield answer, loader.bad
+        for batch in predictions:
+            yield batch, loader.bad
         return
     bad: dict[int, tuple[str, str]] = {}
     for first in range(0, n_batches, ROUNDS * group.size):
-        own = list(islice(answers, ROUNDS))
+        own = list(islice(predictions, ROUNDS))
         shares = group.all_gather((own, dict(loader.bad)))
         bad = dict(sorted(item for _, met in shares for item in met.items()))
         if len(bad) > max_bad:

@@ -127,8 +127,8 @@ def load_predictor(
 
     ``build(name, n_classes)`` returns a new network, ``models.build`` or a function of yours. ``model`` and
     ``n_classes`` come from the checkpoint's recipe and must agree with it; without a recipe (a file of
-    weights, the first release's folder) they must be given. Precedence for ``transform``: the argument, the
-    recipe, the first release's (``Transform()``: straight to 224 x 224); for ``class_names``: the argument,
+    weights, the 2018 release's folder) they must be given. Precedence for ``transform``: the argument, the
+    recipe, the 2018 release's (``Transform()``: straight to 224 x 224); for ``class_names``: the argument,
     the checkpoint's, none. ``device``: auto, cpu, gpu. ``engine``, ``precision``, ``batch_size`` and
     ``threads``: see ``urnet.inference.predictor.Predictor``; starting takes it seconds for large networks.
 

@@ -1,10 +1,10 @@
-"""One door to a network's answers, whatever computes them."""
+"""Probabilities of batches of images, whatever computes them: the live network or Paddle's inference engine."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -23,15 +23,43 @@ Network: TypeAlias = paddle.nn.Layer | Callable[[], paddle.nn.Layer]
 BF16_NEEDED = "a CPU with bfloat16 instructions (avx512_bf16 or amx_bf16)"
 
 
-class Predictor:
-    """Answers of a ``normalise.Normalise`` network for uint8 RGB images (b, image_size, image_size, 3).
+class BatchPredictor:
+    """Probabilities of uint8 RGB images (b, image_size, image_size, 3), b from 1 to ``batch_size``.
+
+    ``run`` computes batches of ``batch_size``; smaller ones are filled up, as every other size costs an engine
+    memory. ``engine`` names what computes: "inference" or "dygraph".
+    """
+
+    def __init__(
+        self, run: Callable[[np.ndarray], np.ndarray], image_size: int, *, batch_size: int, engine: str
+    ) -> None:
+        self._run, self.image_size, self.batch_size, self.engine = run, image_size, batch_size, engine
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, C); rows sum to 1."""
+        n = len(images)
+        if images.dtype != np.uint8 or images.shape[1:] != (self.image_size, self.image_size, 3):
+            accepted = f"uint8 (b, {self.image_size}, {self.image_size}, 3)"
+            raise InputError(f"images: found {images.dtype} {images.shape}; accepted: {accepted}")
+        if not 1 <= n <= self.batch_size:
+            raise InputError(f"images: found {n} in a batch; 1..{self.batch_size} are accepted")
+        if n < self.batch_size:
+            padding = np.zeros((self.batch_size - n, *images.shape[1:]), np.uint8)
+            images = np.concatenate([images, padding])
+        return self._run(images)[:n]
+
+    def topk(self, images: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k most probable classes: indices (b, k) int64 and probabilities (b, k), best first."""
+        return topk(self.probabilities(images), k)
+
+
+class Predictor(BatchPredictor):
+    """The predictor of a ``normalise.Normalise`` network.
 
     ``engine``: "inference" is Paddle's inference engine with oneDNN (CPU), "dygraph" the live network,
     "auto" the first on the CPU and the second on a GPU. ``precision``: "bf16" is several times as fast on
     CPUs with AMX (inference) and on GPUs (dygraph); on CPUs with AVX512-BF16 alone it gains nothing. Scores
-    keep about two digits. Batches are padded to
-    ``batch_size``, as every other size costs the engine memory. ``device``: "cpu" or "gpu".
-    ``start_seconds`` is what construction took. Raises InputError for a combination nothing can compute.
+    keep about two digits. ``device``: "cpu" or "gpu". Raises InputError for a combination nothing can compute.
 
     ``normalised`` may also be a function that returns the network: it is called once, and not at all where
     the engine's program is in the cache. That is so only with ``source``, which says what the network is
@@ -50,38 +78,23 @@ class Predictor:
         device: str = "cpu",
         source: ProgramSource | None = None,
     ) -> None:
-        start = time.perf_counter()
         check_choice("--engine", engine, ENGINES)
         check_choice("--precision", precision, PRECISIONS)
-        if batch_size < 1:
-            raise InputError(f"--batch_size: found {batch_size}; 1 or more is accepted")
-        self.image_size, self.batch_size = image_size, batch_size
-        self.engine = check_precision(engine, precision, device)
-        self._run: Callable[[np.ndarray], np.ndarray]
-        if self.engine == "inference":
+        check_batch_size(batch_size)
+        engine = check_precision(engine, precision, device)
+        run: Callable[[np.ndarray], np.ndarray]
+        if engine == "inference":
             with _program(normalised, image_size, source) as folder:
-                self._run = Engine(folder, threads=threads or compute_threads(), precision=precision)
+                run = Engine(folder, threads=threads or compute_threads(), precision=precision)
         else:
-            live, bf16 = _built(normalised), precision == "bf16"
-            self._run = lambda images: live_probabilities(live, images, bf16=bf16)
-        self.start_seconds = time.perf_counter() - start
+            run = functools.partial(live_probabilities, _built(normalised), bf16=precision == "bf16")
+        super().__init__(run, image_size, batch_size=batch_size, engine=engine)
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, C); rows sum to 1."""
-        n = len(images)
-        if images.dtype != np.uint8 or images.shape[1:] != (self.image_size, self.image_size, 3):
-            accepted = f"uint8 (b, {self.image_size}, {self.image_size}, 3)"
-            raise InputError(f"images: found {images.dtype} {images.shape}; accepted: {accepted}")
-        if not 1 <= n <= self.batch_size:
-            raise InputError(f"images: found {n} in a batch; 1..{self.batch_size} are accepted")
-        if n < self.batch_size:
-            padding = np.zeros((self.batch_size - n, *images.shape[1:]), np.uint8)
-            images = np.concatenate([images, padding])
-        return self._run(images)[:n]
 
-    def topk(self, images: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k most probable classes: indices (b, k) int64 and probabilities (b, k), best first."""
-        return topk(self.probabilities(images), k)
+def check_batch_size(batch_size: int) -> None:
+    """Raises InputError for a batch without an image."""
+    if batch_size < 1:
+        raise InputError(f"--batch_size: found {batch_size}; 1 or more is accepted")
 
 
 def check_precision(engine: str, precision: str, device: str) -> str:

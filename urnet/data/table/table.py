@@ -33,6 +33,15 @@ class Table:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.refresh()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Table:
+        """Open a table's folder. Raises InputError where a file is missing, broken or of another base."""
+        return cls(folder)
+
+    def refresh(self) -> None:
+        """Read the folder's files, also what another process has written since."""
         base, self.metadata = _read(self.folder / "base.arrow")
         if base.schema.remove_metadata() != BASE_SCHEMA or "base_hash" not in self.metadata:
             raise InputError(f"{self.folder / 'base.arrow'}: its columns are not a base table's")
@@ -44,15 +53,6 @@ class Table:
         for path in sorted(self.folder.glob("*.arrow")):
             if path.name != "base.arrow" and not path.name.startswith("."):
                 self._join(path)
-
-    @classmethod
-    def open(cls, folder: str | Path) -> Table:
-        """Open a table's folder. Raises InputError where a file is missing, broken or of another base."""
-        return cls(folder)
-
-    def refresh(self) -> None:
-        """Take in what another process has written since."""
-        self.__init__(self.folder)  # type: ignore[misc]
 
     def _join(self, path: Path) -> None:
         """Take in one column file."""
@@ -72,7 +72,7 @@ class Table:
         owner = self._where.get(name, (None, file))[1]
         if owner != file:
             raise InputError(
-                f"{self.folder / file}.arrow: column {name} is in {owner}.arrow already; a column stands in one file"
+                f"{self.folder / file}.arrow: column {name} is in {owner}.arrow already; a column is in one file"
             )
 
     @property
