@@ -1,5 +1,6 @@
 """The first release's files: against Paddle's own writer, and against hand-made bytes broken everywhere."""
 
+import os
 import struct
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from urnet.checkpoints import fluid
+from tests.helpers.hostile_files import refused
+from urnet.checkpoints import checkpoint, fluid
 from urnet.core.checks import InputError
 
 VALUES = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -212,3 +214,19 @@ def test_files_of_paddles_own_writer(tmp_path):
     assert len(types) == 9
     for path in types:
         np.testing.assert_array_equal(fluid.read_variable(path), [[0, 1, 1]], err_msg=path.name)
+
+
+def test_a_pipe_in_a_variables_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fc_weights")
+    refused(lambda: fluid.read_folder(tmp_path, ["fc_weights"]), "is a pipe or a device; a file is needed")
+    refused(lambda: fluid.may_be_variable(tmp_path / "fc_weights"), "is a pipe or a device")
+    refused(lambda: checkpoint.read_weights(tmp_path / "fc_weights"), "does not exist|pipe")
+
+
+def test_a_variable_that_becomes_shorter_while_it_is_read_is_noticed(tmp_path, monkeypatch):
+    path = tmp_path / "w"
+    path.write_bytes(b"".join(fluid.variable_bytes(np.ones(100_000, np.float32))))
+    size = path.stat().st_size
+    monkeypatch.setattr(fluid.os, "fstat", lambda handle: os.stat_result([0] * 6 + [size] + [0] * 3))
+    os.truncate(path, size - 4)
+    refused(lambda: fluid.read_variable(path), "became shorter while it was read: 400000 bytes expected, 399996")

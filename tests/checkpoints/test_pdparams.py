@@ -1,14 +1,6 @@
-"""``.pdparams`` files: what paddle.save writes is read; whatever else a pickle may hold is refused."""
+"""``.pdparams`` files: what paddle.save writes is read; tests/robustness/test_hostile_pickles.py has the rest."""
 
-import codecs
-import contextlib
-import copyreg
-import operator
-import os
 import pickle
-import struct
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -104,107 +96,13 @@ def test_pickle_with_any_byte_changed_is_refused_or_still_arrays(tmp_path):
         assert all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in found.values())
 
 
-class Calls:
-    """An object whose pickle asks for ``function(*arguments)``, with a state if given."""
-
-    def __init__(self, function, *arguments, state=None):
-        self.parts = (function, arguments) if state is None else (function, arguments, state)
-
-    def __reduce__(self):
-        return self.parts
-
-
-def hostile(trap):
-    """Name -> an object whose pickle would touch the file ``trap`` or build no plain array."""
-    touch = f"open({str(trap)!r}, 'w').close()"
-    array = np.ones(2, "float32")
-    return {
-        "os.system": Calls(os.system, f"touch {trap}"),
-        "eval": Calls(eval, touch),
-        "exec": Calls(exec, touch),
-        "open": Calls(open, str(trap), "w"),
-        "subprocess": Calls(subprocess.check_call, ["touch", str(trap)]),
-        "getattr": Calls(getattr, Calls(__import__, "os"), "system"),
-        "attrgetter": Calls(operator.attrgetter("system"), Calls(__import__, "os")),
-        "map": Calls(tuple, Calls(map, os.system, [f"touch {trap}"])),
-        "copyreg": Calls(copyreg._reconstructor, Path, object, None),
-        "codec": Calls(codecs.encode, b"x", "zlib"),
-        "ndarray": Calls(np.ndarray, (1 << 40,)),
-        "load": Calls(np.load, str(trap), None, True),
-        "reconstruct": Calls(np.ones(1).__reduce__()[0], np.matrix, (0,), b"b"),
-        "object dtype": np.array([Calls(os.system, f"touch {trap}")], object),
-        "records": np.zeros(2, [("a", "f4")]),
-        "text": np.array(["a"]),
-        "complex": np.ones(2, "complex64"),
-        "state": Calls(dict, state={"__class__": 1}),
-        "in a key": {Calls(os.system, f"touch {trap}"): array},
-        "in a state": Calls(np.ones(1).__reduce__()[0], np.ndarray, (0,), b"b", state=Calls(eval, touch)),
-    }
-
-
-HOSTILE = sorted(hostile(""))
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 3, 4, 5])
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_pickles_are_refused_and_run_nothing(tmp_path, name, protocol):
-    trap, path = tmp_path / "trap", tmp_path / "x.pdparams"
-    path.write_bytes(pickle.dumps({"fc.weight": np.ones(2, "float32"), "x": hostile(trap)[name]}, protocol))
-    with pytest.raises(InputError) as error:
-        checkpoint.read_weights(path)
-    assert "\n" not in str(error.value)
-    assert str(error.value).startswith(f"{path}: is not a state dict of arrays that paddle.save wrote: ")
-    assert not trap.exists()
-
-
-def test_the_hostile_pickles_would_have_run(tmp_path):
-    """The check above could not fail if they were harmless."""
-    for name in ("os.system", "eval", "exec", "open", "subprocess", "object dtype", "in a state"):
-        trap = tmp_path / name.replace(" ", "")
-        with contextlib.suppress(Exception):
-            pickle.loads(pickle.dumps(hostile(trap)[name], 4))
-        assert trap.exists(), name
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"cos\nsystem\n.", "asks for 'os.system'"),
-        (b"\x80\x04c" + b"x" * 5000, "is not a"),
-        (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"x", "ends early"),
-        (b"\x80\x02X" + struct.pack("<I", 4_000_000_000) + b"x", "ends early"),
-        (b"\x80\x04I" + b"9" * 100_000 + b"\n.", "uses the opcode INT"),
-        (b"\x80\x04cnumpy\nndarray\n)R.", "numpy.ndarray called"),
-        (b"\x80\x04cbuiltins\ntuple\n}b.", "gives a state to something that takes none"),
-        (b"\x80\x04}}R.", "no known builder"),
-        (b"\x80\x04t.", "no mark where one is needed"),
-        (b"\x80\x04}s.", "stack runs empty"),
-        (b"\x80\x04h\x07.", "is not a"),
-        (b"\x80\x04}]K\x01s.", "no text"),
-        (b"\x80\x04P1\n.", "opcode PERSID"),
-        (b"\x80\x04\x82\x01.", "opcode EXT1"),
-        (b"\xff.", "unknown opcode"),
-        (b"", "ends early"),
-        (b"PK\x03\x04", "is not a"),
-    ],
-)
-def test_hand_made_pickles(tmp_path, content, message):
-    (tmp_path / "x.pdparams").write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        checkpoint.read_weights(tmp_path / "x.pdparams")
-
-
-def test_an_array_may_not_claim_what_its_bytes_do_not_hold(tmp_path):
-    function, arguments, state = np.ones(2, "float32").__reduce__()
-    for shape in [(3,), (1 << 62, 4), (-2, -1), (2.0,), ("2",)]:
-        lying = Calls(function, *arguments, state=(state[0], shape, *state[2:]))
-        (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"x": lying}, 4))
-        with pytest.raises(InputError, match=r"an array (of shape .* with 8 bytes|that is not shape)"):
-            checkpoint.read_weights(tmp_path / "x.pdparams")
-
-
 def test_an_array_without_a_state(tmp_path):
     function, arguments, _ = np.ones(2, "float32").__reduce__()
-    (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"x": Calls(function, *arguments)}, 4))
-    with pytest.raises(InputError, match="entry 'x' is a NoneType"):
+
+    class Stateless:
+        def __reduce__(self):
+            return function, arguments
+
+    (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"x": Stateless()}, 4))
+    with pytest.raises(InputError, match="entry 'x' is an array without values"):
         checkpoint.read_weights(tmp_path / "x.pdparams")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import struct
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from tests.helpers.picture_files import claims, encode, gif, kinds, picture, png_chunk, with_orientation
+from urnet.core.checks import InputError
 
 GIF_IS_READ = tuple(map(int, cv2.__version__.split(".")[:2])) >= (4, 11)
 NAMES = (
@@ -117,3 +120,17 @@ def strip_bomb(entries: int = 1000, count: int = 40_000) -> bytes:
     start = 10 + 12 * entries + 4
     body = struct.pack("<HHII", 273, 3, count, start) * entries
     return b"II*\0" + struct.pack("<IH", 8, entries) + body + bytes(4) + bytes(2 * count)
+
+
+def refused(read, words: str, *, mib: float = 64) -> str:
+    """The message, one line in which ``words`` (an expression) are found, of the error that ``read()`` raises.
+
+    What it read must not take more than ``mib`` MiB on the way.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=words) as caught:
+        read()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < mib * 1024
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 2000
+    return message

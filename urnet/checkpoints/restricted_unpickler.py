@@ -1,40 +1,29 @@
-"""Follows a pickle of plain data; Python's own unpickler runs what a file asks for, this one cannot.
+"""Python's unpickler held to plain data: it imports nothing, and few bytes of a file cannot become many.
 
-It knows the opcodes that data of dicts, lists, tuples, text, bytes and numbers need. Where the file names a
-callable, the name is looked up in the caller's table of builders; nothing is imported or searched. Anything
-else is refused.
+``pickle`` imports and calls whatever a file names. Here a name is looked up in the caller's table of builders,
+and a first pass over the opcodes, which builds nothing, refuses what plain data does not need: opcodes that
+call or import in other ways, lengths beyond the file's, keys that are no text, sparse memos.
 """
 
 from __future__ import annotations
 
+import os
+import pickle
 import pickletools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
-_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
-Builders = Mapping[str, Callable[..., Any]]
-_ARGUMENT = {
-    "BININT",
-    "BININT1",
-    "BININT2",
-    "LONG1",
-    "BINFLOAT",
-    "SHORT_BINUNICODE",
-    "BINUNICODE",
-    "BINUNICODE8",
-    "SHORT_BINBYTES",
-    "BINBYTES",
-    "BINBYTES8",
-}
-_NEW: dict[str, Callable[[], Any]] = {
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+Builders = Mapping[str, Callable[..., Any]]  # "module.name" -> what a call of that name builds
+MOST_OPCODES = 1_000_000  # some 25,000 arrays; an opcode of one byte can build an object of 64
+_PLAIN_DATA = """
+    PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINUNICODE
+    BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1
+    TUPLE2 TUPLE3 SETITEM SETITEMS APPEND APPENDS MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET
+    GLOBAL STACK_GLOBAL REDUCE BUILD
+"""
+_LONGEST_LINE = 1024
+_SPARE_PLACES = 16  # Python 2 counts from 1
+_TEXT, _MARK = "text", "mark"
 
 
 class Refused(Exception):
@@ -48,179 +37,182 @@ def short(value: Any) -> str:
     return repr(value if len(value) <= 60 else value[:60] + "…")
 
 
-def put(target: dict, items: Sequence[Any]) -> dict:
-    """Put key, value, key, value ... into ``target``; keys are text, each there once."""
-    if len(items) % 2:
-        raise Refused("a dict with a key but no value")
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        if type(key) is not str or key in target:
-            raise Refused(f"a dict with the key {short(key)} twice, or one that is no text")
-        target[key] = value
-    return target
+class RestrictedUnpickler(pickle.Unpickler):
+    """Loads one pickle of dicts (with text as keys), lists, tuples, text, bytes, numbers and what ``builders`` make.
 
+    ``stream`` is a file that can seek; the pickle must fill it from where it stands to its end. A builder may
+    be given at most twice the file's bytes, characters and items in total. An object that it returns takes a
+    state from the file if it has ``__setstate__``. ``persistent_load`` gives the object of a persistent
+    identifier (what PyTorch's files keep their arrays under); without it they are refused.
+    """
 
-class Name:
-    """A builder's name on the stack; the file cannot reach or change the builder itself."""
+    def __init__(
+        self, stream: BinaryIO, builders: Builders, *, persistent_load: Callable[[Any], Any] | None = None
+    ) -> None:
+        start, check = stream.tell(), _Check(stream)
+        check.run({*_PLAIN_DATA.split(), *(["BINPERSID"] if persistent_load else [])})
+        stream.seek(start)
+        super().__init__(stream)
+        self._builders, self._identified, self._budget = builders, persistent_load, 2 * check.size
 
-    def __init__(self, name: str, builders: Builders) -> None:
-        if name not in builders:
-            raise Refused(f"it asks for {short(name.replace(' ', '.'))}")
-        self.name = name
+    def load(self) -> Any:
+        """The object. Raises Refused for what is no plain data."""
+        try:
+            return super().load()
+        except (
+            ArithmeticError,
+            AttributeError,
+            EOFError,
+            LookupError,
+            MemoryError,
+            TypeError,
+            ValueError,
+            pickle.UnpicklingError,
+        ) as error:
+            raise Refused(f"{type(error).__name__}: {error}") from None
 
+    def find_class(self, module: str, name: str) -> Any:
+        """What the file may call under this name; nothing is ever imported."""
+        known = f"{module}.{name}"
+        if known not in self._builders:
+            raise Refused(f"it asks for {short(known)}")
+        return NamedBuilder(known, self._builders[known], self._spend)
 
-class _Bounded:
-    """Reads that never ask for more than the file has left (a length in the file may claim anything)."""
+    def persistent_load(self, identifier: Any) -> Any:
+        """The object of a persistent identifier."""
+        if self._identified is None:
+            raise Refused("it refers to data outside of itself")
+        return self._identified(identifier)
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self.stream, self.left = stream, size
-
-    def read(self, n: int) -> bytes:
-        if not 0 <= n <= self.left:
-            raise Refused("it ends early")
-        self.left -= n
-        return self.stream.read(n)
-
-    def readline(self) -> bytes:
-        line = self.stream.readline(1024)
-        self.left -= len(line)
-        return line
-
-
-class Machine:
-    """One pickle's stack and memo. An object with ``set_state(state)`` takes the state the file gives it."""
-
-    def __init__(self, stream: BinaryIO, size: int, builders: Builders) -> None:
-        self.stream, self.builders = _Bounded(stream, size), builders
-        self.stack: list[Any] = []
-        self.below: list[list[Any]] = []  # the stacks under each mark
-        self.memo: dict[int, Any] = {}
-        # What builders may still be given: a file names its data once or twice, else few bytes become many.
-        self.room = 2 * size
-
-    def run(self) -> Any:
-        """The one object the pickle describes. Raises Refused, or ValueError and its kin for broken bytes."""
-        while True:
-            opcode = _OPCODES.get(self.stream.read(1).decode("latin1"))
-            if opcode is None:
-                raise Refused("it holds an unknown opcode")
-            if opcode.name == "STOP":
-                if self.stream.left or self.below or len(self.stack) != 1:
-                    raise Refused("it does not end with one object")
-                return self.stack.pop()
-            self._step(opcode)
-
-    def _step(self, opcode: Any) -> None:
-        name, step = opcode.name, _STEPS.get(opcode.name)
-        if step is None and name not in _ARGUMENT and name not in _NEW and name not in _TUPLES:
-            raise Refused(f"it uses the opcode {name}")
-        argument = opcode.arg.reader(self.stream) if opcode.arg is not None else None
-        if step is not None:
-            step(self, argument)
-        elif name in _TUPLES:
-            self.stack.append(tuple(self._take(_TUPLES[name])))
-        else:
-            self.stack.append(argument if name in _ARGUMENT else _NEW[name]())
-
-    def _take(self, n: int) -> list[Any]:
-        """Take the top ``n`` objects off the stack."""
-        if len(self.stack) < n:
-            raise Refused("its stack runs empty")
-        items = self.stack[-n:]
-        del self.stack[-n:]
-        return items
-
-    def _take_to_mark(self) -> list[Any]:
-        """Take everything above the newest mark, and the mark."""
-        if not self.below:
-            raise Refused("it has no mark where one is needed")
-        items, self.stack = self.stack, self.below.pop()
-        return items
-
-    def _spend(self, parts: Any) -> None:
-        """Count what a builder is given, which it may copy: bytes, characters, items."""
-        if isinstance(parts, tuple):
-            self.room -= sum(len(part) for part in parts if isinstance(part, (bytes, str, tuple, list, dict)))
-        if self.room < 0:
+    def _spend(self, arguments: tuple) -> None:
+        self._budget -= sum(len(part) for part in arguments if isinstance(part, (bytes, str, tuple, list, dict)))
+        if self._budget < 0:
             raise Refused("it uses the same data over and over, to become many times larger than it is")
 
-    def _top(self, kind: type) -> Any:
-        if not self.stack or type(self.stack[-1]) is not kind:
-            raise Refused(f"it has no {kind.__name__} where one is needed")
-        return self.stack[-1]
 
-    def _mark(self, _: Any) -> None:
-        self.below.append(self.stack)
-        self.stack = []
+class NamedBuilder:
+    """A builder as the file sees it: it can be called, and not be changed."""
 
-    def _memoize(self, at: Any) -> None:
-        self.memo[len(self.memo) if at is None else at] = self._take(1)[0]
-        self.stack.append(self.memo[len(self.memo) - 1 if at is None else at])
+    __slots__ = ("_build", "_spend", "name")
+    __hash__ = None  # type: ignore[assignment]
 
-    def _get(self, at: int) -> None:
-        self.stack.append(self.memo[at])
+    def __init__(self, name: str, build: Callable[..., Any], spend: Callable[[tuple], None]) -> None:
+        self.name, self._build, self._spend = name, build, spend
 
-    def _tuple(self, _: Any) -> None:
-        items = self._take_to_mark()
-        self.stack.append(tuple(items))
-
-    def _set_item(self, _: Any) -> None:
-        items = self._take(2)
-        put(self._top(dict), items)
-
-    def _set_items(self, _: Any) -> None:
-        items = self._take_to_mark()
-        put(self._top(dict), items)
-
-    def _append(self, _: Any) -> None:
-        items = self._take(1)
-        self._top(list).extend(items)
-
-    def _appends(self, _: Any) -> None:
-        items = self._take_to_mark()
-        self._top(list).extend(items)
-
-    def _global(self, name: str) -> None:
-        self.stack.append(Name(name, self.builders))
-
-    def _stack_global(self, _: Any) -> None:
-        module, name = self._take(2)
-        self._global(f"{module} {name}" if isinstance(module, str) and isinstance(name, str) else "")
-
-    def _reduce(self, _: Any) -> None:
-        name, arguments = self._take(2)
-        if not isinstance(name, Name) or type(arguments) is not tuple:
-            raise Refused("it calls something that is no known builder")
+    def __call__(self, *arguments: Any) -> Any:
         self._spend(arguments)
-        self.stack.append(self.builders[name.name](*arguments))
+        return self._build(*arguments)
 
-    def _build(self, _: Any) -> None:
-        (state,) = self._take(1)
-        if not self.stack or not hasattr(self.stack[-1], "set_state"):
-            raise Refused("it gives a state to something that takes none")
-        self._spend(state)
-        self.stack[-1].set_state(state)
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("it gives a state to something that takes none")
 
 
-def _nothing(machine: Machine, _: Any) -> None:
-    """PROTO and FRAME only announce what follows."""
+class _Opcode(NamedTuple):
+    """What the check needs of an opcode, out of Python's own table."""
+
+    name: str
+    width: int  # bytes of the number its argument is or begins with; 0: none
+    counted: bool  # whether so many bytes as the number says follow it
+    to_mark: bool  # whether it takes everything above the newest mark, and the mark
+    taken: int  # objects that it takes besides
+    left: list[str]  # kinds of what it leaves on the stack
+
+    @classmethod
+    def of(cls, opcode: pickletools.OpcodeInfo) -> _Opcode:
+        n = opcode.arg.n if opcode.arg else 0
+        to_mark = pickletools.markobject in opcode.stack_before
+        kinds = {pickletools.pyunicode: _TEXT, pickletools.markobject: _MARK}
+        left = [kinds.get(kind, "other") for kind in opcode.stack_after]
+        width = {-2: 1, -3: 4, -4: 4, -5: 8}.get(n, n)  # pickletools' TAKEN_FROM_ARGUMENT1, 4, 4U and 8U
+        return cls(opcode.name, width, n < -1, to_mark, len(opcode.stack_before) - 2 * to_mark, left)
 
 
-_STEPS: dict[str, Callable[[Machine, Any], None]] = {
-    "PROTO": _nothing,
-    "FRAME": _nothing,
-    "MARK": Machine._mark,
-    "TUPLE": Machine._tuple,
-    "MEMOIZE": Machine._memoize,
-    "BINPUT": Machine._memoize,
-    "LONG_BINPUT": Machine._memoize,
-    "BINGET": Machine._get,
-    "LONG_BINGET": Machine._get,
-    "SETITEM": Machine._set_item,
-    "SETITEMS": Machine._set_items,
-    "APPEND": Machine._append,
-    "APPENDS": Machine._appends,
-    "GLOBAL": Machine._global,
-    "STACK_GLOBAL": Machine._stack_global,
-    "REDUCE": Machine._reduce,
-    "BUILD": Machine._build,
-}
+_OPCODES = {opcode.code.encode("latin1"): _Opcode.of(opcode) for opcode in pickletools.opcodes}
+
+
+class _Check:
+    """Goes through the opcodes from here to the file's end, which must be one pickle, and builds nothing.
+
+    The stack is followed as far as is needed to know that keys are text: a number or a tuple can be chosen to
+    make a dict slow, and a deep tuple to end the process. A memo place beyond those in use would be reserved
+    by Python with all that lie below it.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        start = stream.tell()
+        self.size = self.left = stream.seek(0, os.SEEK_END) - start
+        stream.seek(start)
+        self.stream = stream
+        self.stack: list[str] = []  # kinds: text, mark or other
+        self.memo: dict[int, str] = {}
+
+    def run(self, allowed: Collection[str]) -> None:
+        """Raise Refused for other opcodes than the allowed ones, and for what is said above."""
+        for _ in range(MOST_OPCODES):
+            opcode = _OPCODES.get(self._read(1))
+            if opcode is None:
+                raise Refused("it holds an unknown opcode")
+            if opcode.name not in allowed:
+                outside = " (data kept outside the pickle, as PyTorch does)" if "PERSID" in opcode.name else ""
+                raise Refused(f"it uses the opcode {opcode.name}{outside}")
+            number = self._argument(opcode)
+            if opcode.name == "STOP":
+                if self.left or len(self.stack) != 1:
+                    raise Refused("it does not end with one object")
+                return
+            try:
+                self._follow(opcode, number)
+            except LookupError:
+                raise Refused("it is broken: its stack runs empty, or a mark or memo is missing") from None
+        raise Refused(f"it has more than {MOST_OPCODES} opcodes")
+
+    def _read(self, n: int) -> bytes:
+        self._claim(n)
+        return self.stream.read(n)
+
+    def _claim(self, n: int) -> None:
+        if n > self.left:
+            raise Refused("it ends early")
+        self.left -= n
+
+    def _argument(self, opcode: _Opcode) -> int:
+        """The number that the argument is or begins with; what follows it is passed over."""
+        if opcode.name == "GLOBAL":  # two lines
+            for _ in range(2):
+                line = self.stream.readline(_LONGEST_LINE)
+                if not line.endswith(b"\n"):
+                    raise Refused("it ends early, or in a long name")
+                self._claim(len(line))
+            return 0
+        number = int.from_bytes(self._read(opcode.width), "little")
+        if opcode.counted:
+            self._claim(number)
+            self.stream.seek(number, os.SEEK_CUR)
+        elif opcode.name == "FRAME" and number > self.left:
+            raise Refused("it ends early")
+        return number
+
+    def _follow(self, opcode: _Opcode, number: int) -> None:
+        stack, memo = self.stack, self.memo
+        if opcode.name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            place = len(memo) if opcode.name == "MEMOIZE" else number
+            if place > 2 * len(memo) + _SPARE_PLACES:
+                raise Refused("it leaves many places of its memo empty")
+            memo[place] = stack[-1]
+            return
+        if opcode.name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[number])
+            return
+        keys = stack[-2:-1] if opcode.name == "SETITEM" else []
+        if opcode.to_mark:
+            at = len(stack) - 1
+            while stack[at] != _MARK:
+                at -= 1
+            keys = stack[at + 1 :: 2] if opcode.name == "SETITEMS" else []
+            del stack[at:]
+        if any(key != _TEXT for key in keys):
+            raise Refused("a dict with a key that is no text")
+        if len(stack) < opcode.taken:
+            raise LookupError
+        del stack[len(stack) - opcode.taken :]
+        stack.extend(opcode.left)
