@@ -1,4 +1,4 @@
-"""The networks, by name. This room knows Paddle and ``urnet.core.checks``; ``urnet`` never imports it.
+"""The networks, by name. A network is an argument to ``urnet``, which never imports this package.
 
 A family of networks is one file. To add a network: write its constructor ``NAME(n_classes, *, recompute)``
 there, add its name to _FAMILIES, and the battery in ``tests/models/test_networks.py`` does the rest.
@@ -14,11 +14,11 @@ from typing import Any
 from urnet.core.checks import InputError, check_choice
 
 
-def _in(module: str, name: str) -> Callable[..., Any]:
-    """The constructor ``name`` of ``module``, imported when first called: ``--help`` waits for no Paddle."""
+def _in(file: str, name: str) -> Callable[..., Any]:
+    """The constructor ``name`` in ``file``, which is imported when it is called: ``--help`` waits for no Paddle."""
 
     def construct(n_classes: int = 1000, **options: Any) -> Any:
-        return getattr(importlib.import_module(module), name)(n_classes, **options)
+        return getattr(importlib.import_module(f"{__name__}.{file}"), name)(n_classes, **options)
 
     construct.__name__ = name
     return construct
@@ -45,9 +45,7 @@ _FAMILIES = {  # file -> its networks
     "resnest": ("ResNeSt50", "ResNeSt101"),
     "dpn": ("DPN92", "DPN131"),
 }
-NETWORKS: dict[str, Callable[..., Any]] = {
-    name: _in(f"models.{file}", name) for file, names in _FAMILIES.items() for name in names
-}
+NETWORKS: dict[str, Callable[..., Any]] = {name: _in(file, name) for file, names in _FAMILIES.items() for name in names}
 NAMES: tuple[str, ...] = tuple(NETWORKS)
 LEAST_SIZES = {  # pixels a side below which an image does not last to the end; 1 for the others
     "InceptionV3": 75,

@@ -6,7 +6,7 @@ import paddle
 from paddle import nn
 from paddle.vision.models import densenet
 
-from models.blocks import FromFeatures, check_size
+from .blocks import FromFeatures, check_size
 
 
 class NormReLU(nn.BatchNorm2D):

@@ -8,7 +8,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, FromFeatures, check_size, classifier
+from .blocks import ConvBN, FromFeatures, check_size, classifier
 
 VALID: dict[str, Any] = {"padding": 0}  # the kernel stays inside: the size shrinks
 HALVED: dict[str, Any] = {"padding": 0, "stride": 2}

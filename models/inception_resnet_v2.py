@@ -12,8 +12,8 @@ from functools import partial
 import paddle
 from paddle import nn
 
-from models.inception import HALVED, VALID, Branches, Inception, average_pool
-from models.inception import chain as plain_chain
+from .inception import HALVED, VALID, Branches, Inception, average_pool
+from .inception import chain as plain_chain
 
 chain = partial(plain_chain, epsilon=1e-3)
 

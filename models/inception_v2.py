@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from paddle import nn
 
-from models.blocks import ConvBN
-from models.inception import Branches, Inception, average_pool, chain
+from .blocks import ConvBN
+from .inception import Branches, Inception, average_pool, chain
 
 # The paper's table: 1x1; 3x3 reduced to, 3x3; double 3x3 reduced to, double 3x3; pool and its projection.
 # 0: there is none. Modules without a projection have stride 2 and a max-pool that passes every channel.

@@ -16,7 +16,7 @@ import paddle
 from paddle import nn
 from paddle.vision.models import inceptionv3
 
-from models.blocks import ConvBN, FromFeatures, check_size, classifier
+from .blocks import ConvBN, FromFeatures, check_size, classifier
 
 N_GRID_BLOCKS = 8  # three at 35x35, the reduction, four at 17x17; then a reduction and two at 8x8
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, FromFeatures, classifier
+from .blocks import ConvBN, FromFeatures, classifier
 
 RADIX = 2  # splits of a feature map
 

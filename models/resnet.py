@@ -5,7 +5,7 @@ from __future__ import annotations
 import paddle
 from paddle.vision.models import resnet
 
-from models.blocks import FromFeatures
+from .blocks import FromFeatures
 
 
 class ResNet(FromFeatures, resnet.ResNet):

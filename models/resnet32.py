@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, FromFeatures, classifier
+from .blocks import ConvBN, FromFeatures, classifier
 
 
 class BasicUnit(nn.Layer):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import paddle
 from paddle import nn
 
-from models.blocks import ConvBN, FromFeatures, classifier
+from .blocks import ConvBN, FromFeatures, classifier
 
 
 class Unit(nn.Layer):
