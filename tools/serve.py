@@ -17,6 +17,7 @@ import ipaddress
 import logging
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 
 from urnet.config.choices import PRECISIONS
@@ -50,7 +51,11 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check everything, open the model, say where it is served, serve until SIGTERM or Ctrl-C."""
+    """Check everything, open the model, say where it is served, serve until SIGTERM or Ctrl-C.
+
+    A service whose engine has ended answers what has begun and ends too (EngineFailed: exit code 1), for a
+    supervisor to start again.
+    """
     args = parser().parse_args(argv)
     check(args)
     from urnet.inference.signature import PADDLE, read_signature
@@ -61,16 +66,16 @@ def main(argv: Sequence[str]) -> int:
     import uvicorn
 
     from tools.service.app import Limits, Service, make_app
-    from tools.service.engine import EngineProcess
+    from tools.service.engine import Engine, EngineFailed
     from tools.service.queue import Pipeline
 
     cv2.setNumThreads(1)  # of each decoding thread
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the client is told, a line a form is too much
-    threads = args.threads or compute_threads()
     with contextlib.ExitStack() as stack:
         results = stack.enter_context(cli.results_only())
         listener = stack.enter_context(listening(args.host, args.port))
-        engine = EngineProcess(signature, batch_size=args.batch_size, threads=threads, precision=args.precision)
+        threads = args.threads or compute_threads()
+        engine = Engine(signature, batch_size=args.batch_size, threads=threads, precision=args.precision)
         stack.enter_context(engine)
         pipeline = Pipeline(
             lambda data: signature.prepare(data, max_pixels=args.max_pixels),
@@ -78,25 +83,31 @@ def main(argv: Sequence[str]) -> int:
             batch_size=args.batch_size,
             limit=args.queue,
             decoders=usable_cores(),
-            recover=engine.revive,
         )
-        stack.enter_context(pipeline)
         limits = Limits(round(args.max_body_mb * 1e6), args.max_images, args.timeout)
         config = uvicorn.Config(
-            make_app(Service(signature, pipeline, limits)),
+            make_app(Service(signature, pipeline, limits, lambda: not engine.ended())),
             http="h11",
             ws="none",
             loop="asyncio",
-            lifespan="off",
             access_log=False,
             log_level="error",
             server_header=False,
             limit_concurrency=4 * args.queue,
             timeout_graceful_shutdown=int(args.timeout) + 5,
         )
+        server = uvicorn.Server(config)
+
+        def end_with_the_engine() -> None:
+            engine.ended(None)
+            server.should_exit = True
+
+        threading.Thread(target=end_with_the_engine, daemon=True).start()
         listener.listen(2048)
         print(f"serving {signature.model} at {address(listener)}", file=results, flush=True)
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
+        if engine.ended():
+            raise EngineFailed(f"the engine's process ended with {engine.exit_code}, and so does the service")
     return cli.DONE
 
 

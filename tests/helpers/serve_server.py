@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,7 +25,7 @@ from urnet.inference.signature import Signature
 
 NAMES = ("zero", "<b>one</b>", "zwei é 图", "three", "four", "five", "six")
 SIGNATURE = Signature(Path("nowhere"), "toy", 7, NAMES, Transform(size=8), "honour")
-LIMITS = Limits(body=100_000, images=5, seconds=1.0)
+BODY = 100_000  # bytes that are accepted
 PNG = encode(".png", picture())
 
 
@@ -42,7 +44,7 @@ class Held:
         self.go.set()
 
     def __call__(self, images):
-        self.go.wait(20)
+        self.go.wait()
         self.sizes.append(len(images))
         if self.error:
             raise self.error
@@ -52,32 +54,38 @@ class Held:
 class Server:
     """uvicorn in a thread, with the settings of tools/serve.py that matter here."""
 
-    def __init__(self, compute):
-        self.pipeline = Pipeline(
-            lambda data: SIGNATURE.prepare(data, max_pixels=10_000), compute, batch_size=4, limit=8, decoders=2
-        )
-        self.service = Service(SIGNATURE, self.pipeline, LIMITS)
+    def __init__(self, compute, seconds=120.0):
+        self.compute, self.alive = compute, True
+        prepare = partial(SIGNATURE.prepare, max_pixels=10_000)
+        self.pipeline = Pipeline(prepare, compute, batch_size=4, limit=8, decoders=2)
+        self.service = Service(SIGNATURE, self.pipeline, Limits(BODY, 5, seconds), lambda: self.alive)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        config = uvicorn.Config(make_app(self.service), http="h11", ws="none", lifespan="off", log_level="error")
+        config = uvicorn.Config(make_app(self.service), http="h11", ws="none", log_level="error")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self.socket]})
         self._thread.start()
 
     def close(self):
+        self.compute.go.set()
         self._server.should_exit = True
-        self._thread.join(20)
-        self.pipeline.close()
+        self._thread.join()
 
-    def get(self, path, method="GET"):
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
-            connection.request(method, path)
+    def get(self, path, method="GET", body=None, headers=None):
+        """Status, headers and text of any request."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
-            return answer.status, dict(answer.headers), answer.read().decode()
+            return answer.status, answer.headers, answer.read().decode()
+
+    def health(self):
+        """What /health says."""
+        return json.loads(self.get("/health")[2])
 
 
 def until(condition):
-    end = time.monotonic() + 20
+    """Wait for what must come; so long only that a broken service does not hold up the tests for ever."""
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)

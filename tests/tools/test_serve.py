@@ -12,8 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,12 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
+from tests.helpers.picture_files import kinds
 from tests.helpers.serve import exported_toys
+from tests.helpers.serve_server import until
 from tools import serve
-from tools.fuzz_doors import image_seeds
-from tools.service import engine
 from tools.service.client import ROOT, Ask, ask, ask_once, form, hostile, load, running
+from tools.service.engine import Engine, EngineFailed
 from urnet.core.checks import InputError
 from urnet.inference.signature import read_signature
 
@@ -72,7 +73,7 @@ def test_many_clients_at_once_get_their_own_answers(toys, service):
     requests = [form([blob]) for blob in blobs(toys)] * 6
     _, _, statuses = load(service.port, requests, 8)
     assert statuses == [200] * len(requests)
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port)) as connection:
         for _ in range(3):  # over one connection
             status, body = ask(connection, form(blobs(toys)[:5]))
             assert status == 200
@@ -81,8 +82,7 @@ def test_many_clients_at_once_get_their_own_answers(toys, service):
 
 def test_hostile_bodies_neither_end_the_service_nor_fill_its_memory(toys, service):
     toys, _ = toys
-    seeds = image_seeds()
-    requests = hostile(N_HOSTILE, seeds, bomb_side=1500)
+    requests = hostile(N_HOSTILE, list(kinds().values()), bomb_side=1500)
     for request in requests[:20]:
         ask_once(service.port, request)
     before, statuses = service.rss(), set()
@@ -98,78 +98,50 @@ def test_hostile_bodies_neither_end_the_service_nor_fill_its_memory(toys, servic
 
 
 def engine_of(service):
-    """The process id of the service's only child."""
-    tasks = Path(f"/proc/{service.process.pid}/task")
-    (child,) = [child for file in tasks.glob("*/children") for child in file.read_text().split()]
-    return int(child)
+    """The process id of the service's engine."""
+    (engine,) = [
+        child
+        for file in Path(f"/proc/{service.process.pid}/task").glob("*/children")
+        for child in file.read_text().split()
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    return int(engine)
 
 
-def health(service):
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)) as connection:
-        connection.request("GET", "/health")
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+def is_gone(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return False
+    return True
 
 
-def in_time(service, request):
-    """The first answer that is not 504: an engine takes a while to start."""
-    end = time.monotonic() + 60
-    while (answer := ask_once(service.port, request))[0] == 504:
-        assert time.monotonic() < end
-    return answer
-
-
-def test_an_engine_that_died_while_nothing_was_asked_costs_no_answer(toys, service):
-    toys, _ = toys
-    os.kill(engine_of(service), signal.SIGKILL)
-    time.sleep(0.2)
-    status, body = in_time(service, form(blobs(toys)[:1]))
-    assert status == 200
-    check(toys, json.loads(body)["images"])
-
-
-def test_a_dead_engine_costs_its_batch_and_is_replaced_at_once(toys, service):
-    toys, _ = toys
-    engine = engine_of(service)
-    os.kill(engine, signal.SIGSTOP)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(ask_once, service.port, form(blobs(toys)[:1]))
-        while not health(service)[1]["queue"]:
-            time.sleep(0.01)
-        time.sleep(0.3)
-        os.kill(engine, signal.SIGKILL)
-        assert waiting.result(30) == (500, b"the model failed; the service's log says why\n")
-    status, found = health(service)
-    assert (status, found["status"]) == (503, "failed")
-    end = time.monotonic() + 60
-    while health(service)[0] == 503:  # nobody has to ask for it
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    status, body = ask_once(service.port, form(blobs(toys)[:1]))
-    assert status == 200
-    check(toys, json.loads(body)["images"])
-
-
-def test_a_folder_that_was_replaced_is_not_opened_under_the_old_names(toys, tmp_path):
+def test_a_dead_engine_costs_its_batch_and_ends_the_service_for_a_supervisor_to_restart(toys, tmp_path):
     toys, folder = toys
-    served = tmp_path / "served"
-    shutil.copytree(folder, served)
-    with running(served, "--timeout", "30", log=tmp_path / "err") as service:
-        signature = json.loads((served / "signature.json").read_text())
-        signature["class_names"] = [f"other {c}" for c in range(7)]
-        (served / "signature.json").write_text(json.dumps(signature))
-        os.kill(engine_of(service), signal.SIGKILL)
-        status, _ = ask_once(service.port, form(blobs(toys)[:1]))
-        assert (status, health(service)[0]) == (500, 503)
-        said, end = "was replaced while it was served; start the service again", time.monotonic() + 60
-        while said not in (tmp_path / "err").read_text():  # the request may have met the dying engine
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        shutil.copy(folder / "signature.json", served)
-        end = time.monotonic() + 60
-        while health(service)[0] == 503:
-            assert time.monotonic() < end
-            time.sleep(0.2)
+    with running(folder, "--timeout", "60", log=tmp_path / "err") as service:
+        engine = engine_of(service)
+        os.kill(engine, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(ask_once, service.port, form(blobs(toys)[:1]))
+            until(lambda: health(service)["queue"] == 1)
+            os.kill(engine, signal.SIGKILL)
+            assert waiting.result() == (500, b"the model failed; the service's log says why\n")
+        assert service.process.wait() == 1
+    *_, last = (tmp_path / "err").read_text().splitlines()
+    assert last == "failed: EngineFailed: the engine's process ended with -9, and so does the service"
+
+
+def test_an_engine_that_hangs_is_killed_and_has_failed_for_good(toys):
+    toys, folder = toys
+    signature = read_signature(folder)
+    images = np.stack([signature.prepare(data) for _, data in blobs(toys)[:2]])
+    with Engine(signature, batch_size=2, threads=1, precision="fp32", patience=5) as engine:
+        assert engine(images) == pytest.approx(toys.expected[:2], abs=1e-4)
+        assert not engine.ended()
+        os.kill(engine._process.pid, signal.SIGSTOP)
+        for _ in range(2):
+            with pytest.raises(EngineFailed, match="ended, or was killed as it did not answer"):
+                engine(images)
+        assert engine.ended(None) and engine.exit_code == -signal.SIGKILL
 
 
 def test_sigterm_ends_a_service_whose_engine_hangs(toys, tmp_path):
@@ -179,89 +151,107 @@ def test_sigterm_ends_a_service_whose_engine_hangs(toys, tmp_path):
         os.kill(engine, signal.SIGSTOP)
         assert ask_once(service.port, form(blobs(toys)[:1]))[0] == 504
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(30) == 143
-    with pytest.raises(ProcessLookupError):
-        os.kill(engine, 0)
-
-
-def test_an_engine_that_hangs_is_killed_and_replaced(toys, monkeypatch):
-    toys, folder = toys
-    signature = read_signature(folder)
-    images = np.stack([signature.prepare(data) for _, data in blobs(toys)[:2]])
-    with engine.EngineProcess(signature, batch_size=2, threads=1, precision="fp32") as running:
-        expected = running(images)
-        monkeypatch.setattr(running, "_patience", 0.5)
-        running._process.send_signal(signal.SIGSTOP)
-        with pytest.raises(engine.EngineFailed, match="ended with -9"):
-            running(images)
-        monkeypatch.undo()
-        running.revive()
-        np.testing.assert_array_equal(running(images), expected)
-        assert running.starts == 2
-
-
-@pytest.mark.parametrize("n_classes", [4, 9])
-def test_a_signature_of_other_classes_than_the_model_s_is_refused(toys, tmp_path, n_classes, capfd):
-    _, folder = toys
-    served = tmp_path / "served"
-    shutil.copytree(folder, served)
-    signature = json.loads((served / "signature.json").read_text())
-    signature["output"]["shape"][1], signature["class_names"] = n_classes, []
-    (served / "signature.json").write_text(json.dumps(signature))
-    with pytest.raises(InputError, match="served: the engine refuses it; the line above says why"):
-        engine.EngineProcess(read_signature(served), batch_size=2, threads=1, precision="fp32")
-    said = f"served/signature.json: output.shape: says {n_classes} classes, the model's answer is (2, 7)"
-    assert said in capfd.readouterr().err
+        assert service.process.wait() == 143
+    assert is_gone(engine)
 
 
 def test_sigterm_lets_it_finish_what_has_begun(toys, tmp_path):
     toys, folder = toys
     request = form(blobs(toys))
-    with running(folder, log=tmp_path / "err") as service:
+    with running(folder, "--timeout", "60", log=tmp_path / "err") as service:
         engine = engine_of(service)
-        with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
             head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {request.kind}\r\n"
             connection.sendall(f"{head}Content-Length: {len(request.body)}\r\n\r\n".encode())
             half = len(request.body) // 2
             connection.sendall(request.body[:half])
-            time.sleep(0.3)
+            until(lambda: health(service)["requests"] == 1)
             service.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+            os.kill(engine, signal.SIGTERM)  # as systemd does, to all processes of a service
+            until(lambda: refuses(service.port))
             connection.sendall(request.body[half:])
             found = b""
             while data := connection.recv(1 << 16):
                 found += data
         assert found.startswith(b"HTTP/1.1 200 ")
         check(toys, json.loads(found.partition(b"\r\n\r\n")[2])["images"])
-        assert service.process.wait(30) == 143
+        assert service.process.wait() == 143
     assert (tmp_path / "err").read_text() == "terminated\n"
-    with pytest.raises(ProcessLookupError):
-        os.kill(engine, 0)
+    assert is_gone(engine)
 
 
-def test_a_model_that_cannot_be_opened_is_refused(toys, tmp_path):
-    _, folder = toys
+def health(service):
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port)) as connection:
+        connection.request("GET", "/health")
+        return json.loads(connection.getresponse().read())
+
+
+def refuses(port):
+    """Whether nothing listens at the port any more."""
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return False
+    return True
+
+
+def test_an_engine_does_not_outlive_a_service_that_was_killed(toys, tmp_path):
+    with running(toys[1], log=tmp_path / "err") as service:
+        engine = engine_of(service)
+        service.process.kill()
+        service.process.wait()
+        until(lambda: is_gone(engine))
+
+
+# --- folders that cannot be served
+
+
+@pytest.fixture
+def served(toys, tmp_path):
+    """A copy of the folder, without hashes as infer.py --save_inference writes it; a test spoils it."""
+    folder = tmp_path / "served"
+    shutil.copytree(toys[1], folder)
+    signature = json.loads((folder / "signature.json").read_text())
+    del signature["files"]
+    (folder / "signature.json").write_text(json.dumps(signature))
+    return folder
+
+
+def open_engine(signature):
+    with Engine(signature, batch_size=2, threads=1, precision="fp32"):
+        pass
+
+
+def test_a_signature_of_other_classes_than_the_model_s_is_refused(served):
+    signature = json.loads((served / "signature.json").read_text())
+    signature["output"]["shape"][1], signature["class_names"] = 9, []
+    (served / "signature.json").write_text(json.dumps(signature))
+    said = r"served/signature\.json: output\.shape: says 9 classes, the model's answer is \(2, 7\)"
+    with pytest.raises(InputError, match=said):
+        open_engine(read_signature(served))
+
+
+def test_a_folder_replaced_while_it_is_opened_is_not_served_under_the_old_names(served):
+    signature = replace(read_signature(served), class_names=tuple(f"other {c}" for c in range(7)))
+    with pytest.raises(InputError, match="served: was replaced while it was opened; start the service again"):
+        open_engine(signature)
+
+
+def test_a_folder_that_lacks_its_weights_is_refused(served):
+    (served / "model.pdiparams").unlink()
+    with pytest.raises(InputError, match=r"served/model\.pdiparams: cannot be read"):
+        open_engine(read_signature(served))
+
+
+def test_a_model_that_is_not_the_exported_one_is_refused_in_a_line(toys, tmp_path):
     broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in folder.iterdir():
-        (broken / file.name).write_bytes(file.read_bytes())
-    (broken / "model.pdiparams").write_bytes((folder / "model.pdiparams").read_bytes()[:-1000])
+    shutil.copytree(toys[1], broken)
+    (broken / "model.pdiparams").write_bytes((broken / "model.pdiparams").read_bytes()[:-1000])
     command = [sys.executable, str(ROOT / "tools" / "serve.py"), "--model", str(broken)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"error: \S+model\.pdiparams: is not the file that was exported .*\n", done.stderr)
 
 
-def test_a_folder_without_hashes_that_lacks_its_weights_is_refused(toys, tmp_path):
-    _, folder = toys
-    served = tmp_path / "served"
-    shutil.copytree(folder, served)
-    signature = json.loads((served / "signature.json").read_text())
-    del signature["files"]  # as infer.py --save_inference writes it
-    (served / "signature.json").write_text(json.dumps(signature))
-    (served / "model.pdiparams").unlink()
-    with pytest.raises(InputError, match=r"served/model\.pdiparams: cannot be read"):
-        engine.EngineProcess(read_signature(served), batch_size=2, threads=1, precision="fp32")
+# --- flags
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import logging
 import re
 import socket
-import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,18 +16,15 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
 from tests.helpers.picture_files import encode, picture
-from tests.helpers.serve_server import PNG, Held, Server, expected, refused, until
+from tests.helpers.serve_server import BODY, PNG, Held, Server, expected, refused, until
 from tools.service.app import HELD
-from tools.service.client import Ask, ask_once, form, load
+from tools.service.client import Ask, ask_once, form
 
 
 @pytest.fixture(scope="module")
 def module_server():
-    compute = Held()
-    server = Server(compute)
-    server.compute = compute
+    server = Server(Held())
     yield server
-    compute.go.set()
     server.close()
 
 
@@ -39,6 +34,15 @@ def server(module_server):
     module_server.compute.error = None
     module_server.compute.go.set()
     until(lambda: module_server.pipeline.pending == 0)
+
+
+@pytest.fixture
+def hasty():
+    """A server that gives a request no time, over an engine that is held."""
+    server = Server(Held(), seconds=1.0)
+    server.compute.go.clear()
+    yield server
+    server.close()
 
 
 def test_one_image_as_the_body_and_several_in_a_form(server):
@@ -64,9 +68,8 @@ def test_an_image_has_the_limit_of_pixels_before_it_is_decoded(server):
 
 @pytest.mark.parametrize("word", ["0", "8", "-1", "x", "1.0", "²", "", "9" * 5000])
 def test_topk_is_a_number_of_classes(server, word):
-    status, text = refused(server, Ask(PNG, "image/png"), f"?topk={word.replace('²', '%C2%B2')}")
-    assert status == 400
-    assert text == f"topk: found {word[:40]!r}; accepted: 1 to 7"
+    found = refused(server, Ask(PNG, "image/png"), f"?topk={word.replace('²', '%C2%B2')}")
+    assert found == (400, f"topk: found {word[:40]!r}; accepted: 1 to 7")
 
 
 @pytest.mark.parametrize("query", ["?topK=1", "?topk=1&topk=2", "?topk=1&k=2", "?x"])
@@ -75,104 +78,96 @@ def test_another_query_is_refused(server, query):
     assert status == 400 and text.startswith("query: found '") and text.endswith("accepted: topk, once")
 
 
-def test_an_address_with_a_slash_more_is_another_address(server):
-    for path, method in (("/predict/", "POST"), ("/health/", "GET")):
-        status, headers, text = server.get(path, method)
-        assert status == 404 and "location" not in headers and text.count("\n") == 1
+def test_other_places_and_methods_are_refused(server):
+    places = [("GET", "/x"), ("GET", "/docs"), ("GET", "/openapi.json"), ("POST", "/predict/"), ("GET", "/health/")]
+    for status, method, path in [*((404, *place) for place in places), (405, "GET", "/predict"), (405, "POST", "/")]:
+        found, headers, text = server.get(path, method)
+        assert found == status and "location" not in headers
+        assert text.endswith("; accepted: GET /, GET /health, POST /predict\n") and text.count("\n") == 1
 
 
-def test_what_is_no_form_of_images_is_refused(server):
-    good = form([("a.png", PNG)])
-    for request, status, said in (
+GOOD = form([("a.png", PNG)])
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "said"),
+    [
         (Ask(b"a=1", "application/x-www-form-urlencoded"), 415, "content type: found 'application/x-www-form"),
         (Ask(PNG, "text/plain"), 415, "accepted: multipart/form-data with a field `image`, or image/*"),
-        (Ask(good.body, "multipart/form-data"), 400, "without a boundary"),
-        (Ask(good.body[:-9]), 400, "form: is cut off"),
-        (Ask(good.body, good.kind + "0"), 400, "form: damaged"),
+        (Ask(GOOD.body, "multipart/form-data"), 400, "without a boundary"),
+        (Ask(GOOD.body[:-9]), 400, "form: is cut off"),
+        (Ask(form([("a", PNG), ("b", PNG)]).body[: -len(PNG) // 2]), 400, "form: is cut off"),
+        (Ask(GOOD.body, GOOD.kind + "0"), 400, "form: damaged"),
+        (Ask(GOOD.body, f"multipart/form-data; boundary={'b' * 300}"), 400, "form: damaged"),
         (Ask(b""), 400, "form: is cut off"),
         (form([]), 400, "form: "),
         (form([("a", PNG)], field="img"), 400, "form: found a field 'img'; accepted: `image`"),
         (form([("a", b"")] * 6), 413, "at most 5 images are accepted in a request"),
-        (Ask(good.body, f"multipart/form-data; boundary={'b' * 300}"), 400, "form: damaged"),
-    ):
-        found, text = refused(server, request)
-        assert (found, said in text) == (status, True), (found, text)
-
-
-def test_a_cut_form_is_refused_though_it_begins_with_whole_images(server):
-    body = form([("a", PNG), ("b", PNG)]).body
-    assert refused(server, Ask(body[: len(body) - len(PNG) // 2]))[0] == 400
+    ],
+)
+def test_what_is_no_form_of_images_is_refused(server, request_, status, said):
+    found, text = refused(server, request_)
+    assert (found, said in text) == (status, True), text
 
 
 def test_a_body_over_the_limit_is_refused_and_the_client_hears_it(server):
-    for size in (100_001, 399_999):
+    for size in (BODY + 1, 4 * BODY - 1):
         assert refused(server, Ask(bytes(size), "image/png")) == (413, "body: at most 100000 bytes are accepted")
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
-        connection.request("POST", "/predict", iter([bytes(30_000)] * 5), {"Content-Type": "image/png"})
-        assert connection.getresponse().status == 413  # in pieces, without a length beforehand
-    assert ask_once(server.port, Ask(bytes(100_000), "image/png"))[0] == 200
+    in_pieces = server.get("/predict", "POST", iter([bytes(30_000)] * 5), {"Content-Type": "image/png"})
+    assert in_pieces[0] == 413  # without a length beforehand
+    assert ask_once(server.port, Ask(bytes(BODY), "image/png"))[0] == 200
     assert server.service._held == 0
 
 
 def test_a_full_queue_answers_429_and_when_to_come_again(server):
     server.compute.go.clear()
-    threads = [threading.Thread(target=load, args=(server.port, [form([("a", PNG)] * 4)], 1)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    until(lambda: server.pipeline.pending == 8)
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
-        connection.request("POST", "/predict", PNG, {"Content-Type": "image/png"})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-    assert (answer.status, text) == (429, "the queue of 8 images is full; try again\n")
-    assert int(answer.headers["Retry-After"]) >= 1
-    health = json.loads(server.get("/health")[2])  # which answers all the while
-    assert (health["queue"], health["queue_limit"]) == (8, 8)
-    server.compute.go.set()
-    for thread in threads:
-        thread.join(20)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(ask_once, server.port, form([("a", PNG)] * 4)) for _ in range(2)]
+        until(lambda: server.pipeline.pending == 8)
+        status, headers, text = server.get("/predict", "POST", PNG, {"Content-Type": "image/png"})
+        assert (status, text) == (429, "the queue of 8 images is full; try again\n")
+        assert int(headers["Retry-After"]) >= 1
+        health = server.health()  # which answers all the while
+        assert (health["queue"], health["queue_limit"]) == (8, 8)
+        server.compute.go.set()
+        assert [future.result()[0] for future in waiting] == [200, 200]
 
 
-def test_no_answer_in_time_is_504_and_its_images_are_dropped(server):
-    server.compute.go.clear()
-    before = sum(server.compute.sizes)
-    begin = time.monotonic()
-    results = load(server.port, [form([("a", PNG)] * 4)] * 2, 2)[2]
-    assert results == [504, 504]
-    assert 0.9 < time.monotonic() - begin < 5
-    server.compute.go.set()
-    until(lambda: server.pipeline.pending == 0)
-    assert sum(server.compute.sizes) - before <= 4  # the batch that had begun, nothing of the other
-    assert refused(server, Ask(PNG, "text/plain"))[0] == 415
+def test_no_answer_in_time_is_504_and_its_places_are_free_again(hasty):
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(ask_once, hasty.port, form([("a", PNG)] * 4)) for _ in range(2)]
+        assert [future.result()[0] for future in waiting] == [504, 504]
+    until(lambda: hasty.pipeline.pending == 0)
+    assert hasty.health()["late"] == 2
 
 
-def test_a_body_that_does_not_arrive_is_408(server):
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9999\r\n\r\nabc"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.sendall(head)
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
+
+
+def test_a_body_that_does_not_arrive_is_408(hasty):
+    with socket.create_connection(("127.0.0.1", hasty.port)) as connection:
+        connection.sendall(HEAD + b"abc")
         found = connection.recv(1 << 16)
         while b"seconds" not in found and (data := connection.recv(1 << 16)):
             found += data
     assert found.startswith(b"HTTP/1.1 408 ") and b"the body did not arrive within 1 seconds" in found
-    until(lambda: server.service._held == 0)
+    until(lambda: hasty.service._held == 0)
 
 
 def test_half_sent_bodies_are_held_up_to_a_limit_in_all(server):
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
     before = server.service.counts.refused
     with contextlib.ExitStack() as stack:
-        for _ in range(20):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
-            connection.sendall(head + bytes(99_999))
+        for _ in range(HELD + 4):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(HEAD + bytes(BODY - 1))
         until(lambda: server.service.counts.refused >= before + 4)
-        assert server.service._held <= HELD * 100_000
+        assert server.service._held <= HELD * BODY
     until(lambda: server.service._held == 0)
 
 
 def test_a_failing_engine_is_500_without_a_traceback(server, capfd):
     server.compute.error = RuntimeError("secret detail")
-    status, text = refused(server, Ask(PNG, "image/png"))
-    assert (status, text) == (500, "the model failed; the service's log says why")
+    assert refused(server, Ask(PNG, "image/png")) == (500, "the model failed; the service's log says why")
     assert "secret detail" in capfd.readouterr().err
     server.compute.error = None
     assert ask_once(server.port, Ask(PNG, "image/png"))[0] == 200
@@ -185,33 +180,22 @@ def test_a_fault_of_the_service_itself_is_500_too(server, caplog, monkeypatch):
     log = logging.getLogger("uvicorn.error")  # whose own handler writes on stderr
     log.addHandler(caplog.handler)
     monkeypatch.setattr(server.service, "_entry", broken)
-    status, text = refused(server, Ask(PNG, "image/png"))
-    assert (status, text) == (500, "the service failed; its log says why")
+    assert refused(server, Ask(PNG, "image/png")) == (500, "the service failed; its log says why")
     until(lambda: "secret detail" in caplog.text)
     log.removeHandler(caplog.handler)
 
 
-def test_other_places_and_methods_are_refused(server):
-    for path, method, status in (
-        ("/x", "GET", 404),
-        ("/predict", "GET", 405),
-        ("/docs", "GET", 404),
-        ("/openapi.json", "GET", 404),
-        ("/", "POST", 405),
-    ):
-        found, _, text = server.get(path, method)
-        assert found == status
-        assert text.endswith("; accepted: GET /, GET /health, POST /predict\n") and text.count("\n") == 1
-
-
-def test_health_counts_what_happened(server):
-    before = json.loads(server.get("/health")[2])
+def test_health_counts_what_happened_and_says_whether_there_is_an_engine(server):
+    before = server.health()
     ask_once(server.port, form([("a", PNG), ("b", b"x")]))
     ask_once(server.port, Ask(b"", "text/plain"))
-    after = json.loads(server.get("/health")[2])
+    after = server.health()
     grown = {key: after[key] - before[key] for key in ("requests", "images", "unreadable", "refused", "computed")}
     assert grown == {"requests": 2, "images": 2, "unreadable": 1, "refused": 1, "computed": 1}
     assert (after["status"], after["model"], after["classes"], after["queue"]) == ("ok", "toy", 7, 0)
+    server.alive = False
+    assert (server.get("/health")[0], server.health()["status"]) == (503, "failed")
+    server.alive = True
 
 
 def test_the_page_loads_nothing_from_elsewhere(server):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import chain
 
 import numpy as np
 import pytest
 
-from tools.service import queue
 from tools.service.queue import Full, Pipeline
 from urnet.data.images.decode import UnreadableImage
-
-SECONDS = 10
 
 
 def image_of(blob):
@@ -25,188 +22,132 @@ def image_of(blob):
 
 
 class Engine:
-    """Answers every image with its number, in float; waits for ``go``, and fails where it is told to."""
+    """Predicts every image's number, in float; waits for ``go``, and fails where it is told to."""
 
     def __init__(self):
-        self.batches, self.go, self.entered = [], threading.Event(), threading.Event()
-        self.fail = False
+        self.batches, self.go, self.entered, self.fail = [], threading.Event(), threading.Event(), False
         self.go.set()
 
     def __call__(self, images):
         self.entered.set()
-        assert self.go.wait(SECONDS)
+        self.go.wait()
         self.batches.append(images[:, 0, 0, 0].tolist())
         if self.fail:
             raise RuntimeError("planted")
         return images[:, 0, 0].astype(np.float32)
 
 
-@pytest.fixture
-def engine():
-    return Engine()
-
-
-@pytest.fixture
-def pipeline(engine):
-    with Pipeline(image_of, engine, batch_size=4, limit=20, decoders=2) as pipeline:
+@contextlib.asynccontextmanager
+async def running(engine):
+    """A pipeline over the engine: batches of 4, at most 20 images."""
+    pipeline = Pipeline(image_of, engine, batch_size=4, limit=20, decoders=2)
+    task = asyncio.create_task(pipeline.run())
+    try:
         yield pipeline
+    finally:
         engine.go.set()
+        task.cancel()
 
 
-def number(future):
-    return future.result(SECONDS)[0]
+async def numbers(pipeline, *blobs):
+    return [row if isinstance(row, Exception) else row[0] for row in await pipeline.predict(blobs)]
 
 
-def until(condition):
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-def hold(engine, pipeline):
-    """Let the engine wait in a batch of one image; returns its future."""
+async def held(engine, pipeline, *requests):
+    """The requests' tasks, while the engine waits in a batch of the first image."""
     engine.go.clear()
     engine.entered.clear()
-    (first,) = pipeline.submit([b"0"])
-    assert engine.entered.wait(SECONDS)
-    return first
+    tasks = [asyncio.create_task(numbers(pipeline, b"0"))]
+    await asyncio.to_thread(engine.entered.wait)
+    tasks += [asyncio.create_task(numbers(pipeline, *request)) for request in requests]
+    while pipeline._ready.qsize() < sum(map(len, requests)):
+        await asyncio.sleep(0.001)
+    return tasks
 
 
-def test_every_image_gets_its_own_answer_whoever_asks(engine, pipeline):
-    def ask(start):
-        found = []
-        for n in range(start, start + 10):
-            futures = pipeline.submit([b"%d" % n, b"%d" % (n + 100)])
-            found += [number(future) for future in futures]
-        return found
+def test_every_image_gets_its_own_answer_whoever_asks():
+    async def scenario():
+        async with running(engine) as pipeline:
+            for start in range(0, 200, 10):
+                pairs = [(n, (n + 100) % 200) for n in range(start, start + 10)]
+                found = await asyncio.gather(*(numbers(pipeline, b"%d" % a, b"%d" % b) for a, b in pairs))
+                assert found == [list(pair) for pair in pairs]
+            assert pipeline.pending == 0 and pipeline.computed == 400
 
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(ask, range(0, 80, 10)))
-    for start, found in zip(range(0, 80, 10), answers, strict=True):
-        assert found == [n + more for n in range(start, start + 10) for more in (0, 100)]
-    assert sorted([*chain(*engine.batches)]) == sorted([*range(80), *range(100, 180)])
-    assert pipeline.pending == 0 and pipeline.computed == 160
+    engine = Engine()
+    asyncio.run(scenario())
+    assert sorted(chain(*engine.batches)) == sorted([*range(200)] * 2)
+    assert max(map(len, engine.batches)) == 4
 
 
-def test_requests_that_come_together_are_computed_together(engine, pipeline):
-    first = hold(engine, pipeline)
-    futures = [pipeline.submit([b"%d" % n])[0] for n in range(1, 7)]
-    until(lambda: len(pipeline._ready) == 6)
-    assert pipeline.pending == 7
-    engine.go.set()
-    assert [number(future) for future in [first, *futures]] == list(range(7))
+def test_requests_that_come_together_are_computed_together():
+    async def scenario():
+        async with running(engine) as pipeline:
+            tasks = await held(engine, pipeline, *([b"%d" % n] for n in range(1, 7)))
+            assert pipeline.pending == 7
+            engine.go.set()
+            assert await asyncio.gather(*tasks) == [[n] for n in range(7)]
+
+    engine = Engine()
+    asyncio.run(scenario())
     assert [len(batch) for batch in engine.batches] == [1, 4, 2]
 
 
-def test_more_than_the_queue_takes_is_refused_whole(engine, pipeline):
-    hold(engine, pipeline)
-    pipeline.submit([b"1"] * 17)
-    with pytest.raises(Full) as caught:
-        pipeline.submit([b"2"] * 3)
-    assert caught.value.seconds >= 1
-    futures = pipeline.submit([b"3"] * 2)  # the refused ones took no place
-    engine.go.set()
-    assert wait(futures, SECONDS).not_done == set()
-    until(lambda: pipeline.pending == 0)
-    assert [*chain(*engine.batches)].count(2) == 0
+def test_more_than_the_queue_takes_is_refused_whole():
+    async def scenario():
+        async with running(engine) as pipeline:
+            tasks = await held(engine, pipeline, [b"1"] * 17)
+            pipeline.image_seconds = 0.6
+            with pytest.raises(Full) as caught:
+                await pipeline.predict([b"2"] * 3)
+            assert caught.value.seconds == 11  # 18 images, rounded up
+            tasks.append(asyncio.create_task(numbers(pipeline, b"3", b"3")))  # the refused ones took no place
+            engine.go.set()
+            assert await asyncio.gather(*tasks) == [[0], [1] * 17, [3, 3]]
+            assert pipeline.pending == 0
+
+    engine = Engine()
+    asyncio.run(scenario())
+    assert 2 not in chain(*engine.batches)
 
 
-def test_the_seconds_of_a_refusal_are_those_of_the_queue(engine, pipeline):
-    number(pipeline.submit([b"1"])[0])
-    hold(engine, pipeline)
-    pipeline.submit([b"1"] * 19)
-    pipeline.image_seconds = 0.6
-    with pytest.raises(Full) as caught:
-        pipeline.submit([b"1"])
-    assert caught.value.seconds == 12
+def test_a_request_given_up_is_not_computed():
+    async def scenario():
+        async with running(engine) as pipeline:
+            first, given_up, kept = await held(engine, pipeline, [b"1", b"4"], [b"2"])
+            given_up.cancel()
+            never = asyncio.create_task(numbers(pipeline, b"5"))
+            never.cancel()  # before it began
+            await asyncio.wait([given_up, never])
+            assert pipeline.pending == 2
+            engine.go.set()
+            assert await asyncio.gather(first, kept) == [[0], [2]]
+
+    engine = Engine()
+    asyncio.run(scenario())
+    assert engine.batches == [[0], [2]]
 
 
-def test_an_image_given_up_is_not_computed(engine, pipeline):
-    first = hold(engine, pipeline)
-    given_up, kept = pipeline.submit([b"1", b"2"])
-    until(lambda: len(pipeline._ready) == 2)
-    assert given_up.cancel()
-    engine.go.set()
-    assert (number(first), number(kept)) == (0, 2)
-    until(lambda: pipeline.pending == 0)
-    assert [*chain(*engine.batches)] == [0, 2]
+def test_what_is_no_image_costs_nothing_and_says_why():
+    async def scenario():
+        async with running(engine) as pipeline:
+            bad, good = await numbers(pipeline, b"bad", b"7")
+            assert isinstance(bad, UnreadableImage) and good == 7
 
-
-def test_what_is_no_image_costs_nothing_and_says_why(engine, pipeline):
-    bad, good = pipeline.submit([b"bad", b"7"])
-    with pytest.raises(UnreadableImage, match="no image"):
-        bad.result(SECONDS)
-    assert number(good) == 7
-    until(lambda: pipeline.pending == 0)
+    engine = Engine()
+    asyncio.run(scenario())
     assert engine.batches == [[7]]
 
 
-def test_a_failing_engine_fails_its_batch_only(engine, pipeline, capsys):
-    engine.fail = True
-    with pytest.raises(RuntimeError, match="planted"):
-        pipeline.submit([b"1"])[0].result(SECONDS)
-    engine.fail = False
-    assert number(pipeline.submit([b"2"])[0]) == 2
-    assert pipeline.alive
+def test_a_failing_engine_fails_its_batch_only(capsys):
+    async def scenario():
+        async with running(engine) as pipeline:
+            engine.fail = True
+            (failed,) = await numbers(pipeline, b"1")
+            assert isinstance(failed, RuntimeError)
+            engine.fail = False
+            assert await numbers(pipeline, b"2") == [2]
+
+    engine = Engine()
+    asyncio.run(scenario())
     assert capsys.readouterr().err == "failed: RuntimeError: planted\n"
-
-
-def test_after_a_failed_batch_it_is_not_alive_until_it_has_recovered(engine, monkeypatch, capsys):
-    monkeypatch.setattr(queue, "RETRY_SECONDS", 0.05)
-    tries, well = [], threading.Event()
-
-    def recover():
-        tries.append(time.monotonic())
-        if not well.is_set():
-            raise RuntimeError("not yet")
-
-    with Pipeline(image_of, engine, batch_size=4, limit=9, decoders=1, recover=recover) as pipeline:
-        assert number(pipeline.submit([b"1"])[0]) == 1 and pipeline.alive and not tries
-        engine.fail = True
-        with pytest.raises(RuntimeError, match="planted"):
-            pipeline.submit([b"1"])[0].result(SECONDS)
-        until(lambda: len(tries) > 2)  # without another image
-        assert not pipeline.alive and pipeline.pending == 0
-        well.set()
-        until(lambda: pipeline.alive)
-        tried = len(tries)
-        time.sleep(0.2)
-        assert len(tries) == tried
-        engine.fail = False
-        assert number(pipeline.submit([b"2"])[0]) == 2
-    assert "failed: RuntimeError: not yet\n" in capsys.readouterr().err
-
-
-def test_the_seconds_of_an_image_count_what_decoding_takes(engine):
-    def slow(blob):
-        time.sleep(0.05)
-        return image_of(blob)
-
-    with Pipeline(slow, engine, batch_size=4, limit=20, decoders=1) as pipeline:
-        assert wait(pipeline.submit([b"1"] * 8), SECONDS).not_done == set()
-        assert 0.03 < pipeline.image_seconds < 0.5
-
-
-def test_closing_does_not_wait_for_ever(engine, monkeypatch):
-    monkeypatch.setattr(queue, "CLOSING_SECONDS", 0.1)
-    pipeline = Pipeline(image_of, engine, batch_size=4, limit=20, decoders=1)
-    hold(engine, pipeline)
-    begin = time.monotonic()
-    pipeline.close()
-    assert time.monotonic() - begin < 5
-    engine.go.set()
-
-
-def test_closing_finishes_what_was_accepted_and_takes_no_more(engine, pipeline):
-    hold(engine, pipeline)
-    futures = pipeline.submit([b"%d" % n for n in range(1, 10)])
-    closing = threading.Thread(target=pipeline.close)
-    closing.start()
-    until(lambda: pipeline._closing)
-    with pytest.raises(Full):
-        pipeline.submit([b"1"])
-    engine.go.set()
-    assert [number(future) for future in futures] == list(range(1, 10))
-    closing.join(SECONDS)
-    assert not closing.is_alive() and not pipeline.alive

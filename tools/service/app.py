@@ -8,10 +8,12 @@ import contextlib
 import hashlib
 import re
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
@@ -27,6 +29,7 @@ PAGE = Path(__file__).with_name("page.html")
 HELD = 16  # bodies of the largest size that are held at a time, in bytes; beyond that requests are refused
 # Who sends a body hears a refusal only when the rest of it has been read: so much of it, so long.
 DRAINED, DRAIN_SECONDS = 4, 2.0
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,13 @@ class Counts:
 
 
 class Service:
-    """What the routes share: the model's signature, the pipeline, the limits, and counts."""
+    """What the routes share: the model's signature, the pipeline, the limits, and counts.
 
-    def __init__(self, signature: Signature, pipeline: Pipeline, limits: Limits) -> None:
-        self.signature, self.pipeline, self.limits = signature, pipeline, limits
+    ``alive()``: whether there is an engine to compute.
+    """
+
+    def __init__(self, signature: Signature, pipeline: Pipeline, limits: Limits, alive: Callable[[], bool]) -> None:
+        self.signature, self.pipeline, self.limits, self.alive = signature, pipeline, limits, alive
         self.counts = Counts()
         self.started = time.monotonic()
         self._held = 0  # bytes of bodies
@@ -63,15 +69,16 @@ class Service:
         """The answer to a request. Raises Refused."""
         until = time.monotonic() + self.limits.seconds
         boundary = boundary_of(request.headers.get("content-type", ""))
-        if self.pipeline.pending >= self.pipeline.limit:
-            raise self._full(self.pipeline.wait_seconds())
         chunks: list[bytes] = []
         try:
+            self.pipeline.check_space()
             await self._in_time(self._receive(request, chunks), until, 408, "the body did not arrive")
-            found = await asyncio.get_running_loop().run_in_executor(
-                None, uploads, b"".join(chunks), boundary, self.limits.images
-            )
-            rows = await self._in_time(self._rows(found), until, 504, "no answer")
+            found = await asyncio.to_thread(uploads, b"".join(chunks), boundary, self.limits.images)
+            blobs = [upload.data for upload in found]
+            rows = await self._in_time(self.pipeline.predict(blobs), until, 504, "no answer")
+        except Full as full:
+            text = f"the queue of {self.pipeline.limit} images is full; try again"
+            raise Refused(429, text, Retry_After=str(full.seconds)) from None
         finally:
             self._held -= sum(map(len, chunks))
         self.counts.images += len(found)
@@ -89,31 +96,19 @@ class Service:
                 if max(read, announced) > most:
                     raise Refused(413, f"body: at most {most} bytes are accepted")
                 if self._held + len(chunk) > HELD * most:
-                    raise self._full(self.pipeline.wait_seconds())
+                    raise Full(self.pipeline.wait_seconds())
                 self._held += len(chunk)
                 chunks.append(chunk)
         except ClientDisconnect:
             raise Refused(400, "body: the client left") from None
 
-    async def _rows(self, found: list[Upload]) -> list[Any]:
-        """Probabilities (C,), or the error, of each image."""
-        try:
-            futures = self.pipeline.submit([upload.data for upload in found])
-        except Full as full:
-            raise self._full(full.seconds) from None
-        return await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
-
-    async def _in_time(self, work: Any, until: float, status: int, what: str) -> Any:
+    async def _in_time(self, work: Coroutine[Any, Any, Found], until: float, status: int, what: str) -> Found:
         try:
             return await asyncio.wait_for(work, max(0.0, until - time.monotonic()))
         except asyncio.TimeoutError:
             raise Refused(status, f"{what} within {self.limits.seconds:g} seconds") from None
 
-    def _full(self, seconds: float) -> Refused:
-        text = f"the queue of {self.pipeline.limit} images is full; try again"
-        return Refused(429, text, Retry_After=str(Full(seconds).seconds))
-
-    def _entry(self, upload: Upload, row: Any, k: int) -> dict[str, Any]:
+    def _entry(self, upload: Upload, row: np.ndarray | BaseException, k: int) -> dict[str, Any]:
         """One image's part of the answer; its keys are those of infer.py's .jsonl, with the upload's name."""
         entry: dict[str, Any] = {"file": upload.file, "classes": [], "scores": [], "names": [], "error": ""}
         if isinstance(row, UnreadableImage):
@@ -129,7 +124,7 @@ class Service:
         """What /health answers."""
         pipeline, signature = self.pipeline, self.signature
         return {
-            "status": "ok" if pipeline.alive else "failed",
+            "status": "ok" if self.alive() else "failed",
             "model": signature.model,
             "classes": signature.n_classes,
             "image_size": signature.size,
@@ -146,7 +141,14 @@ class Service:
 
 def make_app(service: Service) -> FastAPI:
     """The service's routes; nothing else answers, FastAPI's own pages (they load scripts from afar) least."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        batches = asyncio.create_task(service.pipeline.run())
+        yield
+        batches.cancel()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     page = PAGE.read_text(encoding="utf-8")
     policy = {"Content-Security-Policy": page_policy(page), "Referrer-Policy": "no-referrer"}
 
@@ -202,8 +204,8 @@ async def drain(request: Request, most: int) -> None:
         await asyncio.wait_for(read(), DRAIN_SECONDS)
 
 
-def text(line: str, status: int, headers: Any = None) -> Response:
-    """One line of plain text, and told to be nothing else."""
+def text(line: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """One line of plain text, which no browser shall take for anything else."""
     return PlainTextResponse(line + "\n", status, {**(headers or {}), "X-Content-Type-Options": "nosniff"})
 
 

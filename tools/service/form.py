@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import FormParser, parse_options_header
+from python_multipart.multipart import File, FormParser, parse_options_header
 
 FIELD = "image"
 ACCEPTED = f"multipart/form-data with a field `{FIELD}`, or image/*"
@@ -57,11 +57,15 @@ def uploads(body: bytes, boundary: bytes, most: int) -> list[Upload]:
             raise Refused(413, f"form: at most {most} images are accepted in a request")
         found.append(Upload(_text(file), data))
 
+    def keep_file(file: File) -> None:
+        file.file_object.seek(0)
+        keep(file.field_name or b"", file.file_name or b"", file.file_object.read())
+
     try:
         parser = FormParser(
             "multipart/form-data",
             lambda field: keep(field.field_name or b"", b"", field.value or b""),
-            lambda file: keep(file.field_name or b"", file.file_name or b"", file.file_object.getvalue()),
+            keep_file,
             on_end=lambda: ends.append(True),
             boundary=boundary,
             config={"MAX_MEMORY_FILE_SIZE": float("inf")},  # nothing is written to the disk

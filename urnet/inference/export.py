@@ -67,7 +67,8 @@ class Export:
             self._write_paddle(folder)
             tree = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
             if "onnx" in self.formats:
-                convert(*(folder / name for name in FILES), folder / ONNX)
+                program, parameters = (folder / name for name in FILES)
+                convert(program, parameters, folder / ONNX)
             tree["largest_difference_from_live"] = self._compare(folder, results)
             if "paddle" not in self.formats:
                 for name in FILES:
