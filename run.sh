@@ -13,7 +13,7 @@ Without arguments: where ckpt/ResNeXt101_32x4d_Release/, data/val/ and data/val_
 network predicts the validation images (infer.py). Otherwise the embedded example: make data/digits_web/, train
 recipes/digits_web.yaml on it, evaluate and predict; a second call reuses what the first one made.
 
-Python 3.9 to 3.13 with venv is all that must be there before; set_env.sh (its head lists what can be set) makes
+Python 3.10 to 3.13 with venv is all that must be there before; set_env.sh (its head lists what can be set) makes
 .venv and installs the rest. Exit codes: 0 done, 1 something failed, 2 bad usage or bad input.
 END
 }

@@ -7,10 +7,10 @@
 #
 #     PYTHON=python3.12       the interpreter that makes .venv; default python3
 #     URNET_DEVICE=cpu|gpu    which requirements to install; default gpu where `nvidia-smi -L` answers, else cpu
-#     URNET_DEV=1             also install requirements-dev.txt: tests, linter, type checker
+#     URNET_DEV=1             also install what tests, linter and type checker need (pyproject.toml's extra `dev`)
 #     URNET_ROOT=FOLDER       the repository's folder, for shells other than bash that stand elsewhere
 #
-# Exported unless already set: FLAGS_fraction_of_gpu_memory_to_use=1.0, as in the first release; with GPUs
+# Exported unless already set: FLAGS_fraction_of_gpu_memory_to_use=1.0, as in the 2018 release; with GPUs
 # CUDA_VISIBLE_DEVICES, all of them (0,1,…); without one OMP_NUM_THREADS, the number of usable cores (Paddle's default
 # is 1), and no CUDA_VISIBLE_DEVICES: Paddle's launcher would take it for a GPU.
 #
@@ -24,7 +24,7 @@ _urnet_find_root() ( # prints the repository's folder
     # shellcheck disable=SC3028,SC3054 # empty outside bash, where the working folder serves
     [ -n "$root" ] || root=$(dirname -- "${BASH_SOURCE:-./set_env.sh}")
     root=$(CDPATH='' cd -- "$root" 2>/dev/null && pwd -P)
-    if [ ! -f "$root/set_env.sh" ] || [ ! -f "$root/requirements-common.txt" ]; then
+    if [ ! -f "$root/set_env.sh" ] || [ ! -f "$root/pyproject.toml" ]; then
         _urnet_say "source it from the repository's folder, or set URNET_ROOT to that folder"
         return 1
     fi
@@ -33,14 +33,14 @@ _urnet_find_root() ( # prints the repository's folder
 
 _urnet_check_python() ( # PYTHON
     if ! command -v "$1" >/dev/null 2>&1; then
-        _urnet_say "$1 was not found; Python 3.9 to 3.13 is needed"
+        _urnet_say "$1 was not found; Python 3.10 to 3.13 is needed"
         return 1
     fi
     version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || version="broken"
     case $version in
-    3.9 | 3.1[0-3]) ;;
+    3.1[0-3]) ;;
     *)
-        _urnet_say "$1 is Python $version; 3.9 to 3.13 is needed (PYTHON=... names another one for a new .venv)"
+        _urnet_say "$1 is Python $version; 3.10 to 3.13 is needed (PYTHON=... names another one for a new .venv)"
         return 1
         ;;
     esac
@@ -76,26 +76,29 @@ _urnet_has_gpu() (
     nvidia-smi -L >/dev/null 2>&1
 )
 
-_urnet_fingerprint() ( # PYTHON FILE: hash of the interpreter's version, the common requirements and the file
+_urnet_fingerprint() ( # PYTHON ROOT FILE: hash of the interpreter's version, the folder, pyproject.toml and the file
     "$1" -I -c 'import hashlib, sys
-digest = hashlib.sha256(sys.version.encode())
-for path in sys.argv[1:]:
-    with open(path, "rb") as stream:
+digest = hashlib.sha256((sys.version + sys.argv[1]).encode())
+for name in ("pyproject.toml", sys.argv[2]):
+    with open(sys.argv[1] + "/" + name, "rb") as stream:
         digest.update(stream.read())
-print(digest.hexdigest())' "$(dirname -- "$2")/requirements-common.txt" "$2"
+print(digest.hexdigest())' "$2" "$3"
 )
 
-_urnet_install() ( # VENV FILE: pip install -r FILE, unless the stamp of the last success says there is nothing new
-    name=$(basename -- "$2")
-    stamp=$1/.urnet-$name.sha256
-    hash=$(_urnet_fingerprint "$1/bin/python" "$2") || return 1
+_urnet_install() ( # VENV ROOT FILE PIP_ARGUMENT ...: pip install, unless the last success was with the same files
+    venv=$1 root=$2 file=$3
+    shift 3
+    name=$(basename -- "$file" .toml)
+    stamp=$venv/.urnet-$name.sha256
+    hash=$(_urnet_fingerprint "$venv/bin/python" "$root" "$file") || return 1
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$hash" ]; then
         return 0
     fi
     rm -f -- "$stamp"
-    _urnet_say "installing $name into $1 (the first time takes minutes)"
-    if ! "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" >&2; then
-        _urnet_say "pip could not install $name; nothing was recorded, the next call tries again"
+    _urnet_say "installing $* into $venv (the first time takes minutes)"
+    cd -- "$root" || return 1 # what is installed in place, `-e .`, is found from here
+    if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2; then
+        _urnet_say "pip could not install $*; nothing was recorded, the next call tries again"
         return 1
     fi
     printf '%s\n' "$hash" >"$stamp"
@@ -110,12 +113,14 @@ _urnet_remove_other() ( # VENV NAME PACKAGE: the CPU and the GPU package of Padd
 
 _urnet_prepare() ( # ROOT VENV cpu|gpu: everything that is installed
     if [ "$3" = gpu ]; then
-        _urnet_remove_other "$2" requirements.txt paddlepaddle && _urnet_install "$2" "$1/requirements-gpu.txt"
+        _urnet_remove_other "$2" requirements.txt paddlepaddle &&
+            _urnet_install "$2" "$1" requirements-gpu.txt -r requirements-gpu.txt
     else
-        _urnet_remove_other "$2" requirements-gpu.txt paddlepaddle-gpu && _urnet_install "$2" "$1/requirements.txt"
+        _urnet_remove_other "$2" requirements-gpu.txt paddlepaddle-gpu &&
+            _urnet_install "$2" "$1" requirements.txt -r requirements.txt
     fi || return 1
     if [ -n "${URNET_DEV:-}" ]; then
-        _urnet_install "$2" "$1/requirements-dev.txt" || return 1
+        _urnet_install "$2" "$1" pyproject.toml -e '.[dev]' || return 1
     fi
 )
 
@@ -145,7 +150,7 @@ _urnet_main() { # the only function that changes the caller's environment
     fi
     export FLAGS_fraction_of_gpu_memory_to_use="${FLAGS_fraction_of_gpu_memory_to_use-1.0}"
     if [ "$_urnet_device" = cpu ] && [ -z "${OMP_NUM_THREADS+set}" ]; then
-        OMP_NUM_THREADS=$("$_urnet_venv/bin/python" "$_urnet_root/tools/machine.py" --cores) || return 1
+        OMP_NUM_THREADS=$("$_urnet_venv/bin/python" "$_urnet_root/urnet/core/cpus.py") || return 1
         export OMP_NUM_THREADS
     fi
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sets up, then linter, formatter, type checker and tests. Arguments go to pytest: `sh tests/run.sh tests/test_cli.py -k x`.
-# All four run even if one fails; the exit code is 0 only if all passed.
+# Sets up, then linter, formatter, import rules, type checker and tests. Arguments go to pytest:
+# `sh tests/run.sh tests/core -k x`. All of them run even if one fails; the exit code is 0 only if all passed.
 set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd -- "$root" || exit 1
@@ -19,6 +19,7 @@ check() { # NAME COMMAND ...
 
 check ruff-check python -m ruff check .
 check ruff-format python -m ruff format --check .
+check imports lint-imports --no-logo
 check mypy python -m mypy
 # A process a core (at most 4), each computing with one thread: threads that compete are slower than one.
 OMP_NUM_THREADS=1

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the pages of docs/ as a site: `sh tools/build_docs.sh [FOLDER]`, by default output/site. Warnings are errors.
-# Needs requirements-docs.txt and no network; exit codes: 0 done, 1 a warning or an error, 2 bad usage.
+# Needs the extra `docs` and no network; exit codes: 0 done, 1 a warning or an error, 2 bad usage.
 set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 if [ $# -gt 1 ]; then
@@ -16,7 +16,7 @@ python=python
 [ -n "${VIRTUAL_ENV:-}" ] || [ ! -x "$root/.venv/bin/python" ] || python=$root/.venv/bin/python
 cd -- "$root" || exit 1
 if ! "$python" -c 'import material' 2>/dev/null; then
-    printf 'build_docs.sh: MkDocs is not here; pip install -r requirements-docs.txt\n' >&2
+    printf 'build_docs.sh: MkDocs is not here; pip install -e ".[docs]"\n' >&2
     exit 1
 fi
 NO_MKDOCS_2_WARNING=1 "$python" -m mkdocs build --strict --site-dir "$site" || exit 1

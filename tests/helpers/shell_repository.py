@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("set_env.sh", "run.sh", "tests/run.sh", "tools/machine.py", "urnet/__init__.py", "urnet/core/cpus.py")
-COPIED += tuple(f"requirements{kind}.txt" for kind in ("", "-common", "-gpu", "-dev"))
+COPIED = ("set_env.sh", "run.sh", "tests/run.sh", "urnet/core/cpus.py", "pyproject.toml")
+COPIED += ("requirements.txt", "requirements-gpu.txt")
 
 # Makes environments that hold a copy of itself, notes every pip call, and is the real Python for all else.
 FAKE_PYTHON = """#!/bin/sh
@@ -34,6 +34,10 @@ case "$*" in
 *) exec "REAL" "$@" ;;
 esac
 """
+LINT_IMPORTS = """#!/bin/sh
+echo "lint-imports $*" >>"$FAKE_LOG"
+[ "${FAKE_FAILING:-}" != lint-imports ]
+"""
 
 
 class Repository:
@@ -48,6 +52,7 @@ class Repository:
             shutil.copy(ROOT / name, self.path / name)
         self.program("python3", FAKE_PYTHON.replace("REAL", sys.executable))
         self.program("nvidia-smi", "#!/bin/sh\nexit 9\n")
+        self.program("lint-imports", LINT_IMPORTS)
 
     def program(self, name: str, text: str) -> None:
         """Put an executable on the PATH of what ``shell`` runs."""

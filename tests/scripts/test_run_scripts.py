@@ -147,14 +147,14 @@ def test_help_needs_no_set_up(repository):
 
 @pytest.mark.parametrize("script", ["run.sh", "tests/run.sh"])
 def test_a_failed_set_up_stops_everything(repository, script):
-    (repository.path / "requirements-common.txt").write_text("something else\n")
+    (repository.path / "pyproject.toml").write_text("# something else\n")
     done = repository.shell(f"sh {script}", FAKE_PIP_STATUS="1")
     assert done.returncode == 1
     assert repository.asked() == ["pip install requirements.txt"]
 
 
 PYTEST = "module pytest -n auto --maxprocesses 4 --dist loadfile"
-CHECKS = ["module ruff check .", "module ruff format --check .", "module mypy"]
+CHECKS = ["module ruff check .", "module ruff format --check .", "lint-imports --no-logo", "module mypy"]
 ALL = [*CHECKS, f"{PYTEST} -m not slow", f"{PYTEST} -m slow"]
 
 
@@ -166,7 +166,13 @@ def test_every_check_runs_and_arguments_go_to_pytest(repository, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("failing", "named"), [("ruff", "ruff-check ruff-format"), ("mypy", "mypy"), ("pytest", "pytest pytest-slow")]
+    ("failing", "named"),
+    [
+        ("ruff", "ruff-check ruff-format"),
+        ("lint-imports", "imports"),
+        ("mypy", "mypy"),
+        ("pytest", "pytest pytest-slow"),
+    ],
 )
 def test_one_failing_check_fails_the_run_but_stops_none(repository, failing, named):
     done = repository.shell("sh tests/run.sh", FAKE_FAILING=failing)

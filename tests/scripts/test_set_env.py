@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import os
+import re
 import shutil
 import sys
 
@@ -39,7 +42,7 @@ def test_sourced_twice_installs_once(repository, shell):
     assert repository.asked() == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-common.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml"])
 def test_changed_requirements_are_installed_again(repository, name):
     repository.shell(SOURCE)
     with (repository.path / name).open("a") as stream:
@@ -54,8 +57,7 @@ def test_development_requirements_come_when_asked_for(repository):
     repository.asked()
     repository.shell(SOURCE, URNET_DEV="1")
     repository.shell(SOURCE, URNET_DEV="1")
-    assert repository.asked() == ["pip install requirements-dev.txt"]
-    (repository.path / "requirements-dev.txt").write_text("pytest\n")
+    assert repository.asked() == ["pip install .[dev]"]
     repository.shell(SOURCE)
     assert repository.asked() == []
 
@@ -63,7 +65,7 @@ def test_development_requirements_come_when_asked_for(repository):
 def test_a_failed_installation_leaves_no_stamp(repository, shell):
     done = repository.shell(f"{SOURCE}; echo status $? ${{OMP_NUM_THREADS-unset}}", shell=shell, FAKE_PIP_STATUS="1")
     assert done.stdout == "status 1 unset\n"
-    assert "pip could not install requirements.txt" in done.stderr.splitlines()[-1]
+    assert "pip could not install -r requirements.txt" in done.stderr.splitlines()[-1]
     assert not list((repository.path / ".venv").glob(".urnet*"))
     assert repository.asked() == FIRST
     assert repository.shell(SOURCE, shell=shell).returncode == 0
@@ -135,10 +137,10 @@ def test_the_callers_shell_stays_as_it_was(repository, shell):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"PYTHON": "python-of-nowhere"}, "python-of-nowhere was not found; Python 3.9 to 3.13 is needed"),
-        ({"FAKE_VERSION": "3.8"}, "python3 is Python 3.8; 3.9 to 3.13 is needed"),
-        ({"FAKE_VERSION": "3.14"}, "python3 is Python 3.14; 3.9 to 3.13 is needed"),
-        ({"FAKE_VERSION": "2.7"}, "python3 is Python 2.7; 3.9 to 3.13 is needed"),
+        ({"PYTHON": "python-of-nowhere"}, "python-of-nowhere was not found; Python 3.10 to 3.13 is needed"),
+        ({"FAKE_VERSION": "3.9"}, "python3 is Python 3.9; 3.10 to 3.13 is needed"),
+        ({"FAKE_VERSION": "3.14"}, "python3 is Python 3.14; 3.10 to 3.13 is needed"),
+        ({"FAKE_VERSION": "2.7"}, "python3 is Python 2.7; 3.10 to 3.13 is needed"),
         ({"FAKE_VENV_STATUS": "1"}, "python3 has no venv module with pip"),
         ({"VIRTUAL_ENV": "/gone"}, "/gone/bin/python was not found"),
     ],
@@ -166,8 +168,7 @@ def test_where_the_repository_is(repository, tmp_path):
 def test_a_real_environment_in_a_folder_with_spaces(repository):
     """The genuine venv, pip and activate; the requirements are empty, so that no network is needed."""
     (repository.bin / "python3").unlink()
-    for name in ("requirements.txt", "requirements-common.txt"):
-        (repository.path / name).write_text("# nothing\n")
+    (repository.path / "requirements.txt").write_text("# nothing\n")
     line = f"set -eu; {SOURCE}; {SOURCE}; {SHOW}; python -c 'import sys; print(sys.prefix)'; deactivate"
     done = repository.shell(line, PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
@@ -176,16 +177,42 @@ def test_a_real_environment_in_a_folder_with_spaces(repository):
     assert repository.shell(f"{SOURCE}; python -c 1", PYTHON=sys.executable).returncode == 0
 
 
+def test_a_moved_copy_is_installed_in_place_again(repository, tmp_path):
+    """The environment may be one that several copies share: what it imports is the copy that was sourced last."""
+    active = tmp_path / "shared"
+    repository.shell(f"python3 -m venv '{active}'")
+    other = tmp_path / "other"
+    shutil.copytree(repository.path, other)
+    repository.asked()
+    for copy in (repository.path, other, other):
+        repository.shell(SOURCE, cwd=copy, VIRTUAL_ENV=str(active))
+    assert repository.asked() == ["pip install requirements.txt"] * 2
+
+
 def test_the_requirement_files_agree():
-    texts = {name: (ROOT / f"requirements{name}.txt").read_text() for name in ("", "-gpu", "-common")}
-    pins = {
-        line.replace("paddlepaddle-gpu", "paddlepaddle")
-        for name in ("", "-gpu")
-        for line in texts[name].splitlines()
-        if line.startswith("paddlepaddle")
-    }
-    assert len(pins) == 1
-    assert all("-r requirements-common.txt" in texts[name].splitlines() for name in ("", "-gpu"))
-    listed = [line for line in texts["-common"].splitlines() if line and not line.startswith("#")]
-    assert listed and all(line[0].isalpha() for line in listed)  # setuptools reads no -r lines
-    assert not any("paddle" in line for line in listed)
+    texts = [(ROOT / name).read_text().splitlines() for name in ("requirements.txt", "requirements-gpu.txt")]
+    paddle = [line.replace("-gpu", "") for lines in texts for line in lines if line.startswith("paddlepaddle")]
+    assert len(paddle) == 2 and len(set(paddle)) == 1
+    assert all("--editable ." in lines for lines in texts)
+
+
+def test_every_import_is_declared():
+    """The packages that the code imports are those of pyproject.toml, and Paddle of the requirements files."""
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = list(itertools.chain(project["dependencies"], *project["optional-dependencies"].values()))
+    names = {re.match(r"[A-Za-z0-9_-]+", text)[0].lower() for text in declared} | {"paddlepaddle"}
+    known_as = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "sklearn": "scikit-learn", "paddle": "paddlepaddle"}
+    known_as |= {"material": "mkdocs-material", "python_multipart": "python-multipart"}
+    files = [*(ROOT / "urnet").rglob("*.py"), *(ROOT / "models").glob("*.py"), *(ROOT / "tools").rglob("*.py")]
+    files += [*(ROOT / "data").glob("*.py"), *ROOT.glob("*.py")]
+    ours = {"urnet", "models", "tools", *(path.stem for path in (ROOT / "data").glob("*.py")), "infer", "train", "eval"}
+    imported = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.split(".")[0])
+    others = imported - ours - set(sys.stdlib_module_names)
+    assert {known_as.get(name, name) for name in others} <= names

@@ -1,4 +1,7 @@
-"""How many cores this process may use. Standard library only: set_env.sh asks too."""
+"""How many cores this process may use; run as a file it prints the number, which set_env.sh asks for.
+
+Standard library only, and no other module of the project: it runs before anything is installed.
+"""
 
 from __future__ import annotations
 
@@ -30,3 +33,7 @@ def _quota(cgroup: Path) -> float | None:
     if quota in ("max", "-1"):
         return None
     return int(quota) / int(period)
+
+
+if __name__ == "__main__":
+    print(usable_cores())
