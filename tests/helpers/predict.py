@@ -1,5 +1,6 @@
 """For the tests of infer.py and eval.py: images, checkpoints, and the answers, worked out plainly."""
 
+import re
 import struct
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import models
 from urnet.checkpoints import checkpoint
 from urnet.config.duration import Duration
 from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe
+from urnet.core import cli
 
 N_CLASSES, N_IMAGES, NETWORK = 7, 11, "ResNeXt_small32"
 NAMES = [f"class {c}, toy" for c in range(N_CLASSES)]
@@ -145,3 +147,23 @@ class Toys:
         return [
             part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))
         ] + list(more)
+
+
+def run(capsys, main, argv):
+    """A command's exit code, its block of arguments, the lines of stdout after it, and stderr."""
+    code = cli.run(main, argv)
+    out, err = capsys.readouterr()
+    lines, rule = out.splitlines(), "-" * 52
+    end = lines.index(rule) + 1 if rule in lines else 0
+    return code, lines[:end], lines[end:], err
+
+
+def numbers(lines):
+    """Classes and scores of infer.py's lines, each (n, k); the lines must be the release's to the letter."""
+    classes, scores = [], []
+    for i, line in enumerate(lines):
+        found = re.fullmatch(rf"Test-{i}-score: \[([-+.e\d ]+)\], class \[([\d ]+)\]", line)
+        assert found, line
+        scores.append([float(word) for word in found[1].split()])
+        classes.append([int(word) for word in found[2].split()])
+    return np.array(classes), np.array(scores)

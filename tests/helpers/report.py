@@ -10,6 +10,8 @@ import numpy as np
 import yaml
 
 from urnet.data.table.table import BaseWriter, Table
+from urnet.report.build import Settings, build_report
+from urnet.report.run_state import read_run
 
 NAMES = ["zero", 'one "1" & <b>one</b>', "two", ""]  # the last class has no name
 EVIL = "</script><script>alert(1)</script>\u202e\x00 & \"quoted\" 'title' <img src=http://a.b/c.png onerror=x>"
@@ -77,6 +79,16 @@ def write_run(folder: Path, base_hash: str, stages=("class", "cluster"), unfinis
             (folder / name / kind / "recipe.yaml").write_text(yaml.safe_dump(recipe))
             os.utime(folder / name / kind / "state.json", (1.7e9 + place,) * 2)
     return folder
+
+
+def no_images(paths):
+    """Thumbnails where no image can be read."""
+    return [None] * len(paths)
+
+
+def report_of(table, folder, thumbnails=no_images, methods=None, **settings):
+    """The report of a run's folder."""
+    return build_report(read_run(folder), table, thumbnails, Settings(**settings), methods)
 
 
 class Page(HTMLParser):

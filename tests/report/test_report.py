@@ -7,13 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.helpers.report import NAMES, Page, make_table, write, write_columns, write_run
+from tests.helpers.report import NAMES, Page, make_table, report_of, write, write_columns, write_run
 from urnet.core.blocks import class_sizes
 from urnet.core.checks import InputError
-from urnet.report.build import Settings, build_report
 from urnet.report.class_sections import choose_classes
 from urnet.report.columns import Columns
-from urnet.report.run_state import Method, read_run
+from urnet.report.run_state import Method
 from urnet.report.suspects import label_evidence
 from urnet.report.thumbnails import thumbnail, thumbnailer
 
@@ -26,14 +25,6 @@ WORDS_OF_BARE = [
     "No cluster columns yet",
     "No relevance or confidence column yet",
 ]
-
-
-def no_images(paths):
-    return [None] * len(paths)
-
-
-def report_of(table, folder, thumbnails=no_images, methods=None, **settings):
-    return build_report(read_run(folder), table, thumbnails, Settings(**settings), methods)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +99,7 @@ def test_the_same_inputs_give_the_same_bytes(made):
     assert first == second
 
 
-def test_clusters_come_by_quality_and_trust_by_relevance(made):
+def test_clusters_come_by_quality_and_images_by_relevance(made):
     table, run, _ = made
     text = Page(report_of(table, run, show=("0",), per_class=2).html).text
     text = text[text.index("Open all") :]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_build_table import webvision
+from tests.helpers.webvision import write_lists
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError
 from urnet.data.lists.build_table import build_table, images_under, read_image_list, read_validation
@@ -80,7 +80,7 @@ def test_every_list_of_images_is_held_to_its_root(tmp_path, path, opened):
 def test_every_list_of_webvision_is_held_to_its_root(tmp_path, version, name, up, opened):
     """Where metadata of the right names lie outside, too: they are never looked at."""
     root = tmp_path / "web"
-    webvision(root, version, QUERIES)
+    write_lists(root, version, QUERIES)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "q0001.json").write_text(json.dumps([{"id": "stolen", "title": "secret"}]))
@@ -99,7 +99,7 @@ def test_every_list_of_webvision_is_held_to_its_root(tmp_path, version, name, up
 
 @pytest.mark.parametrize("query", ["²", "٣", "1" * 5000, "-1", "+1", "1_0"])
 def test_a_query_that_only_looks_like_a_number_is_refused(tmp_path, query):
-    webvision(tmp_path, 2, QUERIES)
+    write_lists(tmp_path, 2, QUERIES)
     first(tmp_path / "info", "queries_synsets_map.txt", f"{query} 0")
     with pytest.raises(InputError, match=r"queries_synsets_map\.txt:1: query .* is accepted once, as a number"):
         build_table(Data(root=str(tmp_path), format="webvision2", n_classes=3), tmp_path / "table")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tests.helpers.report import EVIL, Page, write, write_run
-from tests.report.test_report import report_of
+from tests.helpers.report import EVIL, Page, report_of, write, write_run
 from urnet.data.table.table import BaseWriter, Table
 from urnet.report.thumbnails import thumbnailer
 

@@ -1,0 +1,128 @@
+"""What infer.py and eval.py cannot use: one line on stderr, exit code 2, and nothing is written."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import eval as evaluation
+import infer
+from tests.helpers.predict import run, weights_of
+from urnet.checkpoints import safetensors_io
+
+LISTS = {
+    "empty": "\n# nothing\n",
+    "missing": "0.png 1\ngone.png 2\nalso gone.png 2\n",
+    "no label": "0.png 1\nsome dir/1.png\n",
+    "beyond": "0.png 1\n2.png 7\n",
+    "negative": "0.png -1\n",
+    "class names": "one\ntwo\n",
+}
+
+
+@pytest.fixture(scope="module")
+def bad(toys, tmp_path_factory):
+    """Checkpoints, lists and images that are wrong in one way each."""
+    folder = tmp_path_factory.mktemp("bad")
+    weights = weights_of(toys.network)
+    safetensors_io.write_safetensors(folder / "bare.safetensors", weights)
+    whole = (folder / "bare.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    del weights["fc.bias"]
+    safetensors_io.write_safetensors(folder / "other.safetensors", {**weights, "head.bias": np.zeros(3, np.float32)})
+    for name in ("empty", "pictures", "folder.csv"):
+        (folder / name).mkdir()
+    (folder / "pictures" / "bad.png").write_text("this is no picture")
+    for name, text in LISTS.items():
+        (folder / f"{name}.txt").write_text(text)
+    shutil.copytree(toys.checkpoint, folder / "names")
+    (folder / "names" / "classes.txt").write_text("one\ntwo\n")
+    return folder
+
+
+BARE = {
+    "pretrained_model": "BAD/bare.safetensors",
+    "model": "ResNeXt_small32",
+    "class_dim": 7,
+    "image_shape": "3,32,32",
+}
+BOTH = [  # flags, what is said
+    ({"pretrained_model": None}, r"--pretrained_model: found none"),
+    ({"pretrained_model": "BAD/no"}, r"/no: does not exist"),
+    ({**BARE, "pretrained_model": "BAD/empty"}, r"/empty"),
+    ({**BARE, "pretrained_model": "BAD/cut.safetensors"}, r"cut\.safetensors"),
+    ({**BARE, "pretrained_model": "BAD/other.safetensors"}, r"1 missing \(fc\.bias\); 1 unexpected \(head\.bias\)"),
+    ({**BARE, "model": "ResNeXt50_32x4d"}, r"bare\.safetensors: does not fit the network"),
+    ({**BARE, "class_dim": 9}, r"has 7 classes .* class_dim is 9"),
+    ({**BARE, "model": "ResNext_small"}, r"--model: 'ResNext_small' is not known; nearest: ResNet8_small32, ResNeXt_s"),
+    ({"model": "ResNeXt50_32x4d"}, r"--model is ResNeXt50_32x4d, but \S+ was trained with ResNeXt_sm"),
+    ({"class_dim": 5000}, r"--class_dim is 5000, but \S+ was trained with 7"),
+    ({"class_dim": 0}, r"--class_dim: found 0; 1 or more"),
+    ({"image_shape": "3,a,b"}, r"--image_shape: found '3,a,b'; accepted: 3,S,S"),
+    ({"image_shape": "3,224"}, r"--image_shape: found '3,224'"),
+    ({"image_shape": "1,32,32"}, r"--image_shape: found '1,32,32'"),
+    ({"image_shape": "3,32,48"}, r"--image_shape: found '3,32,48'"),
+    ({"image_shape": "3,-32,-32"}, r"--image_shape: found"),
+    ({"image_shape": "3,99999,99999"}, r"--image_shape: found .* S from 8 to 2048"),
+    ({"resize": "long"}, r"--resize: 'long' is not known"),
+    ({"resize_short_size": 20}, r"--resize_short_size: found 20; 32 or more"),
+    ({"batch_size": 0}, r"--batch_size: found 0; 1 or more"),
+    ({"workers": -1}, r"--workers: found -1; 0 or more"),
+    ({"engine": "dynamic"}, r"--engine: 'dynamic' is not known"),
+    ({"precision": "fp16"}, r"--precision: 'fp16' is not known"),
+    ({"precision": "bf16"}, r"--precision bf16: on the CPU --engine inference is needed"),
+    ({"class_names": "BAD/class names.txt"}, r"names\.txt: has 2 class names, but n_classes is 7"),
+    ({"pretrained_model": "BAD/names"}, r"names/classes\.txt: has 2 class names, but class_dim is 7"),
+    ({"img_path": None}, r"--img_path: found none"),
+    ({"img_path": "BAD/no"}, r"/no: is no folder"),
+    ({"img_path": "BAD/no", "img_list": None}, r"/no: is no folder"),
+    ({"img_list": "BAD/no.txt"}, r"no\.txt: cannot be read"),
+    ({"img_list": "BAD/empty.txt"}, r"empty\.txt: lists no image"),
+    ({"img_list": "BAD/missing.txt"}, r"missing\.txt:2: \S+/gone\.png is not there \(2 of 3"),
+    ({"crops": 7}, r"--crops: found 7; accepted: 1, 5, 10, 144"),
+    ({"scales": "36,a"}, r"--scales: found '36,a'; accepted: different short sides"),
+    ({"scales": ""}, r"--scales: found ''; accepted"),
+    ({"scales": "36,36"}, r"--scales: found '36,36'; accepted: different"),
+    ({"scales": "36,9000"}, r"up to 8192"),
+    ({"scales": "36,31"}, r"--scales: found 31; 32 \(--image_shape\) or more"),
+    ({"crops": 5, "resize_short_size": 31}, r"--resize_short_size: found 31; 32 \(--image_shape\) or more"),
+    ({"crops": 144, "scales": "36,40"}, r"found 36,40; --crops 144 takes four"),
+    ({"crops": 144, "resize_short_size": 40}, r"--crops 144 takes four short sides"),
+    ({"crops": 10, "resize": "straight"}, r"--resize straight: --crops 10 cuts from"),
+    ({"scales": 40, "resize": "straight"}, r"--resize straight: --scales cuts"),
+    ({"scales": 40, "resize_short_size": 40}, r"--scales and --resize_short_size: both"),
+]
+INFER = [
+    ({"topk": 0}, r"--topk: found 0; 1\.\.7"),
+    ({"topk": 8}, r"--topk: found 8; 1\.\.7"),
+    ({"img_path": "BAD/empty", "img_list": None}, r"/empty: has no image"),
+    ({"img_path": "BAD/pictures", "img_list": None}, r"bad\.png: is no readable image: .*; at most 0 unreadable"),
+    ({"output": "BAD/empty.txt/a.csv"}, r"empty\.txt/a\.csv: cannot be written"),
+    ({"output": "BAD/folder.csv"}, r"--output \S+folder\.csv: is a folder"),
+    ({"output": "BAD/a.xlsx"}, r"--output \S+a\.xlsx: accepted are names that end in \.csv or"),
+    ({"crops": 5, "save_inference": True, "inference_dir": "BAD/m"}, r"a saved model answers one view"),
+]
+EVAL = [
+    ({"img_list": None}, r"images: sub-folder 'some dir' is no class \(the checkpoint's"),
+    ({**BARE, "img_list": None}, r"--img_list: found none; a file of `path label` lines is needed, or class names"),
+    ({"img_list": None, "img_path": "BAD/empty"}, r"has no image in its"),
+    ({"img_list": "BAD/no label.txt"}, r"no label\.txt:2: label 'dir/1\.png' is no integer"),
+    ({"img_list": "BAD/beyond.txt"}, r"beyond\.txt:2: label 7 is outside; accepted: 0\.\.6"),
+    ({"img_list": "BAD/negative.txt"}, r"negative\.txt:1: label -1 is outside"),
+    ({"empty_classes": "drop"}, r"--empty_classes: 'drop' is not known"),
+    ({"per_class": "BAD/empty.txt/a.csv"}, r"empty\.txt/a\.csv: cannot be written"),
+    ({"per_class": "BAD/pictures"}, r"--per_class \S+pictures: is a folder"),
+]
+CASES = [*((infer, "output", *case) for case in BOTH + INFER), *((evaluation, "per_class", *case) for case in EVAL)]
+
+
+@pytest.mark.parametrize(("program", "writes", "flags", "message"), CASES)
+def test_bad_input_is_one_line_and_nothing_is_written(toys, bad, capsys, tmp_path, program, writes, flags, message):
+    flags = {name: value.replace("BAD", str(bad)) if isinstance(value, str) else value for name, value in flags.items()}
+    before = sorted(bad.rglob("*"))
+    code, _, lines, err = run(capsys, program.main, toys.argv(**{writes: tmp_path / "out.csv", **flags}))
+    assert (code, lines, err.count("\n")) == (2, [], 1), err
+    assert re.search(message, err), err
+    assert sorted(bad.rglob("*")) == before
+    assert list(tmp_path.iterdir()) == []
