@@ -99,7 +99,8 @@ def main(argv: Sequence[str]) -> int:
 
 def start_overrides(args: argparse.Namespace) -> list[str]:
     """``--init`` and ``--finetune`` as keys of the first stage that is switched on; -o goes before them."""
-    from urnet.config.recipe import active_stages, read_recipe
+    from urnet.config.recipe import active_stages
+    from urnet.pipeline.recipes import read_recipe
 
     if args.init == "":
         raise InputError("--init: found no path; a checkpoint's is accepted")
@@ -115,7 +116,7 @@ def start_overrides(args: argparse.Namespace) -> list[str]:
 
 def train(args: argparse.Namespace, stream: TextIO) -> int:
     """Read the recipe, train its stages, report on ``stream``; returns the exit code."""
-    from urnet.config.recipe import load_recipe
+    from urnet.pipeline.recipes import load_recipe
     from urnet.runtime.threads import import_paddle
 
     recipe = load_recipe(args.config, args.override)

@@ -19,12 +19,13 @@ import numpy as np
 import safetensors.numpy
 
 from urnet.checkpoints import fluid, pdparams, safetensors_io
-from urnet.config.recipe import Transform, dump_recipe, load_recipe
+from urnet.config.recipe import Transform, dump_recipe
 from urnet.core.checks import InputError
 from urnet.data.images.decode import UnreadableImage, decode
 from urnet.data.images.reduced_decode import train_view
 from urnet.data.lists.lines import read_lines
 from urnet.data.lists.webvision_metadata import read_metadata
+from urnet.pipeline.recipes import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_PIXELS = 1_000_000

@@ -71,8 +71,8 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
 
     from tools import plan_given, plan_text
-    from urnet.config.recipe import load_recipe
     from urnet.core.atomic_files import atomic_file
+    from urnet.pipeline.recipes import load_recipe
 
     plan_given.check_numbers(args)
     recipe = load_recipe(args.config, args.override)

@@ -6,7 +6,6 @@ Formulas leave out what does not grow with rows or parameters: headers, state.js
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,35 +14,13 @@ import numpy as np
 
 from tools.plan_network import NetworkSize
 from tools.plan_stages import StagePlan, description
-from urnet.config.recipe import Recipe, Stage, active_stages
-from urnet.config.reweight import Label, column_file, column_names
+from urnet.config.recipe import Recipe, active_stages
+from urnet.config.stage import Stage
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.features.shards import Description
+from urnet.pipeline.registry import column_files
 
 HEADER = 128  # of a .npy file
-TYPES = {  # of every column that a stage writes
-    "class_weight": "float32",
-    "cluster": "int16",
-    "cluster_weight": "float32",
-    "relevance": "float32",
-    "instance_weight": "float32",
-    "confidence": "float32",
-    "oof_index": "int32",
-    "oof_prob": "float16",
-    "suggested": "int32",
-    "suggested_prob": "float32",
-    "topk_index": "int32",
-    "topk_prob": "float16",
-    "keep": "float32",
-    "label_weight": "float32",
-    "target_weight": "float32",
-    "bag_attention": "float32",
-    "subset": "int8",
-    "density": "float32",
-    "delta": "float32",
-    "image_weight": "float32",
-    "clean_label": "int32",
-}
 
 
 @dataclass(frozen=True)
@@ -70,26 +47,12 @@ def base_row_bytes(path_bytes: float, text_bytes: float) -> float:
 def columns_of(recipe: Recipe, stage: Stage, rows: int) -> list[Artefact]:
     """The table's files that a stage writes, column by column: rows x bytes of a row's values."""
     found = []
-    if stage.reweight is not None:
-        bare = column_names(dataclasses.replace(stage.reweight, suffix=""))
-        for plain, name in zip(bare, column_names(stage.reweight), strict=True):
-            k = values_a_row(recipe, stage, plain)
-            found.append((f"table/{column_file(stage.reweight)}.arrow", name, TYPES[plain], k))
-    if stage.bags is not None:
-        found.append(("table/bag.arrow", "bag_attention", TYPES["bag_attention"], 1))
-    return [
-        Artefact(stage.name, path, f"{name} {kind}" + (f" x {k}" if k > 1 else ""), rows * k * np.dtype(kind).itemsize)
-        for path, name, kind, k in found
-    ]
-
-
-def values_a_row(recipe: Recipe, stage: Stage, column: str) -> int:
-    """k of a column of k values a row."""
-    if column.startswith("oof_"):
-        return min(stage.measure.top_k, recipe.data.n_classes)
-    if column.startswith("topk_") and isinstance(stage.reweight, Label):
-        return min(stage.reweight.top_k, recipe.data.n_classes)
-    return 1
+    for file, columns in column_files(stage).items():
+        for name, column in columns.items():
+            k = 1 if column.width is None else min(column.width(stage), recipe.data.n_classes)
+            what, size = f"{name} {column.kind}", rows * k * np.dtype(column.kind).itemsize
+            found.append(Artefact(stage.name, f"table/{file}.arrow", what + (f" x {k}" if k > 1 else ""), size))
+    return found
 
 
 def measurement_of(stage: Stage, about: Description | None) -> list[Artefact]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from tools.plan_network import NetworkSize
 from tools.plan_stages import StagePlan
-from urnet.config.recipe import Recipe, Stage, active_stages
+from urnet.config.recipe import Recipe, active_stages
+from urnet.config.stage import Stage
 from urnet.data.loading.worker_pool import CHUNK, CHUNKS_AHEAD
 
 DRAWN, DRAWING = 4, 8  # bytes a row of an epoch's order: a process's part of it, and all while it is drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import models
-from urnet.config.recipe import Optimizer
+from urnet.config.stage import Optimizer
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from tools.plan_network import NetworkSize
-from urnet.config.recipe import Recipe, Schedule, Stage, active_stages
+from urnet.config.recipe import Recipe, active_stages
+from urnet.config.stage import Schedule, Stage
 from urnet.features.shards import Description
+from urnet.pipeline.registry import measures
 
 SECONDS = 3600.0
 
@@ -134,7 +136,7 @@ def bn_images(task: Any) -> int:
 
 def description(recipe: Recipe, stage: Stage, rows: int, network: NetworkSize) -> Description | None:
     """Of the stage's measurement; None for a stage that measures nothing."""
-    if stage.reweight is None or stage.reweight.method == "class_size":
+    if not measures(stage):
         return None
     k = min(stage.measure.top_k, recipe.data.n_classes)
     return Description("", "", rows, network.feature_width, k, stage.measure.batch_size)

@@ -14,7 +14,9 @@ from tests.helpers.tiny_network import Tiny, assert_same, weights_of
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.fluid import variable_bytes
 from urnet.checkpoints.safetensors_io import read_safetensors, write_safetensors
-from urnet.config.recipe import Data, Duration, Model, Recipe, Stage, dump_recipe
+from urnet.config.duration import Duration
+from urnet.config.recipe import Data, Model, Recipe, dump_recipe
+from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 
 RECIPE = Recipe("demo", Data("images", 3), Model("Tiny"), (Stage("class", Duration(2, "epochs")),))

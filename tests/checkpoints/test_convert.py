@@ -12,7 +12,9 @@ import models
 from tests.helpers.tiny_network import Tiny, assert_same, weights_of
 from tools import convert_checkpoint as tool
 from urnet.checkpoints import checkpoint, convert
-from urnet.config.recipe import Data, Duration, Model, Recipe, Stage, dump_recipe
+from urnet.config.duration import Duration
+from urnet.config.recipe import Data, Model, Recipe, dump_recipe
+from urnet.config.stage import Stage
 from urnet.core import cli
 from urnet.core.checks import InputError
 

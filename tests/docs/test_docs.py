@@ -12,8 +12,8 @@ import pytest
 import train
 from tests.helpers.doc_commands import LAUNCHER, PAGES, ROOT, Command, commands, parsed, parser_of, read_command
 from urnet.config import se_resnext_flags
-from urnet.config.recipe import load_recipe
 from urnet.core.checks import InputError
+from urnet.pipeline.recipes import load_recipe
 
 # The test that runs a command of this program and these flags, on data of its own; or "not run" and why. A
 # command of another shape in the documents needs a line here; synopses, and commands named inside a sentence,

@@ -7,9 +7,10 @@ import pytest
 
 import models
 from tests.helpers.webvision import N_CLASSES, write_folders, write_listed, write_web
-from urnet.config.recipe import active_stages, load_recipe
-from urnet.config.reweight import column_file, column_names
+from urnet.config.recipe import active_stages
 from urnet.data.table.table import Table
+from urnet.pipeline.recipes import load_recipe
+from urnet.pipeline.registry import column_files
 from urnet.pipeline.run import plan_recipe, run_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
@@ -70,12 +71,11 @@ def columns_of(run):
     recipe, _, _ = run
     table = Table.open(Path(recipe.output) / recipe.name / "table")
     for stage in active_stages(recipe):
-        if stage.reweight is not None:
-            for name in column_names(stage.reweight):
-                assert table.file_of(name) == column_file(stage.reweight)
+        for file, columns in column_files(stage).items():
+            for name, column in columns.items():
+                assert table.file_of(name) == file
+                assert table.column(name).dtype == column.kind
                 yield stage, name, table.column(name)
-        if stage.bags is not None:
-            yield stage, "bag_attention", table.column("bag_attention")
 
 
 def test_all_stages_finish(run):

@@ -18,11 +18,13 @@ from tests.helpers.webvision import write_image
 from urnet.checkpoints import checkpoint, safetensors_io
 from urnet.config import se_resnext_flags
 from urnet.config.duration import Duration
-from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
+from urnet.config.recipe import Data, Model, Recipe, Transform, dump_recipe
+from urnet.config.stage import Stage
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.inference.cli_flags import RELEASE_DEFAULTS, RELEASE_FLAGS
 from urnet.inference.cli_job import PredictionJob
+from urnet.pipeline.recipes import load_recipe
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ["--num_layers=50", "--batch_size=8", "--with_mem_opt=True", "--parallel_exe=False"]

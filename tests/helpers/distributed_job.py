@@ -16,10 +16,12 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from urnet.config.baselines import Elr, Gate, Loss
-from urnet.config.recipe import Bags, Duration, Optimizer, Stage, Transform, load_recipe
+from urnet.config.duration import Duration
+from urnet.config.recipe import Transform
+from urnet.config.stage import Bags, Elr, Gate, Loss, Optimizer, Stage
 from urnet.core.signals import Interrupted
 from urnet.nn.ema import recompute_batch_norm
+from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup, open_process_group
 from urnet.training.elr_memory import ElrMemory

@@ -11,7 +11,8 @@ import paddle
 import models
 from urnet.checkpoints import checkpoint
 from urnet.config.duration import Duration
-from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe
+from urnet.config.recipe import Data, Model, Recipe, Transform, dump_recipe
+from urnet.config.stage import Stage
 from urnet.core import cli
 
 N_CLASSES, N_IMAGES, NETWORK = 7, 11, "ResNeXt_small32"

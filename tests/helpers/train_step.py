@@ -4,7 +4,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from urnet.config.recipe import Stage, Transform
+from urnet.config.recipe import Transform
+from urnet.config.stage import Stage
 from urnet.training.objective import StepInput
 from urnet.training.step import TrainState
 

@@ -21,8 +21,10 @@ from tests.helpers.webvision import N_CLASSES as WEB_CLASSES
 from tests.helpers.webvision import write_web
 from urnet.checkpoints import checkpoint, safetensors_io
 from urnet.config.duration import Duration
-from urnet.config.recipe import Data, Model, Recipe, Stage, Transform, dump_recipe, load_recipe
+from urnet.config.recipe import Data, Model, Recipe, Transform, dump_recipe
+from urnet.config.stage import Stage
 from urnet.data.table.table import BaseWriter
+from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe
 from urnet.report.columns import Columns
 from urnet.report.suspects import label_evidence

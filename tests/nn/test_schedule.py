@@ -6,7 +6,7 @@ import math
 import pytest
 
 from urnet.config.duration import Duration, parse_duration
-from urnet.config.recipe import Schedule
+from urnet.config.stage import Schedule
 from urnet.core.checks import InputError
 from urnet.nn.schedule import learning_rate
 

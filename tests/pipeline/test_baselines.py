@@ -16,11 +16,12 @@ from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, sta
 from tests.pipeline.test_run import MORE, plan, recipe_of, train
 from urnet.baselines.relabel import relabel
 from urnet.checkpoints import checkpoint
-from urnet.config.baselines import Elr, Gate, Loss, Subsets
-from urnet.config.recipe import Recipe, Stage, load_recipe, recipe_hash, recipe_tree
+from urnet.config.recipe import Recipe, recipe_hash, recipe_tree
+from urnet.config.stage import Elr, Gate, Loss, Stage, Subsets
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
-from urnet.pipeline.baseline_columns import subset_weight
+from urnet.pipeline.recipes import load_recipe
+from urnet.pipeline.row_weights import subset_weight
 from urnet.pipeline.run import run_recipe
 from urnet.training.step import TrainState, train_step
 

@@ -16,9 +16,11 @@ from tests.helpers.train_step import Plain, arrays, stage, step_input, train_sta
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.load import classifier_keys
 from urnet.checkpoints.safetensors_io import read_safetensors, write_safetensors
-from urnet.config.recipe import Optimizer, load_recipe, recipe_hash, recipe_tree
+from urnet.config.recipe import recipe_hash, recipe_tree
+from urnet.config.stage import Optimizer
 from urnet.core.checks import InputError
 from urnet.pipeline.fingerprints import Fingerprints
+from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe, start_network
 from urnet.training.step import train_step
 

@@ -11,9 +11,10 @@ import pytest
 import models
 from tests.helpers.tiny_training import SIZES, write_images, write_recipe
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import load_recipe, recipe_tree
+from urnet.config.recipe import recipe_tree
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
+from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import plan_recipe, run_recipe
 
 MORE = {

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from tests.helpers.hostile_files import refused
-from urnet.config.recipe import load_recipe
 from urnet.config.yaml_dataclass import shown
 from urnet.data.lists.webvision_metadata import read_metadata
+from urnet.pipeline.recipes import load_recipe
 
 BASE = "data: {root: ., n_classes: 3}\nmodel: {name: a}\nstages: [{name: s, duration: 1 epochs}]\n"
 

@@ -21,11 +21,10 @@ from tools.ablation.methods import (
 )
 from tools.ablation.runs import write_recipe as write_run
 from tools.ablation.truth import check_oracle, read_lists, read_truth
-from urnet.config.baselines import Elr, Gate, Loss, Subsets
 from urnet.config.duration import Duration, parse_duration
-from urnet.config.recipe import load_recipe
-from urnet.config.reweight import Bags
+from urnet.config.stage import Bags, Elr, Gate, Loss, Subsets
 from urnet.core.checks import InputError
+from urnet.pipeline.recipes import load_recipe
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from tools.ablation import runs as runs
 from tools.ablation.children import Children, Stopping
 from tools.ablation.methods import LADDER, make_run
 from tools.ablation.work import Work, carry_out
-from urnet.config.recipe import load_recipe
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
+from urnet.pipeline.recipes import load_recipe
 
 ROOT = Path(__file__).parents[2]
 

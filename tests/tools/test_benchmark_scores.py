@@ -11,8 +11,8 @@ from tools.ablation import scores as scores
 from tools.ablation.methods import LADDER, make_run
 from tools.ablation.results import Results
 from tools.ablation.runs import Cost, Record
-from urnet.config.recipe import load_recipe
 from urnet.core.checks import InputError
+from urnet.pipeline.recipes import load_recipe
 
 NAN = float("nan")
 

@@ -20,8 +20,9 @@ from tools.plan_memory import DRAWING, DRAWN, memory_of
 from tools.plan_network import network_size
 from tools.plan_stages import bn_images, busiest, plan_stages, task_of
 from tools.speed.table import make_lists
-from urnet.config.recipe import Data, Model, Recipe, Stage, active_stages
-from urnet.config.yaml_dataclass import build
+from urnet.config.recipe import Data, Model, Recipe, active_stages
+from urnet.config.stage import Stage
+from urnet.config.yaml_dataclass import Reader
 from urnet.core import cli
 from urnet.data.lists.build_table import build_table
 from urnet.data.sampling.bag_sampler import BagSampler
@@ -30,6 +31,7 @@ from urnet.data.sampling.epoch_sampler import EpochSampler
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.features.shards import Description
+from urnet.pipeline.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 WEBVISION = str(ROOT / "recipes/webvision2018/urnet_resnext101_32x4d.yaml")
@@ -187,8 +189,9 @@ def test_memory_by_hand():
 def toy_recipe(**stage):
     """Two stages of a recipe that nothing is read for: class weights, then clusters."""
     tree = {"duration": "2 epochs", "batch_size": 64, "checkpoint_every": "99 steps", "ema": {}, **stage}
+    reader = Reader("toy", {name: method.settings for name, method in METHODS.items()})
     stages = [
-        build(Stage, {**tree, "name": name, "reweight": {"method": method}}, "", "toy")
+        reader.build(Stage, {**tree, "name": name, "reweight": {"method": method}}, "")
         for name, method in (("one", "class_size"), ("two", "cluster"))
     ]
     return Recipe("toy", Data("/nowhere", 3), Model("ResNeXt_small32"), tuple(stages))

@@ -15,7 +15,7 @@ import models
 from tests.helpers.tiny_training import SIZES, write_images, write_recipe
 from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, stage, step_input, train_state
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import Optimizer, load_recipe
+from urnet.config.stage import Optimizer
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop, Interrupted
 from urnet.core.top_k import topk
@@ -25,6 +25,7 @@ from urnet.nn.ema import recompute_batch_norm
 from urnet.nn.mixup import Mixup
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
+from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe
 from urnet.reweight.class_size import class_size
 from urnet.runtime import precision
@@ -523,7 +524,7 @@ def test_the_next_stage_starts_from_the_weights_of_the_one_before(images, tmp_pa
 
 
 def tiny_rate():
-    from urnet.config.recipe import Schedule
+    from urnet.config.stage import Schedule
 
     return Schedule(lr=1e-9)
 

@@ -27,10 +27,11 @@ from tools.ablation.runs import ROOT, write_recipe
 from tools.ablation.scores import EXTRA, installed, need, needs_cleanlab
 from tools.ablation.truth import check_oracle, count_classes, find_truth, read_lists
 from tools.ablation.work import Work, carry_out
-from urnet.config.recipe import Recipe, load_recipe
+from urnet.config.recipe import Recipe
 from urnet.core import cli
 from urnet.core.checks import InputError, check_choice
 from urnet.core.cpus import usable_cores
+from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run_folder import locked
 
 BUDGETS = {"small": 0.25, "full": 1.0}

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from urnet.config.baselines import Loss
 from urnet.config.duration import Duration
-from urnet.config.recipe import Ema, Recipe, Schedule, Stage, active_stages, dump_recipe, load_recipe
+from urnet.config.recipe import Recipe, active_stages, dump_recipe
+from urnet.config.stage import Ema, Loss, Schedule, Stage
 from urnet.core.checks import InputError
+from urnet.pipeline.methods import METHODS
+from urnet.pipeline.recipes import load_recipe
 
 LADDER = "ladder"
 BEFORE, AFTER = ("untrained", "ce"), ("ce_equal", "oracle")  # the methods that are no rung, in printed order
@@ -206,5 +208,4 @@ def weight_column(run: Run, stage_name: str | None) -> str | None:
         return None
     if stage.reweight is None:
         return None if stage.bags is None else "bag_attention"
-    named = {"class_size": "class_weight", "cluster": "cluster_weight", "instance": "instance_weight"}
-    return named.get(stage.reweight.method, "topk_prob") + stage.reweight.suffix
+    return METHODS[stage.reweight.method].score + stage.reweight.suffix

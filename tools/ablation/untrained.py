@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import models
-from urnet.config.recipe import Recipe, active_stages, dump_recipe, load_recipe
+from urnet.config.recipe import Recipe, active_stages, dump_recipe
 from urnet.core import cli
+from urnet.pipeline.recipes import load_recipe
 
 
 def main(argv: Sequence[str]) -> None:

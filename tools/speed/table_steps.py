@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from tools.speed.table import peak_mib
-from urnet.config.recipe import Data, Stage
+from urnet.config.recipe import Data
+from urnet.config.stage import Stage
 from urnet.data.lists.build_table import build_table
 from urnet.data.table.table import Table
 

@@ -104,7 +104,8 @@ def make_trainer(folder: Path, args: argparse.Namespace) -> Any:
     """A Trainer as train.py makes it, with row weights, moving average, Nesterov momentum, weight decay."""
     import models
     from urnet.config.duration import Duration
-    from urnet.config.recipe import Data, Ema, Model, Optimizer, Recipe, Schedule, Stage, Transform
+    from urnet.config.recipe import Data, Model, Recipe, Transform
+    from urnet.config.stage import Ema, Optimizer, Schedule, Stage
     from urnet.data.lists.build_table import build_table, read_validation
     from urnet.data.sampling.epoch_sampler import EpochSampler
     from urnet.training.stage_job import StageJob

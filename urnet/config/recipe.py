@@ -2,178 +2,198 @@
 
 Every key is checked: an unknown one, a wrong type or an impossible value is an InputError that names the key
 by its full path and what is accepted. ``-o key.sub=value`` overrides a key; a stage is addressed by its name
-(``stages.class.duration=2 epochs``) or its number. Precedence: -o > recipe file > the defaults below.
+(``stages.class.duration=2 epochs``) or its number. Precedence: -o of a stage's key > the stage in the file >
+-o stage_defaults > stage_defaults in the file > the defaults below.
+
+What a stage's ``reweight`` is read into is chosen by its ``method``. Which methods there are is an argument here;
+``urnet.pipeline.recipes.load_recipe`` knows them all.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from urnet.config.baselines import Curriculum, Elr, Gate, Loss, Relabel, Subsets
+from urnet.config.combinations import check_recipe
 from urnet.config.duration import Duration
-from urnet.config.ranges import check_recipe
-from urnet.config.reweight import Bags, ClassSize, Cluster, Instance, Label, Measure
-from urnet.config.yaml_dataclass import build, override, read_yaml
+from urnet.config.fields import REQUIRED, hints_of, key, key_of
+from urnet.config.stage import Stage
+from urnet.config.yaml_dataclass import Reader, override, read_yaml, refuse_unknown
+from urnet.core.checks import InputError
+
+DEFAULTS = "stage_defaults"
+OWN_KEYS = ("name", "reweight")  # of a stage, that defaults cannot give
 
 
-def added(default: Any) -> Any:
-    """A key that came after recipes had been run: at its default it leaves ``recipe_hash`` as it was."""
-    return field(default=default, metadata={"added": True})
+def _rising(pair: tuple[float, float]) -> bool:
+    return 0 < pair[0] <= pair[1]
+
+
+def _file_name(text: str) -> bool:
+    return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\\0\n")
 
 
 @dataclass(frozen=True)
 class Data:
     """Where images and lists are. ``root`` holds what paths in the training list are relative to."""
 
-    root: str
-    n_classes: int
-    format: Literal["webvision2", "webvision1", "list", "folder", "imagenet"] = "webvision2"
-    train_list: str | None = None  # formats list and imagenet; `path label` lines
-    val_root: str | None = None  # None: where the format keeps its validation images
-    val_list: str | None = None
-    class_names: str | None = None  # one line a class; None: the format's own (synsets.txt, folder names)
-    table: str | None = None  # folder of the table; None: OUTPUT/NAME/table
-    exif: Literal["honour", "ignore"] = "honour"  # turn images as their EXIF orientation says
-    max_pixels: int = 100_000_000  # an image whose header claims more is unreadable
-    max_bad: int = 0  # more unreadable training images than this stop the run
-    workers: int = 0  # decoding processes; 0: a thread of the training process
-    prefetch: int = 4  # batches decoded ahead
+    root: str = key(REQUIRED, "what paths in the training list are relative to", words="a folder")
+    n_classes: int = key(REQUIRED, "number of classes; labels count from 0", low=2)
+    format: Literal["webvision2", "webvision1", "list", "folder", "imagenet"] = key(
+        "webvision2", "how lists are laid out"
+    )
+    train_list: str | None = key(None, "formats list and imagenet: lines `path label`", words="a file")
+    val_root: str | None = key(None, "null: where the format keeps its validation images", words="a folder")
+    val_list: str | None = key(None, "null: the format's own", words="a file")
+    class_names: str | None = key(None, "a name a line; null: the format's own names", words="a file")
+    table: str | None = key(None, "the table of rows and weights; null: OUTPUT/NAME/table", words="a folder", free=True)
+    exif: Literal["honour", "ignore"] = key("honour", "whether an image is turned as its EXIF entry says")
+    max_pixels: int = key(100_000_000, "an image whose header claims more is unreadable", low=1)
+    max_bad: int = key(
+        0, "more unreadable training images (or validation images) than this stop the run", low=0, free=True
+    )
+    workers: int = key(0, "decoding processes; 0: a thread of the training process", low=0, free=True)
+    prefetch: int = key(4, "batches decoded ahead", low=1, free=True)
 
 
 @dataclass(frozen=True)
 class Transform:
     """Geometry and colour, for training and for evaluation; also what infer.py and eval.py follow."""
 
-    size: int = 224
-    train: Literal["random_resized_crop", "pad_crop"] = "random_resized_crop"
-    scale: tuple[float, float] = (0.08, 1.0)  # share of the area, random_resized_crop
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    pad: int = 4  # pixels on each side, pad_crop
-    flip: bool = True
-    jitter: float = 0.0  # brightness, contrast and saturation factors from 1 - jitter to 1 + jitter
-    eval: Literal["straight", "short"] = "straight"  # straight to size x size | short side, then centre crop
-    resize_short: int = 256
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of values in 0..1
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    reduced_decode: Literal["auto", "off"] = added("auto")  # large JPEGs for training at 1/2, 1/4 or 1/8
+    size: int = key(224, "side of the square the network sees, in pixels", low=8)
+    train: Literal["random_resized_crop", "pad_crop"] = key(
+        "random_resized_crop", "random view in training; pad_crop suits small images"
+    )
+    scale: tuple[float, float] = key(
+        (0.08, 1.0),
+        "random_resized_crop: share of the image's area",
+        accepts=lambda pair: _rising(pair) and pair[1] <= 1,
+        words="0 < low <= high <= 1",
+    )
+    ratio: tuple[float, float] = key(
+        (3 / 4, 4 / 3), "random_resized_crop: width / height", accepts=_rising, words="0 < low <= high"
+    )
+    pad: int = key(4, "pad_crop: pixels added on each side before the crop", low=0)
+    flip: bool = key(True, "mirror half of the training images")
+    jitter: float = key(0.0, "brightness, contrast, saturation times 1 - jitter to 1 + jitter", low=0, below=1)
+    eval: Literal["straight", "short"] = key(
+        "straight", "resize to size x size, or the short side to `resize_short` and crop the centre"
+    )
+    resize_short: int = key(256, "see `eval`", words="size or more")
+    mean: tuple[float, float, float] = key(
+        (0.485, 0.456, 0.406), "red, green, blue of values 0..1, subtracted", words="three numbers"
+    )
+    std: tuple[float, float, float] = key(
+        (0.229, 0.224, 0.225), "divided by", accepts=lambda std: min(std) > 0, words="three numbers above 0"
+    )
+    reduced_decode: Literal["auto", "off"] = key(
+        "auto",
+        "training decodes a JPEG at 1/2, 1/4 or 1/8 where its random box leaves more pixels than the view needs "
+        "([images.md](images.md)); images with a side under 2.5 times `size` are always decoded in full, and so is "
+        "everything in evaluation",
+        added=True,
+    )
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network of ``models.NETWORKS``; ``recompute`` trades time for activation memory.
+    """A network of ``models.NETWORKS``."""
 
-    ``sync_batch_norm``: of several processes on GPUs, batch norm takes its statistics over all their rows.
-    ``channels_last``: on a GPU Paddle may compute convolutions as height, width, channel if faster.
-    """
-
-    name: str
-    recompute: bool = False
-    sync_batch_norm: bool = added(False)
-    channels_last: bool = added(False)
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """``momentum`` is SGD with momentum; weight decay is L2 on every parameter but batch norm and biases."""
-
-    name: Literal["momentum", "adamw"] = "momentum"
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 1e-4
-    clip_norm: float | None = None  # global norm of the gradients
-    classifier_lr: float = 1.0  # the classifier's learning rate, as a multiple of the others'
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning rate over the stage; ``warmup`` rises linearly from 0 and counts towards the duration."""
-
-    lr: float = 0.1
-    name: Literal["constant", "step", "piecewise", "cosine"] = "cosine"
-    warmup: Duration = Duration(0, "epochs")
-    every: Duration = Duration(30, "epochs")  # step: multiply by gamma after every such stretch
-    gamma: float = 0.1
-    milestones: tuple[Duration, ...] = ()  # piecewise: multiply by gamma at each
-    final_lr: float = 0.0  # cosine: reached at the end
-
-
-@dataclass(frozen=True)
-class Ema:
-    """Exponential moving average of the weights; its batch-norm statistics are recomputed from batches."""
-
-    decay: float = 0.999
-    bn_batches: int = 20
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What is measured, which columns weigh what, and how the network is trained."""
-
-    name: str
-    duration: Duration
-    batch_size: int = 256  # rows a weight update, over all processes and accumulated micro-batches
-    accumulate: int = 1  # micro-batches a weight update
-    start: str = "previous"  # previous | scratch | a checkpoint's path; the first stage's previous is scratch
-    finetune: bool = added(False)  # the checkpoint's classifier may be of other classes; a new one is trained
-    enabled: bool = True  # false: the stage is left out, as if it were not there
-    measure: Measure = field(default_factory=Measure)
-    reweight: ClassSize | Cluster | Instance | Label | Curriculum | Relabel | None = None  # columns it adds
-    loss_weight: tuple[str, ...] = ()  # columns multiplied into the loss weight
-    sampling_weight: tuple[str, ...] = ()  # columns multiplied into the sampling weight
-    balance: float = 0.0  # 0: rows as they come, 1: every class drawn equally often
-    targets: str = "given"  # given: the labels | a file of targets in the table: label, relabel
-    bags: Bags | None = None  # batches of bags and their loss
-    subsets: Subsets | None = added(None)  # batches composed of a curriculum's subsets
-    gate: Gate | None = added(None)  # rows the network is not sure of pass no gradient
-    loss: Loss = added(Loss())
-    elr: Elr | None = added(None)  # early-learning regularisation
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    schedule: Schedule = field(default_factory=Schedule)
-    label_smoothing: float = 0.0
-    mixup: float = 0.0  # alpha of the Beta distribution; 0: off
-    ema: Ema | None = None
-    amp: Literal["off", "fp16", "bf16", "auto"] = "off"  # auto: bf16 or fp16 where the device has it
-    eval_every: Duration = Duration(1, "epochs")
-    checkpoint_every: Duration = Duration(1, "epochs")
-    log_every: int = 20  # steps
-    keep: int = 2  # newest checkpoints kept for --resume
+    name: str = key(
+        REQUIRED,
+        "[networks.md](networks.md) lists them, and so does `python train.py --help`",
+        words="a network of `models`",
+    )
+    recompute: bool = key(False, "compute activations again in the backward pass: less memory, more time")
+    sync_batch_norm: bool = key(
+        False,
+        "of several processes on GPUs: batch norm takes its statistics over all their rows (Paddle's SyncBatchNorm); "
+        "one process has them all anyway. On several CPU processes it is refused",
+        added=True,
+    )
+    channels_last: bool = key(
+        False,
+        "on a GPU, let Paddle choose height x width x channel for convolutions where it is faster (its layout tuning; "
+        "useful with `amp`). On the CPU it is refused. Not measured",
+        added=True,
+    )
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One experiment: data, transforms, network and stages."""
 
-    name: str
-    data: Data
-    model: Model
-    stages: tuple[Stage, ...]
-    transform: Transform = field(default_factory=Transform)
-    output: str = "output"  # the run's folder is OUTPUT/NAME
-    seed: int = 0
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    name: str = key(REQUIRED, "the run's folder is OUTPUT/NAME", accepts=_file_name, words="a file name", free=True)
+    data: Data = key(REQUIRED, "where images and lists are")
+    model: Model = key(REQUIRED, "the network")
+    stages: tuple[Stage, ...] = key(REQUIRED, "what is measured and trained, in order", words="one or more")
+    transform: Transform = key(Transform(), "geometry and colour of the images")
+    output: str = key("output", "where runs are written", words="a folder", free=True)
+    seed: int = key(
+        0,
+        "decides first weights, order of rows, random views, mixup",
+        accepts=lambda seed: 0 <= seed < 1 << 63,
+        words="0 to 2^63 - 1",
+    )
+    device: Literal["auto", "cpu", "gpu"] = key(
+        "auto", "`gpu` without a GPU is an error; `auto` takes one if there is one", free=True
+    )
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe."""
-    recipe = read_recipe(path, overrides)
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), methods: Mapping[str, type] | None = None) -> Recipe:
+    """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe.
+
+    ``methods``: name of a reweighting -> the dataclass of its settings. None: reweightings stay plain data and are
+    not checked, as when a checkpoint's recipe is read for its transform.
+    """
+    recipe = read_recipe(path, overrides, methods)
     check_recipe(recipe, str(path))
     return recipe
 
 
-def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(path: str | Path, overrides: Sequence[str] = (), methods: Mapping[str, type] | None = None) -> Recipe:
     """As ``load_recipe``, but ranges and combinations are not checked: more overrides may be to come."""
-    tree = read_yaml(Path(path))
-    for text in overrides:
+    source, tree = str(path), read_yaml(Path(path))
+    of_defaults = [text for text in overrides if text.split("=")[0].split(".")[0] == DEFAULTS]
+    for text in of_defaults:
         override(tree, text)
-    return build(Recipe, tree, "", str(path))
+    reader = Reader(source, methods)
+    refuse_unknown(tree, [*hints_of(Recipe), DEFAULTS], source)
+    if DEFAULTS in tree:
+        _expand(tree, reader)
+    for text in overrides:
+        if text not in of_defaults:
+            override(tree, text)
+    return reader.build(Recipe, tree, "")
+
+
+def _expand(tree: dict, reader: Reader) -> None:
+    """Give every stage of the tree the keys of ``stage_defaults`` that it does not say itself, in place."""
+    defaults = tree.pop(DEFAULTS)
+    for name in OWN_KEYS:
+        if isinstance(defaults, dict) and name in defaults:
+            raise InputError(f"{reader.source}: {DEFAULTS}.{name}: each stage says its own")
+    reader.check(Stage, defaults, DEFAULTS)
+    stages = tree.get("stages")
+    if isinstance(stages, list):
+        tree["stages"] = [_merged(defaults, stage) if isinstance(stage, dict) else stage for stage in stages]
+
+
+def _merged(defaults: dict, own: dict) -> dict:
+    """Both mappings in one; where both have a key, mappings are merged and anything else is the stage's own."""
+    merged = {**copy.deepcopy(defaults), **own}
+    for name in defaults.keys() & own.keys():
+        if isinstance(defaults[name], dict) and isinstance(own[name], dict):
+            merged[name] = _merged(defaults[name], own[name])
+    return merged
 
 
 def active_stages(recipe: Recipe) -> tuple[Stage, ...]:
@@ -181,21 +201,24 @@ def active_stages(recipe: Recipe) -> tuple[Stage, ...]:
     return tuple(stage for stage in recipe.stages if stage.enabled)
 
 
-def recipe_tree(value: Any, *, added_keys: bool = True) -> Any:
+def recipe_tree(value: Any, *, added_keys: bool = True, free_keys: bool = True) -> Any:
     """A Recipe (or part of one) as plain dicts, lists, strings and numbers; ``load_recipe`` reads it back.
 
-    ``added_keys`` False: without the keys that were added since (``added``) and are at their default.
+    ``added_keys`` False: without the keys that came after recipes had been run and are at their default;
+    ``free_keys`` False: without those that do not decide the outcome (``urnet.config.fields.key``).
     """
     if isinstance(value, Duration):
         return str(value)
     if dataclasses.is_dataclass(value):
-        kept = (f for f in dataclasses.fields(value) if added_keys or not _is_new(f, getattr(value, f.name)))
-        return {f.name: recipe_tree(getattr(value, f.name), added_keys=added_keys) for f in kept}
-    return [recipe_tree(item, added_keys=added_keys) for item in value] if isinstance(value, tuple) else value
-
-
-def _is_new(key: dataclasses.Field, value: Any) -> bool:
-    return bool(key.metadata.get("added")) and value == key.default
+        tree = {}
+        for field in dataclasses.fields(value):
+            item, said = getattr(value, field.name), key_of(field)
+            if (added_keys or not said.added or item != field.default) and (free_keys or not said.free):
+                tree[field.name] = recipe_tree(item, added_keys=added_keys, free_keys=free_keys)
+        return tree
+    if isinstance(value, tuple):
+        return [recipe_tree(item, added_keys=added_keys, free_keys=free_keys) for item in value]
+    return value
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -204,6 +227,6 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def recipe_hash(part: Any) -> str:
-    """SHA-256 (first 16 hexadecimal digits) of a recipe or of a part of one, added keys as in ``added``."""
+    """SHA-256 (first 16 hexadecimal digits) of a recipe or of a part of one; added keys only where they are set."""
     text = json.dumps(recipe_tree(part, added_keys=False), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

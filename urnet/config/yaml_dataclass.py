@@ -6,14 +6,15 @@ import contextlib
 import dataclasses
 import re
 import reprlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
 from urnet.config.duration import Duration, parse_duration
+from urnet.config.fields import hints_of, key_of, without_none
 from urnet.core.checks import InputError, nearest
 
 MOST_BYTES = 256 << 10  # of a recipe; those of this repository have 2 to 6 KiB
@@ -113,67 +114,104 @@ def _position(items: list, part: str, where: str) -> int:
     raise InputError(f"{where}: {part!r} is not there; accepted: {', '.join(n for n in names if n)} or a number")
 
 
-def build(kind: Any, value: Any, key: str, source: str) -> Any:
-    """Turn plain YAML data into ``kind`` (a dataclass, Duration, scalar, Optional, Tuple or Literal)."""
-    where = f"{source}: {key}" if key else source
-    if dataclasses.is_dataclass(kind) and kind is not Duration:
-        return _build_dataclass(kind, value, key, source)
-    if kind is Duration:
-        return parse_duration(value if isinstance(value, (str, int, float)) else shown(value), where)
-    origin, options = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        if value is None:
-            return None
-        kinds = [option for option in options if option is not type(None)]
-        return build(kinds[0] if len(kinds) == 1 else _by_method(kinds, value, where), value, key, source)
-    if origin is Literal:
-        if value is False and "off" in options:  # YAML 1.1 reads a bare `off` as false
-            value = "off"
-        if value not in options:
-            raise InputError(f"{where}: found {shown(value)}; accepted: {', '.join(map(str, options))}")
+@dataclass(frozen=True)
+class Reader:
+    """Plain YAML data to dataclasses. ``source`` names the file in errors.
+
+    ``methods``: the dataclass of each ``method`` of a key that is chosen by one; None: such a key stays plain data.
+    """
+
+    source: str
+    methods: Mapping[str, type] | None = None
+
+    def build(self, kind: Any, value: Any, key: str) -> Any:
+        """Turn plain YAML data into ``kind`` (a dataclass, Duration, scalar, Optional, Tuple or Literal)."""
+        where = self._where(key)
+        if kind is Duration:
+            return parse_duration(value if isinstance(value, (str, int, float)) else shown(value), where)
+        if dataclasses.is_dataclass(kind):
+            return self._dataclass(kind, value, key)
+        kind, optional = without_none(kind)
+        if optional:
+            return None if value is None else self.build(kind, value, key)
+        options = get_args(kind)
+        if get_origin(kind) is Literal:
+            if value is False and "off" in options:  # YAML 1.1 reads a bare `off` as false
+                value = "off"
+            if value not in options:
+                raise InputError(f"{where}: found {shown(value)}; accepted: {', '.join(map(str, options))}")
+            return value
+        if get_origin(kind) is tuple:
+            return self._tuple(options, value, key)
+        return _scalar(kind, value, where)
+
+    def check(self, kind: type, value: Any, key: str) -> None:
+        """Check keys and types as ``build`` does for a dataclass, of which some required keys may be missing."""
+        hints = self._known(kind, value, key)
+        for name, item in value.items():
+            inner, full = without_none(hints[name])[0], f"{key}.{name}"
+            if dataclasses.is_dataclass(inner) and inner is not Duration and isinstance(item, dict):
+                self.check(inner, item, full)  # type: ignore[arg-type]
+            else:
+                self.build(hints[name], item, full)
+
+    def _dataclass(self, kind: Any, value: Any, key: str) -> Any:
+        prefix = f"{key}." if key else ""
+        hints = self._known(kind, value, key)
+        fields = {field.name: field for field in dataclasses.fields(kind)}
+        for name, field in fields.items():
+            if field.default is dataclasses.MISSING and name not in value:
+                raise InputError(f"{self.source}: key {prefix}{name} is missing")
+        made = {}
+        for name, item in value.items():
+            if key_of(fields[name]).by_method:
+                made[name] = self._chosen(item, f"{prefix}{name}")
+            else:
+                made[name] = self.build(hints[name], item, f"{prefix}{name}")
+        return kind(**made)
+
+    def _chosen(self, value: Any, key: str) -> Any:
+        """The dataclass that ``method`` names, None for null."""
+        if value is None or self.methods is None:
+            return value if value is None else self._mapping(value, key)
+        self._mapping(value, key)
+        if not isinstance(value.get("method"), str) or value["method"] not in self.methods:
+            found = f"found {shown(value['method'])}" if "method" in value else "is missing"
+            raise InputError(f"{self._where(key)}.method: {found}; accepted: {', '.join(self.methods)}")
+        return self.build(self.methods[value["method"]], value, key)
+
+    def _where(self, key: str) -> str:
+        return f"{self.source}: {key}" if key else self.source
+
+    def _known(self, kind: type, value: Any, key: str) -> dict[str, Any]:
+        """The types of the keys of ``kind``; ``value`` must be a mapping of some of them."""
+        hints = hints_of(kind)
+        refuse_unknown(self._mapping(value, key), hints, self.source, f"{key}." if key else "")
+        return hints
+
+    def _mapping(self, value: Any, key: str) -> dict:
+        if not isinstance(value, dict):
+            raise InputError(f"{self._where(key)}: a mapping of keys is needed, found {shown(value)}")
         return value
-    if origin is tuple:
-        return _build_tuple(options, value, key, source)
-    return _scalar(kind, value, where)
+
+    def _tuple(self, options: tuple, value: Any, key: str) -> tuple:
+        variable = len(options) == 2 and options[1] is Ellipsis
+        if not isinstance(value, list) or not (variable or len(value) == len(options)):
+            wanted = "a list" if variable else f"a list of {len(options)}"
+            raise InputError(f"{self._where(key)}: {wanted} is needed, found {shown(value)}")
+        kinds = [options[0]] * len(value) if variable else options
+        return tuple(
+            self.build(kind, item, f"{key}.{i}") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+        )
 
 
-def _by_method(kinds: list, value: Any, where: str) -> Any:
-    """The dataclass whose ``method``, its first field, is the one that ``value`` names."""
-    by_name = {kind.__dataclass_fields__["method"].default: kind for kind in kinds}
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: a mapping of keys is needed, found {shown(value)}")
-    if not isinstance(value.get("method"), str) or value["method"] not in by_name:
-        found = f"found {shown(value['method'])}" if "method" in value else "is missing"
-        raise InputError(f"{where}.method: {found}; accepted: {', '.join(by_name)}")
-    return by_name[value["method"]]
-
-
-def _build_dataclass(kind: Any, value: Any, key: str, source: str) -> Any:
-    where = f"{source}: {key}" if key else source
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: a mapping of keys is needed, found {shown(value)}")
-    hints = get_type_hints(kind)
-    prefix = f"{key}." if key else ""
-    for name in value:
-        if name not in hints:
+def refuse_unknown(tree: Mapping[Any, Any], known: Iterable[str], source: str, prefix: str = "") -> None:
+    """Raise InputError for a key that is not among the ``known`` ones; it names the nearest of them."""
+    known = list(known)
+    for name in tree:
+        if name not in known:
             word = str(name)[:80]
-            raise InputError(f"{source}: unknown key {prefix}{word}; nearest: {nearest(word, hints)}")
-    for item in dataclasses.fields(kind):
-        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if required and item.name not in value:
-            raise InputError(f"{source}: key {prefix}{item.name} is missing")
-    return kind(**{name: build(hints[name], item, f"{prefix}{name}", source) for name, item in value.items()})
-
-
-def _build_tuple(options: tuple, value: Any, key: str, source: str) -> tuple:
-    variable = len(options) == 2 and options[1] is Ellipsis
-    if not isinstance(value, list) or not (variable or len(value) == len(options)):
-        wanted = "a list" if variable else f"a list of {len(options)}"
-        raise InputError(f"{source}: {key}: {wanted} is needed, found {shown(value)}")
-    kinds = [options[0]] * len(value) if variable else options
-    return tuple(
-        build(kind, item, f"{key}.{i}", source) for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
-    )
+            raise InputError(f"{source}: unknown key {prefix}{word}; nearest: {nearest(word, known)}")
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:

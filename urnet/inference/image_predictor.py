@@ -14,7 +14,7 @@ import numpy as np
 
 from urnet.checkpoints.checkpoint import CheckpointInfo, describe, load_into, read_weights
 from urnet.config.choices import PRECISIONS
-from urnet.config.ranges import check_transform
+from urnet.config.combinations import check_transform
 from urnet.config.recipe import Transform
 from urnet.core.checks import InputError, check_choice
 from urnet.core.top_k import topk

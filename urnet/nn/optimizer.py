@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from urnet.config.choices import CLASSIFIERS
-from urnet.config.recipe import Optimizer
+from urnet.config.stage import Optimizer
 from urnet.core.checks import InputError
 
 

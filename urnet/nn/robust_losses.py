@@ -10,7 +10,7 @@ import math
 import paddle
 import paddle.nn.functional as F
 
-from urnet.config.baselines import Loss
+from urnet.config.stage import Loss
 from urnet.nn.losses import Weight, divisor, weighted_cross_entropy
 
 LEAST = 1e-4  # probabilities stay this far from 0 and 1 where a logarithm of them is taken (ELR)

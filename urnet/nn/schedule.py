@@ -8,7 +8,7 @@ from typing import Any
 
 from urnet.baselines.gated import threshold_at
 from urnet.config.duration import Duration
-from urnet.config.recipe import Schedule, Stage
+from urnet.config.stage import Schedule, Stage
 from urnet.core.checks import InputError
 
 

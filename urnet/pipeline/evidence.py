@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from urnet.config.recipe import Recipe
-from urnet.config.reweight import Evidence, Instance
+from urnet.config.stage import Evidence
 from urnet.data.lists.query_texts import read_query_texts
 from urnet.data.table.table import BLOCK, SOURCES, Table
 from urnet.reweight.evidence.class_similarity import class_similarity, confusion_counts
@@ -58,26 +58,26 @@ class StageEvidence:
     def joined(self, first: Columns) -> Columns:
         """The posterior of each row's class. ``first``: the head trained on the labels.
 
-        Each of ``rounds`` further heads learns from the posterior found so far: only where texts or ranks
-        have a say, for a head that learned from its own belief would only grow surer of it.
+        Each of ``rounds`` further heads learns from the posterior found so far: only where texts or ranks count, as
+        a head that learned from its own output would only grow surer of it.
         """
         found = self.posterior(first)
-        for number in range(0 if self.alone else self.settings.rounds):
+        for number in range(0 if self.head_only else self.settings.rounds):
             head = self.head((found["index"], found["prob"]), number + 1)
             found = self.posterior(head)
         return found
 
     def relevance(self, first: Columns, found: Columns) -> np.ndarray:
-        """(n,) how far each given label is believed: the posterior's share of it.
+        """(n,) the probability of each given label: the posterior's share of it.
 
-        Where the head speaks alone its own confidence finds wrong labels better than the posterior does (the
-        labels' noise, estimated from the same head, says nothing new of a single row).
+        Where there is nothing but the head, its own confidence finds wrong labels better than the posterior does
+        (the labels' noise, estimated from the same head, says nothing new of a single row).
         """
-        return first["given"] if self.alone else found["given"]
+        return first["given"] if self.head_only else found["given"]
 
     @property
-    def alone(self) -> bool:
-        """Whether nothing but the head speaks: no texts, no ranks."""
+    def head_only(self) -> bool:
+        """Whether there is nothing but the head: no texts, no ranks."""
         return self.text_label is None and (self.group is None or self.settings.noise == 0)
 
     def posterior(self, head: Columns) -> Columns:
@@ -120,19 +120,24 @@ class StageEvidence:
         """(n_classes,) class names with their queries; "" where nothing is known."""
         return read_query_texts(self.recipe.data, self.table.class_names).classes
 
-    def terms(self, settings: Instance, first: Columns) -> tuple[Columns, Columns]:
-        """The evidence for each row's given label, term by term, and which rows each term is known for."""
+    def terms(
+        self, first: Columns, weights: Mapping[str, float], reliable_rank: float
+    ) -> tuple[Columns, dict[str, np.ndarray]]:
+        """The evidence for each row's given label, term by term, and which rows each term is known for.
+
+        Of text, rank and model those whose weight is above 0; ``reliable_rank`` is of the rows that train the model.
+        """
         terms: Columns = {"confidence": first["given"]}
         known: Columns = {}
-        if settings.text_term > 0 and self.text is not None:
+        if weights["text"] > 0 and self.text is not None:
             terms["text"], known["text"] = self.text["text_given"], self.text["text_known"]
-        if settings.rank_term > 0:
+        if weights["rank"] > 0:
             terms["rank"], known["rank"] = self.height
-        if settings.model_term > 0:
-            terms["model"], known["model"] = self._model(settings)
+        if weights["model"] > 0:
+            terms["model"], known["model"] = self._model(reliable_rank)
         return terms, known
 
-    def _model(self, settings: Instance) -> tuple[np.ndarray, np.ndarray]:
+    def _model(self, reliable_rank: float) -> tuple[np.ndarray, np.ndarray]:
         """The relevance model's cosine of image and query (or class) text, and where it is known."""
         found = read_query_texts(self.recipe.data, self.table.class_names)
         query, source, rank = (self.table.column(name)[self.rows] for name in ("query", "source", "rank"))
@@ -143,7 +148,7 @@ class StageEvidence:
             query=query,
             rank=rank,
             sources=[SOURCES.index("google")],
-            quantile=settings.reliable_rank,
+            quantile=reliable_rank,
         )
         vectors = self._dense_space([*found.query, *found.classes]) if any(self.class_texts) else None
         named = np.array([bool(text) for text in found.query])
@@ -210,6 +215,6 @@ class StageEvidence:
 
     @cached_property
     def height(self) -> tuple[np.ndarray, np.ndarray]:
-        """How high each row stands in its query's results, 1 first to 0 last, and whether that is known."""
+        """How high each row is in its query's results, 1 first to 0 last, and whether that is known."""
         rank, query, source = (self.table.column(name)[self.rows] for name in ("rank", "query", "source"))
         return rank_evidence(rank, query, source)

@@ -13,25 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import Recipe, Stage, active_stages, recipe_hash, recipe_tree
-from urnet.config.reweight import VERSIONS, column_file, column_names, target_columns
+from urnet.config.recipe import Recipe, active_stages, recipe_hash, recipe_tree
+from urnet.config.stage import Evidence, Stage
 from urnet.core.atomic_files import file_hash
 from urnet.data.lists.query_texts import read_query_texts
 from urnet.data.table.table import Table
+from urnet.pipeline.registry import columns_of, method_of, target_columns
 
-FREE = ("name", "output", "device", "stages")  # stages enter one by one
-FREE_DATA = ("table", "workers", "prefetch", "max_bad")
-FREE_STAGE = (
-    "log_every",
-    "checkpoint_every",
-    "keep",
-    "enabled",
-    "start",
-    "measure.network",
-    "measure.keep",
-    "reweight.jobs",
-    "name",
-)
+NAMED = ("name", "start", "measure.network")  # keys of a stage that enter as what they stand for
 
 Inputs = dict[str, Any]
 
@@ -59,7 +48,8 @@ class Fingerprints:
             before = stage
 
     def _enter(self, stage: Stage, before: Stage | None) -> None:
-        settings = dict(_flat(recipe_tree(stage, added_keys=False), ""))
+        tree = recipe_tree(stage, added_keys=False, free_keys=False)
+        settings = {key: value for key, value in _flat(tree, "") if key not in NAMED}
         needs = self.needs[stage.name] = set()
         start = self._source(stage.start, before, needs)
         made: Inputs = {}
@@ -69,42 +59,40 @@ class Fingerprints:
         used = {name: self._maker(name, needs) for name in used_columns(stage)}
         self.of[stage.name] = {
             **self._common,
-            **{f"stages.{stage.name}.{key}": value for key, value in settings.items() if not _free(key)},
+            **{f"stages.{stage.name}.{key}": value for key, value in settings.items()},
             "start": start,
             **{f"column {name}": maker for name, maker in used.items()},
             **made,
         }
-        self._writers.update(dict.fromkeys(self.written_by(stage), stage.name))
+        self._writers.update(dict.fromkeys(columns_of(stage), stage.name))
         needs.discard(stage.name)
 
     def _enter_columns(self, stage: Stage, settings: Inputs, before: Stage | None) -> None:
-        assert stage.reweight is not None
-        method, needs = stage.reweight.method, self.needs[stage.name]
-        own = {key: value for key, value in settings.items() if key.startswith("reweight") and not _free(key)}
-        own["version"] = VERSIONS[method]
-        if method in ("class_size", "label"):  # their loss weights see what is drawn
+        method, needs = method_of(stage), self.needs[stage.name]
+        assert method is not None
+        mine = tuple(method.columns_of(stage.reweight))
+        own = {key: value for key, value in settings.items() if key.startswith("reweight")}
+        own["version"] = method.version
+        if method.sees_sampling:
             own.update({key: value for key, value in settings.items() if _sampling(key)})
-            mine = column_names(stage.reweight)
             others = (name for name in sampling_columns(stage) if name not in mine)
             own.update({f"column {name}": self._maker(name, needs) for name in others})
         self.measured[stage.name] = ""
-        if method != "class_size":
+        if method.needs_features:
             self.measured[stage.name] = self._source(stage.measure.network, before, needs)
             measure = [self.measured[stage.name], stage.measure.batch_size, stage.measure.top_k, stage.amp]
             self.measurement[stage.name] = recipe_hash({**self._common, "measure": measure})
-            own["measure"], own["texts"] = measure, self._texts(stage.reweight)
+            own["measure"], own["texts"] = measure, self._texts(method.evidence_of(stage.reweight))
         made_by = recipe_hash({**self._common, **own})
         self.columns[stage.name] = made_by
-        self._makers.update(dict.fromkeys(column_names(stage.reweight), made_by))
-        self._writers.update(dict.fromkeys(column_names(stage.reweight), stage.name))
+        self._makers.update(dict.fromkeys(mine, made_by))
+        self._writers.update(dict.fromkeys(mine, stage.name))
 
-    def _texts(self, reweight: Any) -> str:
+    def _texts(self, evidence: Evidence | None) -> str:
         """A hash of the texts beside the table that may be read: classes, queries, word vectors."""
-        if self._table is None:
+        if self._table is None or evidence is None:
             return ""
-        digest, evidence = hashlib.sha256(), getattr(reweight, "evidence", None)
-        if evidence is None:
-            return ""
+        digest = hashlib.sha256()
         found = read_query_texts(self._recipe.data, self._table.class_names)
         for text in (*found.query, *found.classes):
             digest.update(f"{text}\0".encode())
@@ -113,20 +101,16 @@ class Fingerprints:
             digest.update(file_hash(Path(words)).encode())
         return digest.hexdigest()[:16]
 
-    def written_by(self, stage: Stage) -> tuple[str, ...]:
-        """The columns that a stage adds to the table: its reweighting's, and its bags' attention."""
-        own = () if stage.reweight is None else column_names(stage.reweight)
-        return own if stage.bags is None else (*own, "bag_attention")
-
     def has_column(self, name: str) -> bool:
         """Whether the table has a column; true as long as it is not built."""
         return self._table is None or name in self._table.columns
 
     def columns_fit(self, stage: Stage) -> bool:
         """Whether the table holds what the stage's reweighting would write now."""
-        if stage.reweight is None or self._table is None:
+        method = method_of(stage)
+        if method is None or self._table is None:
             return True
-        file = column_file(stage.reweight)
+        file = method.file_of(stage.reweight)
         there = f"{file}.arrow" in self._table.files
         return there and self._table.describe(file)["recipe_hash"] == self.columns[stage.name]
 
@@ -191,16 +175,9 @@ def weights_hash(path: Path) -> str:
 
 def _common(recipe: Recipe, table: Table | None) -> Inputs:
     """What all stages depend on: data, transforms, network and seed."""
-    tree = recipe_tree(recipe, added_keys=False)
-    for key in FREE:
-        del tree[key]
-    for key in FREE_DATA:
-        del tree["data"][key]
+    tree = recipe_tree(recipe, added_keys=False, free_keys=False)
+    del tree["stages"]  # they enter one by one
     return {**dict(_flat(tree, "")), "table": "" if table is None else table.base_hash[:16]}
-
-
-def _free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in FREE_STAGE)
 
 
 def _sampling(key: str) -> bool:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from urnet.config.recipe import Recipe, Stage, active_stages
+from urnet.config.recipe import Recipe, active_stages
+from urnet.config.stage import Stage
 from urnet.core.checks import InputError, check_choice
 from urnet.pipeline import run_folder
 from urnet.pipeline.fingerprints import Fingerprints
+from urnet.pipeline.registry import measures
+
+Action = Literal["keep", "resume", "run", "again"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,7 @@ class Step:
     """One stage: ``keep`` its result, ``resume`` its training, ``run`` it, or run it ``again``."""
 
     stage: Stage
-    action: str
+    action: Action
     why: str
 
 
@@ -78,8 +83,7 @@ def check_steps(steps: Sequence[Step], recipe: Recipe, inputs: Fingerprints, hom
 
 def sources(stage: Stage) -> tuple[str, ...]:
     """Where a stage's networks come from: the one it starts from, and the one it measures with."""
-    measured = stage.reweight is not None and stage.reweight.method != "class_size"
-    return (stage.start, stage.measure.network) if measured else (stage.start,)
+    return (stage.start, stage.measure.network) if measures(stage) else (stage.start,)
 
 
 def _check_finished(needed: Stage, stage: Stage, inputs: Fingerprints, home: Path) -> None:

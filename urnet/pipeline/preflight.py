@@ -1,4 +1,4 @@
-"""What a run is refused for before its first stage trains, perhaps for days."""
+"""The checks before a run: what any of its stages would be refused for is refused before the first one trains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import Recipe, Stage, active_stages
+from urnet.config.recipe import Recipe, active_stages
+from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
@@ -16,6 +17,7 @@ from urnet.pipeline import row_weights
 from urnet.pipeline.columns import check_columns
 from urnet.pipeline.fingerprints import Fingerprints, own_stage
 from urnet.pipeline.plan import sources
+from urnet.pipeline.registry import columns_of
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.stage_job import check_division, make_sampler
 
@@ -47,12 +49,15 @@ def check_stages(
     inputs: Fingerprints,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> None:
-    """What a stage would be refused for is refused before an earlier one trains, perhaps for days."""
-    to_come = {name for stage in active_stages(recipe) for name in inputs.written_by(stage)}
+    """Raise InputError for what one of the ``chosen`` stages would be refused for when its turn comes.
+
+    ``table`` None: it is not built yet, and what depends on its rows is left to the run.
+    """
+    to_come = {name for stage in active_stages(recipe) for name in columns_of(stage)}
     known = BASE_SCHEMA.names if table is None else table.columns
     columns = [name for name in known if name not in to_come]  # those of a later stage are not there yet
     for stage in active_stages(recipe):
-        columns += [name for name in inputs.written_by(stage) if name not in columns]
+        columns += [name for name in columns_of(stage) if name not in columns]
         if stage not in chosen:
             continue
         check_columns(recipe, stage, table, inputs)

@@ -1,4 +1,4 @@
-"""The weight of every row, from the columns of the table that a stage names."""
+"""How a stage draws and weighs its rows, from the columns of the table that it names."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from urnet.config.recipe import Stage
-from urnet.config.reweight import holds_no_weights, target_columns
+from urnet.config.recipe import Recipe
+from urnet.config.stage import Stage
 from urnet.core.checks import InputError, nearest
+from urnet.data.sampling.sampler import Sampler
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
+from urnet.pipeline.registry import known_as, target_columns
+from urnet.training.stage_job import SoftTargets, make_sampler
 
 
 def check_stage(stage: Stage, columns: Sequence[str]) -> None:
     """Raise InputError for a column that a stage trains with and that is not among ``columns``."""
     for key in ("loss_weight", "sampling_weight"):
         check_columns(stage, key, columns)
-        odd = next((n for n in getattr(stage, key) if n in BASE_SCHEMA.names or holds_no_weights(n)), None)
-        if odd is not None:
-            raise InputError(f"stages.{stage.name}.{key}: column {odd!r} holds no weights")
+        for name in getattr(stage, key):
+            known = known_as(name)
+            if name in BASE_SCHEMA.names or (known and not any(column.is_weight for column in known)):
+                raise InputError(f"stages.{stage.name}.{key}: column {name!r} holds no weights")
     _check_even(stage)
     if stage.subsets is not None and stage.subsets.column not in columns:
         raise InputError(
@@ -55,12 +59,12 @@ def sampling_weight(stage: Stage, table: Table, made: Mapping[str, np.ndarray] |
 
 
 def _check_even(stage: Stage) -> None:
-    same = [name for name in stage.sampling_weight if name.startswith("class_weight")]
-    if same:
-        raise InputError(
-            f"stages.{stage.name}.sampling_weight: found {same[0]}, which is the same for all rows of a "
-            "class and so changes nothing; accepted: loss_weight: [class_weight], or balance for even classes"
-        )
+    for name in stage.sampling_weight:
+        if any(column.role == "class_weight" for column in known_as(name)):
+            raise InputError(
+                f"stages.{stage.name}.sampling_weight: found {name}, which is the same for all rows of a class and so "
+                f"changes nothing; accepted: loss_weight: [{name}], or balance for even classes"
+            )
 
 
 def product(stage: Stage, key: str, table: Table, made: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
@@ -79,3 +83,45 @@ def product(stage: Stage, key: str, table: Table, made: Mapping[str, np.ndarray]
             f"{low} and a sum of {total}"
         )
     return weight
+
+
+def sampler_of(recipe: Recipe, stage: Stage, table: Table, made: Mapping[str, np.ndarray] | None = None) -> Sampler:
+    """What draws the stage's rows; ``made``: as in ``sampling_weight``."""
+    weight = sampling_weight(stage, table, made)
+    subset = None if stage.subsets is None else subset_of(stage, table)
+    return make_sampler(recipe, stage, table.column("label"), weight, subset)
+
+
+def loss_weight(stage: Stage, table: Table) -> np.ndarray:
+    """(N,) float32: the product of the stage's loss weights, and of its subsets' where it has some."""
+    weight = product(stage, "loss_weight", table)
+    return weight if stage.subsets is None else weight * subset_weight(stage, table)
+
+
+def subset_of(stage: Stage, table: Table) -> np.ndarray:
+    """(N,) int8: the subset each row is in. Raises InputError for a column that holds something else."""
+    assert stage.subsets is not None
+    subset = table.column(stage.subsets.column)
+    if subset.dtype != np.int8:
+        raise InputError(
+            f"stages.{stage.name}.subsets.column: {stage.subsets.column!r} holds {subset.dtype}; int8 is accepted"
+        )
+    return subset
+
+
+def subset_weight(stage: Stage, table: Table) -> np.ndarray:
+    """(N,) float32: each row's loss weight by its subset; rows of subsets that are not used have 0."""
+    assert stage.subsets is not None
+    weights = np.zeros(128, np.float32)
+    weights[: len(stage.subsets.loss_weight)] = stage.subsets.loss_weight
+    return weights[subset_of(stage, table)]
+
+
+def soft_targets(stage: Stage, table: Table) -> SoftTargets | None:
+    """The targets a stage names, mapped from the table; None where it trains on the given labels."""
+    if stage.targets == "given":
+        return None
+    index, *prob = (table.column(name) for name in target_columns(stage.targets))
+    if prob:
+        return SoftTargets(index, prob[0])
+    return SoftTargets(index[:, None], np.broadcast_to(np.float32(1), (len(index), 1)))

@@ -1,7 +1,4 @@
-"""A recipe's stages, one after the other: table, reweighting, weights, training.
-
-Only this room and ``stage_columns`` join reweightings, table and trainer.
-"""
+"""A recipe's stages, one after the other: table, reweighting, weights, training."""
 
 from __future__ import annotations
 
@@ -17,20 +14,20 @@ from paddle import nn
 
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.load import classifiers_text
-from urnet.config.recipe import Recipe, Stage, active_stages, recipe_hash
+from urnet.config.recipe import Recipe, active_stages, recipe_hash
+from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.data.lists.build_table import open_or_build, read_validation
 from urnet.data.lists.image_list import ImageList
 from urnet.data.table.table import Table
 from urnet.pipeline import row_weights, run_folder
-from urnet.pipeline.baseline_columns import subset_of, subset_weight
 from urnet.pipeline.columns import ColumnWriter
 from urnet.pipeline.fingerprints import Fingerprints
 from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps
 from urnet.pipeline.preflight import check_shared, check_stages
 from urnet.runtime.precision import choose_amp, choose_device, tune_gpu
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from urnet.training.stage_job import StageJob, make_sampler, soft_targets_of
+from urnet.training.stage_job import StageJob
 from urnet.training.trainer import Trainer, seed_network
 
 BuildNetwork = Callable[[], Any]
@@ -198,11 +195,6 @@ class _Run:
         writer.write(lambda: self._network(stage, stage.measure.network), amp)
 
     def _task(self, stage: Stage, amp: str | None, folder: Path, say: bool) -> StageJob:
-        labels = self.table.column("label")
-        weight = row_weights.sampling_weight(stage, self.table)
-        loss_weight, subset = row_weights.product(stage, "loss_weight", self.table), None
-        if stage.subsets is not None:
-            subset, loss_weight = subset_of(stage, self.table), loss_weight * subset_weight(stage, self.table)
         network = self._network(stage, stage.start, trains=True, say=say)
         if self.recipe.model.sync_batch_norm and not self.group.is_single:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -212,13 +204,13 @@ class _Run:
             network=network,
             amp=amp,
             table=self.table,
-            labels=labels,
+            labels=self.table.column("label"),
             validation=self.validation,
             folder=folder,
-            loss_weight=loss_weight,
-            sampler=make_sampler(self.recipe, stage, labels, weight, subset),
+            loss_weight=row_weights.loss_weight(stage, self.table),
+            sampler=row_weights.sampler_of(self.recipe, stage, self.table),
             curves=self.home / "curves" / stage.name,
-            targets=soft_targets_of(stage, self.table),
+            targets=row_weights.soft_targets(stage, self.table),
             made_by=recipe_hash(self.inputs.of[stage.name]),
             group=self.group,
         )

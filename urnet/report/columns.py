@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from urnet.config.reweight import COLUMNS, FILES
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
-
-GROUPS = {**{file: COLUMNS[method] for method, file in FILES.items()}, "bag": ("bag_attention",)}
-GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
 
 
 class Columns:
@@ -27,12 +23,21 @@ class Columns:
 
     def __init__(self, table: Table, order: Sequence[str] = ()) -> None:
         self.table, self.labels = table, table.column("label")  # a copy, so only once
-        self.suffix = {group: _last_suffix(table, group, order) for group in GROUPS}
+        self._order = order
 
     def name(self, plain: str) -> str | None:
         """The table's name of a column, None where there is no such column yet."""
-        name = plain + self.suffix[GROUP_OF[plain]]
-        return name if name in self.table.columns else None
+        for file, suffix in self._files_of(plain):
+            last = _last_suffix(self.table, file.removesuffix(suffix), self._order)
+            return plain + last if plain + last in self.table.columns else None
+        return None
+
+    def _files_of(self, plain: str) -> Iterator[tuple[str, str]]:
+        """The files with a column of this plain name, each with its suffix, which the file's name has as well."""
+        for name in self.table.columns:
+            file, suffix = self.table.file_of(name), name[len(plain) :]
+            if name.startswith(plain) and (not suffix or (suffix.startswith("_") and file.endswith(suffix))):
+                yield file, suffix
 
     def get(self, plain: str) -> np.ndarray | None:
         """The column's values, None where there is no such column yet."""
@@ -54,12 +59,13 @@ class Columns:
 
 
 def _last_suffix(table: Table, group: str, order: Sequence[str]) -> str:
-    """The suffix of the last file of a group; "" where there is none."""
+    """The suffix of the last of the files that are named ``group`` and a suffix that all their columns have."""
     found = []
     for stem in (Path(file).stem for file in table.files):
-        suffix = stem[len(group) :]
-        names = {name + suffix for name in GROUPS[group]}
-        if stem.startswith(group) and any(table.file_of(name) == stem for name in names & {*table.columns}):
+        suffix = stem.removeprefix(group)
+        own = [name for name in table.columns if table.file_of(name) == stem]
+        if stem == group or (suffix != stem and suffix.startswith("_") and all(n.endswith(suffix) for n in own)):
+            suffix = "" if stem == group else suffix
             stage = table.describe(stem).get("stage", "")
             place = order.index(stage) if stage in order else -1
             parts = re.split(r"(\d+)", suffix)  # text, number, text …: _2 before _10

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from urnet.config.recipe import Stage
+from urnet.config.stage import Stage
 from urnet.core.atomic_files import AppendedFile, atomic_file
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress

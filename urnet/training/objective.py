@@ -11,7 +11,7 @@ import paddle
 import paddle.nn.functional as F
 
 from urnet.baselines.gated import open_rows
-from urnet.config.recipe import Stage
+from urnet.config.stage import Stage
 from urnet.nn.losses import Weight, bag_loss, soft_targets, sparse_targets
 from urnet.nn.mixup import Mixup
 from urnet.nn.robust_losses import early_learning, weighted_loss

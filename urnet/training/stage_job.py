@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from urnet.config.recipe import Duration, Recipe, Stage
-from urnet.config.reweight import target_columns
+from urnet.config.duration import Duration
+from urnet.config.recipe import Recipe
+from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.seeds import draw_key
 from urnet.data.lists.image_list import ImageList
@@ -34,16 +35,6 @@ class SoftTargets:
 
     index: np.ndarray  # int (N, k)
     prob: np.ndarray  # float (N, k)
-
-
-def soft_targets_of(stage: Stage, table: Table) -> SoftTargets | None:
-    """The targets a stage names, mapped from the table; None where it trains on the given labels."""
-    if stage.targets == "given":
-        return None
-    index, *prob = (table.column(name) for name in target_columns(stage.targets))
-    if prob:
-        return SoftTargets(index, prob[0])
-    return SoftTargets(index[:, None], np.broadcast_to(np.float32(1), (len(index), 1)))
 
 
 def make_sampler(

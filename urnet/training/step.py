@@ -13,7 +13,8 @@ import paddle
 from paddle.distributed import fleet
 from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
 
-from urnet.config.recipe import Stage, Transform
+from urnet.config.recipe import Transform
+from urnet.config.stage import Stage
 from urnet.nn.ema import Ema
 from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise

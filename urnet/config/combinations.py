@@ -1,0 +1,112 @@
+"""What two keys of a recipe may not be together; what one key accepts is said at its field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from urnet.config.fields import Need, check_values
+from urnet.config.stage import FOLDERS, Schedule, Stage, Subsets
+
+LOSS_KEYS = {"generalised": ("q",), "symmetric": ("alpha", "beta", "log_zero")}  # that a loss reads
+
+
+def check_transform(t: Any, source: str) -> None:
+    """Raise InputError for a Transform with a value outside its range."""
+    need = Need(source, "transform")
+    check_values(t, need)
+    need(t.eval == "straight" or t.resize_short >= t.size, "resize_short", t.resize_short, f">= {t.size}")
+
+
+def check_recipe(recipe: Any, source: str) -> None:
+    """Raise InputError for a Recipe with a value outside its range or an impossible combination.
+
+    What its reweightings accept beside their ranges is left to ``urnet.pipeline.recipes``.
+    """
+    need = Need(source)
+    listed = recipe.data.format in ("list", "imagenet")
+    words = f"a file, as format is {recipe.data.format}"
+    need(not listed or recipe.data.train_list is not None, "data.train_list", recipe.data.train_list, words)
+    need(len(recipe.stages) > 0, "stages", [], "at least one stage")
+    names = [stage.name for stage in recipe.stages]
+    for i, name in enumerate(names):
+        need(names.count(name) == 1, f"stages.{i}.name", name, "a name used once")
+        good = bool(name.strip()) and not set(name) & set("./\\\0\n") and name not in FOLDERS
+        need(good, f"stages.{i}.name", name, "a folder name without a dot, but not " + ", ".join(FOLDERS))
+    check_values(recipe, need)
+    check_transform(recipe.transform, source)
+    active = [stage for stage in recipe.stages if stage.enabled]
+    need(len(active) > 0, "stages", "none enabled", "at least one enabled stage")
+    bags = [stage.name for stage in active if stage.bags is not None]
+    for name in bags[1:]:
+        need(False, f"stages.{name}.bags", bags, "bags in one stage, as a table has one bag.arrow")
+    for stage in recipe.stages:
+        _check_stage(stage, need.under(f"stages.{stage.name}"))
+
+
+def _check_stage(s: Stage, need: Need) -> None:
+    words = f"a divisor of batch_size {s.batch_size}"
+    need(s.batch_size % s.accumulate == 0, "accumulate", s.accumulate, words)
+    words = f"false, as start is {s.start}, or a checkpoint's path there (train.py --init FILE)"
+    need(not s.finetune or s.start not in ("previous", "scratch"), "finetune", True, words)
+    nesterov = s.optimizer.nesterov and s.optimizer.name == "adamw"
+    need(not nesterov, "optimizer.nesterov", True, "false, as name is adamw")
+    _check_schedule(s.schedule, need.under("schedule"))
+    micro = s.batch_size // s.accumulate  # rows of a micro-batch
+    if s.subsets is not None:
+        _check_subsets(s.subsets, micro, need.under("subsets"))
+        _need_off(s, "subsets", ("bags", "sampling_weight", "balance"), need)
+    if s.gate is not None:
+        if s.gate.schedule != "step":
+            _need_default(s.gate, ("levels",), f"schedule is {s.gate.schedule}", need.under("gate"))
+        _need_off(s, "gate", ("mixup", "bags", "elr"), need)
+        words = f"false, as targets is {s.targets}: a row is not trained towards its label"
+        need(not s.gate.agree or s.targets == "given", "gate.agree", True, words)
+    if s.elr is not None:
+        _need_off(s, "elr", ("mixup", "bags"), need)
+    _check_loss(s, need)
+    if s.bags is not None:
+        b = s.bags
+        need(micro % b.size == 0, "bags.size", b.size, f"a divisor of batch_size / accumulate, {micro}")
+        need(b.bag_term + b.instance_term > 0, "bags.bag_term", b.bag_term, "a term above 0")
+        need(s.mixup == 0, "mixup", s.mixup, "0, as bags are not mixed")
+        need(s.targets == "given", "targets", s.targets, "given, as bags are of one label")
+
+
+def _check_schedule(s: Schedule, need: Need) -> None:
+    need(0 <= s.final_lr <= s.lr, "final_lr", s.final_lr, f"0 to lr {s.lr}")
+    milestones = [str(milestone) for milestone in s.milestones]
+    words = "one or more with name piecewise, none with another"
+    need(bool(milestones) == (s.name == "piecewise"), "milestones", milestones, words)
+
+
+def _check_subsets(s: Subsets, micro: int, need: Need) -> None:
+    words = f"a number above 0 for each of the {len(s.parts)} parts"
+    need(len(s.loss_weight) == len(s.parts), "loss_weight", s.loss_weight, words)
+    # Batch-norm statistics come from micro-batches, so each has rows of every subset.
+    words = f"parts of which the least has a row among batch_size / accumulate, {micro}"
+    need(micro * min(s.parts) >= sum(s.parts), "parts", s.parts, words)
+
+
+def _check_loss(s: Stage, need: Need) -> None:
+    unused = [key for name, keys in LOSS_KEYS.items() if name != s.loss.name for key in keys]
+    _need_default(s.loss, unused, f"name is {s.loss.name}", need.under("loss"))
+    if s.loss.name != "cross_entropy":
+        _need_off(s, f"loss {s.loss.name}", ("bags",), need)
+    if s.loss.name == "symmetric":
+        need(s.loss.alpha + s.loss.beta > 0, "loss.alpha", s.loss.alpha, "a term above 0")
+
+
+def _need_default(settings: Any, keys: Sequence[str], why: str, need: Need) -> None:
+    """Keys that are not read are at their default, so that nobody thinks that they do something."""
+    for key in keys:
+        value, default = getattr(settings, key), settings.__dataclass_fields__[key].default
+        need(value == default, key, value, f"{default} (its default), as {why}")
+
+
+def _need_off(s: Stage, what: str, others: Sequence[str], need: Need) -> None:
+    """The stage's ``others`` are at what means "off", their default."""
+    words = {"mixup": "0", "balance": "0", "sampling_weight": "[]"}
+    for key in others:
+        value, off = getattr(s, key), Stage.__dataclass_fields__[key].default
+        need(value == off, key, value, f"{words.get(key, 'null')} beside {what}")

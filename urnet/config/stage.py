@@ -1,0 +1,269 @@
+"""One stage of a recipe: what is measured, which columns weigh what, how the network is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from urnet.config.duration import Duration
+from urnet.config.fields import REQUIRED, key
+
+
+class Reweighting(Protocol):
+    """The settings of a reweighting; each has its own dataclass (``urnet.pipeline.methods``)."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def suffix(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How the training images are measured before a reweighting that needs it."""
+
+    network: str = key(
+        "previous", "what measures: the stage before (its `final`), or a checkpoint", words="previous or a path"
+    )
+    batch_size: int = key(256, "images at once", low=1)
+    top_k: int = key(
+        20, "classes kept of each row's probabilities, those of the head and of the joined evidence too", low=1
+    )
+    keep: bool = key(False, "whether the measurement stays on the disk after the reweighting", free=True)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of each row's class, and how it is joined to one distribution (docs/method.md)."""
+
+    folds: int = key(
+        5, "parts of the rows; the head that gives a part's probabilities is trained on the others", low=2, high=100
+    )
+    rounds: int = key(
+        3, "the head learns from the labels, then so often from the distribution found with it", low=0, high=100
+    )
+    shrinkage: float = key(0.1, "of the head's covariance toward its diagonal", low=0, high=1)
+    noise: float = key(1.0, "exponent of P(given label, true class); 0: not used", low=0)
+    text: float = key(1.0, "exponent of P(class the text names, true class); 0: texts are not read", low=0)
+    rank_bins: int = key(
+        5, "rows are as reliable as others of their source and rank, in so many bins; 0: not used", low=0, high=100
+    )
+    word_vectors: str | None = key(
+        None, "word2vec or GloVe as text; null: TF-IDF of the texts at hand", words="a file, not with `text: 0`"
+    )
+    least_cosine: float = key(
+        0.0,
+        "a text names the class whose text is nearest, if its cosine is above this; 0 suits TF-IDF, where it means "
+        '"shares a word". Word vectors need more, about 0.3: there all texts are somewhat alike',
+        low=0,
+        high=0.999,
+    )
+
+
+@dataclass(frozen=True)
+class Bags:
+    """A batch of bags, each of ``size`` rows of one class, and the bag loss (``urnet.nn.losses.bag_loss``)."""
+
+    size: int = key(4, "rows of a bag; a divisor of batch_size / accumulate", low=2)
+    temperature: float = key(1.0, "of the attention; small: the best row alone, large: all alike", above=0)
+    bag_term: float = key(1.0, "weight of the bag's loss", low=0)
+    instance_term: float = key(1.0, "weight of its rows' losses; not both 0", low=0)
+
+
+def _parts(parts: Sequence[int]) -> bool:
+    return 0 < len(parts) <= 127 and all(part >= 1 for part in parts)
+
+
+def _positive(numbers: Sequence[float]) -> bool:
+    return all(0 < number < math.inf for number in numbers)
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """Mini-batches composed of a curriculum's subsets (``urnet.data.sampling.curriculum_sampler``)."""
+
+    parts: tuple[int, ...] = key(
+        REQUIRED,
+        "a batch's rows of subset 0, 1 …, in proportion, up to the curriculum's subsets; every part has a row of each "
+        "micro-batch",
+        accepts=_parts,
+        words="a number of 1 or more for each subset",
+    )
+    loss_weight: tuple[float, ...] = key(
+        REQUIRED,
+        "multiplied into the loss weight of the subset's rows",
+        accepts=_positive,
+        words="a number above 0 for each part",
+    )
+    column: str = key(
+        "subset", "which subset a row is in", words="subset, with the suffix of a curriculum where it has one"
+    )
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Gated back-propagation (``urnet.baselines.gated``): rows under the threshold pass no gradient."""
+
+    threshold: float = key(REQUIRED, "of the top-1 probability, at the beginning", above=0, high=1)
+    schedule: Literal["linear", "step"] = key("linear", "how it falls")
+    until: Duration | None = key(
+        None, "when it is 0, a step up to the duration; null: at the end of the stage", above=0
+    )
+    levels: int = key(4, "step, and only there: equal stretches on the way down", low=1)
+    agree: bool = key(
+        False,
+        "the likeliest class must be the row's label as well, while the threshold is above 0; with given labels only",
+    )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of a row (``urnet.nn.robust_losses``)."""
+
+    name: Literal["cross_entropy", "generalised", "symmetric"] = key("cross_entropy", "the loss of a row")
+    q: float = key(
+        0.7,
+        "generalised, and only there: (1 - p^q) / q; 1 is the absolute error, towards 0 the cross entropy",
+        low=0.001,
+        high=1,
+    )
+    alpha: float = key(0.1, "symmetric, and only there: weight of the cross entropy", low=0, high=1000)
+    beta: float = key(1.0, "symmetric: weight of the reverse cross entropy; not both 0", low=0, high=1000)
+    log_zero: float = key(-4.0, "symmetric: what the logarithm of 0 counts as", low=-50, high=-0.001)
+
+
+@dataclass(frozen=True)
+class Elr:
+    """Early-learning regularisation (``urnet.nn.robust_losses``), its memory cut to the ``top_k`` classes."""
+
+    weight: float = key(3.0, "of the term", above=0, high=1000)
+    momentum: float = key(0.7, "of the memory of each row", low=0, high=0.9999)
+    top_k: int = key(10, "classes the memory keeps of a row: 6 bytes each", low=1, high=32767)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """``momentum`` is SGD with momentum; weight decay is L2 on every parameter but batch norm and biases."""
+
+    name: Literal["momentum", "adamw"] = key("momentum", "SGD with momentum, or AdamW")
+    momentum: float = key(0.9, "momentum; AdamW's beta1", low=0, below=1)
+    nesterov: bool = key(False, "Nesterov's form; momentum only")
+    weight_decay: float = key(1e-4, "momentum: L2 in the gradient; AdamW: decoupled", low=0)
+    clip_norm: float | None = key(
+        None, "longest gradient, all parameters as one vector; null: no limit", above=0, infinite=True
+    )
+    classifier_lr: float = key(
+        1.0, "the classifier's learning rate (and that of an auxiliary head's), as a multiple of the others'", low=0
+    )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over the stage; ``warmup`` rises linearly from 0 and counts towards the duration."""
+
+    lr: float = key(0.1, "highest learning rate", above=0)
+    name: Literal["constant", "step", "piecewise", "cosine"] = key("cosine", "how it goes on after the warm-up")
+    warmup: Duration = key(
+        Duration(0, "epochs"),
+        "rises in a line from 0 to lr; counts towards the duration",
+        words="a length up to the duration",
+    )
+    every: Duration = key(
+        Duration(30, "epochs"), "step: times gamma after every such stretch, of at least one step", above=0
+    )
+    gamma: float = key(0.1, "step and piecewise", above=0, high=1)
+    milestones: tuple[Duration, ...] = key(
+        (), "piecewise, and only there: times gamma at each", words="one or more lengths"
+    )
+    final_lr: float = key(0.0, "cosine: reached at the end", words="0 to lr")
+
+
+@dataclass(frozen=True)
+class Ema:
+    """Exponential moving average of the weights; its batch-norm statistics are recomputed from batches."""
+
+    decay: float = key(
+        0.999,
+        "the average reaches back about 1 / (1 - decay) steps; shorter during the first ones: "
+        "min(decay, (1 + t) / (10 + t))",
+        above=0,
+        below=1,
+    )
+    bn_batches: int = key(20, "training micro-batches that give the batch-norm statistics", low=1)
+
+
+COLUMNS = "names of columns"
+FOLDERS = ("table", "curves", "measure", "replaced")  # of a run, beside those of its stages
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is measured, which columns weigh what, and how the network is trained."""
+
+    name: str = key(REQUIRED, "the stage's name", words="a folder name without a dot, but not " + ", ".join(FOLDERS))
+    duration: Duration = key(REQUIRED, "length of training", above=0)
+    batch_size: int = key(256, "rows of one step, all micro-batches together", low=1)
+    accumulate: int = key(1, "micro-batches a step is cut into, to save memory; a divisor of batch_size", low=1)
+    start: str = key(
+        "previous",
+        "first weights: the stage before (its `final`, as `best` was chosen on validation images), random, or a "
+        "checkpoint; the first stage's previous is scratch",
+        words="previous, scratch or a path",
+    )
+    finetune: bool = key(
+        False,
+        "the classifier in `start`'s checkpoint may be missing or of another number of classes: a new one with random "
+        "weights is trained, at its own rate with `optimizer.classifier_lr`; everything else must fit. One that fits "
+        "is kept. Only with a checkpoint's path as `start`",
+        added=True,
+    )
+    enabled: bool = key(True, "false: the stage is left out, as if the recipe did not have it", free=True)
+    measure: Measure = key(Measure(), "how the training images are measured for `reweight`")
+    reweight: Reweighting | None = key(
+        None, "a reweighting computed before the training", words="see below", by_method=True
+    )
+    loss_weight: tuple[str, ...] = key((), "columns of the table multiplied into each row's loss weight", words=COLUMNS)
+    sampling_weight: tuple[str, ...] = key(
+        (), "columns multiplied into each row's chance to be drawn, within its class", words=COLUMNS
+    )
+    balance: float = key(
+        0.0, "0: classes are drawn as often as they have rows; 1: all equally often; between: mixed", low=0, high=1
+    )
+    targets: str = key(
+        "given",
+        "what rows are trained towards: their labels; `label`, the soft targets of a label reweighting; `relabel`, the "
+        "labels of a relabelling (each with its suffix)",
+        words="given, or a file of the table",
+    )
+    bags: Bags | None = key(
+        None,
+        "batches of bags and their loss; then without `mixup`, soft targets, `subsets`, `gate`, `elr` and another "
+        "`loss`",
+    )
+    subsets: Subsets | None = key(
+        None,
+        "batches composed of a curriculum's subsets; then without `bags`, `sampling_weight` and `balance`",
+        added=True,
+    )
+    gate: Gate | None = key(
+        None, "rows the network is not sure of pass no gradient; then without `mixup`, `bags` and `elr`", added=True
+    )
+    loss: Loss = key(Loss(), "the loss of a row; with `bags` only the cross entropy", added=True)
+    elr: Elr | None = key(None, "early-learning regularisation; then without `mixup` and `bags`", added=True)
+    optimizer: Optimizer = key(Optimizer(), "how weights move")
+    schedule: Schedule = key(Schedule(), "learning rate")
+    label_smoothing: float = key(0.0, "e: the target is (1 - e) onehot + e / n_classes", low=0, below=1)
+    mixup: float = key(
+        0.0, "alpha of the Beta distribution; images, targets and weights of two rows are mixed; 0: off", low=0
+    )
+    ema: Ema | None = key(None, "moving average of the weights")
+    amp: Literal["off", "fp16", "bf16", "auto"] = key(
+        "off", "number format on a GPU; auto: bf16, else fp16, else off. The CPU has neither"
+    )
+    eval_every: Duration = key(Duration(1, "epochs"), "validation; the last step is always evaluated", above=0)
+    checkpoint_every: Duration = key(Duration(1, "epochs"), "checkpoints for `--resume`", above=0, free=True)
+    log_every: int = key(20, "steps between two lines of log.txt and points of the curves", low=1, free=True)
+    keep: int = key(2, "newest checkpoints for `--resume` that are kept", low=1, free=True)

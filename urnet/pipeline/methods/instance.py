@@ -1,0 +1,123 @@
+"""The method ``instance``: rows whose evidence speaks for their label are drawn more often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from urnet.config.fields import Need, key, suffix_key
+from urnet.config.stage import Evidence, Stage
+from urnet.pipeline.method import Column, Columns, Method
+
+if TYPE_CHECKING:
+    from urnet.pipeline.evidence import StageEvidence
+    from urnet.pipeline.stage_rows import StageRows
+
+TERMS = ("confidence", "text", "rank", "model")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A row is drawn the more, the more its evidence speaks for its label."""
+
+    method: Literal["instance"] = "instance"
+    relevance: Literal["posterior", "ranks"] = key(
+        "posterior",
+        "posterior: the probability of the given label, all evidence joined; ranks: the row's place in its class by a "
+        "weighted sum of terms",
+    )
+    evidence: Evidence = key(Evidence(), "what is known of each row")
+    confidence_term: float = key(1.0, "ranks: weight of the head's p(given label)", low=0)
+    text_term: float = key(1.0, "ranks: weight of the row's text beside its class's", low=0)
+    rank_term: float = key(0.5, "ranks: weight of the place in the query's results", low=0)
+    model_term: float = key(
+        0.0, "ranks: weight of the relevance model, image beside text; the four are not all 0", low=0
+    )
+    reliable_rank: float = key(
+        0.5, "ranks: Google's rows in this first share of their results train the relevance model", above=0, high=1
+    )
+    scale: Literal["rank", "probability"] = key(
+        "rank",
+        "what is weighed: the relevance's rank in its class, from 0 to 1, or the relevance itself; with `relevance: "
+        "ranks` they are the same",
+    )
+    power: float = key(1.0, "weight ∝ max(scaled relevance, floor)^power", low=0)
+    floor: float = key(0.02, "nothing counts for less", above=0, high=1)
+    suffix: str = suffix_key()
+
+
+def check(settings: Settings, need: Need) -> None:
+    """Settings that do not go together."""
+    total = sum(getattr(settings, f"{term}_term") for term in TERMS)
+    good = settings.relevance != "ranks" or total > 0
+    need(good, "confidence_term", settings.confidence_term, "a term above 0")
+
+
+def compute(data: StageRows, settings: Settings) -> Columns:
+    """Columns of instance.arrow."""
+    evidence = data.evidence(settings.evidence)
+    first = evidence.head()
+    found = evidence.joined(first)
+    weigh = _weigh_by_posterior if settings.relevance == "posterior" else _weigh_by_terms
+    return {
+        **weigh(settings, evidence, first, found),
+        "confidence": first["given"],
+        "oof_index": first["index"],
+        "oof_prob": first["prob"],
+        "suggested": found["index"][:, 0],
+        "suggested_prob": found["prob"][:, 0].astype(np.float32),
+    }
+
+
+def _weigh_by_posterior(settings: Settings, evidence: StageEvidence, first: Columns, found: Columns) -> Columns:
+    from urnet.reweight.evidence.ranks import class_ranks
+    from urnet.reweight.sampling_weight import sampling_weight
+
+    labels, relevance = evidence.labels, evidence.relevance(first, found)
+    scaled = class_ranks(relevance, labels) if settings.scale == "rank" else relevance
+    weighed = sampling_weight(labels, evidence.n_classes, relevance=scaled, power=settings.power, floor=settings.floor)
+    return {**weighed, "relevance": relevance}
+
+
+def _weigh_by_terms(settings: Settings, evidence: StageEvidence, first: Columns, _: Columns) -> Columns:
+    from urnet.reweight.instance import instance
+
+    weights = {term: getattr(settings, f"{term}_term") for term in TERMS}
+    terms, known = evidence.terms(first, weights, settings.reliable_rank)
+    return instance(
+        evidence.labels,
+        evidence.n_classes,
+        evidence=terms,
+        known=known,
+        terms={name: weights[name] for name in terms},
+        power=settings.power,
+        floor=settings.floor,
+    )
+
+
+def _measured_top_k(stage: Stage) -> int:
+    return stage.measure.top_k
+
+
+METHOD = Method(
+    name="instance",
+    settings=Settings,
+    version=1,
+    file="instance",
+    columns={
+        "relevance": Column("float32", "weight"),
+        "instance_weight": Column("float32", "weight"),
+        "confidence": Column("float32", "weight"),
+        "oof_index": Column("int32", width=_measured_top_k),
+        "oof_prob": Column("float16", width=_measured_top_k),
+        "suggested": Column("int32", empty=-1),
+        "suggested_prob": Column("float32"),
+    },
+    compute=compute,
+    score="instance_weight",
+    usage="`sampling_weight: [instance_weight]`",
+    needs_texts=True,
+    check=check,
+)

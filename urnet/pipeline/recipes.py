@@ -1,0 +1,71 @@
+"""Recipes with their reweightings: ``urnet.config.recipe`` told which methods there are, and what they accept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from urnet.config import recipe as config
+from urnet.config.combinations import check_recipe
+from urnet.config.fields import Need
+from urnet.config.recipe import Recipe, active_stages
+from urnet.config.stage import Stage
+from urnet.pipeline.methods import METHODS
+from urnet.pipeline.registry import known_as, method_of, target_columns, target_files
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe."""
+    recipe = read_recipe(path, overrides)
+    check_recipe(recipe, str(path))
+    check_methods(recipe, str(path))
+    return recipe
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """As ``load_recipe``, but ranges and combinations are not checked: more overrides may be to come."""
+    return config.read_recipe(path, overrides, {name: method.settings for name, method in METHODS.items()})
+
+
+def check_methods(recipe: Recipe, source: str) -> None:
+    """Raise InputError for reweightings that do not go together with their own settings, stages or one another."""
+    need = Need(source)
+    for stage in recipe.stages:
+        _check_stage(stage, need.under(f"stages.{stage.name}"))
+    owner: dict[str, str] = {}
+    makers: list[Stage] = []
+    for stage in active_stages(recipe):
+        at, method = need.under(f"stages.{stage.name}"), method_of(stage)
+        if method is not None and stage.reweight is not None:
+            file, suffix = method.file_of(stage.reweight), stage.reweight.suffix
+            words = f"another word, as stage {owner.get(file)} writes {file}.arrow already"
+            at(file not in owner, "reweight.suffix", suffix, words)
+            owner[file] = stage.name
+            makers.append(stage)
+        for maker in makers:
+            made = method_of(maker)
+            if made is not None and made.check_use is not None:
+                made.check_use(maker.reweight, stage, maker is stage, at)
+
+
+def _check_stage(stage: Stage, need: Need) -> None:
+    method = method_of(stage)
+    if method is not None:
+        if method.check is not None:
+            method.check(stage.reweight, need.under("reweight"))
+        evidence = method.evidence_of(stage.reweight)
+        if evidence is not None:
+            good, words = evidence.word_vectors is None or evidence.text > 0, "null, as text is 0 and no text is read"
+            need(good, "reweight.evidence.word_vectors", evidence.word_vectors, words)
+    *others, last = ["given", *(file for file, _ in target_files())]
+    good = stage.targets == "given" or bool(target_columns(stage.targets))
+    need(
+        good,
+        "targets",
+        stage.targets,
+        f"{', '.join(others)} or {last}, with the suffix of the reweighting where it has one",
+    )
+    if stage.subsets is not None:
+        column = stage.subsets.column
+        good = any(known.role == "subset" for known in known_as(column))
+        need(good, "subsets.column", column, "subset, with the suffix of a curriculum where it has one")

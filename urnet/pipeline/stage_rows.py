@@ -1,0 +1,147 @@
+"""What a reweighting method computes its columns from: the rows of a stage and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from urnet.config.recipe import Recipe
+from urnet.config.stage import Evidence, Stage
+from urnet.data.table.table import Table
+from urnet.features.shards import ChosenRows
+from urnet.features.store import Measurement
+from urnet.pipeline import row_weights
+from urnet.pipeline.method import Column, Columns
+from urnet.reweight.evidence.class_shards import join, rows_of
+from urnet.runtime.process_group import ProcessGroup
+
+if TYPE_CHECKING:
+    from urnet.pipeline.evidence import StageEvidence
+
+
+@dataclass(frozen=True)
+class StageRows:
+    """The n rows of a stage that columns are computed for: those whose image could be read.
+
+    ``columns``: what will be written, by plain names. ``measured`` None: nothing was measured, and the rows are all
+    of the table.
+    """
+
+    recipe: Recipe
+    stage: Stage
+    table: Table
+    columns: dict[str, Column]
+    group: ProcessGroup
+    measured: Measurement | None
+
+    @property
+    def n_classes(self) -> int:
+        return self.recipe.data.n_classes
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.seed
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(n,) int64, ascending: where the rows are in the table."""
+        return np.arange(self.table.n_rows) if self.measured is None else np.flatnonzero(self.measured.readable)
+
+    @cached_property
+    def all_labels(self) -> np.ndarray:
+        """(N,) int32, of the whole table."""
+        return self.table.column("label")
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) int32, the given labels."""
+        return self.all_labels if self.measured is None else self.all_labels[self.rows]
+
+    # --- what a network says of the rows
+
+    @property
+    def features(self) -> Any:
+        """(n, width) float16, an array-like that can be sliced."""
+        return self._measured("features")
+
+    @property
+    def index(self) -> Any:
+        """(n, k) int32, the most probable classes, best first; an array-like."""
+        return self._measured("index")
+
+    @property
+    def prob(self) -> Any:
+        """(n, k) float16, their probabilities; an array-like."""
+        return self._measured("prob")
+
+    @property
+    def given(self) -> np.ndarray:
+        """(n,) float32, the probability of the given label."""
+        assert self.measured is not None
+        return self.measured.given[self.rows]
+
+    def _measured(self, name: str) -> Any:
+        values = getattr(self.measured, name)
+        return values if len(self.rows) == self.table.n_rows else ChosenRows(values, self.rows)
+
+    def evidence(self, settings: Evidence) -> StageEvidence:
+        """What is known of the rows' classes beside the network: a head on its features, texts, ranks."""
+        from urnet.pipeline.evidence import StageEvidence  # imports scikit-learn, which takes a second
+
+        return StageEvidence(self.recipe, settings, self.table, self.rows, self.features, self.stage.measure.top_k)
+
+    def by_class(self, compute: Callable[[Any, np.ndarray, Any], Columns]) -> Columns:
+        """``compute(features, labels, own)`` of each process's classes, joined; ``own``: its rows of the n."""
+        if self.group.is_single:
+            return compute(self.features, self.labels, slice(None))
+        own = rows_of(self.labels, self.n_classes, self.group.rank, self.group.size)
+        part = compute(ChosenRows(self.features, own), self.labels[own], own) if len(own) else {}
+        return join(self.group.all_gather(part), self.labels, self.n_classes)
+
+    # --- what the stage will draw
+
+    def sampled_share(self) -> np.ndarray:
+        """(n_classes,) the share of each class in the loss: as rows are drawn, and as their subsets weigh."""
+        sampler = row_weights.sampler_of(self.recipe, self.stage, self.table)
+        if self.stage.subsets is None:
+            return sampler.sampled_share()
+        seen = sampler.expected_draws() * row_weights.subset_weight(self.stage, self.table)
+        return np.bincount(self.all_labels, seen, self.n_classes) / seen.sum()
+
+    def expected_draws(self, made: Columns) -> np.ndarray:
+        """(n,) how often each row is drawn in an epoch, with columns of the n rows that were just ``made``."""
+        suffix = "" if self.stage.reweight is None else self.stage.reweight.suffix
+        complete = {name + suffix: values for name, values in self.complete(made).items()}
+        return row_weights.sampler_of(self.recipe, self.stage, self.table, complete).expected_draws()[self.rows]
+
+    # --- rows whose image could not be read
+
+    def complete(self, made: Columns) -> Columns:
+        """Columns of all N rows from those of the n.
+
+        A row whose image cannot be read has the column's ``empty``, a label the given one. Where no image of a class
+        could be read, its rows weigh 1 and are in subset 0, as no class may be without mass; they train nothing, for
+        an image that cannot be read has no weight in the loss.
+        """
+        if self.measured is None:
+            return made
+        lost = np.bincount(self.labels, minlength=self.n_classes)[self.all_labels] == 0
+        complete = {}
+        for name, values in made.items():
+            column = self.columns[name]
+            if len(self.rows) < self.table.n_rows:
+                whole = np.full((self.table.n_rows, *values.shape[1:]), column.empty, values.dtype)
+                if column.role == "target_label":
+                    whole[:] = self.all_labels
+                whole[self.rows] = values
+                values = whole
+            if column.is_weight:
+                values[lost] = 1
+            elif column.role == "subset":
+                values[lost] = 0
+            complete[name] = values
+        return complete
