@@ -1,11 +1,12 @@
-"""Edits of real files for fuzzing: bytes flipped, overwritten, inserted, deleted, repeated, spliced."""
+"""Damage to real files: bytes flipped, overwritten with numbers often mistaken, cut, deleted, repeated, spliced."""
 
 from __future__ import annotations
 
 import itertools
-import random
 import struct
 from collections.abc import Sequence
+
+from hypothesis import strategies as st
 
 KINDS = ("flip", "set", "insert", "cut", "delete", "repeat", "splice")
 NUMBERS = [
@@ -39,10 +40,12 @@ def edit(data: bytes, kind: str, at: int, length: int, value: bytes, other: byte
     return data[:at] + other[at % (len(other) + 1) :]
 
 
-def mutate(seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """One of the seeds after one to five edits."""
-    data = rng.choice(seeds)
-    for _ in range(rng.choice((1, 1, 1, 2, 3, 5))):
-        kind, value = rng.choice(KINDS), rng.choice(VALUES)
-        data = edit(data, kind, rng.randrange(1 << 30), rng.randrange(1, 64), value, rng.choice(seeds))
+@st.composite
+def damaged(draw: st.DrawFn, files: Sequence[bytes]) -> bytes:
+    """One of the files after one to five edits."""
+    data = draw(st.sampled_from(files))
+    values = st.one_of(st.sampled_from(VALUES), st.binary(min_size=1, max_size=9))
+    edits = st.tuples(st.sampled_from(KINDS), st.integers(0, 1 << 20), st.integers(1, 64), values)
+    for kind, at, length, value in draw(st.lists(edits, min_size=1, max_size=5)):
+        data = edit(data, kind, at, length, value, draw(st.sampled_from(files)))
     return data

@@ -1,8 +1,7 @@
-"""The doors where bytes of others come in, for fuzzing: real files to start from, and what must hold.
+"""The readers of files that strangers wrote, for tests with damaged files: real files, and what must hold of any.
 
-A door's ``check(data, place)`` writes ``data`` to the file ``place`` where its reader takes paths, and comes
-back when the bytes were read right or refused as documented. It raises whatever else happened,
-``AssertionError`` for a wrong result. ``tools/fuzz.py`` and the tests call it with edits of ``seeds()``.
+``check(data, place)``: ``data`` is what the file ``place`` holds. It returns when the bytes were read right or
+refused as documented, and raises whatever else happened, ``AssertionError`` for a wrong result.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import safetensors.numpy
 
+from tests.helpers.picture_files import gif, kinds, picture, with_orientation
 from urnet.checkpoints import fluid, pdparams, safetensors_io
 from urnet.config.recipe import Transform, dump_recipe
 from urnet.core.checks import InputError
@@ -27,50 +26,21 @@ from urnet.data.lists.lines import read_lines
 from urnet.data.lists.webvision_metadata import read_metadata
 from urnet.pipeline.recipes import load_recipe
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MOST_PIXELS = 1_000_000
 SMALL = Transform(size=8, jitter=0.2)
 
 
-class Door(NamedTuple):
+class Reader(NamedTuple):
     """Files to start from, and what is checked of any bytes."""
 
     seeds: Callable[[], list[bytes]]
     check: Callable[[bytes, Path], None]
 
 
-# --- images
-
-
 def image_seeds() -> list[bytes]:
     """A small picture in every kind that is read, one with an EXIF orientation."""
-    coarse = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
-    rgb = cv2.resize(coarse, (32, 24), interpolation=cv2.INTER_LINEAR)
-    alpha = np.dstack([rgb, rgb[..., 0]])
-    black = (rgb[..., 0] > 99).astype(np.uint8)
-    wanted: list[tuple[str, np.ndarray, list[int]]] = [
-        (".jpg", rgb, []),
-        (".jpg", rgb, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
-        (".jpg", rgb[..., 0], []),
-        (".jpg", rgb, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
-        (".png", rgb, []),
-        (".png", alpha, []),
-        (".png", rgb.astype(np.uint16) * 257, []),
-        (".png", black, [cv2.IMWRITE_PNG_BILEVEL, 1]),
-        (".webp", rgb, [cv2.IMWRITE_WEBP_QUALITY, 80]),
-        (".webp", alpha, [cv2.IMWRITE_WEBP_QUALITY, 101]),
-        (".bmp", rgb, []),
-        (".tiff", rgb, []),
-        (".gif", rgb, []),
-        (".tiff", rgb, [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
-    ]
-    files = [
-        cv2.imencode(end, image, options)[1].tobytes()
-        for end, image, options in wanted
-        if cv2.haveImageWriter("x" + end)
-    ]
-    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x112, 3, 1, 6, 0, 0)
-    return [*files, files[0][:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + files[0][2:]]
+    return [*kinds().values(), gif(picture())[0], with_orientation(kinds()["jpeg"], 6)]
 
 
 def check_image(data: bytes, _: Path) -> None:
@@ -92,9 +62,6 @@ def check_image(data: bytes, _: Path) -> None:
         assert np.array_equal(image, decode(data, max_pixels=MOST_PIXELS))  # no memory that nobody wrote to
 
 
-# --- texts
-
-
 def list_seeds() -> list[bytes]:
     """Lists of images as they are published and as people write them."""
     plain = b"".join(b"google/q%04d/%d.jpg %d\n" % (i, i * i, i % 50) for i in range(9))
@@ -104,7 +71,6 @@ def list_seeds() -> list[bytes]:
 
 def check_list(data: bytes, place: Path) -> None:
     """Every path stays inside, every number in range; blocks of any size give the same lines or an error."""
-    place.write_bytes(data)
     for needed in (True, False):
         results: list[Any] = []
         for block_bytes in (1 << 20, 40):
@@ -141,7 +107,6 @@ def metadata_seeds() -> list[bytes]:
 
 def check_metadata(data: bytes, place: Path) -> None:
     """As many identifiers and texts as entries, in their order."""
-    place.write_bytes(data)
     try:
         found = read_metadata(place)
     except InputError as error:
@@ -161,7 +126,6 @@ def recipe_seeds() -> list[bytes]:
 
 def check_recipe(data: bytes, place: Path) -> None:
     """A recipe that is accepted says the same when it is written and read again."""
-    place.write_bytes(data)
     try:
         recipe = load_recipe(place)
     except InputError as error:
@@ -169,9 +133,6 @@ def check_recipe(data: bytes, place: Path) -> None:
         return
     place.write_text(dump_recipe(recipe), encoding="utf-8")
     assert load_recipe(place) == recipe
-
-
-# --- weights
 
 
 def some_arrays() -> dict[str, np.ndarray]:
@@ -210,7 +171,6 @@ def _check_weights(read: Callable[[Path], dict[str, np.ndarray]], factor: int) -
     """Arrays of numbers, at most ``factor`` times the file's size together, the same when read again."""
 
     def check(data: bytes, place: Path) -> None:
-        place.write_bytes(data)
         try:
             found = read(place)
         except InputError as error:
@@ -228,12 +188,12 @@ def _read_fluid(place: Path) -> dict[str, np.ndarray]:
     return {"x": fluid.read_variable(place)} if place.stat().st_size % 2 else fluid.read_combined(place, "abc")
 
 
-DOORS = {
-    "images": Door(image_seeds, check_image),
-    "lists": Door(list_seeds, check_list),
-    "metadata": Door(metadata_seeds, check_metadata),
-    "recipes": Door(recipe_seeds, check_recipe),
-    "fluid": Door(fluid_seeds, _check_weights(_read_fluid, 2)),
-    "safetensors": Door(safetensors_seeds, _check_weights(safetensors_io.read_safetensors, 2)),
-    "pdparams": Door(pdparams_seeds, _check_weights(pdparams.read_arrays, 2 * pdparams.MOST_NAMES)),
+READERS = {
+    "images": Reader(image_seeds, check_image),
+    "lists": Reader(list_seeds, check_list),
+    "metadata": Reader(metadata_seeds, check_metadata),
+    "recipes": Reader(recipe_seeds, check_recipe),
+    "fluid": Reader(fluid_seeds, _check_weights(_read_fluid, 2)),
+    "safetensors": Reader(safetensors_seeds, _check_weights(safetensors_io.read_safetensors, 2)),
+    "pdparams": Reader(pdparams_seeds, _check_weights(pdparams.read_arrays, 2 * pdparams.MOST_NAMES)),
 }
