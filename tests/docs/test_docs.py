@@ -29,7 +29,10 @@ RUN_BY = {
     ". ./set_env.sh": "scripts/test_set_env.py::test_sourced_twice_installs_once",
     "export OMP_NUM_THREADS=8": "not run: a variable of the shell",
     "pip install -e .[benchmark]": "not run: installs; tools/test_benchmark_scores.py uses it",
-    "pip install -e .[peer]": "not run: installs; models/test_compare_networks.py does without",
+    "pip install -e .[peer]": "not run: installs; checkpoints/test_foreign.py does without",
+    "pytest -s": "not run: models/test_peer.py itself",
+    "pytest --hypothesis-profile": "not run: robustness/test_fuzz.py itself, for long",
+    "pytest --hypothesis-profile --hypothesis-seed -k": "not run: robustness/test_fuzz.py itself, for long",
     "sh data/download_webvision2018.sh": "scripts/test_download.py::test_without_arguments_the_validation_set_lands_under_the_release_names",
     "sh data/download_webvision2018.sh info train": "scripts/test_download.py::test_training_archives_are_unpacked_one_by_one_and_an_interruption_costs_one",
     "sh data/download_webvision2018.sh --help": "scripts/test_download.py::test_help_needs_nothing",
@@ -64,11 +67,8 @@ RUN_BY = {
     "tools/benchmark.py --data --jobs --methods --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --out --seeds -o": "tools/test_benchmark.py::test_bad_input_is_one_line",
-    "tools/compare_networks.py": "models/test_compare_networks.py::test_lines_and_exit_codes",
     "tools/convert_checkpoint.py": "checkpoints/test_convert.py::test_there_and_back_on_the_command_line",
     "tools/convert_checkpoint.py --class_dim --model": "checkpoints/test_convert.py::test_released_folder_and_back",
-    "tools/fuzz.py --door --seconds --seed": "robustness/test_fuzz_tool.py::test_two_seconds_over_all_doors_find_nothing",
-    "tools/fuzz.py --seconds": "robustness/test_fuzz_tool.py::test_two_seconds_over_all_doors_find_nothing",
     "tools/plan.py --evaluation-images --images-per-second --no-files --processes --rows -c": "tools/test_plan.py::test_the_page_shows_what_the_tool_prints",
     "tools/plan.py --evaluation-images --rows -c": "tools/test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",
     "tools/report.py --run --suspects": "tools/test_report_command.py::test_the_tool_writes_page_and_list",
@@ -110,7 +110,7 @@ def test_a_command_is_read_as_a_shell_would():
     ("text", "error"),
     [
         ("python train.py -c recipes/folder.yaml --resme", SystemExit),
-        ("python tools/fuzz.py --seconds many", SystemExit),
+        ("python eval.py --batch_size many", SystemExit),
         ("python train.py -c recipes/folder.yaml -o stages.clas.batch_size=4", InputError),
         ("python train.py -c recipes/folder.yaml -o data.n_classes=few", InputError),
         ("python tools/plan.py -c recipes/folders.yaml --rows 9", AssertionError),
@@ -171,7 +171,9 @@ def test_shell_scripts_and_requirement_files_are_there():
             assert (ROOT / command.words[1]).is_file(), str(command)
         if command.words[:3] == ("pip", "install", "-r"):
             assert (ROOT / command.words[3]).is_file(), str(command)
-        if command.words[0] == "python" and "-m" in command.words[:2]:
+        if command.words[:3] == ("python", "-m", "pytest"):
+            assert (ROOT / command.words[3]).is_file(), str(command)
+        elif command.words[:2] == ("python", "-m"):
             assert command.words[2] == LAUNCHER, str(command)
 
 
