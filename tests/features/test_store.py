@@ -12,7 +12,6 @@ from tests.helpers import shards as shard_files
 from tests.helpers.shards import ABOUT, arrays, write
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop, Interrupted
-from urnet.features import store
 from urnet.features.shards import missing_shards, write_shard
 from urnet.features.store import Measurement, begin, read_description, wait_complete
 
@@ -112,8 +111,7 @@ def test_other_ranks_wait_for_the_description(tmp_path, kept):
     thread.join()
 
 
-def test_waiting_ends_with_the_last_shard_and_goes_on_as_long_as_somebody_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "POLL_SECONDS", 0.02)
+def test_waiting_ends_with_the_last_shard_and_goes_on_as_long_as_somebody_works(tmp_path):
     about, values = replace(ABOUT, n_rows=10), arrays()
     begin(tmp_path, about)
     write(tmp_path, values, 0, about)
@@ -125,7 +123,7 @@ def test_waiting_ends_with_the_last_shard_and_goes_on_as_long_as_somebody_works(
                 writer.append({name: array[row : row + 1] for name, array in values.items()})
 
     thread = later(slowly, seconds=0)
-    measured = wait_complete(tmp_path, about, timeout=0.9)  # of 1.5 s
+    measured = wait_complete(tmp_path, about, timeout=0.9, poll=0.02)  # of 1.5 s
     thread.join()
     np.testing.assert_array_equal(measured.features[:], values["features"][:10])
 

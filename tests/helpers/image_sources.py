@@ -1,5 +1,6 @@
 """Small image files and image sources with faults, which worker processes can import."""
 
+import os
 import time
 from pathlib import Path
 
@@ -56,6 +57,13 @@ class Oddly(ImageSource):
 
     def view(self, path, row, draw):
         raise Odd("words of the odd one")
+
+
+class Exits(ImageSource):
+    """Ends the worker that it is sent to."""
+
+    def __setstate__(self, state):
+        os._exit(9)
 
 
 class Stuck(ImageSource):

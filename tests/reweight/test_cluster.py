@@ -9,9 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from urnet.core.checks import InputError
-from urnet.reweight import cluster as room
 from urnet.reweight.cluster import cluster
-from urnet.reweight.evidence import projection as projecting
 from urnet.reweight.evidence.class_shards import classes_of, join, rows_of
 from urnet.reweight.evidence.projection import Projection, fit_projection
 
@@ -192,12 +190,11 @@ def test_rows_that_differ_by_roundings_only():
     np.testing.assert_allclose(got["cluster_weight"][:300].mean(), 1.5, rtol=0.05)
 
 
-def test_neither_processes_nor_ranks_nor_threads_change_a_byte(monkeypatch):
-    monkeypatch.setattr(room, "TASK_ROWS", 100)
+def test_neither_processes_nor_ranks_nor_threads_change_a_byte():
     features, labels, given_prob, _ = data = planted()
     projection = fit_projection(features)
     whole = run(data)
-    assert same(run(data, jobs=2), whole)
+    assert same(run(data, jobs=2, task_rows=100), whole)
     for world_size in (2, 3, 12):
         shares = [rows_of(labels, 9, rank, world_size) for rank in range(world_size)]
         parts = [
@@ -250,19 +247,17 @@ class Recorder:
         self.alive -= n_rows
 
 
-def test_memory_is_bounded_by_the_largest_class(monkeypatch):
-    monkeypatch.setattr(room, "TASK_ROWS", 500)
-    monkeypatch.setattr(projecting, "PCA_ROWS", 600)
-    monkeypatch.setattr(projecting, "BLOCK_BYTES", 8 * 2 * 300)
+def test_memory_is_bounded_by_the_largest_class():
     sizes = np.array([900, *[200] * 20, *[10] * 50])
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(71), sizes))
     given_prob = np.random.default_rng(1).random(len(labels))
     features = Recorder(len(labels), 8)
-    got = cluster(features, labels, given_prob, 71)
+    projection = fit_projection(features, sample_rows=600, block_bytes=8 * 2 * 300)
+    got = cluster(features, labels, given_prob, 71, projection=projection, task_rows=500)
     assert features.largest == 900
     assert features.most <= 900 + 2 * 500
     in_memory = features[np.arange(len(labels))]
-    assert same(got, cluster(in_memory, labels, given_prob, 71))
+    assert same(got, cluster(in_memory, labels, given_prob, 71, projection=projection))
 
 
 def test_scale_and_shift_do_not_matter():

@@ -7,7 +7,6 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
 from urnet.core.checks import InputError
-from urnet.reweight.evidence import out_of_fold as module
 from urnet.reweight.evidence.folds import fold_of_rows, hashes_and_mean
 from urnet.reweight.evidence.out_of_fold import out_of_fold
 
@@ -92,7 +91,7 @@ def test_permuted_rows_give_permuted_answers():
     np.testing.assert_allclose(dense(other, 5), dense(one, 5)[order], atol=2e-3)
 
 
-def test_small_blocks_and_array_likes_give_the_same(monkeypatch):
+def test_small_blocks_and_array_likes_give_the_same():
     features, labels, _ = blobs()
     features = features.astype(np.float16)
 
@@ -104,13 +103,12 @@ def test_small_blocks_and_array_likes_give_the_same(monkeypatch):
             return features[key]
 
     whole = out_of_fold(features, labels, 5)
-    monkeypatch.setattr(module, "BLOCK_CELLS", 12 * 70)
-    parts = out_of_fold(OnlySlices(), labels, 5)
+    parts = out_of_fold(OnlySlices(), labels, 5, block_cells=12 * 70)
     np.testing.assert_allclose(parts["given"], whole["given"], atol=1e-4)
     assert np.mean(parts["index"] == whole["index"]) > 0.999
 
 
-def test_no_row_is_judged_by_a_head_that_saw_it():
+def test_no_row_is_scored_by_a_head_that_saw_it():
     """With more dimensions than rows a head knows its rows by heart: random labels would look certain."""
     rng = np.random.default_rng(0)
     features, labels = rng.standard_normal((200, 300)).astype(np.float32), rng.integers(2, size=200)

@@ -5,7 +5,6 @@ import pytest
 from sklearn.decomposition import PCA
 
 from urnet.core.checks import InputError
-from urnet.reweight.evidence import projection as projecting
 from urnet.reweight.evidence.projection import fit_projection, project
 
 
@@ -23,23 +22,21 @@ def test_the_projection_is_pca():
     assert fit_projection(features[:3]).components.shape == (12, 3)
 
 
-def test_the_sample_depends_on_rows_and_seed_alone(monkeypatch):
-    monkeypatch.setattr(projecting, "PCA_ROWS", 200)
+def test_the_sample_depends_on_rows_and_seed_alone():
+    settings = {"pca": 8, "sample_rows": 200}
     features = np.random.default_rng(0).normal(size=(700, 16)).astype(np.float16)
     features[100:300] = features[0]  # many equal rows, all or none of them in the sample, or some
     one_hot = np.eye(700, dtype=np.float16)  # rows that differ in few bits have different hashes
     for rows in (features, one_hot):
         order = np.random.default_rng(2).permutation(700)
-        whole, permuted = fit_projection(rows, pca=8), fit_projection(rows[order], pca=8)
+        whole, permuted = fit_projection(rows, **settings), fit_projection(rows[order], **settings)
         assert whole.components.tobytes() == permuted.components.tobytes()
         assert whole.mean.tobytes() == permuted.mean.tobytes()
-        assert fit_projection(rows, pca=8, seed=1).mean.tobytes() != whole.mean.tobytes()
+        assert fit_projection(rows, **settings, seed=1).mean.tobytes() != whole.mean.tobytes()
 
 
-def test_a_broken_row_is_named_in_the_pass_over_all_rows(monkeypatch):
-    monkeypatch.setattr(projecting, "PCA_ROWS", 50)
-    monkeypatch.setattr(projecting, "BLOCK_BYTES", 4 * 3 * 30)
+def test_a_broken_row_is_named_in_the_pass_over_all_rows():
     features = np.ones((200, 3), np.float32)
     features[[131, 140], [2, 0]] = np.nan, np.inf
     with pytest.raises(InputError, match="features: row 131 has nan in column 2"):
-        fit_projection(features)
+        fit_projection(features, sample_rows=50, block_bytes=4 * 3 * 30)

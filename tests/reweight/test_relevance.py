@@ -90,7 +90,7 @@ def test_rows_without_a_text_are_unknown_and_in_the_middle():
     assert (got["cosine"][unknown] == 0).all() and (got["relevance"][unknown] == 0.5).all()
 
 
-def test_no_row_is_judged_by_a_model_that_saw_it():
+def test_no_row_is_scored_by_a_model_that_saw_it():
     """Random labels in more dimensions than rows: learned by heart, every row would fit its text."""
     rng = np.random.default_rng(3)
     features, labels = rng.standard_normal((200, 400)).astype(np.float32), rng.integers(2, size=200)

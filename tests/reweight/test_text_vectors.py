@@ -109,12 +109,11 @@ def test_a_class_without_a_text_is_not_known():
     assert got["text_known"].tolist() == [False, True]
 
 
-def test_blocks_of_any_size_give_the_same(monkeypatch):
+def test_blocks_of_any_size_give_the_same():
     space, labels = tfidf_space(CLASSES), np.arange(50) % 4
     texts = [f"{CLASSES[i % 3]} {i}" for i in range(50)]
     whole = evidence(space, texts, labels)
-    monkeypatch.setattr("urnet.reweight.evidence.text_match.BLOCK_CELLS", 12)
-    parts = text_evidence(space, iter([texts[:7], [], texts[7:]]), labels, 4, 2)
+    parts = text_evidence(space, iter([texts[:7], [], texts[7:]]), labels, 4, 2, block_cells=12)
     for name, column in whole.items():
         assert column.tobytes() == parts[name].tobytes()
     order = np.random.default_rng(0).permutation(50)
@@ -149,11 +148,10 @@ def test_svd_space_keeps_the_geometry_is_cut_to_size_and_repeats():
     assert np.abs(cosine - expected).max() < 0.35 and (cosine.argmax(1) == np.arange(4)).all()
 
 
-def test_titles_are_sampled(monkeypatch):
-    monkeypatch.setattr(text_vectors, "MAX_TITLES", 3)
-    seen = {tuple(text_vectors._sample(TITLES, seed)) for seed in range(20)}
+def test_titles_are_sampled():
+    seen = {tuple(text_vectors._sample(TITLES, seed, 3)) for seed in range(20)}
     assert all(len(titles) == 3 for titles in seen) and len(seen) > 1
-    assert text_vectors._sample(TITLES, 1) == text_vectors._sample(TITLES, 1)
+    assert text_vectors._sample(TITLES, 1, 3) == text_vectors._sample(TITLES, 1, 3)
 
 
 VECTORS = (

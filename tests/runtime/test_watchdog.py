@@ -7,15 +7,12 @@ import time
 
 import pytest
 
-from urnet.runtime import watchdog
 from urnet.runtime.watchdog import DONE, Watchdog
 
 
 @pytest.fixture
-def lines(monkeypatch):
+def lines():
     """Three processes' ends, as threads; ``ended`` gets (rank, exit code) of those that had to be ended."""
-    monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.3)
-    monkeypatch.setattr(watchdog, "OWN_WORDS_SECONDS", 0.1)
     boxes, made, ended = [queue.Queue() for _ in range(3)], {}, queue.Queue()
 
     def share(rank):
@@ -29,7 +26,8 @@ def lines(monkeypatch):
         return give
 
     def make(rank):
-        made[rank] = Watchdog(rank, 3, "127.0.0.1", share(rank), end=lambda code: ended.put((rank, code)))
+        end = {"end": lambda code: ended.put((rank, code)), "own_words": 0.1, "grace": 0.3}
+        made[rank] = Watchdog(rank, 3, "127.0.0.1", share(rank), **end)
 
     threads = [threading.Thread(target=make, args=(rank,)) for rank in range(3)]
     for thread in threads:
@@ -88,15 +86,15 @@ def test_last_words_reach_all_on_one_line(lines, rank):
     assert ended.empty()
 
 
-def test_strangers_are_hung_up_on(monkeypatch):
+def test_strangers_are_hung_up_on():
     """Only who knows the token is taken in; a stranger in between changes nothing."""
     box: queue.Queue = queue.Queue()
     made = {}
 
-    def lead():
+    def main_process():
         made[0] = Watchdog(0, 2, "127.0.0.1", lambda value: box.put(value) or value, end=print)
 
-    thread = threading.Thread(target=lead)
+    thread = threading.Thread(target=main_process)
     thread.start()
     port, token = box.get(timeout=10)
     for words in (b"1\n", b"0000 1 host\n", b"\n"):

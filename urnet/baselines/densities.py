@@ -27,17 +27,20 @@ class SquaredDistances:
 
     ``points`` (n, d) float32, near their mean and of a magnitude near 1; ``group`` (n,) integers that do not
     fall: points of one group are the same point, at a distance of exactly 0. |x - y|² is |x|² + |y|² - 2xy
-    by one product, off by about 1e-7 (|x|² + |y|²). ``threads`` share the blocks, whose bits are the same.
+    by one product, off by about 1e-7 (|x|² + |y|²). ``threads`` share the blocks, whose bits are the same;
+    blocks of up to ``keep_bytes`` in total are kept, else computed again each time.
     """
 
-    def __init__(self, points: np.ndarray, group: np.ndarray, block: int, threads: int = 1) -> None:
+    def __init__(
+        self, points: np.ndarray, group: np.ndarray, block: int, threads: int = 1, keep_bytes: int = KEEP_BYTES
+    ) -> None:
         self.n, self._group, self._threads = len(points), group, threads
         norm = np.einsum("nd,nd->n", points, points, dtype=np.float64).astype(np.float32)[:, None]
         one = np.ones_like(norm)
         self._left, self._right = np.hstack([points, norm, one]), np.hstack([-2 * points, one, norm])
         parts = [slice(start, min(start + block, self.n)) for start in range(0, self.n, block)]
         self._places = [(rows, columns) for k, rows in enumerate(parts) for columns in parts[k:]]
-        self._keep = 2 * self.n * (self.n + block) <= KEEP_BYTES
+        self._keep = 2 * self.n * (self.n + block) <= keep_bytes
         self._kept: dict[int, np.ndarray] = {}
 
     def map(self, function: Callable[[slice, slice, np.ndarray], Found]) -> Iterator[Found]:
@@ -64,17 +67,18 @@ class SquaredDistances:
         return squares
 
 
-def squared_quantile(blocks: SquaredDistances, quantile: float) -> np.float32:
+def squared_quantile(blocks: SquaredDistances, quantile: float, sample: int = SAMPLE) -> np.float32:
     """The square of the ceil(quantile n²)-th smallest of all n² distances, from both triangles and diagonal.
 
     Exact, without sorting: the bits of float32s >= 0 are in the order of the numbers. A pass counts the upper
     halves of some of them, which tells the upper half of the one looked for, a second one the lower halves of
     those that share it, and how many are smaller; where these do not hold the rank, all upper halves are
     counted and then again the lower ones. ``quantile``, in (0, 1], is taken as the decimal it is written as.
+    ``sample``: distances that the first pass counts, at most about.
     """
     rank = math.ceil(Fraction(str(float(quantile))) * blocks.n**2)
-    sample = _upper_halves(blocks, blocks.n**2 // SAMPLE | 1)  # odd, for blocks have even widths
-    high = _place(sample, math.ceil(Fraction(rank * int(sample.sum()), blocks.n**2)))
+    guessed = _upper_halves(blocks, blocks.n**2 // sample | 1)  # odd, for blocks have even widths
+    high = _place(guessed, math.ceil(Fraction(rank * int(guessed.sum()), blocks.n**2)))
     smaller, sharing = _lower_halves(blocks, high)
     if not smaller < rank <= smaller + sharing.sum():
         high = _place(_upper_halves(blocks, 1), rank)

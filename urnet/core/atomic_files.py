@@ -1,7 +1,8 @@
-"""Files and folders that are there whole or not at all, files that grow, and hashes.
+"""Files and folders that are replaced atomically, files that are appended to, and hashes.
 
-Whatever happens to the process or the machine, a name leads to the old contents or to the new ones: these are
-written under a temporary name beside it, flushed to the disk, renamed, and the name is flushed too.
+After a crash of the process or the machine a path holds the old contents or the new ones, never a mixture: the
+new ones are written under a temporary name beside it, flushed to the disk and renamed; then the folder is
+flushed too.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ LONGEST = 240  # bytes of a name to which a dot, random digits and an ending are
 
 @contextlib.contextmanager
 def naming(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let a fault of the disk name ``path``: the system's error names no file, or the ``temporary`` one.
+    """Make a full or broken disk's OSError name ``path``, where the system names no file or the ``temporary`` one.
 
-    OSErrors of another kind pass as they are.
+    Other OSErrors pass unchanged.
     """
     try:
         yield
@@ -44,7 +45,7 @@ def naming(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
 def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success fsync and rename it, on any error remove it.
 
-    Raises InputError when ``path`` exists (also when it has come to be meanwhile) and ``replace`` is false,
+    Raises InputError when ``path`` exists (also when it was written meanwhile) and ``replace`` is false,
     or when its folder cannot be written; OSError with the name of ``path`` for a full or broken disk.
     """
     path = Path(path)
@@ -67,7 +68,7 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; on success fsync its files and rename it into place.
 
     With ``replace`` an existing folder is moved aside first and removed last, so that at every moment one
-    whole folder is on the disk; ``recover_folder`` finishes a replacement that was killed in between. Raises
+    complete folder is on the disk; ``recover_folder`` finishes a replacement that was killed in between. Raises
     as ``atomic_file`` does.
     """
     path = Path(path)
@@ -90,9 +91,9 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def recover_folder(path: Path) -> None:
-    """Put back what a killed ``atomic_folder(replace=True)`` left aside, and remove its leftovers.
+    """Put back what a killed ``atomic_folder(replace=True)`` moved aside, and remove its leftovers.
 
-    Also those of a killed ``atomic_file``. Only for a process that no other one writes ``path`` beside.
+    Also those of a killed ``atomic_file``. Only where no other process writes ``path`` at the same time.
     """
     path = Path(path)
     old = _aside(path)
@@ -114,7 +115,7 @@ def recover_folder(path: Path) -> None:
 class AppendedFile:
     """Appends to a file: all of what is given or, where the disk is full, nothing of it.
 
-    Nothing waits in memory, so closing cannot fail. Raises OSError with the file's name.
+    Nothing is buffered, so closing cannot fail. Raises OSError with the file's name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -158,7 +159,7 @@ def _stem(path: Path) -> str:
 
 
 def _aside(path: Path) -> Path:
-    """Where the folder that is replaced waits."""
+    """Where the folder that is being replaced is kept meanwhile."""
     return path.parent / f".{_stem(path)}.old"
 
 
@@ -191,7 +192,7 @@ def _taken(path: Path) -> InputError:
 
 
 def _make_folders(folder: Path) -> None:
-    """Make ``folder`` and what is missing above it; their names too are on the disk afterwards."""
+    """Make ``folder`` and its missing parents, flushed to the disk."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
@@ -199,7 +200,7 @@ def _make_folders(folder: Path) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Flush all that is in ``folder``, with the modes that it itself was made with."""
+    """Flush everything in ``folder``, with the file modes that the folder was made with."""
     mode = stat.S_IMODE(folder.stat().st_mode)
     for place in sorted(folder.rglob("*")):  # some libraries write files for their owner only
         if place.is_dir():
@@ -212,7 +213,7 @@ def _settle(folder: Path) -> None:
 
 
 def _put(temporary: Path, path: Path, *, replace: bool) -> None:
-    """Give what is at ``temporary`` its name, and nobody else's thing away without ``replace``."""
+    """Rename ``temporary`` to ``path``; without ``replace`` nothing that is there is overwritten."""
     if not replace and temporary.is_file():
         try:
             os.link(temporary, path)  # which, unlike renaming, fails where another process was quicker

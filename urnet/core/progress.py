@@ -6,27 +6,34 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
-Item = TypeVar("Item")
 LINE_SECONDS = 15.0
 
 
 class Progress:
     """Counts ``unit`` s towards ``total``, with rate and time left.
 
-    On a terminal this is a tqdm bar. Otherwise one line every ``LINE_SECONDS`` and one at the end, so that
-    a log file stays short; work that ends before the first interval stays silent. With ``show`` False all of
-    it does: another process tells of the same work.
+    On a terminal this is a tqdm bar. Otherwise one line every ``line_seconds`` and one at the end, so that
+    a log file stays short; work that ends before the first interval stays silent. With ``show`` False nothing
+    is shown: another process reports the same work.
     """
 
-    def __init__(self, title: str, total: int | None, unit: str = "images", *, show: bool = True) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: int | None,
+        unit: str = "images",
+        *,
+        show: bool = True,
+        line_seconds: float = LINE_SECONDS,
+    ) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.count, self.start = 0, time.monotonic()
-        self._next, self._note = self.start + LINE_SECONDS if show else math.inf, ""
+        self._line_seconds = line_seconds
+        self._next, self._note = self.start + line_seconds if show else math.inf, ""
         self._bar: Any = None
         self._show = show
         if show and sys.stderr.isatty():
@@ -35,7 +42,7 @@ class Progress:
             self._bar = tqdm(desc=title, total=total, unit=f" {unit}", leave=False, **width)
 
     def update(self, n: int = 1, **notes: str) -> None:
-        """Count ``n`` more; ``notes`` (name=text) stand beside the count."""
+        """Count ``n`` more; ``notes`` (name=text) are shown beside the count."""
         self.count += n
         if notes:
             self._note = "  ".join(f"{name} {text}" for name, text in notes.items())
@@ -45,7 +52,7 @@ class Progress:
             self._bar.update(n)
         elif time.monotonic() >= self._next:
             self._line()
-            self._next = time.monotonic() + LINE_SECONDS
+            self._next = time.monotonic() + self._line_seconds
 
     def say(self, text: str) -> None:
         """Print a line on stderr that the bar does not run into."""
@@ -61,7 +68,7 @@ class Progress:
         """End the display."""
         if self._bar is not None:
             self._bar.close()
-        elif self._show and time.monotonic() - self.start >= LINE_SECONDS:
+        elif self._show and time.monotonic() - self.start >= self._line_seconds:
             self._line()
 
     def _line(self) -> None:
@@ -77,11 +84,3 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def progress(items: Iterable[Item], title: str, total: int | None = None, unit: str = "rows") -> Iterator[Item]:
-    """Yield from ``items``, counting them on a Progress display."""
-    with Progress(title, total, unit) as display:
-        for item in items:
-            yield item
-            display.update()

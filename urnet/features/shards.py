@@ -63,8 +63,9 @@ class ShardedArray:
     Can be pickled: the other process maps the same files.
     """
 
-    def __init__(self, folder: Path, about: Description, name: str) -> None:
-        self._folder, self._about, self._name = folder, about, name
+    def __init__(self, folder: Path, about: Description, name: str, maps: int = MAPS) -> None:
+        """``maps``: shards kept mapped."""
+        self._folder, self._about, self._name, self._most = folder, about, name, maps
         kind, self.shape = about.arrays(about.n_rows)[name]
         self.dtype, self.ndim = np.dtype(kind), len(self.shape)
         self._maps: dict[int, np.ndarray] = {}
@@ -116,7 +117,7 @@ class ShardedArray:
         if number in self._maps:
             return self._maps[number]
         mapped = map_shard(self._folder, self._about, number, self._name)
-        if len(self._maps) < MAPS:
+        if len(self._maps) < self._most:
             self._maps[number] = mapped
         return mapped
 
@@ -124,7 +125,7 @@ class ShardedArray:
         raise TypeError(f"{self._name}: is not read as a whole by accident; ask for rows, or for [:]")
 
     def __reduce__(self) -> tuple:
-        return (ShardedArray, (self._folder, self._about, self._name))
+        return (ShardedArray, (self._folder, self._about, self._name, self._most))
 
 
 def shard_folder(folder: Path, number: int) -> Path:

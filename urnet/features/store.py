@@ -135,12 +135,17 @@ def _difference(found: Description, about: Description) -> tuple[str, Any, Any]:
 
 
 def wait_complete(
-    folder: Path, about: Description, *, timeout: float = SILENCE_SECONDS, stop: GracefulStop | None = None
+    folder: Path,
+    about: Description,
+    *,
+    timeout: float = SILENCE_SECONDS,
+    stop: GracefulStop | None = None,
+    poll: float = POLL_SECONDS,
 ) -> Measurement:
     """Wait until all shards are whole and open them.
 
     Raises TimeoutError when nothing changed in ``folder`` for ``timeout`` seconds (a process that writes a
-    shard shows so after every batch), Interrupted when ``stop`` says so.
+    shard shows so after every batch), Interrupted when ``stop`` says so. ``poll``: seconds between two looks.
     """
     missing = list(range(about.n_shards))
 
@@ -148,11 +153,18 @@ def wait_complete(
         missing[:] = [number for number in missing if fault_of(folder, about, number)]
         return not missing
 
-    _poll(folder, complete, "shards of other processes", timeout, stop)
+    _poll(folder, complete, "shards of other processes", timeout, stop, poll)
     return Measurement(folder, about)
 
 
-def _poll(folder: Path, done: Callable[[], bool], what: str, timeout: float, stop: GracefulStop | None) -> None:
+def _poll(
+    folder: Path,
+    done: Callable[[], bool],
+    what: str,
+    timeout: float,
+    stop: GracefulStop | None,
+    poll: float = POLL_SECONDS,
+) -> None:
     """Ask ``done`` until it is so; see ``wait_complete``. Clocks of other machines are not compared."""
     seen, since = _signs(folder), time.monotonic()
     while not done():
@@ -166,7 +178,7 @@ def _poll(folder: Path, done: Callable[[], bool], what: str, timeout: float, sto
                 f"{folder}: waited for {what}, but nothing changed there for {timeout:g} s; "
                 "has another process of this run ended?"
             )
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll)
 
 
 def _signs(folder: Path) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Clusters, the second reweighting: a look of a class is drawn the more the better it is recognised.
+"""Clusters, the second reweighting: a cluster of a class is drawn the more the better it is recognised.
 
 Every sum and every product here is taken over rows in an order that their values decide, by one thread. So
 the bytes depend neither on the order of the rows nor on how many processes share the classes.
@@ -17,7 +17,7 @@ from urnet.reweight.evidence.class_shards import classes_of
 from urnet.reweight.evidence.projection import CONVERT_ROWS, Projection, byte_order, fit_projection, project, read_rows
 
 KMEANS = 1  # what a random stream is for; the number before the seed
-TASK_ROWS = 1 << 14  # small classes go to a process together until they have as many rows
+TASK_ROWS = 1 << 14  # small classes go to a process together until they have so many rows
 N_INIT, MAX_ITERATIONS = 3, 100
 
 
@@ -45,6 +45,7 @@ def cluster(
     seed: int = 0,
     jobs: int = 1,
     projection: Projection | None = None,
+    task_rows: int = TASK_ROWS,
 ) -> dict[str, np.ndarray]:
     """Sampling weights in proportion to a cluster's quality ("average image quality": URNet).
 
@@ -56,8 +57,9 @@ def cluster(
 
     Args: ``features`` (N, D) floats, finite, of a magnitude < 1e15: an array or what gives one for a slice or
     an ascending int array; ``labels`` (N,) integers in 0..n_classes - 1; ``given_prob`` (N,) p_i(y_i), in
-    0..1. ``jobs``: processes. With one ``projection`` for all, calls of some classes each
-    (``class_shares``) give the bytes of one call that does all.
+    0..1. ``jobs``: processes; ``task_rows``: rows that go to
+    one at a time, at least. With one ``projection`` for all, calls of some classes each
+    (``class_shards``) give the bytes of one call that does all.
 
     Returns ``{"cluster": (N,) int16, "cluster_weight": (N,) float32 >= 0}``; clusters are numbered from 0 in
     each class, the best quality first. Memory: ``jobs`` + 2 times the larger
@@ -77,8 +79,8 @@ def cluster(
     rows_of = {c: by_class[ends[c] - counts[c] : ends[c]] for c in classes_of(labels, n_classes, 0, 1)}
     cluster_of = np.full(len(labels), -1, np.int16)
     weight_of = np.zeros(len(labels), np.float32)
-    jobs = min(jobs, sum(map(len, rows_of.values())) // TASK_ROWS + 1)  # no process without a task
-    parts = _in_processes(_tasks(features, given_prob, rows_of), projection, settings, jobs)
+    jobs = min(jobs, sum(map(len, rows_of.values())) // task_rows + 1)  # no process without a task
+    parts = _in_processes(_tasks(features, given_prob, rows_of, task_rows), projection, settings, jobs)
     for rows, (found, weight) in zip(rows_of.values(), parts, strict=True):
         cluster_of[rows], weight_of[rows] = found, weight
     return {"cluster": cluster_of, "cluster_weight": weight_of}
@@ -88,14 +90,16 @@ Piece = tuple[int, np.ndarray, np.ndarray]  # a class, its rows' features, their
 Found = tuple[np.ndarray, np.ndarray]  # of one class's rows: cluster int16, weight float32
 
 
-def _tasks(features: Any, given_prob: np.ndarray, rows_of: dict[int, np.ndarray]) -> Iterator[list[Piece]]:
+def _tasks(
+    features: Any, given_prob: np.ndarray, rows_of: dict[int, np.ndarray], task_rows: int
+) -> Iterator[list[Piece]]:
     """Gathered classes, several to a task where they are small."""
     task: list[Piece] = []
     n_rows = 0
     for c, rows in rows_of.items():
         task.append((c, read_rows(features, rows), given_prob[rows].astype(np.float64)))
         n_rows += len(rows)
-        if n_rows >= TASK_ROWS:
+        if n_rows >= task_rows:
             yield task
             task, n_rows = [], 0
     if task:

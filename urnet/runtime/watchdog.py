@@ -33,9 +33,18 @@ class Watchdog:
     """
 
     def __init__(
-        self, rank: int, size: int, host: str, share: Callable[[Any], Any], *, end: Callable[[int], Any] = os._exit
+        self,
+        rank: int,
+        size: int,
+        host: str,
+        share: Callable[[Any], Any],
+        *,
+        end: Callable[[int], Any] = os._exit,
+        own_words: float = OWN_WORDS_SECONDS,
+        grace: float = GRACE_SECONDS,
     ) -> None:
         self.rank, self.size, self._end = rank, size, end
+        self._own_words, self._grace = own_words, grace
         self._lost: str | None = None
         self._known, self._left = threading.Event(), threading.Event()
         self._lines: dict[int, _Line] = {}
@@ -67,7 +76,7 @@ class Watchdog:
         """Wait for the last words of ``peer``, or of whom process 0 tells."""
         words = line.receive()
         if words:
-            self._left.wait(OWN_WORDS_SECONDS)
+            self._left.wait(self._own_words)
         if words == DONE or self._left.is_set():  # what comes after hanging up is our own doing
             return
         if self.rank == 0:
@@ -87,7 +96,7 @@ class Watchdog:
             print(f"failed: {text}; {hint}", file=sys.stderr, flush=True)
         self._lost = text
         self._known.set()
-        if not self._left.wait(GRACE_SECONDS):
+        if not self._left.wait(self._grace):
             self._end(1)
 
     def lost(self, seconds: float = 0.0) -> str | None:

@@ -2,78 +2,118 @@
 
 from __future__ import annotations
 
-import struct
+import contextlib
+import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from urnet.core.atomic_files import AppendedFile, atomic_file
 
 HEADER = "step,name,value,seconds"
 
 
-class Curves:
-    """Appends points (step, name, value, Unix time) to ``file`` and to a VisualDL log in ``folder``.
+class Point(NamedTuple):
+    """One value of a curve, as the CSV file has it; ``seconds``: Unix time."""
 
-    VisualDL shows one log file of a folder only, so each start writes a new one that begins with the points
-    up to ``step``, where the run goes on. Points after it and evaluations (val/…) at it, which the run will
-    reach again, are dropped, and older logs are removed: no gap and no point twice after an interruption.
-    Its own LogWriter is not used: on a full disk it goes on with a torn file, in a thread. Raises OSError
-    that names the file.
+    step: str
+    name: str
+    value: str
+    seconds: str
+
+
+class Curves:
+    """Appends points to ``file`` and to a VisualDL log in ``folder``.
+
+    A start drops the points after ``step``, where the run resumes, and evaluations (val/…) at it, which the run
+    will reach again: no gap and no point twice after an interruption. VisualDL shows one log file of a folder
+    only, so each start writes a new one from the CSV file and removes older ones. Raises OSError that names
+    the CSV file where it cannot be written; a fault of the VisualDL log costs the rest of that log and one
+    ``note``, as the next start writes it anew.
     """
 
-    def __init__(self, file: Path, folder: Path, step: int) -> None:
-        from visualdl.component.base_component import meta_data
-
+    def __init__(self, file: Path, folder: Path, step: int, note: Callable[[str], Any]) -> None:
         points = _read(file, step)
-        folder.mkdir(parents=True, exist_ok=True)
-        old = list(folder.glob("*vdlrecords*"))
-        self._records = AppendedFile(folder / _new_name(old))
-        lines = [HEADER, *(",".join(point) for point in points)]
         with atomic_file(file, replace=True) as part:
-            part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            part.write_text("".join(f"{','.join(line)}\n" for line in [HEADER.split(","), *points]), encoding="utf-8")
         self._lines = AppendedFile(file)
-        first = meta_data(walltime=round(time.time() * 1000))
-        earlier = [_point(int(at), name, float(value), float(s)) for at, name, value, s in points]
-        self._records.write(b"".join([_framed(first), *earlier]))
-        for path in old:
-            path.unlink()
+        self._note, self._log = note, None
+        with self._optional():
+            self._log = _start_log(folder, points)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to each named curve."""
-        now = time.time()
-        lines = [f"{step},{name},{float(value)!r},{now:.3f}\n" for name, value in values.items()]
-        self._lines.write("".join(lines))
-        self._records.write(b"".join(_point(step, name, float(v), now) for name, v in values.items()))
+        now = f"{time.time():.3f}"
+        points = [Point(str(step), name, repr(float(value)), now) for name, value in values.items()]
+        self._lines.write("".join(f"{','.join(point)}\n" for point in points))
+        with self._optional():
+            if self._log is not None:
+                self._log.write(_records(points))
+
+    @contextlib.contextmanager
+    def _optional(self) -> Iterator[None]:
+        """What fails here costs the VisualDL log, never the run."""
+        try:
+            yield
+        except OSError as error:
+            self._note(
+                f"note: {error.filename}: cannot be written ({error.strerror}); {self._lines.path} has all points"
+            )
+            if self._log is not None:
+                self._log.close()
+                self._log = None
 
     def close(self) -> None:
         """Close the files; all is written."""
         self._lines.close()
-        self._records.close()
+        if self._log is not None:
+            self._log.close()
 
 
-def _point(step: int, name: str, value: float, seconds: float) -> bytes:
-    """A point as VisualDL reads it."""
+def _start_log(folder: Path, points: list[Point]) -> AppendedFile:
+    """A new VisualDL log of these points, in place of older ones."""
+    from visualdl.component.base_component import meta_data
+
+    folder.mkdir(parents=True, exist_ok=True)
+    old = list(folder.glob("*vdlrecords*"))
+    log = AppendedFile(folder / _new_name(old))
+    try:
+        log.write(_records(points, [meta_data(walltime=round(time.time() * 1000))]))
+    except OSError:
+        log.close()
+        log.path.unlink()
+        raise
+    for path in old:
+        path.unlink()
+    return log
+
+
+def _records(points: list[Point], first: list[Any] | None = None) -> bytes:
+    """``first`` and then the points as VisualDL's own record writer packs them.
+
+    Its LogWriter is not used: it writes in a thread which prints a disk's errors on stdout and goes on after a
+    torn record, behind which nothing can be read.
+    """
     from visualdl.component.base_component import scalar
+    from visualdl.writer.record_writer import RecordWriter
 
-    return _framed(scalar(name, value, step, round(seconds * 1000)))
+    packed = io.BytesIO()
+    writer = RecordWriter(packed)
+    scalars = (scalar(p.name, float(p.value), int(p.step), round(float(p.seconds) * 1000)) for p in points)
+    for record in [*(first or []), *scalars]:
+        writer.write(record.SerializeToString())
+    return packed.getvalue()
 
 
-def _framed(record: Any) -> bytes:
-    """A record of VisualDL's file: its length as a little-endian uint64, then the message."""
-    data: bytes = record.SerializeToString()
-    return struct.pack("<Q", len(data)) + data
-
-
-def _read(file: Path, last: int) -> list[list[str]]:
-    """The whole points of a file, up to step ``last``; a killed run may have left half a line."""
+def _read(file: Path, last: int) -> list[Point]:
+    """The complete points of a file, up to step ``last``; a killed run may have left half a line."""
     if not file.is_file():
         return []
-    whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
-    points = [line.split(",") for line in whole.split("\n")[1:]]
+    complete = file.read_text(encoding="utf-8").rpartition("\n")[0]
+    points = [Point(*parts) for line in complete.split("\n")[1:] if len(parts := line.split(",")) == 4]
     ends = {True: last - 1, False: last}  # an evaluation at the last step comes again
-    return [p for p in points if len(p) == 4 and int(p[0]) <= ends[p[1].startswith("val/")]]
+    return [point for point in points if int(point.step) <= ends[point.name.startswith("val/")]]
 
 
 def _new_name(old: list[Path]) -> str:

@@ -69,8 +69,10 @@ class TrainLog:
         self.stage, self.total, self.per_epoch, self.every = stage.name, total, per_epoch, stage.log_every
         self._name, self._rows_of = folder / "log.txt", rows_of
         self._file = AppendedFile(self._name if is_main else Path(os.devnull))
-        self._curves = Curves(folder / "curves.csv", curves, step) if is_main else None
         self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size, show=is_main)
+        self._curves: Curves | None = None
+        if is_main:
+            self._curves = Curves(folder / "curves.csv", curves, step, lambda text: self.line(text, show=True))
         self._recent, self._epoch = Meter(), Meter()
         self._unread: tuple[int, StepOutcome] | None = None
         self._gate: float | None = None

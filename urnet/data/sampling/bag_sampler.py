@@ -39,11 +39,18 @@ class BagSampler(EpochSampler):
         seed: int,
         stage: str,
         n_classes: int | None = None,
+        block: int = ROWS,
     ) -> None:
         if size < 1:
             raise InputError(f"bags.size: 1 or more is accepted, found {size}")
         super().__init__(
-            labels, sampling_weight=sampling_weight, balance=balance, seed=seed, stage=stage, n_classes=n_classes
+            labels,
+            sampling_weight=sampling_weight,
+            balance=balance,
+            seed=seed,
+            stage=stage,
+            n_classes=n_classes,
+            block=block,
         )
         self._plain = False  # never a permutation: its bags would be of several classes
         self.size, self.n_bags = size, max(self.n_rows // size, 1)
@@ -62,7 +69,7 @@ class BagSampler(EpochSampler):
         shuffled = all_rows(self.n_bags)
         rng.shuffle(shuffled)
         bags = np.empty((self.n_bags, self.size), drawn.dtype)
-        for part in blocks(self.n_bags, max(ROWS // self.size, 1)):
+        for part in blocks(self.n_bags, max(self._block // self.size, 1)):
             bags[part] = drawn[deal(places, self.size, shuffled[part])]
         return bags
 

@@ -26,12 +26,12 @@ class CurriculumSampler:
     going on from batch to batch and from epoch to epoch. A batch's rows are shuffled, so ranks and
     micro-batches get a mix.
 
-    An epoch draws as many rows as there are in all, in full batches, as every order's does, so that lengths
+    An epoch draws as many rows as there are in all, in full batches, as with every sampler, so that lengths
     of training can be compared. Rows of subsets without a part are never drawn. Batch b of epoch e is a
     function of (seed, stage, e, b) and the batch size alone; none before it needs to be drawn.
 
     Args: ``labels`` (N,) integers in 0..n_classes - 1; ``subset`` (N,) integers; ``parts``, one number >= 1
-    for each subset used, from 0.
+    for each subset used, from 0; ``block``: rows computed at a time.
     Raises InputError for arrays that do not fit each other, a part without rows, or a class that has rows
     but none in the subsets used: no class may vanish.
     """
@@ -45,14 +45,16 @@ class CurriculumSampler:
         seed: int,
         stage: str,
         n_classes: int | None = None,
+        block: int = ROWS,
     ) -> None:
         if not len(labels):
             raise InputError("labels: found no rows; there is nothing to draw")
         self.n_classes = int(labels.max()) + 1 if n_classes is None else n_classes
         self.n_rows, self.parts = len(labels), tuple(parts)
+        self._block = block
         self._stream = [ORDER, seed, stage_key(stage)]
         _check(labels, subset, self.parts, self.n_classes)
-        counts = _count(labels, subset, len(self.parts), self.n_classes)
+        counts = _count(labels, subset, len(self.parts), self.n_classes, block)
         _check_counts(labels, counts, self.parts)
         self._subset_rows = counts.sum(axis=1)
         even = (counts[0] > 0) / np.count_nonzero(counts[0])
@@ -63,13 +65,13 @@ class CurriculumSampler:
 
     def _prepare_first(self, counts: np.ndarray) -> None:
         """Keep the rows of subset 0 in order of class, and where each class that has any begins."""
-        self._first_rows = ordered_by_class(self._rows_of(0), self._labels, counts)
+        self._first_rows = ordered_by_class(self._rows_of(0), self._labels, counts, self._block)
         filled = counts > 0
         self._size = counts[filled]
         self._begin = (np.cumsum(counts) - counts)[filled]
 
     def _rows_of(self, s: int) -> np.ndarray:
-        return rows_where(lambda part: self._subset[part] == s, self.n_rows, int(self._subset_rows[s]))
+        return rows_where(lambda part: self._subset[part] == s, self.n_rows, int(self._subset_rows[s]), self._block)
 
     def sampled_share(self) -> np.ndarray:
         """(n_classes,) float64: the share of each class among the drawn rows, in expectation; sums to 1.
@@ -174,10 +176,10 @@ def _check(labels: np.ndarray, subset: np.ndarray, parts: tuple[int, ...], n_cla
         raise InputError(f"parts: found {list(parts)}; a number >= 1 for each subset used is accepted")
 
 
-def _count(labels: np.ndarray, subset: np.ndarray, n_subsets: int, n_classes: int) -> np.ndarray:
+def _count(labels: np.ndarray, subset: np.ndarray, n_subsets: int, n_classes: int, block: int) -> np.ndarray:
     """(n_subsets, C) rows of each class in each of the subsets 0, 1, …"""
     counts = np.zeros(n_subsets * n_classes, np.int64)
-    for part in blocks(len(labels), ROWS):
+    for part in blocks(len(labels), block):
         label, own = labels[part], subset[part]
         used = (own >= 0) & (own < n_subsets)
         counts += np.bincount(own[used].astype(np.int64) * n_classes + label[used], minlength=len(counts))

@@ -1,6 +1,6 @@
 """Which rows an epoch shows, in which order: a pure function of (seed, stage, epoch).
 
-Every process makes its own order of all rows, so memory counts: rows are int32 where they fit, an order of N
+Every process makes the order of all rows for itself, so memory counts: rows are int32 where they fit, an order of N
 rows takes 8 N bytes while it is made and 4 N / world_size afterwards, and what is computed of a row is computed a
 block at a time.
 """
@@ -15,7 +15,7 @@ from urnet.core.blocks import blocks, class_sizes
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.seeds import ORDER, stage_key
 
-ROWS = 1 << 17  # rows of a block
+ROWS = 1 << 17  # rows computed at a time
 
 
 def full_batches(n_rows: int, batch_size: int) -> int:
@@ -39,6 +39,7 @@ class EpochSampler:
     one: systematic resampling of rows that are shuffled, then ordered by class. Weight 0 is never drawn.
 
     Both arrays are kept as they are, not copied (they may be mapped files): they must not change afterwards.
+    ``block``: rows computed at a time, which changes no byte.
     Raises InputError when a class with rows has no weight at all: no class may vanish.
     """
 
@@ -51,12 +52,13 @@ class EpochSampler:
         seed: int,
         stage: str,
         n_classes: int | None = None,
+        block: int = ROWS,
     ) -> None:
         if not len(labels):
             raise InputError("labels: found no rows; there is nothing to draw")
         self.n_classes = int(labels.max()) + 1 if n_classes is None else n_classes
         check_labels(labels, self.n_classes)
-        self.n_rows, self._stream = len(labels), [seed, stage_key(stage)]
+        self.n_rows, self._stream, self._block = len(labels), [seed, stage_key(stage)], block
         self._labels, self._weight = labels, sampling_weight
         self._counts = class_sizes(labels, self.n_classes)  # of the rows that can be drawn
         even = (self._counts > 0) / np.count_nonzero(self._counts)
@@ -70,7 +72,7 @@ class EpochSampler:
         check_same_rows(labels=self._labels, sampling_weight=weight)
         mass, counts, classes = np.zeros(self.n_classes), self._counts, np.arange(self.n_classes)
         self._counts = np.zeros_like(counts)
-        for part in blocks(self.n_rows, ROWS):
+        for part in blocks(self.n_rows, self._block):
             label, value = self._labels[part], weight[part]
             good = np.isfinite(value) & (value >= 0)
             if not good.all():
@@ -96,7 +98,7 @@ class EpochSampler:
         """(N,) float64: how often an epoch is expected to show each row; sums to N."""
         draws = np.ones(self.n_rows)
         if not self._plain:
-            for part in blocks(self.n_rows, ROWS):
+            for part in blocks(self.n_rows, self._block):
                 draws[part] = self._expected(part, self._labels[part])
         return draws
 
@@ -140,9 +142,9 @@ class EpochSampler:
         if weight is None:
             rows = all_rows(self.n_rows)
         else:
-            rows = rows_where(lambda part: weight[part] > 0, self.n_rows, int(self._counts.sum()))
+            rows = rows_where(lambda part: weight[part] > 0, self.n_rows, int(self._counts.sum()), self._block)
         rng.shuffle(rows)
-        return ordered_by_class(rows, self._labels, self._counts)
+        return ordered_by_class(rows, self._labels, self._counts, self._block)
 
     def _draw(self, rows: np.ndarray, n: int, edges: Callable[..., np.ndarray]) -> np.ndarray:
         """(n,) each of ``rows``, all that can be drawn by class, as often as the edges rise there, 0 to n.
@@ -152,7 +154,7 @@ class EpochSampler:
         """
         drawn, total, filled = np.empty(n, rows.dtype), np.zeros(1), 0
         classes, class_ends = np.arange(self.n_classes), np.cumsum(self._counts)
-        for part in blocks(len(rows), ROWS):
+        for part in blocks(len(rows), self._block):
             inside = np.diff(np.clip(class_ends, part.start, part.stop), prepend=part.start)
             some, label = rows[part], np.repeat(classes, inside)
             expected = self._expected(some, label)
@@ -189,17 +191,17 @@ def all_rows(n_rows: int) -> np.ndarray:
     return np.arange(n_rows, dtype=row_type(n_rows))
 
 
-def rows_where(keep: Callable[[slice], np.ndarray], n_rows: int, n_found: int) -> np.ndarray:
+def rows_where(keep: Callable[[slice], np.ndarray], n_rows: int, n_found: int, block: int = ROWS) -> np.ndarray:
     """(n_found,) the rows, ascending, where ``keep(part)``, a block's booleans, is true ``n_found`` times."""
     rows, filled = np.empty(n_found, row_type(n_rows)), 0
-    for part in blocks(n_rows, ROWS):
+    for part in blocks(n_rows, block):
         found = np.flatnonzero(keep(part))
         rows[filled : filled + len(found)] = found + part.start
         filled += len(found)
     return rows
 
 
-def ordered_by_class(rows: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def ordered_by_class(rows: np.ndarray, labels: np.ndarray, counts: np.ndarray, block: int = ROWS) -> np.ndarray:
     """``rows`` by class, those of one class in the order in which they come: a stable counting sort.
 
     ``labels`` (N,) of all rows; ``counts`` (C,): how many of ``rows`` each class has.
@@ -207,7 +209,7 @@ def ordered_by_class(rows: np.ndarray, labels: np.ndarray, counts: np.ndarray) -
     # 16-bit labels are sorted by radix, five times as fast as by comparison
     kind = np.uint16 if len(counts) <= 1 << 16 else np.int32
     found, place = np.empty_like(rows), np.cumsum(counts) - counts
-    for part in blocks(len(rows), ROWS):
+    for part in blocks(len(rows), block):
         some = rows[part]
         label = labels[some].astype(kind)
         order = np.argsort(label, kind="stable")

@@ -1,4 +1,4 @@
-"""Out-of-fold class probabilities on frozen features: no row is judged by a head trained on it."""
+"""Out-of-fold class probabilities on frozen features: no row is scored by a head trained on it."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def out_of_fold(
     shrinkage: float = 0.1,
     k: int = 5,
     seed: int = 0,
+    block_cells: int = BLOCK_CELLS,
 ) -> dict[str, np.ndarray]:
     """Probabilities of each row's class by a linear head that was trained without the row's fold (ours).
 
@@ -54,16 +55,17 @@ def out_of_fold(
 
     Args: ``features`` (N, d), array or array-like read by slices; ``labels`` (N,); ``sample_weight`` (N,)
     >= 0, how much a row counts in training; ``targets`` (index, prob), each (N, m), soft targets to train on
-    in place of the labels (the rows are still judged by their labels).
+    in place of the labels (the rows are still scored by their labels); ``block_cells``: rows x (classes or
+    features) at a time.
     Returns ``given`` (N,) float32, p_i(y_i); ``index`` (N, k) int32 and ``prob`` (N, k) float16, best first,
-    k cut to n_classes. A row whose class has no row outside its fold cannot be judged: ``given`` is 1 over
+    k cut to n_classes. A row whose class has no row outside its fold cannot be scored: ``given`` is 1 over
     the number of classes with rows. Memory: folds x (C d + d²) numbers and a block. Folds: ``fold_of_rows``.
     Raises InputError for shapes that differ, values that are not finite, and settings out of range.
     """
     labels, weight = _checked(features, labels, n_classes, folds, sample_weight, targets, shrinkage, k)
     hashes, centre = hashes_and_mean(features, seed)
     fold = fold_of_rows(hashes, labels, folds)
-    size = max(BLOCK_CELLS // max(n_classes, features.shape[1]), 1)
+    size = max(block_cells // max(n_classes, features.shape[1]), 1)
     sums = _sums(features, labels, weight, targets, fold, folds, n_classes, centre, size)
     heads = [_head([sums[g] for g in range(folds) if g != f], balanced, shrinkage) for f in range(folds)]
     present = np.bincount(labels, minlength=n_classes) > 0
@@ -77,7 +79,7 @@ def out_of_fold(
         rows = np.arange(start, min(start + size, n))
         p = np.exp(calibration.apply(_logits(block_of(features, rows) - centre, fold[rows], heads)))
         own = p[np.arange(len(rows)), labels[rows]]
-        given[rows] = np.where(_judged(heads, fold[rows], labels[rows]), own, 1 / present.sum())
+        given[rows] = np.where(_class_seen(heads, fold[rows], labels[rows]), own, 1 / present.sum())
         index[rows], prob[rows] = topk(p, k)
     return {"given": given, "index": index, "prob": prob}
 
@@ -170,8 +172,8 @@ def _logits(x: np.ndarray, fold: np.ndarray, heads: list[_Head]) -> np.ndarray:
     return out
 
 
-def _judged(heads: list[_Head], fold: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which rows' classes their heads have seen."""
+def _class_seen(heads: list[_Head], fold: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of which rows the head has seen the class."""
     return np.isfinite(np.stack([head.bias for head in heads]))[fold, labels]
 
 
@@ -190,7 +192,7 @@ def _calibrated(
     The loss is that of what the heads learned from: with soft targets a head is as sure as those are, not as
     unsure as wrong labels would have it. ``balanced``: every class counts the same.
     """
-    rows = rows[_judged(heads, fold[rows], labels[rows])]
+    rows = rows[_class_seen(heads, fold[rows], labels[rows])]
     logits = _logits(block_of(features, rows) - centre, fold[rows], heads)
     index, prob = (labels[:, None], np.ones((len(labels), 1))) if targets is None else targets
     index, weight = index[rows].astype(np.int64), prob[rows].astype(np.float64)

@@ -25,11 +25,14 @@ class Projection(NamedTuple):
     components: np.ndarray
 
 
-def fit_projection(features: Any, *, pca: int = 256, seed: int = 0) -> Projection:
-    """The first min(pca, D, rows) principal components of at most 32,768 rows of ``features`` (N, D).
+def fit_projection(
+    features: Any, *, pca: int = 256, seed: int = 0, sample_rows: int = PCA_ROWS, block_bytes: int = BLOCK_BYTES
+) -> Projection:
+    """The first min(pca, D, rows) principal components of at most ``sample_rows`` of ``features`` (N, D).
 
-    One pass over all rows finds those with the smallest hash of their bytes, a sample that does not depend on
-    their order (ours). Ranks may fit it once and pass it round: it is a function of (features, pca, seed).
+    One pass over all rows, ``block_bytes`` of features at a time, finds those with the smallest hash of their
+    bytes, a sample that does not depend on their order (ours). Processes may fit it once and pass it round: it
+    is a function of (features, pca, seed).
     Raises InputError for features that are not finite or of a magnitude >= 1e15, naming the row.
     """
     from scipy.linalg import eigh
@@ -37,7 +40,7 @@ def fit_projection(features: Any, *, pca: int = 256, seed: int = 0) -> Projectio
 
     if pca < 1:
         raise InputError(f"pca: found {pca}; 1 or more is accepted")
-    rows = _sample(features, seed)
+    rows = _sample(features, seed, sample_rows, block_bytes)
     sample = read_rows(features, rows)
     sample = sample[byte_order(sample)].astype(np.float32)
     width = sample.shape[1]
@@ -55,20 +58,20 @@ def fit_projection(features: Any, *, pca: int = 256, seed: int = 0) -> Projectio
     return Projection(mean, np.ascontiguousarray(vectors[:, ::-1], np.float32))
 
 
-def _sample(features: Any, seed: int) -> np.ndarray:
-    """The rows, ascending, of the PCA_ROWS smallest hashes; equal rows have equal hashes."""
+def _sample(features: Any, seed: int, sample_rows: int, block_bytes: int) -> np.ndarray:
+    """The rows, ascending, of the ``sample_rows`` smallest hashes; equal rows have equal hashes."""
     n_rows, width = features.shape
-    if n_rows <= PCA_ROWS:
+    if n_rows <= sample_rows:
         return np.arange(n_rows)
     itemsize = np.dtype(features.dtype).itemsize
     # Σ m_j u_j mod 2^64 over words u of 16 bits, m random: two rows that differ agree with chance < 2^-47
     factors = np.random.default_rng([SAMPLE, seed]).integers(0, 1 << 64, width * itemsize // 2, dtype=np.uint64)
     keys = np.empty(n_rows, np.uint64)
-    step = max(BLOCK_BYTES // (width * itemsize), 1)
+    step = max(block_bytes // (width * itemsize), 1)
     for start in range(0, n_rows, step):
         block = read_rows(features, slice(start, min(start + step, n_rows)))
         keys[start : start + step] = block.view(np.uint16).astype(np.uint64) @ factors
-    return np.sort(np.argpartition(keys, PCA_ROWS)[:PCA_ROWS])
+    return np.sort(np.argpartition(keys, sample_rows)[:sample_rows])
 
 
 def read_rows(features: Any, rows: slice | np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ def text_evidence(
     *,
     temperature: float = 0.1,
     least: float = 0.0,
+    block_cells: int = BLOCK_CELLS,
 ) -> dict[str, np.ndarray]:
     """Compare each row's text with the class texts of ``space``.
 
@@ -33,6 +34,7 @@ def text_evidence(
     somewhat above 0.
 
     ``texts``: blocks of row texts, in row order, N in all (``Table.strings("text", rows)``); ``labels`` (N,).
+    ``block_cells``: rows x classes compared at a time.
     Returns ``text_match`` (N,) float32 in [-1, 1], the cosine with the given label's text; ``text_given``
     (N,) float32 in [0, 1], the given label's share; ``text_index`` (N, k) int32 and ``text_prob`` (N, k)
     float16, the k largest shares, best first; ``text_known`` (N,) bool: the text names some class, and the
@@ -55,7 +57,7 @@ def text_evidence(
         "text_known": np.zeros(n, bool),
     }
     class_known = np.asarray(abs(space.classes).sum(axis=1)).ravel() > 0
-    start, size = 0, max(BLOCK_CELLS // n_classes, 1)
+    start, size = 0, max(block_cells // n_classes, 1)
     for block in texts:
         if start + len(block) > n:
             raise InputError(f"labels has {n} rows but texts has {start + len(block)} or more")

@@ -208,9 +208,9 @@ def _idf(words: Sequence[str], merge: Any, class_texts: Sequence[str], titles: S
     return weight
 
 
-def _sample(titles: Sequence[str], seed: int) -> list[str]:
-    """At most ``MAX_TITLES`` of the titles."""
-    if len(titles) <= MAX_TITLES:
+def _sample(titles: Sequence[str], seed: int, most: int = MAX_TITLES) -> list[str]:
+    """At most ``most`` of the titles."""
+    if len(titles) <= most:
         return list(titles)
-    rows = np.sort(np.random.default_rng(seed).choice(len(titles), MAX_TITLES, replace=False))
+    rows = np.sort(np.random.default_rng(seed).choice(len(titles), most, replace=False))
     return [titles[row] for row in rows.tolist()]
