@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import models
 from urnet.core import cli
 from urnet.core.checks import check_choice
-from urnet.evaluation.accuracy import ClassAccuracy
+from urnet.evaluation.accuracy import ClassAccuracy, write_class_table
 from urnet.evaluation.prediction_writer import open_text
 from urnet.inference.cli_flags import ReleaseParser, make_parser
 from urnet.inference.cli_job import PredictionJob
@@ -53,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
         accuracy, result = measure(job, images)
         if table is not None:
-            from urnet.evaluation.calibration import write_class_table
-
-            write_class_table(table, accuracy, job.class_names or None)
+            write_class_table(table, accuracy, job.class_names)
         report(result, args.class_dim, args.empty_classes, results)
     return cli.DONE
 
@@ -65,14 +63,14 @@ def measure(job: PredictionJob, images: Any) -> tuple[ClassAccuracy, dict]:
     start = time.perf_counter()
     job.start(models.build)
     from urnet.core.progress import Progress
-    from urnet.evaluation.loop import count_accuracy
+    from urnet.evaluation.loop import evaluate
 
     with job.processes() as group:
         predictor, loader = job.predictor(len(images)), job.loader(images, group)
         args, ready = job.args, time.perf_counter()
         display = Progress("eval", -(-len(images) // group.size), show=group.is_main)
         with contextlib.closing(loader), display:
-            accuracy, unreadable = count_accuracy(
+            found = evaluate(
                 job.probabilities(predictor),
                 loader,
                 images.labels,
@@ -81,9 +79,9 @@ def measure(job: PredictionJob, images: Any) -> tuple[ClassAccuracy, dict]:
                 progress=display,
                 group=group,
             )
-    result = {**accuracy.result(), "unreadable": unreadable}
-    job.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, unreadable)
-    return accuracy, result
+    result = found.averages()
+    job.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, found.unreadable)
+    return found.accuracy, result
 
 
 def report(result: dict, n_classes: int, empty_classes: str, results: TextIO) -> None:

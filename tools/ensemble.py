@@ -1,4 +1,4 @@
-"""The predictions of several networks (scales, crops) made into one.
+"""The predictions of several networks (scales, crops) combined into one.
 
     python tools/ensemble.py --members a.arrow b.arrow --out all.csv --list data/val_list.txt
 
@@ -12,10 +12,19 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from urnet.core import cli
 from urnet.core.checks import InputError
+from urnet.core.progress import Progress
+from urnet.data.lists.build_table import read_class_names
+from urnet.evaluation.ensemble import Ensemble, block_rows, make_ensemble
+from urnet.evaluation.ensemble_weights import fit_weights, label_probabilities, log_loss
+from urnet.evaluation.leave_one_out import LeaveOneOut
+from urnet.evaluation.prediction_formats import count_rows
+from urnet.evaluation.prediction_reader import Listed, read_aligned
+from urnet.evaluation.prediction_writer import PredictionFile, open_predictions
 
 EPILOG = """\
 methods:
@@ -64,23 +73,17 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Check, fit weights if asked, join block by block, print."""
+    """Check, fit weights if asked, combine block by block, print."""
     args = parser().parse_args(argv)
     check(args)
-    from urnet.data.lists.build_table import read_class_names
-    from urnet.evaluation.ensemble import make_ensemble
-    from urnet.evaluation.leave_one_out import Judgement
-    from urnet.evaluation.prediction_reader import Listed
-    from urnet.evaluation.prediction_writer import open_predictions
-
     listed = Listed(args.list, args.class_dim) if args.list else None
     names = read_class_names(args.class_names, args.class_dim) if args.class_names else []
     with open_predictions(args.out, names, "--out") as file:
         weights = fitted(args) if args.fit else args.weights
         ensemble = make_ensemble(args.method, len(args.members), args.class_dim, weights=weights, votes=args.votes)
-        judgement = Judgement(ensemble) if listed else None
-        images, empty = join(args, ensemble, file, listed, judgement)
-        lines = accuracy_lines(args.members, args.method, judgement) if judgement else []
+        accuracies = LeaveOneOut(ensemble)
+        images, empty = combine(args, ensemble, file, listed, accuracies)
+        lines = accuracy_lines(args.members, args.method, accuracies) if listed else []
     for line in lines:
         print(line)
     gone = f", {empty} without a prediction in any member" if empty else ""
@@ -117,49 +120,40 @@ def check(args: argparse.Namespace) -> None:
         print("note: the weights are fitted to the images they are then judged by", file=sys.stderr)
 
 
-def join(
-    args: argparse.Namespace, ensemble: Any, file: Any, listed: Any | None, judgement: Any | None
+def combine(
+    args: argparse.Namespace,
+    ensemble: Ensemble,
+    file: PredictionFile | None,
+    listed: Listed | None,
+    accuracies: LeaveOneOut,
 ) -> tuple[int, int]:
-    """Join all rows; returns how many there are, and how many have no prediction."""
-    from urnet.core.progress import Progress
-    from urnet.evaluation.ensemble import block_rows
-    from urnet.evaluation.prediction_formats import count_rows
-    from urnet.evaluation.prediction_reader import read_aligned
-
-    total = len(listed) if listed else count_rows(args.members[0])
+    """Combine all rows; returns how many there are, and how many have no prediction."""
     images = empty = 0
+    total = len(listed) if listed else count_rows(args.members[0])
     rows = read_aligned(args.members, args.class_dim, block_rows(args.class_dim))
-    wanted = {f"for --topk {args.topk}": args.topk}
-    if args.method in ("vote", "vote_prob"):
-        wanted[f"for --votes {args.votes}"] = args.votes
     with contextlib.closing(rows), Progress("ensemble", total) as display:
         for blocks in rows:
             for block in blocks:
-                for why, k in wanted.items():
-                    block.check_width(k, why)
+                block.check_width(args.topk, f"for --topk {args.topk}")
+                if args.method in ("vote", "vote_prob"):
+                    block.check_width(args.votes, f"for --votes {args.votes}")
             sums = ensemble.sums(blocks)
-            if judgement and listed:
-                judgement.update(blocks, sums, listed.of(blocks[0]))
+            if listed:
+                accuracies.update(blocks, sums, listed.of(blocks[0]))
             if file is not None:
                 classes, scores = ensemble.best(sums, args.topk)
-                errors = ["" if good else "no member has a prediction" for good in sums.answered.tolist()]
+                errors = ["" if good else "no member has a prediction" for good in sums.predicted.tolist()]
                 file.write_rows(blocks[0].path, classes, scores, errors)
             images += len(blocks[0])
-            empty += int((~sums.answered).sum())
+            empty += int((~sums.predicted).sum())
             display.update(len(blocks[0]))
     if listed:
         listed.check_end(args.members[0], images)
     return images, empty
 
 
-def fitted(args: argparse.Namespace) -> Any:
+def fitted(args: argparse.Namespace) -> list[float]:
     """Weights from labelled predictions; prints them and the log losses."""
-    import numpy as np
-
-    from urnet.core.progress import Progress
-    from urnet.evaluation.ensemble_weights import fit_weights, label_probabilities, log_loss
-    from urnet.evaluation.prediction_reader import Listed
-
     listed, m = Listed(args.fit_list, args.class_dim), len(args.members)
     with Progress("fit", len(listed)) as display:
         probability = label_probabilities(args.fit, listed, args.class_dim, progress=display)
@@ -172,28 +166,27 @@ def fitted(args: argparse.Namespace) -> Any:
     for number, member in enumerate(args.members):
         alone = log_loss(probability, np.eye(m)[number])
         print(f"  {weights[number]:.4f} {member} (log loss alone {alone:.4f})")
-    return weights
+    return weights.tolist()
 
 
-def accuracy_lines(members: Sequence[str], method: str, judgement: Any) -> list[str]:
+def accuracy_lines(members: Sequence[str], method: str, accuracies: LeaveOneOut) -> list[str]:
     """A line a member: its own accuracies, and by how much leaving it out lowers the ensemble's."""
     keys = ("top1", "top5", "image_top1", "image_top5")
-    if not judgement.together.count.any():
+    if not accuracies.together.count.any():
         raise InputError(f"{', '.join(members)}: no image has a prediction, so there is no accuracy")
-    together = judgement.together.result()
-    images, classes = together["images"], together["classes"]
+    together = accuracies.together.result()
     lines = [
-        f"{images} images of {classes} classes: class mean (WebVision 2.0) top1, top5, image mean (1.0) top1,"
-        " top5; then what leaving the member out costs in each (- gains)"
+        f"{together['images']} images of {together['classes']} classes: class mean (WebVision 2.0) top1, top5, image"
+        " mean (1.0) top1, top5; then what leaving the member out costs in each (- gains)"
     ]
-    for number, member in enumerate(members):
-        if not judgement.members[number].count.any():
+    for member, own, without in zip(members, accuracies.members, accuracies.without, strict=True):
+        if not own.count.any():
             lines.append(f"no prediction  {member}")
             continue
-        own = judgement.members[number].result()
-        line = " ".join(f"{own[key]:.4f}" for key in keys)
-        if judgement.without:
-            rest = judgement.without[number].result()
+        result = own.result()
+        line = " ".join(f"{result[key]:.4f}" for key in keys)
+        if len(members) > 1:
+            rest = without.result()
             line += "   " + " ".join(f"{together[key] - rest[key]:+.4f}" for key in keys)
         lines.append(f"{line}  {member}")
     whole = " ".join(f"{together[key]:.4f}" for key in keys)

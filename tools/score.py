@@ -10,12 +10,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from urnet.core import cli
 from urnet.core.checks import InputError
+from urnet.core.progress import Progress
+from urnet.data.lists.build_table import read_class_names
+from urnet.evaluation.accuracy import write_class_table
+from urnet.evaluation.prediction_reader import Listed, read_predictions
+from urnet.evaluation.prediction_writer import open_text
+from urnet.evaluation.scoring import BINS, Scored, class_groups, group_accuracy, paired_bootstrap, read_train_counts
 
 EPILOG = """\
 examples:
@@ -69,84 +76,63 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("--borders needs --train_sizes, the training images of each class")
     if args.class_names and not args.per_class:
         raise InputError("--class_names needs --per_class, where the names are written")
-
-    from urnet.data.lists.build_table import read_class_names
-    from urnet.evaluation.calibration import class_groups, read_train_counts, write_class_table
-    from urnet.evaluation.prediction_reader import Listed
-    from urnet.evaluation.prediction_writer import open_text
-
     with contextlib.ExitStack() as stack:
         table = stack.enter_context(open_text(Path(args.per_class), "--per_class")) if args.per_class else None
-        names = read_class_names(args.class_names, args.class_dim) if args.class_names else None
+        names = read_class_names(args.class_names, args.class_dim) if args.class_names else ()
         listed = Listed(args.list, args.class_dim)
         counts = read_train_counts(args.train_sizes, args.class_dim) if args.train_sizes else None
-        groups = None if counts is None else class_groups(counts, args.borders)
-        judged = judge(args.predictions, listed, args.class_dim)
-        other = judge(args.against, listed, args.class_dim) if args.against else None
-        lines = list(accuracy_lines(judged))
-        if groups is not None:
-            lines += group_lines(judged, groups, counts)
+        groups = {} if counts is None else class_groups(counts, args.borders)
+        scored = score(args.predictions, listed, args.class_dim)
+        other = score(args.against, listed, args.class_dim) if args.against else None
+        lines = list(accuracy_lines(scored))
+        if counts is not None:
+            lines += group_lines(scored, groups, counts)
         if other is not None:
-            lines += comparison_lines(args, listed, judged, other)
+            lines += comparison_lines(args, listed, scored, other)
         if table is not None:
-            write_class_table(table, judged.accuracy, names, counts)
+            write_class_table(table, scored.accuracy, names, counts)
     print("\n".join(lines))
 
 
-def judge(file: str, listed: Any, n_classes: int) -> Any:
+def score(file: str, listed: Listed, n_classes: int) -> Scored:
     """A file against the list, with progress."""
-    from urnet.core.progress import Progress
-    from urnet.evaluation.calibration import Scored
-    from urnet.evaluation.prediction_reader import read_predictions
-
     with Progress("score", len(listed)) as display:
         return Scored(read_predictions(file, n_classes), listed, n_classes, display)
 
 
-def accuracy_lines(judged: Any) -> Iterator[str]:
+def accuracy_lines(scored: Scored) -> Iterator[str]:
     """Both means of top-1 and top-5, and the calibration."""
-    result, sure = judged.accuracy.result(), judged.calibration.result()
+    result, sure = scored.accuracy.result(), scored.calibration()
     images, classes = result["images"], result["classes"]
-    left_out = len(judged.readable) - images
+    left_out = len(scored.readable) - images
     yield f"images: {images} measured, of {classes} classes; {left_out} without a prediction count nowhere"
     yield f"class mean (WebVision 2.0) top1:{result['top1']:.4f} top5:{result['top5']:.4f}"
     yield f"image mean (WebVision 1.0) top1:{result['image_top1']:.4f} top5:{result['image_top5']:.4f}"
-    bins = len(judged.calibration.count)
     yield (
-        f"calibration error {sure['error']:.4f} ({bins} bins of the best class's score; mean score"
-        f" {sure['confidence']:.4f}, accuracy {sure['accuracy']:.4f})"
+        f"calibration error {sure.error:.4f} ({BINS} bins of the best class's score; mean score"
+        f" {sure.confidence:.4f}, accuracy {sure.accuracy:.4f})"
     )
 
 
-def group_lines(judged: Any, groups: Any, counts: Any) -> Iterator[str]:
+def group_lines(scored: Scored, groups: Mapping[str, np.ndarray], counts: np.ndarray) -> Iterator[str]:
     """A line for head, middle and tail."""
-    from urnet.evaluation.calibration import group_accuracy
-
-    for name, (filled, top1, top5) in group_accuracy(judged.accuracy, groups).items():
+    for name, (filled, top1, top5) in group_accuracy(scored.accuracy, groups).items():
         own = counts[groups[name]]
         span = f" of {own.min()}..{own.max()} training images" if len(own) else ""
         found = f"class mean top1:{top1:.4f} top5:{top5:.4f}" if filled else "no image"
         yield f"{name}: {len(own)} classes{span}, {filled} with images: {found}"
 
 
-def comparison_lines(args: argparse.Namespace, listed: Any, judged: Any, other: Any) -> Iterator[str]:
+def comparison_lines(args: argparse.Namespace, listed: Listed, scored: Scored, other: Scored) -> Iterator[str]:
     """The differences on the images that both files predict."""
-    from urnet.evaluation.calibration import paired_bootstrap
-
-    both = judged.readable & other.readable
+    both = scored.readable & other.readable
     yield f"{args.predictions} minus {args.against}, {both.sum()} images, 95 % of {args.draws} draws:"
-    for name, within in (("class mean", True), ("image mean", False)):
-        for key in ("hit1", "hit5"):
+    for name, labels in (("class mean", listed.labels[both]), ("image mean", None)):
+        for top, first, second in ((1, scored.hit1, other.hit1), (5, scored.hit5, other.hit5)):
             difference, low, high = paired_bootstrap(
-                listed.labels[both],
-                getattr(judged, key)[both],
-                getattr(other, key)[both],
-                args.class_dim,
-                within_classes=within,
-                draws=args.draws,
-                seed=args.seed,
+                first[both], second[both], labels, draws=args.draws, seed=args.seed
             )
-            yield f"  {name} top{key[-1]}: {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+            yield f"  {name} top{top}: {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 if __name__ == "__main__":

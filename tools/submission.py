@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 from urnet.core import cli
 from urnet.core.checks import InputError
+from urnet.evaluation.prediction_reader import read_predictions
+from urnet.evaluation.submission import check_submission, read_test_list, write_submission
 
 EPILOG = """\
 A line is `name c1 c2 c3 c4 c5`: five different classes, best first. With --test_list every image of it has
@@ -57,11 +59,8 @@ def main(argv: Sequence[str]) -> None:
     if args.check and args.test_list is None:
         raise InputError("--check needs --test_list LIST, the names of all test images")
 
-    from urnet.evaluation.prediction_reader import read_predictions
-    from urnet.evaluation.submission import check_submission, read_test_list, write_submission
-
     wanted = read_test_list(args.test_list) if args.test_list else None
-    if args.check:
+    if args.check and wanted is not None:
         lines = check_submission(args.check, wanted, args.test_list, args.class_dim)
         print(f"{args.check}: {lines} lines, each as it should be")
         return

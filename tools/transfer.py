@@ -23,8 +23,15 @@ import numpy as np
 
 import models
 from urnet.core import cli
+from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
-from urnet.evaluation.average_precision import KINDS, class_average_precision
+from urnet.core.progress import Progress
+from urnet.data.lists.image_list import ImageList
+from urnet.data.lists.voc import VocSplit, read_voc
+from urnet.evaluation.average_precision import KINDS, AveragePrecision, average_precision
+from urnet.evaluation.linear_probe import check_counts, probe, scaled
+from urnet.inference.cli_job import PredictionJob
+from urnet.runtime.threads import compute_threads
 
 COUNTED = {"positive": 1, "negative": -1, "difficult": 0}  # test images of a class
 MOST_JOBS = 4  # classes trained at once; liblinear makes 16 bytes of every feature for each
@@ -77,20 +84,16 @@ def main(argv: Sequence[str]) -> int:
     """Check everything, compute features, train, rank, print."""
     args = parser().parse_args(argv)
     with cli.results_only() as results:
-        from urnet.core.atomic_files import atomic_file
-        from urnet.data.lists.voc import read_voc
-        from urnet.inference.cli_job import PredictionJob
-
         cs = read_cs(args.c)
         if args.out is not None and Path(args.out).is_dir():
             raise InputError(f"--out {args.out}: is a folder; a file's path is needed")
-        setup = PredictionJob(args, models.NAMES)
-        models.check_size(args.model, setup.transform.size, "--image_shape")
+        job = PredictionJob(args, models.NAMES)
+        models.check_size(args.model, job.transform.size, "--image_shape")
         classes, (train, test) = read_voc(args.voc, [args.train, args.test])
         check_splits(classes, train, test, cs)
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(atomic_file(Path(args.out), replace=True)) if args.out else None
-            figures = transfer(setup, classes, train, test, cs)
+            figures = transfer(job, classes, train, test, cs)
             if file is not None:
                 write(file, args, figures)
         report(figures, results)
@@ -108,60 +111,70 @@ def read_cs(text: str) -> list[float]:
     return cs
 
 
-def check_splits(classes: Sequence[str], train: Any, test: Any, cs: Sequence[float]) -> None:
+def check_splits(classes: Sequence[str], train: VocSplit, test: VocSplit, cs: Sequence[float]) -> None:
     """What would be refused after the features are computed is refused before.
 
-    An image in both splits would be ranked by a classifier that was told its labels.
+    An image in both splits would be ranked by a classifier that has seen its labels.
     """
-    from tools.transfer_classifier import check_counts
-
     both = sorted(set(train.images.paths) & set(test.images.paths))
     if both:
         raise InputError(f"--train {train.name}, --test {test.name}: {len(both)} images are in both, such as {both[0]}")
     check_counts(train.labels, classes, cs)
-    class_average_precision(test.labels, np.zeros(test.labels.shape), classes, f"--test {test.name}")
+    average_precision(test.labels, np.zeros(test.labels.shape), classes, f"--test {test.name}")
 
 
-def transfer(setup: Any, classes: list[str], train: Any, test: Any, cs: Sequence[float]) -> dict[str, Any]:
+def transfer(
+    job: PredictionJob, classes: Sequence[str], train: VocSplit, test: VocSplit, cs: Sequence[float]
+) -> dict[str, Any]:
     """The figures as plain data; speed on stderr."""
-    from tools.transfer_classifier import classify, scaled
-    from tools.transfer_features import features_of
-    from urnet.runtime.threads import compute_threads
-
     start = time.perf_counter()
-    setup.start(models.build)
+    job.start(models.build)
     features, labels = [], []
-    for split in (train, test):
-        values, good = features_of(setup, split.images, f"features {split.name}")
+    for part in (train, test):
+        values, good = features_of(job, part.images, f"features {part.name}")
         features.append(values[good])
-        labels.append(split.labels[good])
+        labels.append(part.labels[good])
     ready = time.perf_counter()
     known, ranked = scaled(*features)
-    scores = classify(known, labels[0], ranked, classes, cs, jobs=min(MOST_JOBS, compute_threads()))
-    found = class_average_precision(labels[1], scores.test, classes, f"--test {test.name}")
+    scores = probe(known, labels[0], ranked, cs, jobs=min(MOST_JOBS, compute_threads()))
+    found = average_precision(labels[1], scores.test, classes, f"--test {test.name}")
     seconds = time.perf_counter() - ready
     unfinished = f"; {scores.unfinished} stopped before they were done" if scores.unfinished else ""
     print(f"features {ready - start:.1f} s, classifiers {seconds:.1f} s{unfinished}", file=sys.stderr)
-    counts = {kind: [int(n) for n in (labels[1] == value).sum(axis=0)] for kind, value in COUNTED.items()}
-    rows = [
-        {
-            "class": name,
-            **{kind: float(getattr(found, kind)[c]) for kind in KINDS},
-            "c": float(scores.c[c]),
-            **{kind: counts[kind][c] for kind in COUNTED},
-        }
-        for c, name in enumerate(classes)
-    ]
-    mean = {kind: float(getattr(found, kind).mean()) for kind in KINDS}
+    counts = {kind: (labels[1] == value).sum(axis=0).tolist() for kind, value in COUNTED.items()}
+    columns = {"class": classes, **_plain(found), "c": scores.c.tolist(), **counts}
     return {
-        "classes": rows,
-        "mean": mean,
+        "classes": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
+        "mean": {kind: float(np.mean(values)) for kind, values in _plain(found).items()},
         "train_images": len(known),
         "test_images": len(ranked),
         "unreadable": len(train.images) + len(test.images) - len(known) - len(ranked),
         "feature_width": known.shape[1],
         "unfinished": scores.unfinished,
     }
+
+
+def features_of(job: PredictionJob, images: ImageList, title: str) -> tuple[np.ndarray, np.ndarray]:
+    """float32 (n, d) in the evaluation's view, and which images could be read (the others' rows are 0).
+
+    ``job`` is started. Raises InputError for more than ``--max_bad`` unreadable images, and for features that
+    are not finite.
+    """
+    import paddle
+
+    from urnet.evaluation.loop import checked
+    from urnet.runtime.process_group import SINGLE_PROCESS
+
+    loader, found, good = job.loader(images, SINGLE_PROCESS), [], []
+    with contextlib.closing(loader), Progress(title, len(images)) as shown, paddle.no_grad():
+        for batch in checked(loader, max_bad=job.args.max_bad, progress=shown):
+            values = job.normalised.features(paddle.to_tensor(batch.images)).astype("float32").numpy()
+            if not np.isfinite(values).all():
+                row = int(batch.rows[np.argmin(np.isfinite(values).all(axis=1))])
+                raise InputError(f"{images.path(row)}: the network's features of it are not finite")
+            found.append(np.where(batch.readable[:, None], values, np.float32(0)))
+            good.append(batch.readable)
+    return np.concatenate(found), np.concatenate(good)
 
 
 def report(figures: dict[str, Any], stream: TextIO) -> None:
@@ -172,6 +185,10 @@ def report(figures: dict[str, Any], stream: TextIO) -> None:
     read = f"{figures['train_images']} training and {figures['test_images']} test images"
     print(f"{read}, {figures['unreadable']} unreadable, {figures['feature_width']} features", file=stream)
     print(f"mAP {_precisions(figures['mean'])}", file=stream)
+
+
+def _plain(found: AveragePrecision) -> dict[str, list[float]]:
+    return {kind: values.tolist() for kind, values in found._asdict().items()}
 
 
 def _precisions(values: dict[str, Any]) -> str:

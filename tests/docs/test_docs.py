@@ -22,7 +22,6 @@ RUN_BY = {
     "tools/export.py --images --out --pretrained_model": "tools/test_export.py::test_the_comparison_is_printed",
     "tools/serve.py --model": "tools/test_serve.py::test_the_answers_are_the_live_network_s",
     "tools/transfer.py --batch_size --image_shape --pretrained_model --voc": "tools/test_transfer.py::test_figures_are_those_of_a_plain_computation",
-    "tools/transfer_mosaics.py --img_list --img_path --out": "tools/test_transfer.py::test_mosaics_are_what_their_lists_say",
     "train.py --stage -c -o": "pipeline/test_run.py::test_until_and_stage_cut_the_recipe",
     "sh run.sh": "scripts/test_run_scripts.py::test_the_embedded_example",
     "sh tests/run.sh": "scripts/test_run_scripts.py::test_every_check_runs_and_arguments_go_to_pytest",

@@ -1,4 +1,6 @@
-"""Level 1: top-k and accuracies against slow, obvious computations; laws; one planted fault."""
+"""Accuracies against slow, obvious computations; laws; planted faults; the evaluation loop."""
+
+import io
 
 import numpy as np
 import pytest
@@ -6,28 +8,8 @@ import pytest
 from urnet.core.checks import InputError
 from urnet.core.top_k import topk
 from urnet.data.loading.loader import Batch
-from urnet.evaluation.accuracy import ClassAccuracy, per_class_rows
-from urnet.evaluation.loop import count_accuracy, evaluate
-
-
-@pytest.mark.parametrize("levels", [3, 10_000])  # 3: almost only ties
-@pytest.mark.parametrize("k", [1, 2, 5, 17])
-def test_topk_is_the_head_of_a_stable_sort(levels, k):
-    rng = np.random.default_rng(k)
-    scores = (rng.integers(0, levels, (50, 17)) / levels).astype(np.float32)
-    indices, values = topk(scores, k)
-    expected = [sorted(range(17), key=lambda c: (-row[c], c))[:k] for row in scores]
-    np.testing.assert_array_equal(indices, expected)
-    np.testing.assert_array_equal(values, np.take_along_axis(scores, np.array(expected), 1))
-
-
-def test_topk_refuses():
-    with pytest.raises(InputError, match=r"top-4 of 3 classes: 1\.\.3 is accepted"):
-        topk(np.zeros((2, 3)), 4)
-    scores = np.zeros((3, 4))
-    scores[1, 2] = np.nan
-    with pytest.raises(FloatingPointError, match="image 1 "):
-        topk(scores, 1)
+from urnet.evaluation.accuracy import ClassAccuracy, write_class_table
+from urnet.evaluation.loop import evaluate
 
 
 def random_case(n=400, n_classes=12, seed=0):
@@ -78,7 +60,17 @@ def test_one_planted_fault():
     result = accuracy.result()
     assert (result["top1"], result["image_top1"]) == (0.75, pytest.approx(11 / 12))
     assert result["top1_all_classes"] == 1.5 / 6
-    assert per_class_rows(accuracy, list("abcdef"))[1:3] == [(1, 2, "0.500000", "0.500000", "b"), (2, 0, "", "", "c")]
+    plain = ["class,images,top1,top5,name", "0,10,1.000000,1.000000,", "1,2,0.500000,0.500000,", "2,0,,,"]
+    assert class_table(accuracy)[:4] == plain
+    named = class_table(accuracy, ["", "b, c", *"...."], np.arange(6))
+    assert named[0] == "class,images,top1,top5,name,train_images"
+    assert named[2] == '1,2,0.500000,0.500000,"b, c",1'
+
+
+def class_table(*arguments):
+    stream = io.StringIO()
+    write_class_table(stream, *arguments)
+    return stream.getvalue().splitlines()
 
 
 def test_fewer_than_five_classes():
@@ -124,7 +116,7 @@ def see(images):
 
 def test_evaluate_counts_rows_by_their_label():
     batches, labels = planted_batches()
-    result = evaluate(see, batches, labels, 7)
+    result = evaluate(see, batches, labels, 7).averages()
     assert result["image_top1"] == 7 / 8
     assert result["top1"] == pytest.approx(5 / 6)  # class 5 has one image, wrong
     assert result["unreadable"] == 0
@@ -132,10 +124,10 @@ def test_evaluate_counts_rows_by_their_label():
 
 def test_evaluate_leaves_out_what_cannot_be_read():
     batches, labels = planted_batches(unreadable=(3,))
-    accuracy, unreadable = count_accuracy(see, batches, labels, 7, max_bad=1)
-    assert unreadable == 1
-    assert accuracy.result()["image_top1"] == 1.0
-    assert accuracy.count[5] == 0
+    found = evaluate(see, batches, labels, 7, max_bad=1)
+    assert found.unreadable == 1
+    assert found.accuracy.result()["image_top1"] == 1.0
+    assert found.accuracy.count[5] == 0
     with pytest.raises(InputError, match=r"3\.jpg: is no readable image: the JPEG file is cut off; at"):
         evaluate(see, batches, labels, 7)
     batches, labels = planted_batches(unreadable=(0, 3, 5))

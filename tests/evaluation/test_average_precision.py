@@ -5,7 +5,14 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from urnet.core.checks import InputError
-from urnet.evaluation.average_precision import KINDS, average_precision, class_average_precision
+from urnet.evaluation.average_precision import KINDS, average_precision
+
+
+def of_one(labels, scores):
+    """The three figures of one class."""
+    found = average_precision(np.asarray(labels)[:, None], np.asarray(scores)[:, None], ["a"])
+    assert found._fields == KINDS
+    return [float(values[0]) for values in found]
 
 
 def slow(labels, scores):
@@ -33,98 +40,61 @@ def random_case(rng):
     return labels, scores.round(int(rng.integers(0, 3))) if rng.random() < 0.5 else scores  # with ties or not
 
 
-def test_a_ranking_worked_out_by_hand():
-    labels = np.array([1, -1, 1, 0, -1, 1])
-    scores = np.array([0.9, 0.8, 0.7, 0.65, 0.6, 0.5])  # precision 1, 1/2, 2/3, -, 2/4, 3/5; 3 positives
-    found = average_precision(labels, scores)
-    assert found.exact == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
-    assert found.area == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
-    assert found.eleven_point == pytest.approx((4 * 1 + 3 * 2 / 3 + 4 * 3 / 5) / 11)
-    dip = average_precision(np.array([-1, 1, 1]), np.array([3.0, 2.0, 1.0]))
-    assert dip.exact == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert (dip.area, dip.eleven_point) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [  # precision 1, 1/2, 2/3, -, 2/4, 3/5; 3 positives
+        ([1, -1, 1, 0, -1, 1], [9, 8, 7, 6.5, 6, 5], [(4 + 2 + 12 / 5) / 11, 34 / 45, 34 / 45]),
+        ([-1, 1, 1], [3, 2, 1], [2 / 3, 2 / 3, 7 / 12]),
+        # 3 of 10 hits before a miss: recall 0.3 is 0.3, whatever 3 * 0.1 is in binary
+        ([1] * 3 + [-1] * 7 + [1] * 7, -np.arange(17), [(4 + 70 / 17) / 11, 0.3 + 0.7 * 10 / 17, None]),
+        ([1, -1, 1, -1], [0, 0, 0, 0], [0.5, 0.5, 0.5]),  # equal scores are one place
+        ([-1] * 8 + [1] * 2, -np.arange(10), [0.2, 0.2, (1 / 9 + 2 / 10) / 2]),  # the worst
+        ([-1, -1, 1, 1], np.array([-128, 0, 1, 2], np.int8), [1, 1, 1]),
+        ([-1, -1, 1, 1], np.array([0, 0, 1, 1], bool), [1, 1, 1]),
+    ],
+)
+def test_worked_out_by_hand(labels, scores, expected):
+    for found, value in zip(of_one(labels, scores), expected, strict=True):
+        assert value is None or found == pytest.approx(value)
 
 
-def test_a_recall_of_exactly_a_tenth_counts():
-    """3 of 10 hits before a miss: recall 0.3 is 0.3, whatever 3 * 0.1 is in binary."""
-    labels = np.array([1] * 3 + [-1] * 7 + [1] * 7)
-    found = average_precision(labels, -np.arange(17.0))
-    assert found.eleven_point == pytest.approx((4 * 1 + 7 * 10 / 17) / 11)
+def test_the_definitions_scikit_learn_and_laws():
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        labels, scores = random_case(rng)
+        found = of_one(labels, scores)
+        np.testing.assert_allclose(found, slow(labels, scores), atol=1e-12)
+        kept = labels != 0
+        assert found[2] == pytest.approx(average_precision_score(labels[kept] == 1, scores[kept]), abs=1e-12)
+        assert 0 < found[2] <= found[1] + 1e-12 <= 1 + 2e-12
+        order = rng.permutation(len(labels))
+        assert of_one(labels[order], scores[order]) == found
+        assert of_one(labels, np.exp(3 * scores) + 7) == found  # only the order counts
+        elsewhere = np.where(labels == 0, rng.normal(size=len(labels)), scores)
+        assert of_one(labels, elsewhere) == found  # difficult rows count nowhere
+        assert of_one(labels, labels.astype(float)) == pytest.approx([1, 1, 1])
 
 
-def test_equal_scores_are_one_place():
-    found = average_precision(np.array([1, -1, 1, -1]), np.zeros(4))
-    assert found == (0.5, 0.5, 0.5)
-    assert average_precision(np.array([-1, 1]), np.zeros(2)) == average_precision(np.array([1, -1]), np.zeros(2))
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_the_definitions_and_scikit_learn(seed):
-    labels, scores = random_case(np.random.default_rng(seed))
-    found = average_precision(labels, scores)
-    np.testing.assert_allclose(found, slow(labels, scores), atol=1e-12)
-    kept = labels != 0
-    expected = average_precision_score(labels[kept] == 1, scores[kept])
-    assert found.exact == pytest.approx(expected, abs=1e-12)  # also with ties: it takes them together too
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_laws(seed):
-    rng = np.random.default_rng(100 + seed)
-    labels, scores = random_case(rng)
-    found = average_precision(labels, scores)
-    order = rng.permutation(len(labels))
-    assert average_precision(labels[order], scores[order]) == found
-    assert average_precision(labels, np.exp(3 * scores) + 7) == found  # only the order counts
-    elsewhere = np.where(labels == 0, rng.normal(size=len(labels)), scores)
-    assert average_precision(labels, elsewhere) == found  # difficult rows count nowhere
-    assert 0 < found.exact <= found.area + 1e-12 <= 1 + 2e-12
-    assert average_precision(labels, labels.astype(float)) == (1, 1, 1)
-
-
-def test_the_worst_ranking():
-    labels = np.array([-1] * 8 + [1] * 2)
-    found = average_precision(labels, -np.arange(10.0))
-    assert found.exact == pytest.approx((1 / 9 + 2 / 10) / 2)
-    assert found.area == found.eleven_point == pytest.approx(2 / 10)
-
-
-def test_classes_one_beside_the_other():
-    cases = [random_case(np.random.default_rng(seed)) for seed in range(200)]
-    cases = [case for case in cases if len(case[0]) == len(cases[0][0])][:2]
-    labels, scores = (np.stack(parts, axis=1) for parts in zip(*cases, strict=True))
-    found = class_average_precision(labels, scores, ["a", "b"])
-    assert found._fields == KINDS
-    for c, case in enumerate(cases):
-        assert [values[c] for values in found] == list(average_precision(*case))
+def test_each_class_is_its_own():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.choice([-1, 0, 1], (50, 3)), rng.normal(size=(50, 3))
+    found = np.array(average_precision(labels, scores, ["a", "b", "c"]))
+    for c in range(3):
+        assert found[:, c].tolist() == of_one(labels[:, c], scores[:, c])
 
 
 @pytest.mark.parametrize(
     ("labels", "scores", "message"),
     [
-        ([1, 2], [0, 0], "x: found 2 in row 1; -1, 0 or 1 is accepted"),
-        ([1, -1], [0, np.nan], "x: the score of row 1 is not finite"),
-        ([0, -1], [0, 1], "x: has no positive row"),
-        ([], [], "x: found float64 (0,)"),
-        ([1.0], [1.0], "x: found float64 (1,) and scores (1,); two arrays"),
-        ([[1]], [[1.0]], "x: found int64 (1, 1)"),
-        ([1, 1], [1.0], "labels has 2 rows but scores has 1"),
+        ([[1], [2]], [[0], [0]], r"x: class a: found 2 in row 1; -1, 0 or 1 is accepted"),
+        ([[1], [-1]], [[0], [np.nan]], "x: class a: found nan in row 1; finite scores are accepted"),
+        ([[0], [-1]], [[0], [1]], "x: class a: has no positive row"),
+        ([[1.0]], [[1.0]], r"x: found labels float64 \(1, 1\), scores \(1, 1\) and 1 classes; integer labels"),
+        ([1], [1.0], r"x: found labels int64 \(1,\)"),
+        ([[1], [1]], [[1.0]], r"x: found labels int64 \(2, 1\), scores \(1, 1\)"),
+        ([[1, -1]], [[0, 0]], r"labels int64 \(1, 2\), scores \(1, 2\) and 1 classes"),
     ],
 )
 def test_refusals(labels, scores, message):
-    with pytest.raises(InputError) as error:
-        average_precision(np.array(labels), np.array(scores), "x")
-    assert str(error.value).startswith(message)
-
-
-def test_scores_of_any_kind_of_number():
-    labels = np.array([-1, -1, 1, 1])
-    for scores in (np.arange(4, dtype=np.uint8), np.array([-128, 0, 1, 2], np.int8), labels > 0):
-        assert average_precision(labels, scores).exact == 1
-
-
-def test_refusals_of_classes():
-    with pytest.raises(InputError, match="x: class b: has no positive row"):
-        class_average_precision(np.array([[1, -1]]), np.zeros((1, 2)), ["a", "b"], "x")
-    with pytest.raises(InputError, match=r"x: labels \(1, 2\), scores \(1, 2\) and 1 classes"):
-        class_average_precision(np.array([[1, -1]]), np.zeros((1, 2)), ["a"], "x")
+    with pytest.raises(InputError, match=message):
+        average_precision(np.array(labels), np.array(scores), ["a"], "x")

@@ -1,10 +1,6 @@
 """Ensembles against slow computations over all classes, their laws, fitted weights, and the tool."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +11,7 @@ from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.evaluation.ensemble import METHODS, block_rows, make_ensemble, missing_probability
 from urnet.evaluation.ensemble_weights import fit_weights, label_probability, log_loss
-from urnet.evaluation.leave_one_out import Judgement
+from urnet.evaluation.leave_one_out import LeaveOneOut
 from urnet.evaluation.prediction_reader import read_predictions
 
 N, C, M = 60, 11, 4
@@ -83,13 +79,13 @@ def test_each_method_is_its_formula(method, k, unreadable):
     sums = ensemble.sums(blocks)
     classes, scores = ensemble.best(sums, 3)
     expected = slow(blocks, method, ensemble.weights, 3)
-    np.testing.assert_array_equal(sums.answered, ~np.isnan(expected[:, 0]))
-    assert sums.answered.all() == (not unreadable)
-    for i in np.flatnonzero(sums.answered):
+    np.testing.assert_array_equal(sums.predicted, ~np.isnan(expected[:, 0]))
+    assert sums.predicted.all() == (not unreadable)
+    for i in np.flatnonzero(sums.predicted):
         order = sorted(range(C), key=lambda c: (-round(expected[i, c], 12), c))[:3]
         assert classes[i].tolist() == order
         np.testing.assert_allclose(scores[i], expected[i, order], rtol=1e-5)
-    assert not scores[~sums.answered].any()
+    assert not scores[~sums.predicted].any()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -141,10 +137,10 @@ def test_missing_classes_share_what_is_left():
 @pytest.mark.parametrize("method", METHODS)
 def test_leaving_out_is_joining_the_others(method, unreadable):
     blocks, ensemble = members(6, unreadable, seed=3), make(method)
-    judgement = Judgement(ensemble)
+    found_of = LeaveOneOut(ensemble)
     for rows in (slice(0, 7), slice(7, N)):
         part = [b.part(rows.start, rows.stop) for b in blocks]
-        judgement.update(part, ensemble.sums(part), LABELS[rows])
+        found_of.update(part, ensemble.sums(part), LABELS[rows])
 
     def expected(chosen):
         weights = [ensemble.weights[m] for m in chosen]
@@ -159,13 +155,13 @@ def test_leaving_out_is_joining_the_others(method, unreadable):
     def found(accuracy):
         return accuracy.count.sum(), accuracy.hit1.sum(), accuracy.hit5.sum()
 
-    assert found(judgement.together) == expected(range(M))
+    assert found(found_of.together) == expected(range(M))
     for m in range(M):
-        assert found(judgement.without[m]) == expected([j for j in range(M) if j != m])
+        assert found(found_of.without[m]) == expected([j for j in range(M) if j != m])
         good = blocks[m].readable
         right = (blocks[m].classes[:, 0] == LABELS) & good
-        assert found(judgement.members[m])[:2] == (good.sum(), right.sum())
-        np.testing.assert_array_equal(judgement.members[m].hit1, np.bincount(LABELS[right], minlength=C))
+        assert found(found_of.members[m])[:2] == (good.sum(), right.sum())
+        np.testing.assert_array_equal(found_of.members[m].hit1, np.bincount(LABELS[right], minlength=C))
 
 
 def test_a_harmful_member_is_found():
@@ -177,10 +173,10 @@ def test_a_harmful_member_is_found():
     wrong[np.arange(6), (labels + 1) % 3] = 1
     blocks = [block(p, 3) for p in (right, right, wrong)]
     ensemble = make_ensemble("mean", 3, 3, votes=1)
-    judgement = Judgement(ensemble)
-    judgement.update(blocks, ensemble.sums(blocks), labels)
-    assert judgement.together.result()["top1"] == 0  # 0.4 against 0.467
-    assert [a.result()["top1"] for a in judgement.without] == [0, 0, 1]
+    accuracies = LeaveOneOut(ensemble)
+    accuracies.update(blocks, ensemble.sums(blocks), labels)
+    assert accuracies.together.result()["top1"] == 0  # 0.4 against 0.467
+    assert [a.result()["top1"] for a in accuracies.without] == [0, 0, 1]
 
 
 def test_fitted_weights_are_the_best_on_a_grid():
@@ -363,26 +359,3 @@ def test_bad_input_is_one_line_and_writes_nothing(files, tmp_path, capsys, line,
     assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert sorted(tmp_path.iterdir()) == before and (tmp_path / "o.csv").read_text() == "precious"
-
-
-def test_the_tool_as_a_program(files, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(Path(tool.__file__)),
-            "--members",
-            *map(str, files[:3]),
-            "--class_dim",
-            str(C),
-            "--list",
-            str(files[3]),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert done.stdout.splitlines()[-1].startswith("not written (no --out): 60 images")

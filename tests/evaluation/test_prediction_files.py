@@ -8,7 +8,6 @@ import pytest
 
 from tests.helpers.prediction_files import listed, probabilities, write, write_list
 from urnet.core.checks import InputError
-from urnet.evaluation import prediction_formats
 from urnet.evaluation.prediction_reader import Listed, read_aligned, read_predictions
 from urnet.evaluation.prediction_writer import ARROW_ROWS, FORMATS, open_predictions
 
@@ -17,13 +16,12 @@ SUFFIXES = pytest.mark.parametrize("suffix", FORMATS)
 
 @SUFFIXES
 @pytest.mark.parametrize("rows", [1, 3, 20, 100])
-def test_what_is_written_is_read_back_in_any_blocks(tmp_path, suffix, rows, monkeypatch):
-    monkeypatch.setattr(prediction_formats, "TEXT_BYTES", 300)  # a few lines
+def test_what_is_written_is_read_back_in_any_blocks(tmp_path, suffix, rows):
     p = probabilities(20, 9, 0)
     names = [f'a "{i}", b\u00e9.jpg' for i in range(20)]
     gone = {0, 1, 7, 19}  # also the first rows, where k is not yet known
     file = write(tmp_path / f"a{suffix}", p, 4, names, gone)
-    blocks = list(read_predictions(file, 9, rows))
+    blocks = list(read_predictions(file, 9, rows, text_bytes=300))  # a few lines
     assert [len(block) for block in blocks] == [rows] * (20 // rows) + ([20 % rows] if 20 % rows else [])
     assert [block.first for block in blocks] == list(range(0, 20, rows))
     assert [path for block in blocks for path in block.path.to_pylist()] == names
@@ -38,15 +36,18 @@ def test_what_is_written_is_read_back_in_any_blocks(tmp_path, suffix, rows, monk
         assert not block.scores[~block.readable].any()
 
 
-def test_row_by_row_and_block_by_block_give_the_same_arrow_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("urnet.evaluation.prediction_writer.ARROW_ROWS", 8)
-    p = probabilities(24, 9, 0)
+@SUFFIXES
+def test_row_by_row_and_block_by_block_give_the_same_bytes(tmp_path, suffix):
+    p = probabilities(8, 9, 0)
     classes, scores = listed(p, 3)
-    block = write(tmp_path / "block.arrow", p[:8], 3)
-    with open_predictions(tmp_path / "rows.arrow") as file:
+    block = write(tmp_path / f"block{suffix}", p, 3, unreadable={2})
+    with open_predictions(tmp_path / f"rows{suffix}", batch_rows=8) as file:
         for i in range(8):
-            file.write(f"{i}.jpg", classes[i].tolist(), scores[i].tolist())
-    assert block.read_bytes() == (tmp_path / "rows.arrow").read_bytes()
+            if i == 2:
+                file.write("2.jpg", [], [], "broken")
+            else:
+                file.write(f"{i}.jpg", classes[i].tolist(), scores[i].tolist())
+    assert block.read_bytes() == (tmp_path / f"rows{suffix}").read_bytes()
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -139,15 +140,13 @@ def test_a_cut_arrow_file_is_refused(tmp_path):
 
 
 @SUFFIXES
-def test_another_number_of_classes_is_found_in_a_later_block_too(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(prediction_formats, "TEXT_BYTES", 100)
-    monkeypatch.setattr("urnet.evaluation.prediction_writer.ARROW_ROWS", 2)
-    with open_predictions(tmp_path / f"a{suffix}") as file:
+def test_another_number_of_classes_is_found_in_a_later_block_too(tmp_path, suffix):
+    with open_predictions(tmp_path / f"a{suffix}", batch_rows=2) as file:
         for i in range(9):
             k = 3 if i == 7 else 2
             file.write(f"{i}.jpg", range(k), [0.5, 0.2, 0.1][:k])
     with pytest.raises(InputError, match=r"row 8 \(7\.jpg\): 3 classes and 3 scores; 2 of each"):
-        list(read_predictions(tmp_path / f"a{suffix}", 9))
+        list(read_predictions(tmp_path / f"a{suffix}", 9, text_bytes=100))
 
 
 def test_offsets_that_lead_outside_are_refused(tmp_path):
@@ -200,7 +199,7 @@ def test_an_arrow_file_appears_whole_or_not_at_all(tmp_path):
         open_predictions(tmp_path / "f.arrow").__enter__()
 
 
-def test_block_writing_of_text_equals_row_writing(tmp_path):
+def test_json_lines_hold_lists(tmp_path):
     p = probabilities(5, 9, 0)
     classes, scores = listed(p, 3)
     write(tmp_path / "a.jsonl", p, 3, unreadable={2})

@@ -1,1 +1,1 @@
-"""Predictions judged: accuracy, calibration, ensembles, prediction files."""
+"""What predictions are worth: accuracy, calibration, ensembles of several networks, prediction files."""

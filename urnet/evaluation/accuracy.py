@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
+from typing import TextIO
+
 import numpy as np
 
 from urnet.core.checks import InputError, check_labels, check_same_rows
 
 
 class ClassAccuracy:
-    """Top-1 and top-5 accuracy inside each class, from counters of ``n_classes`` each.
+    """Top-1 and top-5 accuracy inside each class, from ``counters`` int64 (3, n_classes): images, hits of each.
 
     With fewer than five classes top-5 is over all of them, hence 1.
     """
@@ -17,18 +21,23 @@ class ClassAccuracy:
         if n_classes < 1:
             raise InputError(f"n_classes: found {n_classes}; 1 or more is accepted")
         self.n_classes = n_classes
-        self.count, self.hit1, self.hit5 = (np.zeros(n_classes, np.int64) for _ in range(3))
+        self.counters: np.ndarray = np.zeros((3, n_classes), np.int64)
+        self.count, self.hit1, self.hit5 = self.counters  # views
 
     def update(self, topk_indices: np.ndarray, labels: np.ndarray) -> None:
         """Count a batch: ``topk_indices`` (B, k), best first, k >= min(5, n_classes); ``labels`` (B,)."""
-        labels = check_labels(np.asarray(labels), self.n_classes)
         check_same_rows(labels=labels, topk_indices=topk_indices)
         width = min(5, self.n_classes)
         if topk_indices.ndim != 2 or topk_indices.shape[1] < width:
             raise InputError(f"topk_indices {topk_indices.shape}: (images, {width} or more) is accepted")
-        hits = topk_indices[:, :width] == labels[:, None]
-        for counter, rows in ((self.count, slice(None)), (self.hit1, hits[:, 0]), (self.hit5, hits.any(axis=1))):
-            counter += np.bincount(labels[rows], minlength=self.n_classes)
+        hits = topk_indices[:, :width] == np.asarray(labels)[:, None]
+        self.update_hits(labels, hits[:, 0], hits.any(axis=1))
+
+    def update_hits(self, labels: np.ndarray, hit1: np.ndarray, hit5: np.ndarray) -> None:
+        """Count a batch: ``labels`` (B,), and whether each is the best class, and among the five best, bool (B,)."""
+        labels = check_labels(np.asarray(labels), self.n_classes)
+        for counter, counted in zip(self.counters, (labels, labels[hit1], labels[hit5]), strict=True):
+            counter += np.bincount(counted, minlength=self.n_classes)
 
     def per_class(self) -> dict[str, np.ndarray]:
         """``count`` int64 (C,), ``top1`` and ``top5`` float64 (C,); accuracies of empty classes are nan."""
@@ -40,7 +49,7 @@ class ClassAccuracy:
 
         ``top1``, ``top5``: mean over the classes that have images (WebVision 2.0's metric).
         ``top1_all_classes``, ``top5_all_classes``: mean over all classes, an empty one counting 0 (as the
-        first release computed it; the same numbers when no class is empty).
+        2018 release computed it; the same numbers when no class is empty).
         ``image_top1``, ``image_top5``: mean over images (WebVision 1.0's metric).
         ``images``, ``classes``: how many images, and classes with images. Raises InputError without images.
         """
@@ -57,10 +66,19 @@ class ClassAccuracy:
         return result
 
 
-def per_class_rows(accuracy: ClassAccuracy, names: list[str] | None = None) -> list[tuple]:
-    """Rows (class, images, top1, top5, name) in class order; "" for accuracies of an empty class."""
+def write_class_table(
+    stream: TextIO, accuracy: ClassAccuracy, names: Sequence[str] = (), train_images: np.ndarray | None = None
+) -> None:
+    """CSV of class, images, top1, top5, name, and with ``train_images`` (C,) a column of them.
+
+    Accuracies of an empty class are empty, and so are names where none are given.
+    """
     table = accuracy.per_class()
     names = names or [""] * accuracy.n_classes
     check_same_rows(classes=table["count"], names=names)
-    rows = zip(table["count"].tolist(), table["top1"].tolist(), table["top5"].tolist(), names, strict=True)
-    return [(i, n, f"{a:.6f}" if n else "", f"{b:.6f}" if n else "", name) for i, (n, a, b, name) in enumerate(rows)]
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["class", "images", "top1", "top5", "name"] + ["train_images"] * (train_images is not None))
+    for c, n in enumerate(table["count"].tolist()):
+        top1, top5 = (f"{table[key][c]:.6f}" if n else "" for key in ("top1", "top5"))
+        rest = [] if train_images is None else [train_images[c]]
+        writer.writerow([c, n, top1, top5, names[c], *rest])

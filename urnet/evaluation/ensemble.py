@@ -1,4 +1,4 @@
-"""Several networks' predictions of the same images made into one, in blocks of rows.
+"""Several networks' predictions of the same images combined into one, in blocks of rows.
 
 Known of the winners of 2018 is that 29 networks voted "per class by probability and without probability"; the
 formulas here are ours. M members, C classes; p_m(c) is member m's probability of class c, of which its file
@@ -40,23 +40,32 @@ def missing_probability(block: Predictions, n_classes: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What a member adds to a block's sums: ``values`` at ``places`` of the flat (B, C), and its ``weight`` (B,).
+
+    The weight is 0 in rows without a prediction.
+    """
+
+    places: np.ndarray
+    values: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
 class Sums:
     """A block's weighted sums: class c of row i has (totals[i, c] + base[i]) / mass[i].
 
     ``totals`` (B, C); ``base`` (B,), what a class that nobody lists has; ``mass`` (B,), the weights of the
-    members that have a prediction, 0 where none has. ``flat``, ``parts``: what each member added and where;
-    ``readable`` its rows (B,) with a prediction.
+    members that have a prediction. ``shares``: each member's part of them.
     """
 
     totals: np.ndarray
     base: np.ndarray
     mass: np.ndarray
-    flat: list[np.ndarray]
-    parts: list[np.ndarray]
-    readable: list[np.ndarray]
+    shares: list[Share]
 
     @property
-    def answered(self) -> np.ndarray:
+    def predicted(self) -> np.ndarray:
         """Rows (B,) bool for which a member with a weight has a prediction."""
         return self.mass > 0
 
@@ -76,38 +85,38 @@ class Ensemble:
         A member without a prediction for a row is left out there, and the other weights count in full.
         """
         n = check_same_rows(**{f"{i}: {block.file}": block for i, block in enumerate(blocks)})
-        base, mass, flat, parts = np.zeros(n), np.zeros(n), [], []
+        base, mass, shares = np.zeros(n), np.zeros(n), []
         start = self.n_classes * np.arange(n)[:, None]
         for block, weight in zip(blocks, self.weights, strict=True):
-            values, rest = self._said(block)
+            values, rest = self._terms(block)
             own = np.where(block.readable, weight, 0.0)
             mass += own
             base += own * rest
-            flat.append((start + block.classes[:, : values.shape[1]]).ravel())
-            parts.append((own[:, None] * values).ravel())
-        shape = n, self.n_classes
-        totals = np.bincount(np.concatenate(flat), np.concatenate(parts), minlength=n * self.n_classes)
-        return Sums(totals.reshape(shape), base, mass, flat, parts, [block.readable for block in blocks])
+            places = start + block.classes[:, : values.shape[1]]
+            shares.append(Share(places.ravel(), (own[:, None] * values).ravel(), own))
+        places, values = (np.concatenate([getattr(s, name) for s in shares]) for name in ("places", "values"))
+        totals = np.bincount(places, values, minlength=n * self.n_classes)
+        return Sums(totals.reshape(n, self.n_classes), base, mass, shares)
 
     def best(self, sums: Sums, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k best classes (B, k) int64, best first, and their scores float32; 0 where nobody answered.
+        """The k best classes (B, k) int64, best first, and their scores float32; scores of 0 without a prediction.
 
         Equal scores are ordered by class number. Scores, 0..1: mean and weighted Σ w_m p_m(c), Σ w = 1;
         geometric Π p_m(c)^(1/M), normalised over all C classes; vote_prob Σ p_m(c) / M over the members that
         have c among their V best; vote: a member's V best get V, V - 1, … 1 points, and the score is c's
         share of all points (Borda).
         """
-        classes, totals = largest(sums, k)
-        mass = np.where(sums.answered, sums.mass, 1)[:, None]
+        classes, totals = topk(sums.totals, k)
+        mass = np.where(sums.predicted, sums.mass, 1)[:, None]
         scores = (totals + sums.base[:, None]) / mass
         if self.method == "geometric":
             every = (sums.totals + sums.base[:, None]) / mass
             scores = np.exp(scores - scores[:, :1]) / np.exp(every - scores[:, :1]).sum(axis=1, keepdims=True)
         elif self.method == "vote":
             scores = scores / (self.votes * (self.votes + 1) / 2)
-        return classes, np.where(sums.answered[:, None], scores, 0).astype(np.float32)
+        return classes, np.where(sums.predicted[:, None], scores, 0).astype(np.float32)
 
-    def _said(self, block: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    def _terms(self, block: Predictions) -> tuple[np.ndarray, np.ndarray]:
         """What a member adds to its listed classes (B, k), beyond what it adds to every class (B,)."""
         scores, none = block.scores.astype(np.float64), np.zeros(len(block))
         if self.method == "vote":
@@ -119,40 +128,6 @@ class Ensemble:
         if self.method == "geometric":
             scores, missing = np.log(np.maximum(scores, TINY)), np.log(np.maximum(missing, TINY))
         return scores - missing[:, None], missing
-
-
-def largest(sums: Sums, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """``topk`` of the sums, each (B, k), from the few classes that can be among them.
-
-    Where nobody answered: class 0, sum -1.
-
-    The k best sums are at least the least sum of any k classes, hence of those that one member lists first.
-    """
-    n = len(sums.totals)
-    least = np.where(sums.answered, 0.0, np.inf)
-    for flat, readable in zip(sums.flat, sums.readable, strict=True):
-        rows = flat.reshape(n, -1)[:, :k]
-        if rows.shape[1] == k:
-            own = sums.totals.reshape(-1)[rows].min(axis=1)
-            least = np.maximum(least, np.where(readable, own, 0))
-    packed, number = pack(sums.totals, least, k)
-    best, totals = topk(packed, k)
-    return np.take_along_axis(number, best, axis=1), totals
-
-
-def pack(totals: np.ndarray, least: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The sums (B, C) of at least ``least`` (B,) moved to the left, and their class numbers, ascending.
-
-    Both (B, W), W the most of any row but ``width`` or more; a row is filled up with sum -1, class 0.
-    """
-    n, n_classes = totals.shape
-    row, column = np.divmod(np.flatnonzero(totals >= least[:, None]), n_classes)
-    counts = np.bincount(row, minlength=n)
-    shape = n, max(int(counts.max(initial=0)), width)
-    packed, number = np.full(shape, -1.0), np.zeros(shape, np.int64)
-    at = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
-    packed[row, at], number[row, at] = totals[row, column], column
-    return packed, number
 
 
 def make_ensemble(

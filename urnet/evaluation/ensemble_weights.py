@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
 from urnet.core.checks import InputError
+from urnet.core.progress import Progress
 from urnet.evaluation.ensemble import TINY, missing_probability
 from urnet.evaluation.prediction_reader import Listed, Predictions, read_aligned
 
 
-def label_probabilities(files: Sequence[Any], listed: Listed, n_classes: int, progress: Any = None) -> np.ndarray:
+def label_probabilities(
+    files: Sequence[str | Path], listed: Listed, n_classes: int, progress: Progress | None = None
+) -> np.ndarray:
     """What each of M prediction files says of each listed image's label, (n, M) float64, at least 1e-10.
 
     Images without a prediction in one of the files are left out. 8 n M bytes.
@@ -20,8 +23,8 @@ def label_probabilities(files: Sequence[Any], listed: Listed, n_classes: int, pr
     found, rows = [np.zeros((0, len(files)))], 0
     for blocks in read_aligned(files, n_classes):
         labels, rows = listed.of(blocks[0]), rows + len(blocks[0])
-        said = np.stack([label_probability(block, labels, n_classes) for block in blocks], axis=1)
-        found.append(said[np.all([block.readable for block in blocks], axis=0)])
+        each = np.stack([label_probability(block, labels, n_classes) for block in blocks], axis=1)
+        found.append(each[np.all([block.readable for block in blocks], axis=0)])
         if progress is not None:
             progress.update(len(labels))
     listed.check_end(files[0], rows)
@@ -29,7 +32,7 @@ def label_probabilities(files: Sequence[Any], listed: Listed, n_classes: int, pr
 
 
 def label_probability(block: Predictions, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """What a member says of each row's label, (B,) float64, at least 1e-10."""
+    """A member's probability of each row's label, (B,) float64, at least 1e-10."""
     hit = block.classes == labels[:, None]
     listed = np.where(hit, block.scores, 0).sum(axis=1, dtype=np.float64)
     return np.maximum(np.where(hit.any(axis=1), listed, missing_probability(block, n_classes)), TINY)
@@ -38,7 +41,7 @@ def label_probability(block: Predictions, labels: np.ndarray, n_classes: int) ->
 def fit_weights(probability: np.ndarray, *, rounds: int = 5000, gap: float = 1e-5) -> tuple[np.ndarray, float]:
     """Weights (M,) on the simplex that minimise the mean of -log Σ_m w_m p_m(y), and a bound of their excess.
 
-    ``probability`` (n, M): what each member says of each row's label, > 0. The loss is convex; the iteration
+    ``probability`` (n, M): each member's probability of each row's label, > 0. The loss is convex; the iteration
     is EM for mixture weights, w_m <- w_m · mean(p_m / Σ_j w_j p_j), which never raises it. With
     g = max_m mean(p_m / Σ_j w_j p_j) the loss is at most log g above the least one (Cover 1984, on
     portfolios: the same problem). It ends when that is below ``gap``, or after ``rounds``; returns the

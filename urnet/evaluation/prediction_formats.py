@@ -21,18 +21,21 @@ TEXT_BYTES = 1 << 20  # of a text file, read at once
 COLUMNS = ("path", "classes", "scores")
 
 
-def read_tables(file: Path) -> Iterator[Any]:
-    """Yield a file's rows as Arrow tables or record batches, as they come.
+def read_tables(file: Path, text_bytes: int = TEXT_BYTES) -> Iterator[Any]:
+    """Yield a file's rows as Arrow tables or record batches, as they come; ``text_bytes`` of a text file at once.
 
     Raises InputError for another suffix and for a file that cannot be read or is of another format.
     """
     if file.suffix not in FORMATS:
         raise InputError(f"{file}: prediction files end in {' or '.join(FORMATS)}")
-    read = {".csv": _csv_tables, ".jsonl": _json_tables, ".arrow": _arrow_tables}[file.suffix]
     rows = 0
     _check_opens(file)
     try:
-        for table in read(file):
+        if file.suffix == ".arrow":
+            tables = _arrow_tables(file)
+        else:
+            tables = (_csv_tables if file.suffix == ".csv" else _json_tables)(file, text_bytes)
+        for table in tables:
             rows += table.num_rows
             yield table
     except OSError as error:
@@ -65,13 +68,13 @@ def _batch_rows(file: Path) -> list[int]:
     return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
 
 
-def _csv_tables(file: Path) -> Iterator[Any]:
+def _csv_tables(file: Path, text_bytes: int) -> Iterator[Any]:
     kinds = {name: pa.string() for name in COLUMNS}
     options = pa.csv.ConvertOptions(column_types=kinds, include_columns=COLUMNS)
     try:
         reader = pa.csv.open_csv(
             file,
-            read_options=pa.csv.ReadOptions(block_size=TEXT_BYTES, use_threads=False),
+            read_options=pa.csv.ReadOptions(block_size=text_bytes, use_threads=False),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=options,
         )
@@ -84,14 +87,14 @@ def _csv_tables(file: Path) -> Iterator[Any]:
             yield pa.record_batch([path, *(pc.split_pattern(text, " ") for text in kept)], list(COLUMNS))
 
 
-def _json_tables(file: Path) -> Iterator[Any]:
+def _json_tables(file: Path, text_bytes: int) -> Iterator[Any]:
     kinds = [pa.string(), pa.list_(pa.int32()), pa.list_(pa.float32())]
     options = pa.json.ParseOptions(
         explicit_schema=pa.schema(list(zip(COLUMNS, kinds, strict=True))), unexpected_field_behavior="ignore"
     )
     rows = 0
     with file.open("rb") as stream:
-        while lines := b"".join(stream.readlines(TEXT_BYTES)):
+        while lines := b"".join(stream.readlines(text_bytes)):
             whole = pa.json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
             table = pa.json.read_json(pa.BufferReader(lines), read_options=whole, parse_options=options)
             for name in COLUMNS:
@@ -103,7 +106,7 @@ def _json_tables(file: Path) -> Iterator[Any]:
 
 
 def _arrow_tables(file: Path) -> Iterator[Any]:
-    """Batch by batch: read where they are small, else mapped, so that a block alone is in memory."""
+    """Batch by batch: read where they are small, else mapped, so that one block is in memory."""
     reader = _open_arrow(file, mapped=max(_batch_rows(file), default=0) > 4 * ARROW_ROWS)
     for i in range(reader.num_record_batches):
         batch = reader.get_batch(i)

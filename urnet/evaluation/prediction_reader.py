@@ -1,4 +1,4 @@
-"""Prediction files read back in blocks of rows, checked, one alone or several row for row.
+"""Prediction files read back in blocks of rows, checked, one file or several row for row.
 
 ``urnet.evaluation.prediction_writer`` writes them. Memory is bounded by a record batch
 (Arrow), or about a megabyte of text, a file.
@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from urnet.core.checks import InputError
 from urnet.data.lists.lines import read_lines
-from urnet.evaluation.prediction_formats import COLUMNS, read_tables
+from urnet.evaluation.prediction_formats import COLUMNS, TEXT_BYTES, read_tables
 
 SLACK = 1e-3  # by which a probability may be above 1: float16, and sums in float32
 
@@ -62,15 +62,19 @@ class Predictions:
             )
 
 
-def read_predictions(file: str | Path, n_classes: int, rows: int = 4096) -> Iterator[Predictions]:
+def read_predictions(
+    file: str | Path, n_classes: int, rows: int = 4096, *, text_bytes: int = TEXT_BYTES
+) -> Iterator[Predictions]:
     """Yield a prediction file's rows, ``rows`` at a time; the last block may be smaller.
+
+    Text is read ``text_bytes`` at a time.
 
     Raises InputError naming file and row (from 1) for a class outside 0..n_classes-1 or listed twice, a score
     outside 0..1, scores that are not best first, and rows of different k; also for a file without a row.
     """
     waiting: list[Predictions] = []
     have = 0
-    for part in _checked(Path(file), n_classes):
+    for part in _checked(Path(file), n_classes, text_bytes):
         at = 0
         while have + len(part) - at >= rows:
             cut = at + rows - have
@@ -83,7 +87,9 @@ def read_predictions(file: str | Path, n_classes: int, rows: int = 4096) -> Iter
         yield _joined(waiting)
 
 
-def read_aligned(files: Sequence[str | Path], n_classes: int, rows: int = 4096) -> Iterator[list[Predictions]]:
+def read_aligned(
+    files: Sequence[str | Path], n_classes: int, rows: int = 4096
+) -> Generator[list[Predictions], None, None]:
     """Yield blocks of the same rows of several files. Raises InputError at the first path that differs."""
     for blocks in itertools.zip_longest(*(read_predictions(file, n_classes, rows) for file in files)):
         first = next(block for block in blocks if block is not None)
@@ -158,10 +164,10 @@ def _wide(array: np.ndarray, k: int) -> np.ndarray:
     return array if array.shape[1] == k else np.zeros((len(array), k), array.dtype)
 
 
-def _checked(file: Path, n_classes: int) -> Iterator[Predictions]:
+def _checked(file: Path, n_classes: int, text_bytes: int) -> Iterator[Predictions]:
     """A file's rows as they come, every one of them checked."""
     first, k = 0, 0
-    for table in read_tables(file):
+    for table in read_tables(file, text_bytes):
         part = _part(file, first, k, table)
         _check(part, n_classes)
         first, k = first + len(part), part.classes.shape[1]

@@ -23,7 +23,7 @@ ARROW_ROWS = 4096  # of a record batch: at 100 classes 3 MB, which is what a rea
 
 
 def result_line(number: int, scores: np.ndarray, classes: np.ndarray) -> str:
-    """The first release's line of one image: `Test-0-score: [0.93], class [42]`, lists of k, best first."""
+    """The 2018 release's line of one image: `Test-0-score: [0.93], class [42]`, lists of k, best first."""
     with np.printoptions(linewidth=1 << 20, threshold=1 << 20):
         return f"Test-{number}-score: {scores}, class {classes}"
 
@@ -36,14 +36,15 @@ def unreadable_line(number: int) -> str:
 class PredictionFile:
     """Rows of path, classes, scores and error (text files: also names); ``open_predictions`` makes one."""
 
-    def write(self, path: str, classes: Sequence[int], scores: Sequence[float], error: str = "") -> None:
-        """One image: ``classes`` best first and their ``scores``; both empty with an ``error``."""
+    def write_rows(self, paths: Any, classes: np.ndarray, scores: np.ndarray, errors: Sequence[str]) -> None:
+        """Many images: Arrow strings (B,), classes and scores (B, k), best first; a row with an error gets neither."""
         raise NotImplementedError
 
-    def write_rows(self, paths: Any, classes: np.ndarray, scores: np.ndarray, errors: Sequence[str]) -> None:
-        """Many images: Arrow strings (B,), classes and scores (B, k); a row with an error gets neither."""
-        for path, row, values, error in zip(paths.to_pylist(), classes.tolist(), scores.tolist(), errors, strict=True):
-            self.write(path, [] if error else row, [] if error else values, error)
+    def write(self, path: str, classes: Sequence[int], scores: Sequence[float], error: str = "") -> None:
+        """One image: ``classes`` best first and their ``scores``; both empty with an ``error``."""
+        import pyarrow as pa  # waits: `infer.py --help` needs none of it
+
+        self.write_rows(pa.array([path], pa.string()), np.asarray([classes]), np.asarray([scores]), [error])
 
 
 class TextPredictions(PredictionFile):
@@ -57,20 +58,20 @@ class TextPredictions(PredictionFile):
         if self._csv:
             self._csv.writerow(COLUMNS)
 
-    def write(self, path: str, classes: Sequence[int], scores: Sequence[float], error: str = "") -> None:
-        names = [self._names[c] for c in classes] if self._names else []
-        texts = [f"{score:.9g}" for score in scores]
-        if self._csv:
-            row = (path, " ".join(map(str, classes)), " ".join(texts), "; ".join(names), error)
-            self._csv.writerow(row)
-            return
-        values = (path, list(map(int, classes)), list(map(float, texts)), names, error)
-        self._stream.write(json.dumps(dict(zip(COLUMNS, values, strict=True)), ensure_ascii=False) + "\n")
+    def write_rows(self, paths: Any, classes: np.ndarray, scores: np.ndarray, errors: Sequence[str]) -> None:
+        for path, row, values, error in zip(paths.to_pylist(), classes.tolist(), scores.tolist(), errors, strict=True):
+            numbers, texts = ([], []) if error else (row, [f"{score:.9g}" for score in values])
+            names = [self._names[c] for c in numbers] if self._names else []
+            if self._csv:
+                self._csv.writerow((path, " ".join(map(str, numbers)), " ".join(texts), "; ".join(names), error))
+            else:
+                cells = (path, numbers, list(map(float, texts)), names, error)
+                self._stream.write(json.dumps(dict(zip(COLUMNS, cells, strict=True)), ensure_ascii=False) + "\n")
 
 
 def arrow_schema() -> Any:
     """The columns of an Arrow file of predictions."""
-    import pyarrow as pa  # waits: `infer.py --help` needs none of it
+    import pyarrow as pa
 
     lists = (("classes", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32())))
     return pa.schema([("path", pa.string()), *lists, ("error", pa.string())])
@@ -79,31 +80,23 @@ def arrow_schema() -> Any:
 class ArrowPredictions(PredictionFile):
     """Record batches of ``arrow_schema`` (Arrow IPC file, uncompressed): 8 k bytes and the path an image.
 
-    A row with an error has empty lists. Class names do not stand in it.
+    A row with an error has empty lists. Class names are not in it. A batch is written once ``batch_rows`` wait.
     """
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+    def __init__(self, writer: Any, batch_rows: int = ARROW_ROWS) -> None:
+        self._writer, self._batch_rows = writer, batch_rows
         self._waiting: list[tuple] = []  # paths, rows' lengths, classes and scores (flat), errors
         self._rows = 0
 
-    def write(self, path: str, classes: Sequence[int], scores: Sequence[float], error: str = "") -> None:
+    def write_rows(self, paths: Any, classes: np.ndarray, scores: np.ndarray, errors: Sequence[str]) -> None:
         import pyarrow as pa
 
-        self._add(pa.array([path], pa.string()), np.array([len(classes)]), classes, scores, [error])
-
-    def write_rows(self, paths: Any, classes: np.ndarray, scores: np.ndarray, errors: Sequence[str]) -> None:
         good = np.array([not error for error in errors], bool)
         lengths = np.where(good, classes.shape[1], 0)
-        self._add(paths, lengths, classes[good].ravel(), scores[good].ravel(), errors)
-
-    def _add(self, paths: Any, lengths: np.ndarray, classes: Any, scores: Any, errors: Sequence[str]) -> None:
-        import pyarrow as pa
-
-        numbers = np.asarray(classes, np.int32), np.asarray(scores, np.float32)
+        numbers = classes[good].ravel().astype(np.int32), scores[good].ravel().astype(np.float32)
         self._waiting.append((paths, lengths, *numbers, pa.array(errors, pa.string())))
         self._rows += len(paths)
-        if self._rows >= ARROW_ROWS:
+        if self._rows >= self._batch_rows:
             self.flush()
 
     def flush(self) -> None:
@@ -122,12 +115,12 @@ class ArrowPredictions(PredictionFile):
 
 @contextlib.contextmanager
 def open_predictions(
-    path: str | Path | None, class_names: Sequence[str] = (), flag: str = "--output"
+    path: str | Path | None, class_names: Sequence[str] = (), flag: str = "--output", *, batch_rows: int = ARROW_ROWS
 ) -> Iterator[PredictionFile | None]:
     """Yield a PredictionFile for ``path`` (None: none); it appears whole when the block ends well.
 
     An existing file is replaced then, and only then. Raises InputError, at once, for a suffix that is not in
-    FORMATS and for a place that cannot be written.
+    FORMATS and for a place that cannot be written. ``batch_rows``: of a record batch of an Arrow file.
     """
     if path is None:
         yield None
@@ -136,7 +129,7 @@ def open_predictions(
     if path.suffix not in FORMATS:
         raise InputError(f"{flag} {path}: accepted are names that end in {' or '.join(FORMATS)}")
     if path.suffix == ".arrow":
-        with _open_arrow(path, flag) as file:
+        with _open_arrow(path, flag, batch_rows) as file:
             yield file
         return
     with open_text(path, flag) as stream:
@@ -144,14 +137,14 @@ def open_predictions(
 
 
 @contextlib.contextmanager
-def _open_arrow(path: Path, flag: str) -> Iterator[ArrowPredictions]:
+def _open_arrow(path: Path, flag: str, batch_rows: int) -> Iterator[ArrowPredictions]:
     _refuse_folder(path, flag)
     with contextlib.ExitStack() as stack:
         part = stack.enter_context(atomic_file(path, replace=True))
         import pyarrow as pa
 
         sink = stack.enter_context(pa.OSFile(str(part), "wb"))
-        file = ArrowPredictions(stack.enter_context(pa.ipc.new_file(sink, arrow_schema())))
+        file = ArrowPredictions(stack.enter_context(pa.ipc.new_file(sink, arrow_schema())), batch_rows)
         yield file
         file.flush()
 

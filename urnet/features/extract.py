@@ -25,7 +25,7 @@ from urnet.core.signals import GracefulStop
 from urnet.core.top_k import topk
 from urnet.data.loading.loader import Batch, ImageSource, Loader
 from urnet.data.loading.prefetch import Job
-from urnet.evaluation.loop import bad_images_message
+from urnet.evaluation.loop import check_unreadable
 from urnet.features.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.features.store import SILENCE_SECONDS, Measurement, begin, wait_complete
 from urnet.nn.modes import evaluating
@@ -114,8 +114,7 @@ class FeatureJob:
             if self.stop is not None:
                 self.stop.check()
             bad += int((~batch.readable).sum())
-            if bad > self.max_bad:
-                raise InputError(bad_images_message(loader.bad, bad, self.max_bad))
+            check_unreadable(loader.bad, bad, self.max_bad)
             yield batch
 
     def _check_bad(self, measured: Measurement) -> None:
@@ -124,7 +123,7 @@ class FeatureJob:
         if len(bad) > self.max_bad:
             row = int(bad[0])
             reason = self.source(row, 0)[1] or "it was none when it was measured"
-            raise InputError(bad_images_message({row: (self.source.path_of(row), reason)}, len(bad), self.max_bad))
+            check_unreadable({row: (self.source.path_of(row), reason)}, len(bad), self.max_bad)
 
 
 def _check_counts(**counts: int) -> None:

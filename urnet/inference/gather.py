@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from urnet.core.checks import InputError
-from urnet.evaluation.loop import Ranked, bad_images_message
+from urnet.evaluation.loop import Ranked, Unreadable, check_unreadable
 from urnet.runtime.process_group import ProcessGroup
 
 ROUNDS = 32  # batches of each process between two exchanges
-Bad = Mapping[int, tuple[str, str]]  # row -> path and reason
 Item = TypeVar("Item")
 
 
@@ -22,7 +20,7 @@ def share(batches: Iterator[Item], group: ProcessGroup) -> Iterator[Item]:
 
 def gather_in_order(
     predictions: Iterator[Ranked], loader: Any, group: ProcessGroup, n_batches: int, max_bad: int
-) -> Iterator[tuple[Ranked, Bad]]:
+) -> Iterator[tuple[Ranked, Unreadable]]:
     """All processes' predictions, batch after batch, each with the unreadable images met so far.
 
     ``predictions``: this process's own, of ``share`` d batches; ``n_batches``: those of all processes. All must
@@ -37,8 +35,7 @@ def gather_in_order(
         own = list(islice(predictions, ROUNDS))
         shares = group.all_gather((own, dict(loader.bad)))
         bad = dict(sorted(item for _, met in shares for item in met.items()))
-        if len(bad) > max_bad:
-            raise InputError(bad_images_message(bad, len(bad), max_bad))
+        check_unreadable(bad, len(bad), max_bad)
         for number in range(min(ROUNDS * group.size, n_batches - first)):
             turn, rank = divmod(number, group.size)
             yield shares[rank][0][turn], bad
