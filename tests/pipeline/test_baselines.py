@@ -11,9 +11,8 @@ from paddle import nn
 
 from models import resnext
 from models.blocks import ConvBN
-from tests.helpers.tiny_training import write_images
+from tests.helpers.tiny_stages import SAVED, plan, recipe_of, train, without_last_checkpoints
 from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, stage, step_input, train_state
-from tests.pipeline.test_run import MORE, plan, recipe_of, train
 from urnet.baselines.relabel import relabel
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, recipe_hash, recipe_tree
@@ -25,35 +24,17 @@ from urnet.pipeline.row_weights import subset_weight
 from urnet.pipeline.run import run_recipe
 from urnet.training.step import TrainState, train_step
 
-LATER = {**MORE, "loss_weight": [], "duration": "9 steps", "checkpoint_every": "4 steps", "eval_every": "9 steps"}
 SUBSETS = {"parts": [2, 1, 1], "loss_weight": [1.0, 0.5, 0.25]}
-CURRICULUM = {**LATER, "reweight": {"method": "curriculum", "pca": 4, "delta": True}, "subsets": SUBSETS}
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    write_images(folder)
-    return folder
-
-
-def without_checkpoints(folder):
-    """What a run that was killed after its first checkpoint leaves."""
-    for name in ("final", "best", "step-00000008"):
-        for file in (folder / name).glob("*"):
-            file.unlink()
-        if (folder / name).exists():
-            (folder / name).rmdir()
-    assert [p.name for p in folder.glob("step-*")] == ["step-00000004"]
+CURRICULUM = {**SAVED, "reweight": {"method": "curriculum", "pca": 4, "delta": True}, "subsets": SUBSETS}
 
 
 @pytest.mark.parametrize(
     "later",
     [
         CURRICULUM,
-        {**LATER, "elr": {"weight": 2.0, "top_k": 2}},
-        {**LATER, "gate": {"threshold": 0.6, "until": "8 steps", "agree": True}},
-        {**LATER, "loss": {"name": "symmetric"}},
+        {**SAVED, "elr": {"weight": 2.0, "top_k": 2}},
+        {**SAVED, "gate": {"threshold": 0.6, "until": "8 steps", "agree": True}},
+        {**SAVED, "loss": {"name": "symmetric"}},
     ],
     ids=["subsets", "elr", "gate", "symmetric"],
 )
@@ -62,13 +43,13 @@ def test_an_interrupted_stage_ends_with_the_same_bytes(images, tmp_path, later):
     for folder in (whole, parts):
         folder.mkdir()
         train(recipe_of(images, folder, stages=(later,)))
-    without_checkpoints(parts / "out/tiny/more")
+    without_last_checkpoints(parts / "out/tiny/more")
     train(recipe_of(images, parts, stages=(later,)), resume=True)
     ends = [(folder / "out/tiny/more/final/model.safetensors").read_bytes() for folder in (whole, parts)]
     assert ends[0] == ends[1]
     plain = tmp_path / "plain"
     plain.mkdir()
-    train(recipe_of(images, plain, stages=(LATER,)))
+    train(recipe_of(images, plain, stages=(SAVED,)))
     assert (plain / "out/tiny/more/final/model.safetensors").read_bytes() != ends[0]
 
 
@@ -90,7 +71,7 @@ def test_a_curriculum_and_its_batches(images, tmp_path):
 
 def test_a_relabelling_and_its_targets(images, tmp_path):
     later = {
-        **LATER,
+        **SAVED,
         "reweight": {"method": "relabel", "adopt": 0.4, "drop": 0.1},
         "targets": "relabel",
         "sampling_weight": ["image_weight"],
@@ -112,7 +93,7 @@ def test_a_relabelling_and_its_targets(images, tmp_path):
 
 def test_what_a_gate_lets_through_is_told(images, tmp_path):
     gate = {"threshold": 0.99, "schedule": "step", "levels": 1, "until": "6 steps"}
-    train(recipe_of(images, tmp_path, stages=({**LATER, "gate": gate, "log_every": 3},)))
+    train(recipe_of(images, tmp_path, stages=({**SAVED, "gate": gate, "log_every": 3},)))
     folder = tmp_path / "out/tiny/more"
     lines = [line for line in (folder / "log.txt").read_text().splitlines() if "gate" in line]
     assert [line.split("gate ")[1] for line in lines][::2] == ["0.990  let through 0.0%", "0.000  let through 100.0%"]
@@ -168,12 +149,12 @@ class SmallHeaded(resnext.ResNeXt):
 
 
 def test_an_auxiliary_head_goes_through_averages_measuring_and_resuming(images, tmp_path):
-    later = {**LATER, "ema": {"decay": 0.9, "bn_batches": 2}, "reweight": {"method": "relabel"}}
+    later = {**SAVED, "ema": {"decay": 0.9, "bn_batches": 2}, "reweight": {"method": "relabel"}}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
         run_recipe(recipe_of(images, folder, stages=(later,)), SmallHeaded)
-    without_checkpoints(parts / "out/tiny/more")
+    without_last_checkpoints(parts / "out/tiny/more")
     run_recipe(recipe_of(images, parts, stages=(later,)), SmallHeaded, resume=True)
     ends = [(folder / "out/tiny/more/final/model.safetensors").read_bytes() for folder in (whole, parts)]
     assert ends[0] == ends[1]
@@ -239,9 +220,9 @@ def test_elr_adds_to_the_step_what_the_function_says():
 )
 def test_bad_settings_are_refused(images, tmp_path, override, message):
     with pytest.raises(InputError, match=message):
-        plain = recipe_of(images, tmp_path, stages=(LATER,))
+        plain = recipe_of(images, tmp_path, stages=(SAVED,))
         train(plain, only="class")
-        plan(recipe_of(images, tmp_path, f"stages.more.{override}", stages=(LATER,)))
+        plan(recipe_of(images, tmp_path, f"stages.more.{override}", stages=(SAVED,)))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +241,7 @@ def test_bad_settings_are_refused(images, tmp_path, override, message):
 )
 def test_what_does_not_go_together(images, tmp_path, keys, message):
     with pytest.raises(InputError, match=message):
-        recipe_of(images, tmp_path, stages=({**LATER, **keys},))
+        recipe_of(images, tmp_path, stages=({**SAVED, **keys},))
 
 
 CURRICULA = {**CURRICULUM, "reweight": {"method": "curriculum", "n_subsets": 2}}
@@ -270,7 +251,7 @@ OTHERWISE = {
     "reweight": {"method": "curriculum", "n_subsets": 2, "suffix": "_b"},
     "subsets": {**SUBSETS, "column": "subset_b"},
 }
-RELABELLED = {**LATER, "reweight": {"method": "relabel", "adopt": 0.9}, "sampling_weight": ["image_weight"]}
+RELABELLED = {**SAVED, "reweight": {"method": "relabel", "adopt": 0.9}, "sampling_weight": ["image_weight"]}
 
 
 @pytest.mark.parametrize(
@@ -294,7 +275,7 @@ def test_relabelled_rows_may_be_weighed_where_they_are_trained_as_such(images, t
 
 def test_class_weights_count_a_subset_as_much_as_it_weighs(images, tmp_path):
     size = {"method": "class_size", "suffix": "_b", "cap": 1000}
-    last = {**LATER, "name": "last", "subsets": SUBSETS, "reweight": size, "loss_weight": ["class_weight_b"]}
+    last = {**SAVED, "name": "last", "subsets": SUBSETS, "reweight": size, "loss_weight": ["class_weight_b"]}
     train(recipe_of(images, tmp_path, stages=(CURRICULUM, last)))
     table = Table.open(tmp_path / "out/tiny/table")
     labels, subset = table.column("label"), table.column("subset")

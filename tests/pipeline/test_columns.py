@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 import models
+from tests.helpers.tiny_stages import SHORT
 from tests.helpers.webvision import N_CLASSES, write_web
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import plan_recipe, run_recipe
-
-SHORT = {"duration": "2 steps", "batch_size": 8, "eval_every": "9 steps", "checkpoint_every": "9 steps"}
 
 
 @pytest.fixture(scope="module")

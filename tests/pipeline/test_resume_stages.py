@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from tests.helpers.tiny_stages import SHORT
 from tests.helpers.tiny_training import run, start
 from tests.helpers.webvision import N_CLASSES, write_web
-from tests.pipeline.test_columns import SHORT
 
 STAGE = {**SHORT, "checkpoint_every": "1 steps", "batch_size": 8, "balance": 1.0}
 STAGES = [

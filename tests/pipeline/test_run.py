@@ -1,60 +1,17 @@
 """Several stages of one recipe: which run, which are kept, why one runs again, what each leaves behind."""
 
 import dataclasses
-import json
 import re
 import shutil
 
 import numpy as np
 import pytest
 
-import models
-from tests.helpers.tiny_training import SIZES, write_images, write_recipe
+from tests.helpers.tiny_stages import LAST, MORE, actions, plan, recipe_of, train, without_last_checkpoints
+from tests.helpers.tiny_training import SIZES
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import recipe_tree
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
-from urnet.pipeline.recipes import load_recipe
-from urnet.pipeline.run import plan_recipe, run_recipe
-
-MORE = {
-    "name": "more",
-    "duration": "3 steps",
-    "batch_size": 8,
-    "loss_weight": ["class_weight"],
-    "schedule": {"lr": 0.01},
-    "eval_every": "10 steps",
-}
-LAST = {**MORE, "name": "last"}
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    write_images(folder)
-    return folder
-
-
-def recipe_of(images, tmp_path, *overrides, stages=(MORE, LAST)):
-    """The tiny recipe's first stage, 4 steps long, and ``stages`` after it."""
-    tree = recipe_tree(load_recipe(write_recipe(images, duration="4 steps")))
-    tree["stages"] += [dict(stage) for stage in stages]
-    tree["output"] = str(tmp_path / "out")
-    path = tmp_path / "stages.yaml"
-    path.write_text(json.dumps(tree))
-    return load_recipe(path, overrides)
-
-
-def train(recipe, **options):
-    return run_recipe(recipe, lambda: models.build(recipe.model.name, 3), **options)
-
-
-def plan(recipe, **options):
-    return {step.stage.name: (step.action, step.why) for step in plan_recipe(recipe, **options)}
-
-
-def actions(recipe, **options):
-    return {name: action for name, (action, _) in plan(recipe, **options).items()}
 
 
 @pytest.fixture(scope="module")
@@ -333,13 +290,8 @@ def test_attention_survives_an_interruption(images, tmp_path):
     recipe = recipe_of(images, parts, stages=(BAGS,))
     train(recipe)
     stage = parts / "out/tiny/more"
-    for name in ("final", "best", "step-00000008"):
-        if (stage / name).exists():
-            for file in (stage / name).iterdir():
-                file.unlink()
-            (stage / name).rmdir()
+    without_last_checkpoints(stage)
     (parts / "out/tiny/table/bag.arrow").unlink()
-    assert [p.name for p in stage.glob("step-*")] == ["step-00000004"]
     train(recipe, resume=True)
     for file in ("table/bag.arrow", "more/final/model.safetensors"):
         assert (parts / "out/tiny" / file).read_bytes() == (whole / "out/tiny" / file).read_bytes(), file

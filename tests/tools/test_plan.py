@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from tests.helpers.tiny_stages import MORE, recipe_of, train
 from tests.helpers.tiny_training import write_images
-from tests.pipeline.test_run import MORE, recipe_of, train
 from tools import plan, plan_given, plan_text
 from tools.plan_bytes import base_row_bytes, disk_use, files_of, measurement_of, total
 from tools.plan_memory import DRAWING, DRAWN, memory_of

@@ -166,12 +166,12 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = (), methods: Mappin
     for text in of_defaults:
         override(tree, text)
     reader = Reader(source, methods)
-    refuse_unknown(tree, [*hints_of(Recipe), DEFAULTS], source)
     if DEFAULTS in tree:
         _expand(tree, reader)
     for text in overrides:
         if text not in of_defaults:
             override(tree, text)
+    refuse_unknown(tree, [*hints_of(Recipe), DEFAULTS], source)
     return reader.build(Recipe, tree, "")
 
 

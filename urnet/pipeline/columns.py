@@ -101,9 +101,8 @@ class ColumnWriter:
         made = method.compute(data, settings)
         if not self._group.is_main:
             return {}
-        complete = data.complete(made)
-        _check_made(complete, columns, self._table.n_rows, method.name)
-        return complete
+        _check_made(made, columns, len(data.labels), method.name)
+        return data.complete(made)
 
     def _measure(self, build_network: Callable[[], Any], amp: str | None) -> Measurement:
         data, stage = self._recipe.data, self._stage

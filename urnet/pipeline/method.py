@@ -7,8 +7,9 @@ knows a method by name.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,3 +88,10 @@ class Method:
     def evidence_of(self, settings: Any) -> Evidence | None:
         """The settings that say which texts are read; None for a method that reads none."""
         return settings.evidence if self.needs_texts else None
+
+
+def arguments(settings: Any, but: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings as keyword arguments of the function that computes the columns, where they have the same names."""
+    left_out = {"method", "suffix", *but}
+    names = (field.name for field in dataclasses.fields(settings) if field.name not in left_out)
+    return {name: getattr(settings, name) for name in names}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from urnet.config.fields import key, suffix_key
-from urnet.pipeline.method import Column, Columns, Method
+from urnet.pipeline.method import Column, Columns, Method, arguments
 
 if TYPE_CHECKING:
     from urnet.pipeline.stage_rows import StageRows
@@ -34,14 +34,7 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     """Columns of class.arrow, from the labels and the rows that the stage will draw."""
     from urnet.reweight.class_size import class_size
 
-    return class_size(
-        data.labels,
-        data.n_classes,
-        sampled_share=data.sampled_share(),
-        power=settings.power,
-        cap=settings.cap,
-        beta=settings.beta,
-    )
+    return class_size(data.labels, data.n_classes, sampled_share=data.sampled_share(), **arguments(settings))
 
 
 METHOD = Method(

@@ -9,7 +9,7 @@ import numpy as np
 
 from urnet.config.fields import Need, key, suffix_key
 from urnet.config.stage import Evidence
-from urnet.pipeline.method import Column, Columns, Method
+from urnet.pipeline.method import Column, Columns, Method, arguments
 
 if TYPE_CHECKING:
     from urnet.pipeline.stage_rows import StageRows
@@ -55,27 +55,14 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     from urnet.reweight.cluster import cluster
     from urnet.reweight.evidence.projection import fit_projection
 
-    given, projection = None, None
+    given, projection, chosen = None, None, arguments(settings, but=("evidence", "confidence", "pca"))
     if data.group.is_main:
         given = _given(data, settings)
         projection = fit_projection(data.features, pca=settings.pca, seed=data.seed)
     given, projection = data.group.broadcast((given, projection))
 
     def of_classes(features: Any, labels: np.ndarray, own: Any) -> Columns:
-        return cluster(
-            features,
-            labels,
-            given[own],
-            data.n_classes,
-            rows_per_cluster=settings.rows_per_cluster,
-            min_clusters=settings.min_clusters,
-            max_clusters=settings.max_clusters,
-            shrink=settings.shrink,
-            power=settings.power,
-            jobs=settings.jobs,
-            seed=data.seed,
-            projection=projection,
-        )
+        return cluster(features, labels, given[own], data.n_classes, seed=data.seed, projection=projection, **chosen)
 
     return data.by_class(of_classes)
 

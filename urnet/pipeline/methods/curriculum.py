@@ -9,7 +9,7 @@ import numpy as np
 
 from urnet.config.fields import Need, key, suffix_key
 from urnet.config.stage import Stage
-from urnet.pipeline.method import Column, Columns, Method
+from urnet.pipeline.method import Column, Columns, Method, arguments
 
 if TYPE_CHECKING:
     from urnet.pipeline.stage_rows import StageRows
@@ -48,19 +48,7 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     from urnet.baselines.curriculumnet import curriculum
 
     def of_classes(features: Any, labels: np.ndarray, _: Any) -> Columns:
-        return curriculum(
-            features,
-            labels,
-            data.n_classes,
-            quantile=settings.quantile,
-            density=settings.density,
-            split=settings.split,
-            n_subsets=settings.n_subsets,
-            pca=settings.pca,
-            delta=settings.delta,
-            jobs=settings.jobs,
-            seed=data.seed,
-        )
+        return curriculum(features, labels, data.n_classes, seed=data.seed, **arguments(settings))
 
     return data.by_class(of_classes)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from urnet.config.fields import Need, key, suffix_key
 from urnet.config.stage import Stage
-from urnet.pipeline.method import Column, Columns, Method
+from urnet.pipeline.method import Column, Columns, Method, arguments
 
 if TYPE_CHECKING:
     from urnet.pipeline.stage_rows import StageRows
@@ -50,17 +50,8 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     """Columns of relabel.arrow."""
     from urnet.baselines.relabel import relabel
 
-    return relabel(
-        data.labels,
-        data.n_classes,
-        given=data.given,
-        index=data.index,
-        prob=data.prob,
-        power=settings.power,
-        floor=settings.floor,
-        drop=settings.drop,
-        adopt=settings.adopt,
-    )
+    network = {"given": data.given, "index": data.index, "prob": data.prob}
+    return relabel(data.labels, data.n_classes, **network, **arguments(settings))
 
 
 METHOD = Method(
