@@ -1,1 +1,1 @@
-"""What rival systems compute from arrays, behind the same interfaces as the reweightings."""
+"""Methods of other systems to compare with, behind the same interfaces as the reweightings."""

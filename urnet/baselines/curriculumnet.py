@@ -79,7 +79,7 @@ def curriculum(
     ``block``: rows of a block of distances, which changes roundings only.
 
     Returns ``{"subset": (N,) int8, "density": (N,) float32}`` and, with ``delta``, ``"delta": (N,) float32``.
-    Permuted rows give the same bytes, permuted (delta: but for equal rows, as said). Time O(n²) a class;
+    Permuted rows give the same bytes, permuted (delta: but for equal rows, see above). Time O(n²) a class;
     memory for each of ``jobs`` O(n (D + block)) of its class and 256 MiB of distances, 512 with ``delta``.
     Raises InputError for row counts that differ, or for a setting or a feature that is not accepted.
     """

@@ -71,7 +71,7 @@ def squared_quantile(blocks: SquaredDistances, quantile: float, sample: int = SA
     """The square of the ceil(quantile n²)-th smallest of all n² distances, from both triangles and diagonal.
 
     Exact, without sorting: the bits of float32s >= 0 are in the order of the numbers. A pass counts the upper
-    halves of some of them, which tells the upper half of the one looked for, a second one the lower halves of
+    halves of some of them, which gives the upper half of the one looked for, a second one the lower halves of
     those that share it, and how many are smaller; where these do not hold the rank, all upper halves are
     counted and then again the lower ones. ``quantile``, in (0, 1], is taken as the decimal it is written as.
     ``sample``: distances that the first pass counts, at most about.

@@ -37,7 +37,7 @@ def relabel(
 
     Classes are those of the *given* labels throughout, for n_c, ranks and means. Ranks are inside the class,
     as one threshold for all would empty the tail. Ties are cleaned out by row order, the first rows first,
-    but never a row with the highest p_i(y_i) of its class's not relabelled rows. So rows all believed alike
+    but never a row with the highest p_i(y_i) of its class's not relabelled rows. So rows with equal probabilities
     get ones; and where all rows of a class would be relabelled, the one with the highest p_i(y_i), the first
     of equals, keeps its label: every class keeps a row of its own with weight > 0.
 
@@ -56,12 +56,12 @@ def relabel(
         raise InputError(f"adopt: found {adopt}; a number above 0 is accepted, inf to keep all labels")
     given = np.minimum(given, np.float32(1))  # softmax may round above it
     counts = np.bincount(labels, minlength=n_classes)
-    clean, believed = _clean_labels(labels, given, counts, index, prob, adopt)
+    clean, confidence = _clean_labels(labels, given, counts, index, prob, adopt)
     kept = np.ones(len(labels), bool)
     if drop > 0:
         kept[_lowest(labels, given, counts, np.flatnonzero(clean == labels), drop)] = False
     own = labels[kept]
-    weighed = sampling_weight(own, n_classes, relevance=believed[kept], power=power, floor=floor)["instance_weight"]
+    weighed = sampling_weight(own, n_classes, relevance=confidence[kept], power=power, floor=floor)["instance_weight"]
     scale = counts / np.maximum(np.bincount(own, minlength=n_classes), 1)
     weight = np.zeros(len(labels), np.float32)
     weight[kept] = weighed * scale[own]
@@ -73,18 +73,18 @@ def _clean_labels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N,) int32, the network's first class where it is sure enough, else the given label; (N,) float32, what
     the network believes of it."""
-    clean, believed = labels.astype(np.int32), given.astype(np.float32)
+    clean, confidence = labels.astype(np.int32), given.astype(np.float32)
     for rows in blocks(len(labels), BLOCK):
         best, first = np.asarray(index[rows])[:, 0], np.asarray(prob[rows])[:, 0]
         sure = (first >= adopt) & (best != labels[rows])
         clean[rows] = np.where(sure, best, clean[rows])
-        believed[rows] = np.where(sure, np.minimum(first, 1), believed[rows])
+        confidence[rows] = np.where(sure, np.minimum(first, 1), confidence[rows])
     moved = np.bincount(labels[clean != labels], minlength=len(counts))
     gone = np.flatnonzero(((moved == counts) & (counts > 0))[labels])  # rows of classes that would lose all
     by_class = gone[np.lexsort((-given[gone], labels[gone]))]
     first = by_class[np.unique(labels[by_class], return_index=True)[1]]
-    clean[first], believed[first] = labels[first], given[first]
-    return clean, believed
+    clean[first], confidence[first] = labels[first], given[first]
+    return clean, confidence
 
 
 def _lowest(labels: np.ndarray, given: np.ndarray, counts: np.ndarray, rows: np.ndarray, drop: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is checked at every public door, and the one error users see for bad input."""
+"""Checks of what users hand in, and the one error they see for bad input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def nearest(word: str, known: Iterable[str], n: int = 3) -> str:
     alike = folded or difflib.get_close_matches(word, known, n=n, cutoff=0.5)
     if alike or len(known) <= SHOWN:
         return ", ".join(alike or known)
-    return ", ".join(known[:SHOWN]) + f" … ({len(known)} in all)"
+    return ", ".join(known[:SHOWN]) + f" … ({len(known)} in total)"
 
 
 def check_choice(where: str, value: str, known: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """Arrays of N rows on disk in shards: written shard by shard, mapped when they are read.
 
 FOLDER/shard-00000/ and so on hold one .npy file an array; shard s covers the rows s * shard to
-(s + 1) * shard - 1. A shard's folder is there whole or not at all, so work that was interrupted goes on with
+(s + 1) * shard - 1. A shard's folder is complete or absent, so work that was interrupted resumes with
 the shards that are missing, and several processes may write the shards of one folder at the same time.
 """
 
@@ -80,7 +80,7 @@ class ShardedArray:
                 return self._run(start, max(start, stop))
             rows = np.arange(start, stop, step)
         if isinstance(rows, tuple):
-            raise IndexError(f"{self._name}: rows alone are accepted, array[rows][:, columns] for columns")
+            raise IndexError(f"{self._name}: only rows are accepted, array[rows][:, columns] for columns")
         rows = np.asarray(rows)
         if rows.dtype == bool and rows.shape == self.shape[:1]:
             rows = np.flatnonzero(rows)

@@ -1,7 +1,7 @@
-"""A measurement of the training images, opened, begun and waited for; shards.py holds its arrays.
+"""A measurement of the training images: how it is begun, waited for and opened; shards.py holds its arrays.
 
-FOLDER/measurement.json, written before any shard, says what is measured. Several processes ("ranks") may fill
-one folder: they find one another through the file system alone.
+FOLDER/measurement.json, written before any shard, describes what is measured. Several processes ("ranks") may fill
+one folder: they coordinate through the file system only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SILENCE_SECONDS = 600.0  # without any sign of life in the folder: loading a net
 
 
 class Measurement:
-    """What a network says of N images. A row that is not ``readable`` has ``given`` nan, and 0 elsewhere.
+    """What a network computed from N images. A row that is not ``readable`` has ``given`` nan, and 0 elsewhere.
 
     ``features`` float16 (N, width), ``index`` int32 (N, k) and ``prob`` float16 (N, k), the k most probable
     classes, best first, 0..1: ShardedArrays, mapped. ``given`` float32 (N,), the probability of the given
@@ -73,7 +73,7 @@ class Measurement:
 
 
 def read_description(folder: Path) -> Description | None:
-    """What FOLDER/measurement.json says; None where there is none. Raises InputError for another file."""
+    """The description in FOLDER/measurement.json; None where there is none. Raises InputError for another file."""
     file = Path(folder) / FILE
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))

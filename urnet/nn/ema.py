@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -50,8 +51,8 @@ class Ema:
     def load(self, weights: Mapping[str, np.ndarray]) -> None:
         """Put back what ``weights()`` gave. Raises InputError when the names differ."""
         if set(weights) != set(self._average):
-            odd = sorted(set(weights) ^ set(self._average))
-            raise InputError(f"moving average: {len(odd)} names do not match the network, {odd[0]} first")
+            differ = sorted(set(weights) ^ set(self._average))
+            raise InputError(f"moving average: {len(differ)} names do not match the network, {differ[0]} first")
         for name, value in weights.items():
             self._average[name].set_value(value)
 
@@ -91,20 +92,38 @@ def recompute_batch_norm(
     if not norms:
         return
     modes = [(layer, layer.training) for layer in network.sublayers(True)]
-    momenta, kinds = [norm._momentum for norm in norms], [type(norm) for norm in norms]
+    momenta = [norm._momentum for norm in norms]
+    synchronised = [norm for norm in norms if isinstance(norm, nn.SyncBatchNorm)]
     network.eval()
     try:
         for norm in norms:
             norm.train()
             norm._momentum = 0.0
-            if isinstance(norm, nn.SyncBatchNorm):  # would wait for processes that have a batch less
-                norm.__class__ = nn.BatchNorm2D
+        for norm in synchronised:  # would wait for processes that have a batch less
+            norm.forward = functools.partial(_normalised_alone, norm)
         _average(norms, _each(network, norms, batches), group)
     finally:
-        for norm, momentum, kind in zip(norms, momenta, kinds, strict=True):
-            norm._momentum, norm.__class__ = momentum, kind
+        for norm in synchronised:
+            norm.__dict__.pop("forward", None)  # its class has one
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm._momentum = momentum
         for layer, training in modes:
             layer.training = training
+
+
+def _normalised_alone(norm: Any, x: paddle.Tensor) -> paddle.Tensor:
+    """A synchronised batch norm in training mode, of this process's batch only."""
+    return nn.functional.batch_norm(
+        x,
+        norm._mean,
+        norm._variance,
+        weight=norm.weight,
+        bias=norm.bias,
+        training=True,
+        momentum=norm._momentum,
+        epsilon=norm._epsilon,
+        data_format=norm._data_format,
+    )
 
 
 def _each(network: nn.Layer, norms: list[Any], batches: Iterable[paddle.Tensor]) -> list[np.ndarray]:
@@ -119,10 +138,10 @@ def _each(network: nn.Layer, norms: list[Any], batches: Iterable[paddle.Tensor])
 def _average(norms: list[Any], found: list[np.ndarray], group: ProcessGroup) -> None:
     """Set the statistics to their average over all processes' batches."""
     shares = group.all_gather(found)
-    gather_in_order = [share[k] for k in range(max(map(len, shares))) for share in shares if k < len(share)]
-    if not gather_in_order:
+    in_order = [share[k] for k in range(max(map(len, shares))) for share in shares if k < len(share)]
+    if not in_order:
         return
-    mean = np.stack(gather_in_order).astype(np.float64).mean(axis=0).astype(np.float32)
+    mean = np.stack(in_order).astype(np.float64).mean(axis=0).astype(np.float32)
     start = 0
     for value in (value for norm in norms for value in (norm._mean, norm._variance)):
         end = start + int(np.prod(value.shape))

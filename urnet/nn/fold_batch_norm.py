@@ -39,8 +39,8 @@ def folded(network: paddle.nn.Layer, images: paddle.Tensor) -> Iterator[int]:
     pairs are found by watching one pass and tried in a second one. After the block the network is what it
     was, to the bit.
     """
-    pairs, answers = _watch(network, images)
-    if not _only_norms_see(pairs, network, images, answers):
+    pairs, outputs = _watch(network, images)
+    if not _only_norms_see(pairs, network, images, outputs):
         pairs = []
     places = {
         id(child): (parent, name)
@@ -54,7 +54,7 @@ def folded(network: paddle.nn.Layer, images: paddle.Tensor) -> Iterator[int]:
 
 
 def _watch(network: paddle.nn.Layer, images: paddle.Tensor) -> tuple[list[Pair], np.ndarray]:
-    """Pairs in which the batch norm takes what the convolution returned; and the network's answers."""
+    """Pairs in which the batch norm takes what the convolution returned; and the network's outputs."""
     made: dict[int, tuple[Any, Any]] = {}  # id of a result -> itself, so that the id stays its own; its maker
     pairs: list[Pair] = []
     calls: Counter[int] = Counter()
@@ -76,18 +76,18 @@ def _watch(network: paddle.nn.Layer, images: paddle.Tensor) -> tuple[list[Pair],
             hooks.append(layer.register_forward_pre_hook(before_norm))
     try:
         with paddle.no_grad():
-            answers = network(images).numpy()
+            outputs = network(images).numpy()
     finally:
         for hook in hooks:
             hook.remove()
-    return [pair for pair in pairs if calls[id(pair[0])] == calls[id(pair[1])] == 1], answers
+    return [pair for pair in pairs if calls[id(pair[0])] == calls[id(pair[1])] == 1], outputs
 
 
-def _only_norms_see(pairs: list[Pair], network: paddle.nn.Layer, images: paddle.Tensor, answers: np.ndarray) -> bool:
+def _only_norms_see(pairs: list[Pair], network: paddle.nn.Layer, images: paddle.Tensor, outputs: np.ndarray) -> bool:
     """Whether nothing but its batch norm uses a convolution's result, and nothing changes it in between.
 
-    All results are multiplied by -2, and the batch norms told so. Products with powers of two are exact, so
-    the answers must be the same to the bit; whatever else looks at a result sees another one.
+    All results are multiplied by -2, and the batch norms allow for it. Products with powers of two are exact, so
+    the outputs must be the same to the bit; whatever else uses a result gets another one.
     """
     with _undoing() as undo:
         for conv, norm in pairs:
@@ -101,7 +101,7 @@ def _only_norms_see(pairs: list[Pair], network: paddle.nn.Layer, images: paddle.
                 _change(layer, name, _parameter(layer, np.float32(factor) * old.numpy()), undo)
             _change(norm, "_epsilon", 4 * norm._epsilon, undo)
         with paddle.no_grad():
-            return np.array_equal(network(images).numpy(), answers)
+            return np.array_equal(network(images).numpy(), outputs)
 
 
 def _fold(conv: Any, norm: Any, parent: Any, name: str, undo: list[Change]) -> None:

@@ -28,9 +28,9 @@ def sparse_targets(
 ) -> paddle.Tensor:
     """Classes (B, k) integer and their probabilities (B, k) -> target distributions (B, n_classes) float32.
 
-    The rows of ``prob`` are taken as they are; what wrote them made them sum to 1. A class that stands twice
-    in a row gets the sum (so unused places may hold any class with probability 0). Smoothing as in
-    ``soft_targets``: (1 - e) t + e / n_classes.
+    The rows of ``prob`` are taken as they are; what wrote them made them sum to 1. A class that is in a row twice
+    gets the sum (so unused places may hold any class with probability 0). Smoothing as in ``soft_targets``:
+    (1 - e) t + e / n_classes.
     """
     targets = paddle.zeros([index.shape[0], n_classes])
     targets = paddle.put_along_axis(targets, index, prob.astype("float32"), 1, reduce="add")

@@ -73,7 +73,7 @@ def early_learning(
 ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
     """Early-learning regularisation (Liu et al. 2020), Σ_i w_i log(1 - Σ_c m_ic p_ic) / W, and the memory.
 
-    p = softmax(logits), clipped to 1e-4 .. 1 - 1e-4. The memory m_i, an average of what the network said of
+    p = softmax(logits), clipped to 1e-4 .. 1 - 1e-4. The memory m_i, an average of what the network predicted of
     row i, moves first, without a gradient: m <- momentum m + (1 - momentum) p / Σ p. Where m agrees with p
     the term falls, so a row is held at what was learned of it early, before the wrong labels were.
 
@@ -86,8 +86,8 @@ def early_learning(
     """
     p = F.softmax(logits.astype("float32"), axis=-1).clip(LEAST, 1 - LEAST)
     index, kept = memory
-    said = p.detach()
-    moved = (1 - momentum) * said / said.sum(axis=1, keepdim=True)
+    predicted = p.detach()
+    moved = (1 - momentum) * predicted / predicted.sum(axis=1, keepdim=True)
     moved = paddle.put_along_axis(moved, index, momentum * kept, 1, reduce="add")
     values, classes = paddle.topk(moved, index.shape[1], axis=1)
     agreement = (values * paddle.take_along_axis(p, classes, 1)).sum(axis=1).clip(max=1 - LEAST)

@@ -1,4 +1,4 @@
-"""Instances: how far each row can be believed to show its class, from several kinds of evidence."""
+"""Instances, the third reweighting: how likely each row shows its class, from several kinds of evidence."""
 
 from __future__ import annotations
 

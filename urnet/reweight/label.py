@@ -62,7 +62,7 @@ def label(
         own = np.minimum(q[:, 0], 1) ** rho  # 1 ** inf is 1
         q = (q / np.maximum(q.max(1, keepdims=True), 1e-30)) ** sharpness * (q > 0)
         total = q.sum(1)
-        none = total == 0  # nothing is believed: the given label stands
+        none = total == 0  # nothing is known: the given label stays
         own[none], total[none] = 1, 1
         target = ((1 - own) / total)[:, None] * q
         if similar is not None:
@@ -89,7 +89,7 @@ def _belief(
 def _with_similar(
     classes: np.ndarray, target: np.ndarray, similar: tuple[np.ndarray, np.ndarray], labels: np.ndarray, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give ``share`` of each row's target mass to the classes similar to its label; a class stands once."""
+    """Give ``share`` of each row's target mass to the classes similar to its label; no class comes twice."""
     mass = target.sum(1, keepdims=True)
     added, amount = similar[0][labels], share * mass * similar[1][labels]
     target = (1 - share) * target

@@ -25,7 +25,7 @@ def label_quality(
     floor: float = 0.02,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """How far each label can be believed, a weight for its row, and a better label where there is one.
+    """The quality of each label, a weight for its row, and a better label where there is one.
 
     The instance stage with ``evidence: {text: 0, rank_bins: 0, noise: 0}``, and equal to it in every byte:
 
@@ -36,8 +36,8 @@ def label_quality(
         score            suggested_prob (1 - relevance) where suggested is not the given label, else 0: the
                          report's suspect score before the label stage (ours; docs/report.md)
 
-    ``noise`` is 0, unlike in a recipe, because the head speaks alone here. It has learned from the labels, so
-    of a row whose true class is c it says P(label | c); a vote of the label, P(y | c) once more, would bring
+    ``noise`` is 0, unlike in a recipe, because the head is the only evidence here. It has learned from the labels, so
+    of a row whose true class is c it gives P(label | c); a vote of the label, P(y | c) once more, would bring
     a wrong label level with the right one. It is as good as the features: the classes must be nearly linear
     in them, and a network that was trained on these labels until it fits them has learned the wrong ones too.
 

@@ -1,4 +1,4 @@
-"""From how far each row is believed to a sampling weight, mean 1 in each class."""
+"""From the confidence in each row's label to a sampling weight, mean 1 in each class."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def sampling_weight(
 ) -> dict[str, np.ndarray]:
     """Soft sampling weights: instance_weight ∝ max(relevance, floor)^power in each class, mean 1 (ours).
 
-    No row is left out: training on the believed rows alone, without weights, lost accuracy (SINet, WebVision
-    2019). A class of rows all believed alike gets ones. ``floor`` keeps what is not believed at all in sight,
+    No row is left out: training on the confident rows only, without weights, lost accuracy (SINet, WebVision
+    2019). A class of rows of equal relevance gets ones. ``floor`` keeps rows of no relevance from vanishing,
     so that no class is left without mass.
 
-    Args: ``labels`` (N,); ``relevance`` (N,) in 0..1, how far the row is believed to show its label's class.
+    Args: ``labels`` (N,); ``relevance`` (N,) in 0..1, how likely the row shows its label's class.
     Returns ``relevance`` and ``instance_weight``, (N,) float32; permuted rows give the same bytes, permuted.
     Raises InputError for another length, a relevance outside 0..1, or settings out of range.
     """

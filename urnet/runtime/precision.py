@@ -38,7 +38,7 @@ def choose_amp(wanted: str, device: str, where: str = "amp") -> str | None:
     """``off`` | ``fp16`` | ``bf16`` | ``auto`` -> None, "float16" or "bfloat16".
 
     ``auto`` takes bf16 before fp16 (no loss scaling is needed), and neither where the device has none, which
-    one line on stderr says. Raises InputError where a format is asked for that the device does not have; the
+    one line on stderr notes. Raises InputError where a format is asked for that the device does not have; the
     CPU has none (Paddle's auto_cast has no effect there).
     """
     able = {

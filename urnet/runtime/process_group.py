@@ -1,7 +1,7 @@
-"""The processes of a run, started by ``python -m paddle.distributed.launch``, and what they share.
+"""The processes of a run, started by ``python -m paddle.distributed.launch``, and how they communicate.
 
 Paddle's collective communication carries everything: NCCL between GPUs, gloo between CPUs. In a run of one
-process every operation gives back what it was given and Paddle's is never set up.
+process every operation returns its argument and Paddle's communication is never set up.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import numpy as np
 import paddle
 
 from urnet.core.checks import InputError
+from urnet.core.cli import Terminated
+from urnet.core.signals import Interrupted
 from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.watchdog import Watchdog
 
-VERDICT_SECONDS = 10.0  # how long a failed operation waits for the news of whose end made it fail
+VERDICT_SECONDS = 10.0  # how long a failed operation waits to learn which process ended
 LAUNCHER = ("PADDLE_TRAINER_ID", "PADDLE_TRAINER_ENDPOINTS", "PADDLE_MASTER")  # variables it sets
 POLL_SECONDS = 0.02, 0.25  # between two looks at a process that is waited for: at first, and after a while
 
 
 class PeerLost(SystemExit):
-    """Another process of the run has ended, which ends this one; which and why has been said (Watchdog)."""
+    """Another process of the run has ended, which ends this one; the Watchdog printed which and why."""
 
 
 class ProcessGroup:
-    """``rank`` 0..size - 1 of ``size`` processes; ``lead`` (rank 0) writes files and tells the user.
+    """``rank`` 0..size - 1 of ``size`` processes; the main one (rank 0) writes files and reports.
 
     Every operation must be called by all processes, in the same order. ``store``: Paddle's key-value store,
     which the processes of a run share; gloo's own waiting ends after 30 s, and columns may take hours.
@@ -39,10 +41,10 @@ class ProcessGroup:
     def __init__(self, rank: int = 0, size: int = 1, store: Any = None) -> None:
         self.rank, self.size, self.is_main, self.is_single = rank, size, rank == 0, size == 1
         self._store, self._waits = store, 0
-        self.line: Any = None  # the Watchdog, once it is laid
+        self.watchdog: Watchdog | None = None
 
     def barrier(self) -> None:
-        """Until all processes are here, however long that takes."""
+        """Wait until all processes are here, however long that takes."""
         if self.is_single:
             return
         self._waits += 1
@@ -50,7 +52,7 @@ class ProcessGroup:
         here = self._store.add(key, 1)
         while here < self.size:
             time.sleep(pause)
-            if self.line is not None and self.line.lost():
+            if self.watchdog is not None and self.watchdog.lost():
                 raise PeerLost(1)
             pause = min(2 * pause, POLL_SECONDS[1])
             here = self._store.add(key, 0)
@@ -134,28 +136,28 @@ def launched() -> int:
 def open_process_group(device: str) -> Iterator[ProcessGroup]:
     """The group of this process, for the time of the block; ``device``: "cpu" or "gpu".
 
-    An error that leaves the block is told to the other processes, which then end as well: with PeerLost,
-    after a line on stderr that says which process ended and why.
+    The other processes learn of an error that leaves the block and end as well: with PeerLost, after a line on
+    stderr that names the process and the reason.
     """
     if launched() == 1:
         yield SINGLE_PROCESS
         return
     group = _join(device)
-    line = group.line = Watchdog(group.rank, group.size, _main_host(), group.broadcast)
+    watchdog = group.watchdog = Watchdog(group.rank, group.size, _main_host(), group.broadcast)
     try:
         yield group
         group.barrier()
     except BaseException as error:
-        lost = line.lost(_patience(error)) if _patience(error) else None
-        line.leave(lost or _one_line(error))
+        lost = watchdog.lost(_patience(error)) if _patience(error) else None
+        watchdog.leave(lost or _one_line(error))
         if lost is not None:
             raise PeerLost(1) from None
         raise
-    line.leave()
+    watchdog.leave()
 
 
 def _join(device: str) -> ProcessGroup:
-    """Set up Paddle's communication between the processes; its own chatter is dropped."""
+    """Set up Paddle's communication between the processes, without its warnings."""
     if device == "cpu":
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
     from paddle.distributed import fleet
@@ -168,15 +170,15 @@ def _join(device: str) -> ProcessGroup:
 
 
 def _main_host() -> str:
-    """The address of process 0's machine, as the launcher told all processes."""
+    """The address of process 0's machine, as the launcher gave it to all processes."""
     return os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0].rpartition(":")[0]
 
 
 def _patience(error: BaseException) -> float:
-    """Seconds to wait for news of another process's end, which may be what made this error; 0: it is not."""
+    """Seconds to wait for the report of another process's end, which may have caused this error; 0: it did not."""
     if isinstance(error, (RuntimeError, PeerLost)):  # what Paddle raises when its communication fails
         return VERDICT_SECONDS
-    return 1.0 if type(error).__name__ in ("Terminated", "Interrupted") else 0.0  # the launcher ends all then
+    return 1.0 if isinstance(error, (Terminated, Interrupted)) else 0.0  # the launcher ends all then
 
 
 def _one_line(error: BaseException) -> str:

@@ -30,13 +30,13 @@ def import_paddle() -> None:
     """
     os.environ["OMP_NUM_THREADS"] = str(compute_threads())
     os.environ.setdefault("GLOG_minloglevel", "2")
-    said = io.StringIO()
+    written = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), _signals_wait(), warnings.catch_warnings():
+        with contextlib.redirect_stderr(written), _signals_wait(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No ccache found")
             import paddle  # noqa: F401
     finally:
-        for line in said.getvalue().splitlines():
+        for line in written.getvalue().splitlines():
             if "OMP_NUM_THREADS" not in line:
                 print(line, file=sys.stderr)
 

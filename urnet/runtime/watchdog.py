@@ -1,7 +1,7 @@
-"""A line between the processes of one run, so that all learn soon that one has ended, and why.
+"""Connections between the processes of one run, so that all learn soon that one has ended, and why.
 
-A collective operation only hangs, or fails with words about sockets, when a process of the run is gone. Here
-every process holds a connection to process 0. The system closes it when a process ends, however it ends, and
+Without them a collective operation hangs, or fails with words about sockets, when a process of the run is gone.
+Every process holds a connection to process 0. The system closes it when a process ends, however it ends, and
 keep-alive probes find a machine that is gone within half a minute. Nothing else travels through it.
 """
 
@@ -26,9 +26,9 @@ PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TI
 
 
 class Watchdog:
-    """One process's end of the line. ``host``: how the others reach process 0.
+    """One process's end of the connections. ``host``: how the others reach process 0.
 
-    ``share(value)`` hands process 0's value to all, once, when the line is laid. ``end(code)`` is what ends
+    ``share(value)`` hands process 0's value to all, once, at the start. ``end(code)`` is what ends
     this process if its main thread is stuck (``os._exit``; tests hand in another).
     """
 
@@ -73,7 +73,7 @@ class Watchdog:
                 line.close()
 
     def _listen(self, peer: int, line: _Line) -> None:
-        """Wait for the last words of ``peer``, or of whom process 0 tells."""
+        """Wait for the last words of ``peer``, or of the process that process 0 reports."""
         words = line.receive()
         if words:
             self._left.wait(self._own_words)
@@ -102,7 +102,7 @@ class Watchdog:
     def lost(self, seconds: float = 0.0) -> str | None:
         """Which process ended and why, as far as it is known after waiting up to ``seconds``; else None.
 
-        What is known has been said on stderr.
+        What is known has been printed on stderr.
         """
         self._known.wait(seconds)
         return self._lost

@@ -194,8 +194,8 @@ class TrainLog:
 class Unreadable:
     """The training rows whose images could not be read, kept in a file; too many stop the run.
 
-    A resumed run begins with the rows of the file that ``unreadable(row)`` still says are so: they count,
-    images that were mended in between do not. Of several processes each takes in what all have met, and the
+    A resumed run begins with the rows of the file that are still ``unreadable(row)``: they count,
+    images that were mended in between do not. Each process learns what all have met, and the
     main one writes the file. Raises InputError for more than ``max_bad``.
     """
 

@@ -1,7 +1,7 @@
 """What the processes exchange before a step: four numbers at once.
 
 A step needs the weight of all its rows, and the processes must agree on when to stop and on when to note
-an unreadable image: a process that did so alone would leave the others waiting for it.
+an unreadable image: if only one process did so, the others would wait for it for ever.
 """
 
 from __future__ import annotations

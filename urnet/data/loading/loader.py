@@ -104,7 +104,7 @@ class ImageSource:
         return train_view(data, self.transform, rng, exif=self.exif, max_pixels=self.max_pixels, reduced=self.reduced)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a worker process, which is told the paths: everything but ``path_of``."""
+        """For a worker process, which gets the paths with each job: everything but ``path_of``."""
         return {**vars(self), "path_of": None, "_local": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

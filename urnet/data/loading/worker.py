@@ -42,7 +42,7 @@ def main(connection_handle: int, memory_handle: int) -> None:
     """Serve the pipe ``connection_handle``; the open file ``memory_handle`` is the shared memory.
 
     The first message is (shape of the slots, pickled source), each further one (slot, draw key, rows, paths);
-    the answer is (slot, unreadable ones) or a Failure.
+    the reply is (slot, unreadable ones) or a Failure.
     """
     cv2.setNumThreads(0)  # one worker, one core
     jobs = Connection(connection_handle)
@@ -56,10 +56,10 @@ def main(connection_handle: int, memory_handle: int) -> None:
         slots = np.frombuffer(mmap.mmap(memory_handle, int(np.prod(shape))), np.uint8).reshape(shape)
         while True:
             slot, draw, rows, paths = jobs.recv()
-            jobs.send(_answer(source, slots[slot], slot, draw, rows, paths))
+            jobs.send(_reply(source, slots[slot], slot, draw, rows, paths))
 
 
-def _answer(source: Any, images: np.ndarray, slot: int, draw: int, rows: np.ndarray, paths: list[str]) -> Any:
+def _reply(source: Any, images: np.ndarray, slot: int, draw: int, rows: np.ndarray, paths: list[str]) -> Any:
     try:
         return slot, fill(source, draw, rows, paths, images)
     except BaseException as error:

@@ -1,7 +1,7 @@
 """Worker processes that decode chunks of batches into shared memory.
 
 The workers are fresh interpreters: a process forked beside other threads inherits their locks for ever, and
-was seen to hang. The shared memory is a file without a name, and jobs and answers travel through one pipe a
+was seen to hang. The shared memory is a file without a name, and jobs and results travel through one pipe a
 worker. So nothing can be left behind, no lock is shared that a killed worker could keep, a worker's death is
 seen at its pipe at once, and a worker sees its parent's death in the same way.
 """
@@ -115,24 +115,24 @@ class WorkerPool:
             raise self._death(number) from None
 
     def _receive(self) -> list[tuple[int, Bad]]:
-        """Wait until a worker answers; all answers that are there."""
+        """Wait until a worker has finished a job; the results of all that have."""
         ready: list[Any] = []
         while not ready:
             if self._stopped:
                 raise RuntimeError("the loader was closed")
             ready = wait(self._connections, timeout=POLL_SECONDS)
-        answers = []
+        results = []
         for connection in ready:
             number = self._connections.index(connection)
             try:
-                answer = connection.recv()
+                result = connection.recv()
             except (EOFError, OSError):
                 raise self._death(number) from None
-            if isinstance(answer, Failure):
-                raise answer.exception() from RuntimeError(f"in a loader worker:\n{answer.text}")
+            if isinstance(result, Failure):
+                raise result.exception() from RuntimeError(f"in a loader worker:\n{result.text}")
             self._load[number] -= 1
-            answers.append(answer)
-        return answers
+            results.append(result)
+        return results
 
     def _death(self, number: int) -> RuntimeError:
         process = self.processes[number]

@@ -23,10 +23,10 @@ class CurriculumSampler:
     classes that have rows there, each class gets floor(m / K) or ceil(m / K), chosen evenly; inside a class
     rows are drawn evenly and come twice in a batch only when all of them are in it (ours). The rows of a
     later subset come as they are: in a new random order every pass, each once before any comes again, passes
-    going on from batch to batch and from epoch to epoch. A batch's rows are shuffled, so ranks and
+    continuing from batch to batch and from epoch to epoch. A batch's rows are shuffled, so ranks and
     micro-batches get a mix.
 
-    An epoch draws as many rows as there are in all, in full batches, as with every sampler, so that lengths
+    An epoch draws as many rows as there are in total, in full batches, as with every sampler, so that lengths
     of training can be compared. Rows of subsets without a part are never drawn. Batch b of epoch e is a
     function of (seed, stage, e, b) and the batch size alone; none before it needs to be drawn.
 

@@ -78,7 +78,7 @@ class EpochSampler:
             if not good.all():
                 row = part.start + int(np.argmin(good))
                 raise InputError(f"sampling_weight: row {row} has {weight[row]}; finite and >= 0 is accepted")
-            # each class's sum goes on from where it was, to the bits of a sum over all rows in one go
+            # each class's sum continues from where it was, to the bits of a sum over all rows in one go
             label_or_class, value_or_mass = np.concatenate([classes, label]), np.concatenate([mass, value])
             mass = np.bincount(label_or_class, value_or_mass, self.n_classes).astype(np.float64, copy=False)
             self._counts += np.bincount(label[value > 0], minlength=self.n_classes)
@@ -158,7 +158,7 @@ class EpochSampler:
             inside = np.diff(np.clip(class_ends, part.start, part.stop), prepend=part.start)
             some, label = rows[part], np.repeat(classes, inside)
             expected = self._expected(some, label)
-            sums = np.cumsum(np.concatenate([total, expected]))[1:]  # goes on from the last block
+            sums = np.cumsum(np.concatenate([total, expected]))[1:]  # continues from the last block
             ends = edges(part, label, sums)
             drawn[filled : ends[-1]] = np.repeat(some, np.diff(ends, prepend=filled))
             total, filled = sums[-1:], int(ends[-1])
@@ -214,7 +214,7 @@ def ordered_by_class(rows: np.ndarray, labels: np.ndarray, counts: np.ndarray, b
         label = labels[some].astype(kind)
         order = np.argsort(label, kind="stable")
         n = np.bincount(label, minlength=len(counts))
-        first = place - (np.cumsum(n) - n)  # where a class goes on, less where the block has it
+        first = place - (np.cumsum(n) - n)  # where a class continues, less where the block has it
         found[first[label[order]] + np.arange(len(some))] = some[order]
         place += n
     return found

@@ -1,6 +1,6 @@
 """Whole classes of rows, dealt out among processes, and what came of them joined again.
 
-For methods whose answer for a class depends on that class's rows alone: clusters, density curricula.
+For methods whose result for a class depends on that class's rows only: clusters, density curricula.
 """
 
 from __future__ import annotations

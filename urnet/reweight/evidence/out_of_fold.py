@@ -163,7 +163,7 @@ def _head(parts: list[_Sums], balanced: bool, shrinkage: float) -> _Head:
 
 
 def _logits(x: np.ndarray, fold: np.ndarray, heads: list[_Head]) -> np.ndarray:
-    """(rows, C) by each row's own head; a head without any class says the same of all."""
+    """(rows, C) by each row's own head; a head without any class gives 0 throughout."""
     out = np.zeros((len(x), len(heads[0].bias)), np.float32)
     for f in np.unique(fold):
         if np.isfinite(heads[f].bias).any():

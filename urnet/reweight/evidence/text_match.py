@@ -1,4 +1,4 @@
-"""What a row's own text says of its class: blocks of texts against the class texts."""
+"""What a row's own text tells of its class: blocks of texts compared with the class texts."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _fill(
 
 
 def _fill_up(index: np.ndarray) -> None:
-    """Put classes that a row does not have yet in place of -1, which stand last: no class comes twice."""
+    """Put classes that a row does not have yet in place of -1, which are last: no class comes twice."""
     short = np.flatnonzero(index[:, -1] < 0)
     part, k = index[short], index.shape[1]
     used = (part[:, :, None] == np.arange(k)).any(axis=1)

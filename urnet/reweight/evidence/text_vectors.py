@@ -199,7 +199,7 @@ def _root(word: str, singular: dict[str, str]) -> str:
 
 
 def _idf(words: Sequence[str], merge: Any, class_texts: Sequence[str], titles: Sequence[str], seed: int) -> np.ndarray:
-    """(V,) weights of the merged words; the formula stands in ``tfidf_space``."""
+    """(V,) weights of the merged words; the formula is in ``tfidf_space``."""
     weight = np.ones(merge.shape[1])
     for texts in (class_texts, _sample(titles, seed)):
         if len(texts):
