@@ -79,18 +79,22 @@ def weights_of(network) -> dict:
     return {key: value.numpy() for key, value in network.state_dict().items()}
 
 
-def save_checkpoint(folder: Path, network, transform: Transform = TRANSFORM) -> Path:
-    """A checkpoint as the trainer leaves one: weights, recipe, class names."""
-    recipe = Recipe(
+def recipe_of(name: str = NETWORK, transform: Transform = TRANSFORM, **data) -> Recipe:
+    """The recipe of a network that was trained in one stage."""
+    return Recipe(
         name="toy",
-        data=Data(root=".", n_classes=N_CLASSES),
-        model=Model(NETWORK),
+        data=Data(**{"root": ".", "n_classes": N_CLASSES, **data}),
+        model=Model(name),
         stages=(Stage(name="class", duration=Duration(1, "epochs")),),
         transform=transform,
     )
-    checkpoint.save(
-        folder, weights=weights_of(network), state={"step": 1}, recipe_text=dump_recipe(recipe), class_names=NAMES
-    )
+
+
+def save_checkpoint(folder: Path, network, recipe: Recipe | None = None, class_names=NAMES) -> Path:
+    """A checkpoint as the trainer leaves one: weights, recipe, class names."""
+    text = dump_recipe(recipe or recipe_of())
+    weights = weights_of(network)
+    checkpoint.save(folder, weights=weights, state={"step": 1}, recipe_text=text, class_names=class_names)
     return folder
 
 
@@ -119,11 +123,11 @@ def varint(number: int) -> bytes:
 class Toys:
     """One folder with images, list, network, checkpoint, and the expected answers."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, name: str = NETWORK) -> None:
         self.root, self.images = root, root / "images"
         self.names = make_images(self.images)
-        self.network = make_network(self.images, self.names, TRANSFORM)
-        self.checkpoint = save_checkpoint(root / "checkpoint", self.network)
+        self.network = make_network(self.images, self.names, TRANSFORM, name)
+        self.checkpoint = save_checkpoint(root / "checkpoint", self.network, recipe_of(name))
         self.expected = answers(self.network, self.images, self.names, TRANSFORM)
         self.ranking = np.argsort(-self.expected, axis=1)
         self.labels = self.ranking[:, 0].copy()

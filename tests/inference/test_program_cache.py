@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
+from tests.helpers.predict import varint
 from urnet.checkpoints import checkpoint
 from urnet.core.checks import InputError
 from urnet.inference.program import FILES
@@ -62,18 +63,21 @@ def test_what_was_kept_is_found_and_not_written_again(folder, source, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_every_number_the_code_and_the_versions_make_another_key(source, monkeypatch):
+    changes = (
+        {},
         {"network": "Tinier"},
         {"n_classes": 8},
         {"image_size": 17},
         {"mean": (0.5, 0.4, 0.31)},
         {"std": (0.2, 0.25, 0.31)},
-    ],
-)
-def test_another_number_is_another_key(source, change):
-    assert dataclasses.replace(source, **change).key() != source.key()
+    )
+    keys = {dataclasses.replace(source, **change).key() for change in changes}
+    (source.code / "net.py").write_text("width = 9\n")
+    keys.add(source.key())
+    monkeypatch.setattr(paddle, "__version__", "9.9.9")
+    keys.add(source.key())
+    assert len(keys) == len(changes) + 2
 
 
 def test_the_key_follows_the_weights_bytes_not_their_place(source, tmp_path):
@@ -84,11 +88,11 @@ def test_the_key_follows_the_weights_bytes_not_their_place(source, tmp_path):
     changed[3] = np.nextafter(changed[3], np.float32(9))
     checkpoint.save(source.weights, weights={"w": changed}, state={})
     assert source.key() != key
+    with pytest.raises(InputError, match="does not exist"):
+        dataclasses.replace(source, weights=tmp_path / "none").key()
 
 
 def test_each_file_of_the_release_s_folder_counts(source, tmp_path):
-    from tests.helpers.predict import varint
-
     fluid = tmp_path / "fluid"
     fluid.mkdir()
     keys = set()
@@ -97,15 +101,6 @@ def test_each_file_of_the_release_s_folder_counts(source, tmp_path):
         head = bytes(16) + len(description).to_bytes(4, "little") + description
         (fluid / name).write_bytes(head + np.float32(value).tobytes())
         keys.add(dataclasses.replace(source, weights=fluid).key())
-    assert len(keys) == 3
-
-
-def test_the_key_follows_code_and_versions(source, monkeypatch):
-    keys = {source.key()}
-    (source.code / "net.py").write_text("width = 9\n")
-    keys.add(source.key())
-    monkeypatch.setattr(paddle, "__version__", "9.9.9")
-    keys.add(source.key())
     assert len(keys) == 3
 
 
@@ -204,7 +199,7 @@ def test_leftovers_of_killed_writers_are_removed(folder, source):
 
 
 PROCESS = """
-import sys, time
+import sys
 from pathlib import Path
 from urnet.inference.program import FILES
 from urnet.inference.program_cache import ProgramSource, keep_program
@@ -214,10 +209,12 @@ source = ProgramSource(weights, "Tiny", 7, 16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 def write(to):
     with said.open("a") as stream:
         stream.write("wrote ")
-    time.sleep(0.5)
+    print("writing", flush=True)
+    sys.stdin.read()  # until the other one waits, too
     for name in FILES:
         (to / name).write_text(name)
 
+print("begins", flush=True)
 print(keep_program(folder, source.key(), source, write))
 """
 
@@ -225,18 +222,20 @@ print(keep_program(folder, source.key(), source, write))
 def test_of_two_processes_one_writes_and_both_have_the_entry(folder, source, tmp_path):
     said = tmp_path / "said.txt"
     command = [sys.executable, "-c", PROCESS, *map(str, (folder, source.weights, source.code, said))]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)
-    ]
-    for process in processes:
-        out, err = process.communicate(timeout=120)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    first = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
+    assert [first.stdout.readline() for _ in range(2)] == ["begins\n", "writing\n"]
+    second = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
+    assert second.stdout.readline() == "begins\n"
+    for process in (first, second):
+        out, err = process.communicate()
         assert out.strip() == str(folder / source.key()), err
         assert "note" not in err
     assert said.read_text() == "wrote "
     assert find_program(folder, source.key())
 
 
-def test_without_locks_the_slower_of_two_takes_the_quicker_one_s_entry(folder, source, monkeypatch, capsys):
+def test_without_locks_the_second_of_two_takes_the_first_one_s_entry(folder, source, monkeypatch, capsys):
     """On a file system that cannot lock, another process may write the entry meanwhile."""
     monkeypatch.setitem(sys.modules, "fcntl", None)
     key = source.key()
@@ -260,8 +259,3 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "mine"
     monkeypatch.setenv("URNET_CACHE", "")
     assert cache_folder() is None
-
-
-def test_weights_that_are_not_there_are_bad_input(source, tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
-        dataclasses.replace(source, weights=tmp_path / "none").key()
