@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from urnet.config.recipe import Recipe, active_stages, recipe_hash
+from urnet.config.recipe import active_stages, recipe_hash
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop
 from urnet.data.loading.loader import ImageSource
-from urnet.data.table.table import Table
 from urnet.features.extract import FeatureJob
 from urnet.features.store import Measurement
 from urnet.pipeline.fingerprints import Fingerprints
@@ -23,8 +22,9 @@ from urnet.pipeline.stage_rows import StageRows
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 
-def check_columns(recipe: Recipe, stage: Stage, table: Table | None, inputs: Fingerprints) -> None:
+def check_columns(stage: Stage, inputs: Fingerprints) -> None:
     """Raise InputError for columns that could not be computed or written when their turn comes."""
+    recipe, table = inputs.recipe, inputs.table
     method, at = method_of(stage), f"stages.{stage.name}"
     if measures(stage) and stage.measure.network == "previous" and stage == active_stages(recipe)[0]:
         raise InputError(f"{at}.measure.network: found 'previous', but no stage is before it; accepted: a checkpoint")
@@ -48,19 +48,11 @@ def check_columns(recipe: Recipe, stage: Stage, table: Table | None, inputs: Fin
 class ColumnWriter:
     """Computes the columns of a stage's reweighting and writes them, unless the table has them, made the same way."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        stage: Stage,
-        table: Table,
-        inputs: Fingerprints,
-        home: Path,
-        group: ProcessGroup = SINGLE_PROCESS,
-    ) -> None:
-        method = method_of(stage)
-        assert method is not None and stage.reweight is not None
-        self._recipe, self._stage, self._table, self._group = recipe, stage, table, group
-        self._inputs, self._folder = inputs, home / "measure" / stage.name
+    def __init__(self, stage: Stage, inputs: Fingerprints, group: ProcessGroup = SINGLE_PROCESS) -> None:
+        method, table = method_of(stage), inputs.table
+        assert method is not None and stage.reweight is not None and table is not None
+        self._recipe, self._stage, self._table, self._group = inputs.recipe, stage, table, group
+        self._inputs, self._folder = inputs, inputs.home / "measure" / stage.name
         self._method, self._suffix = method, stage.reweight.suffix
 
     def write(self, build_network: Callable[[], Any], amp: str | None) -> None:

@@ -26,14 +26,14 @@ Inputs = dict[str, Any]
 
 
 class Fingerprints:
-    """The inputs of all stages of a recipe that are switched on.
+    """The inputs of all stages of a recipe that are switched on; ``home`` is the run's folder.
 
     ``of[NAME]``: flat key -> value for the stage's weights; ``columns[NAME]``: hash of what decides the
     columns it writes (a stage without a reweighting is not there). ``table`` None: it is not built yet.
     """
 
     def __init__(self, recipe: Recipe, home: Path, table: Table | None) -> None:
-        self._recipe, self._home, self._table = recipe, home, table
+        self.recipe, self.home, self.table = recipe, home, table
         self._common = _common(recipe, table)
         self.of: dict[str, Inputs] = {}
         self.columns: dict[str, str] = {}
@@ -90,10 +90,10 @@ class Fingerprints:
 
     def _texts(self, evidence: Evidence | None) -> str:
         """A hash of the texts beside the table that may be read: classes, queries, word vectors."""
-        if self._table is None or evidence is None:
+        if self.table is None or evidence is None:
             return ""
         digest = hashlib.sha256()
-        found = read_query_texts(self._recipe.data, self._table.class_names)
+        found = read_query_texts(self.recipe.data, self.table.class_names)
         for text in (*found.query, *found.classes):
             digest.update(f"{text}\0".encode())
         words = evidence.word_vectors
@@ -103,16 +103,16 @@ class Fingerprints:
 
     def has_column(self, name: str) -> bool:
         """Whether the table has a column; true as long as it is not built."""
-        return self._table is None or name in self._table.columns
+        return self.table is None or name in self.table.columns
 
     def columns_fit(self, stage: Stage) -> bool:
         """Whether the table holds what the stage's reweighting would write now."""
         method = method_of(stage)
-        if method is None or self._table is None:
+        if method is None or self.table is None:
             return True
         file = method.file_of(stage.reweight)
-        there = f"{file}.arrow" in self._table.files
-        return there and self._table.describe(file)["recipe_hash"] == self.columns[stage.name]
+        there = f"{file}.arrow" in self.table.files
+        return there and self.table.describe(file)["recipe_hash"] == self.columns[stage.name]
 
     def _maker(self, column: str, needs: set[str]) -> str:
         """What decided a column: a stage of this recipe, or whoever wrote it to the table before."""
@@ -120,10 +120,10 @@ class Fingerprints:
             needs.add(self._writers[column])
         if column in self._makers:
             return self._makers[column]
-        if self._table is None or column not in self._table.columns:
+        if self.table is None or column not in self.table.columns:
             return "unknown"
-        file = self._table.file_of(column)
-        return "base" if file == "base" else self._table.describe(file)["recipe_hash"]
+        file = self.table.file_of(column)
+        return "base" if file == "base" else self.table.describe(file)["recipe_hash"]
 
     def _source(self, source: str, before: Stage | None, needs: set[str]) -> str:
         """What a stage starts from or measures with, named and hashed; a stage is added to ``needs``."""
@@ -133,7 +133,7 @@ class Fingerprints:
             assert before is not None
             needs.add(before.name)
             return f"stage {before.name} {recipe_hash(self.of[before.name])}"
-        own = own_stage(Path(source), self._home, tuple(self.of))
+        own = own_stage(Path(source), self.home, tuple(self.of))
         if own is not None:
             needs.add(own)
             return f"{Path(source).name} of stage {own} {recipe_hash(self.of[own])}"

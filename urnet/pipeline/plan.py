@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from urnet.config.recipe import Recipe, active_stages
@@ -39,18 +38,19 @@ def chosen_stages(recipe: Recipe, only: str | None, until: str | None) -> list[S
 
 
 def plan_steps(
-    chosen: Sequence[Stage], inputs: Fingerprints, home: Path, *, replace: bool = False, mine: bool = False
+    chosen: Sequence[Stage], inputs: Fingerprints, *, replace: bool = False, mine: bool = False
 ) -> list[Step]:
     """What is to be done with each of the chosen stages. InputError for a folder that is no stage's.
 
     ``mine``: this process holds the run's lock (``run_folder.condition``).
     """
     for stage in chosen:
-        run_folder.condition(home / stage.name, mine=mine)
-    return [_step(stage, inputs, home / stage.name, replace) for stage in chosen]
+        run_folder.condition(inputs.home / stage.name, mine=mine)
+    return [_step(stage, inputs, replace) for stage in chosen]
 
 
-def _step(stage: Stage, inputs: Fingerprints, folder: Path, replace: bool) -> Step:
+def _step(stage: Stage, inputs: Fingerprints, replace: bool) -> Step:
+    folder = inputs.home / stage.name
     found = run_folder.condition(folder)
     if found == "nothing":
         return Step(stage, "run", "not trained yet")
@@ -67,18 +67,18 @@ def _step(stage: Stage, inputs: Fingerprints, folder: Path, replace: bool) -> St
     return Step(stage, "keep", "finished already")
 
 
-def check_steps(steps: Sequence[Step], recipe: Recipe, inputs: Fingerprints, home: Path, *, resume: bool) -> None:
+def check_steps(steps: Sequence[Step], inputs: Fingerprints, *, resume: bool) -> None:
     """Refuse what cannot begin: an unfinished stage without --resume, or one whose start is not there."""
     for step in steps:
         if step.action == "resume" and not resume:
             raise InputError(
-                f"{home / step.stage.name}: holds an unfinished training; pass --resume to go on with it, "
+                f"{inputs.home / step.stage.name}: holds an unfinished training; pass --resume to go on with it, "
                 "or --replace to begin anew"
             )
-    planned, stages = {step.stage.name for step in steps}, {s.name: s for s in active_stages(recipe)}
+    planned, stages = {step.stage.name for step in steps}, {s.name: s for s in active_stages(inputs.recipe)}
     for step in steps:
         for name in sorted(inputs.needs[step.stage.name] - planned):
-            _check_finished(stages[name], step.stage, inputs, home)
+            _check_finished(stages[name], step.stage, inputs)
 
 
 def sources(stage: Stage) -> tuple[str, ...]:
@@ -86,8 +86,8 @@ def sources(stage: Stage) -> tuple[str, ...]:
     return (stage.start, stage.measure.network) if measures(stage) else (stage.start,)
 
 
-def _check_finished(needed: Stage, stage: Stage, inputs: Fingerprints, home: Path) -> None:
-    folder = home / needed.name
+def _check_finished(needed: Stage, stage: Stage, inputs: Fingerprints) -> None:
+    folder = inputs.home / needed.name
     if run_folder.condition(folder) != "finished":
         raise InputError(f"--stage {stage.name}: stage {needed.name}, which it builds on, is not finished")
     changed = run_folder.changes(folder, inputs.of[needed.name])

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import Recipe, active_stages
+from urnet.config.recipe import active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
-from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.nn.schedule import gate_plan, plan
 from urnet.pipeline import row_weights
@@ -41,18 +40,12 @@ def check_shared(home: Path, group: ProcessGroup) -> None:
         )
 
 
-def check_stages(
-    recipe: Recipe,
-    chosen: Sequence[Stage],
-    table: Table | None,
-    home: Path,
-    inputs: Fingerprints,
-    group: ProcessGroup = SINGLE_PROCESS,
-) -> None:
+def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, group: ProcessGroup = SINGLE_PROCESS) -> None:
     """Raise InputError for what one of the ``chosen`` stages would be refused for when its turn comes.
 
-    ``table`` None: it is not built yet, and what depends on its rows is left to the run.
+    Where the table is not built yet, what depends on its rows is left to the run.
     """
+    recipe, table = inputs.recipe, inputs.table
     to_come = {name for stage in active_stages(recipe) for name in columns_of(stage)}
     known = BASE_SCHEMA.names if table is None else table.columns
     columns = [name for name in known if name not in to_come]  # those of a later stage are not there yet
@@ -60,7 +53,7 @@ def check_stages(
         columns += [name for name in columns_of(stage) if name not in columns]
         if stage not in chosen:
             continue
-        check_columns(recipe, stage, table, inputs)
+        check_columns(stage, inputs)
         row_weights.check_stage(stage, columns)
         check_division(stage, group.size, None if table is None else table.n_rows)
         if table is not None:
@@ -68,6 +61,6 @@ def check_stages(
             plan(stage, sampler.steps_per_epoch(stage.batch_size))
             gate_plan(stage, sampler.steps_per_epoch(stage.batch_size))
         for source in sources(stage):
-            own = own_stage(Path(source), home, tuple(inputs.of))  # may be written by this very run
+            own = own_stage(Path(source), inputs.home, tuple(inputs.of))  # may be written by this very run
             if source not in ("previous", "scratch") and own is None:
                 checkpoint.describe(source)

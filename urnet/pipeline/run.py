@@ -20,6 +20,7 @@ from urnet.core.checks import InputError
 from urnet.data.lists.build_table import open_or_build, read_validation
 from urnet.data.lists.image_list import ImageList
 from urnet.data.table.table import Table
+from urnet.nn.network import Network
 from urnet.pipeline import row_weights, run_folder
 from urnet.pipeline.columns import ColumnWriter
 from urnet.pipeline.fingerprints import Fingerprints
@@ -30,7 +31,7 @@ from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.stage_job import StageJob
 from urnet.training.trainer import Trainer, seed_network
 
-BuildNetwork = Callable[[], Any]
+BuildNetwork = Callable[[], Network]
 
 
 @dataclass(frozen=True)
@@ -57,45 +58,63 @@ def run_recipe(
 
     Returns their results. A stage that is finished and whose inputs are what they were is not trained again:
     a line says so. One whose inputs have changed (settings, data, the outcome of a stage it builds on) is run
-    again: a line says why, and what was there is moved to OUTPUT/NAME/replaced. An unfinished one goes on
-    with ``resume``. ``replace`` removes what the stages at hand left behind and trains them anew; for all
+    again: a line says why, and what was there is moved to OUTPUT/NAME/replaced. An unfinished one is resumed
+    with ``resume``. ``replace`` removes what the chosen stages left behind and trains them anew; for all
     stages the run's own table too. Raises InputError for an unfinished stage where neither is given.
-    ``build_network()`` returns a new network with random weights. All processes of ``group`` call this alike
-    and get the same; process 0 writes, and all must see the same run's folder.
+    ``build_network()`` returns a new network with random weights. All processes of ``group`` call this with the same
+    arguments and get the same; the main one writes, and all must see the same run's folder.
     """
-    home = Path(recipe.output) / recipe.name
-    chosen = chosen_stages(recipe, only, until)
-    device = choose_device(recipe.device)
-    amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
-    if device == "gpu":
-        tune_gpu(recipe.model.channels_last)
-    elif recipe.model.channels_last or (recipe.model.sync_batch_norm and not group.is_single):
-        key = "channels_last" if recipe.model.channels_last else "sync_batch_norm"
-        raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")
+    home, chosen = _home(recipe), chosen_stages(recipe, only, until)
+    device, amps = _devices(recipe, chosen)
+    _check_gpu_keys(recipe, device, group)
     anew = replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None
     with contextlib.ExitStack() as held:
         with group.main_first():
             if group.is_main:
-                for folder in (home, *([] if recipe.data.table is None else [Path(recipe.data.table)])):
+                for folder in [home] if recipe.data.table is None else [home, Path(recipe.data.table)]:
                     held.enter_context(run_folder.locked(folder))
             validation = read_validation(recipe.data)
         check_shared(home, group)
-        with group.main_first(), _table(recipe, home, anew and group.is_main, group.is_main) as table:
+        with group.main_first(), _table(recipe, anew, group.is_main) as table:
             inputs = Fingerprints(recipe, home, table)
-            steps = plan_steps(chosen, inputs, home, replace=replace, mine=group.is_main)
-            check_steps(steps, recipe, inputs, home, resume=resume)
-            check_stages(recipe, chosen, table, home, inputs, group)
-        run = _Run(recipe, table, validation, home, inputs, build_network, replace, group)
+            steps = plan_steps(chosen, inputs, replace=replace, mine=group.is_main)
+            check_steps(steps, inputs, resume=resume)
+            check_stages(chosen, inputs, group)
+        run = _Run(inputs, table, validation, build_network, replace, group)
         return [run.carry_out(step, amps[step.stage.name]) for step in steps]
 
 
+def _home(recipe: Recipe) -> Path:
+    return Path(recipe.output) / recipe.name
+
+
+def _table_folder(recipe: Recipe) -> Path:
+    return Path(recipe.data.table or _home(recipe) / "table")
+
+
+def _devices(recipe: Recipe, chosen: Sequence[Stage]) -> tuple[str, dict[str, str | None]]:
+    """The device of the run, and the number format of each of its stages."""
+    device = choose_device(recipe.device)
+    return device, {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
+
+
+def _check_gpu_keys(recipe: Recipe, device: str, group: ProcessGroup) -> None:
+    """Set a GPU up; on the CPU raise InputError for keys that need one."""
+    model = recipe.model
+    if device == "gpu":
+        tune_gpu(model.channels_last)
+    elif model.channels_last or (model.sync_batch_norm and not group.is_single):
+        key = "channels_last" if model.channels_last else "sync_batch_norm"
+        raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")
+
+
 @contextlib.contextmanager
-def _table(recipe: Recipe, home: Path, anew: bool, mine: bool) -> Iterator[Table]:
+def _table(recipe: Recipe, anew: bool, mine: bool) -> Iterator[Table]:
     """The run's table, built where there is none; ``anew``: built again, the old one comes back on an error.
 
     A table that several runs share is held by one of them at a time; ``mine``: by this process.
     """
-    folder, aside = Path(recipe.data.table or home / "table"), home / ".table.old"
+    folder, aside = _table_folder(recipe), _home(recipe) / ".table.old"
     if not mine:
         yield open_or_build(recipe.data, folder)
         return
@@ -122,18 +141,15 @@ def plan_recipe(
     Where the run's table is not there yet, what depends on its rows (a duration too short for a step) is left
     to the run itself.
     """
-    home = Path(recipe.output) / recipe.name
     chosen = chosen_stages(recipe, only, until)
-    device = choose_device(recipe.device)
-    for stage in chosen:
-        choose_amp(stage.amp, device, f"stages.{stage.name}.amp")
-    folder = Path(recipe.data.table or home / "table")
+    _devices(recipe, chosen)
+    folder = _table_folder(recipe)
     read_validation(recipe.data)
     table = open_or_build(recipe.data, folder) if (folder / "base.arrow").exists() else None
-    inputs = Fingerprints(recipe, home, table)
-    steps = plan_steps(chosen, inputs, home, replace=replace)
-    check_steps(steps, recipe, inputs, home, resume=resume)
-    check_stages(recipe, chosen, table, home, inputs)
+    inputs = Fingerprints(recipe, _home(recipe), table)
+    steps = plan_steps(chosen, inputs, replace=replace)
+    check_steps(steps, inputs, resume=resume)
+    check_stages(chosen, inputs)
     return steps
 
 
@@ -147,14 +163,20 @@ def _remove(places: Sequence[Path]) -> None:
 class _Run:
     """What all stages of a run share."""
 
-    recipe: Recipe
+    inputs: Fingerprints
     table: Table
     validation: ImageList
-    home: Path
-    inputs: Fingerprints
     build_network: BuildNetwork
     replace: bool
     group: ProcessGroup
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.inputs.recipe
+
+    @property
+    def home(self) -> Path:
+        return self.inputs.home
 
     def carry_out(self, step: Step, amp: str | None) -> StageResult:
         """Do what the plan says of one stage."""
@@ -170,14 +192,14 @@ class _Run:
                 self._clear(step, folder)
         self._write_columns(stage, amp)
         say = self.group.is_main and step.action != "resume"  # a resumed stage said it when it began
-        trainer = Trainer(self._task(stage, amp, folder, say))
+        trainer = Trainer(self._job(stage, amp, folder, say))
         with self.group.main_first():
             if step.action != "resume" and self.group.is_main:
                 # only now: what was refused so far leaves no unfinished training behind
                 run_folder.begin(folder, self.recipe, self.inputs.of[stage.name])
         standing = trainer.train(resume=step.action == "resume")
         if stage.bags is not None and not self.group.is_main:
-            self.table.refresh()  # process 0 has written the attention
+            self.table.refresh()  # the main process has written the attention
         return StageResult(stage.name, folder, standing.best, standing.last)
 
     def _clear(self, step: Step, folder: Path) -> None:
@@ -191,10 +213,10 @@ class _Run:
     def _write_columns(self, stage: Stage, amp: str | None) -> None:
         if stage.reweight is None:
             return
-        writer = ColumnWriter(self.recipe, stage, self.table, self.inputs, self.home, self.group)
+        writer = ColumnWriter(stage, self.inputs, self.group)
         writer.write(lambda: self._network(stage, stage.measure.network), amp)
 
-    def _task(self, stage: Stage, amp: str | None, folder: Path, say: bool) -> StageJob:
+    def _job(self, stage: Stage, amp: str | None, folder: Path, say: bool) -> StageJob:
         network = self._network(stage, stage.start, trains=True, say=say)
         if self.recipe.model.sync_batch_norm and not self.group.is_single:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -215,7 +237,7 @@ class _Run:
             group=self.group,
         )
 
-    def _network(self, stage: Stage, source: str, **how: bool) -> Any:
+    def _network(self, stage: Stage, source: str, **how: bool) -> Network:
         return start_network(self.recipe, stage, source, self.home, self.build_network, **how)
 
 
@@ -228,7 +250,7 @@ def start_network(
     *,
     trains: bool = False,
     say: bool = False,
-) -> Any:
+) -> Network:
     """A network with the weights a stage starts from (``trains``), or measures with.
 
     With ``stage.finetune`` the one that trains may have another classifier than the weights: it then keeps
