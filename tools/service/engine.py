@@ -7,6 +7,7 @@ decoded or answered meanwhile.
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from urnet.core.checks import InputError
 from urnet.inference.signature import PADDLE, Signature, read_signature
 
 STARTING, PATIENCE = 600.0, 30.0  # seconds until an engine that does not answer is killed: at first, at least later
+WATCH_SECONDS = 0.5  # between two checks whether it is time for that
 
 
 class EngineFailed(Exception):
@@ -48,7 +50,8 @@ class Engine:
         self._process = context.Process(target=serve_batches, args=arguments, name="engine", daemon=True)
         self._process.start()
         theirs.close()
-        self._patience, begin = STARTING, time.monotonic()
+        self._patience, self._until, begin = STARTING, math.inf, time.monotonic()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
         try:
             self(np.zeros((batch_size, signature.size, signature.size, 3), np.uint8))
         except BaseException:
@@ -57,18 +60,23 @@ class Engine:
         self._patience = max(PATIENCE, time.monotonic() - begin) if patience is None else patience
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        timer = threading.Timer(self._patience, self._process.kill)
-        timer.start()
+        self._until = time.monotonic() + self._patience
         try:
             self._connection.send(images)
             answer: np.ndarray | Exception = self._connection.recv()
         except (OSError, EOFError):
             raise EngineFailed("the engine's process ended, or was killed as it did not answer") from None
         finally:
-            timer.cancel()
+            self._until = math.inf
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _watch(self) -> None:
+        """Kill a process that does not answer in time (a timer a batch would cost more than small batches)."""
+        while not self.ended(WATCH_SECONDS):
+            if time.monotonic() > self._until:
+                self._process.kill()
 
     def ended(self, seconds: float | None = 0) -> bool:
         """Whether the process has ended; waits so long for it (None: until it has)."""
