@@ -84,7 +84,8 @@ class Engine:
 
     @property
     def exit_code(self) -> int | None:
-        """The process's exit code, -n for signal n; None while it runs."""
+        """The process's exit code, -n for signal n, when it has ended."""
+        self._process.join()
         return self._process.exitcode
 
     def close(self) -> None:
