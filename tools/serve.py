@@ -123,12 +123,12 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f"--max_images: found {args.max_images}, but --queue is {args.queue}")
     check_choice("--precision", args.precision, PRECISIONS)
     if missing():
-        how = "`pip install -r requirements-serve.txt` brings them"
+        how = '`pip install -e ".[serve]"` brings them'
         raise InputError(f"not installed: {', '.join(missing())}; {how}")
 
 
 def missing() -> list[str]:
-    """What requirements-serve.txt names and is not installed."""
+    """What of the extra `serve` is not installed."""
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 

@@ -17,7 +17,7 @@ import pytest
 from urnet.config.duration import parse_duration
 from urnet.core import cli, progress
 from urnet.core.checks import InputError, check_choice, check_labels, check_same_rows
-from urnet.runtime import threads
+from urnet.core.signals import signals_deferred
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,8 +157,8 @@ def test_sigterm_leaves_no_half_written_file(tmp_path, when):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_signals_wait_while_paddle_is_imported():
-    """An exception raised inside an import may be swallowed there, and the signal with it."""
+def test_signals_wait_until_the_block_ends():
+    """As around the import of Paddle: an exception raised inside may be swallowed there, and the signal with it."""
     seen = []
 
     def note(number, frame):
@@ -166,7 +166,7 @@ def test_signals_wait_while_paddle_is_imported():
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with threads._signals_wait():
+        with signals_deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)
             assert seen == []

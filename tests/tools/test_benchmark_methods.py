@@ -1,4 +1,4 @@
-"""What the benchmark compares: every method's recipe, budgets, and the data it is given."""
+"""What is compared: every method's recipe, budgets, and the data it is given."""
 
 import dataclasses
 from dataclasses import replace
@@ -7,24 +7,27 @@ import numpy as np
 import pytest
 
 from tests.helpers.benchmark import RIGHT, data_of, lists_and_truth, write_data, write_recipe
-from tools.ablation import __main__ as benchmark
+from tools.ablation import __main__ as ablation
 from tools.ablation.methods import (
+    BASELINES,
+    KINDS,
     LADDER,
-    RIVAL_RECIPES,
-    RIVALS,
-    checked,
+    baseline_recipe,
     make_run,
     method_names,
     shortened,
     total_duration,
-    weight_column,
 )
 from tools.ablation.runs import write_recipe as write_run
+from tools.ablation.scores import weight_column
 from tools.ablation.truth import check_oracle, read_lists, read_truth
 from urnet.config.duration import Duration, parse_duration
 from urnet.config.stage import Bags, Elr, Gate, Loss, Subsets
 from urnet.core.checks import InputError
 from urnet.pipeline.recipes import load_recipe
+
+RUNGS = ("class", "+cluster", "+instance", "+bag", "+label")
+LADDER_AND_REFERENCES = ("untrained", "ce", *RUNGS, "ce_equal", "oracle")
 
 
 @pytest.fixture
@@ -32,11 +35,10 @@ def base(tmp_path):
     return load_recipe(write_recipe(tmp_path))
 
 
-def test_methods_are_the_rungs_between_the_baselines(base):
-    rungs = ("class", "+cluster", "+instance", "+bag", "+label")
+def test_methods_are_the_rungs_and_the_baselines_between_the_references(base):
     names = method_names(base)
-    assert tuple(n for n in names if n.split("/")[0] not in RIVALS) == ("untrained", "ce", *rungs, "ce_equal", "oracle")
-    assert [n for n in names if n in RIVALS] == list(RIVALS)
+    assert tuple(n for n in names if n.split("/")[0] not in BASELINES) == LADDER_AND_REFERENCES
+    assert [n for n in names if n in BASELINES] == list(BASELINES)
     assert names[names.index("pci") - 3 : names.index("pci")] == ("pci/a", "pci/b1", "pci/b2")
     off = tuple(replace(s, enabled=s.name != "bag") for s in base.stages)
     assert "+bag" not in method_names(replace(base, stages=off))
@@ -55,16 +57,6 @@ def test_the_ladder_is_the_recipe_itself(base, tmp_path):
     assert columns == ["class_weight", "cluster_weight", "instance_weight", "bag_attention", "topk_prob"]
 
 
-def test_plain_cross_entropy_differs_from_the_first_rung_in_nothing_else(base, tmp_path):
-    run = make_run(base, "ce", 0, tmp_path, 12)
-    (stage,), first = run.recipe.stages, base.stages[0]
-    assert stage == replace(first, reweight=None, loss_weight=(), label_smoothing=0.0, start="scratch")
-    assert run.recipe.model == base.model
-    assert run.recipe.transform == base.transform
-    assert run.methods == {"class": "ce"}
-    assert weight_column(run, "class") is None
-
-
 def test_the_equal_budget_and_the_oracle(base, tmp_path):
     (equal,) = make_run(base, "ce_equal", 0, tmp_path, 12).recipe.stages
     assert equal.duration == Duration(20, "epochs")
@@ -75,8 +67,11 @@ def test_the_equal_budget_and_the_oracle(base, tmp_path):
     assert oracle == replace(equal, sampling_weight=("right",), balance=1.0)
 
 
-def test_the_baselines_keep_nothing_of_the_first_stages_remedies(base, tmp_path):
-    """Every key of a stage is one of those that the baselines share with the ladder, or at its default."""
+SHARED = ("duration", "batch_size", "accumulate", "measure", "schedule", "ema", "amp", "eval_every", "checkpoint_every")
+
+
+def test_plain_cross_entropy_keeps_nothing_of_the_first_stages_remedies(base, tmp_path):
+    """Every key of its stage is one of those that it shares with the ladder, or at its default."""
     remedies = {
         "bags": Bags(2),
         "subsets": Subsets((1,), (1.0,)),
@@ -90,44 +85,32 @@ def test_the_baselines_keep_nothing_of_the_first_stages_remedies(base, tmp_path)
         "optimizer": replace(base.stages[0].optimizer, classifier_lr=10.0, nesterov=True),
     }
     first = replace(base.stages[0], **remedies)
-    (stage,) = make_run(replace(base, stages=(first, *base.stages[1:])), "ce", 0, tmp_path, 12).recipe.stages
-    shared = {
-        "name",
-        "duration",
-        "batch_size",
-        "accumulate",
-        "measure",
-        "schedule",
-        "ema",
-        "amp",
-        "eval_every",
-        "checkpoint_every",
-        "log_every",
-        "keep",
-        "enabled",
-    }
-    own = {"start": "scratch", "optimizer": replace(first.optimizer, classifier_lr=1.0)}
+    run = make_run(replace(base, stages=(first, *base.stages[1:])), "ce", 0, tmp_path, 12)
+    assert (run.recipe.model, run.recipe.transform, run.methods) == (base.model, base.transform, {"class": "ce"})
+    assert weight_column(run, "class") is None
+    (stage,) = run.recipe.stages
+    own = {"start": "scratch", "optimizer": replace(first.optimizer, classifier_lr=1.0), "loss": Loss()}
     for item in dataclasses.fields(stage):
-        default = Loss() if item.name == "loss" else item.default
-        expected = getattr(first, item.name) if item.name in shared else own.get(item.name, default)
+        shared = item.name in (*SHARED, "name", "log_every", "keep", "enabled")
+        expected = getattr(first, item.name) if shared else own.get(item.name, item.default)
         assert getattr(stage, item.name) == expected, item.name
 
 
-def test_the_ladders_settings_are_refused_where_a_rival_would_not_follow():
-    benchmark.check_overrides(["stages.class.batch_size=8"], ("ce", "+label"))
-    benchmark.check_overrides(["data.workers=2"], ("pci",))
+def test_the_ladders_settings_are_refused_where_a_baseline_would_not_follow():
+    ablation.check_overrides(["stages.class.batch_size=8"], ("ce", "+label"))
+    ablation.check_overrides(["data.workers=2"], ("pci",))
     with pytest.raises(InputError, match=r"-o stages.class.batch_size=8: sets the ladder's stages; pci/a"):
-        benchmark.check_overrides(["data.workers=2", "stages.class.batch_size=8"], ("ce", "pci/a"))
+        ablation.check_overrides(["data.workers=2", "stages.class.batch_size=8"], ("ce", "pci/a"))
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_a_rival_has_the_ladders_network_and_length(base, tmp_path, rival):
-    run = make_run(base, rival, 3, tmp_path, 12)
-    own = load_recipe(RIVAL_RECIPES / f"{rival}.yaml")
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_has_the_ladders_network_and_length(base, tmp_path, name):
+    run = make_run(base, name, 3, tmp_path, 12)
+    own = baseline_recipe(name)
     assert (run.recipe.model, run.recipe.transform) == (base.model, base.transform)
-    assert (run.recipe.seed, run.name, run.recipe.data.root) == (3, f"{rival}-seed3", base.data.root)
+    assert (run.recipe.seed, run.name, run.recipe.data.root) == (3, f"{name}-seed3", base.data.root)
     assert list(run.methods) == [stage.name for stage in own.stages]
-    assert list(run.methods.values())[-1] == rival
+    assert list(run.methods.values())[-1] == name
     total = total_duration(run.recipe.stages, 12)
     assert total.unit == "epochs" and total.amount == pytest.approx(20, abs=1e-6)  # the toy ladder's
     for stage, original in zip(run.recipe.stages, own.stages, strict=True):
@@ -181,12 +164,11 @@ def test_a_small_budget_shortens_training_and_schedule_alone(base):
     assert shortened(base, 1.0) == base
 
 
-@pytest.mark.parametrize("kind", ["untrained", "ce", LADDER, *RIVALS, "ce_equal", "oracle"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_recipe_is_written_so_that_it_reads_back_the_same(base, tmp_path, kind):
     run = make_run(base, kind, 1, tmp_path / "a folder", 12)
-    write_run(run, "source.yaml")
+    assert write_run(run, "source.yaml") == run
     assert run.file == tmp_path / "a folder/recipes" / f"{run.name}.yaml"
-    assert checked(run) == run
     head = run.file.read_text().splitlines()[:4]
     assert head[1] == "# source:    source.yaml"
     command = next(line for line in head if line.startswith("# command: "))
@@ -195,35 +177,35 @@ def test_every_recipe_is_written_so_that_it_reads_back_the_same(base, tmp_path, 
 
 
 def test_seeds():
-    assert benchmark.read_seeds("0, 10,2") == (0, 10, 2)
+    assert ablation.read_seeds("0, 10,2") == (0, 10, 2)
     for bad in ("", "1,", "-1", "a", "1,1", "1.5", "9" * 19):
         with pytest.raises(InputError, match="--seeds: found"):
-            benchmark.read_seeds(bad)
+            ablation.read_seeds(bad)
 
 
 def test_methods_are_chosen_by_name(base):
-    ladder = tuple(n for n in method_names(base) if n.split("/")[0] not in RIVALS)
-    assert benchmark.choose_methods("ladder", base, True) == ladder
-    assert benchmark.choose_methods("ladder", base, False) == ladder[:-1]
-    assert benchmark.choose_methods("rivals", base, False) == RIVALS
-    assert benchmark.choose_methods("all", base, True) == (*ladder[:-2], *RIVALS, *ladder[-2:])
-    assert benchmark.choose_methods("rivals,ce", base, False) == ("ce", *RIVALS)
-    assert benchmark.choose_methods("pci/b1", base, False) == ("pci/b1",)
-    assert benchmark.choose_methods("+bag,ce", base, False) == ("ce", "+bag")
+    ladder, baselines = LADDER_AND_REFERENCES, tuple(BASELINES)
+    assert ablation.choose_methods("ladder", base, True) == ladder
+    assert ablation.choose_methods("ladder", base, False) == ladder[:-1]
+    assert ablation.choose_methods("rivals", base, False) == baselines
+    assert ablation.choose_methods("all", base, True) == (*ladder[:-2], *baselines, *ladder[-2:])
+    assert ablation.choose_methods("rivals,ce", base, False) == ("ce", *baselines)
+    assert ablation.choose_methods("pci/b1", base, False) == ("pci/b1",)
+    assert ablation.choose_methods("+bag,ce", base, False) == ("ce", "+bag")
     with pytest.raises(InputError, match=r"--methods: 'ce_equl' is not known; nearest: ce_equal"):
-        benchmark.choose_methods("ce_equl", base, True)
+        ablation.choose_methods("ce_equl", base, True)
     with pytest.raises(InputError, match=r"oracle needs truth_train.txt"):
-        benchmark.choose_methods("oracle", base, False)
+        ablation.choose_methods("oracle", base, False)
 
 
 def test_the_last_wanted_rung_decides_how_far_the_ladder_goes(base, tmp_path):
     ladder, ce = (make_run(base, kind, 0, tmp_path, 12) for kind in (LADDER, "ce"))
-    assert benchmark.wanted(ladder, ("ce", "class", "+instance")) == ["instance"]
-    assert benchmark.wanted(ladder, ("ce",)) == []
-    assert benchmark.wanted(ce, ("ce",)) == ["class"]
+    assert ablation.wanted(ladder, ("ce", "class", "+instance")) == ["instance"]
+    assert ablation.wanted(ladder, ("ce",)) == []
+    assert ablation.wanted(ce, ("ce",)) == ["class"]
     pci = make_run(base, "pci", 0, tmp_path, 12)
-    assert benchmark.wanted(pci, ("pci",)) == ["c"]
-    assert benchmark.wanted(pci, ("pci/b1",)) == ["b1"]
+    assert ablation.wanted(pci, ("pci",)) == ["c"]
+    assert ablation.wanted(pci, ("pci/b1",)) == ["b1"]
 
 
 # --- what the images show

@@ -1,4 +1,4 @@
-"""The benchmark's figures by hand: AUC, shares, cleanlab's scores, means, the page, the picture."""
+"""The figures by hand: AUC, shares, cleanlab's scores, means, the page, the picture."""
 
 import json
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.benchmark import FILES, RIGHT, finish, lists_and_truth, table_of, write_data, write_recipe
-from tools.ablation import report as report
-from tools.ablation import scores as scores
+from tools.ablation import report, scores
 from tools.ablation.methods import LADDER, make_run
 from tools.ablation.results import Results
 from tools.ablation.runs import Cost, Record
@@ -68,7 +67,7 @@ def test_an_entry_by_hand(ladder):
     assert scores.entry(run, "class", Cost(1.0, 1.0), None)["auc"] is None
 
 
-def test_cleanlab_judges_the_same_probabilities(ladder):
+def test_cleanlab_rates_the_same_probabilities(ladder):
     pytest.importorskip("cleanlab")
     _, run, _, truth = ladder
     rng = np.random.default_rng(0)
@@ -85,7 +84,7 @@ def test_cleanlab_judges_the_same_probabilities(ladder):
     }
     table = table_of(run, {**FILES, "instance": columns})
     finish(run, "instance", 0.5)
-    found = scores.judge_scores(run, "instance", truth)
+    found = scores.instance_scores(run, "instance", truth)
     seen = np.arange(12) != 4
     kept = scores.dense(order, columns["oof_prob"], given, truth.labels, 3)[seen]
     own = kept[np.arange(11), truth.labels[seen]]
@@ -93,8 +92,8 @@ def test_cleanlab_judges_the_same_probabilities(ladder):
     other[np.arange(11), truth.labels[seen]] = -1
     assert found["self_confidence"] == pytest.approx(scores.auc(RIGHT[seen], own))
     assert found["normalized_margin"] == pytest.approx(scores.auc(RIGHT[seen], own - other.max(axis=1)))
-    assert scores.judge_scores(run, "cluster", truth) == {}
-    assert scores.judge_scores(run, "instance", None) == {}
+    assert scores.instance_scores(run, "cluster", truth) == {}
+    assert scores.instance_scores(run, "instance", None) == {}
     assert scores.label_quality(table, truth, 3, "_second") == {}
 
 
@@ -105,7 +104,7 @@ def test_cleanlab_is_asked_for_only_where_it_is_needed(ladder, monkeypatch):
     assert not scores.needs_cleanlab(base, ("ce", "class", "+cluster", "oracle"), truth)
     assert not scores.needs_cleanlab(base, ("+label",), None)
     monkeypatch.setattr(scores, "installed", lambda package: False)
-    with pytest.raises(InputError, match=r"cleanlab is not installed.*requirements-benchmark.txt"):
+    with pytest.raises(InputError, match=r"cleanlab is not installed.*benchmark"):
         scores.need("cleanlab")
 
 
@@ -158,13 +157,13 @@ def test_the_table_reads_well_as_text():
 
 def test_results_are_written_whole_and_read_again(ladder, capsys):
     base, run, lists, truth = ladder
-    table_of(run)
-    settings = {"title": "toy", "command": "python x", "threads": 1, "jobs": 2}
+    made = report.conditions("python x", 1, 2)
     out = run.folder.parents[1]
     methods = ("untrained", "ce", "class", "+cluster", "+instance", "+bag", "+label", "ce_equal", "oracle")
-    results = Results(out, methods, lists, truth, **settings)
+    results = Results(out, methods, lists, truth, "toy", made)
     record = Record(run, lists, truth)
-    record._tree = {"lists": lists.digest, "stages": {}}
+    record.begin()
+    table_of(run)
     for stage, top1 in (("class", 0.5), ("cluster", 0.75)):
         finish(run, stage, top1)
         record.note(stage, Cost(3.0, 100.0), done=True)
@@ -178,8 +177,8 @@ def test_results_are_written_whole_and_read_again(ladder, capsys):
     assert "12 training rows in 3 classes, 25.0 % of them with a wrong label." in page
     assert "| `+cluster` | 1.000 |" in page
     assert "- command: `python x`" in page
-    again = Results(out, methods, lists, truth, **settings)
-    again.collect([run, make_run(base, "ce", 0, out, 12)])
+    again = Results(out, methods, lists, truth, "toy", made)
+    again.collect([Record(r, lists, truth) for r in (run, make_run(base, "ce", 0, out, 12))])
     assert again.entries == found
     assert "ladder-seed0: finished already, kept: class, +cluster" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@
 
 DIR is a folder in WebVision 2.0's layout; truth_train.txt in it, if there, says what the images really
 show. Results: OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept,
-interrupted ones go on. docs/benchmark.md explains methods and figures.
+interrupted ones resume. docs/benchmark.md explains methods and figures.
 """
 
 from __future__ import annotations
@@ -20,13 +20,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.ablation.children import Children
-from tools.ablation.methods import AFTER, BEFORE, LADDER, RIVALS, Run, checked, make_run, method_names, rungs, shortened
+from tools.ablation.children import carry_out
+from tools.ablation.methods import (
+    BASELINES,
+    KINDS,
+    LADDER,
+    REFERENCES,
+    ROOT,
+    Run,
+    make_run,
+    method_names,
+    methods_of,
+    shortened,
+)
+from tools.ablation.report import conditions
 from tools.ablation.results import Results
-from tools.ablation.runs import ROOT, write_recipe
+from tools.ablation.runs import Record, perform, write_recipe
 from tools.ablation.scores import EXTRA, installed, need, needs_cleanlab
 from tools.ablation.truth import check_oracle, count_classes, find_truth, read_lists
-from tools.ablation.work import Work, carry_out
 from urnet.config.recipe import Recipe
 from urnet.core import cli
 from urnet.core.checks import InputError, check_choice
@@ -82,27 +93,29 @@ def main(argv: Sequence[str]) -> None:
         need("cleanlab")
     threads = max(usable_cores() // args.jobs, 1)
     with locked(args.out):
-        known = make_runs(args, base, {*seeds, *earlier_seeds(args.out)}, len(lists), truth is not None)
-        results = Results(
-            args.out,
-            method_names(base),
-            lists,
-            truth,
-            title=args.data.resolve().name,
-            command=shlex.join(["python", "tools/benchmark.py", *argv]),
-            threads=threads,
-            jobs=args.jobs,
-        )
-        results.collect(known)
-        work = [Work(run, until) for run in known if run.seed in seeds for until in wanted(run, methods)]
+        runs = make_runs(args, base, {*seeds, *earlier_seeds(args.out)}, len(lists), truth is not None)
+        records = [Record(run, lists, truth) for run in runs]
+        command = shlex.join(["python", "tools/benchmark.py", *argv])
+        made = conditions(command, threads, args.jobs)
+        results = Results(args.out, method_names(base), lists, truth, args.data.resolve().name, made)
+        results.collect(records)
+        work = [
+            perform(record, until, results.add)
+            for record in records
+            if record.run.seed in seeds
+            for until in wanted(record.run, methods)
+        ]
         try:
-            carry_out(work, results, Children(threads), args.jobs)
+            failed = carry_out(work, args.jobs, threads)
         finally:
             results.write()
+        if failed:
+            kind = InputError if all(failure.code == cli.BAD_INPUT for failure in failed) else RuntimeError
+            raise kind(f"{len(failed)} of {len(work)} runs failed: {failed[0]}")
         if installed("matplotlib"):
             results.draw()
         else:
-            print(f"note: no ladder.png, as matplotlib is missing; pip install -r {EXTRA}", file=sys.stderr)
+            print(f"note: no ladder.png, as matplotlib is missing; {EXTRA}", file=sys.stderr)
     print(results.summary())
 
 
@@ -127,8 +140,8 @@ def read_base(args: argparse.Namespace) -> Recipe:
 
 def choose_methods(text: str, base: Recipe, has_truth: bool) -> tuple[str, ...]:
     """The wanted methods in their order. Raises InputError for an unknown one, or an oracle without truth."""
-    names, ladder = method_names(base), (*BEFORE, *rungs(base).values(), *AFTER)
-    groups = {"ladder": ladder, "rivals": RIVALS, "all": (*ladder, *RIVALS)}
+    names, ladder = method_names(base), (*REFERENCES, *methods_of(LADDER, base).values())
+    groups = {"ladder": ladder, "rivals": tuple(BASELINES), "all": (*ladder, *BASELINES)}
     words = [word.strip() for word in text.split(",")]
     for word in words:
         check_choice("--methods", word, (*groups, *names))
@@ -139,22 +152,20 @@ def choose_methods(text: str, base: Recipe, has_truth: bool) -> tuple[str, ...]:
 
 
 def check_overrides(overrides: Sequence[str], methods: Sequence[str]) -> None:
-    """Raise InputError for a setting of the ladder's stages where a rival, which has its own, is wanted."""
-    rival = next((method for method in methods if method.split("/")[0] in RIVALS), None)
+    """Raise InputError for a setting of the ladder's stages where a baseline, which has its own, is wanted."""
+    baseline = next((method for method in methods if method.split("/")[0] in BASELINES), None)
     own = next((text for text in overrides if text.startswith("stages")), None)
-    if rival and own:
-        raise InputError(f"-o {own}: sets the ladder's stages; {rival} has its own and would not follow")
+    if baseline and own:
+        raise InputError(f"-o {own}: sets the ladder's stages; {baseline} has its own and would not follow")
 
 
 def make_runs(args: argparse.Namespace, base: Recipe, seeds: set[int], n_rows: int, has_truth: bool) -> list[Run]:
     """All runs of the seeds, whether wanted now or not, their recipes written to OUT/recipes."""
-    kinds = [*BEFORE, LADDER, *RIVALS, *(AFTER if has_truth else AFTER[:1])]
-    runs = [make_run(base, kind, seed, args.out, n_rows) for seed in sorted(seeds) for kind in kinds]
+    kinds = [kind for kind in KINDS if kind != "oracle" or has_truth]
     overrides = [word for text in args.override for word in ("-o", text)]
     source = shlex.join([str(args.recipe), "--budget", args.budget, *overrides])
-    for run in runs:
-        write_recipe(run, source)
-    return [checked(run) for run in runs]
+    runs = [make_run(base, kind, seed, args.out, n_rows) for seed in sorted(seeds) for kind in kinds]
+    return [write_recipe(run, source) for run in runs]
 
 
 def earlier_seeds(out: Path) -> set[int]:

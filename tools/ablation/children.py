@@ -1,18 +1,30 @@
-"""Child processes with their time and peak memory, which can all be asked to stop in good order."""
+"""Child processes with their time and peak memory, several at once, waited for in one loop."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from urnet.core.signals import signals_deferred
 
 PEAK_UNIT = 1 << 20 if sys.platform == "darwin" else 1 << 10  # of ru_maxrss, a MiB: bytes there, KiB elsewhere
+
+POLL_SECONDS = 0.05  # between two looks whether a child has ended
+
+
+class Command(NamedTuple):
+    """A command line, and the file at whose end its stdout and stderr go."""
+
+    words: list[str]
+    log: Path
 
 
 class Outcome(NamedTuple):
@@ -23,59 +35,116 @@ class Outcome(NamedTuple):
     peak_mb: float
 
 
-class Stopping(Exception):
-    """No further child is started, as all were asked to stop."""
+Job = Generator[Command, Outcome, None]  # yields commands one by one, and is sent how each ended
 
 
-class Children:
-    """Runs commands from several threads at once; ``threads``: OMP_NUM_THREADS of each."""
+class Failed(Exception):
+    """A job did not end well; ``code`` is its child's exit code."""
 
-    def __init__(self, threads: int) -> None:
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        self._live: set[int] = set()
-        self._lock = threading.Lock()
-        self._stopping = False
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
-    def run(self, command: Sequence[str], log: Path) -> Outcome:
-        """Run a command to its end, its stdout and stderr at the end of ``log``. Raises Stopping.
 
-        A child has a session of its own: Ctrl-C in a terminal goes to all processes of the session, and a
-        second signal, the one that ``stop`` sends on, would end it before it has saved.
-        """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(f"$ {shlex.join(command)}\n")
+def carry_out(jobs: Iterable[Job], at_once: int, threads: int) -> list[Failed]:
+    """Run all jobs, ``at_once`` at a time, OMP_NUM_THREADS being ``threads``; returns what they raised of Failed.
+
+    At any other exception, Ctrl-C and SIGTERM among them, the children are asked to end (SIGTERM: a training
+    saves and leaves), their ends are sent to their jobs, and it is raised; a second signal does not wait for them.
+    """
+    failed: list[Failed] = []
+    waiting = iter(jobs)
+    live: dict[int, Child] = {}
+
+    def advance(job: Job, outcome: Outcome | None) -> None:
+        """Start the job's next command, if it has one."""
+        try:
+            command = next(job) if outcome is None else job.send(outcome)
+            child = Child(job, command, threads)
+            live[child.pid] = child
+        except StopIteration:
+            pass
+        except Failed as failure:
+            print(f"failed: {failure}", file=sys.stderr, flush=True)
+            failed.append(failure)
+
+    try:
+        while True:
+            while len(live) < at_once and (job := next(waiting, None)) is not None:
+                with signals_deferred():
+                    advance(job, None)
+            if not live:
+                return failed
+            wait_for_any(live, advance)
+    except BaseException:
+        stop(live)
+        raise
+
+
+def stop(live: dict[int, Child]) -> None:
+    """Ask all to end, and wait until they have."""
+
+    def finish(job: Job, outcome: Outcome) -> None:
+        with contextlib.suppress(Failed, StopIteration):
+            job.send(outcome)
+
+    if live:
+        print("stopping: the trainings at work save first", file=sys.stderr, flush=True)
+    try:
+        terminate(live)
+        while live:
+            wait_for_any(live, finish)
+    except BaseException:
+        terminate(live)
+        raise
+
+
+def terminate(live: Iterable[int]) -> None:
+    """Send SIGTERM to all."""
+    for pid in live:
+        os.kill(pid, signal.SIGTERM)
+
+
+def wait_for_any(live: dict[int, Child], then: Callable[[Job, Outcome], None]) -> None:
+    """Wait until one ends, take it out, and call ``then(job, outcome)``. Signals act between two looks only."""
+    while True:
+        with signals_deferred():
+            for pid, child in live.items():
+                ended, status, usage = os.wait4(pid, os.WNOHANG)
+                if ended:
+                    del live[pid]
+                    then(child.job, child.outcome(os.waitstatus_to_exitcode(status), usage.ru_maxrss))
+                    return
+        time.sleep(POLL_SECONDS)
+
+
+class Child:
+    """A command that runs for a job.
+
+    It has a session of its own: Ctrl-C in a terminal goes to all processes of the session, and a second signal,
+    the one that ``stop`` sends, would end it before it has saved.
+    """
+
+    def __init__(self, job: Job, command: Command, threads: int) -> None:
+        self.job, self._start = job, time.monotonic()
+        command.log.parent.mkdir(parents=True, exist_ok=True)
+        with command.log.open("a", encoding="utf-8") as stream:
+            stream.write(f"$ {shlex.join(command.words)}\n")
             stream.flush()
-            start = time.monotonic()
-            child = self._start(command, stream)
-            try:
-                # of the child and of the loaders it waited for; not below this process's own peak, which is
-                # a small part of a training's
-                _, status, usage = os.wait4(child.pid, 0)
-            finally:
-                with self._lock:
-                    self._live.discard(child.pid)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        return Outcome(child.returncode, time.monotonic() - start, usage.ru_maxrss / PEAK_UNIT)
-
-    def _start(self, command: Sequence[str], stream: Any) -> subprocess.Popen:
-        with self._lock:
-            if self._stopping:
-                raise Stopping
-            child = subprocess.Popen(
-                list(command),
+            self._process = subprocess.Popen(
+                command.words,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
-                env=self._environment,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
                 start_new_session=True,
             )
-            self._live.add(child.pid)
-        return child
+        self.pid = self._process.pid
 
-    def stop(self) -> None:
-        """Ask all children to end (SIGTERM: a training saves and leaves) and start no others."""
-        with self._lock:
-            self._stopping = True
-            for pid in self._live:
-                os.kill(pid, 15)
+    def outcome(self, code: int, peak: int) -> Outcome:
+        """How it ended. ``peak`` is ru_maxrss: of itself and the loaders it waited for.
+
+        It is not below this process's own peak, which is a small part of a training's.
+        """
+        self._process.returncode = code  # Popen cannot know, as it did not wait itself
+        return Outcome(code, time.monotonic() - self._start, peak / PEAK_UNIT)

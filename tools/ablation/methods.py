@@ -1,36 +1,35 @@
-"""What the benchmark compares, each method as a recipe derived from one that holds the whole ladder.
+"""What is compared, each method as a recipe derived from one that holds the whole ladder.
 
-The ladder is one run: each of its stages is a method (a rung). The others are one stage each, with the first
-stage's network, transforms, optimiser and batch size. A rival is a recipe of its own: its stages, on the
+The ladder is one run: each of its stages is a method (a rung). The references are one stage each, with the first
+stage's network, transforms, optimiser and batch size. A baseline is a recipe of its own: its stages, on the
 ladder's network and transforms, stretched to the ladder's length.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from urnet.config.duration import Duration
-from urnet.config.recipe import Recipe, active_stages, dump_recipe
+from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Ema, Loss, Schedule, Stage
 from urnet.core.checks import InputError
-from urnet.pipeline.methods import METHODS
 from urnet.pipeline.recipes import load_recipe
 
-LADDER = "ladder"
-BEFORE, AFTER = ("untrained", "ce"), ("ce_equal", "oracle")  # the methods that are no rung, in printed order
-RIVAL_RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "rivals32"
-RIVALS = ("curriculumnet", "gated", "pci", "elr", "generalised", "symmetric")  # each a file there
+ROOT = Path(__file__).resolve().parents[2]
 RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
+LADDER = "ladder"
+
+Derive = Callable[[Recipe, int], Recipe]  # the recipe of the ladder and its training rows, to a method's recipe
 
 
 @dataclass(frozen=True)
 class Run:
     """One run of train.py: ``methods`` maps each of its stages, in order, to the method it is."""
 
-    kind: str  # ladder, a rival, or another method that is no rung
+    kind: str  # a key of KINDS
     seed: int
     recipe: Recipe
     methods: dict[str, str]
@@ -59,61 +58,18 @@ class Run:
         return names[: names.index(stage) + 1]
 
 
-def rungs(recipe: Recipe) -> dict[str, str]:
-    """Stage -> method: the first stage's own name, then `+` and the name. InputError for a name taken."""
-    first, *others = [stage.name for stage in active_stages(recipe)]
-    if first in (*BEFORE, *AFTER, *RIVALS):
-        raise InputError(f"stages.{first}.name: is another method's name; accepted: any other name")
-    return {first: first, **{name: f"+{name}" for name in others}}
+# --- the recipes
 
 
-def method_names(recipe: Recipe) -> tuple[str, ...]:
-    """All methods, in the order in which they are shown."""
-    rivals = (name for rival in RIVALS for name in rival_stages(rival, rival_recipe(rival)).values())
-    return (*BEFORE, *rungs(recipe).values(), *rivals, *AFTER)
+def ladder(base: Recipe, n_rows: int) -> Recipe:
+    """The recipe as it is."""
+    return replace(base, stages=active_stages(base))
 
 
-def rival_recipe(rival: str) -> Recipe:
-    """A rival's own recipe."""
-    return load_recipe(RIVAL_RECIPES / f"{rival}.yaml")
-
-
-def rival_stages(rival: str, recipe: Recipe) -> dict[str, str]:
-    """Stage -> method: the last one is the rival, those before it are RIVAL/STAGE."""
-    *before, last = [stage.name for stage in active_stages(recipe)]
-    return {**{name: f"{rival}/{name}" for name in before}, last: rival}
-
-
-def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
-    """The run of a ``kind`` (``LADDER``, a rival or another method). ``n_rows``: training rows.
-
-    ``untrained``: the first weights of ``ce``. ``ce``: the first stage on the labels as given, without
-    weights, balance, smoothing and mixup. ``ce_equal``: the same for as long as the whole ladder, learning
-    rate falling as a cosine over all of it, weights averaged. ``oracle``: as ``ce_equal``, on rightly
-    labelled rows alone, classes drawn evenly. A rival: the stages of its recipe, all durations times one
-    factor, so that together they show as many images as the ladder.
-    """
-    base = replace(
-        base, name=f"{kind}-seed{seed}", output=str(out / "runs"), seed=seed, data=replace(base.data, table=None)
-    )
-    if kind == LADDER:
-        return Run(kind, seed, replace(base, stages=active_stages(base)), rungs(base))
-    stages = active_stages(base)
-    if kind in RIVALS:
-        rival = rival_recipe(kind)
-        own = replace(base, stages=active_stages(rival))
-        factor = _images(stages, n_rows) / _images(own.stages, n_rows)
-        return Run(kind, seed, shortened(own, factor), rival_stages(kind, rival))
-    stage = _plain(stages[0])
-    if kind in AFTER:
-        stage = _whole_budget(stage, stages, n_rows)
-    if kind == "oracle":
-        stage = replace(stage, sampling_weight=(RIGHT,), balance=1.0)
-    return Run(kind, seed, replace(base, stages=(stage,)), {stage.name: kind})
-
-
-def _plain(stage: Stage) -> Stage:
-    return replace(
+def plain(base: Recipe, n_rows: int) -> Recipe:
+    """The first stage on the labels as given, without weights, balance, smoothing and mixup."""
+    stage = active_stages(base)[0]
+    stage = replace(
         stage,
         start="scratch",
         reweight=None,
@@ -130,15 +86,89 @@ def _plain(stage: Stage) -> Stage:
         mixup=0.0,
         optimizer=replace(stage.optimizer, classifier_lr=1.0),
     )
+    return replace(base, stages=(stage,))
 
 
-def _whole_budget(stage: Stage, stages: Sequence[Stage], n_rows: int) -> Stage:
-    """The stage for as long as all ``stages`` together; the rate falls to the lowest that they reach."""
+def equal(base: Recipe, n_rows: int) -> Recipe:
+    """As ``plain``, for as long as the whole ladder.
+
+    The rate falls as a cosine over all of it, to the lowest that the ladder reaches; weights are averaged.
+    """
+    (stage,), stages = plain(base, n_rows).stages, active_stages(base)
     s = stage.schedule
     lowest = min([other.schedule.final_lr for other in stages if other.schedule.name == "cosine"], default=0.0)
     schedule = Schedule(lr=s.lr, warmup=s.warmup, name="cosine", final_lr=min(lowest, s.lr))
     ema = next((other.ema for other in (stage, *reversed(stages)) if other.ema is not None), Ema())
-    return replace(stage, duration=total_duration(stages, n_rows), schedule=schedule, ema=ema)
+    stage = replace(stage, duration=total_duration(stages, n_rows), schedule=schedule, ema=ema)
+    return replace(base, stages=(stage,))
+
+
+def oracle(base: Recipe, n_rows: int) -> Recipe:
+    """As ``equal``, on rightly labelled rows alone, classes drawn evenly."""
+    (stage,) = equal(base, n_rows).stages
+    return replace(base, stages=(replace(stage, sampling_weight=(RIGHT,), balance=1.0),))
+
+
+def baseline_recipe(name: str) -> Recipe:
+    """A baseline's own recipe."""
+    return load_recipe(ROOT / "recipes" / "rivals32" / f"{name}.yaml")
+
+
+def baseline(name: str) -> Derive:
+    """The stages of its recipe, all durations times one factor, so that they show as many images as the ladder."""
+
+    def derive(base: Recipe, n_rows: int) -> Recipe:
+        own = replace(base, stages=active_stages(baseline_recipe(name)))
+        return shortened(own, _images(active_stages(base), n_rows) / _images(own.stages, n_rows))
+
+    return derive
+
+
+BASELINES: dict[str, Derive] = {
+    name: baseline(name) for name in ("curriculumnet", "gated", "pci", "elr", "generalised", "symmetric")
+}
+KINDS: dict[str, Derive] = {  # of runs, in printed order
+    "untrained": plain,  # its first weights
+    "ce": plain,
+    LADDER: ladder,
+    **BASELINES,
+    "ce_equal": equal,
+    "oracle": oracle,
+}
+REFERENCES = tuple(kind for kind in KINDS if kind != LADDER and kind not in BASELINES)
+
+
+def methods_of(kind: str, base: Recipe) -> dict[str, str]:
+    """Stage -> method of a kind of run, in order.
+
+    The ladder's: the first stage's own name, then `+` and the name. A baseline's: the last stage is the baseline,
+    those before it are NAME/STAGE. Raises InputError for a name taken.
+    """
+    own = baseline_recipe(kind) if kind in BASELINES else base
+    first, *others = names = [stage.name for stage in active_stages(own)]
+    if kind in BASELINES:
+        return {**{name: f"{kind}/{name}" for name in names[:-1]}, names[-1]: kind}
+    if kind != LADDER:
+        return {first: kind}
+    if first in KINDS and first != LADDER:
+        raise InputError(f"stages.{first}.name: is another method's name; accepted: any other name")
+    return {first: first, **{name: f"+{name}" for name in others}}
+
+
+def method_names(base: Recipe) -> tuple[str, ...]:
+    """All methods, in the order in which they are shown."""
+    return tuple(method for kind in KINDS for method in methods_of(kind, base).values())
+
+
+def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
+    """The run of a ``kind`` (of KINDS). ``base`` holds the ladder; ``n_rows``: training rows."""
+    recipe = KINDS[kind](base, n_rows)
+    data = replace(base.data, table=None)
+    recipe = replace(recipe, name=f"{kind}-seed{seed}", output=str(out / "runs"), seed=seed, data=data)
+    return Run(kind, seed, recipe, methods_of(kind, base))
+
+
+# --- durations
 
 
 def total_duration(stages: Sequence[Stage], n_rows: int) -> Duration:
@@ -182,30 +212,3 @@ def shortened(recipe: Recipe, factor: float) -> Recipe:
 def _tidy(amount: float) -> float:
     """Without the last digits' noise, so that the recipe reads well."""
     return round(amount, 9)
-
-
-def recipe_text(run: Run, source: str, command: str) -> str:
-    """The run's recipe as YAML, with a head that says what it is and how to run it by hand."""
-    head = [f"benchmark: {', '.join(run.methods.values())}; seed {run.seed}", f"source:    {source}"]
-    if run.kind == "oracle":
-        head.append(f"needs:     column {RIGHT} in {run.folder / 'table'}; tools/benchmark.py writes it")
-    head.append(f"command:   {command}")
-    return "".join(f"# {line}\n" for line in head) + dump_recipe(run.recipe)
-
-
-def checked(run: Run) -> Run:
-    """The run with its recipe read back from the file, so that what runs is what is written there."""
-    return replace(run, recipe=load_recipe(run.file))
-
-
-def weight_column(run: Run, stage_name: str | None) -> str | None:
-    """The column by which a rung judges rows; None for other methods and for a stage that judges none.
-
-    A label stage's is ``topk_prob``, of which the given label's part counts (``scores.kept``).
-    """
-    stage = next((s for s in run.recipe.stages if s.name == stage_name), None)
-    if run.kind != LADDER or stage is None:
-        return None
-    if stage.reweight is None:
-        return None if stage.bags is None else "bag_attention"
-    return METHODS[stage.reweight.method].score + stage.reweight.suffix

@@ -1,4 +1,4 @@
-"""One run of the benchmark, stage by stage, each in a child of its own; what is finished is kept."""
+"""One run, stage by stage, each in a child process of its own; what is finished is kept."""
 
 from __future__ import annotations
 
@@ -13,26 +13,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tools.ablation.children import Children
-from tools.ablation.methods import RIGHT, Run, recipe_text
+from tools.ablation.children import Command, Failed, Job
+from tools.ablation.methods import RIGHT, ROOT, Run
 from tools.ablation.truth import Lists, Truth
-from urnet.config.recipe import recipe_hash
+from urnet.config.recipe import dump_recipe, recipe_hash
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
 from urnet.core.cli import INTERRUPTED, TERMINATED
 from urnet.data.lists.build_table import open_or_build
+from urnet.pipeline.recipes import load_recipe
 
-ROOT = Path(__file__).resolve().parents[2]
 STOPPED = (INTERRUPTED, TERMINATED)  # exit codes of a training that saved when it was asked to end
 RECORD, LOG = "benchmark.json", "benchmark.log"  # in a run's folder
-
-
-class ChildFailed(Exception):
-    """A run did not end well; ``code`` is its child's exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class Record:
 
     def __init__(self, run: Run, lists: Lists, truth: Truth | None) -> None:
         self.run, self._lists = run, lists
-        self._truth = truth.digest if truth is not None and run.kind == "oracle" else ""
+        self.truth = truth if run.kind == "oracle" else None  # the run trains on it
         self._file = run.folder / RECORD
         self._tree = self._read()
 
@@ -65,7 +57,8 @@ class Record:
         """A hash of what decides a stage's result: recipe up to it, lists, for the oracle the truth."""
         recipe = self.run.recipe
         kept = tuple(s for s in recipe.stages if s.name in self.run.up_to(stage))
-        parts = [recipe_hash(replace(recipe, stages=kept, name="", output="")), self._lists.digest, self._truth]
+        own = recipe_hash(replace(recipe, stages=kept, name="", output=""))
+        parts = [own, self._lists.digest, self.truth.digest if self.truth else ""]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def of(self, stage: str) -> dict[str, Any]:
@@ -96,12 +89,12 @@ class Record:
         if not self._tree and folder.exists() and any(item.name[0] != "." for item in folder.iterdir()):
             raise InputError(f"{folder}: is no run of this benchmark ({RECORD} is missing); choose another --out")
         if self._tree and self._tree["lists"] != self._lists.digest:
-            tell(f"{self.run.name}: the lists have changed since it ran; runs again")
+            say(f"{self.run.name}: the lists have changed since it ran; runs again")
             shutil.rmtree(folder)
             self._tree = {}
         for stage in self.run.methods:
             if self._tree.get("stages", {}).get(stage, {}).get("done") and self.cost(stage) is None:
-                tell(f"{self.run.name}, stage {stage}: its recipe has changed since it ran; runs again")
+                say(f"{self.run.name}, stage {stage}: its recipe has changed since it ran; runs again")
         self._tree = {"lists": self._lists.digest, "stages": self._tree.get("stages", {})}
         self._write()
 
@@ -118,49 +111,46 @@ def command_of(run: Run, stage: str | None = None) -> list[str]:
     return [sys.executable, str(ROOT / "train.py"), "-c", str(run.file), *until, "--resume"]
 
 
-def write_recipe(run: Run, source: str) -> None:
-    """Write OUT/recipes/NAME.yaml."""
-    with atomic_file(run.file, replace=True) as part:
-        part.write_text(recipe_text(run, source, shlex.join(command_of(run))), encoding="utf-8")
+def write_recipe(run: Run, source: str) -> Run:
+    """Write OUT/recipes/NAME.yaml, its head says what it is and how to run it by hand.
 
-
-def perform(
-    run: Run,
-    until: str,
-    record: Record,
-    children: Children,
-    truth: Truth | None,
-    finished: Callable[[Run, str, Cost], None],
-) -> None:
-    """Carry out what is left of a run up to stage ``until``; ``finished`` is told of every stage done now.
-
-    Raises ChildFailed, with the last thing the child said, and Stopping.
+    Returns the run with its recipe read back, so that what runs is what is written there.
     """
+    head = [f"benchmark: {', '.join(run.methods.values())}; seed {run.seed}", f"source:    {source}"]
+    if run.kind == "oracle":
+        head.append(f"needs:     column {RIGHT} in {run.folder / 'table'}; tools/benchmark.py writes it")
+    head.append(f"command:   {shlex.join(command_of(run))}")
+    text = "".join(f"# {line}\n" for line in head) + dump_recipe(run.recipe)
+    with atomic_file(run.file, replace=True) as part:
+        part.write_text(text, encoding="utf-8")
+    return replace(run, recipe=load_recipe(run.file))
+
+
+def perform(record: Record, until: str, finished: Callable[[Run, str, Cost], None]) -> Job:
+    """What is left of a run up to stage ``until``; ``finished`` is told of every stage done now.
+
+    Raises Failed, with the last thing the child said.
+    """
+    run = record.run
     left = [stage for stage in run.up_to(until) if record.cost(stage) is None]
-    if not left:
-        return
-    record.begin()
-    if run.kind == "oracle" and truth is not None:
-        _write_right(run, truth)
+    if left:
+        record.begin()
+        if record.truth is not None:
+            _write_right(run, record.truth)
     for stage in left:
-        cost = _run_stage(run, stage, record, children)
+        before, spent = _stamp(run, stage), record.of(stage)
+        outcome = yield Command(command_of(run, stage), run.folder / LOG)
+        seconds, peak_mb = spent.get("seconds") or 0.0, spent.get("peak_mb") or 0.0
+        cost = Cost(seconds + outcome.seconds, max(peak_mb, outcome.peak_mb))
+        if outcome.code:
+            if outcome.code in STOPPED:  # it resumes from here; what failed is not part of the cost
+                record.note(stage, cost, done=False)
+            said = f"signal {-outcome.code}" if outcome.code < 0 else _last_line(run.folder / LOG)
+            raise Failed(f"{run.name}, stage {stage}: {said} (all in {run.folder / LOG})", outcome.code)
+        if before is not None and _stamp(run, stage) == before:  # train.py kept it: made by a call that was killed
+            cost = Cost(None, None)
+        record.note(stage, cost, done=True)
         finished(run, stage, cost)
-
-
-def _run_stage(run: Run, stage: str, record: Record, children: Children) -> Cost:
-    before, spent = _stamp(run, stage), record.of(stage)
-    seconds, peak = spent.get("seconds") or 0.0, spent.get("peak_mb") or 0.0
-    outcome = children.run(command_of(run, stage), run.folder / LOG)
-    cost = Cost(seconds + outcome.seconds, max(peak, outcome.peak_mb))
-    if outcome.code:
-        if outcome.code in STOPPED:  # it goes on from here; what failed is not part of the cost
-            record.note(stage, cost, done=False)
-        said = f"signal {-outcome.code}" if outcome.code < 0 else _last_line(run.folder / LOG)
-        raise ChildFailed(f"{run.name}, stage {stage}: {said} (all in {run.folder / LOG})", outcome.code)
-    if before is not None and _stamp(run, stage) == before:  # train.py kept it: made by a call that was killed
-        cost = Cost(None, None)
-    record.note(stage, cost, done=True)
-    return cost
 
 
 def _stamp(run: Run, stage: str) -> int | None:
@@ -171,8 +161,7 @@ def _stamp(run: Run, stage: str) -> int | None:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1]
+    return [line.strip() for line in lines if line.strip()][-1]
 
 
 def _write_right(run: Run, truth: Truth) -> None:
@@ -184,6 +173,6 @@ def _write_right(run: Run, truth: Truth) -> None:
     table.write(RIGHT, values, stage=RIGHT, recipe_hash=truth.digest, checkpoint="", replace=True)
 
 
-def tell(text: str) -> None:
+def say(text: str) -> None:
     """One line of progress."""
     print(text, file=sys.stderr, flush=True)

@@ -1,34 +1,36 @@
-"""What the benchmark says of a finished stage: accuracy, and how well its weights find wrong labels."""
+"""The figures of a finished stage: accuracy, and how well its weights find wrong labels."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tools.ablation.methods import Run, weight_column
+from tools.ablation.methods import LADDER, Run, methods_of
 from tools.ablation.runs import Cost
 from tools.ablation.truth import Truth
-from urnet.config.recipe import active_stages
+from urnet.config.recipe import Recipe, active_stages
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
+from urnet.pipeline.methods import METHODS
 
-EXTRA = "requirements-benchmark.txt"
+EXTRA = 'pip install -e ".[benchmark]"'
 CLEANLAB = ("self_confidence", "normalized_margin")  # cleanlab's scores, 0..1, low for a wrong label
 
 
 def installed(package: str) -> bool:
-    """Whether a package of requirements-benchmark.txt is there."""
+    """Whether a package of the extra `benchmark` is there."""
     return importlib.util.find_spec(package) is not None
 
 
 def need(package: str) -> None:
-    """Raise InputError where a package of requirements-benchmark.txt is missing."""
+    """Raise InputError where a package of the extra `benchmark` is missing."""
     if not installed(package):
-        raise InputError(f"{package} is not installed; pip install -r {EXTRA}")
+        raise InputError(f"{package} is not installed; {EXTRA}")
 
 
 def auc(right: np.ndarray, weight: np.ndarray) -> float | None:
@@ -90,13 +92,34 @@ def label_quality(table: Table, truth: Truth, n_classes: int, suffix: str = "") 
     }
 
 
-def judge_scores(run: Run, stage_name: str, truth: Truth | None) -> dict[str, float | None]:
+def instance_scores(run: Run, stage_name: str, truth: Truth | None) -> dict[str, float | None]:
     """``label_quality`` of a ladder's finished instance stage; {} for any other stage."""
-    stage = next(s for s in run.recipe.stages if s.name == stage_name)
-    if truth is None or stage.reweight is None or stage.reweight.method != "instance":
+    reweight = next(s for s in run.recipe.stages if s.name == stage_name).reweight
+    if truth is None or reweight is None or reweight.method != "instance":
         return {}
-    table = Table.open(run.folder / "table")
-    return label_quality(table, truth, run.recipe.data.n_classes, stage.reweight.suffix)
+    return label_quality(Table.open(run.folder / "table"), truth, run.recipe.data.n_classes, reweight.suffix)
+
+
+def needs_cleanlab(base: Recipe, methods: Sequence[str], truth: Truth | None) -> bool:
+    """Whether a wanted rung reaches an instance stage whose scores the truth can rate."""
+    if truth is None:
+        return False
+    reached = [i for i, method in enumerate(methods_of(LADDER, base).values()) if method in methods]
+    stages = active_stages(base)[: max(reached, default=-1) + 1]
+    return any(s.reweight is not None and s.reweight.method == "instance" for s in stages)
+
+
+def weight_column(run: Run, stage_name: str) -> str | None:
+    """The column by which a rung weighs rows; None for other methods and for a stage that weighs none.
+
+    A label stage's is ``topk_prob``, of which the given label's part counts (``kept``).
+    """
+    stage = next(s for s in run.recipe.stages if s.name == stage_name)
+    if run.kind != LADDER:
+        return None
+    if stage.reweight is None:
+        return None if stage.bags is None else "bag_attention"
+    return METHODS[stage.reweight.method].score + stage.reweight.suffix
 
 
 def entry(run: Run, stage: str, cost: Cost, truth: Truth | None) -> dict[str, Any]:
@@ -104,16 +127,16 @@ def entry(run: Run, stage: str, cost: Cost, truth: Truth | None) -> dict[str, An
 
     ``epochs``: of the stage and those before it; ``seconds`` and ``peak_mb`` (MiB): of its own process.
     """
-    state = _state(run.state_file(stage))
-    epochs = sum(_state(run.state_file(name))["epoch"] for name in run.up_to(stage))
-    found, wrong = _judged(run, stage, truth)
+    states = {name: _state(run.state_file(name)) for name in run.up_to(stage)}
+    last, best = states[stage]["last"], states[stage]["best"]
+    found, wrong = _weights_scored(run, stage, truth)
     values = {
-        "top1_last": 100 * state["last"]["top1"],
-        "top1_best": 100 * state["best"]["top1"],
-        "top5_last": 100 * state["last"]["top5"],
+        "top1_last": 100 * last["top1"],
+        "top1_best": 100 * best["top1"],
+        "top5_last": 100 * last["top5"],
         "auc": found,
         "weight_on_wrong": None if wrong is None else 100 * wrong,
-        "epochs": epochs,
+        "epochs": sum(state["epoch"] for state in states.values()),
         "seconds": cost.seconds,
         "peak_mb": cost.peak_mb,
     }
@@ -121,18 +144,17 @@ def entry(run: Run, stage: str, cost: Cost, truth: Truth | None) -> dict[str, An
     return {"method": run.methods[stage], "seed": run.seed, **rounded}
 
 
-def _judged(run: Run, stage: str, truth: Truth | None) -> tuple[float | None, float | None]:
+def _weights_scored(run: Run, stage: str, truth: Truth | None) -> tuple[float | None, float | None]:
+    """AUC and share on wrong rows of the stage's column; None without one."""
     column = weight_column(run, stage)
     if truth is None or column is None:
         return None, None
     table = Table.open(run.folder / "table")
-    if not np.array_equal(table.column("label"), truth.labels):
+    labels, weight = table.column("label"), table.column(column)
+    if not np.array_equal(labels, truth.labels):
         raise InputError(f"{table.folder}: its labels are not those of the training lists")
-    labels = table.column("label")
-    if column.startswith("topk_prob"):
-        weight = kept(table.column(column.replace("prob", "index")), table.column(column), labels)
-    else:
-        weight = table.column(column)
+    if weight.ndim == 2:
+        weight = kept(table.column(column.replace("prob", "index")), weight, labels)
     return auc(truth.right, weight), share_on_wrong(truth.right, weight)
 
 
@@ -142,13 +164,3 @@ def _state(file: Path) -> dict[str, Any]:
         return state
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read ({error})") from None
-
-
-def needs_cleanlab(base: Any, methods: tuple[str, ...], truth: Truth | None) -> bool:
-    """Whether a wanted rung reaches an instance stage whose scores the truth can judge."""
-    if truth is None:
-        return False
-    stages = active_stages(base)
-    reached = [i for i, s in enumerate(stages) if (s.name in methods and i == 0) or f"+{s.name}" in methods]
-    last = max(reached, default=-1)
-    return any(s.reweight is not None and s.reweight.method == "instance" for s in stages[: last + 1])

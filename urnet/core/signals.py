@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -66,3 +67,22 @@ class GracefulStop:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._restore()
+
+
+@contextlib.contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Ctrl-C and SIGTERM act at the end of the block: what they raise inside might be swallowed, or tear it apart."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    if None in before or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)

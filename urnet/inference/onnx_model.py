@@ -15,7 +15,7 @@ from urnet.core.checks import InputError
 
 CONVERTER, OLDEST = "paddle2onnx", (2, 1)  # 2.1 and later read the programs of Paddle 3.0 to 3.3
 OPSET = 13
-HOW = "`pip install -r requirements-onnx.txt` brings what is accepted: paddle2onnx 2.1 or later, with Paddle 3"
+HOW = '`pip install -e ".[onnx]"` brings what is accepted: paddle2onnx 2.1 or later, with Paddle 3'
 # Left to itself, paddle2onnx folds constants with a library that installs packages as it goes: "none".
 CODE = (
     "import sys, paddle2onnx; paddle2onnx.export(*sys.argv[1:4], opset_version=int(sys.argv[4]),"

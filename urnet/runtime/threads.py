@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
 
 from urnet.core.cpus import usable_cores
+from urnet.core.signals import signals_deferred
 
 
 def compute_threads() -> int:
@@ -32,30 +30,10 @@ def import_paddle() -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     written = io.StringIO()
     try:
-        with contextlib.redirect_stderr(written), _signals_wait(), warnings.catch_warnings():
+        with contextlib.redirect_stderr(written), signals_deferred(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No ccache found")
             import paddle  # noqa: F401
     finally:
         for line in written.getvalue().splitlines():
             if "OMP_NUM_THREADS" not in line:
                 print(line, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM act at the end of the block: an import may swallow an exception raised inside it."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
-    if None in before or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    for number in numbers:
-        signal.signal(number, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        for late in came:
-            signal.raise_signal(late)
