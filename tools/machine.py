@@ -1,6 +1,7 @@
 """What this machine is: usable cores, processor, memory, versions. Standard library only.
 
-set_env.sh calls ``python tools/machine.py --cores``; tools/bench.py prints ``describe()`` above its table.
+    python tools/machine.py            the description that tools/speed prints above its figures
+    python tools/machine.py --cores    the number of usable cores alone
 """
 
 from __future__ import annotations
