@@ -1,8 +1,8 @@
 """The speed of the cluster reweighting, and how its time grows with the rows up to WebVision's.
 
-A table of fewer rows is made of fewer classes, not of smaller ones: the sizes of classes keep WebVision's
-long tail, as the number of clusters, and with it the work a row, depends on a class's size. One process, one
-thread, and its processor time: other programs do not count.
+A table of fewer rows is made of fewer classes, not of smaller ones: the sizes of classes keep WebVision's long tail,
+as the number of clusters, and with it the work a row, depends on a class's size. One process, one thread, and its
+processor time: other programs do not count.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from tools.speed.figures import Figure
 from tools.speed.table import LARGEST, SMALLEST
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
 
 ROWS, CLASSES = 16_000_000, 5000  # of WebVision 2.0
 FEWEST = 10_000  # rows that are measured: of three classes
-LOOKS, NOISE = 8, 1.5  # looks of a class; spread of a look, where its middle is of spread 1
-BLOCK = 1 << 16  # rows made at a time
+CLUSTERS, NOISE = 8, 1.5  # clusters of a class; spread of a cluster, where its middle is of spread 1
 GROWTH = 1.1  # the largest exponent that is wanted: seconds ∝ rows^GROWTH
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray, int]  # features, labels, given_prob, number of classes
@@ -33,7 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, default=64, help="numbers a row (64)")
 
 
-def measure(args: argparse.Namespace) -> list[Figure]:
+def seconds_of(data: Data) -> float:
+    """Processor seconds of ``cluster``."""
+    from urnet.reweight.cluster import cluster
+
+    start = time.process_time()
+    cluster(*data)
+    return time.process_time() - start
+
+
+def measure(args: argparse.Namespace, seconds_of: Callable[[Data], float] = seconds_of) -> list[Figure]:
     """Rows a second of each size, the exponent of growth, and the hours of 16 million rows by it."""
     sizes = sorted(set(args.sizes))
     if sizes[0] < FEWEST or len(sizes) < 2 or args.width < 1:
@@ -60,25 +70,16 @@ def growth(sizes: list[int], seconds: list[float]) -> float:
 
 
 def make_data(n_rows: int, width: int) -> Data:
-    """About ``n_rows`` rows of float16 features: classes of WebVision's sizes, of ``LOOKS`` looks each."""
+    """About ``n_rows`` rows of float16 features: classes of WebVision's sizes, of ``CLUSTERS`` clusters each."""
     n_classes = max(round(CLASSES * n_rows / ROWS), 1)
     sizes = np.geomspace(LARGEST, SMALLEST, n_classes)
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(n_classes), np.maximum(np.round(sizes * n_rows / sizes.sum()), 1).astype(int))
     labels = rng.permutation(labels.astype(np.int32))
-    middles = rng.standard_normal((n_classes, LOOKS, width), np.float32)
+    middles = rng.standard_normal((n_classes, CLUSTERS, width), np.float32)
     features = np.empty((len(labels), width), np.float16)
-    for start in range(0, len(labels), BLOCK):
-        own = labels[start : start + BLOCK]
+    for part in blocks(len(labels), 1 << 16):
+        own = labels[part]
         spread = NOISE * rng.standard_normal((len(own), width), np.float32)
-        features[start : start + BLOCK] = middles[own, rng.integers(0, LOOKS, len(own))] + spread
+        features[part] = middles[own, rng.integers(0, CLUSTERS, len(own))] + spread
     return features, labels, rng.random(len(labels), np.float32), n_classes
-
-
-def seconds_of(data: Data) -> float:
-    """Processor seconds of ``cluster``."""
-    from urnet.reweight.cluster import cluster
-
-    start = time.process_time()
-    cluster(*data)
-    return time.process_time() - start

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -29,6 +30,25 @@ class Figure:
     def ratio(self) -> float | None:
         """value / limit; None without a limit or where the limit is 0."""
         return self.value / self.limit if self.limit else None
+
+
+@dataclass(frozen=True)
+class Times:
+    """``n`` things are done in each of these seconds; ``pick`` chooses the one that counts."""
+
+    n: float
+    seconds: Sequence[float]
+    pick: Callable[[Sequence[float]], float] = statistics.median
+
+    @property
+    def rate(self) -> float:
+        """Things a second."""
+        return self.n / self.pick(self.seconds)
+
+
+def rate(name: str, unit: str, own: Times, limit: Times | None = None, limit_name: str = "") -> Figure:
+    """The figure of so many things a second."""
+    return Figure(name, own.rate, unit, None if limit is None else limit.rate, limit_name)
 
 
 def number(value: float | None) -> str:

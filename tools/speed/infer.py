@@ -1,8 +1,8 @@
-"""Infer.py's speed from JPEG files to written predictions, beside what its engine alone can do.
+"""infer.py's speed from JPEG files to written predictions, beside what its engine alone can do.
 
-The bare engine is the same predictor on one prepared batch, measured before and after; the plain loop is the
-live network in dygraph with decoding in the same thread. Start-up is reported by itself, without Paddle's
-import: that of the first run, and that of a later one, which finds the inference program in the cache.
+The bare engine is the same predictor on one prepared batch, measured before and after; the plain loop is the live
+network in dygraph with decoding in the same thread. Start-up is reported by itself, without Paddle's import: that of
+the first run, and that of a later one, which finds the inference program in the cache.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
-from tools.speed.figures import Figure
+import models
+from tools.speed.figures import Figure, Times, rate
+from tools.speed.photographs import write_photographs
+from tools.speed.timing import Work, take_turns, timed
 from urnet.core import cli
 
 ROOT = Path(__file__).resolve().parents[2]
+CROPS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,190 +53,154 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     import_paddle()
     from urnet.inference.predictor import cpu_has_bf16
 
-    precisions = ("fp32", "bf16") if cpu_has_bf16() else ("fp32",)
     with cli.results_only(), tempfile.TemporaryDirectory(prefix="urnet-bench-") as folder:
         root = Path(folder)
-        make_images(root / "images", args.images)
+        write_photographs(root / "images", args.images)
         make_checkpoint(root / "checkpoint", args.model, args.class_dim)
         with patch.dict(os.environ, {"URNET_CACHE": str(root / "cache")}):  # not the user's own
-            parts = [measure_predictor(args, root, precision) for precision in precisions]
-            figures += [figure for part in parts for figure in part]
-            if len(parts) == 2:
-                figures.append(bf16_gain(parts))
+            in_fp32 = fp32(args, root)
+            figures += in_fp32
+            if cpu_has_bf16():
+                in_bf16 = bf16(args, root)
+                gain = (in_bf16[0].limit or 0) / (in_fp32[0].limit or 1)
+                figures += [*in_bf16, Figure("bf16 against fp32, bare engine", gain, "x", 2.0, "twice as fast (AMX)")]
                 figures += agreement(args)
     return figures
 
 
-def help_seconds(rounds: int = 5) -> Figure:
-    """``python infer.py --help`` as a user waits for it: the median of a few."""
-    command, seconds = [sys.executable, str(ROOT / "infer.py"), "--help"], []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        seconds.append(time.perf_counter() - begin)
-    return Figure("infer.py --help", statistics.median(seconds), "s", 1.0, "one second, not to be reached")
-
-
-def bf16_gain(parts: Sequence[Sequence[Figure]]) -> Figure:
-    """The bare engine's speed in bf16 as a multiple of its speed in fp32."""
-    fp32, bf16 = (part[0].limit or 0.0 for part in parts)
-    return Figure("bf16 against fp32, bare engine", bf16 / fp32, "x", 2.0, "twice as fast (AMX)")
-
-
-def agreement(args: argparse.Namespace) -> list[Figure]:
-    """The share of real images whose best class is the same in fp32 and bf16, for a trained network."""
-    import models
-    from urnet.inference.cli_job import PredictionJob
-
-    if not args.trained.exists() or not args.trained_images.exists():
-        text = f"note: no top-1 agreement: {args.trained} or {args.trained_images} is not there (sh run.sh)"
-        print(text, file=sys.stderr)
-        return []
-    best = []
-    for precision in ("fp32", "bf16"):
-        line = ["--pretrained_model", str(args.trained), "--img_path", str(args.trained_images)]
-        line += ["--use_gpu", "False", "--precision", precision]
-        setup = PredictionJob(infer_arguments(line), models.NAMES)
-        setup.start(models.build)
-        images = setup.images(need_labels=False)
-        predictor = setup.predictor(len(images))
-        with setup.processes() as group, contextlib.closing(setup.loader(images, group)) as loader:
-            best.append(np.concatenate([predictor.topk(batch.images, 1)[0][:, 0] for batch in loader]))
-    name = f"bf16 and fp32 agree, {len(best[0])} images"
-    return [Figure(name, float((best[0] == best[1]).mean()), "top-1", 0.99, "99 in 100")]
-
-
-def make_images(folder: Path, n: int) -> None:
-    """``n`` JPEG files of 500 x 375 pixels, cut at random from scikit-learn's two photographs."""
-    import cv2
-    from sklearn.datasets import load_sample_images
-
-    photos, rng = load_sample_images().images, np.random.default_rng(0)
-    folder.mkdir()
-    for i in range(n):
-        photo = photos[i % len(photos)]
-        top, left = rng.integers(0, photo.shape[0] - 375), rng.integers(0, photo.shape[1] - 500)
-        cut = np.ascontiguousarray(photo[top : top + 375, left : left + 500, ::-1])
-        cv2.imwrite(str(folder / f"{i:04d}.jpg"), cut, [cv2.IMWRITE_JPEG_QUALITY, 90])
+def help_seconds() -> Figure:
+    """``python infer.py --help`` as a user waits for it."""
+    command = [sys.executable, str(ROOT / "infer.py"), "--help"]
+    work = timed(partial(subprocess.run, command, stdout=subprocess.DEVNULL, check=True))
+    own = Times(1, take_turns({"help": work}, rounds=5)["help"])
+    return Figure("infer.py --help", 1 / own.rate, "s", 1.0, "one second, not to be reached")
 
 
 def make_checkpoint(folder: Path, model: str, n_classes: int) -> None:
     """A checkpoint of the network with random weights."""
-    import models
     from urnet.checkpoints import checkpoint
 
     weights = {key: value.numpy() for key, value in models.build(model, n_classes).state_dict().items()}
     checkpoint.save(folder, weights=weights, state={})
 
 
-def infer_arguments(line: Sequence[str]) -> argparse.Namespace:
-    """infer.py's arguments."""
-    import infer
+class InferRun:
+    """infer.py with these flags, on the CPU, its engine ready; ``start_seconds`` is what that took."""
 
-    return infer.parser().parse_args(line)
+    def __init__(self, *flags: object) -> None:
+        import infer
+        from urnet.inference.cli_job import PredictionJob
+
+        arguments = infer.parser().parse_args(["--use_gpu", "False", *map(str, flags)])
+        self.job = PredictionJob(arguments, models.NAMES)
+        self.images = self.job.images(need_labels=False)
+        start = time.perf_counter()
+        self.job.start(models.build)
+        self.predictor = self.job.predictor(len(self.images))
+        self.start_seconds = time.perf_counter() - start
+        self.batch_size, size = self.predictor.batch_size, self.job.transform.size
+        self.batch = np.random.default_rng(0).integers(0, 256, (self.batch_size, size, size, 3), np.uint8)
+        self.predictor.probabilities(self.batch)  # the first batch prepares the engine
+
+    def bare(self, n: int) -> float:
+        """Seconds of ``n`` prepared batches."""
+        return timed(self.predictor.probabilities, self.batch, times=n)()
+
+    def loop(self) -> float:
+        """Seconds from files to written predictions, all images."""
+        import infer
+        from urnet.evaluation.prediction_writer import open_predictions
+
+        start = time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            results = stack.enter_context(Path(os.devnull).open("w"))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="urnet-bench-"))
+            file = stack.enter_context(open_predictions(Path(folder, "predictions.csv")))
+            infer.predict_images(
+                self.job, self.predictor, self.images, results, file, stack.enter_context(self.job.processes())
+            )
+        return time.perf_counter() - start
 
 
-def started(
-    args: argparse.Namespace, root: Path, precision: str, *more: str, images: str = "images"
-) -> tuple[Any, Any, Any, float]:
-    """infer.py's setup, images and predictor for this measurement, and the seconds it took to start."""
-    import models
-    from urnet.inference.cli_job import PredictionJob
-
-    line = ["--model", args.model, "--class_dim", str(args.class_dim), "--use_gpu", "False"]
-    line += ["--pretrained_model", str(root / "checkpoint"), "--img_path", str(root / images), *more]
-    line += ["--batch_size", str(args.batch_size), "--precision", precision]
-    line += [] if args.workers is None else ["--workers", str(args.workers)]
-    setup = PredictionJob(infer_arguments(line), models.NAMES)
-    listed = setup.images(need_labels=False)
-    start = time.perf_counter()
-    setup.start(models.build)
-    predictor = setup.predictor(len(listed))
-    return setup, listed, predictor, time.perf_counter() - start
+def run_of(args: argparse.Namespace, root: Path, *flags: object, images: str = "images") -> InferRun:
+    """infer.py for this measurement."""
+    flags = ("--model", args.model, "--class_dim", args.class_dim, "--batch_size", args.batch_size, *flags)
+    workers = () if args.workers is None else ("--workers", args.workers)
+    return InferRun("--pretrained_model", root / "checkpoint", "--img_path", root / images, *workers, *flags)
 
 
-def measure_predictor(args: argparse.Namespace, root: Path, precision: str) -> list[Figure]:
-    """infer.py's own loop over all images, between two halves of what it is compared with.
+def fp32(args: argparse.Namespace, root: Path) -> list[Figure]:
+    """infer.py's loop beside the bare engine's batches and the plain loop, its start-up, and ten crops an image.
 
     The first start of all writes the program into the cache, and is the limit of one that finds it there.
     """
-    name, plain = f"infer.py {precision}", precision == "fp32"
-    first_start = started(args, root, precision)[3] if plain else None
-    setup, images, predictor, start_seconds = started(args, root, precision)
-    size, batch_size = setup.transform.size, predictor.batch_size
-    batch = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
-    files = [Path(images.path(i)) for i in range(min(len(images), 2 * batch_size))]
-    predictor.probabilities(batch)  # the first batch prepares the engine
-    n_batches = max(1, len(images) // batch_size // 2)
-    bare = seconds_of(predictor, batch, n_batches)
-    first = plain_loop(setup, files[: len(files) // 2]) if plain else 0.0
-    rate = len(images) / seconds_of_answers(setup, predictor, images, root)
-    second = plain_loop(setup, files[len(files) // 2 :]) if plain else 0.0
-    bare += seconds_of(predictor, batch, n_batches)
-    limit = 2 * n_batches * batch_size / bare
-    figures = [Figure(name, rate, "images/s", limit, "bare engine, one prepared batch")]
-    if plain:
-        loop = len(files) / (first + second)
-        figures.append(Figure(name, rate, "images/s", loop, "plain dygraph loop, one thread decodes"))
-    known = "first start, nothing in the cache" if plain else ""
-    figures.append(Figure(f"{name} start-up", start_seconds, "s", first_start, known))
-    return [*figures, ten_crops(args, root, precision)] if plain else figures
+    first = run_of(args, root).start_seconds
+    run = run_of(args, root)
+    n, files = half(run), [Path(run.images.path(i)) for i in range(min(len(run.images), run.batch_size))]
+    limits: dict[str, Work] = {"bare": partial(run.bare, n), "plain": timed(plain_loop, run, files)}
+    seconds = take_turns({"infer": run.loop}, limits=limits)
+    own, bare = Times(len(run.images), seconds["infer"]), Times(n * run.batch_size, seconds["bare"])
+    plain = Times(len(files), seconds["plain"])
+    return [
+        rate("infer.py fp32", "images/s", own, bare, "bare engine, one prepared batch"),
+        rate("infer.py fp32", "images/s", own, plain, "plain dygraph loop, one thread decodes"),
+        Figure("infer.py fp32 start-up", run.start_seconds, "s", first, "first start, nothing in the cache"),
+        ten_crops(args, root, run),
+    ]
 
 
-def seconds_of_answers(setup: Any, predictor: Any, images: Any, root: Path) -> float:
-    """Seconds of infer.py's own loop, from files to written predictions."""
-    import infer
-    from urnet.evaluation.prediction_writer import open_predictions
+def bf16(args: argparse.Namespace, root: Path) -> list[Figure]:
+    """infer.py's loop beside the bare engine's batches, and its start-up."""
+    run = run_of(args, root, "--precision", "bf16")
+    n = half(run)
+    seconds = take_turns({"infer": run.loop}, limits={"bare": partial(run.bare, n)})
+    own, bare = Times(len(run.images), seconds["infer"]), Times(n * run.batch_size, seconds["bare"])
+    return [
+        rate("infer.py bf16", "images/s", own, bare, "bare engine, one prepared batch"),
+        Figure("infer.py bf16 start-up", run.start_seconds, "s"),
+    ]
 
-    begin = time.perf_counter()
-    with contextlib.ExitStack() as stack:
-        results = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
-        file = stack.enter_context(open_predictions(root / "answers.csv"))
-        infer.predict_images(setup, predictor, images, results, file, stack.enter_context(setup.processes()))
-    return time.perf_counter() - begin
+
+def half(run: InferRun) -> int:
+    """Batches of half the images: the bare engine computes them before the loop, and again after it."""
+    return max(1, len(run.images) // run.batch_size // 2)
 
 
-def ten_crops(args: argparse.Namespace, root: Path, precision: str) -> Figure:
-    """What an image with ten crops costs, in the bare engine's passes over one image of a full batch.
-
-    A sixth of the images; the bare engine is measured before and after.
-    """
-    make_images(root / "few", max(4, args.images // 6))
-    one = started(args, root, precision, images="few")[2]
-    setup, images, predictor, _ = started(args, root, precision, "--crops", "10", images="few")
-    size, rng = setup.transform.size, np.random.default_rng(0)
-    batch = rng.integers(0, 256, (one.batch_size, size, size, 3), np.uint8)
-    for each in (one, predictor):
-        each.probabilities(batch[: each.batch_size])  # the first batch prepares the engine
-    n = max(1, 5 * len(images) // one.batch_size)  # half as many passes as the crops need, twice
-    bare = seconds_of(one, batch, n)
-    crops = seconds_of_answers(setup, predictor, images, root)
-    bare += seconds_of(one, batch, n)
-    passes = crops / len(images) / (bare / (2 * n * one.batch_size))
+def ten_crops(args: argparse.Namespace, root: Path, one: InferRun) -> Figure:
+    """What an image with ten crops costs, in passes of the bare engine over one image of a full batch; on a sixth of
+    the images."""
+    write_photographs(root / "few", max(4, args.images // 6))
+    run = run_of(args, root, "--crops", CROPS, images="few")
+    n = max(1, CROPS * len(run.images) // one.batch_size // 2)
+    seconds = take_turns({"crops": run.loop}, limits={"bare": partial(one.bare, n)})
+    passes = Times(n * one.batch_size, seconds["bare"]).rate / Times(len(run.images), seconds["crops"]).rate
     return Figure("infer.py --crops 10, an image", passes, "passes", 10.5, "wanted: at most, bare engine's")
 
 
-def seconds_of(predictor: Any, batch: np.ndarray, n: int) -> float:
-    """Seconds of ``n`` batches of the bare engine."""
-    begin = time.perf_counter()
-    for _ in range(n):
-        predictor.probabilities(batch)
-    return time.perf_counter() - begin
-
-
-def plain_loop(setup: Any, files: Sequence[Path]) -> float:
-    """Seconds of a first, simple loop: read, resize, normalise, ask the live network."""
+def plain_loop(run: InferRun, files: Sequence[Path]) -> None:
+    """A first, simple loop: read, resize, normalise, ask the live network."""
     import cv2
     import paddle
 
-    size, batch_size = setup.transform.size, setup.args.batch_size
-    mean, std = (np.float32(v) for v in (setup.transform.mean, setup.transform.std))
-    network = setup.normalised.network
-    begin = time.perf_counter()
+    size, network = run.job.transform.size, run.job.normalised.network
+    mean, std = (np.asarray(values, np.float32) for values in (run.job.transform.mean, run.job.transform.std))
+    pixels = [cv2.cvtColor(cv2.resize(cv2.imread(str(file)), (size, size)), cv2.COLOR_BGR2RGB) for file in files]
+    batch = ((np.asarray(pixels, np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
     with paddle.no_grad():
-        for i in range(0, len(files), batch_size):
-            some = files[i : i + batch_size]
-            pixels = [cv2.resize(cv2.imread(str(file))[:, :, ::-1], (size, size)) for file in some]
-            batch = ((np.float32(pixels) / 255 - mean) / std).transpose(0, 3, 1, 2)
-            paddle.nn.functional.softmax(network(paddle.to_tensor(batch))).numpy().argmax(axis=1)
-    return time.perf_counter() - begin
+        paddle.nn.functional.softmax(network(paddle.to_tensor(batch))).numpy().argmax(axis=1)
+
+
+def agreement(args: argparse.Namespace) -> list[Figure]:
+    """The share of real images whose best class is the same in fp32 and bf16, for a trained network."""
+    if not args.trained.exists() or not args.trained_images.exists():
+        text = f"note: no top-1 agreement: {args.trained} or {args.trained_images} is not there (sh run.sh)"
+        print(text, file=sys.stderr)
+        return []
+    best = []
+    for precision in ("fp32", "bf16"):
+        flags = ("--pretrained_model", args.trained, "--img_path", args.trained_images, "--precision", precision)
+        run = InferRun(*flags)
+        with run.job.processes() as group, contextlib.closing(run.job.loader(run.images, group)) as loader:
+            best.append(np.concatenate([run.predictor.topk(batch.images, 1)[0][:, 0] for batch in loader]))
+    name = f"bf16 and fp32 agree, {len(best[0])} images"
+    return [Figure(name, float((best[0] == best[1]).mean()), "top-1", 0.99, "99 in 100")]

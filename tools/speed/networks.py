@@ -3,7 +3,7 @@
 Parameters are the trainable ones with 1,000 classes, a head that only training uses included. GFLOPs are
 10^9 multiply-adds of the convolutions and linear layers for one image, as papers count them: a multiply-add
 is one. Images a second are those of Paddle's inference engine with oneDNN, normalisation and softmax
-included, random weights, batches of 8 in memory. Beside them stands what a float32 matrix product of 2,048 x
+included, random weights, batches of 8 in memory. Beside them is what a float32 matrix product of 2,048 x
 2,048 does on the same threads, measured before and after: multiply-adds a second / multiply-adds an image.
 It is a yardstick and no limit: oneDNN's convolutions were seen to do up to twice as many.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from typing import Any
 import numpy as np
 
 import models
-from tools.speed.figures import Figure, number
+from tools.speed.figures import Figure, Times, number
+from tools.speed.timing import per_call, take_turns
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError, check_choice
@@ -74,12 +74,8 @@ class Measured:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which networks, at which size, for how long."""
     add = parser.add_argument
-    add(
-        "--networks",
-        default="ResNet50,ResNet8_small32",
-        metavar="NAMES",
-        help="names with commas between, or all (default %(default)s)",
-    )
+    few = "ResNet50,ResNet8_small32"
+    add("--networks", default=few, metavar="NAMES", help="names with commas between, or all (default %(default)s)")
     add("--size", type=int, help="side of the images in pixels (default: each network's usual one)")
     add("--seconds", type=float, default=3.0, help="to measure a network for (default %(default)s)")
     add("--table", type=Path, metavar="FILE", help="write the Markdown table there instead of printing it")
@@ -132,10 +128,10 @@ def measure_network(name: str, size: int, seconds: float) -> Measured:
     network = models.build(name, N_CLASSES)
     parameters = sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
     work = multiply_adds(network, size)
-    rates = [gemm_rate()]
-    speed = images_per_second(network, size, seconds)
-    rates.append(gemm_rate())
-    return Measured(name, size, parameters, work / 1e9, network.feature_width, speed, sum(rates) / len(rates) / work)
+    batches = per_call(predictor_call(network, size), seconds)
+    taken = take_turns({"network": batches}, limits={"product": seconds_a_product})
+    speed, limit = Times(BATCH_SIZE, taken["network"]).rate, Times(GEMM_SIDE**3 / work, taken["product"]).rate
+    return Measured(name, size, parameters, work / 1e9, network.feature_width, speed, limit)
 
 
 def multiply_adds(network: Any, size: int) -> int:
@@ -178,33 +174,23 @@ def counted_layers(network: Any) -> list[Any]:
     return layers
 
 
-def gemm_rate() -> float:
-    """Multiply-adds a second of a float32 matrix product, with Paddle's own library and threads."""
+def seconds_a_product(side: int = GEMM_SIDE, at_least: float = 0.5) -> float:
+    """Seconds of a float32 product of two matrices of ``side`` x ``side``, with Paddle's own library and threads."""
     import paddle
 
-    a, b = paddle.ones([GEMM_SIDE, GEMM_SIDE]), paddle.ones([GEMM_SIDE, GEMM_SIDE])
-    return GEMM_SIDE**3 * calls_per_second(lambda: paddle.matmul(a, b), 0.5)
+    a = paddle.ones([side, side])
+    return per_call(lambda: paddle.matmul(a, a), at_least)()
 
 
-def images_per_second(network: Any, size: int, seconds: float) -> float:
-    """Speed of ``Predictor`` on one batch of random images."""
+def predictor_call(network: Any, size: int) -> Callable[[], object]:
+    """``Predictor`` on one batch of random images."""
     from urnet.inference.predictor import Predictor
     from urnet.nn.normalise import Normalise
 
     normalised = Normalise(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     predictor = Predictor(normalised, size, engine="inference", batch_size=BATCH_SIZE)
     batch = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, size, size, 3), np.uint8)
-    return BATCH_SIZE * calls_per_second(lambda: predictor.probabilities(batch), seconds)
-
-
-def calls_per_second(function: Callable[[], Any], seconds: float) -> float:
-    """Speed of ``function`` over at least ``seconds``; its first call, which prepares, is not counted."""
-    function()
-    n, begin = 0, time.perf_counter()
-    while (passed := time.perf_counter() - begin) < seconds or n == 0:
-        function()
-        n += 1
-    return n / passed
+    return lambda: predictor.probabilities(batch)
 
 
 def markdown(rows: Sequence[Measured]) -> str:
