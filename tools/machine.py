@@ -1,7 +1,7 @@
 """What this machine is: usable cores, processor, memory, versions. Standard library only.
 
-    python tools/machine.py            the description that tools/speed prints above its figures
-    python tools/machine.py --cores    the number of usable cores alone
+python tools/machine.py            the description that tools/speed prints above its figures
+python tools/machine.py --cores    the number of usable cores alone
 """
 
 from __future__ import annotations

@@ -2,35 +2,69 @@
 
     python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --images-per-second 800
 
-Everything follows from the recipe, the number of rows and the network, which is built and counted; neither
-images nor a table are needed. docs/scaling.md shows the output beside the commands it is for.
+Everything follows from the recipe, the number of rows and the network, which is built and counted; neither images nor
+a table are needed. docs/scaling.md shows the output beside the commands it is for. The rules are those of the training
+itself (``StageJob``, the samplers, ``schedule.plan``, ``shards.Description``); the bytes of files are formulas that
+tests compare with the files of a run. Formulas leave out what grows with neither rows nor parameters: headers,
+state.json, recipe.yaml, classes.txt (kilobytes each), log.txt and the curves.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import json
+import math
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 import models
+from urnet.config.duration import Duration
+from urnet.config.recipe import Data, Recipe, active_stages
+from urnet.config.stage import Optimizer, Schedule, Stage
 from urnet.core import cli
-from urnet.core.checks import check_choice
+from urnet.core.atomic_files import atomic_file
+from urnet.core.checks import InputError, check_choice
+from urnet.data.lists import webvision
+from urnet.data.lists.build_table import build_table, read_validation
+from urnet.data.lists.folders import class_folders, sub_folders
+from urnet.data.lists.lines import read_lines
+from urnet.data.loading.worker_pool import CHUNK, CHUNKS_AHEAD
+from urnet.data.table.table import Table
+from urnet.features.shards import Description
+from urnet.pipeline.recipes import load_recipe
+from urnet.pipeline.registry import column_files, measures
 
 FORWARD = 3.0  # a training step is taken for three forwards: one, and a backward of two
+MEASURED_STEPS, WARM_UP = 20, 3  # of --measure; the first ones do not count
+PUBLISHED = {"webvision2": (16_076_665, 294_099), "imagenet": (1_281_167, 50_000)}  # training, validation
+# Mean bytes of a row's path and text: for WebVision as tools/speed/table.py makes its lists and metadata
+# (47.0 and 181.1 at a million rows), for the others paths of a usual length and no text.
+WEB, PLAIN = (47, 181), (40, 0)
+TEXTS = {"webvision2": WEB, "webvision1": WEB, "imagenet": PLAIN, "list": PLAIN, "folder": PLAIN}
+BASE_ROW = 21  # bytes a row of base.arrow: label, source, query, rank, and the offsets of path and text
+HEADER = 128  # bytes of a .npy file's header
+DRAWN, DRAWING = 4, 8  # bytes a row of an epoch's rows in order: a process's part, and all while they are drawn
+STAYS = "stays in all"
+Sizes = dict[str, int]  # title of a column of the text -> bytes
 EPILOG = """\
-Rows are --rows, else those of the run's table if it is built, else the published number of the data set.
-Validation images likewise: --evaluation-images, the recipe's list if it is there, the published number.
-A rate is what ONE process does; without --images-per-second no hours are printed.
+Rows are --rows, else those of the run's table if it is built, else those of the recipe's lists or folders if they are
+there, else the published number of the data set. Validation images likewise: --evaluation-images, the recipe's list,
+the published number. A rate is what ONE process does; without --images-per-second or --measure no hours are printed.
 
 examples:
   python tools/plan.py -c recipes/digits_web.yaml --rows 2000 --evaluation-images 500
   python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --images-per-second 800
   python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --machines 4 \\
       -o stages.class.batch_size=4096 -o stages.class.schedule.lr=1.6 --json plan.json
+  python tools/plan.py -c recipes/digits_web.yaml --measure
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 """
@@ -47,17 +81,15 @@ def parser() -> cli.Parser:
     add = p.add_argument
     add("-c", "--config", required=True, metavar="RECIPE", help="the recipe, a YAML file")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key, as for train.py")
-    add("--rows", type=int, metavar="N", help="training images [the table's, else the published number]")
-    add("--evaluation-images", type=int, metavar="N", help="validation images [listed, else published]")
+    add("--rows", type=int, metavar="N", help="training images [the table's, else counted, else published]")
+    add("--evaluation-images", type=int, metavar="N", help="validation images [counted, else published]")
     add("--processes", type=int, default=1, metavar="P", help="processes on each machine [1]")
     add("--machines", type=int, default=1, metavar="M", help="machines [1]")
     add("--images-per-second", type=float, metavar="R", help="that one process trains on [no hours]")
-    add(
-        "--evaluation-images-per-second",
-        type=float,
-        metavar="R",
-        help=f"that one process evaluates or measures [{FORWARD:g} x --images-per-second]",
-    )
+    text = f"time {MEASURED_STEPS} steps of the first stage here, with the recipe's own images, for that rate"
+    add("--measure", action="store_true", help=text)
+    text = f"that one process evaluates or measures [{FORWARD:g} x --images-per-second]"
+    add("--evaluation-images-per-second", type=float, metavar="R", help=text)
     add("--path-bytes", type=float, metavar="B", help="mean length of the images' paths [by format]")
     add("--text-bytes", type=float, metavar="B", help="mean length of the rows' texts [by format]")
     add("--no-files", action="store_true", help="leave out the list of files, not their sums")
@@ -69,67 +101,632 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Read the recipe, count, print, write the JSON file if one is asked for."""
     args = parser().parse_args(argv)
-
-    from tools import plan_given, plan_text
-    from urnet.core.atomic_files import atomic_file
-    from urnet.pipeline.recipes import load_recipe
-
-    plan_given.check_numbers(args)
+    check_numbers(args)
     recipe = load_recipe(args.config, args.override)
     check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
     models.check_size(recipe.model.name, recipe.transform.size, f"{args.config}: transform.size")
     with cli.results_only() as stream:
-        found = count(args, recipe)
-        for line in plan_text.lines(found, with_files=not args.no_files):
+        plan = make_plan(args, recipe)
+        for line in text_of(plan, with_files=not args.no_files):
             print(line, file=stream)
     if args.json:
         with atomic_file(args.json, replace=True) as part:
-            part.write_text(json.dumps(tree(found), indent=1) + "\n", encoding="utf-8")
+            part.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
 
 
-def count(args: argparse.Namespace, recipe: Any) -> Any:
-    """Everything that is printed, as a ``plan_text.Plan``."""
-    from tools import plan_bytes, plan_given, plan_memory, plan_stages
-    from tools.plan_network import network_size
-    from tools.plan_text import Plan
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raise InputError for a number outside its range, and for flags that need or exclude another one."""
+    least = {"rows": 1, "evaluation_images": 1, "processes": 1, "machines": 1, "path_bytes": 0, "text_bytes": 0}
+    above = {"images_per_second": 0, "evaluation_images_per_second": 0}
+    for name, low in {**least, **above}.items():
+        value, flag = getattr(args, name), "--" + name.replace("_", "-")
+        if value is not None and not (low <= value < math.inf and (name in least or value > low)):
+            accepted = f"{low} or more is" if name in least else f"more than {low} is"
+            raise InputError(f"{flag}: found {value}; {accepted} accepted")
+    if args.measure and args.images_per_second is not None:
+        raise InputError("--measure: found beside --images-per-second; one of them is accepted")
+    if args.evaluation_images_per_second is not None and args.images_per_second is None and not args.measure:
+        raise InputError("--evaluation-images-per-second: needs --images-per-second beside it")
 
-    network, table = network_size(recipe.model.name, recipe.data.n_classes), plan_given.table_of(recipe)
-    rows = plan_given.rows_of(args.rows, recipe, table)
-    images = plan_given.evaluation_images_of(args.evaluation_images, recipe)
-    processes = plan_stages.Processes(args.processes, args.machines)
-    stages = plan_stages.plan_stages(recipe, rows.value, images.value, network, processes.world_size)
-    hours, rates = [], (0.0, 0.0)
-    if args.images_per_second is not None:
-        rates = args.images_per_second, args.evaluation_images_per_second or FORWARD * args.images_per_second
-        hours = [plan_stages.hours_of(stage, processes.world_size, *rates) for stage in stages]
-    return Plan(
-        " ".join([args.config, *(f"-o '{text}'" for text in args.override)]),
-        f"{recipe.output}/{recipe.name}",
-        network,
-        rows,
-        images,
-        processes,
-        stages,
-        plan_given.base_of(args, recipe, rows, table),
-        plan_bytes.files_of(recipe, stages, rows.value, network),
-        plan_memory.memory_of(recipe, stages, rows.value, network),
-        *rates,
-        hours,
-        assumed_forward=args.evaluation_images_per_second is None,
+
+# --- what a plan starts from
+
+
+@dataclass(frozen=True)
+class Given:
+    """A number and where it is from."""
+
+    value: int
+    source: str
+
+
+def table_of(recipe: Recipe) -> Table | None:
+    """The run's table, None where it is not built."""
+    folder = Path(recipe.data.table or Path(recipe.output) / recipe.name / "table")
+    return Table.open(folder) if (folder / "base.arrow").is_file() else None
+
+
+def rows_of(asked: int | None, recipe: Recipe, table: Table | None) -> Given:
+    """--rows > the table > the lists or folders > the published number. Raises InputError where none is known."""
+    if asked is not None:
+        return Given(asked, "--rows")
+    if table is not None:
+        return Given(table.n_rows, f"in {table.folder}")
+    try:
+        return Given(listed_rows(recipe.data), "listed")
+    except InputError as error:  # the data need not be on this machine
+        if recipe.data.format in PUBLISHED:
+            return Given(PUBLISHED[recipe.data.format][0], "published")
+        raise InputError(
+            f"--rows: is needed for format {recipe.data.format}, as no table is built yet and the rows cannot be "
+            f"counted ({error})"
+        ) from None
+
+
+def listed_rows(data: Data) -> int:
+    """The training images of the recipe's lists or folders. Raises InputError where they cannot be read."""
+    if data.format == "folder":
+        return sum(len(paths) for _, paths in class_folders(data.root, sub_folders(data.root)))
+    if data.format in ("webvision2", "webvision1"):
+        files = [str(file) for _, file, _ in webvision.train_lists(data)]
+    else:
+        files = [str(data.train_list)]
+    return sum(len(lines) for file in files for lines in read_lines(file))
+
+
+def evaluation_images_of(asked: int | None, recipe: Recipe) -> Given:
+    """--evaluation-images > the recipe's list > the published number. Raises InputError likewise."""
+    if asked is not None:
+        return Given(asked, "--evaluation-images")
+    with contextlib.suppress(InputError):
+        return Given(len(read_validation(recipe.data)), "listed")
+    if recipe.data.format not in PUBLISHED:
+        raise InputError("--evaluation-images: is needed, as the recipe's validation list cannot be read here")
+    return Given(PUBLISHED[recipe.data.format][1], "published")
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """Numbers of values of a network, all of which are float32, and of tensors that are trained."""
+
+    name: str
+    n_classes: int
+    parameters: int  # values that are trained
+    trained_tensors: int
+    weights: int  # values of a checkpoint: parameters and batch-norm statistics
+    feature_width: int
+
+    def optimizer_bytes(self, settings: Optimizer) -> int:
+        """Momentum keeps a velocity of each parameter; AdamW two moments, and two powers of each tensor."""
+        if settings.name == "momentum":
+            return 4 * self.parameters
+        return 2 * 4 * self.parameters + 2 * 4 * self.trained_tensors
+
+
+def network_size(name: str, n_classes: int) -> NetworkSize:
+    """Build the network without memory for its values, and count. Raises InputError as models.build."""
+    from urnet.runtime.threads import import_paddle
+
+    import_paddle()
+    import paddle
+
+    from urnet.nn.optimizer import trainable
+
+    with paddle.LazyGuard():
+        network = models.build(name, n_classes)
+    trained, state = trainable(network), network.state_dict()
+    for key, value in state.items():
+        if value.dtype != paddle.float32:
+            raise TypeError(f"{name}: {key} is not float32; its bytes would be counted wrong")
+    return NetworkSize(
+        name,
+        n_classes,
+        sum(p.size for p in trained.values()),
+        len(trained),
+        sum(value.size for value in state.values()),
+        network.fc.weight.shape[0],
     )
 
 
-def tree(found: Any) -> dict[str, Any]:
-    """The plan for JSON: what is printed, and the sums that are computed from it."""
-    from tools.plan_bytes import disk_use
+# --- what the stages do
 
-    sums = {"memory": ("device", "host"), "hours": ("total",), "files": ("stay", "most", "checkpoint_bytes")}
-    made = asdict(found)
-    for part, names in sums.items():
-        for entry, value in zip(made[part], getattr(found, part), strict=True):
-            entry.update({name: getattr(value, name) for name in names})
-    uses = disk_use(found.base.bytes, found.files)
-    return {**made, "disk": [dict(zip(("stage", "peak", "stays"), use, strict=True)) for use in uses]}
+
+@dataclass(frozen=True)
+class Counts:
+    """What one stage does, of all processes together unless the name says otherwise."""
+
+    epochs: float
+    steps: int
+    batch_size: int
+    rows_a_process: int
+    micro_batch: int  # rows that pass a process's network at once
+    warmup_steps: int
+    rate: str
+    images_drawn: int
+    evaluations: int
+    evaluation_images: int  # of each evaluation
+    bn_images: int  # of each evaluation, for the batch-norm statistics of a moving average
+    view_batch: int  # images at once in an evaluation
+    evaluated_by_busiest: int  # images, of each evaluation, of the process that has most of them
+    checkpoints_kept: int
+    checkpoints_written: int
+    measured_rows: int  # 0: the stage measures nothing
+    measured_by_busiest: int  # rows of the process that has most of them
+    shards: int
+    measure_batch: int  # images at once
+
+
+def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes: int) -> Counts:
+    """Of one stage with ``rows`` rows and ``images`` validation images.
+
+    Raises InputError for what cannot be trained, or not be divided among the processes.
+    """
+    from urnet.nn.schedule import gate_plan, plan
+    from urnet.training.stage_job import check_division
+
+    check_division(stage, n_processes, rows)
+    job = job_of(recipe, stage, rows)
+    batch, per_epoch, view = stage.batch_size, job.steps_per_epoch, job.view_batch
+    steps, _ = plan(stage, per_epoch)
+    gate_plan(stage, per_epoch)  # refuses one that is too long
+    written = steps // max(job.steps(stage.checkpoint_every), 1)
+    extra, about = bn_images(job), description(recipe, stage, rows)
+    return Counts(
+        epochs=steps / per_epoch,
+        steps=steps,
+        batch_size=batch,
+        rows_a_process=batch // n_processes,
+        micro_batch=batch // n_processes // stage.accumulate,
+        warmup_steps=job.steps(stage.schedule.warmup),
+        rate=rate_text(stage.schedule),
+        images_drawn=steps * rows_at_once(job, batch),
+        evaluations=-(-steps // max(job.steps(stage.eval_every), 1)),
+        evaluation_images=images,
+        bn_images=extra,
+        view_batch=view,
+        evaluated_by_busiest=busiest(images, view, n_processes) + busiest(extra, view, n_processes),
+        checkpoints_kept=min(stage.keep, written),
+        checkpoints_written=written,
+        measured_rows=about.n_rows if about else 0,
+        shards=about.n_shards if about else 0,
+        measured_by_busiest=busiest(about.n_rows, about.shard, n_processes) if about else 0,
+        measure_batch=about.batch_size if about else 0,
+    )
+
+
+def job_of(recipe: Recipe, stage: Stage, rows: int) -> Any:
+    """A StageJob that knows lengths and batches, without what it would train."""
+    from urnet.training.stage_job import StageJob, make_sampler
+
+    labels = np.zeros(rows, np.int32)  # how long an epoch is does not depend on them
+    sampler = make_sampler(recipe, dataclasses.replace(stage, balance=0.0), labels)
+    nothing: dict[str, Any] = dict.fromkeys(("network", "amp", "table", "loss_weight", "validation"))
+    return StageJob(recipe=recipe, stage=stage, labels=labels, sampler=sampler, folder=Path(), curves=Path(), **nothing)
+
+
+def rows_at_once(job: Any, batch_size: int) -> int:
+    """Rows of a batch: ``batch_size``, or fewer where the whole epoch is one short batch."""
+    if job.stage.subsets is not None or job.sampler.steps_per_epoch(batch_size) > 1:
+        return batch_size
+    return len(next(job.sampler.batches(0, batch_size)))
+
+
+def bn_images(job: Any) -> int:
+    """Training images that an evaluation of a moving average passes for its batch-norm statistics."""
+    if job.stage.ema is None:
+        return 0
+    batches = min(job.stage.ema.bn_batches, job.sampler.steps_per_epoch(job.view_batch))
+    return batches * rows_at_once(job, job.view_batch)
+
+
+def description(recipe: Recipe, stage: Stage, rows: int, width: int = 1) -> Description | None:
+    """Of the stage's measurement with a network of ``width`` features; None for a stage that measures nothing."""
+    if not measures(stage):
+        return None
+    k = min(stage.measure.top_k, recipe.data.n_classes)
+    return Description("", "", rows, width, k, stage.measure.batch_size)
+
+
+def busiest(n: int, size: int, n_processes: int) -> int:
+    """Of ``n`` rows dealt out in turn, ``size`` at once, those of process 0, which has the most."""
+    return sum(min(size, n - start) for start in range(0, n, size * n_processes))
+
+
+def rate_text(schedule: Schedule) -> str:
+    """The learning rate as the recipe writes it."""
+    s = schedule
+    if s.name == "cosine":
+        return f"cosine, {s.lr:g} to {s.final_lr:g}"
+    if s.name == "step":
+        return f"{s.lr:g}, x {s.gamma:g} every {s.every}"
+    if s.name == "piecewise":
+        return f"{s.lr:g}, x {s.gamma:g} at " + ", ".join(str(milestone) for milestone in s.milestones)
+    return f"constant {s.lr:g}"
+
+
+# --- the bytes of files
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file of a run, or one array of it: where it is, what it holds, its bytes, and how many of it there are."""
+
+    kind: Literal["base", "column", "measurement", "checkpoint", "result"]
+    path: str
+    what: str
+    bytes: int
+    note: str = ""
+
+
+def base_of(args: argparse.Namespace, recipe: Recipe, rows: int, table: Table | None) -> Artefact:
+    """base.arrow: as it is on the disk, else by the formula."""
+    given = (args.path_bytes, args.text_bytes)
+    if table is not None and (args.rows, *given) == (None, None, None):
+        return Artefact("base", "table/base.arrow", "as it is", (table.folder / "base.arrow").stat().st_size)
+    path, text = (b if a is None else a for a, b in zip(given, TEXTS[recipe.data.format], strict=True))
+    what = f"{BASE_ROW} + path {path:g} + text {text:g} B a row"
+    return Artefact("base", "table/base.arrow", what, round(rows * (BASE_ROW + path + text)))
+
+
+def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: NetworkSize) -> list[Artefact]:
+    """What one stage writes under OUTPUT/NAME."""
+    best = f"{stage.name}/best, final/model.safetensors"
+    return [
+        *columns_of(recipe, stage, rows),
+        *measurement_of(stage, description(recipe, stage, rows, network.feature_width)),
+        *checkpoint_of(recipe, stage, counts, rows, network),
+        Artefact("result", best, "weights and statistics", 4 * network.weights, "x 2"),
+    ]
+
+
+def columns_of(recipe: Recipe, stage: Stage, rows: int) -> list[Artefact]:
+    """The table's files that a stage writes, column by column: rows x bytes of a row's values."""
+    found = []
+    for file, columns in column_files(stage).items():
+        for name, column in columns.items():
+            k = 1 if column.width is None else min(column.width(stage), recipe.data.n_classes)
+            what = f"{name} {column.kind}" + (f" x {k}" if k > 1 else "")
+            found.append(Artefact("column", f"table/{file}.arrow", what, rows * k * np.dtype(column.kind).itemsize))
+    return found
+
+
+def measurement_of(stage: Stage, about: Description | None) -> list[Artefact]:
+    """The arrays of a stage's measurement, all shards together, a header a file."""
+    if about is None:
+        return []
+    note, found = "stays" if stage.measure.keep else "until the columns are written", []
+    for name, (kind, shape) in about.arrays(about.n_rows).items():
+        what = " x ".join([np.dtype(kind).name, *map(str, shape[1:])])
+        n_bytes = int(np.prod(shape)) * np.dtype(kind).itemsize + HEADER * about.n_shards
+        found.append(Artefact("measurement", f"measure/{stage.name}/shard-*/{name}.npy", what, n_bytes, note))
+    return found
+
+
+def checkpoint_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: NetworkSize) -> list[Artefact]:
+    """The files of the checkpoints for --resume."""
+    parts = [
+        ("model", "weights and statistics", 4 * network.weights),
+        ("optimizer", stage.optimizer.name, network.optimizer_bytes(stage.optimizer)),
+    ]
+    if stage.ema is not None:
+        parts.append(("ema", "moving average", 4 * network.parameters))
+    if stage.bags is not None:
+        parts.append(("bags", "attention of the rows", 4 * rows))
+    if stage.elr is not None:
+        k = min(stage.elr.top_k, recipe.data.n_classes)
+        parts.append(("early", f"memory of the rows, {k} classes", 6 * k * rows))
+    kept = counts.checkpoints_kept
+    note, place = f"x {kept} kept of {counts.checkpoints_written:,}", f"{stage.name}/step-*"
+    return [Artefact("checkpoint", f"{place}/{name}.safetensors", what, n, note) for name, what, n in parts]
+
+
+def disk_of(stage: Stage, counts: Counts, files: Sequence[Artefact], there: int) -> Sizes:
+    """Bytes on the disk of a stage that begins with ``there``: its own files, then those of the whole run.
+
+    It is fullest with measurement and columns, or with its checkpoints while one more, or best/, is written.
+    """
+    columns, measurement, checkpoint, result = (
+        sum(file.bytes for file in files if file.kind == kind)
+        for kind in ("column", "measurement", "checkpoint", "result")
+    )
+    trained = counts.checkpoints_kept * checkpoint + 2 * result
+    stays = there + columns + trained + (measurement if stage.measure.keep else 0)
+    one_more = checkpoint if counts.checkpoints_written > counts.checkpoints_kept else result
+    return {
+        "columns": columns,
+        "measurement": measurement,
+        "checkpoints, best, final": trained,
+        "peak of all files": max(there + columns + measurement, stays + one_more),
+        STAYS: stays,
+    }
+
+
+# --- memory and hours
+
+
+def device_memory(stage: Stage, network: NetworkSize) -> Sizes:
+    """Bytes of one process on its device while a stage trains, as far as they follow from sizes.
+
+    Activations are not estimated: they depend on the network, the micro-batch, the number format and recomputation,
+    and are to be measured. While a moving average is evaluated, the live weights are kept aside (its swap).
+    """
+    parameters, weights = 4 * network.parameters, 4 * network.weights
+    parts = {
+        "weights": weights,
+        "gradients": parameters,
+        "optimiser": network.optimizer_bytes(stage.optimizer),
+        "EMA": parameters if stage.ema else 0,
+        "EMA's swap": weights if stage.ema else 0,
+    }
+    return {**parts, "sum on the device": sum(parts.values())}
+
+
+def host_memory(recipe: Recipe, stage: Stage, counts: Counts, rows: int, processes: int) -> Sizes:
+    """Bytes of one process on the host, and of all ``processes`` of a machine, while a stage trains.
+
+    What grows with the rows, held always and while an epoch's rows are drawn, and the images decoded ahead; neither
+    the interpreter nor a reweighting's own work.
+    """
+    parts = 1 if stage.subsets else counts.batch_size // counts.rows_a_process  # of what was drawn
+    always = 4 + 4 + (4 if stage.sampling_weight else 0)  # labels, loss weights, sampling weights
+    always += 4 if stage.bags else 0  # attention
+    always += 6 * min(stage.elr.top_k, recipe.data.n_classes) if stage.elr else 0
+    most, images = rows * (always + DRAWING), decoded_bytes(recipe, counts)
+    return {
+        "rows, held": rows * always + rows * DRAWN // parts,
+        "rows, at most": most,
+        "images ahead": images,
+        "sum on the host": most + images,
+        f"x {processes} a machine": processes * (most + images),
+    }
+
+
+def decoded_bytes(recipe: Recipe, counts: Counts) -> int:
+    """uint8 images of the loaders: batches that wait, one being filled and one in use, and workers' slots.
+
+    The evaluation's loader is there beside the training's; the measurement's comes before both.
+    """
+    image, depth = 3 * recipe.transform.size**2, recipe.data.prefetch + 2
+    slots = recipe.data.workers * CHUNKS_AHEAD * CHUNK
+    training = depth * (counts.rows_a_process + counts.view_batch) + 2 * slots
+    measuring = depth * counts.measure_batch + slots if counts.measured_rows else 0
+    return image * max(training, measuring)
+
+
+def hours_of(counts: Counts, n_processes: int, training_rate: float, evaluation_rate: float) -> dict[str, float]:
+    """Hours of what passes the network in one stage; rates in images a second of ONE process of ``n_processes``.
+
+    Evaluation and measuring last as long as the busiest process, which has whole batches or shards.
+    """
+    training = counts.images_drawn / (training_rate * n_processes) / 3600
+    evaluation = counts.evaluations * counts.evaluated_by_busiest / evaluation_rate / 3600
+    measuring = counts.measured_by_busiest / evaluation_rate / 3600
+    total = training + evaluation + measuring
+    return {"training": training, "evaluation": evaluation, "measuring": measuring, "total": total}
+
+
+def measured_rate(recipe: Recipe, table: Table | None, n_processes: int, n_steps: int = MEASURED_STEPS) -> float:
+    """Images a second that one process trains on here, three digits: its part of ``n_steps`` steps of the first stage.
+
+    On the recipe's own images, with random weights and all rows alike. Raises InputError where the images are not
+    there, or are too few.
+    """
+    from tools.speed.train import seconds_of, training_steps
+
+    first = active_stages(recipe)[0]
+    stage = dataclasses.replace(
+        first,
+        duration=Duration(WARM_UP + n_steps, "steps"),
+        batch_size=first.batch_size // n_processes,
+        schedule=Schedule(lr=1e-3),
+        gate=None,
+        subsets=None,
+        targets="given",
+    )
+    with tempfile.TemporaryDirectory(prefix="urnet-plan-") as name:
+        table = table or build_table(recipe.data, Path(name, "table"))
+        images = n_steps * rows_at_once(job_of(recipe, stage, table.n_rows), stage.batch_size)
+        with training_steps(recipe, stage, table, Path(name)) as steps:
+            seconds_of(lambda: next(steps), WARM_UP)
+            return float(f"{images / seconds_of(lambda: next(steps), n_steps):.3g}")
+
+
+# --- the whole plan, and its text
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage; ``hours`` is empty where no rate is known."""
+
+    name: str
+    counts: Counts
+    files: list[Artefact]
+    disk: Sizes
+    device: Sizes
+    host: Sizes
+    hours: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that was counted. Rates are those of one process, in images a second; 0: not known."""
+
+    recipe: str
+    folder: str
+    network: NetworkSize
+    rows: Given
+    evaluation_images: Given
+    processes: int  # on each machine
+    machines: int
+    base: Artefact
+    stages: list[StagePlan]
+    training_rate: float
+    evaluation_rate: float
+    notes: list[str]
+
+
+def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
+    """Count everything that is printed. Raises InputError for what cannot be trained."""
+    network, table = network_size(recipe.model.name, recipe.data.n_classes), table_of(recipe)
+    rows, images = rows_of(args.rows, recipe, table), evaluation_images_of(args.evaluation_images, recipe)
+    n, n_processes = rows.value, args.processes * args.machines
+    counted = [(stage, counts_of(recipe, stage, n, images.value, n_processes)) for stage in active_stages(recipe)]
+    rate = measured_rate(recipe, table, n_processes) if args.measure else args.images_per_second or 0.0
+    evaluation_rate = rate and (args.evaluation_images_per_second or FORWARD * rate)
+    base = base_of(args, recipe, n, table)
+    stages: list[StagePlan] = []
+    for stage, counts in counted:
+        files = files_of(recipe, stage, counts, n, network)
+        stages.append(
+            StagePlan(
+                name=stage.name,
+                counts=counts,
+                files=files,
+                disk=disk_of(stage, counts, files, stages[-1].disk[STAYS] if stages else base.bytes),
+                device=device_memory(stage, network),
+                host=host_memory(recipe, stage, counts, n, args.processes),
+                hours=hours_of(counts, n_processes, rate, evaluation_rate) if rate else {},
+            )
+        )
+    return Plan(
+        recipe=" ".join([args.config, *(f"-o '{text}'" for text in args.override)]),
+        folder=f"{recipe.output}/{recipe.name}",
+        network=network,
+        rows=rows,
+        evaluation_images=images,
+        processes=args.processes,
+        machines=args.machines,
+        base=base,
+        stages=stages,
+        training_rate=rate,
+        evaluation_rate=evaluation_rate,
+        notes=notes(args, base, stages[0].name),
+    )
+
+
+def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
+    """The plan as aligned tables with units, and what it assumes, section by section."""
+    network, stages = plan.network, plan.stages
+    what = f"{network.n_classes:,} classes: {network.parameters:,} parameters, {network.feature_width:,} features"
+    head = [
+        ("recipe", plan.recipe),
+        ("network", f"{network.name}, {what}"),
+        ("rows", f"{plan.rows.value:,} ({plan.rows.source})"),
+        ("validation", f"{plan.evaluation_images.value:,} images ({plan.evaluation_images.source})"),
+        ("processes", f"{plan.machines * plan.processes} ({plan.machines} x {plan.processes})"),
+    ]
+    columns, peak = (sum(s.disk["columns"] for s in stages), max(s.disk["peak of all files"] for s in stages))
+    rates = (
+        f"{plan.training_rate:g} images/s a process in training, {plan.evaluation_rate:g} in evaluation and measuring"
+    )
+    hours = {stage.name: stage.hours for stage in stages if stage.hours}
+    total = {key: sum(own[key] for own in hours.values()) for key in stages[0].hours}
+    sections = {
+        "Updates (of all processes together; warm-up is part of them)": steps_text(stages),
+        "Images that pass the network": images_text(stages),
+        f"Files under {plan.folder}": files_text(plan) if with_files else [],
+        "Disk": [
+            *table_text({stage.name: stage.disk for stage in stages}, size),
+            f"the whole table {size(plan.base.bytes + columns)}; peak {size(peak)}; images not counted",
+        ],
+        "Memory of a process (activations are not estimated: they are to be measured)": [
+            *table_text({stage.name: stage.device for stage in stages}, size),
+            "",
+            *table_text({stage.name: stage.host for stage in stages}, size),
+        ],
+        f"Hours at {rates}": table_text({**hours, "total": total}, "{:,.2f}".format) if hours else [],
+        "Notes": plan.notes,
+    }
+    yield from aligned(head, left=(0, 1))
+    for title, text in sections.items():
+        if text:
+            yield from ("", title, *text)
+
+
+def steps_text(stages: Sequence[StagePlan]) -> list[str]:
+    """Epochs, steps, batches and rates."""
+    rows: list[tuple[str, ...]] = [
+        ("stage", "epochs", "updates", "batch", "a process", "micro-batch", "warm-up", "learning rate")
+    ]
+    for stage in stages:
+        c = stage.counts
+        numbers = (c.steps, c.batch_size, c.rows_a_process, c.micro_batch, c.warmup_steps)
+        rows.append((stage.name, f"{c.epochs:.4g}", *(f"{n:,}" for n in numbers), c.rate))
+    return aligned(rows, left=(0, 7))
+
+
+def images_text(stages: Sequence[StagePlan]) -> list[str]:
+    """What passes the network."""
+    rows: list[tuple[str, ...]] = [
+        ("stage", "drawn", "evaluations", "x images", "+ batch norm", "measured rows", "batch", "shards")
+    ]
+    for stage in stages:
+        c = stage.counts
+        always = (c.images_drawn, c.evaluations, c.evaluation_images, c.bn_images)
+        measuring = (c.measured_rows, c.measure_batch, c.shards)
+        rows.append((stage.name, *(f"{n:,}" for n in always), *(f"{n:,}" if n else "-" for n in measuring)))
+    drawn, evaluations, measured = (
+        f"{sum(getattr(stage.counts, name) for stage in stages):,}"
+        for name in ("images_drawn", "evaluations", "measured_rows")
+    )
+    return aligned([*rows, ("total", drawn, evaluations, "", "", measured, "", "")])
+
+
+def files_text(plan: Plan) -> list[str]:
+    """Every file, and how many of it there are."""
+    files = [("", plan.base), *((stage.name, file) for stage in plan.stages for file in stage.files)]
+    lines = [(stage, file.path, file.what, size(file.bytes), file.note) for stage, file in files]
+    return aligned([("stage", "file", "holds", "bytes", ""), *lines], left=(0, 1, 2, 4))
+
+
+def table_text(lines: Mapping[str, Mapping[str, float]], show: Callable[[float], str]) -> list[str]:
+    """A line a stage, a column a title."""
+    titles = list(next(iter(lines.values())))
+    return aligned([("stage", *titles), *((name, *map(show, line.values())) for name, line in lines.items())])
+
+
+def size(n: float) -> str:
+    """Bytes as 1.23 GiB, 45.6 MiB or 789 B: the largest unit of which there is a whole one."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if n >= factor:
+            return f"{n / factor:,.2f} {unit}"
+    return f"{n:.0f} B"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Lines of cells in columns, two spaces between; the columns ``left`` begin, the others end flush."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        padded = [
+            cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def notes(args: argparse.Namespace, base: Artefact, first_stage: str) -> list[str]:
+    """What the numbers rest on."""
+    found = [
+        "Learning rate: for the global batch; it stays as it is with any number of processes. Whoever",
+        "  changes batch_size scales lr with it (linear scaling, Goyal et al. 2017).",
+        "Batch norm: sees the rows of a process's micro-batch, unless model.sync_batch_norm is true.",
+        "Files: headers, state.json, recipe.yaml, classes.txt, log.txt and curves are not counted.",
+        "Memory: rows are at most while an epoch's order is drawn. Not counted: what a reweighting computes",
+        "  with, the interpreter, and the copies in which processes exchange gradients.",
+    ]
+    if base.what != "as it is":
+        found.append("base.arrow: the lengths of paths and texts are given or assumed (--path-bytes, --text-bytes).")
+    if args.measure:
+        found.append(f"Hours: the rate is that of {MEASURED_STEPS} steps of stage {first_stage} on this machine.")
+    if args.measure or args.images_per_second is not None:
+        if args.evaluation_images_per_second is None:
+            found.append("Hours: a forward alone is assumed to take a third of a training step.")
+        found += [
+            "Hours: of what passes the network, at a constant rate; evaluations and measurements last as",
+            "  long as the busiest process. Not counted: reweightings on the CPU, start-up, saving.",
+        ]
+    return found
 
 
 if __name__ == "__main__":
