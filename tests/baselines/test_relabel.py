@@ -11,10 +11,8 @@ from urnet.core.checks import InputError
 SETTINGS = [
     {},
     {"power": 0.0},
-    {"power": 3.0, "floor": 0.2},
     {"drop": 0.29},
     {"drop": 0.95, "power": 2.0},
-    {"adopt": 0.5},
     {"adopt": 0.3, "drop": 0.5},
     {"adopt": 0.01, "drop": 0.3},
     {"floor": 1.0, "drop": 0.1},
@@ -129,27 +127,6 @@ def test_planted_wrong_labels_by_hand():
         got = relabel(n_classes=2, **data, adopt=adopt)
         assert (np.flatnonzero(got["clean_label"] != data["labels"]) == relabelled).all()
         assert (got["clean_label"][relabelled] == 1).all()
-
-
-def test_rows_that_got_another_label_are_not_cleaned_out_and_others_are_in_their_place():
-    data = planted()
-    data["given"][[1, 2]] = 0.5, 0.4
-    got = relabel(n_classes=2, **data, drop=0.2, adopt=0.875)
-    assert (np.flatnonzero(got["image_weight"] == 0) == [1, 2, 10]).all()
-    raw = np.array([0.75] * 6 + [float(data["prob"][i, 0]) for i in (3, 6)])  # as sure as of the new label
-    np.testing.assert_allclose(got["image_weight"][[3, 6]], raw[6:] * 10 / raw.sum(), rtol=1e-6)
-
-
-def test_thresholds_are_per_class_and_tails_are_not_emptied():
-    rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1, 2], [1000, 100, 1])
-    given = np.concatenate([0.9 + 0.1 * rng.random(1000), 0.1 * rng.random(100), [0.0]])
-    prob = np.full((1101, 1), 0.5)
-    got = relabel(labels, 3, given=given, index=labels[:, None], prob=prob, drop=0.29)
-    cleaned = got["image_weight"] == 0
-    assert np.bincount(labels[cleaned], minlength=3).tolist() == [290, 29, 0]
-    assert given[:1000][cleaned[:1000]].max() < given[:1000][~cleaned[:1000]].min()
-    assert got["image_weight"][-1] == 1
 
 
 def test_a_class_all_of_whose_rows_look_wrong_keeps_its_best():

@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from urnet.core.checks import InputError
-from urnet.nn.losses import bag_loss, soft_targets, weighted_cross_entropy
+from urnet.nn.losses import bag_loss
 
 SETTINGS = [
     {},
@@ -130,23 +130,6 @@ def test_micro_batches_of_whole_bags_add_up_to_the_large_batch():
     assert float(total) == pytest.approx(float(whole), rel=1e-12)
     np.testing.assert_allclose(paddle.grad(total, logits)[0].numpy(), paddle.grad(whole, logits)[0].numpy(), atol=1e-14)
     assert (paddle.concat([part[1] for part in parts]).numpy() == attention.numpy()).all()
-
-
-def test_at_a_high_temperature_the_instance_term_is_the_weighted_cross_entropy():
-    logits, labels, weight = batch(dtype="float32")
-    weight = weight.astype("float32")
-    got, _ = loss_of(logits, labels, weight, temperature=1e9, bag_term=0.0, label_smoothing=0.2)
-    weighted = soft_targets(paddle.to_tensor(labels), 5, 0.2) * paddle.to_tensor(weight).unsqueeze(1)
-    assert float(got) == pytest.approx(float(weighted_cross_entropy(logits, weighted, weight.sum())), rel=1e-5)
-
-
-def test_a_bag_of_one_is_the_cross_entropy_in_both_terms():
-    logits, labels, weight = batch(size=1)
-    got, attention = loss_of(logits, labels, weight, size=1, bag_term=0.25, instance_term=0.75)
-    weighted = soft_targets(paddle.to_tensor(labels), 5) * paddle.to_tensor(weight, "float32").unsqueeze(1)
-    expected = weighted_cross_entropy(logits, weighted, float(weight.sum()))
-    assert float(got) == pytest.approx(float(expected), rel=1e-5)
-    assert (attention.numpy() == (weight > 0)).all()
 
 
 def test_one_right_row_among_wrong_ones_by_hand():

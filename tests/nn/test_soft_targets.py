@@ -4,8 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.nn.losses import soft_targets, sparse_targets, weighted_cross_entropy
-from urnet.nn.mixup import Mixup
+from urnet.nn.losses import soft_targets, sparse_targets
 
 
 def dense(index, prob, n_classes):
@@ -48,40 +47,3 @@ def test_certain_rows_are_the_targets_of_the_labels(smoothing):
     index, prob = np.stack([labels, labels * 0], 1), np.array([[1, 0]] * 3, np.float16)
     expected = soft_targets(paddle.to_tensor(labels), 8, smoothing).numpy()
     assert made(index, prob, smoothing=smoothing).numpy().tobytes() == expected.tobytes()
-
-
-def test_smoothing_by_hand():
-    got = made(np.array([[1, 2]]), np.array([[0.75, 0.25]], np.float32), 4, 0.2).numpy()
-    np.testing.assert_allclose(got, [[0.05, 0.65, 0.25, 0.05]], rtol=1e-6)
-
-
-def test_gradient_by_finite_differences():
-    index, prob = stored(seed=2)
-    rng = np.random.default_rng(3)
-    weight, x = rng.random(6), 2 * rng.standard_normal((6, 8))
-    logits = paddle.to_tensor(x.astype("float32"), stop_gradient=False)
-    targets = made(index, prob) * paddle.to_tensor(weight, "float32").unsqueeze(1)
-    loss = weighted_cross_entropy(logits, targets, weight.sum())
-    gradient = paddle.grad(loss, logits)[0].numpy()
-
-    def value(x):
-        log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
-        return -(weight[:, None] * dense(index, prob, 8) * log_p).sum() / weight.sum()
-
-    assert float(loss) == pytest.approx(value(x), rel=1e-5)
-    for i, c in np.ndindex(6, 8):
-        up, down = x.copy(), x.copy()
-        up[i, c] += 1e-5
-        down[i, c] -= 1e-5
-        assert gradient[i, c] == pytest.approx((value(up) - value(down)) / 2e-5, abs=2e-6)
-
-
-def test_mixup_mixes_them_like_any_targets():
-    index, prob = stored(n=4)
-    weight = paddle.to_tensor([1, 2, 0, 0.5]).unsqueeze(1)
-    mixup = Mixup(1.0, 4, seed=3, stage="a", step=0)
-    own, partners = (made(index[rows], prob[rows]) * weight[rows] for rows in (np.arange(4), mixup.partner))
-    mixed = mixup.mix(own, partners).numpy()
-    t = dense(index, prob, 8) * weight.numpy()
-    expected = mixup.lam * t + (1 - mixup.lam) * t[mixup.partner]
-    np.testing.assert_allclose(mixed, expected, rtol=1e-5, atol=1e-7)

@@ -139,14 +139,6 @@ def test_planted_wrong_rows_come_last_and_the_weights_are_known():
     assert got["instance_weight"][13] / got["instance_weight"][14] == pytest.approx((0.05 / 0.55) ** 2)
 
 
-def test_one_kind_of_evidence_makes_up_for_what_another_does_not_know():
-    labels = np.zeros(8, np.int64)
-    confidence = np.full(8, 0.5)
-    text, known = np.array([1, 1, 0, 0, 9, 9, 9, 9.0]), np.arange(8) < 4
-    got = instance(labels, 1, evidence={"confidence": confidence, "text": text}, known={"text": known})
-    assert got["relevance"].tolist() == [0.875] * 2 + [0.125] * 2 + [0.5] * 4  # unknown: between
-
-
 def test_class_ranks_count_equal_rows_half():
     got = class_ranks(np.array([3.0, 1, 1, 7, 5]), np.array([0, 0, 0, 1, 0]))
     assert got.tolist() == [0.625, 0.25, 0.25, 0.5, 0.875]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression
 
 from urnet.core.checks import InputError
 from urnet.reweight.evidence.folds import fold_of_rows, hashes_and_mean
@@ -48,21 +47,6 @@ def test_agrees_with_scikit_learns_discriminant_analysis(balanced):
         t: np.mean(np.abs(np.exp(log_softmax(logits / t, 1))[own] - got["given"])) for t in np.arange(0.8, 1.3, 0.01)
     }
     assert min(losses.values()) < 0.004  # the small-sample term is ours
-
-
-def test_agrees_with_logistic_regression_on_data_with_overlap():
-    features, labels, _ = blobs(n=3000, wrong=0.2)
-    got = out_of_fold(features, labels, 5, folds=5, balanced=False)
-    fold = folds_of(features, labels, 5)
-    expected = np.empty((len(labels), 5))
-    for f in range(5):
-        model = LogisticRegression(max_iter=2000).fit(features[fold != f] - 50, labels[fold != f])
-        expected[fold == f] = model.predict_proba(features[fold == f] - 50)
-    assert np.corrcoef(expected[np.arange(3000), labels], got["given"])[0, 1] > 0.95
-    assert np.mean(expected.argmax(1) == got["index"][:, 0]) > 0.95
-    loss = -np.log(got["given"]).mean()
-    best = -np.log(expected[np.arange(3000), labels]).mean()
-    assert loss < best * 1.1  # calibrated: nearly as likely as the maximum-likelihood model's
 
 
 def test_shapes_and_the_same_bytes():

@@ -218,15 +218,6 @@ def test_the_noise_of_the_labels_is_recovered():
     np.testing.assert_allclose(np.diag(votes[1].table()), 0.8, atol=0.04)
 
 
-def test_groups_differ_in_reliability():
-    truth, data = made_up(n=10_000, right=0.5)  # 0.7 in group 0, 0.5 in the others
-    given, first = run(**data)["given"], data["group"] == 0
-    without = run(**{**data, "group": None})["given"]
-    assert given[first].mean() > without[first].mean() + 0.03
-    right = data["labels"] == truth
-    assert np.mean((given - right) ** 2) < np.mean((without - right) ** 2)
-
-
 def test_the_posterior_is_nearer_the_truth_than_labels_teacher_or_texts():
     truth, data = made_up(n=5000)
     fused = run(**data)["index"][:, 0]
@@ -241,7 +232,7 @@ def test_classes_without_rows_and_a_single_row():
     assert np.isfinite(one["prob"]).all()
 
 
-@pytest.mark.parametrize("c", [6, 300])  # tallied in two ways
+@pytest.mark.parametrize("c", [6, 257])  # tallied in two ways
 def test_the_table_of_a_vote_by_hand(c):
     rng = np.random.default_rng(4)
     votes, classes, q = rng.integers(-1, c, 500), rng.integers(0, 6, (500, 2)), rng.dirichlet([1, 1], 500)

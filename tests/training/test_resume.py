@@ -66,7 +66,7 @@ def wait_for(condition, process, seconds=60.0) -> None:
 def test_killed_at_random_moments(whole, tmp_path):
     recipe, folder = beside(whole, tmp_path)
     chance, kills, reached = random.Random(int(time.time())), 0, []
-    for attempt in range(6):
+    for attempt in range(3):
         process = start(recipe, *["--resume"] * (attempt > 0))
         log, before = folder / "log.txt", 0
         before = log.stat().st_size if log.exists() else 0
@@ -78,7 +78,7 @@ def test_killed_at_random_moments(whole, tmp_path):
         reached += [int(path.name[5:]) for path in checkpoints(folder)[-1:]]
     done = run(recipe, "--resume")
     assert done.returncode == 0, done.stderr
-    assert kills >= 2  # the tiny run may have been over before the later ones
+    assert kills >= 1  # the tiny run may have been over before the later ones
     assert reached == sorted(reached)  # nothing that was saved is lost
     assert_same_end(folder, whole[1])
     leftovers = [p.name for p in folder.iterdir() if p.name.startswith(".")]
