@@ -20,10 +20,11 @@ from urnet.baselines.densities import (
     squared_quantile,
 )
 from urnet.baselines.kmeans_1d import kmeans_1d
-from urnet.core.checks import InputError, check_choice, check_labels, check_same_rows
+from urnet.core.blocks import blocks
+from urnet.core.checks import check_choice, check_ranges
 from urnet.core.cpus import usable_cores
 from urnet.reweight.evidence.class_shards import classes_of
-from urnet.reweight.evidence.projection import CONVERT_ROWS, byte_order, fit_projection, read_rows
+from urnet.reweight.evidence.projection import CONVERT_ROWS, byte_order, check_features, fit_projection, read_rows
 
 DENSITIES = {"count": count_density, "gaussian": gaussian_density}
 SPLITS = ("density", "distance")
@@ -118,9 +119,9 @@ def _class_columns(raw: np.ndarray, settings: _Settings) -> dict[str, np.ndarray
     first = np.flatnonzero(starts)[group]  # equal rows take its values: theirs may round otherwise
     with threadpool_limits(1):
         points, exponent = _points(raw, settings.pca, settings.seed)
-        blocks = SquaredDistances(points, group, settings.block, settings.threads)
-        square = squared_quantile(blocks, settings.quantile)
-        density = DENSITIES[settings.density](blocks, square).astype(np.float32)[first]
+        distances = SquaredDistances(points, group, settings.block, settings.threads)
+        square = squared_quantile(distances, settings.quantile)
+        density = DENSITIES[settings.density](distances, square).astype(np.float32)[first]
         found = {"subset": _subsets(points, density, first, settings), "density": density}
         if settings.delta:
             found["delta"] = np.ldexp(_deltas(points, group, density, settings), exponent)
@@ -138,15 +139,13 @@ def _points(raw: np.ndarray, pca: int, seed: int) -> tuple[np.ndarray, int]:
     if 0 < pca < min(n - 1, width):
         mean, components = fit_projection(raw, pca=pca, seed=seed)
         points = np.empty((n, pca), np.float32)
-        for start in range(0, n, CONVERT_ROWS):
-            rows = slice(start, start + CONVERT_ROWS)
+        for rows in blocks(n, CONVERT_ROWS):
             points[rows] = (raw[rows].astype(np.float32) - mean) @ components
     else:
         unit = np.ldexp(1.0, np.frexp(float(max(raw.max(), -raw.min())))[1] - MEAN_BITS)
         mean = np.rint(raw.mean(axis=0, dtype=np.float64) / unit) * unit
         points = np.empty((n, width), np.float32)
-        for start in range(0, n, CONVERT_ROWS):
-            rows = slice(start, start + CONVERT_ROWS)
+        for rows in blocks(n, CONVERT_ROWS):
             points[rows] = raw[rows] - mean
     exponent = int(np.frexp(max(points.max(), -points.min()))[1])
     return np.ldexp(points, -exponent), exponent
@@ -172,25 +171,17 @@ def _deltas(points: np.ndarray, group: np.ndarray, density: np.ndarray, settings
     return found
 
 
-def _check(features: Any, labels: np.ndarray, n_classes: int, settings: _Settings, jobs: int) -> None:
-    check_labels(labels, n_classes)
-    if not len(labels):
-        raise InputError("labels: found no rows; a curriculum needs at least one")
-    shape, dtype = tuple(features.shape), np.dtype(features.dtype)
-    if len(shape) != 2 or not shape[1] or dtype.kind != "f" or dtype.itemsize > 8:
-        raise InputError(f"features: (N, D) of float16, 32 or 64 is accepted; found {shape} of {dtype}")
-    check_same_rows(labels=labels, features=range(shape[0]))
-    s = settings
+def _check(features: Any, labels: np.ndarray, n_classes: int, s: _Settings, jobs: int) -> None:
+    check_features(features, labels, n_classes)
     check_choice("density", s.density, DENSITIES)
     check_choice("split", s.split, SPLITS)
-    accepted = {
-        f"quantile: found {s.quantile}; more than 0, up to 1": 0 < s.quantile <= 1,
-        f"n_subsets: found {s.n_subsets}; 2 to 127": 2 <= s.n_subsets <= 127,
-        f"pca: found {s.pca}; 0 (none) or more": s.pca >= 0,
-        f"seed: found {s.seed}; 0 or more": s.seed >= 0,
-        f"jobs: found {jobs}; 1 or more": jobs >= 1,
-        f"block: found {s.block}; 1 or more": s.block >= 1,
-    }
-    for text, good in accepted.items():
-        if not good:
-            raise InputError(f"{text} is accepted")
+    check_ranges(
+        {
+            f"quantile: found {s.quantile}; more than 0, up to 1": 0 < s.quantile <= 1,
+            f"n_subsets: found {s.n_subsets}; 2 to 127": 2 <= s.n_subsets <= 127,
+            f"pca: found {s.pca}; 0 (none) or more": s.pca >= 0,
+            f"seed: found {s.seed}; 0 or more": s.seed >= 0,
+            f"jobs: found {jobs}; 1 or more": jobs >= 1,
+            f"block: found {s.block}; 1 or more": s.block >= 1,
+        }
+    )

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from urnet.core.blocks import blocks
+
 KEEP_BYTES = 1 << 28  # blocks of squared distances of up to so many bytes are kept
 SAMPLE = 1 << 22  # distances, at most, from which the neighbourhood of a quantile is guessed
 HALF = 16  # bits of half a float32
@@ -38,7 +40,7 @@ class SquaredDistances:
         norm = np.einsum("nd,nd->n", points, points, dtype=np.float64).astype(np.float32)[:, None]
         one = np.ones_like(norm)
         self._left, self._right = np.hstack([points, norm, one]), np.hstack([-2 * points, one, norm])
-        parts = [slice(start, min(start + block, self.n)) for start in range(0, self.n, block)]
+        parts = list(blocks(self.n, block))
         self._places = [(rows, columns) for k, rows in enumerate(parts) for columns in parts[k:]]
         self._keep = 2 * self.n * (self.n + block) <= keep_bytes
         self._kept: dict[int, np.ndarray] = {}
@@ -67,7 +69,7 @@ class SquaredDistances:
         return squares
 
 
-def squared_quantile(blocks: SquaredDistances, quantile: float, sample: int = SAMPLE) -> np.float32:
+def squared_quantile(distances: SquaredDistances, quantile: float, sample: int = SAMPLE) -> np.float32:
     """The square of the ceil(quantile n²)-th smallest of all n² distances, from both triangles and diagonal.
 
     Exact, without sorting: the bits of float32s >= 0 are in the order of the numbers. A pass counts the upper
@@ -76,28 +78,28 @@ def squared_quantile(blocks: SquaredDistances, quantile: float, sample: int = SA
     counted and then again the lower ones. ``quantile``, in (0, 1], is taken as the decimal it is written as.
     ``sample``: distances that the first pass counts, at most about.
     """
-    rank = math.ceil(Fraction(str(float(quantile))) * blocks.n**2)
-    guessed = _upper_halves(blocks, blocks.n**2 // sample | 1)  # odd, for blocks have even widths
-    high = _place(guessed, math.ceil(Fraction(rank * int(guessed.sum()), blocks.n**2)))
-    smaller, sharing = _lower_halves(blocks, high)
+    rank = math.ceil(Fraction(str(float(quantile))) * distances.n**2)
+    guessed = _upper_halves(distances, distances.n**2 // sample | 1)  # odd, for blocks have even widths
+    high = _place(guessed, math.ceil(Fraction(rank * int(guessed.sum()), distances.n**2)))
+    smaller, sharing = _lower_halves(distances, high)
     if not smaller < rank <= smaller + sharing.sum():
-        high = _place(_upper_halves(blocks, 1), rank)
-        smaller, sharing = _lower_halves(blocks, high)
+        high = _place(_upper_halves(distances, 1), rank)
+        smaller, sharing = _lower_halves(distances, high)
     low = _place(sharing, rank - smaller)
     return np.uint32(high << HALF | low).view(np.float32)
 
 
-def _upper_halves(blocks: SquaredDistances, step: int) -> np.ndarray:
+def _upper_halves(distances: SquaredDistances, step: int) -> np.ndarray:
     """How many of every ``step``-th number have each upper half; a block off the diagonal counts twice."""
 
     def count(rows: slice, columns: slice, squares: np.ndarray) -> np.ndarray:
         found = np.bincount(squares.view(np.uint32).ravel()[::step] >> HALF, minlength=1 << HALF)
         return found if rows == columns else 2 * found
 
-    return sum(blocks.map(count), np.zeros(1 << HALF, np.int64))
+    return sum(distances.map(count), np.zeros(1 << HALF, np.int64))
 
 
-def _lower_halves(blocks: SquaredDistances, high: int) -> tuple[int, np.ndarray]:
+def _lower_halves(distances: SquaredDistances, high: int) -> tuple[int, np.ndarray]:
     """How many numbers have an upper half below ``high``; of those that have it, how many each lower one."""
 
     def count(rows: slice, columns: slice, squares: np.ndarray) -> tuple[int, np.ndarray]:
@@ -107,7 +109,7 @@ def _lower_halves(blocks: SquaredDistances, high: int) -> tuple[int, np.ndarray]
         return twice * int(np.count_nonzero(bits < high << HALF)), twice * np.bincount(found, minlength=1 << HALF)
 
     smaller, counts = 0, np.zeros(1 << HALF, np.int64)
-    for below, lower in blocks.map(count):
+    for below, lower in distances.map(count):
         smaller += below
         counts += lower
     return smaller, counts
@@ -118,19 +120,19 @@ def _place(counts: np.ndarray, rank: int) -> int:
     return int(np.searchsorted(np.cumsum(counts), rank))
 
 
-def count_density(blocks: SquaredDistances, square: np.float32) -> np.ndarray:
+def count_density(distances: SquaredDistances, square: np.float32) -> np.ndarray:
     """(n,) float64: how many other points are nearer than d_c, ``square`` = d_c²; 0 where d_c is 0."""
-    return _sum_over_others(blocks, lambda squares: (squares < square).astype(np.float32))
+    return _sum_over_others(distances, lambda squares: (squares < square).astype(np.float32))
 
 
-def gaussian_density(blocks: SquaredDistances, square: np.float32) -> np.ndarray:
+def gaussian_density(distances: SquaredDistances, square: np.float32) -> np.ndarray:
     """(n,) float64: Σ_(j ≠ i) exp(-(D_ij / d_c)²), ``square`` = d_c²; for d_c = 0 its limit."""
     if square > 0:
-        return _sum_over_others(blocks, lambda squares: np.exp(squares * (-1 / square)))
-    return _sum_over_others(blocks, lambda squares: (squares == 0).astype(np.float32))
+        return _sum_over_others(distances, lambda squares: np.exp(squares * (-1 / square)))
+    return _sum_over_others(distances, lambda squares: (squares == 0).astype(np.float32))
 
 
-def _sum_over_others(blocks: SquaredDistances, weigh: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _sum_over_others(distances: SquaredDistances, weigh: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     def add(rows: slice, columns: slice, squares: np.ndarray) -> tuple[slice, np.ndarray, slice, np.ndarray]:
         weights = weigh(squares)
         if rows == columns:
@@ -138,8 +140,8 @@ def _sum_over_others(blocks: SquaredDistances, weigh: Callable[[np.ndarray], np.
         of_rows = weights @ np.ones(weights.shape[1], np.float32)
         return rows, of_rows, columns, np.ones(len(weights), np.float32) @ weights
 
-    total = np.zeros(blocks.n)
-    for rows, of_rows, columns, of_columns in blocks.map(add):
+    total = np.zeros(distances.n)
+    for rows, of_rows, columns, of_columns in distances.map(add):
         if rows != columns:
             total[columns] += of_columns
         total[rows] += of_rows
@@ -152,7 +154,7 @@ def distances_from(points: np.ndarray, one: int) -> np.ndarray:
     return np.sqrt(np.einsum("nd,nd->n", away, away, dtype=np.float64))
 
 
-def nearest_before(blocks: SquaredDistances) -> np.ndarray:
+def nearest_before(distances: SquaredDistances) -> np.ndarray:
     """(n,) float64: each point's distance to the nearest of those before it; inf for the first."""
 
     def nearest(rows: slice, columns: slice, squares: np.ndarray) -> tuple[slice, np.ndarray]:
@@ -161,7 +163,7 @@ def nearest_before(blocks: SquaredDistances) -> np.ndarray:
             squares = np.where(before, squares, np.float32(np.inf))
         return columns, squares.min(axis=0)
 
-    least = np.full(blocks.n, np.inf)
-    for columns, found in blocks.map(nearest):
+    least = np.full(distances.n, np.inf)
+    for columns, found in distances.map(nearest):
         least[columns] = np.minimum(least[columns], found)
     return np.sqrt(least)

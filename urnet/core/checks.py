@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,3 +60,10 @@ def check_labels(labels: np.ndarray, n_classes: int, where: str = "labels") -> n
             row = int(np.argmax(labels == bad))
             raise InputError(f"{where}: label {bad} in row {row} is outside 0..{n_classes - 1}")
     return labels
+
+
+def check_ranges(ranges: Mapping[str, bool]) -> None:
+    """Raise InputError for the first text ("power: found -1; 0 or more") whose condition does not hold."""
+    for text, holds in ranges.items():
+        if not holds:
+            raise InputError(f"{text} is accepted")

@@ -12,9 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from urnet.core.checks import InputError, check_labels, check_same_rows
+from urnet.core.checks import InputError, check_ranges, check_same_rows
 from urnet.reweight.evidence.class_shards import classes_of
-from urnet.reweight.evidence.projection import CONVERT_ROWS, Projection, byte_order, fit_projection, project, read_rows
+from urnet.reweight.evidence.projection import (
+    CONVERT_ROWS,
+    Projection,
+    byte_order,
+    check_features,
+    fit_projection,
+    project,
+    read_rows,
+)
 
 KMEANS = 1  # what a random stream is for; the number before the seed
 TASK_ROWS = 1 << 14  # small classes go to a process together until they have so many rows
@@ -66,7 +74,7 @@ def cluster(
     of the largest class and 32,768 rows of features. Raises InputError for row counts that differ, for a
     setting or a value outside its range, naming the row, or where there are no rows.
     """
-    _check_arrays(features, labels, given_prob, n_classes)
+    _check(features, labels, given_prob, n_classes)
     settings = _Settings(rows_per_cluster, min_clusters, max_clusters, shrink, power, seed)
     _check_settings(settings, jobs)
     if projection is not None and len(projection.mean) != features.shape[1]:
@@ -189,14 +197,9 @@ def _weigh(cluster_of: np.ndarray, given_prob: np.ndarray, shrink: float, power:
     return number[found], weight.astype(np.float32)[found]
 
 
-def _check_arrays(features: Any, labels: np.ndarray, given_prob: np.ndarray, n_classes: int) -> None:
-    check_labels(labels, n_classes)
-    if not len(labels):
-        raise InputError("labels: found no rows; clusters need at least one")
-    shape, dtype = tuple(features.shape), np.dtype(features.dtype)
-    if len(shape) != 2 or not shape[1] or dtype.kind != "f" or dtype.itemsize > 8:
-        raise InputError(f"features: (N, D) of float16, 32 or 64 is accepted; found {shape} of {dtype}")
-    check_same_rows(labels=labels, features=range(shape[0]), given_prob=given_prob)
+def _check(features: Any, labels: np.ndarray, given_prob: np.ndarray, n_classes: int) -> None:
+    check_features(features, labels, n_classes)
+    check_same_rows(labels=labels, given_prob=given_prob)
     if given_prob.ndim != 1:
         raise InputError(f"given_prob: (N,), one probability a row, is accepted; found {given_prob.shape}")
     fair = (given_prob >= 0) & (given_prob <= 1)
@@ -205,17 +208,15 @@ def _check_arrays(features: Any, labels: np.ndarray, given_prob: np.ndarray, n_c
         raise InputError(f"given_prob: row {row} has {given_prob[row]}; probabilities in 0..1 are accepted")
 
 
-def _check_settings(settings: _Settings, jobs: int) -> None:
-    s = settings
-    accepted = {
-        f"rows_per_cluster: found {s.rows_per_cluster}; more than 0": 0 < s.rows_per_cluster < math.inf,
-        f"min_clusters: found {s.min_clusters}; 1..max_clusters": 1 <= s.min_clusters <= s.max_clusters,
-        f"max_clusters: found {s.max_clusters}; at most 32767": s.max_clusters < 1 << 15,
-        f"shrink: found {s.shrink}; 0 or more": 0 <= s.shrink < math.inf,
-        f"power: found {s.power}; 0 or more": 0 <= s.power < math.inf,
-        f"seed: found {s.seed}; 0 or more": s.seed >= 0,
-        f"jobs: found {jobs}; 1 or more": jobs >= 1,
-    }
-    for text, good in accepted.items():
-        if not good:
-            raise InputError(f"{text} is accepted")
+def _check_settings(s: _Settings, jobs: int) -> None:
+    check_ranges(
+        {
+            f"rows_per_cluster: found {s.rows_per_cluster}; more than 0": 0 < s.rows_per_cluster < math.inf,
+            f"min_clusters: found {s.min_clusters}; 1..max_clusters": 1 <= s.min_clusters <= s.max_clusters,
+            f"max_clusters: found {s.max_clusters}; at most 32767": s.max_clusters < 1 << 15,
+            f"shrink: found {s.shrink}; 0 or more": 0 <= s.shrink < math.inf,
+            f"power: found {s.power}; 0 or more": 0 <= s.power < math.inf,
+            f"seed: found {s.seed}; 0 or more": s.seed >= 0,
+            f"jobs: found {jobs}; 1 or more": jobs >= 1,
+        }
+    )

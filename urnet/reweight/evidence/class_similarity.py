@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
 
 BALANCED = 1e-9  # row sums are brought this near to 1
@@ -50,8 +51,7 @@ def confusion_counts(
     check_labels(labels, n_classes)
     check_same_rows(labels=labels, index=index, prob=prob)
     total = sparse.csr_matrix((n_classes, n_classes))
-    for start in range(0, len(labels), block):
-        rows = slice(start, start + block)
+    for rows in blocks(len(labels), block):
         classes = np.asarray(index[rows])
         given = np.repeat(labels[rows], classes.shape[1])
         values = np.asarray(prob[rows]).astype(np.float64).ravel()

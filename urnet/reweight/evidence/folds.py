@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_same_rows
 
 BLOCK_CELLS = 1 << 24  # rows x (classes or features) at a time: 64 MB of float32
@@ -34,15 +35,15 @@ def hashes_and_mean(features: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
     factors = np.random.default_rng(seed).integers(1 << 63, size=d, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     hashes, total = np.empty(n, np.uint64), np.zeros(d)
     size = max(BLOCK_CELLS // (4 * d), 1)
-    for start in range(0, n, size):
-        block = block_of(features, slice(start, start + size))
+    for rows in blocks(n, size):
+        block = block_of(features, rows)
         if not np.isfinite(block).all():
-            row = start + int(np.argmin(np.isfinite(block).all(axis=1)))
+            row = rows.start + int(np.argmin(np.isfinite(block).all(axis=1)))
             raise InputError(f"features: row {row} has a value that is not finite")
         with np.errstate(over="ignore"):  # float16's largest is 65,504; infinities still hash
             bits = (block.astype(np.float16) + np.float16(0)).view(np.uint16)  # + 0: no two zeros
         mixed = bits.astype(np.uint64) @ factors
-        hashes[start : start + size] = mixed ^ (mixed >> np.uint64(31))
+        hashes[rows] = mixed ^ (mixed >> np.uint64(31))
         total += block.sum(axis=0, dtype=np.float64)
     return hashes, (total / n).astype(np.float32)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.top_k import topk
 from urnet.reweight.evidence.calibration import Calibration, calibrate
@@ -119,8 +120,7 @@ def _sums(
         for _ in range(folds)
     ]
     index, prob = (labels[:, None], np.ones((len(labels), 1))) if targets is None else targets
-    for start in range(0, len(labels), size):
-        rows = slice(start, start + size)
+    for rows in blocks(len(labels), size):
         x = block_of(features, rows) - centre
         share = prob[rows] * weight[rows, None]
         for f in np.unique(fold[rows]):

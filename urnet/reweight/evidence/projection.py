@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from urnet.core.checks import InputError
+from urnet.core.blocks import blocks
+from urnet.core.checks import InputError, check_labels, check_same_rows
 
 SAMPLE = 0  # what a random stream is for; the first number before the seed
 PCA_ROWS = 1 << 15  # rows the projection is fitted on
@@ -51,11 +52,21 @@ def fit_projection(
         largest = max(sample.max(), -sample.min(), np.finfo(np.float32).tiny)
         sample /= largest  # small features must not square to 0
         covariance = np.zeros((width, width))
-        for start in range(0, len(sample), CONVERT_ROWS):
-            block = sample[start : start + CONVERT_ROWS]
-            covariance += block.T @ block
+        for part in blocks(len(sample), CONVERT_ROWS):
+            covariance += sample[part].T @ sample[part]
         vectors = eigh(covariance, subset_by_index=(width - kept, width - 1))[1]
     return Projection(mean, np.ascontiguousarray(vectors[:, ::-1], np.float32))
+
+
+def check_features(features: Any, labels: np.ndarray, n_classes: int) -> None:
+    """Raise InputError unless ``features`` is (N, D) of floats, D >= 1, for N >= 1 valid labels."""
+    check_labels(labels, n_classes)
+    if not len(labels):
+        raise InputError("labels: found no rows; at least one is needed")
+    shape, dtype = tuple(features.shape), np.dtype(features.dtype)
+    if len(shape) != 2 or not shape[1] or dtype.kind != "f" or dtype.itemsize > 8:
+        raise InputError(f"features: (N, D) of float16, 32 or 64 is accepted; found {shape} of {dtype}")
+    check_same_rows(labels=labels, features=range(shape[0]))
 
 
 def _sample(features: Any, seed: int, sample_rows: int, block_bytes: int) -> np.ndarray:
@@ -68,9 +79,8 @@ def _sample(features: Any, seed: int, sample_rows: int, block_bytes: int) -> np.
     factors = np.random.default_rng([SAMPLE, seed]).integers(0, 1 << 64, width * itemsize // 2, dtype=np.uint64)
     keys = np.empty(n_rows, np.uint64)
     step = max(block_bytes // (width * itemsize), 1)
-    for start in range(0, n_rows, step):
-        block = read_rows(features, slice(start, min(start + step, n_rows)))
-        keys[start : start + step] = block.view(np.uint16).astype(np.uint64) @ factors
+    for part in blocks(n_rows, step):
+        keys[part] = read_rows(features, part).view(np.uint16).astype(np.uint64) @ factors
     return np.sort(np.argpartition(keys, sample_rows)[:sample_rows])
 
 
@@ -99,10 +109,10 @@ def byte_order(block: np.ndarray) -> np.ndarray:
 def project(raw: np.ndarray, rows: np.ndarray, projection: Projection) -> np.ndarray:
     """Some rows of ``raw`` (n, D) projected: (rows, d) float32 of norm 1; one at the mean itself stays 0."""
     projected = np.empty((len(rows), projection.components.shape[1]), np.float32)
-    for start in range(0, len(rows), CONVERT_ROWS):
-        block = raw[rows[start : start + CONVERT_ROWS]].astype(np.float32) - projection.mean
+    for part in blocks(len(rows), CONVERT_ROWS):
+        block = raw[rows[part]].astype(np.float32) - projection.mean
         z = block @ projection.components
         z /= np.maximum(np.abs(z).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
         z /= np.maximum(np.sqrt(np.square(z).sum(axis=1, keepdims=True)), 1)  # 1 at least, but for z = 0
-        projected[start : start + CONVERT_ROWS] = z
+        projected[part] = z
     return projected
