@@ -1,4 +1,4 @@
-"""For the tests of infer.py and eval.py: images, checkpoints, and the answers, worked out plainly."""
+"""For the tests of infer.py and eval.py: images, checkpoints, and the expected_probabilities, worked out plainly."""
 
 import re
 import struct
@@ -50,7 +50,7 @@ def prepare(path: Path, transform: Transform) -> np.ndarray:
     return ((image / 255 - transform.mean) / transform.std).transpose(2, 0, 1).astype(np.float32)
 
 
-def answers(network, folder: Path, names, transform: Transform) -> np.ndarray:
+def expected_probabilities(network, folder: Path, names, transform: Transform) -> np.ndarray:
     """Probabilities (n, C) of the network in evaluation mode, float64 softmax."""
     network.eval()
     with paddle.no_grad():
@@ -99,7 +99,7 @@ def save_checkpoint(folder: Path, network, recipe: Recipe | None = None, class_n
 
 
 def save_fluid(folder: Path, network) -> Path:
-    """The first release's persistables: one file a variable, written byte by byte."""
+    """The 2018 release's persistables: one file a variable, written byte by byte."""
     folder.mkdir()
     weights = weights_of(network)
     for key, name in network.release_names().items():
@@ -128,7 +128,7 @@ class Toys:
         self.names = make_images(self.images)
         self.network = make_network(self.images, self.names, TRANSFORM, name)
         self.checkpoint = save_checkpoint(root / "checkpoint", self.network, recipe_of(name))
-        self.expected = answers(self.network, self.images, self.names, TRANSFORM)
+        self.expected = expected_probabilities(self.network, self.images, self.names, TRANSFORM)
         self.ranking = np.argsort(-self.expected, axis=1)
         self.labels = self.ranking[:, 0].copy()
         self.list = self.write_list("list.txt", self.labels)

@@ -15,7 +15,17 @@ import pytest
 import eval as evaluation
 import infer
 from tests.helpers.picture_files import encode, picture, with_orientation
-from tests.helpers.predict import N_CLASSES, NAMES, RELEASE, TRANSFORM, answers, make_network, numbers, run, save_fluid
+from tests.helpers.predict import (
+    N_CLASSES,
+    NAMES,
+    RELEASE,
+    TRANSFORM,
+    expected_probabilities,
+    make_network,
+    numbers,
+    run,
+    save_fluid,
+)
 from urnet.runtime.precision import has_gpu
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +101,7 @@ def test_images_without_a_list_and_one_image(toys, predict):
 )
 def test_flags_go_before_the_recipe(toys, predict, flags, changes):
     block, lines, _ = predict(**flags)
-    expected = answers(toys.network, toys.images, toys.names, dataclasses.replace(TRANSFORM, **changes))
+    expected = expected_probabilities(toys.network, toys.images, toys.names, dataclasses.replace(TRANSFORM, **changes))
     assert np.abs(expected.max(1) - toys.expected.max(1)).max() > 1e-3  # the flag makes a difference
     np.testing.assert_allclose(numbers(lines)[1][:, 0], expected.max(axis=1), atol=2e-5)
     assert f"{'resize_short_size':>25} : {changes.get('resize_short', TRANSFORM.resize_short)}" in block
@@ -108,7 +118,7 @@ def test_the_release_s_checkpoint_and_command(toys, capsys, tmp_path):
         code, _, lines, err = run(capsys, infer.main, argv + more)
         assert code == 0
         assert err.count("note: --use_gpu True, but this Paddle") == (0 if has_gpu() else 1)
-        expected = answers(network, toys.images, toys.names, dataclasses.replace(RELEASE, eval=resize))
+        expected = expected_probabilities(network, toys.images, toys.names, dataclasses.replace(RELEASE, eval=resize))
         classes, scores = numbers(lines)
         np.testing.assert_array_equal(classes[:, 0], expected.argmax(axis=1))
         np.testing.assert_allclose(scores[:, 0], expected.max(axis=1), atol=1e-4)
@@ -198,7 +208,7 @@ def test_exif_orientation_is_honoured_as_the_release_s_reader_did(toys, predict,
     (tmp_path / "a.jpg").write_bytes(jpeg)
     (tmp_path / "b.jpg").write_bytes(with_orientation(jpeg, 6))
     _, lines, _ = predict(img_path=tmp_path, img_list=None)
-    expected = answers(toys.network, tmp_path, ["a.jpg", "b.jpg"], TRANSFORM)  # cv2.imread turns it
+    expected = expected_probabilities(toys.network, tmp_path, ["a.jpg", "b.jpg"], TRANSFORM)  # cv2.imread turns it
     assert not np.array_equal(cv2.imread(str(tmp_path / "a.jpg")), cv2.imread(str(tmp_path / "b.jpg")))
     assert abs(expected[0].max() - expected[1].max()) > 1e-3
     np.testing.assert_allclose(numbers(lines)[1][:, 0], expected.max(axis=1), atol=2e-5)

@@ -17,7 +17,16 @@ import pytest
 import models
 import urnet
 from tests.helpers.picture_files import encode, picture, with_orientation
-from tests.helpers.predict import N_CLASSES, NAMES, NETWORK, RELEASE, answers, recipe_of, save_checkpoint, weights_of
+from tests.helpers.predict import (
+    N_CLASSES,
+    NAMES,
+    NETWORK,
+    RELEASE,
+    expected_probabilities,
+    recipe_of,
+    save_checkpoint,
+    weights_of,
+)
 from tests.helpers.webvision import N_CLASSES as WEB_CLASSES
 from tests.helpers.webvision import write_web
 from urnet.checkpoints import safetensors_io
@@ -162,7 +171,9 @@ def test_a_file_of_weights_needs_to_be_told_what_it_is(toys, tmp_path):
         class_names=NAMES,
     )
     paths = [toys.images / name for name in toys.names]
-    np.testing.assert_allclose(loaded(paths), answers(toys.network, toys.images, toys.names, RELEASE), atol=2e-6)
+    np.testing.assert_allclose(
+        loaded(paths), expected_probabilities(toys.network, toys.images, toys.names, RELEASE), atol=2e-6
+    )
     assert loaded.class_names == tuple(NAMES)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import infer
-from tests.helpers.predict import TRANSFORM, answers
+from tests.helpers.predict import TRANSFORM, expected_probabilities
 from tests.helpers.serve import exported_toys
 from tools import export
 from urnet.config.recipe import Transform
@@ -89,7 +89,7 @@ def test_the_lines_in_the_readme_run_as_they_stand(exported, tmp_path, change):
     code = code_of(folder) + "np.save('found.npy', probabilities)\n"
     environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True, capture_output=True)
-    expected = answers(toys.network, toys.images, toys.names[2:3], transform)
+    expected = expected_probabilities(toys.network, toys.images, toys.names[2:3], transform)
     assert np.load(folder / "found.npy") == pytest.approx(expected, abs=1e-4)
 
 

@@ -20,7 +20,7 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def boolean_word(text: str) -> bool:
-    """Read the words True and False (any case; also yes/no, 1/0), as the first release's flags take them."""
+    """Read the words True and False (any case; also yes/no, 1/0), as the 2018 release's flags take them."""
     word = text.strip().lower()
     if word in ("true", "yes", "1"):
         return True
@@ -30,7 +30,7 @@ def boolean_word(text: str) -> bool:
 
 
 def print_arguments(args: argparse.Namespace, stream: TextIO | None = None) -> None:
-    """Print the first release's block of arguments, sorted by name, right-aligned to 25 columns."""
+    """Print the 2018 release's block of arguments, sorted by name, right-aligned to 25 columns."""
     print("-------------  Configuration Arguments -------------", file=stream)
     for name, value in sorted(vars(args).items()):
         text = str(value).encode(errors="backslashreplace").decode()  # a file's name need not be UTF-8
@@ -44,7 +44,7 @@ def is_main() -> bool:
 
 
 class _Results(io.FileIO):
-    """stdout, whose full disk is told from that of a file which is written at the same time."""
+    """stdout, whose errors name it: a file that is written at the same time may be on another full disk."""
 
     def write(self, data: Any) -> int:
         try:

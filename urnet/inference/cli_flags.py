@@ -39,7 +39,7 @@ RELEASE_FLAGS = (
 
 
 class ReleaseParser(Parser):
-    """A Parser in which a prefix that stood for one flag of an earlier version still stands for it.
+    """A Parser in which a prefix that meant one flag of an earlier version still means it.
 
     `--pre` was `--pretrained_model` before there was `--precision`: where a prefix fits exactly one of the
     ``earlier`` flags, it is that one; all others are argparse's matter.

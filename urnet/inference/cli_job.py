@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class PredictionJob:
-    """Checked flags and what they stand for. Making one reads small files only and completes ``args``."""
+    """Checked flags and what they mean. Making one reads small files only and completes ``args``."""
 
     def __init__(
         self, args: argparse.Namespace, network_names: Sequence[str], defaults: Mapping[str, Any] = RELEASE_DEFAULTS

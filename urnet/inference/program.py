@@ -47,8 +47,8 @@ def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path) ->
         images = paddle.static.InputSpec([None, image_size, image_size, 3], "uint8", name="images")
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[images], full_graph=True), str(folder / NAME))
     with naming(folder):  # on a full disk Paddle writes less, and says nothing
-        (folder / "room").write_bytes(bytes(1 << 16))
-    (folder / "room").unlink()
+        (folder / "space").write_bytes(bytes(1 << 16))
+    (folder / "space").unlink()
 
 
 class Engine:
@@ -93,7 +93,7 @@ def export_inference(
     threads: int = 1,
     seed: int = 0,
 ) -> float:
-    """Write an inference model, whole or not at all, that answers like the live network.
+    """Write an inference model, whole or not at all, that predicts like the live network.
 
     ``image_shape`` is (3, S, S); ``notes`` joins signature.json. Before the folder appears, the written model
     and the network are asked about the same four random images; returns the largest absolute difference of
@@ -104,9 +104,9 @@ def export_inference(
     images = np.random.default_rng(seed).integers(0, 256, (4, size, size, 3), np.uint8)
     with atomic_folder(Path(folder)) as temporary:
         write_program(normalised, size, temporary)
-        answer = Engine(temporary, threads=threads)(images)
+        found = Engine(temporary, threads=threads)(images)
         expected = live_probabilities(normalised, images)
-        difference = float(np.abs(answer - expected).max())
+        difference = float(np.abs(found - expected).max())
         limit = TOLERANCE * float(expected.max())
         if not difference <= limit:
             raise RuntimeError(
@@ -115,7 +115,7 @@ def export_inference(
             )
         signature = {
             "input": {"name": "images", "dtype": "uint8", "shape": ["batch", size, size, 3], "order": "RGB"},
-            "output": {"dtype": "float32", "shape": ["batch", answer.shape[1]], "meaning": "probabilities"},
+            "output": {"dtype": "float32", "shape": ["batch", found.shape[1]], "meaning": "probabilities"},
             "normalisation": "inside the model",
             "largest_difference_from_live": difference,
             **(notes or {}),
@@ -125,7 +125,7 @@ def export_inference(
 
 
 def live_probabilities(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> np.ndarray:
-    """Softmax of the network as it stands, evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C)."""
+    """Softmax of the network, evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C)."""
     with evaluating(normalised):
         cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
         with paddle.no_grad(), cast:

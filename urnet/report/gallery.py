@@ -30,7 +30,7 @@ class Gallery:
         return len(self._gone)
 
     def pictures(self, rows: np.ndarray, *, tooltip: bool = False) -> list[str]:
-        """An <img> for each row, or the words that stand in its place.
+        """An <img> for each row, or the words in its place.
 
         The alternative text is the beginning of the row's title; ``tooltip`` shows it under the pointer.
         """

@@ -80,7 +80,7 @@ def read_run(folder: Path) -> RunState:
 def _recipe(folder: Path, newest: Path | None) -> dict[str, Any]:
     """The recipe beside the newest state, else that of a stage that was begun.
 
-    Read as a plain tree: a report is also asked for runs of a recipe that today's keys would refuse.
+    Read as a plain tree: a report is also asked for runs of a recipe that the current keys would refuse.
     """
     places = [] if newest is None else [newest / "recipe.yaml", newest.parent / "recipe.yaml"]
     places += sorted(folder.glob("*/recipe.yaml"))

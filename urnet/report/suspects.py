@@ -123,7 +123,7 @@ def write_csv(
 
 
 class _Words(NamedTuple):
-    """Arrow arrays of every text that may stand in a line but the path; of class -1 at the end."""
+    """Arrow arrays of every text that may be in a line but the path; of class -1 at the end."""
 
     number: Any
     name: Any

@@ -1,4 +1,4 @@
-"""Small JPEG pictures of image files, as data: addresses that stand in a page."""
+"""Small JPEG pictures of image files, as data: addresses inside a page."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Reads JPEG, PNG, GIF, WebP, BMP and TIFF. Only sizes are looked at, so a small file that claims a huge image
 (a decompression bomb) costs nothing. ``whole`` means that the end the format prescribes is there: decoders
-fill what is missing with grey in silence, and half an image must not stand for a row.
+fill what is missing with grey in silence, and half an image must not be taken for a row's.
 """
 
 from __future__ import annotations
@@ -198,9 +198,9 @@ def _tiff_entry(data: bytes, at: int, order: str, big: bool, known: Collection[i
     (count,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)
     if tag not in _TIFF_WANTED or tag in known or kind not in _TIFF_CODES:
         return tag, ()
-    code, room = _TIFF_CODES[kind], 8 if big else 4
-    start = at + 4 + room
-    if struct.calcsize(code) * count > room:
+    code, inline = _TIFF_CODES[kind], 8 if big else 4
+    start = at + 4 + inline
+    if struct.calcsize(code) * count > inline:
         (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, start)
     if start + count * struct.calcsize(code) > len(data):
         raise ValueError("the header is cut off")

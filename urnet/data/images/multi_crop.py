@@ -1,4 +1,4 @@
-"""Several views of one image at test time, and the mean of the network's answers to them."""
+"""Several views of one image at test time, and the mean of the network's probabilities over them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def mean_probabilities(
 ) -> np.ndarray:
     """The mean over an image's views: uint8 (B, V, S, S, 3) -> float32 (B, C).
 
-    ``probabilities`` answers up to ``batch_size`` images (b, S, S, 3) with (b, C).
+    ``probabilities`` takes up to ``batch_size`` images (b, S, S, 3) and gives (b, C).
     """
     n_images, n_views = views.shape[:2]
     flat = views.reshape(n_images * n_views, *views.shape[2:])

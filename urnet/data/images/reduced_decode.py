@@ -1,4 +1,4 @@
-"""From a JPEG's bytes to a training view, without decoding pixels that the view has no room for.
+"""From a JPEG's bytes to a training view, without decoding more pixels than the view needs.
 
 A JPEG holds blocks of 8 x 8 cosine coefficients. Their inverse transform can be made for 4 x 4, 2 x 2 or one
 pixel a block from the low frequencies alone, which is a good low-pass filter and less work. docs/images.md

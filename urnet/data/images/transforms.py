@@ -42,9 +42,9 @@ def augment(image: np.ndarray, transform: Transform, rng: np.random.Generator) -
 def eval_transform(image: np.ndarray, transform: Transform) -> np.ndarray:
     """The one view of ``image`` for evaluation; uint8 (size, size, 3).
 
-    ``straight``: resized bilinearly to size x size, aspect not kept (the release's last revision).
+    ``straight``: resized bilinearly to size x size, aspect not kept (the 2018 release's last revision).
     ``short``: the short side to ``resize_short``, the other to int(round(side * resize_short / short)),
-    then the centre (the release's earlier revision; the crop's corner is rounded down).
+    then the centre (the 2018 release's earlier revision; the crop's corner is rounded down).
     """
     if transform.eval == "straight":
         return resize(image, transform.size, transform.size)
@@ -77,7 +77,7 @@ def _pad_crop(image: np.ndarray, pad: int, rng: np.random.Generator) -> np.ndarr
 def colour_jitter(image: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast and saturation in random order, each by a factor f = U(1 - jitter, 1 + jitter).
 
-    With x a pixel's value, g its grey (ITU-R 601) and m the mean grey of the image as it stands then:
+    With x a pixel's value, g its grey (ITU-R 601) and m the mean grey of the image at that moment:
     brightness f x, contrast m + f (x - m), saturation g + f (x - g). The three make one affine map
     a x + s g + o, applied in one pass, rounded half up and clipped to 0..255 once (ours: after Szegedy et
     al. 2015's colour distortions as torchvision orders them, without clipping in between). Coefficients are
@@ -133,7 +133,7 @@ def draw_box(rng: np.random.Generator) -> list[list[float]]:
 def place_box(
     draws: list[list[float]], height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Box:
-    """The box that ``draws`` (of ``draw_box``) stand for in an image of height x width pixels."""
+    """The box that ``draws`` (of ``draw_box``) give in an image of height x width pixels."""
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
     for u_area, u_ratio, u_top, u_left in draws:
         area = height * width * (scale[0] + (scale[1] - scale[0]) * u_area)

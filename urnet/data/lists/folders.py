@@ -31,7 +31,7 @@ def one_image(path: str | Path) -> ImageList:
 def images_under(root: str | Path, *, allow_empty: bool = False) -> ImageList:
     """Every image file below a folder (by suffix), sorted by path; linked folders are followed.
 
-    Other files are counted on stderr, hidden ones left out. A name that is not UTF-8 stands in the list with
+    Other files are counted on stderr, hidden ones left out. A name that is not UTF-8 is listed with
     `\\xNN` for what is wrong in it, which names no file: its image is unreadable, and stderr says why. Raises
     InputError when there is no image (unless ``allow_empty``) or no such folder.
     """
@@ -129,7 +129,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def _as_utf8(root: str, names: Sequence[str]) -> list[str]:
     """File names as UTF-8 text, `\\xNN` for a byte that is none; InputError where a file is really called so.
 
-    Such a name cannot stand in a table or list, and must not lead to another image.
+    Such a name cannot be kept in a table or list, and must not lead to another image.
     """
     texts = [name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in names]
     changed = sorted(text for text, name in zip(texts, names, strict=True) if text != name)

@@ -1,7 +1,7 @@
 """Text lists of lines `path number`, read in blocks with array operations, never a line at a time.
 
 Accepted are UTF-8 with or without a byte order mark, both line ends, empty lines and comments (`#` first).
-The number stands after the last blank, so paths may hold blanks.
+The number comes after the last blank, so paths may hold blanks.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def image_root(data: Data) -> Path:
 def _metadata_root(data: Data, meta: Path) -> Path | None:
     """What a metadata list's paths are relative to: root, root/train or root/info; None: no metadata there.
 
-    Told by the first line's folder: a single missing file is an error later.
+    The first line's folder decides: a single missing file is an error later.
     """
     first = next(read_lines(meta, what="row", low=1, block_bytes=4096), None) if meta.is_file() else None
     if first is None:

@@ -131,7 +131,7 @@ class BaseWriter:
                 self._flush()
                 self.hash = self._digest.hexdigest()
                 empty = self._batch([], [], SOURCES[0], -1, -1, [])
-                # The hash is known only at the end: it stands on a last batch without rows.
+                # The hash is known only at the end: it goes with a last batch without rows.
                 self._writer.write_batch(empty, custom_metadata={"base_hash": self.hash})
         except BaseException as failure:
             if not self._stack.__exit__(type(failure), failure, failure.__traceback__):
