@@ -12,13 +12,13 @@ LONGEST = 1e15  # of any unit: far beyond use, and still exact in a float
 
 @dataclass(frozen=True)
 class Duration:
-    """An ``amount`` (>= 0) of ``unit`` s: epochs, steps (optimiser updates) or images (rows drawn)."""
+    """An ``amount`` (>= 0) of ``unit`` s: epochs, steps (of the optimiser) or images (rows drawn)."""
 
     amount: float
     unit: str
 
     def steps(self, steps_per_epoch: int, batch_size: int) -> int:
-        """Whole optimiser updates, rounded; ``batch_size`` is the global one, accumulation included."""
+        """Whole steps, rounded; ``batch_size`` is the global one, accumulation included."""
         if self.unit == "steps":
             return round(self.amount)
         if self.unit == "epochs":

@@ -1,4 +1,4 @@
-"""Recipes with their reweightings: ``urnet.config.recipe`` told which methods there are, and what they accept."""
+"""Recipes with their reweightings: the methods there are, and what they accept of one another."""
 
 from __future__ import annotations
 
