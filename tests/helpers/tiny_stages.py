@@ -44,8 +44,11 @@ def actions(recipe, **options):
     return {name: action for name, (action, _) in plan(recipe, **options).items()}
 
 
-def without_last_checkpoints(folder):
-    """What a run of ``SAVED`` that was killed after its first checkpoint leaves."""
+def interrupted_copy(whole, part):
+    """Copy a finished run of ``SAVED`` to ``part``, without what it would lack had it been killed in stage "more"."""
+    shutil.copytree(whole, part)
+    stage = part / "out/tiny/more"
     for name in ("final", "best", "step-00000008"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    assert [p.name for p in folder.glob("step-*")] == ["step-00000004"]
+        shutil.rmtree(stage / name, ignore_errors=True)
+    (part / "out/tiny/table/bag.arrow").unlink(missing_ok=True)  # written at the end
+    assert [p.name for p in stage.glob("step-*")] == ["step-00000004"]

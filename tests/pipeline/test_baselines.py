@@ -11,7 +11,7 @@ from paddle import nn
 
 from models import resnext
 from models.blocks import ConvBN
-from tests.helpers.tiny_stages import SAVED, plan, recipe_of, train, without_last_checkpoints
+from tests.helpers.tiny_stages import SAVED, interrupted_copy, plan, recipe_of, train
 from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, stage, step_input, train_state
 from urnet.baselines.relabel import relabel
 from urnet.checkpoints import checkpoint
@@ -24,6 +24,7 @@ from urnet.pipeline.row_weights import subset_weight
 from urnet.pipeline.run import run_recipe
 from urnet.training.step import TrainState, train_step
 
+MODEL = "out/tiny/more/final/model.safetensors"
 SUBSETS = {"parts": [2, 1, 1], "loss_weight": [1.0, 0.5, 0.25]}
 CURRICULUM = {**SAVED, "reweight": {"method": "curriculum", "pca": 4, "delta": True}, "subsets": SUBSETS}
 
@@ -47,15 +48,13 @@ def plain(images, tmp_path_factory):
     ids=["subsets", "elr", "gate", "symmetric"],
 )
 def test_an_interrupted_stage_ends_with_the_same_bytes(images, plain, tmp_path, later):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-        train(recipe_of(images, folder, stages=(later,)))
-    without_last_checkpoints(parts / "out/tiny/more")
-    train(recipe_of(images, parts, stages=(later,)), resume=True)
-    ends = [(folder / "out/tiny/more/final/model.safetensors").read_bytes() for folder in (whole, parts)]
-    assert ends[0] == ends[1]
-    assert (plain / "out/tiny/more/final/model.safetensors").read_bytes() != ends[0]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.mkdir()
+    train(recipe_of(images, whole, stages=(later,)))
+    interrupted_copy(whole, part)
+    train(recipe_of(images, part, stages=(later,)), resume=True)
+    ends = [(folder / MODEL).read_bytes() for folder in (whole, part, plain)]
+    assert ends[0] == ends[1] != ends[2]
 
 
 def test_a_curriculum_and_its_batches(images, tmp_path):
@@ -155,14 +154,12 @@ class SmallHeaded(resnext.ResNeXt):
 
 def test_an_auxiliary_head_goes_through_averages_measuring_and_resuming(images, tmp_path):
     later = {**SAVED, "ema": {"decay": 0.9, "bn_batches": 2}, "reweight": {"method": "relabel"}}
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-        run_recipe(recipe_of(images, folder, stages=(later,)), SmallHeaded)
-    without_last_checkpoints(parts / "out/tiny/more")
-    run_recipe(recipe_of(images, parts, stages=(later,)), SmallHeaded, resume=True)
-    ends = [(folder / "out/tiny/more/final/model.safetensors").read_bytes() for folder in (whole, parts)]
-    assert ends[0] == ends[1]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.mkdir()
+    run_recipe(recipe_of(images, whole, stages=(later,)), SmallHeaded)
+    interrupted_copy(whole, part)
+    run_recipe(recipe_of(images, part, stages=(later,)), SmallHeaded, resume=True)
+    assert (whole / MODEL).read_bytes() == (part / MODEL).read_bytes()
     weights = checkpoint.read_weights(whole / "out/tiny/more")
     assert np.abs(weights["auxiliary.0.bn._mean"]).max() > 0
     assert checkpoint.load_into(SmallHeaded(), weights) == []

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.helpers.tiny_stages import LAST, MORE, actions, plan, recipe_of, train, without_last_checkpoints
+from tests.helpers.tiny_stages import LAST, MORE, actions, interrupted_copy, plan, recipe_of, train
 from tests.helpers.tiny_training import SIZES
 from urnet.checkpoints import checkpoint
 from urnet.core.checks import InputError
@@ -283,18 +283,13 @@ def test_a_stage_of_bags_leaves_its_attention(images, tmp_path):
 
 
 def test_attention_survives_an_interruption(images, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.mkdir()
     train(recipe_of(images, whole, stages=(BAGS,)))
-    recipe = recipe_of(images, parts, stages=(BAGS,))
-    train(recipe)
-    stage = parts / "out/tiny/more"
-    without_last_checkpoints(stage)
-    (parts / "out/tiny/table/bag.arrow").unlink()
-    train(recipe, resume=True)
+    interrupted_copy(whole, part)
+    train(recipe_of(images, part, stages=(BAGS,)), resume=True)
     for file in ("table/bag.arrow", "more/final/model.safetensors"):
-        assert (parts / "out/tiny" / file).read_bytes() == (whole / "out/tiny" / file).read_bytes(), file
+        assert (part / "out/tiny" / file).read_bytes() == (whole / "out/tiny" / file).read_bytes(), file
 
 
 def test_soft_targets_of_the_given_labels_train_as_the_labels_do(images, tmp_path):
