@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import signal
@@ -53,49 +52,43 @@ def carry_out(jobs: Iterable[Job], at_once: int, threads: int) -> list[Failed]:
     saves and leaves), their ends are sent to their jobs, and it is raised; a second signal does not wait for them.
     """
     failed: list[Failed] = []
-    waiting = iter(jobs)
     live: dict[int, Child] = {}
+    waiting, stopping = iter(jobs), False
 
-    def advance(job: Job, outcome: Outcome | None) -> None:
+    def advance(job: Job, outcome: Outcome | None = None) -> None:
         """Start the job's next command, if it has one."""
         try:
-            command = next(job) if outcome is None else job.send(outcome)
+            command = job.send(outcome)  # type: ignore[arg-type]  # None starts it
+        except StopIteration:
+            return
+        except Failed as failure:
+            if not stopping:
+                print(f"failed: {failure}", file=sys.stderr, flush=True)
+            failed.append(failure)
+            return
+        if not stopping:
             child = Child(job, command, threads)
             live[child.pid] = child
-        except StopIteration:
-            pass
-        except Failed as failure:
-            print(f"failed: {failure}", file=sys.stderr, flush=True)
-            failed.append(failure)
 
     try:
         while True:
             while len(live) < at_once and (job := next(waiting, None)) is not None:
                 with signals_deferred():
-                    advance(job, None)
+                    advance(job)
             if not live:
                 return failed
             wait_for_any(live, advance)
     except BaseException:
-        stop(live)
-        raise
-
-
-def stop(live: dict[int, Child]) -> None:
-    """Ask all to end, and wait until they have."""
-
-    def finish(job: Job, outcome: Outcome) -> None:
-        with contextlib.suppress(Failed, StopIteration):
-            job.send(outcome)
-
-    if live:
-        print("stopping: the trainings at work save first", file=sys.stderr, flush=True)
-    try:
-        terminate(live)
-        while live:
-            wait_for_any(live, finish)
-    except BaseException:
-        terminate(live)
+        stopping = True
+        if live:
+            print("stopping: the trainings at work save first", file=sys.stderr, flush=True)
+        try:
+            terminate(live)
+            while live:
+                wait_for_any(live, advance)
+        except BaseException:
+            terminate(live)
+            raise
         raise
 
 
@@ -122,7 +115,7 @@ class Child:
     """A command that runs for a job.
 
     It has a session of its own: Ctrl-C in a terminal goes to all processes of the session, and a second signal,
-    the one that ``stop`` sends, would end it before it has saved.
+    the one that ``carry_out`` sends, would end it before it has saved.
     """
 
     def __init__(self, job: Job, command: Command, threads: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from urnet.config.duration import Duration
 from urnet.config.recipe import Recipe, active_stages
-from urnet.config.stage import Ema, Loss, Schedule, Stage
+from urnet.config.stage import Ema, Schedule, Stage
 from urnet.core.checks import InputError
 from urnet.pipeline.recipes import load_recipe
 
@@ -22,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
 LADDER = "ladder"
 
+# What `ce` has in common with the ladder's first stage.
+SHARED = (
+    *("name", "enabled", "duration", "batch_size", "accumulate", "finetune", "schedule", "ema", "amp"),
+    *("measure", "eval_every", "checkpoint_every", "log_every", "keep"),
+)
 Derive = Callable[[Recipe, int], Recipe]  # the recipe of the ladder and its training rows, to a method's recipe
 
 
@@ -67,25 +72,10 @@ def ladder(base: Recipe, n_rows: int) -> Recipe:
 
 
 def plain(base: Recipe, n_rows: int) -> Recipe:
-    """The first stage on the labels as given, without weights, balance, smoothing and mixup."""
-    stage = active_stages(base)[0]
-    stage = replace(
-        stage,
-        start="scratch",
-        reweight=None,
-        loss_weight=(),
-        sampling_weight=(),
-        balance=0.0,
-        targets="given",
-        bags=None,
-        subsets=None,
-        gate=None,
-        loss=Loss(),
-        elr=None,
-        label_smoothing=0.0,
-        mixup=0.0,
-        optimizer=replace(stage.optimizer, classifier_lr=1.0),
-    )
+    """The first stage on the labels as given, without weights, balance, smoothing and mixup: all at their defaults."""
+    first = active_stages(base)[0]
+    optimizer = replace(first.optimizer, classifier_lr=1.0)
+    stage = Stage(**{key: getattr(first, key) for key in SHARED}, start="scratch", optimizer=optimizer)
     return replace(base, stages=(stage,))
 
 

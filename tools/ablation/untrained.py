@@ -31,42 +31,32 @@ def main(argv: Sequence[str]) -> None:
 
 
 def measure(recipe: Recipe) -> dict[str, Any]:
-    """The metrics of the first stage's first weights on the validation images, saved as its result."""
+    """The metrics of the first stage's first weights on the validation images, saved as its result.
+
+    Without moving average, as there is nothing to average.
+    """
     from urnet.runtime.threads import import_paddle
 
     import_paddle()
     from urnet.checkpoints import checkpoint
     from urnet.core.signals import GracefulStop
+    from urnet.data.lists.build_table import open_or_build, read_validation
+    from urnet.pipeline.run import start_network
     from urnet.runtime.precision import choose_device
+    from urnet.training.stage_job import StageJob, make_sampler
     from urnet.training.step import TrainState
     from urnet.training.validation import evaluated
 
     choose_device(recipe.device)
-    task = make_task(recipe)
-    train_state = TrainState(task.network, task.stage, recipe.transform)
-    with GracefulStop() as stop, evaluated(task, train_state, stop) as found:
-        metrics = {**found, "step": 0}
-    state = {"stage": task.stage.name, "step": 0, "total_steps": 0, "epoch": 0.0, "best": metrics, "last": metrics}
-    checkpoint.save(task.folder / "final", weights=train_state.weights(), state=state, recipe_text=dump_recipe(recipe))
-    return metrics
-
-
-def make_task(recipe: Recipe) -> Any:
-    """The first stage as train.py would begin it; without moving average, as there is nothing to average."""
-    from urnet.data.lists.build_table import open_or_build, read_validation
-    from urnet.pipeline.run import start_network
-    from urnet.training.stage_job import StageJob, make_sampler
-
     stage, home = replace(active_stages(recipe)[0], ema=None), Path(recipe.output) / recipe.name
     table = open_or_build(recipe.data, home / "table")
-    network = start_network(
-        recipe, stage, "scratch", home, lambda: models.build(recipe.model.name, recipe.data.n_classes)
-    )
     labels = table.column("label")
-    return StageJob(
+    job = StageJob(
         recipe=recipe,
         stage=stage,
-        network=network,
+        network=start_network(
+            recipe, stage, "scratch", home, lambda: models.build(recipe.model.name, recipe.data.n_classes)
+        ),
         amp=None,
         table=table,
         labels=labels,
@@ -76,6 +66,12 @@ def make_task(recipe: Recipe) -> Any:
         folder=home / stage.name,
         curves=home / "curves",
     )
+    train_state = TrainState(job.network, stage, recipe.transform)
+    with GracefulStop() as stop, evaluated(job, train_state, stop) as found:
+        metrics = {**found, "step": 0}
+    state = {"stage": stage.name, "step": 0, "total_steps": 0, "epoch": 0.0, "best": metrics, "last": metrics}
+    checkpoint.save(job.folder / "final", weights=train_state.weights(), state=state, recipe_text=dump_recipe(recipe))
+    return metrics
 
 
 if __name__ == "__main__":
