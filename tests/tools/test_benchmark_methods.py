@@ -20,7 +20,7 @@ from tools.ablation.methods import (
 )
 from tools.ablation.runs import write_recipe as write_run
 from tools.ablation.scores import weight_column
-from tools.ablation.truth import check_oracle, read_lists, read_truth
+from tools.ablation.truth import check_oracle, find_truth, read_lists
 from urnet.config.duration import Duration, parse_duration
 from urnet.config.stage import Bags, Elr, Gate, Loss, Subsets
 from urnet.core.checks import InputError
@@ -236,7 +236,7 @@ def test_a_bad_line_of_the_truth_is_named(tmp_path, line, message):
     file = root / "truth_train.txt"
     file.write_text(line + "\n" + file.read_text())
     with pytest.raises(InputError, match=f"truth_train.txt:{message}"):
-        read_truth(file, lists, 3)
+        find_truth(data_of(root), lists)
 
 
 def test_a_row_without_truth_is_refused(tmp_path):
@@ -245,7 +245,7 @@ def test_a_row_without_truth_is_refused(tmp_path):
     file = root / "truth_train.txt"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(InputError, match=r"has no line for 'flickr_images_resized/q1/f2.png'"):
-        read_truth(file, lists, 3)
+        find_truth(data_of(root), lists)
 
 
 def test_an_oracle_needs_a_right_row_in_every_class(tmp_path):

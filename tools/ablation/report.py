@@ -1,4 +1,4 @@
-"""The benchmark's results as a page of Markdown: the ladder, the judges of labels, the cost."""
+"""The results as a page of Markdown: accuracies, how well wrong labels are found, the cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tools import machine
 from tools.ablation.scores import CLEANLAB
 
 Entries = Sequence[Mapping[str, Any]]
+Cleanlab = Mapping[int, Mapping[str, float | None]]  # seed -> name -> AUC of cleanlab's scores
 BASE, CEILING = "ce_equal", "oracle"
 LIBRARIES = ("numpy", "scikit-learn", "cleanlab")
 ACCURACY = """\
@@ -19,7 +20,7 @@ and "top-5" are those of the last step; "best" is chosen on the same validation 
 the more, the more evaluations a method's last stage had. "over ce_equal" compares seed by seed; "way to
 oracle" is the share of the way from `ce_equal` to `oracle`.
 """
-JUDGES = """\
+QUALITY = """\
 AUC: the probability that a right row weighs more than a wrong one, equal ones counting half; 0.5 is chance.
 cleanlab's scores are computed from the same out-of-fold probabilities as the instance stage's; the stages
 also read texts and ranks where the recipe says so. `+bag` is judged by its attention, on the rows that a bag
@@ -81,16 +82,9 @@ def text_of(found: Spread | None, digits: int = 2, sign: bool = False) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, padded so that the source reads as well; the first column to the left."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = [
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "| " + " | ".join([first, *others]) + " |\n"
-
-    rule = [":" + "-" * (w - 1) if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return line(head) + line(rule) + "".join(line(row) for row in rows)
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    padded = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in [head, rule, *rows])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in padded)
 
 
 def accuracy_table(entries: Entries, methods: Sequence[str]) -> str:
@@ -98,29 +92,20 @@ def accuracy_table(entries: Entries, methods: Sequence[str]) -> str:
     head = ("method", "seeds", "epochs", "top-1", "best top-1", "top-5", "over ce_equal", "way to oracle")
     rows = []
     for method in present(entries, methods):
-        values = {
-            key: spread(list(by_seed(entries, method, key).values()))
+        epochs, *tops = (
+            spread(list(by_seed(entries, method, key).values()))
             for key in ("epochs", "top1_last", "top1_best", "top5_last")
-        }
-        covered = way(entries, method)
-        epochs, seeds = values["epochs"], len(by_seed(entries, method, "top1_last"))
-        rows.append(
-            (
-                f"`{method}`",
-                str(seeds),
-                "–" if epochs is None else f"{epochs.mean:.4g}",
-                *(text_of(values[key]) for key in ("top1_last", "top1_best", "top5_last")),
-                "" if method == BASE else text_of(gain(entries, method), sign=True),
-                "–" if covered is None else f"{covered:.0f} %",
-            )
         )
+        covered = way(entries, method)
+        row = [f"`{method}`", str(len(by_seed(entries, method, "top1_last")))]
+        row += ["–" if epochs is None else f"{epochs.mean:.4g}", *map(text_of, tops)]
+        row += ["" if method == BASE else text_of(gain(entries, method), sign=True)]
+        rows.append([*row, "–" if covered is None else f"{covered:.0f} %"])
     return table(head, rows)
 
 
-def judge_table(
-    entries: Entries, judges: Mapping[int, Mapping[str, Any]], methods: Sequence[str], wrong_share: float
-) -> str:
-    """One line a judge of labels: the rungs' weights, then cleanlab's scores."""
+def quality_table(entries: Entries, cleanlab: Cleanlab, methods: Sequence[str], wrong_share: float) -> str:
+    """One line a score of labels: the rungs' weights, then cleanlab's."""
     head = ("judge", "AUC", "weight on wrong rows, before %", "after %")
     rows = []
     for method in present(entries, methods):
@@ -129,7 +114,7 @@ def judge_table(
             after = spread(list(by_seed(entries, method, "weight_on_wrong").values()))
             rows.append((f"`{method}`", text_of(found, 3), f"{wrong_share:.2f}", text_of(after)))
     for name in CLEANLAB:
-        found = spread([scores.get(name) for scores in judges.values()])
+        found = spread([scores.get(name) for scores in cleanlab.values()])
         if found is not None:
             rows.append((f"cleanlab {name}", text_of(found, 3), "", ""))
     return table(head, rows) if rows else ""
@@ -139,7 +124,7 @@ def cost_table(entries: Entries, methods: Sequence[str]) -> str:
     """One line a method: wall time and peak memory of its own process."""
     rows = []
     for method in present(entries, methods):
-        if "/" in method:  # a rival's waypoint: part of its row
+        if "/" in method:  # a baseline's earlier stage: part of its row
             continue
         parts = [method, *(m for m in methods if m.startswith(f"{method}/"))]
         spent = [by_seed(entries, part, "seconds") for part in parts]
@@ -173,7 +158,7 @@ def _version(name: str) -> str:
 
 def page(
     entries: Entries,
-    judges: Mapping[int, Mapping[str, Any]],
+    cleanlab: Cleanlab,
     methods: Sequence[str],
     *,
     title: str,
@@ -183,9 +168,9 @@ def page(
 ) -> str:
     """The whole page. ``wrong_share``: percent of the rows that are wrong; None where nobody knows."""
     parts = [f"# Benchmark: {title}\n\n{about}\n", ACCURACY, accuracy_table(entries, methods)]
-    found = "" if wrong_share is None else judge_table(entries, judges, methods, wrong_share)
+    found = "" if wrong_share is None else quality_table(entries, cleanlab, methods, wrong_share)
     if found:
-        parts += ["## Finding wrong labels\n", JUDGES, found]
+        parts += ["## Finding wrong labels\n", QUALITY, found]
     parts += [
         "## Cost\n",
         COST,

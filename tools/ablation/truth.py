@@ -1,4 +1,4 @@
-"""The data the benchmark is given: its training lists, and what its images really show.
+"""The data that methods are compared on: the training lists, and what its images really show.
 
 ``truth_train.txt`` beside the lists holds `path class`, -1 for an image of none of the classes.
 """
@@ -83,43 +83,32 @@ def _digest(data: Data) -> str:
 
 
 def find_truth(data: Data, lists: Lists) -> Truth | None:
-    """Read truth_train.txt of the data's folder; None where it is not there."""
-    file = Path(data.root) / TRUTH
-    return read_truth(file, lists, data.n_classes) if file.is_file() else None
+    """Read `path class` lines of truth_train.txt in the data's folder, one for every listed path, in any order.
 
-
-def read_truth(file: Path, lists: Lists, n_classes: int) -> Truth:
-    """Read `path class` lines, one for every listed path, in any order.
-
-    Raises InputError with the line for a malformed one, a path that is in no training list or is there
-    twice, and for a listed path without a line.
+    None where there is no such file. Raises InputError with the line for a malformed one, a path that is in no
+    training list or is there twice, and for a listed path without a line.
     """
-    blocks = list(read_lines(file, what="class", low=-1, high=n_classes - 1))
+    file = Path(data.root) / TRUTH
+    if not file.is_file():
+        return None
+    blocks = list(read_lines(file, what="class", low=-1, high=data.n_classes - 1))
     if not blocks:
         raise InputError(f"{file}: has no line; `path class` for every training image is needed")
     paths = pa.chunked_array([block.path for block in blocks]).combine_chunks()
-    line = np.concatenate([block.line for block in blocks])
-    shown = np.concatenate([block.number for block in blocks])
-    _check_listed(file, paths, line, lists)
+    line, shown = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("line", "number"))
+    listed = pc.index_in(paths, value_set=lists.paths)
+    if listed.null_count:
+        at = pc.index(listed.is_null(), True).as_py()
+        raise InputError(f"{file}:{line[at]}: path {paths[at].as_py()!r} is in no training list")
+    first = np.unique(listed.to_numpy(), return_index=True)[1]
+    if len(first) < len(paths):
+        at = int(np.setdiff1d(np.arange(len(paths)), first)[0])
+        raise InputError(f"{file}:{line[at]}: path {paths[at].as_py()!r} is there a second time")
     place = pc.index_in(lists.paths, value_set=paths)
     if place.null_count:
         row = pc.index(place.is_null(), True).as_py()
         raise InputError(f"{file}: has no line for {lists.paths[row].as_py()!r}, which a training list has")
-    right = shown[place.to_numpy()] == lists.labels
-    return Truth(right, lists.labels, file_hash(file))
-
-
-def _check_listed(file: Path, paths: Any, line: np.ndarray, lists: Lists) -> None:
-    place = pc.index_in(paths, value_set=lists.paths)
-    if place.null_count:
-        row = pc.index(place.is_null(), True).as_py()
-        raise InputError(f"{file}:{line[row]}: path {paths[row].as_py()!r} is in no training list")
-    numbers = place.to_numpy()
-    order = np.argsort(numbers, kind="stable")
-    again = order[1:][numbers[order[1:]] == numbers[order[:-1]]]
-    if len(again):
-        row = int(again.min())
-        raise InputError(f"{file}:{line[row]}: path {paths[row].as_py()!r} is there a second time")
+    return Truth(shown[place.to_numpy()] == lists.labels, lists.labels, file_hash(file))
 
 
 def check_oracle(truth: Truth, root: str) -> None:
