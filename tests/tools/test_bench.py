@@ -17,7 +17,6 @@ from tools.speed import __main__ as bench
 from tools.speed import cluster, data, density, networks, table, table_steps, timing, train
 from tools.speed.figures import Figure, Times, number, print_table, rate
 from tools.speed.photographs import write_photographs
-from urnet.baselines.kmeans_1d import kmeans_1d
 from urnet.core import cli, cpus
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
@@ -32,11 +31,11 @@ FIGURES = [
 ]
 
 
-def measured(module, *words):
+def measured(module, *words, **more):
     """The figures of a sub-command with these arguments."""
     parser = cli.Parser()
     module.add_arguments(parser)
-    return module.measure(parser.parse_args(words))
+    return module.measure(parser.parse_args(words), **more)
 
 
 # --- figures and time
@@ -205,11 +204,9 @@ def test_the_training_loop_is_measured_beside_a_bare_one():
     assert 0 <= waiting.value <= 100
 
 
-def test_every_version_of_the_densities_is_measured():
-    parser = cli.Parser()
-    density.add_arguments(parser)
-    args = parser.parse_args(["--rows", "300", "--width", "8", "--rounds", "1"])
-    figures = density.measure(args)
+def test_both_densities_are_measured_beside_the_literal_ones():
+    words = ("--rows", "300", "--width", "8", "--rounds", "1")
+    figures = measured(density, *words)
     assert [(figure.name, figure.limit is not None) for figure in figures] == [
         ("density: count, 300 x 8", True),
         ("density: gaussian, 300 x 8", True),
@@ -218,34 +215,13 @@ def test_every_version_of_the_densities_is_measured():
     ]
     assert all(figure.value > 0 for figure in figures)
     assert figures[3].value > 20
-    figures = density.measure(args, literal_rows=299)
+    figures = measured(density, *words, literal_rows=299)
     assert [(figure.limit, figure.limit_name) for figure in figures] == [(None, "")] * 4
 
 
-def test_both_versions_of_the_densities_find_the_same():
-    features = density.make_features(400, 16)
-    for kind in density.KINDS:
-        got = density.run(features, kind)
-        expected = density.literal(features, kmeans_1d, density=kind)
-        assert got["subset"].tolist() == expected["subset"].tolist()
-        np.testing.assert_allclose(got["density"], expected["density"], rtol=1e-5, atol=1e-5)
-
-
-def test_fewer_rows_are_fewer_classes_of_the_same_sizes():
-    for n, n_classes in ((32_000, 10), (128_000, 40)):
-        features, labels, given_prob, made = cluster.make_data(n, 4)
-        counts = np.bincount(labels)
-        assert (made, len(counts)) == (n_classes, n_classes)
-        assert len(labels) == len(features) == len(given_prob) == pytest.approx(n, rel=0.001)
-        assert counts.max() / counts.min() == pytest.approx(547, rel=0.02)
-        assert features.dtype == np.float16
-
-
 def test_cluster_figures_follow_a_power_law():
-    parser = cli.Parser()
-    cluster.add_arguments(parser)
-    args = parser.parse_args(["--sizes", "10000", "40000", "--width", "2"])
-    figures = cluster.measure(args, lambda made: (len(made[0]) / 1000) ** 1.5)
+    words = ("--sizes", "10000", "40000", "--width", "2")
+    figures = measured(cluster, *words, seconds_of=lambda made: (len(made[0]) / 1000) ** 1.5)
     assert figures[0].value == pytest.approx(10_000 / 10**1.5, rel=0.01)
     assert figures[-2].value == pytest.approx(1.5, rel=0.01)
     assert figures[-1].value == pytest.approx(16_000**1.5 / 3600, rel=0.05)
@@ -286,13 +262,9 @@ def test_multiply_adds_of_a_small_network_counted_by_hand():
 
 
 def test_every_network_has_a_source_and_every_source_a_network():
-    sources = {networks.source(name) for name in models.NAMES}
-    assert sources == set(networks.SOURCES.values())
-    assert networks.source("ResNet8_small32").startswith("ours")
-    assert networks.source("InceptionV2_multiscale").startswith("Guo")
-    assert set(networks.SIZES) <= set(models.NAMES)
-    sizes = {name: networks.usual_size(name) for name in ("ResNet50", "InceptionV4", "ResNeXt_small32")}
-    assert sizes == {"ResNet50": 224, "InceptionV4": 299, "ResNeXt_small32": 32}
+    assert {networks.source(name) for name in models.NAMES} == set(networks.SOURCES.values())
+    names = ("ResNet50", "InceptionV4", "ResNeXt_small32")
+    assert [networks.usual_size(name) for name in names] == [224, 299, 32]
     assert networks.chosen("all") == list(models.NAMES)
     assert networks.chosen("ResNet50, DPN92,ResNet50") == ["ResNet50", "DPN92"]
 
@@ -306,19 +278,13 @@ def test_one_small_network_from_end_to_end(capsys, tmp_path):
     work = networks.multiply_adds(network, 32)
     assert [figure.value for figure in figures[:3]] == [parameters / 1e6, 128, work / 1e9]
     assert figures[3].limit > 0
-    assert f"| ResNet8_small32 | {parameters:,} | " in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| name | parameters | GFLOPs (pixels) | feature width | images/s here | source |"
+    assert lines[2].startswith(f"| ResNet8_small32 | {parameters:,} | ")
+    assert lines[2].endswith(" | ours, after He et al. 2016 |")
     measured(networks, *words, "--size", "64", "--table", str(file))
     assert capsys.readouterr().out == ""
     assert " (64) | 128 | " in file.read_text().splitlines()[2]
-
-
-def test_the_table_of_networks_is_markdown():
-    rows = [networks.Measured("DPN92", 224, 37_668_392, 6.4999, 2688, 12.345, 20.0)]
-    assert networks.markdown(rows).splitlines() == [
-        "| name | parameters | GFLOPs (pixels) | feature width | images/s here | source |",
-        "|---|---:|---:|---:|---:|---|",
-        "| DPN92 | 37,668,392 | 6.50 (224) | 2,688 | 12.3 | Chen et al. 2017, Dual Path Networks |",
-    ]
 
 
 # --- the table of images

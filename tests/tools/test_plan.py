@@ -1,14 +1,11 @@
 """tools/plan.py: its counts beside brute force, its bytes beside the files of a run, what it refuses."""
 
 import dataclasses
-import gc
 import json
 import re
-import tracemalloc
 import types
 from pathlib import Path
 
-import numpy as np
 import pyarrow.compute as pc
 import pytest
 
@@ -22,9 +19,6 @@ from urnet.config.stage import Stage
 from urnet.config.yaml_dataclass import Reader
 from urnet.core import cli
 from urnet.data.lists.build_table import build_table
-from urnet.data.sampling.bag_sampler import BagSampler
-from urnet.data.sampling.curriculum_sampler import CurriculumSampler
-from urnet.data.sampling.epoch_sampler import EpochSampler
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.features.shards import Description
@@ -38,20 +32,12 @@ KEEP = {"batch_size": 16, "top_k": 2, "keep": True}
 SHORT = {**MORE, "loss_weight": [], "checkpoint_every": "1 steps"}
 STAGES = (  # every file that a stage can write, every part of a checkpoint
     {"name": "cluster", "reweight": {"method": "cluster", "evidence": EVIDENCE}, "measure": KEEP},
-    {
-        "name": "instance",
-        "measure": KEEP,
-        "ema": {"decay": 0.9, "bn_batches": 9},
-        "keep": 1,
-        "reweight": {"method": "instance", "evidence": EVIDENCE, "suffix": "_own"},
-    },
+    {"name": "instance", "reweight": {"method": "instance", "evidence": EVIDENCE, "suffix": "_own"}, "measure": KEEP}
+    | {"ema": {"decay": 0.9, "bn_batches": 9}, "keep": 1},
     {"name": "bag", "bags": {"size": 2}, "keep": 5},
     {"name": "label", "reweight": {"method": "label", "top_k": 2, "evidence": EVIDENCE}, "elr": {"top_k": 2}},
-    {
-        "name": "curriculum",
-        "reweight": {"method": "curriculum", "pca": 4, "delta": True},
-        "optimizer": {"name": "adamw"},
-    },
+    {"name": "curriculum", "reweight": {"method": "curriculum", "pca": 4, "delta": True}}
+    | {"optimizer": {"name": "adamw"}},
     {"name": "relabel", "reweight": {"method": "relabel"}, "checkpoint_every": "9 steps"},
 )
 
@@ -187,34 +173,6 @@ def test_memory_by_hand(small):
     always, images = 4 + 4 + 6 * 3, 3 * 224**2 * 6 * (32 + 64)  # four batches ahead, one filled, one in use
     total = 1000 * (always + 8) + images
     assert list(host.values()) == [1000 * always + 1000 * 4 // 2, 1000 * (always + 8), images, total, 4 * total]
-
-
-@pytest.mark.parametrize("kind", ["plain", "weighted", "bags", "subsets"])
-def test_memory_of_the_samplers(kind):
-    """What one process of four holds of an epoch's rows, and the most while they are drawn (tracemalloc).
-
-    What does not grow with the rows, the blocks in which is computed, is under 10 MiB.
-    """
-    n, rng, blocks = 1_000_000, np.random.default_rng(0), 10 << 20
-    labels = rng.integers(0, 300, n).astype(np.int32)
-    weight, subset = rng.random(n, np.float32) + 0.01, rng.integers(0, 3, n).astype(np.int8)
-    common = {"seed": 0, "stage": "a", "n_classes": 300}
-    tracemalloc.start()
-    gc.collect()
-    before = tracemalloc.get_traced_memory()[0]
-    batches = {
-        "plain": lambda: EpochSampler(labels, **common),
-        "weighted": lambda: EpochSampler(labels, sampling_weight=weight, **common),
-        "bags": lambda: BagSampler(labels, size=4, sampling_weight=weight, **common),
-        "subsets": lambda: CurriculumSampler(labels, subset=subset, parts=(2, 1, 1), **common),
-    }[kind]().batches(0, 2000, 0, 1, 4)
-    assert len(next(batches)) == 500
-    held, peak = (value - before for value in tracemalloc.get_traced_memory())
-    tracemalloc.stop()
-    drawn, drawing, parts = plan.DRAWN, plan.DRAWING, 1 if kind == "subsets" else 4
-    assert 0.95 * drawn * n / parts < held < drawn * n / parts + blocks / 10
-    least = drawn + drawn / 4 if kind == "plain" else drawing  # a permutation is drawn in place
-    assert 0.95 * least * n < peak < drawing * n + blocks
 
 
 # --- counts
