@@ -12,7 +12,6 @@ state.json, recipe.yaml, classes.txt (kilobytes each), log.txt and the curves.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import math
@@ -146,21 +145,16 @@ def table_of(recipe: Recipe) -> Table | None:
     return Table.open(folder) if (folder / "base.arrow").is_file() else None
 
 
-def rows_of(asked: int | None, recipe: Recipe, table: Table | None) -> Given:
-    """--rows > the table > the lists or folders > the published number. Raises InputError where none is known."""
+def given(flag: str, asked: int | None, count: Callable[[], int], published: int | None) -> Given:
+    """The number of the flag > the counted one > the published one. Raises InputError where none is known."""
     if asked is not None:
-        return Given(asked, "--rows")
-    if table is not None:
-        return Given(table.n_rows, f"in {table.folder}")
+        return Given(asked, flag)
     try:
-        return Given(listed_rows(recipe.data), "listed")
+        return Given(count(), "listed")
     except InputError as error:  # the data need not be on this machine
-        if recipe.data.format in PUBLISHED:
-            return Given(PUBLISHED[recipe.data.format][0], "published")
-        raise InputError(
-            f"--rows: is needed for format {recipe.data.format}, as no table is built yet and the rows cannot be "
-            f"counted ({error})"
-        ) from None
+        if published is None:
+            raise InputError(f"{flag}: is needed, as the images cannot be counted here ({error})") from None
+    return Given(published, "published")
 
 
 def listed_rows(data: Data) -> int:
@@ -172,17 +166,6 @@ def listed_rows(data: Data) -> int:
     else:
         files = [str(data.train_list)]
     return sum(len(lines) for file in files for lines in read_lines(file))
-
-
-def evaluation_images_of(asked: int | None, recipe: Recipe) -> Given:
-    """--evaluation-images > the recipe's list > the published number. Raises InputError likewise."""
-    if asked is not None:
-        return Given(asked, "--evaluation-images")
-    with contextlib.suppress(InputError):
-        return Given(len(read_validation(recipe.data)), "listed")
-    if recipe.data.format not in PUBLISHED:
-        raise InputError("--evaluation-images: is needed, as the recipe's validation list cannot be read here")
-    return Given(PUBLISHED[recipe.data.format][1], "published")
 
 
 @dataclass(frozen=True)
@@ -568,7 +551,12 @@ class Plan:
 def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
     """Count everything that is printed. Raises InputError for what cannot be trained."""
     network, table = network_size(recipe.model.name, recipe.data.n_classes), table_of(recipe)
-    rows, images = rows_of(args.rows, recipe, table), evaluation_images_of(args.evaluation_images, recipe)
+    data, published = recipe.data, PUBLISHED.get(recipe.data.format, (None, None))
+    if table is not None and args.rows is None:
+        rows = Given(table.n_rows, f"in {table.folder}")
+    else:
+        rows = given("--rows", args.rows, lambda: listed_rows(data), published[0])
+    images = given("--evaluation-images", args.evaluation_images, lambda: len(read_validation(data)), published[1])
     n, n_processes = rows.value, args.processes * args.machines
     counted = [(stage, counts_of(recipe, stage, n, images.value, n_processes)) for stage in active_stages(recipe)]
     rate = measured_rate(recipe, table, n_processes) if args.measure else args.images_per_second or 0.0

@@ -316,7 +316,7 @@ def test_images_in_folders_are_counted(tmp_path):
         (["--measure", "--images-per-second", "9"], "--measure: found beside --images-per-second"),
         (["--measure"], "data.root:"),
         (["-o", "stages.class.schedule.warmup=21 epochs"], "stages.class.schedule.warmup: 21 epochs is"),
-        (["-o", "data.format=webvision1"], "--rows: is needed for format webvision1"),
+        (["-o", "data.format=webvision1"], "--rows: is needed, as the images cannot be counted here"),
         (["-o", "data.format=webvision1", "--rows", "9"], "--evaluation-images: is needed"),
         (["-o", "model.name=ResNet5"], "model.name: 'ResNet5' is not known; nearest: ResNet50"),
         (["-o", "transform.size=16", "-o", "model.name=DenseNet121"], "DenseNet121 takes 29 or more"),

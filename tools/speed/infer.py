@@ -58,12 +58,12 @@ def measure(args: argparse.Namespace) -> list[Figure]:
         write_photographs(root / "images", args.images)
         make_checkpoint(root / "checkpoint", args.model, args.class_dim)
         with patch.dict(os.environ, {"URNET_CACHE": str(root / "cache")}):  # not the user's own
-            in_fp32 = fp32(args, root)
-            figures += in_fp32
+            fp32 = measure_precision(args, root, "fp32")
+            figures += fp32
             if cpu_has_bf16():
-                in_bf16 = bf16(args, root)
-                gain = (in_bf16[0].limit or 0) / (in_fp32[0].limit or 1)
-                figures += [*in_bf16, Figure("bf16 against fp32, bare engine", gain, "x", 2.0, "twice as fast (AMX)")]
+                bf16 = measure_precision(args, root, "bf16")
+                gain = (bf16[0].limit or 0) / (fp32[0].limit or 1)
+                figures += [*bf16, Figure("bf16 against fp32, bare engine", gain, "x", 2.0, "twice as fast (AMX)")]
                 figures += agreement(args)
     return figures
 
@@ -129,41 +129,29 @@ def run_of(args: argparse.Namespace, root: Path, *flags: object, images: str = "
     return InferRun("--pretrained_model", root / "checkpoint", "--img_path", root / images, *workers, *flags)
 
 
-def fp32(args: argparse.Namespace, root: Path) -> list[Figure]:
-    """infer.py's loop beside the bare engine's batches and the plain loop, its start-up, and ten crops an image.
+def measure_precision(args: argparse.Namespace, root: Path, precision: str) -> list[Figure]:
+    """infer.py's loop beside the bare engine's batches, and its start-up; in fp32 also beside the plain loop, and ten
+    crops an image.
 
     The first start of all writes the program into the cache, and is the limit of one that finds it there.
     """
-    first = run_of(args, root).start_seconds
-    run = run_of(args, root)
-    n, files = half(run), [Path(run.images.path(i)) for i in range(min(len(run.images), run.batch_size))]
-    limits: dict[str, Work] = {"bare": partial(run.bare, n), "plain": timed(plain_loop, run, files)}
+    name, plain = f"infer.py {precision}", precision == "fp32"
+    first = run_of(args, root).start_seconds if plain else None
+    run = run_of(args, root, "--precision", precision)
+    n = max(1, len(run.images) // run.batch_size // 2)  # before the loop, and again after it
+    files = [Path(run.images.path(i)) for i in range(min(len(run.images), run.batch_size))]
+    limits: dict[str, Work] = {"bare": partial(run.bare, n)}
+    if plain:
+        limits["plain"] = timed(plain_loop, run, files)
     seconds = take_turns({"infer": run.loop}, limits=limits)
     own, bare = Times(len(run.images), seconds["infer"]), Times(n * run.batch_size, seconds["bare"])
-    plain = Times(len(files), seconds["plain"])
-    return [
-        rate("infer.py fp32", "images/s", own, bare, "bare engine, one prepared batch"),
-        rate("infer.py fp32", "images/s", own, plain, "plain dygraph loop, one thread decodes"),
-        Figure("infer.py fp32 start-up", run.start_seconds, "s", first, "first start, nothing in the cache"),
-        ten_crops(args, root, run),
-    ]
-
-
-def bf16(args: argparse.Namespace, root: Path) -> list[Figure]:
-    """infer.py's loop beside the bare engine's batches, and its start-up."""
-    run = run_of(args, root, "--precision", "bf16")
-    n = half(run)
-    seconds = take_turns({"infer": run.loop}, limits={"bare": partial(run.bare, n)})
-    own, bare = Times(len(run.images), seconds["infer"]), Times(n * run.batch_size, seconds["bare"])
-    return [
-        rate("infer.py bf16", "images/s", own, bare, "bare engine, one prepared batch"),
-        Figure("infer.py bf16 start-up", run.start_seconds, "s"),
-    ]
-
-
-def half(run: InferRun) -> int:
-    """Batches of half the images: the bare engine computes them before the loop, and again after it."""
-    return max(1, len(run.images) // run.batch_size // 2)
+    figures = [rate(name, "images/s", own, bare, "bare engine, one prepared batch")]
+    if plain:
+        loop = Times(len(files), seconds["plain"])
+        figures.append(rate(name, "images/s", own, loop, "plain dygraph loop, one thread decodes"))
+    known = "first start, nothing in the cache" if plain else ""
+    figures.append(Figure(f"{name} start-up", run.start_seconds, "s", first, known))
+    return [*figures, ten_crops(args, root, run)] if plain else figures
 
 
 def ten_crops(args: argparse.Namespace, root: Path, one: InferRun) -> Figure:
