@@ -19,7 +19,7 @@ class ConvBN(nn.Layer):
     """Convolution without bias, batch norm, and ReLU where asked.
 
     ``kernel`` and ``padding`` are one number or (height, width); padding None keeps the size at stride 1.
-    Batch norm: running = 0.9 running + 0.1 batch, epsilon 1e-5 (the first release's values) unless a family
+    Batch norm: running = 0.9 running + 0.1 batch, epsilon 1e-5 (the 2018 release's values) unless a family
     was published with another. Weights start from He's normal distribution, std = sqrt(2 / fan_in),
     fan_in = in / groups * kernel area; gamma 1, beta 0.
     """

@@ -1,6 +1,6 @@
 """ResNeXt: residual units of grouped convolutions (Xie et al. 2017, "Aggregated Residual Transformations").
 
-``ResNeXt*_32x4d`` are the networks of the first URNet release. Their units are 256, 512, 1024 and 2048 wide
+``ResNeXt*_32x4d`` are the networks of the 2018 release. Their units are 256, 512, 1024 and 2048 wide
 in all three convolutions, which the paper would call 32x8d; ``…_standard`` have the paper's 32x4d width.
 Released weights fit the former only.
 """
@@ -82,7 +82,7 @@ class ResNeXt(FromFeatures, nn.Layer):
 
 
 class ReleasedResNeXt(ResNeXt):
-    """A network of the first release: the same, and the names its checkpoint files have."""
+    """A network of the 2018 release: the same, and the names its checkpoint files have."""
 
     def __init__(self, n_classes: int, depths: Sequence[int], *, recompute: bool = False) -> None:
         widths = (256, 512, 1024, 2048)  # outside and inside a unit: no expansion

@@ -4,8 +4,8 @@
     python tools/convert_checkpoint.py output/demo/class demo.pdparams
 
 IN is whatever ``infer.py --pretrained_model`` takes. The ending of OUT says its form: .safetensors, .pdparams
-(for ``paddle.load``), or none for a folder as the first release's. Precedence of network and classes: flags >
-recipe beside IN > the first release's.
+(for ``paddle.load``), or none for a folder like the 2018 release's. Precedence of network and classes: flags >
+recipe beside IN > the 2018 release's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEFAULT_MODEL, DEFAULT_CLASS_DIM = "ResNeXt101_32x4d", 5000
 
 def parser() -> cli.Parser:
     """The command line."""
-    p = cli.Parser(description="Convert weights: .safetensors, .pdparams, the first release's folder.")
+    p = cli.Parser(description="Convert weights: .safetensors, .pdparams, the 2018 release's folder.")
     p.add_argument("source", metavar="IN", help="weights file, checkpoint folder, released folder or file")
     p.add_argument("target", metavar="OUT", help="X.safetensors, X.pdparams, or X for a released folder")
     p.add_argument("--model", metavar="NAME", help=f"network [recipe beside IN, else {DEFAULT_MODEL}]")

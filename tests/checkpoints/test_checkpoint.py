@@ -232,9 +232,7 @@ def test_fluid_folder_and_combined_file(tmp_path):
     for path in (folder, tmp_path / "all"):
         assert_same(checkpoint.read_weights(path, network), weights)
         assert checkpoint.describe(path).kind == "fluid"
-        with pytest.raises(
-            InputError, match="checkpoint of the first release, which only ResNeXt50/101/152_32x4d have"
-        ):
+        with pytest.raises(InputError, match="checkpoint of the 2018 release, which only ResNeXt50/101/152_32x4d have"):
             checkpoint.read_weights(path, paddle.nn.Linear(1, 1))
     with pytest.raises(InputError, match="does not exist; accepted: a checkpoint folder"):
         checkpoint.read_weights(tmp_path / "none", network)

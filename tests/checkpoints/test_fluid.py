@@ -1,4 +1,4 @@
-"""The first release's files: against Paddle's own writer, and against hand-made bytes broken everywhere."""
+"""The 2018 release's files: against Paddle's own writer, and against hand-made bytes broken everywhere."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""Toys for tests of networks: images, statistics unlike a fresh network's, and recomputation's law."""
+"""For tests of networks: images, random statistics, plain computations to compare with, recomputation's law."""
 
 import numpy as np
 import paddle
@@ -28,6 +28,53 @@ def randomised(network, seed=0):
         elif len(value.shape) == 1:
             value.set_value((value.numpy() + rng.normal(0, 0.1, value.shape)).astype("float32"))
     return network
+
+
+def scrambled(layer, seed, least_variance=0.5):
+    """Random parameters and statistics in evaluation, of a scale at which every operation shows."""
+    rng = np.random.default_rng(seed)
+    for key, value in layer.state_dict().items():
+        low = least_variance if key.endswith("_variance") else -1.0
+        value.set_value(rng.uniform(low, 1.0, value.shape).astype("float32"))
+    layer.eval()
+    return layer
+
+
+def plain_bn(x, bn, epsilon=1e-5):
+    """A batch norm in evaluation over (B, C, H, W), in numpy and double precision."""
+    mean, variance, gamma, beta = (
+        v.numpy().astype("float64").reshape(-1, 1, 1) for v in (bn._mean, bn._variance, bn.weight, bn.bias)
+    )
+    return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
+
+
+def plain_conv(x, conv, stride=1, groups=1):
+    """A convolution that keeps the size at stride 1, in numpy, one group after the other."""
+    weight = conv.weight.numpy().astype("float64")
+    pad = weight.shape[-1] // 2
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=(2, 3))[:, :, ::stride, ::stride]
+    parts = zip(np.split(windows, groups, axis=1), np.split(weight, groups), strict=True)
+    y = np.concatenate([np.einsum("bihwyx,oiyx->bohw", part, w) for part, w in parts], axis=1)
+    return y if conv.bias is None else y + conv.bias.numpy().reshape(-1, 1, 1)
+
+
+def conv_bn(x, weight, norm, stride=1, groups=1):
+    """Convolution that keeps the size at stride 1, and batch norm in evaluation, by functions.
+
+    ``norm``: mean, variance, scale and offset, a tensor (C,) each.
+    """
+    x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups)
+    mean, variance, scale, offset = (part.reshape([1, -1, 1, 1]) for part in norm)
+    return (x - mean) / paddle.sqrt(variance + 1e-5) * scale + offset
+
+
+def assert_close(found, expected, tolerance=1e-4):
+    """The same shape, and within ``tolerance`` of the largest value, which is not next to nothing."""
+    assert tuple(found.shape) == tuple(expected.shape)
+    largest = np.abs(expected).max()
+    assert largest > 1e-3
+    assert np.abs(np.asarray(found) - np.asarray(expected)).max() / largest < tolerance
 
 
 def assert_recomputation_changes_nothing(construct, inside, size=32):

@@ -5,7 +5,7 @@ import paddle
 
 
 class Tiny(paddle.nn.Layer):
-    """Two layers and buffers; its files in the first release's form would have underscores for dots."""
+    """Two layers and buffers; its files in the 2018 release's form would have underscores for dots."""
 
     def __init__(self, n_classes=3):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Every registered network through one battery; the released ones against an independent forward pass."""
+"""Every registered network through one battery; sizes, counts and grids that were published."""
 
 import functools
 import subprocess
@@ -10,8 +10,10 @@ import paddle.nn.functional as F
 import pytest
 
 import models
-from tests.helpers.networks import assert_recomputation_changes_nothing, count, images, trainable
+from models.inception_resnet_v2 import Residual
+from tests.helpers.networks import assert_recomputation_changes_nothing, images, trainable
 from urnet.checkpoints import checkpoint
+from urnet.checkpoints.load import classifier_keys
 from urnet.core.checks import InputError
 
 N_CLASSES = 7
@@ -27,6 +29,9 @@ PARAMETERS = {
     "ResNet152": 60_192_808,
     "SE_ResNeXt50_32x4d": 27_559_896,
     "SE_ResNeXt101_32x4d": 48_955_416,
+    "SE_ResNeXt152_32x4d": 66_580_440,
+    "InceptionV2": 11_194_984,  # the paper's table counted by hand
+    "InceptionV2_multiscale": 11_195_752,
     "InceptionV4": 42_679_816,
     "InceptionResNetV2": 55_843_464,
     "ResNeSt50": 27_483_240,
@@ -40,6 +45,23 @@ PARAMETERS = {
     "DenseNet201": 20_013_928,
     "InceptionV3": 27_161_264,  # with its auxiliary head; 23,834,568 without
 }
+GRIDS = {  # channels and side behind each unit, with the paper's images
+    "InceptionV2": [(64, 56), (192, 28), (256, 28), (320, 28), *[(576, 14)] * 5, *[(1024, 7)] * 3],
+    "InceptionV4": [
+        *[(64, 147), (160, 73), (192, 71), (384, 35)],  # the stem
+        *[(384, 35)] * 4,
+        *[(1024, 17)] * 8,
+        *[(1536, 8)] * 4,
+    ],
+    "InceptionResNetV2": [
+        *[(64, 147), (192, 71), (320, 35)],  # the stem
+        *[(320, 35)] * 10,
+        *[(1088, 17)] * 21,
+        *[(2080, 8)] * 11,
+        (1536, 8),
+    ],
+}
+EPSILON = dict.fromkeys(("DPN92", "DPN131", "InceptionV4", "InceptionResNetV2"), 1e-3)  # the others: 1e-5
 LARGE = 30_000_000  # values; above it a second instance and a file would take seconds and show nothing new
 
 
@@ -53,17 +75,53 @@ def network(request):
     return models.build(request.param, N_CLASSES), request.param
 
 
-@pytest.mark.parametrize("size", ["smallest", 224])
+def parameters(net, n_classes):
+    """Trainable ones, if ``net`` had that many classes instead of N_CLASSES."""
+    counts = {key: int(p.size) for key, p in trainable(net).items()}
+    a_class = sum(counts[key] // N_CLASSES for key in classifier_keys(net))
+    return sum(counts.values()) + a_class * (n_classes - N_CLASSES)
+
+
+def test_what_was_published(network):
+    net, name = network
+    if name in PARAMETERS:
+        assert parameters(net, 1000) == PARAMETERS[name]
+    if name == "ResNeXt101_32x4d":
+        assert parameters(net, 5000) == 96_987_336  # the released checkpoint's
+    norms = [layer for layer in net.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+    assert {norm._epsilon for norm in norms} == {EPSILON.get(name, 1e-5)}
+    if name == "InceptionResNetV2":
+        units = [unit for unit in net.units if isinstance(unit, Residual)]
+        assert [unit.scale for unit in units] == [0.17] * 10 + [0.1] * 20 + [0.2] * 9 + [1.0]
+        assert [unit.relu for unit in units] == [True] * 39 + [False]
+
+
+@pytest.mark.parametrize("size", ["smallest", "usual"])
 def test_forward(network, size):
     net, name = network
     net.eval()
+    grids, handles = [], []
+    if size == "usual" and name in GRIDS:
+        note = lambda _, __, out: grids.append((out.shape[1], out.shape[2]))  # noqa: E731
+        handles = [unit.register_forward_post_hook(note) for unit in net.units]
     with paddle.no_grad():
-        x = images(smallest(name) if size == "smallest" else size, n=1)
-        features, logits = net.features(x), net(x)
+        usual = 299 if models.LEAST_SIZES.get(name) == 75 else 224
+        features = net.features(images(smallest(name) if size == "smallest" else usual, n=1))
+        logits = net.fc(features)
+    for handle in handles:
+        handle.remove()
     assert features.shape == [1, net.feature_width]
     assert logits.shape == [1, N_CLASSES]
     assert np.isfinite(logits.numpy()).all()
-    np.testing.assert_array_equal(logits.numpy(), net.fc(features).numpy())
+    assert grids == (GRIDS[name] if handles else [])
+    if size == "smallest":
+        x = images(smallest(name), n=1)
+        np.testing.assert_array_equal(net(x).numpy(), logits.numpy())
+        least = models.LEAST_SIZES.get(name, 1)
+        assert getattr(net, "least_size", 1) == least
+        if least > 1:
+            with pytest.raises(InputError, match=f"{least} x {least - 1} pixels; {least} or more are accepted"):
+                net(images(least, n=1)[:, :, :, 1:])
 
 
 def test_gradients_reach_every_parameter(network):
@@ -71,7 +129,6 @@ def test_gradients_reach_every_parameter(network):
     net.train()
     outputs = net(images(smallest(name)))
     assert isinstance(outputs, tuple) == hasattr(net, "auxiliary_weight")
-    assert getattr(net, "least_size", 1) == models.LEAST_SIZES.get(name, 1)
     heads = outputs if isinstance(outputs, tuple) else (outputs,)
     sum(F.cross_entropy(logits, paddle.to_tensor([1, 2])) for logits in heads).backward()
     dead = [key for key, p in trainable(net).items() if p.grad is None or not np.abs(p.grad.numpy()).max() > 0]
@@ -94,15 +151,6 @@ def test_save_and_load_into_a_second_instance(network, tmp_path):
         for key, value in second.state_dict().items():
             np.testing.assert_array_equal(value.numpy(), weights[key], err_msg=key)
     assert not {p.name for p in second.parameters()} & {p.name for p in net.parameters()}
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_counts(name):
-    assert count(lambda: models.build(name, 1000)) == PARAMETERS[name]
-
-
-def test_the_released_network_has_96987336_parameters():
-    assert count(lambda: models.build("ResNeXt101_32x4d", 5000)) == 96_987_336
 
 
 def test_unknown_names_and_class_counts():
@@ -155,88 +203,3 @@ def test_recomputation_without_gradients_is_a_plain_forward():
         network.eval()
         x = images(32)
         np.testing.assert_array_equal(network(x).numpy(), network.fc(network.features(x)).numpy())
-
-
-# ------------------------------------ the release's networks, written once more on its variables' names
-
-A_TO_D = ["2a", "2b", "2c", "3a", "3b", "3c", "3d"]
-E_TO_H = ["3e", "3f", "3g", "3h"]
-STAGE_5 = ["5a", "5b", "5c"]
-UNITS = {
-    50: [*A_TO_D, "4a", "4b", "4c", "4d", "4e", "4f", *STAGE_5],
-    101: [*A_TO_D, "4a", *(f"4b{i}" for i in range(1, 23)), *STAGE_5],
-    152: [*A_TO_D, *E_TO_H, "4a", *(f"4b{i}" for i in range(1, 36)), *STAGE_5],
-}
-
-
-def released_shapes(layers, n_classes):
-    """Variable name -> shape."""
-    convolutions, n_in = {"_conv1": (64, 3, 7, 7)}, 64
-    for unit in UNITS[layers]:
-        width = 128 * 2 ** (int(unit[0]) - 1)
-        convolutions[f"{unit}_branch2a"] = (width, n_in, 1, 1)
-        convolutions[f"{unit}_branch2b"] = (width, width // 32, 3, 3)
-        convolutions[f"{unit}_branch2c"] = (width, width, 1, 1)
-        if unit.endswith("a"):
-            convolutions[f"{unit}_branch1"] = (width, n_in, 1, 1)
-        n_in = width
-    shapes = {"fc_weights": (2048, n_classes), "fc_offset": (n_classes,)}
-    for name, shape in convolutions.items():
-        shapes[f"res{name}_weights"] = shape
-        for part in ("scale", "offset", "mean", "variance"):
-            shapes[f"bn{name}_{part}"] = shape[:1]
-    return shapes
-
-
-def released_variables(layers, n_classes, seed=0):
-    """Random variables of a scale at which activations neither vanish nor explode."""
-    rng, variables = np.random.default_rng(seed), {}
-    for name, shape in released_shapes(layers, n_classes).items():
-        noise = rng.standard_normal(shape, dtype=np.float32)
-        if name.endswith("_weights"):
-            fan_in = shape[0] if name == "fc_weights" else np.prod(shape[1:])
-            variables[name] = noise * np.float32(np.sqrt(2 / fan_in))
-        elif name.endswith("_scale"):
-            variables[name] = (0.2 if "2c" in name else 1.0) * (1 + 0.1 * noise)
-        elif name.endswith("_variance"):
-            variables[name] = 0.5 + np.abs(noise)
-        else:
-            variables[name] = 0.1 * noise
-    return {name: value.astype(np.float32) for name, value in variables.items()}
-
-
-def released_forward(variables, layers, x):
-    """Logits, with nothing but functions and the variables."""
-    v = {name: paddle.to_tensor(value) for name, value in variables.items()}
-
-    def conv(x, name, stride=1, groups=1):
-        w = v[f"res{name}_weights"]
-        x = F.conv2d(x, w, stride=stride, padding=w.shape[-1] // 2, groups=groups)
-        mean, variance, scale, offset = (
-            v[f"bn{name}_{part}"].reshape([1, -1, 1, 1]) for part in ("mean", "variance", "scale", "offset")
-        )
-        return (x - mean) / paddle.sqrt(variance + 1e-5) * scale + offset
-
-    x = F.max_pool2d(F.relu(conv(x, "_conv1", stride=2)), 3, stride=2, padding=1)
-    for unit in UNITS[layers]:
-        stride = 2 if unit in ("3a", "4a", "5a") else 1
-        y = F.relu(conv(x, f"{unit}_branch2a"))
-        y = F.relu(conv(y, f"{unit}_branch2b", stride=stride, groups=32))
-        y = conv(y, f"{unit}_branch2c")
-        x = F.relu(y + (conv(x, f"{unit}_branch1", stride=stride) if unit.endswith("a") else x))
-    return paddle.matmul(x.mean(axis=[2, 3]), v["fc_weights"]) + v["fc_offset"]
-
-
-@pytest.mark.parametrize(("layers", "size"), [(50, 64), (101, 224), (152, 64)])
-def test_released_network_against_the_independent_forward(layers, size):
-    network = models.build(f"ResNeXt{layers}_32x4d", N_CLASSES)
-    names = network.release_names()
-    variables = released_variables(layers, N_CLASSES)
-    assert sorted(names.values()) == sorted(variables)
-    checkpoint.load_into(network, {key: variables[name] for key, name in names.items()})
-    network.eval()
-    x = images(size, n=1)
-    with paddle.no_grad():
-        found, expected = network(x).numpy(), released_forward(variables, layers, x).numpy()
-    assert np.abs(expected).max() > 0.1  # something did come through 101 layers
-    assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4

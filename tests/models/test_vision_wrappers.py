@@ -65,41 +65,6 @@ def test_densenet_has_no_batch_norm_that_others_would_pass_over():
     assert all(np.abs(network.state_dict()[key].numpy() - value).max() > 0 for key, value in before.items())
 
 
-# ---------------------------------------------------------------- the auxiliary head
-
-
-def auxiliary_in_numpy(head, grid):
-    """The head in evaluation: windows and kernels written out, a smaller grid meets the kernel's middle."""
-    v = {key: value.numpy().astype(float) for key, value in head.state_dict().items()}
-
-    def normalised(x, key):  # x (B, channels, ...)
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        gamma, beta, mean, variance = (
-            v[f"{key}.bn.{part}"].reshape(shape) for part in ("weight", "bias", "_mean", "_variance")
-        )
-        return np.maximum((x - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0)
-
-    side = min(5, grid.shape[-1])
-    starts = range(0, grid.shape[-1] - side + 1, 3)
-    pooled = np.array([[grid[:, :, i : i + side, j : j + side].mean((2, 3)) for j in starts] for i in starts])
-    x = normalised(np.einsum("hwbc,dc->bdhw", pooled, v["conv1.conv.weight"][:, :, 0, 0]), "conv1")
-    first = (5 - x.shape[-1]) // 2
-    kernel = v["conv2.conv.weight"][:, :, first : first + x.shape[-1], first : first + x.shape[-1]]
-    x = normalised(np.einsum("bdhw,edhw->be", x, kernel), "conv2")
-    return x @ v["classifier.weight"] + v["classifier.bias"]
-
-
-@pytest.mark.parametrize(("side", "image"), [(17, 299), (12, 224), (3, 75)])
-def test_auxiliary_head_in_numpy(side, image):
-    paddle.seed(5)
-    head = randomised(inception_v3.AuxiliaryHead(6, N_CLASSES))
-    head.eval()
-    grid = np.random.default_rng(6).normal(size=(2, 6, side, side)).astype("float32")
-    expected = auxiliary_in_numpy(head, grid)
-    np.testing.assert_allclose(head(paddle.to_tensor(grid)).numpy(), expected, atol=1e-5)
-    assert np.abs(expected[0] - expected[1]).max() > 1e-2
-
-
 def test_inception_v3_gives_a_pair_in_training_only():
     network, seen = inception_v3.InceptionV3(N_CLASSES), []
     assert network.auxiliary_weight == 0.4

@@ -1,4 +1,4 @@
-"""Weights in and out: checkpoint folders, safetensors, .pdparams and the first release's files.
+"""Weights in and out: checkpoint folders, safetensors, .pdparams and the 2018 release's files.
 
 A checkpoint is a folder: ``model.safetensors`` (state-dict key -> array), ``state.json``, ``recipe.yaml`` and
 ``classes.txt`` (a line a class), for resuming also ``optimizer.safetensors`` and further sets of arrays such
@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,20 +21,31 @@ from urnet.config.recipe import Recipe, load_recipe
 from urnet.core.atomic_files import atomic_folder, recover_folder
 from urnet.core.checks import InputError
 
-__all__ = ["CheckpointInfo", "TrainingState", "describe", "load_into", "load_training", "read_weights"]
-__all__ += ["recover", "save"]
+__all__ = [
+    "CheckpointInfo",
+    "TrainingState",
+    "describe",
+    "load_into",
+    "load_training",
+    "locate",
+    "read_weights",
+    "recover",
+    "save",
+]
 Arrays = dict[str, np.ndarray]
 PathLike = str | Path
+Kind = Literal["safetensors", "pdparams", "checkpoint", "fluid"]
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 RECIPE, CLASSES = "recipe.yaml", "classes.txt"
-ACCEPTED = "a checkpoint folder, a .safetensors or .pdparams file, or the first release's folder"
+_ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams"}
+ACCEPTED = "a checkpoint folder, a .safetensors or .pdparams file, or the 2018 release's folder"
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a path holds. ``folder`` is the checkpoint's own (None for a file that stands alone)."""
+    """What a path holds. ``folder`` is the checkpoint's own (None for a file without one)."""
 
-    kind: str  # "safetensors" | "pdparams" | "checkpoint" | "fluid"
+    kind: Kind
     folder: Path | None
     recipe: Recipe | None
     class_names: list[str] | None
@@ -43,7 +54,7 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a run goes on from: raw weights, optimiser, further sets of arrays (``ema``), ``state.json``."""
+    """What a run resumes from: raw weights, optimiser, further sets of arrays (``ema``), ``state.json``."""
 
     weights: Arrays
     optimizer: Arrays | None
@@ -97,7 +108,7 @@ def recover(folder: PathLike) -> None:
 
 
 def load_training(folder: PathLike) -> TrainingState:
-    """Everything ``save`` wrote, for going on with the run. Raises InputError for missing or broken parts."""
+    """Everything ``save`` wrote, for resuming the run. Raises InputError for missing or broken parts."""
     folder = Path(folder)
     state = _read_state(folder)
     if state is None:
@@ -112,7 +123,7 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
     """State-dict key -> float32 array (other kinds of numbers stay what they are), from any accepted form.
 
     Accepted: a ``.safetensors`` or ``.pdparams`` file; a checkpoint folder; a stage's folder (its ``best``,
-    else its ``final``); the first release's persistables, a folder or one combined file, for which
+    else its ``final``); the 2018 release's persistables, a folder or one combined file, for which
     ``network.release_names()`` says which variable is which; weights published elsewhere under the names that
     ``network.published_names()`` gives, where the network has it. float64, float16 and bfloat16 become
     float32. Raises InputError.
@@ -127,7 +138,7 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
     else:
         if not hasattr(network, "release_names"):
             raise InputError(
-                f"{path}: taken for a checkpoint of the first release, which only ResNeXt50/101/152_32x4d "
+                f"{path}: taken for a checkpoint of the 2018 release, which only ResNeXt50/101/152_32x4d "
                 "have; accepted is a .safetensors or .pdparams file or a checkpoint folder"
             )
         names = network.release_names()
@@ -153,7 +164,7 @@ def _from_published(weights: Arrays, network: Any) -> Arrays:
 
 
 def describe(path: PathLike) -> CheckpointInfo:
-    """What ``path`` holds, with the recipe, class names and state that stand beside the weights.
+    """What ``path`` holds, with the recipe, class names and state that are beside the weights.
 
     Precedence of recipe and classes is the caller's: flags > checkpoint > default. Raises InputError.
     """
@@ -166,19 +177,19 @@ def describe(path: PathLike) -> CheckpointInfo:
     return CheckpointInfo(kind, folder, recipe, names, _read_state(folder))
 
 
-def locate(path: Path) -> tuple[str, Path]:
+def locate(path: Path) -> tuple[Kind, Path]:
     """The kind of a path (see ``CheckpointInfo``), and the file or folder that holds the weights.
 
     Raises InputError where ``path`` holds none, or several.
     """
     path = _survivor(path)
     if path.is_file():
-        kind = {".safetensors": "safetensors", ".pdparams": "pdparams"}.get(path.suffix, "fluid")
+        kind = _ENDINGS.get(path.suffix, "fluid")
         if kind == "fluid" and not fluid.may_be_variable(path):
             raise InputError(f"{path}: is no file of weights; accepted: {ACCEPTED}")
         return kind, path
     if not path.is_dir():
-        beside = [path.name + end for end in (".safetensors", ".pdparams") if Path(f"{path}{end}").is_file()]
+        beside = [path.name + end for end in _ENDINGS if Path(f"{path}{end}").is_file()]
         hint = f" ({beside[0]} is there)" if beside else ""
         raise InputError(f"{path}: does not exist{hint}; accepted: {ACCEPTED}")
     for folder in (path, _survivor(path / "best"), _survivor(path / "final")):

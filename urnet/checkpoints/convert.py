@@ -15,7 +15,7 @@ from urnet.core.checks import InputError
 def write_weights(path: str | Path, network: Any, *, replace: bool = False) -> str:
     """Write ``network``'s parameters and buffers; return the form, which the path's ending decides.
 
-    ``.safetensors``; ``.pdparams``, as ``paddle.load`` takes it; no ending: a folder as the first release's,
+    ``.safetensors``; ``.pdparams``, as ``paddle.load`` takes it; no ending: a folder like the 2018 release's,
     for networks with ``release_names()``. What was written is read again and compared before it gets its
     name. Raises InputError for another ending, an existing path without ``replace``, a network without names.
     """
@@ -38,7 +38,7 @@ def write_weights(path: str | Path, network: Any, *, replace: bool = False) -> s
         raise InputError(f"{path}: accepted endings: .safetensors, .pdparams, or none for a released folder")
     if not hasattr(network, "release_names"):
         raise InputError(
-            f"{path}: this network has no names in the first release's form; accepted endings: .safetensors, .pdparams"
+            f"{path}: this network has no names in the 2018 release's form; accepted endings: .safetensors, .pdparams"
         )
     names = network.release_names()
     with atomic_folder(path, replace=replace) as folder:

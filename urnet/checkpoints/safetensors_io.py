@@ -49,34 +49,15 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         with Path(path).open("rb"):  # its own error for a file that may not be read says it is not there
             pass
         with safetensors.safe_open(str(path), framework="numpy") as file:
-            names = list(file.keys())
-            if all(file.get_slice(name).get_dtype() != "BF16" for name in names):
-                return {name: file.get_tensor(name) for name in names}
-        entries = dict(safetensors.deserialize(Path(path).read_bytes()))
-        return {name: _array(entry) for name, entry in entries.items()}
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name, kind in kinds.items() if kind != "BF16"}
+        entries = dict(safetensors.deserialize(Path(path).read_bytes())) if len(arrays) < len(kinds) else {}
+        return {name: arrays[name] if name in arrays else _bfloat16(entries[name]) for name in kinds}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (safetensors.SafetensorError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: is not a whole safetensors file of numbers ({error})") from None
 
 
-_TYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "|i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "|u1",
-    "BOOL": "|b1",
-    "BF16": "<u2",
-}
-
-
-def _array(entry: dict) -> np.ndarray:
-    array = np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"])
-    return bfloat16_to_float32(array) if entry["dtype"] == "BF16" else array
+def _bfloat16(entry: dict) -> np.ndarray:
+    return bfloat16_to_float32(np.frombuffer(entry["data"], "<u2").reshape(entry["shape"]))
