@@ -78,20 +78,27 @@ def released_forward(variables, layers, x):
     return paddle.matmul(x.mean(axis=[2, 3]), v["fc_weights"]) + v["fc_offset"]
 
 
-@pytest.mark.parametrize(("layers", "size"), [(50, 64), (101, 224), (152, 64)])
-def test_a_released_network(tmp_path, layers, size):
+@pytest.mark.parametrize("layers", UNITS)
+def test_a_released_network_has_the_variables_of_the_release(layers):
+    with paddle.LazyGuard():
+        network = models.build(f"ResNeXt{layers}_32x4d", N_CLASSES)
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    assert {name: own[key] for key, name in network.release_names().items()} == released_shapes(layers)
+    assert set(own) == set(network.release_names())
+
+
+@pytest.mark.parametrize("layers", [50, 101])
+def test_a_released_network_computes_what_its_variables_say(tmp_path, layers):
     variables = released_variables(layers)
     network = models.build(f"ResNeXt{layers}_32x4d", N_CLASSES)
-    names = network.release_names()
-    weights = {key: variables[name] for key, name in names.items()}
-    assert len(names) == len(variables)
-    if layers == 50:  # out of a folder as released; the larger ones would write hundreds of megabytes
+    weights = {key: variables[name] for key, name in network.release_names().items()}
+    if layers == 50:  # out of a folder as released; the larger one would write hundreds of megabytes
         for name, value in variables.items():
             (tmp_path / name).write_bytes(b"".join(fluid.variable_bytes(value)))
         weights = checkpoint.read_weights(tmp_path, network)
     checkpoint.load_into(network, weights)
     network.eval()
-    x = images(size, n=1)
+    x = images(64, n=1)
     with paddle.no_grad():
         assert_close(network(x).numpy(), released_forward(variables, layers, x).numpy())
 

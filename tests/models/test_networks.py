@@ -10,7 +10,10 @@ import paddle.nn.functional as F
 import pytest
 
 import models
+from models.dpn import DPN
 from models.inception_resnet_v2 import Residual
+from models.resnest import ResNeSt
+from models.senet import SENet
 from tests.helpers.networks import assert_recomputation_changes_nothing, images, trainable
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.load import classifier_keys
@@ -172,24 +175,28 @@ def conv_bn(unit):
     return unit.conv, unit.bn
 
 
-UNITS_INSIDE = {  # one of each family: a convolution in the middle, and the batch norm behind it
+UNITS_INSIDE = {  # one of each family, and in it a convolution in the middle and the batch norm behind it
     "ResNeXt_small32": lambda network: conv_bn(network.stage2[1].conv2),
     "ResNet18": lambda network: (network.layer2[1].conv2, network.layer2[1].bn2),
-    "SE_ResNeXt50_32x4d": lambda network: conv_bn(network.units[2].conv2),
-    "ResNeSt50": lambda network: conv_bn(network.units[8].conv2.conv),
-    "DPN92": lambda network: (network.units[15].conv2.conv, network.units[15].conv2.bn),
-    "InceptionV2": lambda network: conv_bn(network.units[6].branches[1][0]),
+    "SENet": lambda network: conv_bn(network.units[1].conv2),
+    "ResNeSt": lambda network: conv_bn(network.units[1].conv2.conv),
+    "DPN": lambda network: (network.units[1].conv2.conv, network.units[1].conv2.bn),
     "DenseNet121": lambda network: (
         network.dense_block_func_list[1].dense_layer_func[5].bn_ac_func2._conv,
         network.dense_block_func_list[1].dense_layer_func[5].bn_ac_func2._batch_norm,
     ),
     "InceptionV3": lambda network: tuple(network.inception_block_list[5].branch7x7_2[i] for i in (0, 1)),
 }
+SMALL = {  # of families whose networks are large
+    "SENet": functools.partial(SENet, depths=(1, 2, 1, 1), widths=(32, 32), groups=8),
+    "ResNeSt": functools.partial(ResNeSt, depths=(1, 2, 1, 1), stem_width=16),
+    "DPN": functools.partial(DPN, depths=(1, 2, 1, 1), increments=(4, 4, 4, 4), stem_width=16, inner=16, groups=4),
+}
 
 
 @pytest.mark.parametrize("name", UNITS_INSIDE)
 def test_recomputation_changes_neither_gradients_nor_statistics(name):
-    construct = functools.partial(models.build, name, N_CLASSES)
+    construct = functools.partial(SMALL.get(name) or functools.partial(models.build, name), N_CLASSES)
     assert_recomputation_changes_nothing(construct, UNITS_INSIDE[name], smallest(name))
 
 
