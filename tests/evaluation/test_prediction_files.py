@@ -78,7 +78,11 @@ FAULTS = {
     "class twice": ([3, 3], [0.5, 0.2], r"row 2 \(b\.jpg\): a class is listed twice"),
     "score above 1": ([3, 4], [1.5, 0.2], r"row 2 \(b\.jpg\): a score is outside 0\.\.1"),
     "order": ([3, 4], [0.2, 0.5], r"row 2 \(b\.jpg\): the scores are not best first"),
-    "one more": ([3, 4, 5], [0.5, 0.2, 0.1], r"3 of each, as in other rows, or none"),
+    "one more": (
+        [3, 4, 5],
+        [0.5, 0.2, 0.1],
+        r"row 2 \(b\.jpg\): 3 classes and 3 scores; 2 of each, as in other rows, or none",
+    ),
     "scores missing": ([3, 4], [0.5], r"row 2 \(b\.jpg\): 2 classes and 1 scores"),
 }
 

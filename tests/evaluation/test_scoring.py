@@ -10,7 +10,7 @@ from scipy.stats import bootstrap
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from tests.helpers.prediction_files import block, probabilities, write, write_list
+from tests.helpers.prediction_files import block, part, probabilities, write, write_list
 from tools import score as tool
 from urnet.core import cli
 from urnet.core.checks import InputError
@@ -65,7 +65,7 @@ def test_a_scored_file_is_what_scikit_learn_finds(tmp_path):
     listed = Listed(write_list(tmp_path / "list.txt", LABELS), C)
     good = np.arange(N) % 9 > 0
     whole = block(p, 5, good)
-    scored = Scored([whole.part(0, 64), whole.part(64, N)], listed, C)
+    scored = Scored([part(whole, 0, 64), part(whole, 64, N)], listed, C)
     best = np.argsort(-p, axis=1)[:, :5]
     np.testing.assert_array_equal(scored.readable, good)
     np.testing.assert_array_equal(scored.hit1, good & (best[:, 0] == LABELS))
@@ -78,7 +78,7 @@ def test_a_scored_file_is_what_scikit_learn_finds(tmp_path):
     with pytest.raises(InputError, match=r"m: lists 1 classes an image, 5 are needed for top-5; infer\.py --topk 5"):
         Scored([block(p, 1)], listed, C)
     with pytest.raises(InputError, match=r"m has 64 rows but \S+list\.txt lists 200"):
-        Scored([whole.part(0, 64)], listed, C)
+        Scored([part(whole, 0, 64)], listed, C)
 
 
 # --- head, middle, tail

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.helpers.prediction_files import block, listed, probabilities, write
+from tests.helpers.prediction_files import block, listed, part, probabilities, write
 from tools import submission as tool
 from urnet.core import cli
 from urnet.core.checks import InputError
@@ -142,7 +142,7 @@ def test_other_files(tmp_path, names):
 def test_blocks_are_joined(tmp_path):
     p = probabilities(N, C, 0)
     whole = block(p, 5)
-    for blocks, file in (([whole], "one"), ([whole.part(0, 5), whole.part(5, N)], "two")):
+    for blocks, file in (([whole], "one"), ([part(whole, 0, 5), part(whole, 5, N)], "two")):
         assert write_submission(iter(blocks), tmp_path / file) == N
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 

@@ -34,6 +34,13 @@ def block(p, k, readable=None, name="m", first=0):
     )
 
 
+def part(whole, start, stop):
+    """Rows start to stop of a block."""
+    rows = slice(start, stop)
+    arrays = (values[rows] for values in (whole.path, whole.classes, whole.scores, whole.readable))
+    return Predictions(whole.file, whole.first + start, *arrays)
+
+
 def write(path, p, k, names=None, unreadable=()):
     """Write a prediction file; returns its path."""
     names = names or [f"{i}.jpg" for i in range(len(p))]

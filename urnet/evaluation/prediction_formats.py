@@ -22,7 +22,7 @@ COLUMNS = ("path", "classes", "scores")
 
 
 def read_tables(file: Path, text_bytes: int = TEXT_BYTES) -> Iterator[Any]:
-    """Yield a file's rows as Arrow tables or record batches, as they come; ``text_bytes`` of a text file at once.
+    """Yield a file's rows as Arrow tables, as they come; ``text_bytes`` of a text file at once.
 
     Raises InputError for another suffix and for a file that cannot be read or is of another format.
     """
@@ -84,7 +84,7 @@ def _csv_tables(file: Path, text_bytes: int) -> Iterator[Any]:
         for batch in reader:
             path, *texts = (batch.column(name) for name in COLUMNS)
             kept = (pc.if_else(pc.equal(text, ""), None, text) for text in texts)
-            yield pa.record_batch([path, *(pc.split_pattern(text, " ") for text in kept)], list(COLUMNS))
+            yield pa.table([path, *(pc.split_pattern(text, " ") for text in kept)], list(COLUMNS))
 
 
 def _json_tables(file: Path, text_bytes: int) -> Iterator[Any]:
@@ -112,7 +112,7 @@ def _arrow_tables(file: Path) -> Iterator[Any]:
         batch = reader.get_batch(i)
         batch.validate(full=True)  # offsets that lead outside would be followed
         for start in range(0, batch.num_rows, ARROW_ROWS):
-            yield batch.slice(start, ARROW_ROWS)
+            yield pa.Table.from_batches([batch.slice(start, ARROW_ROWS)])
 
 
 def _open_arrow(file: Path, *, mapped: bool) -> Any:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,18 +41,6 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.readable)
 
-    def part(self, start: int, stop: int) -> Predictions:
-        """Rows start to stop, as views."""
-        rows = slice(start, stop)
-        return Predictions(
-            self.file,
-            self.first + start,
-            self.path.slice(start, stop - start),
-            self.classes[rows],
-            self.scores[rows],
-            self.readable[rows],
-        )
-
     def check_width(self, k: int, why: str) -> None:
         """Raise InputError unless every readable row lists ``k`` classes or more."""
         if self.classes.shape[1] < k and self.readable.any():
@@ -72,19 +60,31 @@ def read_predictions(
     Raises InputError naming file and row (from 1) for a class outside 0..n_classes-1 or listed twice, a score
     outside 0..1, scores that are not best first, and rows of different k; also for a file without a row.
     """
-    waiting: list[Predictions] = []
+    first = k = 0
+    for table in _in_blocks(read_tables(Path(file), text_bytes), rows):
+        block = _block(str(file), first, k, table)
+        _check(block, n_classes)
+        first, k = first + len(block), block.classes.shape[1]
+        yield block
+    if not first:
+        raise InputError(f"{file}: has no row; predictions of one image or more are needed")
+
+
+def _in_blocks(tables: Iterable[Any], rows: int) -> Iterator[Any]:
+    """The same rows in tables of ``rows`` each; the last may be smaller."""
+    waiting: list[Any] = []
     have = 0
-    for part in _checked(Path(file), n_classes, text_bytes):
-        at = 0
-        while have + len(part) - at >= rows:
-            cut = at + rows - have
-            yield _joined([*waiting, part.part(at, cut)])
-            waiting, have, at = [], 0, cut
-        if at < len(part):
-            waiting.append(part.part(at, len(part)))
-            have += len(part) - at
-    if waiting:
-        yield _joined(waiting)
+    for table in tables:
+        waiting.append(table)
+        have += table.num_rows
+        if have >= rows:
+            whole = pa.concat_tables(waiting)
+            cut = have - have % rows
+            for start in range(0, cut, rows):
+                yield whole.slice(start, rows)
+            waiting, have = [whole.slice(cut)], have - cut
+    if have:
+        yield pa.concat_tables(waiting)
 
 
 def read_aligned(
@@ -142,61 +142,27 @@ def _check_paths(one: str, paths: Any, other: str, others: Any, first: int) -> N
     )
 
 
-# --- blocks
-
-
-def _joined(parts: list[Predictions]) -> Predictions:
-    if len(parts) == 1:
-        return parts[0]
-    k = max(part.classes.shape[1] for part in parts)  # 0 where all rows so far are without a prediction
-    first = parts[0]
-    return Predictions(
-        first.file,
-        first.first,
-        pa.concat_arrays([part.path for part in parts]),
-        np.concatenate([_wide(part.classes, k) for part in parts]),
-        np.concatenate([_wide(part.scores, k) for part in parts]),
-        np.concatenate([part.readable for part in parts]),
-    )
-
-
-def _wide(array: np.ndarray, k: int) -> np.ndarray:
-    return array if array.shape[1] == k else np.zeros((len(array), k), array.dtype)
-
-
-def _checked(file: Path, n_classes: int, text_bytes: int) -> Iterator[Predictions]:
-    """A file's rows as they come, every one of them checked."""
-    first, k = 0, 0
-    for table in read_tables(file, text_bytes):
-        part = _part(file, first, k, table)
-        _check(part, n_classes)
-        first, k = first + len(part), part.classes.shape[1]
-        yield part
-    if not first:
-        raise InputError(f"{file}: has no row; predictions of one image or more are needed")
-
-
-def _part(file: Path, first: int, k: int, table: Any) -> Predictions:
+def _block(file: str, first: int, k: int, table: Any) -> Predictions:
     """A table of path, classes and scores (lists) as arrays; ``k`` is that of the rows before, 0 unknown."""
     if missing := [name for name in COLUMNS if name not in table.schema.names]:
         raise InputError(f"{file}: has no column {missing[0]}; {', '.join(COLUMNS)} are needed")
-    path, classes, scores = (_one_array(table[name]) for name in COLUMNS)
+    path, classes, scores = (pa.concat_arrays(table[name].chunks) for name in COLUMNS)
     lengths = [_lengths(file, name, column) for name, column in zip(COLUMNS[1:], (classes, scores), strict=True)]
     readable = lengths[0] > 0
-    k = k or int(lengths[0].max(initial=0))
+    k = k or int(lengths[0][np.argmax(readable)])  # 0 where no row so far has a prediction
     path = path.cast(pa.string())
     if path.null_count:
         raise InputError(f"{file}: row {first + pc.index(path.is_null(), True).as_py() + 1}: has no path")
-    odd = (lengths[0] != lengths[1]) | (readable & (lengths[0] != k))
-    if odd.any():
-        row = int(np.argmax(odd))
+    wrong = (lengths[0] != lengths[1]) | (readable & (lengths[0] != k))
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise InputError(
             f"{file}: row {first + row + 1} ({path[row].as_py()}): {lengths[0][row]} classes and "
             f"{lengths[1][row]} scores; {k} of each, as in other rows, or none are accepted"
         )
     where = f"{file}: rows {first + 1}..{first + len(path)}"
     numbers = _matrix(where, classes, k, readable, np.int32), _matrix(where, scores, k, readable, np.float32)
-    return Predictions(str(file), first, path, *numbers, readable)
+    return Predictions(file, first, path, *numbers, readable)
 
 
 def _matrix(where: str, column: Any, k: int, readable: np.ndarray, kind: type) -> np.ndarray:
@@ -215,32 +181,27 @@ def _matrix(where: str, column: Any, k: int, readable: np.ndarray, kind: type) -
     return full
 
 
-def _one_array(column: Any) -> Any:
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-
-
-def _lengths(file: Path, name: str, column: Any) -> np.ndarray:
+def _lengths(file: str, name: str, column: Any) -> np.ndarray:
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise InputError(f"{file}: column {name} holds {kind}; lists of numbers are accepted")
     return pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _check(part: Predictions, n_classes: int) -> None:
+def _check(block: Predictions, n_classes: int) -> None:
     """Raise InputError for the first readable row with something in it that cannot be."""
-    classes, scores = part.classes, part.scores
+    classes, scores = block.classes, block.scores
     outside = ((classes < 0) | (classes >= n_classes)).any(axis=1)
     twice = (np.diff(np.sort(classes, axis=1), axis=1) == 0).any(axis=1)
     beyond = ~((scores >= 0) & (scores <= 1 + SLACK)).all(axis=1)
     unordered = (np.diff(scores, axis=1) > 0).any(axis=1)
-    for odd, what in (
+    for wrong, what in (
         (outside, f"a class is outside 0..{n_classes - 1} (--class_dim {n_classes})"),
         (twice, "a class is listed twice"),
         (beyond, "a score is outside 0..1"),
         (unordered, "the scores are not best first"),
     ):
-        odd &= part.readable
-        if odd.any():
-            row = int(np.argmax(odd))
-            raise InputError(f"{part.file}: row {part.first + row + 1} ({part.path[row].as_py()}): {what}")
+        wrong &= block.readable
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(f"{block.file}: row {block.first + row + 1} ({block.path[row].as_py()}): {what}")
