@@ -28,7 +28,7 @@ from urnet.core.checks import InputError
 from urnet.core.progress import Progress
 from urnet.data.lists.image_list import ImageList
 from urnet.data.lists.voc import VocSplit, read_voc
-from urnet.evaluation.average_precision import KINDS, AveragePrecision, average_precision
+from urnet.evaluation.average_precision import KINDS, average_precision
 from urnet.evaluation.linear_probe import check_counts, probe, scaled
 from urnet.inference.cli_job import PredictionJob
 from urnet.runtime.threads import compute_threads
@@ -131,21 +131,23 @@ def transfer(
     job.start(models.build)
     features, labels = [], []
     for part in (train, test):
-        values, good = features_of(job, part.images, f"features {part.name}")
-        features.append(values[good])
-        labels.append(part.labels[good])
+        values, readable = features_of(job, part.images, f"features {part.name}")
+        features.append(values)
+        labels.append(part.labels[readable])
     ready = time.perf_counter()
     known, ranked = scaled(*features)
+    check_counts(labels[0], classes, cs)  # again, as unreadable images are gone
     scores = probe(known, labels[0], ranked, cs, jobs=min(MOST_JOBS, compute_threads()))
     found = average_precision(labels[1], scores.test, classes, f"--test {test.name}")
     seconds = time.perf_counter() - ready
     unfinished = f"; {scores.unfinished} stopped before they were done" if scores.unfinished else ""
     print(f"features {ready - start:.1f} s, classifiers {seconds:.1f} s{unfinished}", file=sys.stderr)
     counts = {kind: (labels[1] == value).sum(axis=0).tolist() for kind, value in COUNTED.items()}
-    columns = {"class": classes, **_plain(found), "c": scores.c.tolist(), **counts}
+    precisions = {kind: values.tolist() for kind, values in found._asdict().items()}
+    columns = {"class": classes, **precisions, "c": scores.c.tolist(), **counts}
     return {
         "classes": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
-        "mean": {kind: float(np.mean(values)) for kind, values in _plain(found).items()},
+        "mean": {kind: float(np.mean(values)) for kind, values in precisions.items()},
         "train_images": len(known),
         "test_images": len(ranked),
         "unreadable": len(train.images) + len(test.images) - len(known) - len(ranked),
@@ -155,7 +157,7 @@ def transfer(
 
 
 def features_of(job: PredictionJob, images: ImageList, title: str) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (n, d) in the evaluation's view, and which images could be read (the others' rows are 0).
+    """float32 (n, d) of the n readable images in the evaluation's view, and which of all are readable.
 
     ``job`` is started. Raises InputError for more than ``--max_bad`` unreadable images, and for features that
     are not finite.
@@ -165,16 +167,17 @@ def features_of(job: PredictionJob, images: ImageList, title: str) -> tuple[np.n
     from urnet.evaluation.loop import checked
     from urnet.runtime.process_group import SINGLE_PROCESS
 
-    loader, found, good = job.loader(images, SINGLE_PROCESS), [], []
+    loader, found, readable = job.loader(images, SINGLE_PROCESS), [], []
     with contextlib.closing(loader), Progress(title, len(images)) as shown, paddle.no_grad():
         for batch in checked(loader, max_bad=job.args.max_bad, progress=shown):
             values = job.normalised.features(paddle.to_tensor(batch.images)).astype("float32").numpy()
-            if not np.isfinite(values).all():
-                row = int(batch.rows[np.argmin(np.isfinite(values).all(axis=1))])
-                raise InputError(f"{images.path(row)}: the network's features of it are not finite")
-            found.append(np.where(batch.readable[:, None], values, np.float32(0)))
-            good.append(batch.readable)
-    return np.concatenate(found), np.concatenate(good)
+            finite = np.isfinite(values).all(axis=1)
+            if not finite.all():
+                path = images.path(int(batch.rows[np.argmin(finite)]))
+                raise InputError(f"{path}: the network's features of it are not finite")
+            found.append(values[batch.readable])
+            readable.append(batch.readable)
+    return np.concatenate(found), np.concatenate(readable)
 
 
 def report(figures: dict[str, Any], stream: TextIO) -> None:
@@ -185,10 +188,6 @@ def report(figures: dict[str, Any], stream: TextIO) -> None:
     read = f"{figures['train_images']} training and {figures['test_images']} test images"
     print(f"{read}, {figures['unreadable']} unreadable, {figures['feature_width']} features", file=stream)
     print(f"mAP {_precisions(figures['mean'])}", file=stream)
-
-
-def _plain(found: AveragePrecision) -> dict[str, list[float]]:
-    return {kind: values.tolist() for kind, values in found._asdict().items()}
 
 
 def _precisions(values: dict[str, Any]) -> str:

@@ -142,7 +142,8 @@ def paired_bootstrap(
     classes that have images, n_c images being drawn with replacement from the n_c of each class; else mean over
     images, n drawn from all n. Images are drawn as pairs. A pair adds 1, 0 or -1, so a draw is a multinomial draw
     of three counts, which has the same distribution as drawing images one by one (ours; the percentile interval:
-    Efron 1979) and costs no time an image. Classes are taken as given. A class of one image never varies in a
+    Efron 1979). ``scipy.stats.bootstrap`` draws them, which takes ten times as long, and refuses classes of one
+    image. Classes are taken as given. A class of one image never varies in a
     draw, so with very small classes the interval is too narrow.
     """
     n = check_same_rows(first=first, second=second, labels=first if labels is None else labels)
