@@ -16,7 +16,7 @@ from urnet.core.signals import signals_deferred
 
 PEAK_UNIT = 1 << 20 if sys.platform == "darwin" else 1 << 10  # of ru_maxrss, a MiB: bytes there, KiB elsewhere
 
-POLL_SECONDS = 0.05  # between two looks whether a child has ended
+POLL_SECONDS = 0.05  # between two checks whether a child has ended
 
 
 class Command(NamedTuple):
@@ -99,7 +99,7 @@ def terminate(live: Iterable[int]) -> None:
 
 
 def wait_for_any(live: dict[int, Child], then: Callable[[Job, Outcome], None]) -> None:
-    """Wait until one ends, take it out, and call ``then(job, outcome)``. Signals act between two looks only."""
+    """Wait until one ends, take it out, and call ``then(job, outcome)``. Signals act between two checks only."""
     while True:
         with signals_deferred():
             for pid, child in live.items():
