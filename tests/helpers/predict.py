@@ -1,4 +1,4 @@
-"""For the tests of infer.py and eval.py: images, checkpoints, and the expected_probabilities, worked out plainly."""
+"""For the tests of infer.py and eval.py: images, checkpoints, and the probabilities, worked out plainly."""
 
 import re
 import struct
@@ -61,7 +61,7 @@ def expected_probabilities(network, folder: Path, names, transform: Transform) -
 
 
 def make_network(folder: Path, names, transform: Transform, name: str = NETWORK, n_classes: int = N_CLASSES):
-    """Random weights, and a classifier set so that the answers differ from image to image."""
+    """Random weights, and a classifier set so that the predictions differ from image to image."""
     paddle.seed(4)
     network = models.build(name, n_classes)
     network.eval()
@@ -121,7 +121,7 @@ def varint(number: int) -> bytes:
 
 
 class Toys:
-    """One folder with images, list, network, checkpoint, and the expected answers."""
+    """One folder with images, list, network, checkpoint, and the expected probabilities."""
 
     def __init__(self, root: Path, name: str = NETWORK) -> None:
         self.root, self.images = root, root / "images"

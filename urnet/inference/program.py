@@ -96,7 +96,7 @@ def export_inference(
     """Write an inference model, whole or not at all, that predicts like the live network.
 
     ``image_shape`` is (3, S, S); ``notes`` joins signature.json. Before the folder appears, the written model
-    and the network are asked about the same four random images; returns the largest absolute difference of
+    and the network predict the same four random images; returns the largest absolute difference of
     their probabilities. Raises RuntimeError where it is over TOLERANCE times the largest probability, and
     InputError for a folder that exists or cannot be written.
     """
