@@ -26,16 +26,8 @@ RELEASE_DEFAULTS = {
 }
 
 
-RELEASE_FLAGS = (
-    "--use_gpu",
-    "--class_dim",
-    "--image_shape",
-    "--pretrained_model",
-    "--model",
-    "--resize_short_size",
-    "--img_list",
-    "--img_path",
-)
+_RELEASED = "use_gpu class_dim image_shape pretrained_model model resize_short_size img_list img_path"
+RELEASE_FLAGS = tuple(f"--{name}" for name in _RELEASED.split())
 
 
 class ReleaseParser(Parser):
