@@ -60,7 +60,7 @@ RUN_BY = {
     "train.py --finetune --init -c -o": "pipeline/test_finetune.py::test_the_flags_and_the_recipe_that_was_saved_give_the_same_bytes",
     "train.py --resume -c": "training/test_resume.py::test_killed_at_random_moments",
     "train.py --resume -c -o": "training/test_resume.py::test_other_workers_and_another_folder_give_the_same_weights",
-    "train.py --until -c -o": "pipeline/test_resume_stages.py::test_stage_by_stage_is_the_same_as_at_once",
+    "train.py --until -c -o": "pipeline/test_stage_by_stage.py::test_stage_by_stage_is_the_same_as_at_once",
     "train.py --batch_size --num_layers --parallel_exe --with_mem_opt": "end_to_end/test_se_resnext_commands.py::test_the_training_command_trains",
     "tools/benchmark.py --data --jobs --methods --out --recipe --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --methods --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
