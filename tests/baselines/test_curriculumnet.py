@@ -31,7 +31,7 @@ def spread_rows(n, width=12, seed=0, dtype=np.float32):
     return (rng.uniform(0.3, 2, (n, 1)) * rng.normal(size=(n, width)) + 3).astype(dtype)
 
 
-def toy(sizes=(1, 2, 3, 0, 5, 40, 130, 11), width=12, seed=0, dtype=np.float16):
+def mixed_classes(sizes=(1, 2, 3, 0, 5, 40, 130, 11), width=12, seed=0, dtype=np.float16):
     """features, labels of classes of these sizes, mixed; a fifth of the rows are copies of others."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -78,7 +78,7 @@ def slow_split(values, k):
 @pytest.mark.parametrize(("density", "split"), KINDS)
 @pytest.mark.parametrize("quantile", [0.02, 0.6, 1.0])
 def test_laws(density, split, quantile):
-    features, labels, n_classes = toy()
+    features, labels, n_classes = mixed_classes()
     settings = {"density": density, "split": split, "quantile": quantile, "pca": 5, "delta": True}
     got = curriculum(features, labels, n_classes, **settings)
     assert {name: column.dtype.str for name, column in got.items()} == {
@@ -103,7 +103,7 @@ def test_laws(density, split, quantile):
 
 
 def test_delta_follows_permuted_rows():
-    features, labels, n_classes = toy(dtype=np.float32)
+    features, labels, n_classes = mixed_classes(dtype=np.float32)
     features = np.unique(features, axis=0)  # equal rows may exchange their deltas
     labels = labels[: len(features)]
     got = curriculum(features, labels, n_classes, delta=True)
@@ -240,7 +240,7 @@ def test_mostly_equal_rows():
 
 
 def test_neither_processes_nor_threads_nor_other_classes_change_a_thing():
-    features, labels, n_classes = toy()
+    features, labels, n_classes = mixed_classes()
     whole = curriculum(features, labels, n_classes, pca=6, delta=True)
     assert same(curriculum(features, labels, n_classes, pca=6, delta=True, jobs=2), whole)
     with threadpool_limits(2):
@@ -251,7 +251,7 @@ def test_neither_processes_nor_threads_nor_other_classes_change_a_thing():
 
 @pytest.mark.parametrize("block", [5, 33, 5000])
 def test_other_blocks_change_roundings_only(block):
-    features, labels, n_classes = toy()
+    features, labels, n_classes = mixed_classes()
     whole = curriculum(features, labels, n_classes, pca=6, delta=True)
     other = curriculum(features, labels, n_classes, pca=6, delta=True, block=block)
     assert other["subset"].tobytes() == whole["subset"].tobytes()
@@ -266,7 +266,7 @@ def test_other_blocks_change_roundings_only(block):
 
 @pytest.mark.parametrize("block", [5, 33, 5000])
 def test_other_blocks_change_nothing_where_products_are_exact(block):
-    labels = toy()[1]
+    labels = mixed_classes()[1]
     features = np.random.default_rng(4).integers(-9, 10, (len(labels), 12)).astype(np.float32)
     features[::7] = features[0]
     kind = {"pca": 0, "delta": True}
@@ -297,7 +297,7 @@ def test_scale_and_shift_do_not_matter():
 
 
 class Lazy:
-    """Features that are made when asked for; notes the most rows in one answer."""
+    """Features that are made when asked for; notes the most rows asked for at once."""
 
     dtype = np.dtype(np.float16)
 
@@ -311,7 +311,7 @@ class Lazy:
 
 
 def test_features_are_read_a_class_at_a_time():
-    features, labels, n_classes = toy()
+    features, labels, n_classes = mixed_classes()
     lazy = Lazy(features)
     assert same(curriculum(lazy, labels, n_classes), curriculum(features, labels, n_classes))
     assert lazy.largest == 130

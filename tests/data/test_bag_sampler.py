@@ -106,7 +106,7 @@ def test_unbiased_over_epochs_and_any_two_rows_can_meet():
     assert all(met[a, b] > 0 for a in range(5) for b in range(5) if a != b)
     assert all(met[a, b] > 0 for a in (6, 7, 8) for b in (6, 7, 8) if a != b)
     assert met[1, 2] == pytest.approx(met[3, 4], rel=0.3)
-    first = labels[drawn[:, 0]]  # and the classes' bags do not stand in blocks
+    first = labels[drawn[:, 0]]  # and the classes' bags are not in blocks
     share = np.bincount(labels, weights=expected) / 10
     np.testing.assert_allclose(np.bincount(first) / 1500, share, atol=0.05)
 

@@ -77,7 +77,7 @@ def test_unbiased_over_epochs_and_pairs_are_not_tied():
     together = (times[:, 4] * times[:, 5]).mean(), (times[:, 4] * times[:, 10]).mean()
     assert min(together) > 0.3  # any two can meet: 2/3 * 7/11 = 0.42
     position = np.array([np.argmax(half.order(e) == 0) for e in range(200)])
-    assert np.unique(position).size > 8  # and the classes do not stand in blocks
+    assert np.unique(position).size > 8  # and the classes are not in blocks
 
 
 def test_batches_cut_the_order_and_a_lone_short_one_is_kept():

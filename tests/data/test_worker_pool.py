@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.helpers.image_sources import Exits, Faulty, Oddly, Slow, Stuck, make, make_files
+from tests.helpers.image_sources import Exits, Faulty, RaisesUnpicklable, Slow, Stuck, make, make_files
 from urnet.config.recipe import Transform
 from urnet.core.checks import InputError
 from urnet.data.loading.loader import ImageSource, Loader
@@ -33,7 +33,7 @@ def jobs(n_batches=6):
 
 
 def state(pid):
-    """(state, parent) of a process as Linux tells it; None when it is gone."""
+    """(state, parent) of a process as Linux reports it; None when it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -111,8 +111,8 @@ def test_an_exception_of_the_source_arrives_as_itself(files, workers, error):
 
 
 def test_an_exception_that_cannot_travel_is_told_in_words(files):
-    with pytest.raises(RuntimeError, match="words of the odd one"):
-        list(Loader(make(Oddly, files), jobs(), workers=2))
+    with pytest.raises(RuntimeError, match="its own words"):
+        list(Loader(make(RaisesUnpicklable, files), jobs(), workers=2))
 
 
 def test_a_source_that_no_worker_can_rebuild_says_so(files):
@@ -189,9 +189,9 @@ def test_two_loaders_at_once_do_not_disturb_each_other(files):
     inner = list(Loader(evaluation, jobs(), workers=1))
     rest = list(one)
     for got, source in ((inner, evaluation), ([first, *rest], train)):
-        alone = list(Loader(source, jobs()))
-        assert len(got) == len(alone) == 6
-        assert all(np.array_equal(a.images, b.images) for a, b in zip(got, alone, strict=True))
+        by_itself = list(Loader(source, jobs()))
+        assert len(got) == len(by_itself) == 6
+        assert all(np.array_equal(a.images, b.images) for a, b in zip(got, by_itself, strict=True))
 
 
 def test_workers_end_when_their_parent_is_killed(files):

@@ -49,10 +49,10 @@ def measured(files, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(files, tmp_path_factory):
+def single(files, tmp_path_factory):
     """The bytes of one made by one process with one thread, as the processes to compare have: sums of several
     threads round differently."""
-    folder = tmp_path_factory.mktemp("alone")
+    folder = tmp_path_factory.mktemp("single")
     wait(start(folder, files))
     return bytes_of(folder)
 
@@ -128,14 +128,14 @@ def test_the_network_is_as_before(files, tmp_path):
 # --- processes, kills, signals
 
 
-def test_two_processes_write_the_bytes_of_one(files, alone, tmp_path):
+def test_two_processes_write_the_bytes_of_one(files, single, tmp_path):
     ranks = [start(tmp_path, files, rank, 2) for rank in (1, 0)]
     for process in ranks:
         wait(process)
-    assert bytes_of(tmp_path) == alone
+    assert bytes_of(tmp_path) == single
 
 
-def test_killed_and_resumed_the_bytes_are_the_same(files, alone, tmp_path):
+def test_killed_and_resumed_the_bytes_are_the_same(files, single, tmp_path):
     process = start(tmp_path, files, slow="slow")
     deadline = time.monotonic() + 60
     while not (tmp_path / "shard-00000").exists() or not list(tmp_path.glob(".shard-00001.*")):
@@ -148,7 +148,7 @@ def test_killed_and_resumed_the_bytes_are_the_same(files, alone, tmp_path):
     before = times_of(tmp_path)
     wait(start(tmp_path, files))
     assert times_of(tmp_path).items() >= before.items()
-    assert bytes_of(tmp_path) == alone
+    assert bytes_of(tmp_path) == single
 
 
 class StopAt(GracefulStop):

@@ -156,14 +156,14 @@ def off(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def compare(group: ProcessGroup) -> dict[str, object]:
-    """Relative differences between all processes together and one alone, by case."""
+    """Relative differences between all processes together and a single one, by case."""
     findings: dict[str, object] = {}
     for name, keys in CASES.items():
         settings = Stage("a", Duration(1, "epochs"), batch_size=ROWS, **{"optimizer": Optimizer(), **keys})
         ours = outcome_of(settings, group, overlap="overlapping" in name)
-        alone = outcome_of(settings, SINGLE_PROCESS, overlap=False)
+        single = outcome_of(settings, SINGLE_PROCESS, overlap=False)
         findings[name] = {
-            key: float(np.abs(ours[key] - alone[key]).max() / max(np.abs(alone[key]).max(), 1e-12)) for key in alone
+            key: float(np.abs(ours[key] - single[key]).max() / max(np.abs(single[key]).max(), 1e-12)) for key in single
         }
     findings["statistics"] = [
         bool((a == b).all()) for a, b in zip(statistics(group), statistics(SINGLE_PROCESS), strict=True)

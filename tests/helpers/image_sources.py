@@ -45,18 +45,18 @@ class Faulty(ImageSource):
         return super().view(path, row, draw)
 
 
-class Odd(Exception):
+class Unpicklable(Exception):
     """An exception that cannot be pickled."""
 
     def __reduce__(self):
         raise TypeError("not to be pickled")
 
 
-class Oddly(ImageSource):
-    """Raises an Odd at every row."""
+class RaisesUnpicklable(ImageSource):
+    """Raises Unpicklable at every row."""
 
     def view(self, path, row, draw):
-        raise Odd("words of the odd one")
+        raise Unpicklable("its own words")
 
 
 class Exits(ImageSource):

@@ -42,7 +42,7 @@ RECIPE = {
 
 
 def write_images(folder: Path) -> None:
-    """Noisy squares whose brightness tells the class, and their lists (61 for training, 12 to validate)."""
+    """Noisy squares whose brightness shows the class, and their lists (61 for training, 12 to validate)."""
     rng = np.random.default_rng(0)
     for name, sizes in (("train", SIZES), ("val", (4, 4, 4))):
         lines = []

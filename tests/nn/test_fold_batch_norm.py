@@ -1,4 +1,4 @@
-"""Level 3: batch norm folded into convolutions: the same answers, the network as it was afterwards."""
+"""Batch norm folded into convolutions: the same outputs, the network as it was afterwards."""
 
 import numpy as np
 import paddle
@@ -24,7 +24,7 @@ def settled(network, seed=0):
 
 
 class Net(nn.Layer):
-    """``kind`` says what stands between convolution and batch norm."""
+    """``kind`` says what is between convolution and batch norm."""
 
     def __init__(self, kind):
         super().__init__()
@@ -67,7 +67,7 @@ def images():
         ("used a little", 0),
     ],
 )
-def test_what_is_folded_answers_as_before_and_is_undone(images, kind, pairs):
+def test_outputs_stay_the_same_and_folding_is_undone(images, kind, pairs):
     network = settled(Net(kind))
     before = network(images).numpy()
     layers, values = list(network.sublayers()), {k: v.numpy() for k, v in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Cluster weights: the laws, a slow plain version, planted looks, equal bytes however the work is shared."""
+"""Cluster weights: the laws, a slow plain version, planted kinds, equal bytes however the work is shared."""
 
 import warnings
 import weakref
@@ -34,16 +34,16 @@ def _no_warnings():
         yield
 
 
-def planted(sizes=SIZES, width=16, looks=3, noise=1.5, seed=0, dtype=np.float16):
-    """features, labels, given_prob, looks: every class has ``looks`` looks, later ones recognised worse."""
+def planted(sizes=SIZES, width=16, kinds=3, noise=1.5, seed=0, dtype=np.float16):
+    """features, labels, given_prob, kinds: every class has ``kinds`` kinds, later ones recognised worse."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.int32)
-    look = rng.integers(0, looks, len(labels))
-    centres = rng.normal(size=(len(sizes), looks, width))
-    features = centres[labels, look] + noise * rng.normal(size=(len(labels), width))
-    given_prob = rng.random(len(labels)) / (1 + look)
+    kind = rng.integers(0, kinds, len(labels))
+    centres = rng.normal(size=(len(sizes), kinds, width))
+    features = centres[labels, kind] + noise * rng.normal(size=(len(labels), width))
+    given_prob = rng.random(len(labels)) / (1 + kind)
     given_prob[labels == 4] = 0
-    return features.astype(dtype), labels, given_prob, look
+    return features.astype(dtype), labels, given_prob, kind
 
 
 def run(data, **settings):
@@ -115,32 +115,32 @@ def test_data_without_the_fault_gives_all_ones(dtype):
         assert (got["cluster_weight"] == 1).all()
     by_class = np.random.default_rng(0).random(9)[labels]
     assert (cluster(features, labels, by_class, 9)["cluster_weight"] == 1).all()
-    one_look = cluster(np.full_like(features, 0.7), labels, given_prob, 9)
-    assert (one_look["cluster_weight"] == 1).all()
-    assert (one_look["cluster"] == 0).all()
+    one_kind = cluster(np.full_like(features, 0.7), labels, given_prob, 9)
+    assert (one_kind["cluster_weight"] == 1).all()
+    assert (one_kind["cluster"] == 0).all()
 
 
-def test_two_looks_by_hand():
-    look = np.repeat([0, 1], [30, 10])
+def test_two_kinds_by_hand():
+    kind = np.repeat([0, 1], [30, 10])
     features = np.zeros((40, 8), np.float32)
-    features[np.arange(40), look] = 1
+    features[np.arange(40), kind] = 1
     features += np.random.default_rng(0).normal(size=features.shape).astype(np.float32) * 0.01
-    given_prob = np.where(look == 0, 0.9, 0.1)  # the class's mean is 0.7
+    given_prob = np.where(kind == 0, 0.9, 0.1)  # the class's mean is 0.7
     got = cluster(features, np.zeros(40, int), given_prob, 1)
     good, bad = (30 * 0.9 + 7) / 40, (10 * 0.1 + 7) / 20  # 0.85, 0.4
     mean = (30 * good + 10 * bad) / 40
-    assert got["cluster"].tolist() == look.tolist()
-    np.testing.assert_allclose(got["cluster_weight"], np.where(look == 0, good, bad) / mean, rtol=1e-6)
+    assert got["cluster"].tolist() == kind.tolist()
+    np.testing.assert_allclose(got["cluster_weight"], np.where(kind == 0, good, bad) / mean, rtol=1e-6)
     unshrunk = cluster(features, np.zeros(40, int), given_prob, 1, shrink=0, power=2)["cluster_weight"]
-    np.testing.assert_allclose(unshrunk, np.where(look == 0, 0.81, 0.01) / (0.75 * 0.81 + 0.25 * 0.01), rtol=1e-6)
+    np.testing.assert_allclose(unshrunk, np.where(kind == 0, 0.81, 0.01) / (0.75 * 0.81 + 0.25 * 0.01), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("looks", "size", "noise"), [(2, 200, 0.8), (4, 800, 0.8)])
-def test_planted_looks_are_found(looks, size, noise):
-    features, labels, given_prob, look = planted([size] * 2, width=32, looks=looks, noise=noise)
+@pytest.mark.parametrize(("kinds", "size", "noise"), [(2, 200, 0.8), (4, 800, 0.8)])
+def test_planted_kinds_are_found(kinds, size, noise):
+    features, labels, given_prob, kind = planted([size] * 2, width=32, kinds=kinds, noise=noise)
     found = cluster(features, labels, given_prob, 2)["cluster"]
     for c in range(2):
-        assert adjusted_rand_score(look[labels == c], found[labels == c]) > 0.98
+        assert adjusted_rand_score(kind[labels == c], found[labels == c]) > 0.98
 
 
 def test_equal_rows_stay_together():
@@ -197,7 +197,7 @@ def test_neither_processes_nor_ranks_nor_threads_change_a_byte():
 
 
 class Recorder:
-    """Features that are made when asked for; notes the most rows in one answer and alive at once."""
+    """Features that are made when asked for; notes the most rows asked for at once, and alive at once."""
 
     dtype = np.dtype(np.float16)
 
@@ -231,11 +231,11 @@ def test_memory_is_bounded_by_the_largest_class():
 
 
 def test_scale_and_shift_do_not_matter():
-    features, labels, given_prob, look = planted([300] * 2, looks=2, noise=0.1, dtype=np.float32)
+    features, labels, given_prob, kind = planted([300] * 2, kinds=2, noise=0.1, dtype=np.float32)
     for changed in (features * 1e-30, features * 1e14, features + 50):
         found = cluster(changed, labels, given_prob, 2)["cluster"]
         for c in range(2):
-            assert adjusted_rand_score(look[labels == c], found[labels == c]) == 1
+            assert adjusted_rand_score(kind[labels == c], found[labels == c]) == 1
 
 
 X, Y, P = np.ones((3, 2), np.float32), np.array([0, 1, 1]), np.array([0.5, 0.2, 0.1])

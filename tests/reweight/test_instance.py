@@ -102,7 +102,7 @@ def test_evidence_that_is_the_same_within_each_class_gives_all_ones():
 def test_without_metadata_the_confidence_alone_acts_to_the_last_bit():
     labels, evidence, _ = rows(seed=3)
     nothing = np.zeros(len(labels), bool)
-    alone = instance(labels, 8, evidence={"confidence": evidence["confidence"]})
+    by_itself = instance(labels, 8, evidence={"confidence": evidence["confidence"]})
     missing = instance(
         labels,
         8,
@@ -110,12 +110,12 @@ def test_without_metadata_the_confidence_alone_acts_to_the_last_bit():
         known={"text": nothing, "rank": nothing},
     )
     zero = instance(labels, 8, evidence=evidence, terms={**dict.fromkeys(evidence, 0.0), "confidence": 1.0})
-    for name in alone:
-        assert alone[name].tobytes() == missing[name].tobytes() == zero[name].tobytes()
+    for name in by_itself:
+        assert by_itself[name].tobytes() == missing[name].tobytes() == zero[name].tobytes()
     for c in np.unique(labels):  # more confident, more weight
         mine = labels == c
         order = np.argsort(evidence["confidence"][mine])
-        assert (np.diff(alone["instance_weight"][mine][order]) >= 0).all()
+        assert (np.diff(by_itself["instance_weight"][mine][order]) >= 0).all()
 
 
 def test_a_row_that_is_at_least_as_good_in_every_term_weighs_at_least_as_much():

@@ -95,7 +95,7 @@ def test_laws(settings):
     assert (np.diff(got["topk_prob"].astype(float), axis=1) <= 0).all()
     np.testing.assert_allclose(got["topk_prob"].sum(1, dtype=np.float64), 1, atol=k * 2.0**-12)
     used = np.sort(np.where(got["topk_prob"] > 0, got["topk_index"], -1 - np.arange(k)), axis=1)
-    assert (np.diff(used, axis=1) != 0).all()  # no class stands twice
+    assert (np.diff(used, axis=1) != 0).all()  # no class comes twice
     order = np.random.default_rng(2).permutation(200)
     permuted = run({name: array[order] for name, array in data.items()}, **settings)
     for other, expected in (
@@ -158,7 +158,7 @@ def test_mass_on_classes_that_are_not_listed_counts_against_the_label():
     assert (dense(got, 9)[0, :2] == [0.5, 0.5]).all()
 
 
-def test_where_nothing_is_believed_the_label_stands():
+def test_where_nothing_is_known_the_label_stays():
     data = {"labels": np.array([2]), "index": np.array([[0]]), "prob": np.array([[0.0]]), "given": np.zeros(1)}
     got = label(n_classes=3, **data, k=2)
     assert got["keep"] == 1

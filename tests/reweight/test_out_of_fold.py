@@ -113,7 +113,7 @@ def test_folds_keep_duplicates_together_and_are_stratified():
     assert (folds_of(features, labels, 4, seed=1) != plain).any()
 
 
-def test_planted_wrong_labels_are_told_from_right_ones():
+def test_planted_wrong_labels_are_separated_from_right_ones():
     features, labels, true = blobs(n=1500, apart=4.0, wrong=0.3)
     got = out_of_fold(features, labels, 5)
     wrong = labels != true
@@ -134,7 +134,7 @@ def test_weights_and_soft_targets_teach_the_head():
     np.testing.assert_allclose(heavier["given"], plain["given"], atol=1e-4)
 
 
-def test_what_cannot_be_judged_gets_the_prior():
+def test_what_cannot_be_scored_gets_the_prior():
     features, labels, _ = blobs(n=300)
     features, labels = np.concatenate([features, features[:1] + 9]), np.r_[labels, 5]  # class 5: one row
     got = out_of_fold(features, labels, 8)
@@ -146,8 +146,8 @@ def test_what_cannot_be_judged_gets_the_prior():
 
 def test_constant_and_repeated_features_do_no_harm():
     features, labels, _ = blobs(apart=3.0)
-    odd = np.concatenate([features, np.full((900, 2), 7.0, np.float32), features[:, :3]], axis=1)
-    got = out_of_fold(odd, labels, 5)
+    more = np.concatenate([features, np.full((900, 2), 7.0, np.float32), features[:, :3]], axis=1)
+    got = out_of_fold(more, labels, 5)
     assert np.isfinite(got["given"]).all()
     assert np.mean(got["index"][:, 0] == labels) > 0.97
 

@@ -147,7 +147,7 @@ def test_laws(settings, k):
         own = dense(got, 7)[np.arange(300), data["labels"]]
         np.testing.assert_allclose(own, got["given"], atol=6e-4)
     used = np.sort(np.where(got["prob"] > 0, got["index"], -1 - np.arange(min(k, 7))), axis=1)
-    assert (np.diff(used, axis=1) != 0).all()  # no class stands twice
+    assert (np.diff(used, axis=1) != 0).all()  # no class comes twice
     assert all(got[n].tobytes() == again.tobytes() for n, again in run(**data, **settings, k=k).items())
     order = np.random.default_rng(2).permutation(300)
     permuted = run(**data, **settings, k=k, rows=order)

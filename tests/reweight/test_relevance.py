@@ -101,7 +101,7 @@ def test_no_row_is_scored_by_a_model_that_saw_it():
 
 
 def test_reliable_rows_are_the_top_of_google_with_fallbacks():
-    #          class 0: google and flickr    class 1: flickr alone   class 2: no rank
+    #          class 0: google and flickr    class 1: flickr only    class 2: no rank
     labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
     source = np.array([1, 1, 1, 2, 2, 2, 2, 2, 0, 0])
     query = np.array([1, 1, 1, 1, 1, 2, 2, 2, -1, -1])

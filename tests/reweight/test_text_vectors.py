@@ -67,9 +67,9 @@ def test_what_every_title_says_counts_little():
     """`picture` is a class's name: without the titles it would weigh as much as `cat`."""
     text = ["picture of a cat"]
     plain = evidence(tfidf_space(["cat", "picture"]), text, [0])
-    told = evidence(tfidf_space(["cat", "picture"], titles=TITLES), text, [0])
+    found = evidence(tfidf_space(["cat", "picture"], titles=TITLES), text, [0])
     assert plain["text_given"][0] == pytest.approx(0.5)
-    assert told["text_given"][0] > 0.9
+    assert found["text_given"][0] > 0.9
 
 
 def test_text_evidence_by_hand():
@@ -175,8 +175,8 @@ def test_word_vectors(tmp_path, header):
     expected = np.array([1.6, 0.8, 0]) / np.linalg.norm([1.6, 0.8, 0])  # dog and cat are equally frequent
     np.testing.assert_allclose(got[1], expected, atol=1e-6)
     assert not got[2].any()
-    told = evidence(space, ["puppy", "boat"], [0, 0], least=0.3)
-    assert told["text_given"][0] > 0.9 and told["text_known"].tolist() == [True, False]
+    found = evidence(space, ["puppy", "boat"], [0, 0], least=0.3)
+    assert found["text_given"][0] > 0.9 and found["text_known"].tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

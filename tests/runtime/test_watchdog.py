@@ -1,4 +1,4 @@
-"""The line between processes: who ended, and why, and that nobody is told when all is done."""
+"""Processes learn who ended and why, and nothing when all is done."""
 
 import queue
 import socket

@@ -116,7 +116,7 @@ def test_a_torn_newest_file_of_curves_is_mended(whole, tmp_path):
     assert [p.name for p in checkpoints(folder)] == ["step-00000018"]
     done = run(recipe, "--resume")
     assert done.returncode == 0, done.stderr
-    # The run went on from step 18; what was best at step 15 or before is told by that checkpoint's state.
+    # The run went on from step 18; what was best at step 15 or before is in that checkpoint's state.
     assert (folder / "final/model.safetensors").read_bytes() == (whole[1] / "final/model.safetensors").read_bytes()
     assert [line.split(",")[:2] for line in read_curves(folder)] == [
         line.split(",")[:2] for line in read_curves(whole[1])

@@ -15,7 +15,7 @@ HEADER = "step,name,value,seconds"
 
 
 class Point(NamedTuple):
-    """One value of a curve, as the CSV file has it; ``seconds``: Unix time."""
+    """A line of the CSV file: step, curve, value, Unix time in seconds."""
 
     step: str
     name: str
@@ -79,7 +79,7 @@ def _start_log(folder: Path, points: list[Point]) -> AppendedFile:
     old = list(folder.glob("*vdlrecords*"))
     log = AppendedFile(folder / _new_name(old))
     try:
-        log.write(_records(points, [meta_data(walltime=round(time.time() * 1000))]))
+        log.write(_packed([meta_data(walltime=round(time.time() * 1000))]) + _records(points))
     except OSError:
         log.close()
         log.path.unlink()
@@ -89,20 +89,23 @@ def _start_log(folder: Path, points: list[Point]) -> AppendedFile:
     return log
 
 
-def _records(points: list[Point], first: list[Any] | None = None) -> bytes:
-    """``first`` and then the points as VisualDL's own record writer packs them.
+def _records(points: list[Point]) -> bytes:
+    from visualdl.component.base_component import scalar
 
-    Its LogWriter is not used: it writes in a thread which prints a disk's errors on stdout and goes on after a
+    return _packed([scalar(p.name, float(p.value), int(p.step), round(float(p.seconds) * 1000)) for p in points])
+
+
+def _packed(records: list[Any]) -> bytes:
+    """Records as VisualDL's own record writer packs them.
+
+    Its LogWriter is not used: it writes in a thread which prints a disk's errors on stdout and continues after a
     torn record, behind which nothing can be read.
     """
-    from visualdl.component.base_component import scalar
     from visualdl.writer.record_writer import RecordWriter
 
     packed = io.BytesIO()
-    writer = RecordWriter(packed)
-    scalars = (scalar(p.name, float(p.value), int(p.step), round(float(p.seconds) * 1000)) for p in points)
-    for record in [*(first or []), *scalars]:
-        writer.write(record.SerializeToString())
+    for record in records:
+        RecordWriter(packed).write(record.SerializeToString())
     return packed.getvalue()
 
 
