@@ -15,7 +15,7 @@ import models
 from tests.helpers.tiny_training import SIZES, write_images, write_recipe
 from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, stage, step_input, train_state
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import dump_recipe
+from urnet.config.recipe import dump_recipe, recipe_tree
 from urnet.config.stage import Optimizer
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop, Interrupted
@@ -460,8 +460,6 @@ def two_stages(images, tmp_path, *overrides):
     }
     recipe = recipe_of(images, tmp_path, duration="4 steps")
     path = tmp_path / "two.yaml"
-    from urnet.config.recipe import recipe_tree
-
     tree = recipe_tree(recipe)
     tree["stages"].append(more)
     path.write_text(json.dumps(tree))
