@@ -52,7 +52,7 @@ def version(library: str) -> str:
 
 
 def describe() -> dict[str, str]:
-    """Everything a reader needs to judge a speed, in the order in which it is printed."""
+    """Everything a reader needs to compare speeds, in the order in which it is printed."""
     memory = memory_bytes()
     return {
         "processor": processor(),

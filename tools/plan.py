@@ -1,4 +1,4 @@
-"""What a recipe will take - updates, files, memory, hours - counted before anything runs.
+"""What a recipe will take - steps, files, memory, hours - counted before anything runs.
 
     python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --images-per-second 800
 
@@ -607,22 +607,22 @@ def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
     rates = (
         f"{plan.training_rate:g} images/s a process in training, {plan.evaluation_rate:g} in evaluation and measuring"
     )
-    hours = {stage.name: stage.hours for stage in stages if stage.hours}
-    total = {key: sum(own[key] for own in hours.values()) for key in stages[0].hours}
+    total = {key: sum(stage.hours[key] for stage in stages) for key in stages[0].hours}
+    hours = [*((stage.name, stage.hours) for stage in stages), ("total", total)]
     sections = {
         "Updates (of all processes together; warm-up is part of them)": steps_text(stages),
         "Images that pass the network": images_text(stages),
         f"Files under {plan.folder}": files_text(plan) if with_files else [],
         "Disk": [
-            *table_text({stage.name: stage.disk for stage in stages}, size),
+            *table_text([(stage.name, stage.disk) for stage in stages], size),
             f"the whole table {size(plan.base.bytes + columns)}; peak {size(peak)}; images not counted",
         ],
         "Memory of a process (activations are not estimated: they are to be measured)": [
-            *table_text({stage.name: stage.device for stage in stages}, size),
+            *table_text([(stage.name, stage.device) for stage in stages], size),
             "",
-            *table_text({stage.name: stage.host for stage in stages}, size),
+            *table_text([(stage.name, stage.host) for stage in stages], size),
         ],
-        f"Hours at {rates}": table_text({**hours, "total": total}, "{:,.2f}".format) if hours else [],
+        f"Hours at {rates}": table_text(hours, "{:,.2f}".format) if total else [],
         "Notes": plan.notes,
     }
     yield from aligned(head, left=(0, 1))
@@ -667,10 +667,9 @@ def files_text(plan: Plan) -> list[str]:
     return aligned([("stage", "file", "holds", "bytes", ""), *lines], left=(0, 1, 2, 4))
 
 
-def table_text(lines: Mapping[str, Mapping[str, float]], show: Callable[[float], str]) -> list[str]:
+def table_text(lines: Sequence[tuple[str, Mapping[str, float]]], show: Callable[[float], str]) -> list[str]:
     """A line a stage, a column a title."""
-    titles = list(next(iter(lines.values())))
-    return aligned([("stage", *titles), *((name, *map(show, line.values())) for name, line in lines.items())])
+    return aligned([("stage", *lines[0][1]), *((name, *map(show, line.values())) for name, line in lines)])
 
 
 def size(n: float) -> str:

@@ -17,7 +17,7 @@ from urnet.core.atomic_files import atomic_file
 class Figure:
     """``value`` in ``unit``; ``limit``, in the same unit, is what the machine could do at best.
 
-    ``limit_name`` says what the limit is ("bare engine"). A figure without a limit stands alone.
+    ``limit_name`` says what the limit is ("bare engine"). A figure without a limit has no ratio.
     """
 
     name: str
