@@ -109,7 +109,7 @@ def test_everything_else_must_fit(key, value, message):
 
 
 @pytest.mark.parametrize("drop", [[], FC])
-def test_a_hint_stands_where_it_would_help(drop):
+def test_a_hint_is_given_where_it_would_help(drop):
     weights = {key: value for key, value in weights_of(Tiny(3)).items() if key not in drop}
     with pytest.raises(InputError, match=r"(class_dim is 5|2 missing \(fc.weight, fc.bias\)); HINT$"):
         checkpoint.load_into(Tiny(5), weights, hint="; HINT")

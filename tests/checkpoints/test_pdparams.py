@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from tests.helpers.tiny_network import Tiny, assert_same, weights_of
-from urnet.checkpoints import checkpoint, pdparams
+from urnet.checkpoints import checkpoint
 from urnet.core.checks import InputError
 
 
@@ -42,7 +42,7 @@ def test_files_of_paddle_save(tmp_path, protocol):
     assert_same(found, expected)
 
 
-def test_one_pair_alone_is_no_state_dict(tmp_path):
+def test_a_single_pair_is_no_state_dict(tmp_path):
     paddle.save(Tiny().fc.weight, str(tmp_path / "x.pdparams"))
     with pytest.raises(InputError, match="a state dict is needed, found tuple"):
         checkpoint.read_weights(tmp_path / "x.pdparams")
@@ -79,21 +79,6 @@ def test_pickle_cut_anywhere(tmp_path, protocol):
     path.write_bytes(whole + b".")
     with pytest.raises(InputError, match="does not end with one object"):
         checkpoint.read_weights(path)
-
-
-def test_pickle_with_any_byte_changed_is_refused_or_still_arrays(tmp_path):
-    path, rng = tmp_path / "x.pdparams", np.random.default_rng(0)
-    paddle.save(Tiny().state_dict(), str(path), protocol=4)
-    whole = np.frombuffer(path.read_bytes(), "uint8")
-    for at in range(len(whole)):
-        broken = whole.copy()
-        broken[at] ^= rng.integers(1, 256)
-        path.write_bytes(broken.tobytes())
-        try:
-            found = pdparams.read_arrays(path)
-        except InputError:
-            continue
-        assert all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in found.values())
 
 
 def test_an_array_without_a_state(tmp_path):

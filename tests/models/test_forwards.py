@@ -87,12 +87,12 @@ def test_a_released_network_has_the_variables_of_the_release(layers):
     assert set(own) == set(network.release_names())
 
 
-@pytest.mark.parametrize("layers", [50, 101])
+@pytest.mark.parametrize("layers", UNITS)
 def test_a_released_network_computes_what_its_variables_say(tmp_path, layers):
     variables = released_variables(layers)
     network = models.build(f"ResNeXt{layers}_32x4d", N_CLASSES)
     weights = {key: variables[name] for key, name in network.release_names().items()}
-    if layers == 50:  # out of a folder as released; the larger one would write hundreds of megabytes
+    if layers == 50:  # out of a folder as released; the larger ones would write hundreds of megabytes
         for name, value in variables.items():
             (tmp_path / name).write_bytes(b"".join(fluid.variable_bytes(value)))
         weights = checkpoint.read_weights(tmp_path, network)
