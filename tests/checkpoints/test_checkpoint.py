@@ -48,7 +48,7 @@ def test_folder_round_trip(tmp_path):
 def test_describe_tells_recipe_classes_and_state(tmp_path):
     save(tmp_path / "class" / "final", state={"step": 1})
     save(tmp_path / "class" / "best", state={"step": 2})
-    for path in (tmp_path / "class", tmp_path / "class" / "best"):  # a stage's folder stands for its best
+    for path in (tmp_path / "class", tmp_path / "class" / "best"):  # a stage's folder means its best
         info = checkpoint.describe(path)
         assert (info.kind, info.folder, info.state) == ("checkpoint", tmp_path / "class" / "best", {"step": 2})
         assert info.recipe == RECIPE

@@ -40,7 +40,7 @@ def short(value: Any) -> str:
 class RestrictedUnpickler(pickle.Unpickler):
     """Loads one pickle of dicts (with text as keys), lists, tuples, text, bytes, numbers and what ``builders`` make.
 
-    ``stream`` is a file that can seek; the pickle must fill it from where it stands to its end. A builder may
+    ``stream`` is a file that can seek; the pickle must fill it from its position to its end. A builder may
     be given at most twice the file's bytes, characters and items in total. An object that it returns takes a
     state from the file if it has ``__setstate__``. ``persistent_load`` gives the object of a persistent
     identifier (what PyTorch's files keep their arrays under); without it they are refused.
