@@ -170,20 +170,14 @@ def test_fitted_weights_laws():
         fit_weights(p[:0])
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ({"votes": 0}, r"--votes: found 0; 1\.\.11"),
-        ({"method": "weighted"}, "weights go with --method weighted"),
-        ({"weights": [1, 1]}, "weights go with --method weighted"),
-        ({"method": "weighted", "weights": [1, -1]}, "numbers from 0, not all 0"),
-        ({"method": "weighted", "weights": [0, 0]}, "numbers from 0, not all 0"),
-        ({"method": "weighted", "weights": [1, np.nan]}, "numbers from 0, not all 0"),
-    ],
-)
-def test_make_ensemble_refuses(flags, message):
-    with pytest.raises(InputError, match=message):
-        make_ensemble(**{"method": "mean", "n_members": 2, "n_classes": C, **flags})
+@pytest.mark.parametrize("weights", [None, [1, -1], [0, 0], [1, np.nan], [1]])
+def test_make_ensemble_refuses(weights):
+    with pytest.raises(InputError, match=r"^weights"):
+        make_ensemble("weighted", 2, C, weights=weights)
+    with pytest.raises(InputError, match="weights go with --method weighted"):
+        make_ensemble("mean", 2, C, weights=weights or [1, 1])
+    with pytest.raises(InputError, match=r"--votes: found 0; 1\.\.11"):
+        make_ensemble("vote", 2, C, votes=0)
 
 
 def test_block_rows_bound_the_sums():

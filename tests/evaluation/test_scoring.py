@@ -40,6 +40,8 @@ def test_calibration_is_scikit_learns_curve():
     assert found.error == pytest.approx(float((share[share > 0] * np.abs(right - mean)).sum()))
     assert found.confidence == pytest.approx(confidence.mean())
     assert found.accuracy == pytest.approx(hit.mean())
+    with pytest.raises(InputError, match="calibration of no images"):
+        calibration(confidence[:0], hit[:0])
 
 
 @pytest.mark.parametrize(
@@ -53,11 +55,6 @@ def test_calibration_is_scikit_learns_curve():
 )
 def test_calibration_by_hand(confidence, hit, error):
     assert calibration(confidence, hit).error == pytest.approx(error)
-
-
-def test_calibration_of_nothing():
-    with pytest.raises(InputError, match="calibration of no images"):
-        calibration(np.zeros(0), np.zeros(0, bool))
 
 
 def test_a_scored_file_is_what_scikit_learn_finds(tmp_path):
@@ -217,12 +214,7 @@ def test_the_tool(files, tmp_path, capsys):
     rows = list(csv.DictReader(table.open()))
     assert [row["train_images"] for row in rows] == [str(c + 1) for c in range(C)]
     assert sum(int(row["images"]) for row in rows) == N - 1
-
-
-def test_borders(files, capsys):
-    one, _, labels, train = files
-    flags = ["--list", labels, "--class_dim", C, "--train_sizes", train, "--borders", 100, 7]
-    assert call("--predictions", one, *flags) == 0
+    assert call("--predictions", one, *flags, "--borders", 100, 7) == 0
     lines = capsys.readouterr().out.splitlines()[4:]
     assert lines[0] == "head: 0 classes, 0 with images: no image"
     assert lines[1].startswith("middle: 1 classes of 7..7")

@@ -31,7 +31,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(confidence: np.ndarray, hit: np.ndarray, bins: int = BINS) -> Calibration:
-    """How far the best class's score is from the share of right answers.
+    """How far the best class's score is from the share of images it is right for.
 
     ``confidence`` (n,), 0..1 (larger by rounding: 1); ``hit`` bool (n,), whether the best class is right.
     error = Σ_b (n_b / n) |accuracy_b - confidence_b|, bin b holding confidences in ((b - 1) / bins, b / bins]
@@ -138,7 +138,7 @@ def paired_bootstrap(
 ) -> tuple[float, float, float]:
     """The difference first - second of two accuracies, and its percentile bootstrap interval (low, high).
 
-    ``first``, ``second`` bool (n,): whether each image is answered right. With ``labels`` (n,): mean over the
+    ``first``, ``second`` bool (n,): whether the prediction of each image is right. With ``labels`` (n,): mean over the
     classes that have images, n_c images being drawn with replacement from the n_c of each class; else mean over
     images, n drawn from all n. Images are drawn as pairs. A pair adds 1, 0 or -1, so a draw is a multinomial draw
     of three counts, which has the same distribution as drawing images one by one (ours; the percentile interval:
