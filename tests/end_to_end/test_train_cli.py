@@ -1,7 +1,6 @@
 """train.py as a user meets it: help, refusals, results on stdout, what is kept and what is done again."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,9 @@ from pathlib import Path
 import pytest
 from visualdl import LogReader
 
+import train
 from tests.helpers.tiny_training import ROOT, run, write_images, write_recipe
+from urnet.core import cli
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +29,20 @@ def finished(images):
     return recipe, images / "output/tiny/class", done
 
 
-def call(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        timeout=60,
-    )
+@pytest.fixture
+def call(capfd):
+    """train.py's command line in this process, which has imported Paddle already: its outcome as of a process."""
+
+    def outcome(*arguments):
+        argv = list(map(str, arguments))
+        capfd.readouterr()
+        try:
+            code = cli.run(train.main, argv)
+        except SystemExit as left:  # argparse
+            code = left.code
+        return subprocess.CompletedProcess(argv, code, *capfd.readouterr())
+
+    return outcome
 
 
 def refusal(done) -> str:
@@ -107,28 +113,28 @@ def test_visualdl_reads_the_curves(finished):
     assert [int(p[0]) for p in points if p[1] == "lr"] == [2, 4, 6, 8]
 
 
-def test_a_finished_run_is_kept(finished):
+def test_a_finished_run_is_kept(call, finished):
     recipe, folder, first = finished
     before = (folder / "final/model.safetensors").stat().st_mtime_ns
     for arguments in ((), ("--resume", "-o", "stages.class.log_every=1", "-o", "data.workers=1")):
-        done = run(recipe, *arguments)
+        done = call("-c", recipe, *arguments)
         assert done.returncode == 0
         assert done.stdout == first.stdout
         assert "stage class: finished already, kept" in done.stderr
     assert (folder / "final/model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing(finished, tmp_path):
+def test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing(call, finished, tmp_path):
     recipe, _, _ = finished
     elsewhere = ("-o", f"output={tmp_path}")
-    assert run(recipe, *elsewhere, "-o", "stages.class.duration=4 steps").returncode == 0
+    assert call("-c", recipe, *elsewhere, "-o", "stages.class.duration=4 steps").returncode == 0
     folder = tmp_path / "tiny/class"
     before = (folder / "final/model.safetensors").read_bytes()
     changed = (*elsewhere, "-o", "stages.class.duration=3 steps")
-    told = run(recipe, *changed, "--dry-run")
+    told = call("-c", recipe, *changed, "--dry-run")
     assert told.stdout == "stage class again: stages.class.duration was '4 steps', now '3 steps'\n"
     assert (folder / "final/model.safetensors").read_bytes() == before
-    done = run(recipe, *changed)
+    done = call("-c", recipe, *changed)
     assert done.returncode == 0, done.stderr
     aside = tmp_path / "tiny/replaced/class-1"
     assert (
@@ -138,39 +144,39 @@ def test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing(finished, tm
     assert (aside / "final/model.safetensors").read_bytes() == before
     assert json.loads((folder / "final/state.json").read_text())["step"] == 3
     assert not (folder / "step-00000004").exists()
-    done = run(recipe, *changed, "-o", "seed=4", "--replace")
+    done = call("-c", recipe, *changed, "-o", "seed=4", "--replace")
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "tiny/replaced").iterdir()) == ["class-1"]
 
 
-def test_an_unfinished_run_wants_a_word(finished, tmp_path):
+def test_an_unfinished_run_wants_a_word(call, finished, tmp_path):
     recipe, _, _ = finished
     arguments = ("-o", f"output={tmp_path}", "-o", "data.max_pixels=10")  # no image can be read
-    assert run(recipe, *arguments).returncode == 2
-    told = refusal(run(recipe, *arguments))
+    assert call("-c", recipe, *arguments).returncode == 2
+    told = refusal(call("-c", recipe, *arguments))
     assert f"{tmp_path}/tiny/class: holds an unfinished training; pass --resume" in told
     assert "--replace" in told
 
 
-def test_two_trainings_in_one_folder_are_refused(finished):
+def test_two_trainings_in_one_folder_are_refused(call, finished):
     import fcntl
 
     recipe, folder, _ = finished
     with (folder.parent / ".lock").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert "another process is training there" in refusal(run(recipe))
+        assert "another process is training there" in refusal(call("-c", recipe))
 
 
-def test_a_table_of_other_lists_is_refused(finished, tmp_path):
+def test_a_table_of_other_lists_is_refused(call, finished, tmp_path):
     recipe, _, _ = finished
     elsewhere = ("-o", f"output={tmp_path}", "-o", "stages.class.duration=3 steps")
-    assert run(recipe, *elsewhere).returncode == 0
+    assert call("-c", recipe, *elsewhere).returncode == 0
     shorter = tmp_path / "shorter.txt"
     lines = (recipe.parent / "train.txt").read_text().splitlines(keepends=True)
     shorter.write_text("".join(lines[:-1]))
-    told = refusal(run(recipe, *elsewhere, "-o", f"data.train_list={shorter}"))
+    told = refusal(call("-c", recipe, *elsewhere, "-o", f"data.train_list={shorter}"))
     assert "tiny/table: the table was built with lists" in told
-    done = run(recipe, *elsewhere, "-o", f"data.train_list={shorter}", "--replace")
+    done = call("-c", recipe, *elsewhere, "-o", f"data.train_list={shorter}", "--replace")
     assert done.returncode == 0, done.stderr
 
 
@@ -185,7 +191,7 @@ def test_a_table_of_other_lists_is_refused(finished, tmp_path):
         (["-c", "{recipe}", "--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_usage(images, arguments, message):
+def test_usage(call, images, arguments, message):
     recipe = write_recipe(images, duration="8 steps")
     done = call(*[argument.format(recipe=recipe) for argument in arguments])
     assert message in refusal(done)
@@ -202,13 +208,13 @@ def test_usage(images, arguments, message):
         ("model.channels_last=true", "model.channels_last: found true; Paddle has it on GPUs only"),
     ],
 )
-def test_bad_input_is_one_line(images, tmp_path, override, message):
+def test_bad_input_is_one_line(call, images, tmp_path, override, message):
     from urnet.runtime.precision import has_gpu
 
     if has_gpu() and override.split("=")[1] in ("gpu", "bf16"):
         pytest.skip("this machine has a GPU")
     recipe = write_recipe(images, duration="8 steps")
-    assert message in refusal(run(recipe, "-o", f"output={tmp_path}", "-o", override))
+    assert message in refusal(call("-c", recipe, "-o", f"output={tmp_path}", "-o", override))
     assert not (tmp_path / "tiny/class").exists()
 
 
@@ -219,21 +225,20 @@ def test_bad_input_is_one_line(images, tmp_path, override, message):
         ("two", "found 'two'; the launcher sets it to a number above 0"),
     ],
 )
-def test_half_of_the_launchers_variables_is_refused(images, number, words):
-    done = call("-c", write_recipe(images), PADDLE_TRAINERS_NUM=number)
-    told = refusal(done)
-    assert f"PADDLE_TRAINERS_NUM: {words}" in told
+def test_half_of_the_launchers_variables_is_refused(call, images, monkeypatch, number, words):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", number)
+    assert f"PADDLE_TRAINERS_NUM: {words}" in refusal(call("-c", write_recipe(images)))
 
 
 def test_debug_shows_a_traceback(images):
-    done = call("-c", write_recipe(images), "-o", "seed=x", "--debug")
+    done = run(write_recipe(images), "-o", "seed=x", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
 
-def test_a_diverging_run_fails_with_exit_code_1(images, tmp_path):
+def test_a_diverging_run_fails_with_exit_code_1(call, images, tmp_path):
     recipe = write_recipe(images, duration="30 steps", optimizer={"momentum": 0.9}, ema=None)
-    done = run(recipe, "-o", f"output={tmp_path}", "-o", "stages.class.schedule={lr: 1e30, name: constant}")
+    done = call("-c", recipe, "-o", f"output={tmp_path}", "-o", "stages.class.schedule={lr: 1e30, name: constant}")
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("failed: FloatingPointError: stage class, epoch 0, step ")
