@@ -34,7 +34,7 @@ SIGTERM and Ctrl-C save a checkpoint first. A finished stage is not trained agai
 on has changed: a line then says what, and its earlier result is moved to OUTPUT/NAME/replaced.
 
 Recipes: recipes/digits_web.yaml (the example), recipes/folder.yaml (your own images), recipes/webvision2018
-and webvision2017 (URNet, and its rivals CurriculumNet, gated back-propagation and PCI: docs/rivals.md),
+and webvision2017 (URNet, and its rivals CurriculumNet, gated back-propagation and PCI: docs/baselines.md),
 recipes/imagenet (SE-ResNeXt), recipes/rivals32 (the rivals on 32-pixel images). Networks (model.name):
 {networks}
 

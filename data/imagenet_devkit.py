@@ -24,14 +24,15 @@ MOST_BYTES = 16 << 20  # of a member once unpacked; the kit's have 0.2 MiB
 
 def read_member(archive: tarfile.TarFile, ending: str) -> bytes:
     """Bytes of the one file whose path ends so; nothing is written to the disk."""
+    name = str(archive.name)
     for member in archive:
         if member.isfile() and f"/{member.name}".endswith(f"/{ending}"):
             stream = archive.extractfile(member)
             assert stream is not None
             if member.size > MOST_BYTES:
-                raise InputError(f"{archive.name}: {ending} has {member.size} bytes; {MOST_BYTES} are accepted")
+                raise InputError(f"{name}: {ending} has {member.size} bytes; {MOST_BYTES} are accepted")
             return stream.read()
-    raise InputError(f"{archive.name}: holds no {ending}")
+    raise InputError(f"{name}: holds no {ending}")
 
 
 def class_names(meta: bytes) -> dict[int, str]:

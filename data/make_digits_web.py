@@ -72,7 +72,8 @@ def load_photographs() -> list[np.ndarray]:
 
     folder = files("sklearn.datasets.images")
     data = [np.frombuffer((folder / name).read_bytes(), np.uint8) for name in PHOTOGRAPHS]
-    return [cv2.imdecode(values, cv2.IMREAD_GRAYSCALE) for values in data]
+    photographs = [cv2.imdecode(values, cv2.IMREAD_GRAYSCALE) for values in data]
+    return [image for image in photographs if image is not None]
 
 
 def crop(photographs: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
     python data/make_digits_web.py --out data/digits_web
     python tools/benchmark.py --data data/digits_web --out output/benchmark --seeds 0,1,2
     python tools/benchmark.py --data DIR --out DIR --methods ce,class,+cluster --budget small
-    python tools/benchmark.py --data DIR --out DIR --methods all          with the baselines of docs/rivals.md
+    python tools/benchmark.py --data DIR --out DIR --methods all          with the baselines of docs/baselines.md
 
 DIR is a folder in WebVision 2.0's layout; truth_train.txt in it, if there, says what the images really
 show. Results: OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept,
