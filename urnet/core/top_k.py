@@ -19,10 +19,13 @@ def topk(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(scores).all():
         row = int(np.argmin(np.isfinite(scores).all(axis=1)))
         raise FloatingPointError(f"the network's scores of image {row} of a batch are not finite")
-    border = np.partition(scores, n_classes - k, axis=1)[:, n_classes - k, None]  # the k-th best of each row
-    better, equal = scores > border, scores == border
-    places = k - better.sum(axis=1, keepdims=True)  # left for those that equal the border: the first ones
-    chosen = better | (equal & (np.cumsum(equal, axis=1) <= places))
+    border = np.sort(scores, axis=1)[:, n_classes - k, None]  # the k-th best; a partition is slow where many are equal
+    chosen = scores >= border
+    rows = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)  # more scores equal the border than places are left
+    if len(rows):
+        better, chosen_there = scores[rows] > border[rows], chosen[rows]
+        equal, places = chosen_there & ~better, k - better.sum(axis=1, keepdims=True)
+        chosen[rows] = better | (equal & (np.cumsum(equal, axis=1) <= places))  # the first ones
     indices = np.nonzero(chosen)[1].reshape(n_rows, k)
     values = np.take_along_axis(scores, indices, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")

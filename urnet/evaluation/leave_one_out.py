@@ -42,6 +42,9 @@ class LeaveOneOut:
 def _count(accuracy: ClassAccuracy, totals: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> None:
     """Count the chosen ``rows`` by how many classes come before the label; equal ones in order of number."""
     own = np.take_along_axis(totals, labels[:, None], axis=1)
-    before = (totals > own) | ((totals == own) & (np.arange(totals.shape[1]) < labels[:, None]))
-    rank = np.count_nonzero(before, axis=1)[rows]
+    rank = np.count_nonzero(totals > own, axis=1)
+    tied = np.flatnonzero(np.count_nonzero(totals >= own, axis=1) > rank + 1)
+    lower = np.arange(totals.shape[1]) < labels[tied, None]
+    rank[tied] += np.count_nonzero((totals[tied] == own[tied]) & lower, axis=1)
+    rank = rank[rows]
     accuracy.update_hits(labels[rows], rank < 1, rank < 5)
