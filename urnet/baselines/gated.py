@@ -13,7 +13,7 @@ from urnet.core.checks import InputError
 
 
 def threshold_at(step: int, until: int, *, threshold: float, schedule: str = "linear", levels: int = 4) -> float:
-    """The gate at update ``step`` (from 0): ``threshold`` at the first, 0 from update ``until`` on.
+    """The gate at step ``step`` (from 0): ``threshold`` at the first, 0 from step ``until`` on.
 
     ``linear``: threshold (1 - step / until). ``step``: threshold (1 - floor(levels step / until) / levels),
     ``levels`` equal stretches. ``until`` >= 1. Raises InputError for an unknown schedule.

@@ -13,5 +13,5 @@ def stage_key(stage: str) -> int:
 
 
 def draw_key(stage: str, step: int) -> int:
-    """The key of one update's random choices: 32 bits of the stage's name, then the step (< 2^32)."""
+    """The key of one step's random choices: 32 bits of the stage's name, then the step (< 2^32)."""
     return stage_key(stage) << 32 | step

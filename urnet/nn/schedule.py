@@ -13,7 +13,7 @@ from urnet.core.checks import InputError
 
 
 def plan(stage: Stage, steps_per_epoch: int) -> tuple[int, Callable[[int], float]]:
-    """A stage's updates and its learning rate lr(step). Raises InputError for less than one step."""
+    """A stage's steps and its learning rate lr(step). Raises InputError for less than one step."""
 
     def to_steps(duration: Duration) -> int:
         return duration.steps(steps_per_epoch, stage.batch_size)
@@ -43,9 +43,9 @@ def gate_plan(stage: Stage, steps_per_epoch: int) -> Callable[[int], float | Non
 def learning_rate(
     schedule: Schedule, total: int, to_steps: Callable[[Duration], int], where: str = "schedule"
 ) -> Callable[[int], float]:
-    """Return lr(step), step 0 the first update of ``total``; durations become steps by ``to_steps``.
+    """Return lr(step), step 0 the first of ``total``; durations become steps by ``to_steps``.
 
-    Warm-up over W steps: lr (step + 1) / W, the straight line that is 0 before the first update and lr at
+    Warm-up over W steps: lr (step + 1) / W, the straight line that is 0 before the first step and lr at
     the W-th. Then, counted from the start of the stage: ``constant`` lr; ``step`` lr gamma^floor(step /
     every); ``piecewise`` lr gamma^(milestones passed). ``cosine`` falls from lr at step W to ``final_lr`` at
     ``total``: final + (lr - final) (1 + cos(pi (step - W) / (total - W))) / 2 (Loshchilov and Hutter 2017).

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-GENERATIONS = 3  # a loss is read one update late, so the device is never further behind
+GENERATIONS = 3  # a loss is read one step late, so the device is never further behind
 
 
 class Uploads:
@@ -16,7 +16,7 @@ class Uploads:
 
     To a GPU it goes from pinned memory, and the host does not wait for the copy (a plain one would wait for
     all that the GPU has still to do). The pinned memory is held for GENERATIONS calls of ``begin``, one an
-    update: Paddle would give it to the next array while the copy is still to come. Not measured on a GPU.
+    step: Paddle would give it to the next array while the copy is still to come. Not measured on a GPU.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Uploads:
         self._held: deque[list[Any]] = deque([[]], maxlen=GENERATIONS)
 
     def begin(self) -> None:
-        """The next update begins; what was sent GENERATIONS updates ago has long arrived."""
+        """The next step begins; what was sent GENERATIONS steps ago has long arrived."""
         self._held.append([])
 
     def __call__(self, array: np.ndarray) -> paddle.Tensor:
@@ -39,7 +39,7 @@ def to_tensor(array: np.ndarray) -> paddle.Tensor:
     """As ``paddle.to_tensor``, but nothing stays behind.
 
     Each call of Paddle 3.3.1's own leaves a list of its arguments' names, 112 bytes: gigabytes in millions of
-    updates. For a batch of images this way is faster too.
+    steps. For a batch of images this way is faster too.
     """
     tensor = paddle.empty(array.shape, str(array.dtype))
     tensor.set_value(array)

@@ -28,7 +28,7 @@ def choose_device(wanted: str) -> str:
 
 
 def tune_gpu(channels_last: bool) -> None:
-    """Let Paddle time cuDNN's algorithms in the first updates and keep the fastest; with ``channels_last``
+    """Let Paddle time cuDNN's algorithms in the first steps and keep the fastest; with ``channels_last``
     also choose the layout of convolutions. Only for a GPU; not measured on one."""
     tuning = {"kernel": {"enable": True, "tuning_range": [1, 10]}, "layout": {"enable": channels_last}}
     paddle.incubate.autotune.set_config(tuning)

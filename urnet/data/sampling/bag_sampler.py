@@ -99,7 +99,7 @@ class BagSampler(EpochSampler):
         return edges
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Updates an epoch: full batches only, but at least one."""
+        """Steps an epoch: full batches only, but at least one."""
         return full_batches(self.n_bags * self.size, batch_size)
 
     def batches(

@@ -96,7 +96,7 @@ class CurriculumSampler:
         return draws
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Updates an epoch: full batches only, but at least one."""
+        """Steps an epoch: full batches only, but at least one."""
         return full_batches(self.n_rows, batch_size)
 
     def batches(

@@ -19,7 +19,7 @@ ROWS = 1 << 17  # rows computed at a time
 
 
 def full_batches(n_rows: int, batch_size: int) -> int:
-    """Updates an epoch of ``n_rows`` drawn rows: full batches only, but at least one."""
+    """Steps an epoch of ``n_rows`` drawn rows: full batches only, but at least one."""
     return max(n_rows // batch_size, 1)
 
 
@@ -165,7 +165,7 @@ class EpochSampler:
         return drawn
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Updates an epoch: full batches only, but at least one."""
+        """Steps an epoch: full batches only, but at least one."""
         return full_batches(self.n_rows, batch_size)
 
     def batches(

@@ -14,7 +14,7 @@ from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features,
 from urnet.reweight.evidence.ranks import class_ranks, rank_evidence
 
 TINY = 1e-12  # added to norms
-MIN_STEPS = 200  # updates, however few the rows
+MIN_STEPS = 200  # however few the rows
 ADAM = (0.9, 0.999, 1e-8)
 
 
@@ -98,7 +98,7 @@ def relevance_model(
     A and B are linear maps to ``dim``. A batch holds reliable rows, drawn evenly from the classes; its loss
     is InfoNCE from image to text, -ln(e^{s_ii} / Σ_j e^{s_ij}), s = cosine / ``temperature``, over the texts
     of the rows j of *other* classes and row i's own. Adam with decoupled weight decay, rate falling linearly
-    to 0, ``epochs`` passes' worth of rows but at least 200 updates. ``folds`` models, each trained without
+    to 0, ``epochs`` passes' worth of rows but at least 200 steps. ``folds`` models, each trained without
     the fold it judges (``fold_of_rows``), for a row that trained the model fits it.
 
     Args: ``features`` (N, d) array-like; ``text_vectors`` (T, t), dense, zeros: no text; ``text_of`` (N,)
@@ -175,7 +175,7 @@ def _start(d: int, t: int, dim: int, rng: np.random.Generator) -> Pair:
 
 
 def _adam(pair: Pair, grads: Pair, moments: list[np.ndarray], step: int, lr: float, weight_decay: float) -> None:
-    """One update of ``pair`` in place; ``moments``: the two first moments, then the two second ones."""
+    """One step: ``pair`` changes in place; ``moments``: the two first moments, then the two second ones."""
     first_decay, second_decay, tiny = ADAM
     rate = lr * (1 - second_decay**step) ** 0.5 / (1 - first_decay**step)
     for value, gradient, first, second in zip(pair, grads, moments[:2], moments[2:], strict=True):
