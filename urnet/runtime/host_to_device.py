@@ -15,7 +15,7 @@ class Uploads:
     """``uploads(array)`` is the array as a tensor on Paddle's current device.
 
     To a GPU it goes from pinned memory, and the host does not wait for the copy (a plain one would wait for
-    all that the GPU has still to do). The pinned memory is held for GENERATIONS calls of ``begin``, one an
+    all that the GPU has still to do). The pinned memory is held for GENERATIONS calls of ``begin``, one a
     step: Paddle would give it to the next array while the copy is still to come. Not measured on a GPU.
     """
 
