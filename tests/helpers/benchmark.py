@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import yaml
 
-from tools.ablation.truth import find_truth, read_lists
+from tools.ablation.rows import Rows, read_rows
 from urnet.config.recipe import Data
 from urnet.data.lists.build_table import build_table
 
@@ -47,8 +47,8 @@ def write_data(root: Path, truth: bool = True) -> Path:
     return root
 
 
-def data_of(root: Path) -> Data:
-    return Data(root=str(root), n_classes=3)
+def rows_of(root: Path) -> Rows:
+    return read_rows(Data(root=str(root), n_classes=3))
 
 
 def write_recipe(folder: Path, **first) -> Path:
@@ -100,8 +100,3 @@ def table_of(run, files=FILES):
         }
         table.write(file, values, stage=file, recipe_hash="", checkpoint="")
     return table
-
-
-def lists_and_truth(root: Path):
-    lists = read_lists(data_of(root))
-    return lists, find_truth(data_of(root), lists)

@@ -1,19 +1,20 @@
 """The figures by hand: AUC, shares, cleanlab's scores, means, the page, the picture."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.helpers.benchmark import FILES, RIGHT, finish, lists_and_truth, table_of, write_data, write_recipe
+from tests.helpers.benchmark import FILES, RIGHT, finish, rows_of, table_of, write_data, write_recipe
 from tools.ablation import report, scores
 from tools.ablation.methods import LADDER, make_run
 from tools.ablation.results import Results
 from tools.ablation.runs import Cost, Record
-from urnet.core.checks import InputError
 from urnet.pipeline.recipes import load_recipe
 
 NAN = float("nan")
+METHODS = ("untrained", "ce", "class", "+cluster", "+instance", "+bag", "+label", "ce_equal", "oracle")
 
 
 def test_auc_and_share_by_hand():
@@ -22,31 +23,27 @@ def test_auc_and_share_by_hand():
     assert scores.auc(right, np.array([1.0, 1.0, 1.0, 1.0])) == 0.5
     assert scores.auc(right, np.array([3.0, NAN, 2.0, NAN])) == 1.0
     assert scores.auc(right, np.array([3.0, 1.0, NAN, NAN])) is None
-    assert scores.share_on_wrong(right, np.array([3.0, 1.0, 2.0, 2.0])) == 0.5
     assert scores.share_on_wrong(right, np.array([3.0, NAN, 1.0, NAN])) == 0.25
     assert scores.share_on_wrong(right, np.zeros(4)) is None
 
 
-def test_dense_probabilities_hold_the_given_label_even_outside_the_best():
-    index, prob = np.array([[2, 0], [1, 0]]), np.array([[0.6, 0.3], [1.0, 0.0]], np.float16)
-    full = scores.dense(index, prob, np.array([0.05, 1.0]), np.array([1, 1]), 4)
-    np.testing.assert_allclose(full, [[0.3, 0.05, 0.6, 0], [0, 1, 0, 0]], atol=1e-3)
+@pytest.fixture
+def rows(tmp_path):
+    return rows_of(write_data(tmp_path / "data"))
 
 
 @pytest.fixture
-def ladder(tmp_path):
-    """A ladder of which two rungs are finished, and its data."""
-    root = write_data(tmp_path / "data")
-    base = load_recipe(write_recipe(tmp_path), [f"data.root={root}", "data.n_classes=3"])
-    return base, make_run(base, LADDER, 0, tmp_path / "out", 12), *lists_and_truth(root)
+def run(tmp_path, rows):
+    """A ladder of which nothing is finished."""
+    base = load_recipe(write_recipe(tmp_path), [f"data.root={tmp_path / 'data'}", "data.n_classes=3"])
+    return make_run(base, LADDER, 0, tmp_path / "out", 12)
 
 
-def test_an_entry_by_hand(ladder):
-    _, run, _, truth = ladder
+def test_an_entry_by_hand(run, rows):
     table_of(run)
     finish(run, "class", 0.5)
     finish(run, "cluster", 0.625, epoch=2.5)
-    assert scores.entry(run, "cluster", Cost(2.0, 30.5), truth) == {
+    assert scores.entry(run, "cluster", Cost(2.0, 30.5), rows) == {
         "method": "+cluster",
         "seed": 0,
         "top1_last": 62.5,
@@ -59,52 +56,49 @@ def test_an_entry_by_hand(ladder):
         "peak_mb": 30.5,
     }
     weight = FILES["class"]["class_weight"]
-    first = scores.entry(run, "class", Cost(None, None), truth)
+    first = scores.entry(run, "class", Cost(None, None), rows)
     assert first["weight_on_wrong"] == pytest.approx(100 * weight[~RIGHT].sum() / weight.sum(), abs=1e-4)
-    assert first["seconds"] is None
     pairs = [w > v for w in weight[RIGHT] for v in weight[~RIGHT]]
-    assert first["auc"] == pytest.approx(np.mean(pairs), abs=1e-4)
-    assert scores.entry(run, "class", Cost(1.0, 1.0), None)["auc"] is None
+    assert (first["auc"], first["seconds"]) == (pytest.approx(np.mean(pairs), abs=1e-4), None)
+    assert scores.entry(run, "class", Cost(1.0, 1.0), replace(rows, right=None))["auc"] is None
 
 
-def test_cleanlab_rates_the_same_probabilities(ladder):
+def test_the_label_stage_is_scored_by_the_given_labels_part_of_the_target(run, rows):
+    index = np.stack([rows.labels, (rows.labels + 1) % 3], axis=1).astype(np.int32)
+    part = np.where(RIGHT, 0.75, 0.25)
+    prob = np.stack([part, 1 - part], axis=1).astype(np.float16)
+    table_of(run, {"label": {"topk_index": index, "topk_prob": prob, "keep": np.ones(12, np.float32)}})
+    for stage in run.methods:
+        finish(run, stage, 0.5)
+    found = scores.entry(run, "label", Cost(1.0, 1.0), rows)
+    assert (found["auc"], found["weight_on_wrong"]) == (1.0, 10.0)  # 3 x 0.25 of 9 x 0.75 + 3 x 0.25
+
+
+def test_cleanlab_rates_the_same_probabilities(run, rows):
     pytest.importorskip("cleanlab")
-    _, run, _, truth = ladder
-    rng = np.random.default_rng(0)
-    full = rng.dirichlet(np.ones(3), 12).astype(np.float32)
-    order = np.argsort(-full, axis=1)[:, :2]
-    given = full[np.arange(12), truth.labels]
-    prob = np.take_along_axis(full, order, 1)
+    full = np.random.default_rng(0).dirichlet(np.ones(3), 12).astype(np.float32)
+    index = np.argsort(-full, axis=1)[:, :2].astype(np.int32)
+    prob, given = np.take_along_axis(full, index, 1), full[np.arange(12), rows.labels]
     given[4] = prob[4] = 0  # an image that could not be read
-    columns = {
-        "oof_index": order.astype(np.int32),
-        "oof_prob": prob,
-        "confidence": given,
-        "instance_weight": np.ones(12, np.float32),
-    }
-    table = table_of(run, {**FILES, "instance": columns})
-    finish(run, "instance", 0.5)
-    found = scores.instance_scores(run, "instance", truth)
-    seen = np.arange(12) != 4
-    kept = scores.dense(order, columns["oof_prob"], given, truth.labels, 3)[seen]
-    own = kept[np.arange(11), truth.labels[seen]]
-    other = kept.copy()
-    other[np.arange(11), truth.labels[seen]] = -1
-    assert found["self_confidence"] == pytest.approx(scores.auc(RIGHT[seen], own))
-    assert found["normalized_margin"] == pytest.approx(scores.auc(RIGHT[seen], own - other.max(axis=1)))
-    assert scores.instance_scores(run, "cluster", truth) == {}
-    assert scores.instance_scores(run, "instance", None) == {}
-    assert scores.label_quality(table, truth, 3, "_second") == {}
+    columns = {"oof_index": index, "oof_prob": prob, "confidence": given, "instance_weight": np.ones(12, np.float32)}
+    table_of(run, {**FILES, "instance": columns})
+    found = scores.cleanlab_scores(run, "instance", rows)
+    own, other = [], []
+    for row in np.delete(np.arange(12), 4):
+        known = {rows.labels[row]: given[row]} | dict(zip(index[row], prob[row], strict=True))
+        own.append(given[row])
+        other.append(max(value for label, value in known.items() if label != rows.labels[row]))
+    seen = np.delete(RIGHT, 4)
+    assert found["self_confidence"] == pytest.approx(scores.auc(seen, np.array(own)))
+    assert found["normalized_margin"] == pytest.approx(scores.auc(seen, np.array(own) - np.array(other)))
+    assert scores.cleanlab_scores(run, "cluster", rows) == {}
+    assert scores.cleanlab_scores(run, "instance", replace(rows, right=None)) == {}
 
 
-def test_cleanlab_is_asked_for_only_where_it_is_needed(ladder):
-    base, _, _, truth = ladder
-    assert scores.needs_cleanlab(base, ("ce", "+instance"), truth)
-    assert scores.needs_cleanlab(base, ("+label",), truth)
-    assert not scores.needs_cleanlab(base, ("ce", "class", "+cluster", "oracle"), truth)
-    assert not scores.needs_cleanlab(base, ("+label",), None)
-    with pytest.raises(InputError, match=r'no_such_package is not installed; pip install -e "\.\[benchmark\]"'):
-        scores.need("no_such_package")
+def test_cleanlab_is_asked_for_only_where_it_is_needed(run):
+    assert scores.needs_cleanlab(run.recipe, ("ce", "+instance"))
+    assert scores.needs_cleanlab(run.recipe, ("+label",))
+    assert not scores.needs_cleanlab(run.recipe, ("ce", "class", "+cluster", "oracle"))
 
 
 def entries(**values):
@@ -121,74 +115,64 @@ def entries(**values):
 
 def test_gains_are_compared_seed_by_seed():
     found = entries(ce_equal=[50.0, 60.0, None], label=[53.0, 65.0, 99.0], oracle=[60.0, 80.0, 90.0])
-    assert report.gain(found, "label") == (4.0, pytest.approx(2**0.5), 2)
+    assert report.gains(found, "label") == [3.0, 5.0]
     assert report.way(found, "label") == pytest.approx(100 * 8 / 30)  # over seeds 0 and 1
     assert report.way(found, "oracle") == 100
     assert report.way(found, "ce") is None
-    assert report.gain(entries(label=[1.0]), "label") is None
+    assert report.gains(entries(label=[1.0]), "label") == []
     assert report.way(entries(ce_equal=[5.0], oracle=[4.0], label=[4.5]), "label") is None
 
 
-def test_spreads_are_those_of_a_sample():
-    assert report.spread([1.0, 3.0, None]) == (2.0, pytest.approx(2**0.5), 2)
-    assert report.spread([1.5]) == (1.5, None, 1)
-    assert report.spread([None]) is None
-    assert report.text_of(report.Spread(1.234, 0.5, 2), sign=True) == "+1.23 ± 0.50"
-    assert report.text_of(report.Spread(12.34, None, 1), 1) == "12.3"
-    assert report.text_of(None) == "–"
-
-
 def test_the_table_reads_well_as_text():
-    found = entries(ce_equal=[50.0, 52.0], oracle=[60.0, 62.0])
-    lines = report.accuracy_table(found, ("ce", "ce_equal", "oracle")).splitlines()
+    found = entries(ce=[50.0], ce_equal=[50.0, 52.0], oracle=[60.0, 62.0])
+    lines = report.accuracy_table(found, ("ce", "class", "ce_equal", "oracle")).splitlines()
     assert len({len(line) for line in lines}) == 1
-    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == [
-        "`oracle`",
-        "2",
-        "1",
-        "61.00 ± 1.41",
-        "0.00 ± 0.00",
-        "0.00 ± 0.00",
-        "+10.00 ± 0.00",
-        "100 %",
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert rows == [
+        ["`ce`", "1", "1", "50.00", "0.00", "0.00", "+0.00", "0 %"],
+        ["`ce_equal`", "2", "1", "51.00 ± 1.41", "0.00 ± 0.00", "0.00 ± 0.00", "", "0 %"],
+        ["`oracle`", "2", "1", "61.00 ± 1.41", "0.00 ± 0.00", "0.00 ± 0.00", "+10.00 ± 0.00", "100 %"],
     ]
+    assert report.text_of([12.34], 1) == "12.3" and report.text_of([]) == "–"
 
 
-def test_results_are_written_whole_and_read_again(ladder, capsys):
-    base, run, lists, truth = ladder
-    made = report.conditions("python x", 1, 2)
+def test_results_are_written_whole_and_read_again(run, rows, capsys):
     out = run.folder.parents[1]
-    methods = ("untrained", "ce", "class", "+cluster", "+instance", "+bag", "+label", "ce_equal", "oracle")
-    results = Results(out, methods, lists, truth, "toy", made)
-    record = Record(run, lists, truth)
+    made = report.conditions("python x", 1, 2)
+    results = Results(out, METHODS, rows, title="toy", made=made)
+    record = Record(run, rows)
     record.begin()
     table_of(run)
-    for stage, top1 in (("class", 0.5), ("cluster", 0.75)):
+    for stage, top1 in (("cluster", 0.75), ("class", 0.5)):
+        finish(run, "class", 0.5)
         finish(run, stage, top1)
         record.note(stage, Cost(3.0, 100.0), done=True)
         results.add(run, stage, Cost(3.0, 100.0))
     found = json.loads((out / "result.json").read_text())
-    assert [(e["method"], e["top1_last"], e["epochs"]) for e in found] == [
-        ("class", 50.0, 4.0),
-        ("+cluster", 75.0, 8.0),
-    ]
+    assert [(e["method"], e["top1_last"], e["epochs"]) for e in found] == [("class", 50, 4), ("+cluster", 75, 8)]
     page = (out / "result.md").read_text()
     assert "12 training rows in 3 classes, 25.0 % of them with a wrong label." in page
     assert "| `+cluster` | 1.000 |" in page
     assert "- command: `python x`" in page
-    again = Results(out, methods, lists, truth, "toy", made)
-    again.collect([Record(r, lists, truth) for r in (run, make_run(base, "ce", 0, out, 12))])
+    again = Results(out, METHODS, rows, title="toy", made=made)
+    again.collect([Record(run, rows)])
     assert again.entries == found
     assert "ladder-seed0: finished already, kept: class, +cluster" in capsys.readouterr().err
 
 
-def test_the_picture_is_a_png_whatever_is_there(tmp_path):
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"untrained": [10.0, 11.0], "ce": [50.0, 51.0], "+label": [53.0, 55.0], "ce_equal": [50.0, 51.0]},
+        {"untrained": [10.0]},
+        {"oracle": [5.0]},
+        {},
+    ],
+)
+def test_the_picture_is_a_png_whatever_is_there(tmp_path, found):
     pytest.importorskip("matplotlib")
-    from tools.ablation.plot import draw, subtitle
+    from tools.ablation.plot import draw
 
-    full = entries(untrained=[10.0, 11.0], ce=[50.0, 51.0], label=[53.0, 55.0], ce_equal=[50.0, 51.0])
-    for number, found in enumerate((full, entries(untrained=[10.0]), entries(oracle=[5.0]), [])):
-        path = tmp_path / f".{number}.tmp"
-        draw(found, ("untrained", "ce", "label", "ce_equal", "oracle"), "toy", path)
-        assert path.read_bytes()[:4] == b"\x89PNG"
-    assert subtitle(full).endswith("mean ± deviation and each of 2 seeds; untrained 10.5 %")
+    path = tmp_path / ".picture.tmp"
+    draw(entries(**found), METHODS, "toy", path)
+    assert path.read_bytes()[:4] == b"\x89PNG"

@@ -13,21 +13,23 @@ interrupted ones resume. docs/benchmark.md explains methods and figures.
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib.util
 import json
 import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from tools.ablation.children import carry_out
+from tools.ablation.children import Children, carry_out
 from tools.ablation.methods import (
     BASELINES,
     KINDS,
     LADDER,
     REFERENCES,
     ROOT,
-    Run,
     make_run,
     method_names,
     methods_of,
@@ -35,9 +37,9 @@ from tools.ablation.methods import (
 )
 from tools.ablation.report import conditions
 from tools.ablation.results import Results
+from tools.ablation.rows import check_oracle, count_classes, read_rows
 from tools.ablation.runs import Record, perform, write_recipe
-from tools.ablation.scores import EXTRA, installed, need, needs_cleanlab
-from tools.ablation.truth import check_oracle, count_classes, find_truth, read_lists
+from tools.ablation.scores import needs_cleanlab
 from urnet.config.recipe import Recipe
 from urnet.core import cli
 from urnet.core.checks import InputError, check_choice
@@ -47,85 +49,85 @@ from urnet.pipeline.run_folder import locked
 
 BUDGETS = {"small": 0.25, "full": 1.0}
 OWN = ("name", "output", "seed", "data.table")  # keys that differ from run to run
+EXTRA = 'pip install -e ".[benchmark]"'
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = cli.Parser(
-        prog="tools/benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = cli.Parser(prog="tools/benchmark.py", description=__doc__, formatter_class=raw)
     add = parser.add_argument
     add("--data", type=Path, default=ROOT / "data/digits_web", metavar="DIR", help="the data [data/digits_web]")
     add("--out", type=Path, default=Path("output/benchmark"), metavar="DIR", help="where results go [output/benchmark]")
-    add("--seeds", default="0,1,2", help="numbers from 0, separated by commas [0,1,2]")
-    add(
-        "--methods",
-        default="ladder",
-        metavar="NAMES",
-        help="methods and groups of them (ladder, rivals, all), separated by commas [ladder]",
-    )
+    add("--seeds", type=seeds, default="0,1,2", help="numbers from 0, separated by commas [0,1,2]")
+    names = "methods and groups of them (ladder, rivals, all), separated by commas [ladder]"
+    add("--methods", default="ladder", metavar="NAMES", help=names)
     add("--budget", choices=sorted(BUDGETS), default="full", help="small: a quarter of every duration [full]")
-    add(
-        "--recipe",
-        type=Path,
-        default=ROOT / "recipes/benchmark32.yaml",
-        help="its stages are the ladder [recipes/benchmark32.yaml]",
-    )
-    add("--jobs", type=int, default=1, metavar="N", help="runs at once, which share the cores [1]")
+    ladder = "its stages are the ladder [recipes/benchmark32.yaml]"
+    add("--recipe", type=Path, default=ROOT / "recipes/benchmark32.yaml", help=ladder)
+    add("--jobs", type=jobs, default=1, metavar="N", help="runs at once, which share the cores [1]")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
     add("--debug", action="store_true", help="show a traceback on errors")
     return parser.parse_args(argv)
 
 
+def seeds(text: str) -> list[int]:
+    """`0,1,2` as numbers."""
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if not re.fullmatch(r"[0-9]{1,18}", word) or words.count(word) > 1:
+            raise argparse.ArgumentTypeError(f"found {word!r} in {text!r}; accepted: numbers from 0, each once: 0,1,2")
+    return [int(word) for word in words]
+
+
+def jobs(text: str) -> int:
+    """A number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}; 1 or more is accepted")
+    return int(text)
+
+
 def main(argv: Sequence[str]) -> None:
     """Check everything, run what is not done yet, write and print the results."""
     args = parse(argv)
-    if args.jobs < 1:
-        raise InputError(f"--jobs: found {args.jobs}; 1 or more is accepted")
-    seeds, base = read_seeds(args.seeds), read_base(args)
-    lists = read_lists(base.data)
-    truth = find_truth(base.data, lists)
-    methods = choose_methods(args.methods, base, truth is not None)
+    base = read_base(args)
+    rows = read_rows(base.data)
+    methods = choose_methods(args.methods, base, rows.right is not None)
     check_overrides(args.override, methods)
-    if "oracle" in methods and truth is not None:
-        check_oracle(truth, base.data.root)
-    if needs_cleanlab(base, methods, truth):
-        need("cleanlab")
+    if "oracle" in methods:
+        check_oracle(rows, base.data.root)
+    if rows.right is not None and needs_cleanlab(base, methods) and not importlib.util.find_spec("cleanlab"):
+        raise InputError(f"cleanlab is not installed; {EXTRA}")
     threads = max(usable_cores() // args.jobs, 1)
     with locked(args.out):
-        runs = make_runs(args, base, {*seeds, *earlier_seeds(args.out)}, len(lists), truth is not None)
-        records = [Record(run, lists, truth) for run in runs]
-        command = shlex.join(["python", "tools/benchmark.py", *argv])
-        made = conditions(command, threads, args.jobs)
-        results = Results(args.out, method_names(base), lists, truth, args.data.resolve().name, made)
-        results.collect(records)
-        work = [
-            perform(record, until, results.add)
-            for record in records
-            if record.run.seed in seeds
-            for until in wanted(record.run, methods)
+        overrides = [word for text in args.override for word in ("-o", text)]
+        source = shlex.join([str(args.recipe), "--budget", args.budget, *overrides])
+        records = [
+            Record(write_recipe(make_run(base, kind, seed, args.out, len(rows)), source), rows)
+            for seed in sorted({*args.seeds, *earlier_seeds(args.out)})
+            for kind in KINDS
+            if kind != "oracle" or rows.right is not None
         ]
+        made = conditions(shlex.join(["python", "tools/benchmark.py", *argv]), threads, args.jobs)
+        results = Results(args.out, method_names(base), rows, title=args.data.resolve().name, made=made)
+        results.collect(records)
+        children, work = Children(threads), []
+        for record in records:
+            wanted = [stage for stage, method in record.run.methods.items() if method in methods]
+            if wanted and record.run.seed in args.seeds:
+                work.append(functools.partial(perform, record, wanted[-1], children, results.add))
         try:
-            failed = carry_out(work, args.jobs, threads)
+            failed = carry_out(work, args.jobs, children)
         finally:
             results.write()
         if failed:
             kind = InputError if all(failure.code == cli.BAD_INPUT for failure in failed) else RuntimeError
             raise kind(f"{len(failed)} of {len(work)} runs failed: {failed[0]}")
-        if installed("matplotlib"):
+        if importlib.util.find_spec("matplotlib"):
             results.draw()
         else:
             print(f"note: no ladder.png, as matplotlib is missing; {EXTRA}", file=sys.stderr)
-    print(results.summary())
-
-
-def read_seeds(text: str) -> tuple[int, ...]:
-    """`0,1,2` as numbers. Raises InputError."""
-    words = [word.strip() for word in text.split(",")]
-    for word in words:
-        if not re.fullmatch(r"[0-9]{1,18}", word) or words.count(word) > 1:
-            raise InputError(f"--seeds: found {word!r} in {text!r}; accepted: numbers from 0, each once: 0,1,2")
-    return tuple(int(word) for word in words)
+    print(f"{results.table()}\nresults {args.out / 'result.md'}")
 
 
 def read_base(args: argparse.Namespace) -> Recipe:
@@ -135,7 +137,8 @@ def read_base(args: argparse.Namespace) -> Recipe:
             raise InputError(f"-o {text}: the benchmark sets {', '.join(OWN)} itself; other keys are accepted")
     pointed = ["data.format=webvision2", f"data.root={json.dumps(str(args.data))}"]
     pointed.append(f"data.n_classes={count_classes(args.data)}")
-    return shortened(load_recipe(args.recipe, [*pointed, *args.override]), BUDGETS[args.budget])
+    recipe = load_recipe(args.recipe, [*pointed, *args.override])
+    return replace(recipe, stages=tuple(shortened(stage, BUDGETS[args.budget]) for stage in recipe.stages))
 
 
 def choose_methods(text: str, base: Recipe, has_truth: bool) -> tuple[str, ...]:
@@ -159,24 +162,10 @@ def check_overrides(overrides: Sequence[str], methods: Sequence[str]) -> None:
         raise InputError(f"-o {own}: sets the ladder's stages; {baseline} has its own and would not follow")
 
 
-def make_runs(args: argparse.Namespace, base: Recipe, seeds: set[int], n_rows: int, has_truth: bool) -> list[Run]:
-    """All runs of the seeds, whether wanted now or not, their recipes written to OUT/recipes."""
-    kinds = [kind for kind in KINDS if kind != "oracle" or has_truth]
-    overrides = [word for text in args.override for word in ("-o", text)]
-    source = shlex.join([str(args.recipe), "--budget", args.budget, *overrides])
-    runs = [make_run(base, kind, seed, args.out, n_rows) for seed in sorted(seeds) for kind in kinds]
-    return [write_recipe(run, source) for run in runs]
-
-
 def earlier_seeds(out: Path) -> set[int]:
     """The seeds of runs that are in OUT already; their results stay in the tables."""
     found = (re.fullmatch(r".+-seed([0-9]{1,18})", item.name) for item in (out / "runs").glob("*-seed*"))
     return {int(match[1]) for match in found if match}
-
-
-def wanted(run: Run, methods: Sequence[str]) -> list[str]:
-    """The last stage of a run that is asked for, in a list; an empty one where none is."""
-    return [stage for stage, method in run.methods.items() if method in methods][-1:]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ ladder's network and transforms, stretched to the ladder's length.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,9 @@ SHARED = (
     *("name", "enabled", "duration", "batch_size", "accumulate", "finetune", "schedule", "ema", "amp"),
     *("measure", "eval_every", "checkpoint_every", "log_every", "keep"),
 )
-Derive = Callable[[Recipe, int], Recipe]  # the recipe of the ladder and its training rows, to a method's recipe
+BASELINES = ("curriculumnet", "gated", "pci", "elr", "generalised", "symmetric")
+REFERENCES = ("untrained", "ce", "ce_equal", "oracle")
+KINDS = (*REFERENCES[:2], LADDER, *BASELINES, *REFERENCES[2:])  # of runs, in printed order
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Run:
         """OUT/recipes/NAME.yaml."""
         return Path(self.recipe.output).parent / "recipes" / f"{self.name}.yaml"
 
+    def stage(self, name: str) -> Stage:
+        """The stage of this name."""
+        return next(stage for stage in self.recipe.stages if stage.name == name)
+
     def state_file(self, stage: str) -> Path:
         """What a finished stage leaves last of all."""
         return self.folder / stage / "final" / "state.json"
@@ -66,66 +72,45 @@ class Run:
 # --- the recipes
 
 
-def ladder(base: Recipe, n_rows: int) -> Recipe:
-    """The recipe as it is."""
-    return replace(base, stages=active_stages(base))
-
-
-def plain(base: Recipe, n_rows: int) -> Recipe:
-    """The first stage on the labels as given, without weights, balance, smoothing and mixup: all at their defaults."""
-    first = active_stages(base)[0]
-    optimizer = replace(first.optimizer, classifier_lr=1.0)
-    stage = Stage(**{key: getattr(first, key) for key in SHARED}, start="scratch", optimizer=optimizer)
-    return replace(base, stages=(stage,))
-
-
-def equal(base: Recipe, n_rows: int) -> Recipe:
-    """As ``plain``, for as long as the whole ladder.
-
-    The rate falls as a cosine over all of it, to the lowest that the ladder reaches; weights are averaged.
-    """
-    (stage,), stages = plain(base, n_rows).stages, active_stages(base)
-    s = stage.schedule
-    lowest = min([other.schedule.final_lr for other in stages if other.schedule.name == "cosine"], default=0.0)
-    schedule = Schedule(lr=s.lr, warmup=s.warmup, name="cosine", final_lr=min(lowest, s.lr))
-    ema = next((other.ema for other in (stage, *reversed(stages)) if other.ema is not None), Ema())
-    stage = replace(stage, duration=total_duration(stages, n_rows), schedule=schedule, ema=ema)
-    return replace(base, stages=(stage,))
-
-
-def oracle(base: Recipe, n_rows: int) -> Recipe:
-    """As ``equal``, on rightly labelled rows alone, classes drawn evenly."""
-    (stage,) = equal(base, n_rows).stages
-    return replace(base, stages=(replace(stage, sampling_weight=(RIGHT,), balance=1.0),))
-
-
 def baseline_recipe(name: str) -> Recipe:
     """A baseline's own recipe."""
     return load_recipe(ROOT / "recipes" / "rivals32" / f"{name}.yaml")
 
 
-def baseline(name: str) -> Derive:
-    """The stages of its recipe, all durations times one factor, so that they show as many images as the ladder."""
+def stages_of(kind: str, base: Recipe, n_rows: int) -> tuple[Stage, ...]:
+    """The stages of a ``kind`` of run; ``base`` holds the ladder, ``n_rows``: training rows.
 
-    def derive(base: Recipe, n_rows: int) -> Recipe:
-        own = replace(base, stages=active_stages(baseline_recipe(name)))
-        return shortened(own, _images(active_stages(base), n_rows) / _images(own.stages, n_rows))
+    A baseline's durations are all multiplied by one factor, so that it shows as many images as the ladder.
+    """
+    stages = active_stages(base)
+    if kind == LADDER:
+        return stages
+    if kind in BASELINES:
+        own = active_stages(baseline_recipe(kind))
+        return tuple(shortened(stage, _images(stages, n_rows) / _images(own, n_rows)) for stage in own)
+    return (reference(kind, stages, n_rows),)
 
-    return derive
 
+def reference(kind: str, stages: Sequence[Stage], n_rows: int) -> Stage:
+    """The stage of a reference: the first one on the labels as given, without weights, balance, smoothing, mixup.
 
-BASELINES: dict[str, Derive] = {
-    name: baseline(name) for name in ("curriculumnet", "gated", "pci", "elr", "generalised", "symmetric")
-}
-KINDS: dict[str, Derive] = {  # of runs, in printed order
-    "untrained": plain,  # its first weights
-    "ce": plain,
-    LADDER: ladder,
-    **BASELINES,
-    "ce_equal": equal,
-    "oracle": oracle,
-}
-REFERENCES = tuple(kind for kind in KINDS if kind != LADDER and kind not in BASELINES)
+    `ce_equal` lasts as long as the whole ladder: its rate falls as a cosine over all of it, to the lowest that the
+    ladder reaches, and weights are averaged. The oracle's is the same on rightly labelled rows, classes drawn evenly.
+    """
+    first = stages[0]
+    optimizer = replace(first.optimizer, classifier_lr=1.0)
+    plain = Stage(**{key: getattr(first, key) for key in SHARED}, start="scratch", optimizer=optimizer)
+    if kind in ("untrained", "ce"):
+        return plain
+    rate, warmup = first.schedule.lr, first.schedule.warmup
+    lowest = min([s.schedule.final_lr for s in stages if s.schedule.name == "cosine"], default=0.0)
+    equal = replace(
+        plain,
+        duration=total_duration(stages, n_rows),
+        schedule=Schedule(lr=rate, warmup=warmup, name="cosine", final_lr=min(lowest, rate)),
+        ema=next((s.ema for s in (first, *reversed(stages)) if s.ema is not None), Ema()),
+    )
+    return replace(equal, sampling_weight=(RIGHT,), balance=1.0) if kind == "oracle" else equal
 
 
 def methods_of(kind: str, base: Recipe) -> dict[str, str]:
@@ -137,7 +122,7 @@ def methods_of(kind: str, base: Recipe) -> dict[str, str]:
     own = baseline_recipe(kind) if kind in BASELINES else base
     first, *others = names = [stage.name for stage in active_stages(own)]
     if kind in BASELINES:
-        return {**{name: f"{kind}/{name}" for name in names[:-1]}, names[-1]: kind}
+        return {**{name: f"{kind}/{name}" for name in names}, names[-1]: kind}
     if kind != LADDER:
         return {first: kind}
     if first in KINDS and first != LADDER:
@@ -152,9 +137,14 @@ def method_names(base: Recipe) -> tuple[str, ...]:
 
 def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
     """The run of a ``kind`` (of KINDS). ``base`` holds the ladder; ``n_rows``: training rows."""
-    recipe = KINDS[kind](base, n_rows)
-    data = replace(base.data, table=None)
-    recipe = replace(recipe, name=f"{kind}-seed{seed}", output=str(out / "runs"), seed=seed, data=data)
+    recipe = replace(
+        base,
+        name=f"{kind}-seed{seed}",
+        output=str(out / "runs"),
+        seed=seed,
+        data=replace(base.data, table=None),
+        stages=stages_of(kind, base, n_rows),
+    )
     return Run(kind, seed, recipe, methods_of(kind, base))
 
 
@@ -176,8 +166,8 @@ def _images(stages: Sequence[Stage], n_rows: int) -> float:
     return math.fsum(s.duration.amount * a_unit.get(s.duration.unit, s.batch_size) for s in stages)
 
 
-def shortened(recipe: Recipe, factor: float) -> Recipe:
-    """The recipe with every stage's duration, warm-up, learning-rate stretches and gate times ``factor``.
+def shortened(stage: Stage, factor: float) -> Stage:
+    """The stage with its duration, warm-up, learning-rate stretches and gate times ``factor``.
 
     Steps stay whole and do not become 0. How often is evaluated and saved stays.
     """
@@ -187,16 +177,16 @@ def shortened(recipe: Recipe, factor: float) -> Recipe:
         whole = d.unit == "steps" and d.amount > 0
         return Duration(max(round(amount), 1) if whole else _tidy(amount), d.unit)
 
-    def stage(s: Stage) -> Stage:
-        milestones = tuple(short(d) for d in s.schedule.milestones)
-        every, warmup = short(s.schedule.every), short(s.schedule.warmup)
-        schedule = replace(s.schedule, warmup=warmup, every=every, milestones=milestones)
-        gate = s.gate
-        if gate is not None and gate.until is not None:
-            gate = replace(gate, until=short(gate.until))
-        return replace(s, duration=short(s.duration), schedule=schedule, gate=gate)
-
-    return replace(recipe, stages=tuple(stage(s) for s in recipe.stages))
+    schedule = replace(
+        stage.schedule,
+        warmup=short(stage.schedule.warmup),
+        every=short(stage.schedule.every),
+        milestones=tuple(map(short, stage.schedule.milestones)),
+    )
+    gate = stage.gate
+    if gate is not None and gate.until is not None:
+        gate = replace(gate, until=short(gate.until))
+    return replace(stage, duration=short(stage.duration), schedule=schedule, gate=gate)
 
 
 def _tidy(amount: float) -> float:

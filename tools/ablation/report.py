@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tools import machine
-from tools.ablation.scores import CLEANLAB
 
 Entries = Sequence[Mapping[str, Any]]
-Cleanlab = Mapping[int, Mapping[str, float | None]]  # seed -> name -> AUC of cleanlab's scores
 BASE, CEILING = "ce_equal", "oracle"
 LIBRARIES = ("numpy", "scikit-learn", "cleanlab")
 ACCURACY = """\
@@ -32,150 +30,109 @@ not counted again; "epochs" above does count it. A rival's row has all its stage
 """
 
 
-class Spread(NamedTuple):
-    """Mean and standard deviation (of a sample: n - 1; None for fewer than two) of n values."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-
-def spread(values: Sequence[float | None]) -> Spread | None:
-    """The spread of the values that are there; None without any."""
-    known = [float(value) for value in values if value is not None]
-    if not known:
-        return None
-    sd = statistics.stdev(known) if len(known) > 1 else None
-    return Spread(statistics.fmean(known), sd, len(known))
-
-
-def by_seed(entries: Entries, method: str, key: str) -> dict[int, float]:
-    """Seed -> value, for the seeds that have one."""
-    found = {e["seed"]: e[key] for e in entries if e["method"] == method}
-    return {seed: value for seed, value in found.items() if value is not None}
-
-
-def gain(entries: Entries, method: str) -> Spread | None:
-    """Points of last top-1 over ``ce_equal``, seed by seed, over the seeds that both have."""
-    own, base = (by_seed(entries, name, "top1_last") for name in (method, BASE))
-    return spread([own[seed] - base[seed] for seed in own if seed in base])
-
-
-def way(entries: Entries, method: str) -> float | None:
-    """Percent of the way from ``ce_equal`` to ``oracle`` in last top-1, over the seeds all three have."""
-    own, base, top = (by_seed(entries, name, "top1_last") for name in (method, BASE, CEILING))
-    seeds = [seed for seed in own if seed in base and seed in top]
-    length = sum(top[seed] - base[seed] for seed in seeds)
-    if not seeds or length <= 0:
-        return None
-    return 100 * sum(own[seed] - base[seed] for seed in seeds) / length
-
-
-def text_of(found: Spread | None, digits: int = 2, sign: bool = False) -> str:
-    """`61.23 ± 0.45`; without a deviation the mean alone; `–` for nothing."""
-    if found is None:
-        return "–"
-    mean = f"{found.mean:{'+' if sign else ''}.{digits}f}"
-    return mean if found.sd is None else f"{mean} ± {found.sd:.{digits}f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that the source reads as well; the first column to the left."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in [head, rule, *rows])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in padded)
-
-
-def accuracy_table(entries: Entries, methods: Sequence[str]) -> str:
-    """One line a method that has results."""
-    head = ("method", "seeds", "epochs", "top-1", "best top-1", "top-5", "over ce_equal", "way to oracle")
-    rows = []
-    for method in present(entries, methods):
-        epochs, *tops = (
-            spread(list(by_seed(entries, method, key).values()))
-            for key in ("epochs", "top1_last", "top1_best", "top5_last")
-        )
-        covered = way(entries, method)
-        row = [f"`{method}`", str(len(by_seed(entries, method, "top1_last")))]
-        row += ["–" if epochs is None else f"{epochs.mean:.4g}", *map(text_of, tops)]
-        row += ["" if method == BASE else text_of(gain(entries, method), sign=True)]
-        rows.append([*row, "–" if covered is None else f"{covered:.0f} %"])
-    return table(head, rows)
-
-
-def quality_table(entries: Entries, cleanlab: Cleanlab, methods: Sequence[str], wrong_share: float) -> str:
-    """One line a score of labels: the rungs' weights, then cleanlab's."""
-    head = ("judge", "AUC", "weight on wrong rows, before %", "after %")
-    rows = []
-    for method in present(entries, methods):
-        found = spread(list(by_seed(entries, method, "auc").values()))
-        if found is not None:
-            after = spread(list(by_seed(entries, method, "weight_on_wrong").values()))
-            rows.append((f"`{method}`", text_of(found, 3), f"{wrong_share:.2f}", text_of(after)))
-    for name in CLEANLAB:
-        found = spread([scores.get(name) for scores in cleanlab.values()])
-        if found is not None:
-            rows.append((f"cleanlab {name}", text_of(found, 3), "", ""))
-    return table(head, rows) if rows else ""
-
-
-def cost_table(entries: Entries, methods: Sequence[str]) -> str:
-    """One line a method: wall time and peak memory of its own process."""
-    rows = []
-    for method in present(entries, methods):
-        if "/" in method:  # a baseline's earlier stage: part of its row
-            continue
-        parts = [method, *(m for m in methods if m.startswith(f"{method}/"))]
-        spent = [by_seed(entries, part, "seconds") for part in parts]
-        whole = [sum(part[seed] for part in spent) for seed in spent[0] if all(seed in p for p in spent)]
-        peaks = [peak for part in parts for peak in by_seed(entries, part, "peak_mb").values()]
-        peak = f"{max(peaks):.0f}" if peaks else "–"
-        rows.append((f"`{method}`", text_of(spread(whole), 0), peak))
-    return table(("method", "seconds", "peak memory, MiB"), rows)
-
-
 def present(entries: Entries, methods: Sequence[str]) -> list[str]:
     """The methods that have a result, in order."""
     found = {e["method"] for e in entries}
     return [method for method in methods if method in found]
 
 
-def conditions(command: str, threads: int, jobs: int) -> list[tuple[str, str]]:
-    """What a reader needs to repeat or judge the figures."""
-    versions = [(name, _version(name)) for name in LIBRARIES]
-    own = {key: value for key, value in machine.describe().items() if key != "OMP_NUM_THREADS"}
-    at_once = f"{threads} (OMP_NUM_THREADS); runs at once: {jobs}"
-    return [("command", f"`{command}`"), *own.items(), *versions, ("threads a run", at_once)]
+def by_seed(entries: Entries, method: str, key: str = "top1_last") -> dict[int, float]:
+    """Seed -> value, for the seeds that have one."""
+    return {e["seed"]: e[key] for e in entries if e["method"] == method and e[key] is not None}
 
 
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+def mean_and_deviation(values: Iterable[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation of a sample (n - 1), which is None for a single value."""
+    values = list(values)
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def page(
-    entries: Entries,
-    cleanlab: Cleanlab,
-    methods: Sequence[str],
-    *,
-    title: str,
-    about: str,
-    wrong_share: float | None,
-    made: Sequence[tuple[str, str]],
+def text_of(values: Iterable[float], digits: int = 2, sign: str = "") -> str:
+    """`61.23 ± 0.45`; without a deviation the mean alone; `–` for nothing. ``sign`` "+" shows it of gains too."""
+    values = list(values)
+    if not values:
+        return "–"
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:{sign}.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
+def gains(entries: Entries, method: str) -> list[float]:
+    """Points of last top-1 over ``ce_equal``, seed by seed, over the seeds that both have."""
+    own, base = by_seed(entries, method), by_seed(entries, BASE)
+    return [own[seed] - base[seed] for seed in own if seed in base]
+
+
+def way(entries: Entries, method: str) -> float | None:
+    """Percent of the way from ``ce_equal`` to ``oracle`` in last top-1, over the seeds all three have."""
+    own, base, top = (by_seed(entries, name) for name in (method, BASE, CEILING))
+    seeds = [seed for seed in own if seed in base and seed in top]
+    length = sum(top[seed] - base[seed] for seed in seeds)
+    return 100 * sum(own[seed] - base[seed] for seed in seeds) / length if length > 0 else None
+
+
+def table(*rows: Sequence[str]) -> str:
+    """A Markdown table, padded so that the source reads as well; the first row is the head."""
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = [":" + "-" * (first - 1), *("-" * (width - 1) + ":" for width in others)]
+    lines = [[row[0].ljust(first), *map(str.rjust, row[1:], others)] for row in [rows[0], rule, *rows[1:]]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def accuracy_table(entries: Entries, methods: Sequence[str]) -> str:
+    """One line a method that has results."""
+    rows = [("method", "seeds", "epochs", "top-1", "best top-1", "top-5", "over ce_equal", "way to oracle")]
+    for method in present(entries, methods):
+        tops = (by_seed(entries, method, key) for key in ("top1_last", "top1_best", "top5_last"))
+        top1, best, top5 = (text_of(found.values()) for found in tops)
+        epochs, covered = by_seed(entries, method, "epochs").values(), way(entries, method)
+        over = "" if method == BASE else text_of(gains(entries, method), sign="+")
+        share = "–" if covered is None else f"{covered:.0f} %"
+        rows.append((f"`{method}`", str(len(epochs)), f"{statistics.fmean(epochs):.4g}", top1, best, top5, over, share))
+    return table(*rows)
+
+
+def quality_table(
+    entries: Entries, methods: Sequence[str], wrong: float, cleanlab: Iterable[Mapping[str, float | None]]
 ) -> str:
-    """The whole page. ``wrong_share``: percent of the rows that are wrong; None where nobody knows."""
-    parts = [f"# Benchmark: {title}\n\n{about}\n", ACCURACY, accuracy_table(entries, methods)]
-    found = "" if wrong_share is None else quality_table(entries, cleanlab, methods, wrong_share)
-    if found:
-        parts += ["## Finding wrong labels\n", QUALITY, found]
-    parts += [
-        "## Cost\n",
-        COST,
-        cost_table(entries, methods),
-        "## Made with\n",
-        "".join(f"- {name}: {value}\n" for name, value in made),
-    ]
-    return "\n".join(parts)
+    """One line a score of labels: the rungs' weights, then cleanlab's, a mapping a seed; empty without any.
+
+    ``wrong``: percent of the rows that are wrong.
+    """
+    rows = [("judge", "AUC", "weight on wrong rows, before %", "after %")]
+    for method in present(entries, methods):
+        if found := by_seed(entries, method, "auc").values():
+            after = by_seed(entries, method, "weight_on_wrong").values()
+            rows.append((f"`{method}`", text_of(found, 3), f"{wrong:.2f}", text_of(after)))
+    named: dict[str, list[float]] = {}
+    for name, score in [pair for scores in cleanlab for pair in scores.items()]:
+        if score is not None:
+            named.setdefault(name, []).append(score)
+    rows += [(f"cleanlab {name}", text_of(found, 3), "", "") for name, found in named.items()]
+    return table(*rows) if len(rows) > 1 else ""
+
+
+def cost_table(entries: Entries, methods: Sequence[str]) -> str:
+    """One line a method: wall time and peak memory of its own process."""
+    rows = [("method", "seconds", "peak memory, MiB")]
+    for method in present(entries, methods):
+        if "/" in method:  # a baseline's earlier stage: part of its row
+            continue
+        parts = [method, *(m for m in methods if m.startswith(f"{method}/"))]
+        spent = [by_seed(entries, part, "seconds") for part in parts]
+        whole = [sum(part[seed] for part in spent) for seed in spent[0] if all(seed in part for part in spent)]
+        peaks = [peak for part in parts for peak in by_seed(entries, part, "peak_mb").values()]
+        rows.append((f"`{method}`", text_of(whole, 0), f"{max(peaks):.0f}" if peaks else "–"))
+    return table(*rows)
+
+
+def conditions(command: str, threads: int, jobs: int) -> str:
+    """What a reader needs to repeat or judge the figures, a line each."""
+    found = {"command": f"`{command}`", **machine.describe()}
+    del found["OMP_NUM_THREADS"]
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    found["threads a run"] = f"{threads} (OMP_NUM_THREADS); runs at once: {jobs}"
+    return "".join(f"- {name}: {value}\n" for name, value in found.items())

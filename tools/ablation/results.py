@@ -3,83 +3,85 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tools.ablation import report
 from tools.ablation.methods import Run
+from tools.ablation.rows import Rows
 from tools.ablation.runs import Cost, Record, say
-from tools.ablation.scores import entry, instance_scores
-from tools.ablation.truth import Lists, Truth
+from tools.ablation.scores import cleanlab_scores, entry
 from urnet.core.atomic_files import atomic_file
 
 
 class Results:
-    """Results as they come in; ``add`` writes result.json and result.md anew. ``made``: how they were made."""
+    """Results as they come in, from several threads; ``add`` writes result.json and result.md anew.
 
-    def __init__(
-        self,
-        out: Path,
-        methods: Sequence[str],
-        lists: Lists,
-        truth: Truth | None,
-        title: str,
-        made: Sequence[tuple[str, str]],
-    ) -> None:
-        self.out, self.methods, self.lists, self.truth = out, tuple(methods), lists, truth
-        self._title, self._made = title, made
-        self._entries: dict[tuple[str, int], dict[str, Any]] = {}
+    ``methods``: in the order in which they are shown; ``made``: how they were made.
+    """
+
+    def __init__(self, out: Path, methods: Sequence[str], rows: Rows, *, title: str, made: str):
+        self.out, self.methods, self.rows = out, methods, rows
+        self._title, self._made, self._lock = title, made, threading.Lock()
+        self._entries: dict[tuple[int, int], dict[str, Any]] = {}  # by place of the method and seed
         self._cleanlab: dict[int, dict[str, float | None]] = {}
 
-    def collect(self, records: Sequence[Record]) -> None:
+    def collect(self, records: Iterable[Record]) -> None:
         """Take in what earlier calls finished and would be made the same way now."""
         for record in records:
-            run, kept = record.run, []
-            for stage, method in run.methods.items():
-                cost = record.cost(stage)
-                if cost is not None:
-                    self._take(run, stage, cost)
+            kept = []
+            for stage, method in record.run.methods.items():
+                if (cost := record.cost(stage)) is not None:
+                    self._take(record.run, stage, cost)
                     kept.append(method)
             if kept:
-                say(f"{run.name}: finished already, kept: {', '.join(kept)}")
+                say(f"{record.run.name}: finished already, kept: {', '.join(kept)}")
 
     def add(self, run: Run, stage: str, cost: Cost) -> None:
         """Take in a stage that is finished now, and write."""
-        top1 = self._take(run, stage, cost)["top1_last"]
-        seconds = "" if cost.seconds is None else f" ({cost.seconds:.0f} s)"
-        say(f"{run.methods[stage]}, seed {run.seed}: top-1 {top1:.2f} %{seconds}")
-        self.write()
+        with self._lock:
+            top1 = self._take(run, stage, cost)["top1_last"]
+            seconds = "" if cost.seconds is None else f" ({cost.seconds:.0f} s)"
+            say(f"{run.methods[stage]}, seed {run.seed}: top-1 {top1:.2f} %{seconds}")
+            self.write()
 
     def _take(self, run: Run, stage: str, cost: Cost) -> dict[str, Any]:
-        found = entry(run, stage, cost, self.truth)
-        self._entries[run.methods[stage], run.seed] = found
-        if scores := instance_scores(run, stage, self.truth):
+        found = entry(run, stage, cost, self.rows)
+        self._entries[self.methods.index(run.methods[stage]), run.seed] = found
+        if scores := cleanlab_scores(run, stage, self.rows):
             self._cleanlab[run.seed] = scores
         return found
 
     @property
     def entries(self) -> list[dict[str, Any]]:
         """By method, in the order in which they are shown, then by seed."""
-        return sorted(self._entries.values(), key=lambda e: (self.methods.index(e["method"]), e["seed"]))
+        return [self._entries[key] for key in sorted(self._entries)]
 
     def write(self) -> None:
         """Write result.json and result.md."""
-        entries = self.entries
-        n, classes = len(self.lists), len(set(self.lists.labels.tolist()))
-        about = f"{n:,} training rows in {classes} classes"
-        wrong = None if self.truth is None else 100 * float(1 - self.truth.right.mean())
-        about += "." if wrong is None else f", {wrong:.1f} % of them with a wrong label."
-        page = report.page(
-            entries, self._cleanlab, self.methods, title=self._title, about=about, wrong_share=wrong, made=self._made
-        )
-        for name, text in (("result.json", json.dumps(entries, indent=1) + "\n"), ("result.md", page)):
+        for name, text in (("result.json", json.dumps(self.entries, indent=1) + "\n"), ("result.md", self.page())):
             with atomic_file(self.out / name, replace=True) as part:
                 part.write_text(text, encoding="utf-8")
 
-    def summary(self) -> str:
-        """What is printed at the end: the table of accuracies, and where the rest is."""
-        return f"{report.accuracy_table(self.entries, self.methods)}\nresults {self.out / 'result.md'}"
+    def page(self) -> str:
+        """result.md: accuracies, how well wrong labels are found, the cost."""
+        entries, quality = self.entries, ""
+        about = f"{len(self.rows):,} training rows in {len(set(self.rows.labels.tolist()))} classes"
+        if self.rows.right is not None:
+            wrong = 100 * float(1 - self.rows.right.mean())
+            about += f", {wrong:.1f} % of them with a wrong label"
+            quality = report.quality_table(entries, self.methods, wrong, self._cleanlab.values())
+        parts = [f"# Benchmark: {self._title}\n\n{about}.\n", report.ACCURACY, self.table()]
+        if quality:
+            parts += ["## Finding wrong labels\n", report.QUALITY, quality]
+        parts += ["## Cost\n", report.COST, report.cost_table(entries, self.methods), "## Made with\n", self._made]
+        return "\n".join(parts)
+
+    def table(self) -> str:
+        """The table of accuracies."""
+        return report.accuracy_table(self.entries, self.methods)
 
     def draw(self) -> None:
         """Write ladder.png."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tools.ablation.children import Command, Failed, Job
+from tools.ablation.children import Children, Failed
 from tools.ablation.methods import RIGHT, ROOT, Run
-from tools.ablation.truth import Lists, Truth
+from tools.ablation.rows import Rows
 from urnet.config.recipe import dump_recipe, recipe_hash
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
@@ -38,32 +38,28 @@ class Cost:
 class Record:
     """OUT/runs/NAME/benchmark.json: for every stage what it was made of, its cost, whether it is done."""
 
-    def __init__(self, run: Run, lists: Lists, truth: Truth | None) -> None:
-        self.run, self._lists = run, lists
-        self.truth = truth if run.kind == "oracle" else None  # the run trains on it
+    def __init__(self, run: Run, rows: Rows) -> None:
+        self.run, self.rows = run, rows
         self._file = run.folder / RECORD
-        self._tree = self._read()
-
-    def _read(self) -> dict[str, Any]:
-        if not self._file.is_file():
-            return {}
-        try:
-            tree = json.loads(self._file.read_text(encoding="utf-8"))
-            return {"lists": str(tree["lists"]), "stages": dict(tree["stages"])}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self._file}: cannot be read ({error}); remove the folder to run anew") from None
+        self._tree: dict[str, Any] = {"lists": "", "stages": {}}
+        if self._file.is_file():
+            try:
+                tree = json.loads(self._file.read_text(encoding="utf-8"))
+                self._tree = {"lists": str(tree["lists"]), "stages": dict(tree["stages"])}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{self._file}: cannot be read ({error}); remove the folder to run anew") from None
 
     def made_of(self, stage: str) -> str:
         """A hash of what decides a stage's result: recipe up to it, lists, for the oracle the truth."""
         recipe = self.run.recipe
         kept = tuple(s for s in recipe.stages if s.name in self.run.up_to(stage))
         own = recipe_hash(replace(recipe, stages=kept, name="", output=""))
-        parts = [own, self._lists.digest, self.truth.digest if self.truth else ""]
+        parts = [own, self.rows.digest, self.rows.truth_digest if self.run.kind == "oracle" else ""]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def of(self, stage: str) -> dict[str, Any]:
         """What is noted of the stage as it would be made now; {} for nothing."""
-        found = self._tree.get("stages", {}).get(stage, {})
+        found = self._tree["stages"].get(stage, {})
         return found if found.get("made_of") == self.made_of(stage) else {}
 
     def cost(self, stage: str) -> Cost | None:
@@ -75,27 +71,22 @@ class Record:
 
     def note(self, stage: str, cost: Cost, *, done: bool) -> None:
         """Write down what a stage took so far."""
-        self._tree["stages"][stage] = {
-            "made_of": self.made_of(stage),
-            "seconds": cost.seconds,
-            "peak_mb": cost.peak_mb,
-            "done": done,
-        }
+        self._tree["stages"][stage] = {"made_of": self.made_of(stage), **asdict(cost), "done": done}
         self._write()
 
     def begin(self) -> None:
         """Make the run's folder ready: one that other lists filled is removed, which is said on stderr."""
-        folder = self.run.folder
-        if not self._tree and folder.exists() and any(item.name[0] != "." for item in folder.iterdir()):
+        folder, before = self.run.folder, self._tree["lists"]
+        if not before and folder.exists() and any(item.name[0] != "." for item in folder.iterdir()):
             raise InputError(f"{folder}: is no run of this benchmark ({RECORD} is missing); choose another --out")
-        if self._tree and self._tree["lists"] != self._lists.digest:
+        if before not in ("", self.rows.digest):
             say(f"{self.run.name}: the lists have changed since it ran; runs again")
             shutil.rmtree(folder)
-            self._tree = {}
+            self._tree["stages"] = {}
         for stage in self.run.methods:
-            if self._tree.get("stages", {}).get(stage, {}).get("done") and self.cost(stage) is None:
+            if self._tree["stages"].get(stage, {}).get("done") and self.cost(stage) is None:
                 say(f"{self.run.name}, stage {stage}: its recipe has changed since it ran; runs again")
-        self._tree = {"lists": self._lists.digest, "stages": self._tree.get("stages", {})}
+        self._tree["lists"] = self.rows.digest
         self._write()
 
     def _write(self) -> None:
@@ -103,12 +94,12 @@ class Record:
             part.write_text(json.dumps(self._tree, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def command_of(run: Run, stage: str | None = None) -> list[str]:
+def command_of(run: Run, *until: str) -> list[str]:
     """The command that carries out a run, up to a stage if one is named."""
     if run.kind == "untrained":
         return [sys.executable, "-m", "tools.ablation.untrained", "-c", str(run.file)]
-    until = [] if stage is None else ["--until", stage]
-    return [sys.executable, str(ROOT / "train.py"), "-c", str(run.file), *until, "--resume"]
+    stop = ["--until", *until] if until else []
+    return [sys.executable, str(ROOT / "train.py"), "-c", str(run.file), *stop, "--resume"]
 
 
 def write_recipe(run: Run, source: str) -> Run:
@@ -126,27 +117,26 @@ def write_recipe(run: Run, source: str) -> Run:
     return replace(run, recipe=load_recipe(run.file))
 
 
-def perform(record: Record, until: str, finished: Callable[[Run, str, Cost], None]) -> Job:
-    """What is left of a run up to stage ``until``; ``finished`` is told of every stage done now.
+def perform(record: Record, until: str, children: Children, finished: Callable[[Run, str, Cost], None]) -> None:
+    """Do what is left of a run up to stage ``until``; ``finished`` is told of every stage done now.
 
     Raises Failed, with the last thing the child said.
     """
-    run = record.run
+    run, log = record.run, record.run.folder / LOG
     left = [stage for stage in run.up_to(until) if record.cost(stage) is None]
     if left:
         record.begin()
-        if record.truth is not None:
-            _write_right(run, record.truth)
+        if run.kind == "oracle":
+            _write_right(run, record.rows)
     for stage in left:
         before, spent = _stamp(run, stage), record.of(stage)
-        outcome = yield Command(command_of(run, stage), run.folder / LOG)
-        seconds, peak_mb = spent.get("seconds") or 0.0, spent.get("peak_mb") or 0.0
-        cost = Cost(seconds + outcome.seconds, max(peak_mb, outcome.peak_mb))
-        if outcome.code:
-            if outcome.code in STOPPED:  # it resumes from here; what failed is not part of the cost
+        code, seconds, peak_mb = children.run(command_of(run, stage), log)
+        cost = Cost((spent.get("seconds") or 0.0) + seconds, max(spent.get("peak_mb") or 0.0, peak_mb))
+        if code:
+            if code in STOPPED:  # it resumes from here; what failed is not part of the cost
                 record.note(stage, cost, done=False)
-            said = f"signal {-outcome.code}" if outcome.code < 0 else _last_line(run.folder / LOG)
-            raise Failed(f"{run.name}, stage {stage}: {said} (all in {run.folder / LOG})", outcome.code)
+            said = f"signal {-code}" if code < 0 else _last_line(log)
+            raise Failed(f"{run.name}, stage {stage}: {said} (all in {log})", code)
         if before is not None and _stamp(run, stage) == before:  # train.py kept it: made by a call that was killed
             cost = Cost(None, None)
         record.note(stage, cost, done=True)
@@ -154,23 +144,24 @@ def perform(record: Record, until: str, finished: Callable[[Run, str, Cost], Non
 
 
 def _stamp(run: Run, stage: str) -> int | None:
-    with contextlib.suppress(OSError):
-        return run.state_file(stage).stat().st_mtime_ns
-    return None
+    """When the stage's result was written; None without one."""
+    file = run.state_file(stage)
+    return file.stat().st_mtime_ns if file.is_file() else None
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
-    return [line.strip() for line in lines if line.strip()][-1]
+    lines = re.split(r"[\r\n]+", log.read_text(encoding="utf-8", errors="replace").rstrip())
+    return lines[-1].strip()
 
 
-def _write_right(run: Run, truth: Truth) -> None:
+def _write_right(run: Run, rows: Rows) -> None:
     """The oracle's column in the table of its own run."""
+    assert rows.right is not None  # there is no oracle without truth
     table = open_or_build(run.recipe.data, run.folder / "table")
-    if f"{RIGHT}.arrow" in table.files and table.describe(RIGHT)["recipe_hash"] == truth.digest:
+    if f"{RIGHT}.arrow" in table.files and table.describe(RIGHT)["recipe_hash"] == rows.truth_digest:
         return
-    values = {RIGHT: truth.right.astype("float32")}
-    table.write(RIGHT, values, stage=RIGHT, recipe_hash=truth.digest, checkpoint="", replace=True)
+    values = {RIGHT: rows.right.astype("float32")}
+    table.write(RIGHT, values, stage=RIGHT, recipe_hash=rows.truth_digest, checkpoint="", replace=True)
 
 
 def say(text: str) -> None:

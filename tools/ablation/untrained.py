@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,8 @@ def main(argv: Sequence[str]) -> None:
     """Measure, write OUTPUT/NAME/STAGE/final, print one line."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("-c", "--config", required=True, metavar="RECIPE", help="the recipe")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
-    recipe = load_recipe(parser.parse_args(argv).config)
     with cli.results_only() as stream:
-        metrics = measure(recipe)
+        metrics = measure(load_recipe(parser.parse_args(argv).config))
         print(f"untrained top1:{metrics['top1']:.4f} top5:{metrics['top5']:.4f}", file=stream)
 
 
@@ -51,12 +50,11 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     stage, home = replace(active_stages(recipe)[0], ema=None), Path(recipe.output) / recipe.name
     table = open_or_build(recipe.data, home / "table")
     labels = table.column("label")
+    build = partial(models.build, recipe.model.name, recipe.data.n_classes)
     job = StageJob(
         recipe=recipe,
         stage=stage,
-        network=start_network(
-            recipe, stage, "scratch", home, lambda: models.build(recipe.model.name, recipe.data.n_classes)
-        ),
+        network=start_network(recipe, stage, "scratch", home, build),
         amp=None,
         table=table,
         labels=labels,

@@ -1,0 +1,116 @@
+"""The data that methods are compared on: the training rows, and what their images really show.
+
+``truth_train.txt`` beside the lists holds `path class`, -1 for an image of none of the classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from urnet.config.recipe import Data
+from urnet.core.atomic_files import file_hash
+from urnet.core.checks import InputError
+from urnet.data.lists.lines import Lines, read_lines, read_text
+from urnet.data.lists.webvision import train_lists
+
+TRUTH = "truth_train.txt"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The training rows in the table's order: Arrow ``paths``, ``labels`` int64 (N,); a digest of all lists.
+
+    ``right`` bool (N,): the label is what the image shows; None where there is no truth.
+    """
+
+    paths: Any
+    labels: np.ndarray
+    digest: str
+    right: np.ndarray | None = None
+    truth_digest: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def count_classes(root: Path) -> int:
+    """The lines of info/synsets.txt, two or more. Raises InputError where there are none."""
+    if not root.is_dir():
+        raise InputError(
+            f"--data: {root} is no folder; accepted: a folder in WebVision 2.0's layout (docs/data.md), "
+            "such as data/make_digits_web.py writes"
+        )
+    file = root / "info" / "synsets.txt"
+    lines = read_text(file, "a line a class is needed").rstrip().splitlines()
+    if len(lines) < 2:
+        raise InputError(f"{file}: has {len(lines)} lines; a line a class, two or more, is accepted")
+    return len(lines)
+
+
+def read_rows(data: Data) -> Rows:
+    """Read the training lists, and truth_train.txt in the data's folder, if it is there.
+
+    Raises InputError as ``read_lines`` and ``_right``, and for lists without a line.
+    """
+    root, highest = Path(data.root), data.n_classes - 1
+    blocks = [lines for _, file, _ in train_lists(data) for lines in read_lines(file, high=highest)]
+    if not blocks:
+        raise InputError(f"{root}/info: the training lists have no line; `path label` lines are needed")
+    files = [*sorted((root / "info").glob("*.txt")), root / "val_list.txt"]  # all that a training may read
+    files += [Path(file) for file in (data.val_list, data.class_names) if file is not None]
+    named = [f"{file} {file_hash(file)}" for file in files if file.is_file()]
+    digest = hashlib.sha256("\n".join([str(root.absolute()), *named]).encode()).hexdigest()
+    paths, labels, _ = _joined(blocks)
+    rows, truth = Rows(paths, labels, digest), root / TRUTH
+    if not truth.is_file():
+        return rows
+    lines = list(read_lines(truth, what="class", low=-1, high=highest))
+    return replace(rows, right=_right(truth, lines, rows), truth_digest=file_hash(truth))
+
+
+def _joined(blocks: Sequence[Lines]) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Paths (Arrow), numbers and line numbers of all blocks."""
+    paths = pa.chunked_array([block.path for block in blocks], pa.string()).combine_chunks()
+    empty = np.empty(0, np.int64)
+    return paths, *(np.concatenate([empty, *(getattr(b, name) for b in blocks)]) for name in ("number", "line"))
+
+
+def _right(file: Path, lines: Sequence[Lines], rows: Rows) -> np.ndarray:
+    """Which rows show their label, by lines `path class` in any order, one for every row.
+
+    Raises InputError with the line for a path that is in no training list or is there twice, and for a row without one.
+    """
+    paths, shown, line = _joined(lines)
+    row = pc.fill_null(pc.index_in(paths, value_set=rows.paths), -1).to_numpy()
+    again = np.ones(len(row), bool)
+    again[np.unique(row, return_index=True)[1]] = False
+    for bad, what in ((row < 0, "is in no training list"), (again, "is there a second time")):
+        if bad.any():
+            at = int(np.argmax(bad))
+            raise InputError(f"{file}:{line[at]}: path {paths[at].as_py()!r} {what}")
+    missing = np.isin(np.arange(len(rows)), row, invert=True)
+    if missing.any():
+        path = rows.paths[int(np.argmax(missing))].as_py()
+        raise InputError(f"{file}: has no line for {path!r}, which a training list has")
+    return shown[np.argsort(row)] == rows.labels
+
+
+def check_oracle(rows: Rows, root: str) -> None:
+    """Raise InputError for a class with rows of which none is right: the oracle could not train it."""
+    if rows.right is None:
+        return
+    counts = np.bincount(rows.labels)
+    none = np.flatnonzero((counts > 0) & (np.bincount(rows.labels, rows.right) == 0))
+    if len(none):
+        raise InputError(
+            f"{root}/{TRUTH}: class {none[0]} has {counts[none[0]]} rows, none of them right; the oracle "
+            "needs one in every class (leave it out of --methods)"
+        )
