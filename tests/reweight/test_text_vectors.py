@@ -1,16 +1,16 @@
-"""Text vectors, text evidence and query texts: slow versions, planted titles, broken files."""
+"""Text vectors, text evidence and query texts: scikit-learn's, planted titles, broken files."""
 
 import math
-import re
 
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
 
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError
 from urnet.data.lists.query_texts import read_query_texts
-from urnet.reweight.evidence import text_vectors
 from urnet.reweight.evidence.text_match import text_evidence
 from urnet.reweight.evidence.text_vectors import read_word_vectors, svd_space, tfidf_space, word_space
 
@@ -23,33 +23,23 @@ def evidence(space, texts, labels, **settings):
     return text_evidence(space, [texts], np.array(labels), **settings)
 
 
-def slow_cosines(classes, titles, texts):
-    """The formula of tfidf_space with dictionaries; words are given in the singular."""
-    find = re.compile(r"\w\w+").findall
-    docs, seen = ([set(find(text.lower())) for text in part] for part in (classes, titles))
-    words = set().union(*docs)
-    weight = dict.fromkeys(words, 1.0)
-    for part in filter(None, (docs, seen)):
-        for word in words:
-            weight[word] *= math.log((1 + len(part)) / (1 + sum(word in doc for doc in part))) + 1
-
-    def unit(text):
-        found = {word: weight[word] for word in set(find(text.lower())) & words}
-        norm = math.sqrt(sum(value**2 for value in found.values())) or 1.0
-        return {word: value / norm for word, value in found.items()}
-
-    sides = [unit(text) for text in classes]
-    return [[sum(v * side.get(w, 0) for w, v in unit(text).items()) for side in sides] for text in texts]
+def expected_cosines(classes, titles, texts):
+    """Words present times their idf among classes and among titles, by scikit-learn; words are in the singular."""
+    count = TfidfVectorizer(binary=True, use_idf=False, norm=None, token_pattern=r"\w\w+").fit(classes)
+    weight = np.ones(len(count.vocabulary_))
+    for part in filter(None, (classes, titles)):
+        weight *= TfidfVectorizer(vocabulary=count.vocabulary_, token_pattern=r"\w\w+").fit(part).idf_
+    return normalize(count.transform(texts).multiply(weight)) @ normalize(count.transform(classes).multiply(weight)).T
 
 
-def test_sparse_space_agrees_with_the_slow_version():
+def test_sparse_space_is_scikit_learns():
     texts = ["My DOG in the house", "a funny cat picture", "nothing here", "", "truck truck truck motor dog"]
     for titles in ([], [title.replace("trucks", "truck") for title in TITLES]):
         space = tfidf_space(CLASSES, titles=titles)
         got = space.vectors(texts)
         assert sparse.issparse(got) and got.dtype == np.float32
         cosine = (got @ space.classes.T).toarray()
-        np.testing.assert_allclose(cosine, slow_cosines(CLASSES, titles, texts), atol=1e-6)
+        np.testing.assert_allclose(cosine, expected_cosines(CLASSES, titles, texts).toarray(), atol=1e-6)
         norms = np.sqrt(got.power(2).toarray().sum(axis=1))
         np.testing.assert_allclose(norms, [1, 1, 0, 0, 1], atol=1e-6)
         assert space.vectors([]).shape == (0, space.dim)
@@ -94,7 +84,7 @@ def test_the_shares_are_the_documented_formula():
     space = tfidf_space(CLASSES)
     text, t, least = ["funny house dog with a motor"], 0.2, 0.1
     got = evidence(space, text, [2], k=4, temperature=t, least=least)
-    cosine = np.array(slow_cosines(CLASSES, [], text)[0])
+    cosine = expected_cosines(CLASSES, [], text).toarray()[0]
     raw = np.where(cosine > least, np.exp(cosine / t) - np.exp(least / t), 0)
     share = np.zeros(4)
     share[got["text_index"][0]] = got["text_prob"][0]
@@ -146,12 +136,6 @@ def test_svd_space_keeps_the_geometry_is_cut_to_size_and_repeats():
     exact = tfidf_space([*CLASSES, "old dog", "cat food"])
     cosine, expected = space.classes @ space.classes.T, (exact.classes @ exact.classes.T).toarray()[:4, :4]
     assert np.abs(cosine - expected).max() < 0.35 and (cosine.argmax(1) == np.arange(4)).all()
-
-
-def test_titles_are_sampled():
-    seen = {tuple(text_vectors._sample(TITLES, seed, 3)) for seed in range(20)}
-    assert all(len(titles) == 3 for titles in seen) and len(seen) > 1
-    assert text_vectors._sample(TITLES, 1, 3) == text_vectors._sample(TITLES, 1, 3)
 
 
 VECTORS = (
