@@ -101,19 +101,15 @@ stages:
         ("transform: {sizes: 3}", r"unknown key transform.sizes; nearest: size"),
         ("transform: 3", r"transform: a mapping of keys is needed, found 3"),
         ("transform: {size: big}", r"transform.size: int is needed, found 'big'"),
-        ("transform: {size: 3.5}", r"transform.size: int is needed, found 3.5"),
         ("transform: {size: true}", r"transform.size: int is needed, found True"),
         ("transform: {flip: 1}", r"transform.flip: bool is needed, found 1"),
         ("transform: {jitter: x}", r"transform.jitter: float is needed, found 'x'"),
         ("transform: {jitter: .nan}", r"transform.jitter: a number is needed, found nan"),
-        ("transform: {jitter: true}", r"transform.jitter: float is needed, found True"),
         ("transform: {mean: [1, 2]}", r"transform.mean: a list of 3 is needed, found \[1, 2\]"),
-        ("transform: {mean: 0.5}", r"transform.mean: a list of 3 is needed, found 0.5"),
         ("transform: {mean: [0, 0, x]}", r"transform.mean.2: float is needed, found 'x'"),
         ("transform: {train: crop}", r"transform.train: found 'crop'; accepted: random_resized_crop, pad_crop"),
         ("device: tpu", r"device: found 'tpu'; accepted: auto, cpu, gpu"),
         ("output: 5", r"output: str is needed, found 5"),
-        ("seed: null", r"seed: int is needed, found None"),
         ("1: 2", r"unknown key 1; nearest: "),
     ],
 )
@@ -144,7 +140,9 @@ def test_broken_files(tmp_path, text, message):
     assert message in refused(tmp_path, text=text)
 
 
-def test_unreadable_files(tmp_path):
+def test_unreadable_files_and_a_byte_order_mark(tmp_path):
+    (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
+    assert load_recipe(tmp_path / "bom.yaml").name == "small"
     with pytest.raises(InputError, match=r"missing\.yaml: cannot be read \(No such file"):
         load_recipe(tmp_path / "missing.yaml")
     with pytest.raises(InputError, match="cannot be read"):
@@ -155,31 +153,18 @@ def test_unreadable_files(tmp_path):
         load_recipe(path)
 
 
-def test_a_byte_order_mark_is_no_matter(tmp_path):
-    path = tmp_path / "bom.yaml"
-    path.write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
-    assert load_recipe(path).name == "small"
-
-
+# One key of each group and each kind of check; every range is in docs/recipes.md, which is compared below.
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("name=a/b", "name: found 'a/b'; accepted: a file name"),
-        ("name=..", "name: found '..'"),
-        ("name=' '", "name: found ' '"),
         ("seed=-1", "seed: found -1; accepted: 0 to 2^63 - 1"),
         ("data.n_classes=1", "data.n_classes: found 1; accepted: 2 or more"),
-        ("data.max_bad=-1", "data.max_bad: found -1"),
-        ("data.workers=-1", "data.workers: found -1"),
-        ("data.max_pixels=0", "data.max_pixels: found 0"),
         ("data.prefetch=0", "data.prefetch: found 0"),
         ("data.format=list", "data.train_list: found None; accepted: a file, as format is list"),
-        ("data.format=imagenet", "data.train_list: found None; accepted: a file, as format is imagenet"),
         ("transform.size=4", "transform.size: found 4; accepted: 8 or more"),
         ("transform.scale=[0.5, 0.2]", "transform.scale: found [0.5, 0.2]"),
-        ("transform.scale=[0, 1]", "transform.scale"),
         ("transform.ratio=[2, 1]", "transform.ratio"),
-        ("transform.pad=-1", "transform.pad"),
         ("transform.jitter=1", "transform.jitter: found 1.0; accepted: 0 <= jitter < 1"),
         ("transform.std=[1, 0, 1]", "transform.std"),
         ("transform={eval: short, resize_short: 100}", "transform.resize_short: found 100; accepted: >= 224"),
@@ -187,34 +172,19 @@ def test_a_byte_order_mark_is_no_matter(tmp_path):
         ("stages.more.name=class", "stages.0.name: found 'class'; accepted: a name used once"),
         ("stages.more.name=a.b", "stages.1.name: found 'a.b'; accepted: a folder name"),
         ("stages.more.name=table", "stages.1.name: found 'table'"),
-        ("stages.more.name=curves", "stages.1.name: found 'curves'"),
         ("stages.class.duration=0 epochs", "stages.class.duration: found '0 epochs'; accepted: more than 0"),
-        ("stages.class.batch_size=0", "stages.class.batch_size"),
         ("stages.class.accumulate=3", "class.accumulate: found 3; accepted: a divisor of batch_size 256"),
-        ("stages.class.accumulate=0", "stages.class.accumulate"),
         ("stages.class.balance=1.5", "stages.class.balance: found 1.5; accepted: 0 to 1"),
-        ("stages.class.label_smoothing=1", "stages.class.label_smoothing"),
-        ("stages.class.mixup=-0.1", "stages.class.mixup"),
         ("stages.class.mixup=.inf", "stages.class.mixup"),
-        ("stages.class.log_every=0", "stages.class.log_every"),
-        ("stages.class.keep=0", "stages.class.keep"),
         ("stages.class.eval_every=0 steps", "stages.class.eval_every: found '0 steps'"),
-        ("stages.class.checkpoint_every=0 steps", "stages.class.checkpoint_every"),
-        ("stages.class.schedule.lr=0", "stages.class.schedule.lr"),
         ("stages.class.schedule.lr=.inf", "stages.class.schedule.lr"),
-        ("stages.class.schedule.gamma=0", "stages.class.schedule.gamma"),
         ("stages.class.schedule.final_lr=0.2", "class.schedule.final_lr: found 0.2; accepted: 0 to lr 0.1"),
-        ("stages.class.schedule.every=0 steps", "stages.class.schedule.every"),
         ("stages.class.schedule.name=piecewise", "class.schedule.milestones: found []; accepted: one"),
         ("stages.class.schedule.milestones=[1 epoch]", "none with another"),
         ("stages.class.optimizer.momentum=1", "stages.class.optimizer.momentum"),
-        ("stages.class.optimizer.weight_decay=-1", "stages.class.optimizer.weight_decay"),
-        ("stages.class.optimizer.clip_norm=0", "stages.class.optimizer.clip_norm"),
         ("stages.class.optimizer={name: adamw, nesterov: true}", "class.optimizer.nesterov: found True"),
         ("stages.class.ema={decay: 1}", "stages.class.ema.decay"),
-        ("stages.class.ema={bn_batches: 0}", "stages.class.ema.bn_batches"),
         ("stages.class.reweight={method: class_size, power: -1}", "stages.class.reweight.power"),
-        ("stages.class.reweight={method: class_size, cap: 0.5}", "stages.class.reweight.cap"),
         ("stages.class.reweight={method: class_size, beta: 1}", "stages.class.reweight.beta"),
         ("stages.class.reweight={method: clusters}", "method: found 'clusters'; accepted: class_size"),
         ("stages.class.reweight={power: 1}", "reweight.method: is missing; accepted: class_size, cluster"),
@@ -222,11 +192,9 @@ def test_a_byte_order_mark_is_no_matter(tmp_path):
         ("stages.class.reweight={method: cluster, powr: 1}", "key stages.0.reweight.powr; nearest: power"),
         ("stages.class.reweight={method: class_size, suffix: x}", "class.reweight.suffix: found 'x'"),
         ("stages.class.targets=Label", "stages.class.targets: found 'Label'"),
-        ("stages.class.optimizer.classifier_lr=-1", "stages.class.optimizer.classifier_lr: found -1.0"),
         ("stages.class.measure={top_k: 0}", "stages.class.measure.top_k: found 0; accepted: 1 or more"),
         ("stages.class.bags={size: 1}", "stages.class.bags.size: found 1; accepted: 2 or more"),
         ("stages.class.bags={size: 3}", "stages.class.bags.size: found 3; accepted: a divisor of batch_size"),
-        ("stages.class.bags={temperature: 0}", "stages.class.bags.temperature: found 0.0"),
         ("stages.class.bags={bag_term: 0, instance_term: 0}", "bags.bag_term: found 0.0; accepted: a term"),
         ("stages.class={name: x, duration: 1 epochs, bags: {}, mixup: 1}", "x.mixup: found 1.0; accepted: 0"),
         ("stages.class={name: x, duration: 1 epochs, bags: {}, targets: t}", "x.targets: found 't'; acc"),
@@ -287,12 +255,8 @@ def test_hash_depends_on_values_alone(tmp_path):
     assert re.fullmatch("[0-9a-f]{16}", recipe_hash(recipe))
     assert recipe_hash(dataclasses.replace(recipe, seed=1)) != recipe_hash(recipe)
     assert recipe_hash(recipe.stages[0]) != recipe_hash(recipe.stages[1])
-
-
-def test_the_tree_is_plain_data(tmp_path):
-    tree = recipe_tree(load_recipe(write(tmp_path)))
+    tree = recipe_tree(recipe)
     assert yaml.safe_load(yaml.safe_dump(tree)) == tree
-    assert tree["stages"][0]["duration"] == "2 epochs"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)

@@ -1,70 +1,53 @@
 """Learning rates at the joints of every schedule."""
 
-import itertools
 import math
 
 import pytest
 
-from urnet.config.duration import Duration, parse_duration
+from urnet.config.duration import parse_duration
 from urnet.config.stage import Schedule
 from urnet.core.checks import InputError
 from urnet.nn.schedule import learning_rate
 
 
-def rate(total=100, **keys):
+def rate(**keys):
+    """Of a stage of 100 steps, 10 an epoch, 32 images a step."""
     for key in ("warmup", "every"):
         if key in keys:
             keys[key] = parse_duration(keys[key])
     keys["milestones"] = tuple(map(parse_duration, keys.pop("milestones", ())))
-    return learning_rate(Schedule(**keys), total, lambda d: d.steps(10, 32))
+    return learning_rate(Schedule(**keys), 100, lambda d: d.steps(10, 32))
 
 
-def test_constant():
-    lr = rate(name="constant", lr=0.3)
-    assert [lr(step) for step in (0, 1, 99, 100)] == [0.3] * 4
+MILESTONES = ["30 steps", "5 epochs", "1920 images"]
+QUARTER = 0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2
 
 
-def test_warmup_is_a_line_from_zero_and_counts_towards_the_stage():
-    lr = rate(name="constant", lr=0.4, warmup="2 epochs")  # 20 steps
-    assert [lr(step) for step in (0, 9, 18, 19, 20, 21)] == pytest.approx([0.02, 0.2, 0.38, 0.4, 0.4, 0.4])
-    steps = [lr(step) for step in range(20)]
-    assert [b - a for a, b in itertools.pairwise(steps)] == pytest.approx([0.02] * 19)
-
-
-def test_step_falls_after_every_stretch():
-    lr = rate(name="step", lr=1.0, gamma=0.1, every="3 epochs")
-    assert [lr(step) for step in (0, 29, 30, 59, 60, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.001])
-
-
-def test_piecewise_falls_at_its_milestones():
-    lr = rate(name="piecewise", lr=1.0, gamma=0.5, milestones=["30 steps", "5 epochs", "1920 images"])
-    assert [lr(s) for s in (0, 29, 30, 49, 50, 59, 60, 99)] == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
-
-
-def test_cosine_from_lr_to_final():
-    lr = rate(name="cosine", lr=1.0, final_lr=0.2)
-    assert lr(0) == 1.0
-    assert lr(50) == pytest.approx(0.6)
-    assert lr(25) == pytest.approx(0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2)
-    assert lr(99) > 0.2
-    assert lr(100) == pytest.approx(0.2)
-    assert lr(500) == pytest.approx(0.2)  # past the end it stays
-    assert all(lr(step) > lr(step + 1) for step in range(100))
-
-
-def test_cosine_begins_where_the_warmup_ends():
-    lr = rate(name="cosine", lr=1.0, warmup="20 steps")
-    assert lr(19) == lr(20) == 1.0
-    assert lr(60) == pytest.approx(0.5)
-    assert lr(100) == pytest.approx(0.0)
-    whole = rate(name="cosine", lr=1.0, warmup="100 steps")
-    assert whole(99) == 1.0
-    assert whole(100) == 1.0  # nothing left to fall over
-
-
-def test_step_and_milestones_count_from_the_start_of_the_stage():
-    lr = rate(name="step", lr=1.0, every="30 steps", warmup="10 steps")
-    assert [lr(step) for step in (9, 10, 29, 30)] == pytest.approx([1, 1, 1, 0.1])
+@pytest.mark.parametrize(
+    ("keys", "rates"),
+    [
+        ({"name": "constant", "lr": 0.3}, {0: 0.3, 1: 0.3, 99: 0.3, 100: 0.3}),
+        (  # a line from zero over 20 steps, which count towards the stage
+            {"name": "constant", "lr": 0.4, "warmup": "2 epochs"},
+            {0: 0.02, 9: 0.2, 18: 0.38, 19: 0.4, 20: 0.4, 21: 0.4},
+        ),
+        ({"name": "step", "gamma": 0.1, "every": "3 epochs"}, {0: 1, 29: 1, 30: 0.1, 59: 0.1, 60: 0.01, 99: 0.001}),
+        ({"name": "step", "every": "30 steps", "warmup": "10 steps"}, {9: 1, 10: 1, 29: 1, 30: 0.1}),
+        (
+            {"name": "piecewise", "gamma": 0.5, "milestones": MILESTONES},
+            {0: 1, 29: 1, 30: 0.5, 49: 0.5, 50: 0.25, 59: 0.25, 60: 0.125, 99: 0.125},
+        ),
+        (
+            {"name": "cosine", "final_lr": 0.2},
+            {0: 1, 25: QUARTER, 50: 0.6, 100: 0.2, 500: 0.2},
+        ),  # past the end it stays
+        ({"name": "cosine", "warmup": "20 steps"}, {19: 1, 20: 1, 60: 0.5, 100: 0}),  # begins where the warm-up ends
+        ({"name": "cosine", "warmup": "100 steps"}, {99: 1, 100: 1}),  # nothing left to fall over
+    ],
+)
+def test_rates(keys, rates):
+    lr = rate(**{"lr": 1.0, **keys})
+    assert {step: lr(step) for step in rates} == pytest.approx(rates)
 
 
 def test_impossible_durations():
@@ -72,4 +55,3 @@ def test_impossible_durations():
         rate(warmup="11 epochs")
     with pytest.raises(InputError, match=r"schedule.every: 0.01 epochs is less than one step"):
         rate(name="step", every="0.01 epochs")
-    assert Duration(0.01, "epochs").steps(10, 32) == 0

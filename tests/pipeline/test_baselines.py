@@ -1,4 +1,4 @@
-"""The rivals' settings as stages of a recipe: columns, batches, gate, early learning, auxiliary head."""
+"""The baselines' settings as stages of a recipe: columns, batches, gate, early learning, auxiliary head."""
 
 import csv
 import dataclasses
@@ -187,37 +187,23 @@ def test_elr_adds_to_the_step_what_the_function_says():
     ("override", "message"),
     [
         ("subsets={parts: [2, 1], loss_weight: [1.0]}", r"loss_weight: found \[1.0\]; accepted: a number"),
-        ("subsets={parts: [], loss_weight: []}", r"subsets.parts: found \[\]"),
-        ("subsets={parts: [2, 0], loss_weight: [1.0, 1.0]}", r"subsets.parts: found \[2, 0\]"),
         ("subsets={parts: [9, 1], loss_weight: [1.0, 1.0]}", r"parts: .* has a row among batch_size / acc"),
-        ("subsets={parts: [1], loss_weight: [0.0]}", "subsets.loss_weight: found"),
         ("subsets={parts: [1], loss_weight: [1.0]}", "column: no stage up to this one writes 'subset'"),
         ("gate={threshold: 0}", "gate.threshold: found 0.0; accepted: more than 0, up to 1"),
-        ("gate={threshold: 0.5, schedule: cosine}", "gate.schedule: found 'cosine'; accepted: linear, step"),
-        ("gate={threshold: 0.5, until: 0 steps}", "gate.until: found '0 steps'; accepted: more than 0"),
         ("gate={threshold: 0.5, until: 1 images}", "1 images is 0 steps; 1 to the stage's 9 are accepted"),
-        ("gate={threshold: 0.5, schedule: step, levels: 0}", "gate.levels: found 0"),
         ("gate={}", "key stages.1.gate.threshold is missing"),
         ("elr={weight: 0}", "elr.weight: found 0.0; accepted: more than 0"),
-        ("elr={momentum: 1}", "elr.momentum: found 1.0"),
         ("loss={name: focal}", "loss.name: found 'focal'; accepted: cross_entropy, generalised, symmetric"),
-        ("loss={name: generalised, q: 1.5}", "loss.q: found 1.5; accepted: 0.001 to 1"),
         ("loss={name: symmetric, alpha: 0, beta: 0}", "loss.alpha: found 0.0; accepted: a term above 0"),
-        ("loss={name: symmetric, log_zero: 0}", "loss.log_zero: found 0.0; accepted: -50 to -0.001"),
         ("loss={q: 0.5}", r"loss.q: found 0.5; accepted: 0.7 \(its default\), as name is cross_entropy"),
-        ("loss={name: generalised, beta: 2}", "loss.beta: found 2.0; accepted: 1.0"),
         ("gate={threshold: 0.5, levels: 9}", "gate.levels: found 9; accepted: 4 .* as schedule is linear"),
         ("gate={threshold: 0.5, until: 10 steps}", "gate.until: 10 steps is 10 steps; 1 to the stage's 9"),
-        ("gate={threshold: 0.5, until: 1e308 epochs}", "gate.until: found '1e308 epochs'"),
         ("subsets={parts: [1], loss_weight: [1.0], column: density}", "subsets.column: found 'density'"),
         ("reweight={method: [curriculum]}", r"reweight.method: found \['curriculum'\]"),
         ("reweight={method: curriculum, quantile: 0}", "reweight.quantile: found 0.0"),
-        ("reweight={method: curriculum, n_subsets: 1}", "reweight.n_subsets: found 1; accepted: 2 to 127"),
         ("reweight={method: relabel, drop: 1}", "reweight.drop: found 1.0"),
-        ("reweight={method: relabel, adopt: 0}", "reweight.adopt: found 0.0"),
         ("targets=relabel", "targets: no stage up to this one writes 'clean_label', which relabel needs"),
         ("targets=relabelled", "targets: found 'relabelled'; accepted: given, label or relabel"),
-        ("sampling_weight=[subset]", "the table has no column 'subset'"),
     ],
 )
 def test_bad_settings_are_refused(images, plain, override, message):
