@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from urnet.core.checks import InputError
-from urnet.data.sampling.bag_sampler import BagSampler, check_bag_batch, deal
+from urnet.data.sampling.bag_sampler import BagSampler, check_bag_batch
 from urnet.data.sampling.epoch_sampler import EpochSampler
 
 
@@ -75,23 +75,6 @@ def test_rows_of_a_bag_are_distinct_wherever_no_row_has_more_than_its_place():
     assert (most == 1).mean() > 0.9
 
 
-def test_copies_in_a_bag_are_as_few_as_can_be():
-    labels = np.repeat([0, 1, 2], [2, 4, 30])
-    weight = np.ones(36)
-    weight[6] = 45  # 45 of 74 of class 2: at least two, at most three places of four
-    order = BagSampler(labels, size=4, sampling_weight=weight, balance=1.0, seed=0, stage="a")
-    for epoch in range(50):
-        for bag in order.order(epoch).reshape(-1, 4):
-            rows, times = np.unique(bag, return_counts=True)
-            if labels[bag[0]] == 0:
-                assert (times == 2).all()  # two rows fill four places
-            elif labels[bag[0]] == 1:
-                assert len(rows) == 4
-            else:
-                assert times[rows != 6].max() == 1
-                assert 2 <= times[rows == 6].sum() <= 3
-
-
 def test_unbiased_over_epochs_and_any_two_rows_can_meet():
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2], np.int32)
     weight = np.array([3, 1, 1, 1, 1, 0, 2, 3, 2, 5], np.float32)
@@ -129,11 +112,6 @@ def test_a_lone_short_batch_is_kept_and_split_between_bags():
     assert [len(next(order.batches(0, 800, rank=r, world_size=2))) for r in range(2)] == [8, 4]
     tiny = BagSampler(np.array([0, 1, 1]), size=4, seed=0, stage="a")  # fewer rows than a bag: one bag
     assert tiny.order(0).shape == (4,)
-
-
-def test_draws_are_dealt_like_cards():
-    got = deal(np.array([6, 0, 3]), 3, np.array([2, 0, 1]))  # class 0's draws 0..5 to two bags, 6..8 to one
-    assert got.tolist() == [[6, 7, 8], [0, 2, 4], [1, 3, 5]]
 
 
 @pytest.mark.parametrize(

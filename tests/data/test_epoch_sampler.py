@@ -1,16 +1,13 @@
 """Row order: purity, shares, low variance, rows of weight 0, batches, ranks and resuming."""
 
-import subprocess
-import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from urnet.core.checks import InputError
-from urnet.core.seeds import ORDER, draw_key, stage_key
-from urnet.data.sampling.epoch_sampler import EpochSampler, ordered_by_class
+from urnet.core.seeds import draw_key, stage_key
+from urnet.data.sampling.epoch_sampler import EpochSampler
 
 
 def noisy_labels(seed=0, n=5000, n_classes=20):
@@ -27,17 +24,7 @@ def test_without_weights_an_epoch_is_a_permutation():
     assert np.abs(order.sampled_share() - np.bincount(noisy_labels()) / 5000).max() < 1e-12
 
 
-def test_the_same_in_another_process():
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import numpy as np\n"
-        "from urnet.data.sampling.epoch_sampler import EpochSampler\n"
-        "order = EpochSampler(np.arange(50) % 3, balance=1.0, seed=5, stage='class')\n"
-        "print(*order.order(2))"
-    )
-    root = str(Path(__file__).parents[2])
-    out = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
-    here = EpochSampler(np.arange(50) % 3, balance=1.0, seed=5, stage="class").order(2)
-    assert out.stdout.split() == [str(row) for row in here]
+def test_the_key_of_a_draw_is_of_the_stages_name_and_the_epoch():
     assert stage_key("class") == zlib.crc32(b"class")
     assert draw_key("class", 7) == (stage_key("class") << 32) + 7
 
@@ -106,46 +93,3 @@ def test_bad_labels():
         EpochSampler(np.array([0, 4]), seed=0, stage="a", n_classes=3)
     with pytest.raises(InputError, match="found no rows"):
         EpochSampler(np.array([], int), seed=0, stage="a")
-
-
-# --- blocks
-
-
-BLOCKS = pytest.mark.parametrize("block", [97, 1 << 17])
-
-
-def in_one_go(labels, weight, balance, epoch):
-    """The order as its definition says, with whole arrays of 64 bits."""
-    counts, n = np.bincount(labels), len(labels)
-    share = (1 - balance) * counts / n + balance * ((counts > 0) / np.count_nonzero(counts))
-    mass = np.bincount(labels, weights=weight)
-    rows = np.flatnonzero(weight > 0)
-    expected = (n * share / np.where(mass > 0, mass, 1))[labels[rows]] * weight[rows]
-    rng = np.random.default_rng([ORDER, 1, stage_key("a"), epoch])
-    shuffled = rng.permutation(len(rows))
-    by_class = shuffled[np.argsort(labels[rows][shuffled], kind="stable")]
-    edges = np.minimum(np.floor(np.cumsum(expected[by_class]) + rng.random()), n).astype(np.int64)
-    edges[-1] = n
-    return rng.permutation(rows[np.repeat(by_class, np.diff(edges, prepend=0))])
-
-
-@BLOCKS
-@pytest.mark.parametrize(("dtype", "balance"), [(np.float16, 1.0), (np.float32, 0.4), (np.float64, 0.0)])
-def test_blocks_change_no_byte(block, dtype, balance):
-    labels = noisy_labels(seed=4, n=2101)
-    weight = np.random.default_rng(3).exponential(size=2101).astype(dtype)
-    weight[::5] = 0
-    weight[3] = 600  # drawn many times: its copies cross many edges
-    order = EpochSampler(labels, sampling_weight=weight, balance=balance, seed=1, stage="a", block=block)
-    for epoch in (0, 5):
-        assert order.order(epoch).tobytes() == in_one_go(labels, weight, balance, epoch).tobytes()
-
-
-@BLOCKS
-def test_rows_in_order_of_class_keep_their_order_inside(block):
-    rng = np.random.default_rng(0)
-    labels, rows = rng.integers(0, 9, 500), rng.permutation(500)[:300].astype(np.int32)
-    labels[labels == 4] = 5
-    got = ordered_by_class(rows, labels, np.bincount(labels[rows], minlength=12), block)
-    assert got.tolist() == sorted(rows.tolist(), key=lambda row: labels[row])  # sorted is stable
-    assert got.dtype == np.int32

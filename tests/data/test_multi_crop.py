@@ -74,11 +74,6 @@ def test_the_number_of_views_is_known_beforehand(crops, n_views, flip):
     assert views(picture(30, 70)).shape == (views.n_views, 8, 8, 3)
 
 
-def test_144_views_of_an_image_differ():
-    views = MultiCrop(32, (36, 41, 46, 51), 144)(picture(90, 200))
-    assert len(views) == 144 == len({view.tobytes() for view in views})
-
-
 @pytest.mark.parametrize("wrong", [((28,), 7), ((), 5), ((20,), 1), ((28, 30, 40), 144)])
 def test_views_that_cannot_be_cut(wrong):
     with pytest.raises(ValueError, match=r"accepted|crops 144 needs four"):

@@ -140,15 +140,6 @@ def test_a_class_folder_whose_name_is_no_line_of_text_is_refused_at_once(tmp_pat
         build_table(Data(root=str(tmp_path), format="folder", n_classes=2), tmp_path / "table")
 
 
-def test_a_link_in_a_circle_is_an_unreadable_image_and_no_folder(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/x.jpg").write_bytes(b"x")
-    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
-    assert list(images_under(tmp_path).paths) == ["a/x.jpg", "circle.jpg"]
-    data = Data(root=str(tmp_path), format="folder", n_classes=1)
-    assert build_table(data, tmp_path / ".table").n_rows == 1
-
-
 def test_folders_a_thousand_deep_are_read(tmp_path):
     here = os.open(tmp_path, os.O_RDONLY)
     try:
