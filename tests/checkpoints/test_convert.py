@@ -1,7 +1,5 @@
 """tools/convert_checkpoint.py: from every form into every form, the same numbers; refusals write nothing."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from urnet.config.stage import Stage
 from urnet.core import cli
 from urnet.core.checks import InputError
 
-TOOL = Path(__file__).parents[2] / "tools" / "convert_checkpoint.py"
 SMALL = ["--model", "ResNeXt_small32", "--class_dim", "10"]
 RECIPE = Recipe("demo", Data("x", 10), Model("ResNeXt_small32"), (Stage("class", Duration(1, "steps")),))
 
@@ -29,16 +26,15 @@ def small():
     return weights_of(models.build("ResNeXt_small32", 10))
 
 
-def test_there_and_back_on_the_command_line(tmp_path, small):
+def test_there_and_back_on_the_command_line(tmp_path, small, capsys):
     """Checkpoint folder -> .pdparams -> .safetensors; Paddle itself reads the middle one."""
     checkpoint.save(tmp_path / "class" / "best", weights=small, state={}, recipe_text=dump_recipe(RECIPE))
-    command = [sys.executable, str(TOOL), str(tmp_path / "class"), str(tmp_path / "a.pdparams")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # the recipe tells the network
-    assert done.returncode == 0, done.stderr
+    capsys.readouterr()
+    code = cli.run(tool.main, [str(tmp_path / "class"), str(tmp_path / "a.pdparams")])  # the recipe tells the network
+    out, err = capsys.readouterr()
     n = sum(value.size for key, value in small.items() if not key.endswith(("_mean", "_variance")))
     said = f"pdparams, ResNeXt_small32 with 10 classes, {n:,} parameters, from checkpoint"
-    assert done.stdout == f"{tmp_path}/a.pdparams: {said}\n"
-    assert done.stderr == ""
+    assert (code, out, err) == (0, f"{tmp_path}/a.pdparams: {said}\n", "")
     loaded = paddle.load(str(tmp_path / "a.pdparams"))
     assert_same({key: np.asarray(value) for key, value in loaded.items()}, small)
     network = models.build("ResNeXt_small32", 10)

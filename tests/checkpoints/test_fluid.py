@@ -68,20 +68,15 @@ def test_cut_at_every_byte(tmp_path, lod, packed):
         (variable(desc_size=-1), "a description of -1 bytes"),
         (variable(desc_size=1 << 30), "a description of 1073741824 bytes"),
         (variable(desc=b""), "type code is None; accepted: 0, 1, 2"),
-        (variable(desc=bytes([8, 7, 16, 6])), "type code is 7"),
         (variable(desc=bytes([8, 5, 8, 6, 16, 6])), "unknown field"),  # the type twice
         (variable(desc=bytes([8, 5, 26, 0])), r"unknown field \(key 26\)"),
-        (variable(desc=bytes([8, 5, 16])), "ends inside its description"),
         (variable(desc=bytes([8, 5, 16, 0x86])), "ends inside its description"),
         (variable(desc=bytes([8, 5, 18, 9, 6])), "ends inside its description's dims"),
-        (variable(desc=bytes([8, 5, 18, 1, 0x86, 0])), "ends inside its description"),
         (variable(desc=bytes([8, 5, 16] + [255] * 9 + [1])), "shape is -1; up to 9 dims of 1 or more"),
         (variable(desc=bytes([8, 5, 16] + [255] * 10 + [1])), "more than 64 bits"),
-        (variable(desc=bytes([8, 5, 16] + [255] * 9 + [127])), "more than 64 bits"),
         (variable(desc=bytes([8, 5, 16, 0, 16, 3]), data=b""), "shape is 0x3"),
         (variable(desc=bytes([8, 5] + [16, 1] * 10), data=b"1234"), "up to 9 dims"),
         (variable(desc=bytes([8, 5, 16, 2, 16, 4])), "data of shape 2x4 float32: 32 bytes needed, 24 there"),
-        (variable(desc=bytes([8, 5, 16, 2, 16, 2])), "8 bytes follow"),
         (variable(desc=bytes([8, 5] + [16, 255, 255, 255, 255, 7] * 3)), "bytes needed, 24 there"),
     ],
 )
@@ -89,21 +84,6 @@ def test_what_is_refused(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
         read(tmp_path, content)
     assert str(tmp_path / "res_conv1_weights") in str(error.value)
-
-
-def test_bfloat16_is_the_upper_half_of_float32(tmp_path):
-    exact = np.array([1.0, -2.5, 3e38, 0.0078125], "<f4")
-    bits = (exact.view("<u4") >> 16).astype("<u2")
-    found = read(tmp_path, variable(desc=bytes([8, 22, 16, 4]), data=bits.tobytes()))
-    np.testing.assert_array_equal(found, (bits.astype("<u4") << 16).view("<f4"))
-    assert found[1] == -2.5
-
-
-def test_variable_bytes_is_the_inverse(tmp_path):
-    for array in (VALUES, np.float32(3).reshape(()), np.ones((300, 1, 2), "float32"), np.array([1, 2])):
-        content = b"".join(fluid.variable_bytes(array))
-        np.testing.assert_array_equal(read(tmp_path, content), array)
-    assert b"".join(fluid.variable_bytes(VALUES)) == variable()
 
 
 def folder(tmp_path, *names):
@@ -128,14 +108,11 @@ def test_folder_names_are_checked(tmp_path):
         fluid.read_folder(tmp_path, wanted)
     with pytest.raises(InputError, match="is not a folder"):
         fluid.read_folder(tmp_path / "fc_weights", wanted)
+    (tmp_path / "below/fc_weights").mkdir(parents=True)
+    with pytest.raises(InputError, match="fc_weights: cannot be read"):
+        fluid.read_folder(tmp_path / "below", ["fc_weights"])
     with pytest.raises(InputError, match=r"fc_weights2: cannot be read \(No such file"):
         fluid.read_variable(tmp_path / "fc_weights2")
-
-
-def test_a_folder_in_a_variables_place(tmp_path):
-    (tmp_path / "fc_weights").mkdir()
-    with pytest.raises(InputError, match="fc_weights: cannot be read"):
-        fluid.read_folder(tmp_path, ["fc_weights"])
 
 
 def test_combined_file_errors_name_the_variable(tmp_path):

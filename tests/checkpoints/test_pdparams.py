@@ -42,12 +42,6 @@ def test_files_of_paddle_save(tmp_path, protocol):
     assert_same(found, expected)
 
 
-def test_a_single_pair_is_no_state_dict(tmp_path):
-    paddle.save(Tiny().fc.weight, str(tmp_path / "x.pdparams"))
-    with pytest.raises(InputError, match="a state dict is needed, found tuple"):
-        checkpoint.read_weights(tmp_path / "x.pdparams")
-
-
 def test_big_arrays_in_slices(tmp_path):
     """What paddle.save makes of arrays over 1 GiB under protocols 2 and 3, made small by hand."""
     tree = {

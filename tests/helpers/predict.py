@@ -1,5 +1,6 @@
 """For the tests of infer.py and eval.py: images, checkpoints, and the probabilities, worked out plainly."""
 
+import itertools
 import re
 import struct
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import paddle
+from scipy.special import softmax
 
 import models
 from urnet.checkpoints import checkpoint
@@ -56,8 +58,7 @@ def expected_probabilities(network, folder: Path, names, transform: Transform) -
     with paddle.no_grad():
         batch = np.stack([prepare(folder / name, transform) for name in names])
         logits = network(paddle.to_tensor(batch)).numpy().astype(np.float64)
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    return softmax(logits, axis=1)
 
 
 def make_network(folder: Path, names, transform: Transform, name: str = NETWORK, n_classes: int = N_CLASSES):
@@ -149,9 +150,8 @@ class Toys:
             "batch_size": 4,
         }
         flags.update(changed)
-        return [
-            part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))
-        ] + list(more)
+        given = [(f"--{name}", str(value)) for name, value in flags.items() if value is not None]
+        return [*itertools.chain(*given), *more]
 
 
 def run(capsys, main, argv):

@@ -13,7 +13,14 @@ from urnet.data.table.table import BaseWriter, Table
 from urnet.report.build import Settings, build_report
 from urnet.report.run_state import read_run
 
-NAMES = ["zero", 'one "1" & <b>one</b>', "two", ""]  # the last class has no name
+# The last class has no name.
+NAMES = ["zero", 'one "1" & <b>one</b> onmouseover=\'alert(5)', "</title><script>alert(4)</script>", ""]
+PATHS = {  # of these rows; the others are called by their number
+    3: "<script>alert(2)<.jpg",
+    4: "a\" onerror=alert(3) x='.jpg",
+    5: "new\nline & .jpg",
+    6: "&lt;img src=x&gt;.jpg",
+}
 EVIL = "</script><script>alert(1)</script>\u202e\x00 & \"quoted\" 'title' <img src=http://a.b/c.png onerror=x>"
 VOID = {"meta", "img", "input", "br"}
 SHAPES = {"line", "polygon", "polyline", "rect"}
@@ -23,14 +30,15 @@ SIZES = (12, 9, 6, 3)
 def make_table(folder: Path, *, sizes=SIZES, names=None, images: bool = True) -> Table:
     """Rows class by class; row 0 has a hostile title, row 1 none, and row 2's image is missing."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    paths = [f"img/{row:03d}.jpg" for row in range(len(labels))]
+    paths = [f"img/{PATHS.get(row, f'{row:03d}.jpg')}" for row in range(len(labels))]
     titles = [EVIL, ""] + [f"title {row}" for row in range(2, len(labels))]
     if images:
         (folder / "img").mkdir(parents=True)
         for row in range(len(labels)):
             if row != 2:
                 image = np.full((30, 40, 3), 5 * row % 256, np.uint8)
-                cv2.imwrite(str(folder / paths[row]), image)
+                cv2.imwrite(str(folder / "x.jpg"), image)
+                (folder / "x.jpg").rename(folder / paths[row])
     with BaseWriter(folder / "table", root=folder, format="list", class_names=names or NAMES) as writer:
         writer.add(paths, labels, text=titles)
     return Table.open(folder / "table")

@@ -3,7 +3,6 @@
 import csv
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -64,17 +63,6 @@ def test_the_release_s_variant_counts_empty_classes(toys, measure):
     head = f"{N_CLASSES - filled} of {N_CLASSES} classes have no image and are"
     assert measure()[0][-2:] == [f"{head} left out; were they counted 0: {zero}", skip]
     assert measure(empty_classes="zero")[0][-2:] == [f"{head} counted 0; were they left out: {skip}", zero]
-
-
-def test_nothing_is_said_of_empty_classes_where_there_are_none(capsys):
-    result = {"images": 4, "classes": 2, "image_top1": 0.5, "image_top5": 1.0, "top1": 0.25, "top5": 1.0}
-    result.update(top1_all_classes=0.25, top5_all_classes=1.0, unreadable=0)
-    evaluation.report(result, 2, "skip", sys.stdout)
-    assert capsys.readouterr().out.splitlines() == [
-        "images: 4 measured, 0 unreadable",
-        "image-averaged top1:0.5000 top5:1.0000",
-        "top1:0.2500 top5:1.0000",
-    ]
 
 
 def test_the_table_of_classes(toys, measure, tmp_path):

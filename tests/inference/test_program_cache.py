@@ -2,9 +2,9 @@
 
 import dataclasses
 import os
-import subprocess
 import sys
-from pathlib import Path
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import paddle
@@ -15,8 +15,6 @@ from urnet.checkpoints import checkpoint
 from urnet.core.checks import InputError
 from urnet.inference.program import FILES
 from urnet.inference.program_cache import ENTRY, ProgramSource, cache_folder, find_program, keep_program
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -147,16 +145,6 @@ def test_where_nothing_can_be_written_there_is_a_note_and_none(tmp_path, source,
     assert calls == []
 
 
-def test_a_full_disk_leaves_nothing_behind(folder, source, capsys):
-    def write(to):
-        (to / FILES[0]).write_text("half")
-        raise OSError(28, "No space left on device")
-
-    assert keep(folder, source, write) is None
-    assert "No space left" in capsys.readouterr().err
-    assert [path.name for path in folder.iterdir()] == [".lock"]
-
-
 def test_weights_that_change_meanwhile_are_not_kept_under_the_old_key(folder, source, capsys):
     key = source.key()
 
@@ -190,49 +178,27 @@ def test_the_bytes_are_bounded_too_but_the_newest_stays(folder, source):
     assert third.exists() and not first.exists() and not (folder / second.key()).exists()
 
 
+def test_of_two_writers_one_writes_and_both_have_the_entry(folder, source):
+    begun, asked, (write, calls) = threading.Event(), threading.Event(), writer()
+
+    def slow(to):
+        begun.set()
+        assert asked.wait(60)
+        write(to)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(keep, folder, source, slow)
+        assert begun.wait(60)
+        second = pool.submit(lambda: asked.set() or keep(folder, source, write))
+        assert first.result(60) == second.result(60) == folder / source.key()
+    assert len(calls) == 1
+
+
 def test_leftovers_of_killed_writers_are_removed(folder, source):
     leftover = folder / ".0123.abcd.tmp"
     leftover.mkdir(parents=True)
-    (leftover / "model.json").write_text("half")
     keep(folder, source, writer()[0])
     assert not leftover.exists()
-
-
-PROCESS = """
-import sys
-from pathlib import Path
-from urnet.inference.program import FILES
-from urnet.inference.program_cache import ProgramSource, keep_program
-folder, weights, code, said = map(Path, sys.argv[1:])
-source = ProgramSource(weights, "Tiny", 7, 16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), code)
-
-def write(to):
-    with said.open("a") as stream:
-        stream.write("wrote ")
-    print("writing", flush=True)
-    sys.stdin.read()  # until the other one waits, too
-    for name in FILES:
-        (to / name).write_text(name)
-
-print("begins", flush=True)
-print(keep_program(folder, source.key(), source, write))
-"""
-
-
-def test_of_two_processes_one_writes_and_both_have_the_entry(folder, source, tmp_path):
-    said = tmp_path / "said.txt"
-    command = [sys.executable, "-c", PROCESS, *map(str, (folder, source.weights, source.code, said))]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    first = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
-    assert [first.stdout.readline() for _ in range(2)] == ["begins\n", "writing\n"]
-    second = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
-    assert second.stdout.readline() == "begins\n"
-    for process in (first, second):
-        out, err = process.communicate()
-        assert out.strip() == str(folder / source.key()), err
-        assert "note" not in err
-    assert said.read_text() == "wrote "
-    assert find_program(folder, source.key())
 
 
 def test_without_locks_the_second_of_two_takes_the_first_one_s_entry(folder, source, monkeypatch, capsys):

@@ -111,13 +111,6 @@ def test_the_best_classes_and_their_names(toys, predictor):
         predictor.top(paths, 8)
 
 
-def test_the_inference_engine_predicts_the_same(toys):
-    engine = urnet.load_predictor(toys.checkpoint, build=models.build, device="cpu", batch_size=2, threads=1)
-    assert engine.predictor.engine == "inference"
-    found = engine([toys.images / name for name in toys.names[:3]])
-    np.testing.assert_allclose(found, toys.expected[:3], atol=1e-4)
-
-
 def test_images_that_are_none_are_refused_with_their_place(toys, predictor, tmp_path):
     good = toys.images / toys.names[0]
     (tmp_path / "text.jpg").write_text("no image")

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from models import dpn, inception_v3, resnest, senet
-from models.inception import Branches, Inception, average_pool, chain
+from models.inception import Branches, Inception, chain
 from models.inception_resnet_v2 import Residual
 from tests.helpers.networks import (
     assert_close,
@@ -128,18 +128,6 @@ def test_squeeze_and_excitation_against_numpy():
 
 
 # --- Inception
-
-
-def test_the_average_pool_keeps_a_constant_up_to_the_border():
-    ones = paddle.ones([1, 2, 5, 4])
-    np.testing.assert_allclose(average_pool()(ones).numpy(), ones.numpy(), rtol=1e-6)
-
-
-def test_branches_lie_side_by_side_in_their_order():
-    x = images(4, 1)
-    found = Branches(paddle.nn.Identity(), paddle.nn.Tanh(), paddle.nn.ReLU())(x)
-    expected = np.concatenate([x.numpy(), paddle.tanh(x).numpy(), relu(x.numpy())], axis=1)
-    np.testing.assert_array_equal(found.numpy(), expected)
 
 
 @pytest.mark.parametrize(("with_relu", "expected"), [(True, [2.5, 0.0]), (False, [2.5, -5.0])])

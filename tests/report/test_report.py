@@ -44,7 +44,8 @@ def made(tmp_path_factory):
 def test_the_page_is_sound_and_needs_nothing_from_outside(made):
     html = made[2].html
     page = Page(html)
-    assert page.tags.count("script") == page.tags.count("style") == 1
+    assert page.tags.count("script") == page.tags.count("style") == page.tags.count("title") == 1
+    assert page.tags.count("img") == made[2].pictures > 0
     assert page.handlers == []
     assert "link" not in page.tags
     assert len(page.addresses) > 30
@@ -57,6 +58,7 @@ def test_the_page_is_sound_and_needs_nothing_from_outside(made):
 def test_hostile_titles_and_names_are_shown_as_text(made):
     html, page = made[2].html, Page(made[2].html)
     assert "</script><script>alert(1)" in page.text  # as words, not as tags
+    assert "</title><script>alert(4)" in page.text and "onmouseover='alert(5)" in page.text
     assert "<b>one" not in html
     assert 'one "1" & <b>one</b>' in page.text
     assert "plain <b>" in page.text

@@ -252,10 +252,3 @@ def test_results_are_refused_before_they_are_computed(whole, tmp_path, capsys, k
             code, lines = call(capsys, main, *arguments)
             assert (code, len(lines)) == (2, 1), lines
             assert re.fullmatch(f"error: {folder}/p.csv: cannot be written \\(({REFUSED})\\)", lines[0])
-
-
-def test_results_go_to_a_folder_that_is_not_there_yet(whole, tmp_path, capsys):
-    web, expected = whole
-    out = tmp_path / "a/b/p.csv"
-    assert call(capsys, infer.main, *prediction(expected, web, out))[0] == 0
-    assert out.is_file()

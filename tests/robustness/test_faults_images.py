@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -44,13 +43,6 @@ def folder(tmp_path_factory):
     bad = not_images()
     write(folder, {**odd_but_good(), **bad})
     return folder, {**dict.fromkeys(bad, ""), **write_what_has_no_bytes(folder)}
-
-
-def test_odd_images_are_the_pixels_that_opencv_reads_from_the_file(folder):
-    for name in odd_but_good():
-        image = read_image(folder[0] / name)
-        assert image.dtype == np.uint8 and image.shape[2] == 3
-        assert np.array_equal(image, cv2.imread(str(folder[0] / name))[..., ::-1]), name
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -4,15 +4,13 @@ import errno
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from urnet.core.atomic_files import AppendedFile, atomic_file, atomic_folder, naming, recover_folder
+from urnet.core.atomic_files import AppendedFile, atomic_file, atomic_folder, naming
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,33 +20,6 @@ def names_in(folder: Path) -> list[str]:
 
 
 # --- killed before any operation, and power cuts
-
-KILLED = """
-import sys; sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from urnet.core.atomic_files import recover_folder, atomic_folder
-path, n = Path(sys.argv[2]), 0
-recover_folder(path)
-while True:
-    n += 1
-    with atomic_folder(path, replace=True) as part:
-        (part / "a").write_text(str(n)); (part / "b").write_text(str(n))
-    if n == 1: print("begun", flush=True)
-"""
-
-
-def test_a_killed_writer_always_leaves_one_whole_folder(tmp_path):
-    root, path = str(Path(__file__).parents[2]), tmp_path / "w"
-    for wait in (0.0, 0.011, 0.023):
-        child = subprocess.Popen([sys.executable, "-c", KILLED, root, str(path)], stdout=subprocess.PIPE)
-        assert child.stdout.readline() == b"begun\n"
-        time.sleep(wait)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        recover_folder(path)
-        assert (path / "a").read_text() == (path / "b").read_text()
-        assert [p.name for p in tmp_path.iterdir()] == ["w"]
 
 
 CRASHES = """

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from data import imagenet_devkit
 from tests.helpers.webvision import write_lists
 from urnet.config.recipe import Data
+from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.data.lists.build_table import build_table, images_under, read_image_list, read_validation
 
-ROOT = Path(__file__).parents[2]
 QUERIES = {1: 0, 2: 1, 3: 2}
 ENGINES = ("google", "flickr")
 LEAVING = ("../secret.jpg", "a/../../secret.jpg", "/etc/hostname", "..", "a/..", "./../x.jpg", "a//../../x.jpg")
@@ -179,24 +180,20 @@ def write_kit(path: Path, **contents: bytes) -> Path:
         ({"truth": bytes(20 << 20)}, "20971520 bytes; 16777216 are accepted"),
     ],
 )
-def test_a_hostile_development_kit_is_refused_in_one_line_and_writes_nothing(tmp_path, contents, words):
+def test_a_hostile_development_kit_is_refused_in_one_line_and_writes_nothing(tmp_path, capsys, contents, words):
     """It is read in memory, member by member; nothing of it is unpacked."""
     kit = write_kit(tmp_path / "kit.tar.gz", **contents)
-    tool = ROOT / "data/imagenet_devkit.py"
-    done = subprocess.run(
-        [sys.executable, str(tool), str(kit)], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1 and words in done.stderr
+    code = cli.run(imagenet_devkit.main, [str(kit)])
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
     assert [path.name for path in tmp_path.iterdir()] == ["kit.tar.gz"]
     assert not (tmp_path.parent / "outside").exists()
 
 
 def test_a_kit_cut_anywhere_is_refused_in_one_line(tmp_path):
-    from data.imagenet_devkit import validation_synsets
-
     whole = write_kit(tmp_path / "kit.tar.gz", meta=os.urandom(500)).read_bytes()
     for n in range(0, len(whole), 7):
         (tmp_path / "kit.tar.gz").write_bytes(whole[:n])
         with pytest.raises(InputError, match=r"kit\.tar\.gz|meta\.mat"):
-            validation_synsets(tmp_path / "kit.tar.gz")
+            imagenet_devkit.validation_synsets(tmp_path / "kit.tar.gz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -78,37 +79,25 @@ def test_broken_transfers_go_on_where_they_stopped(tmp_path, files, client):
     assert "the server is not ready (status 503); trying again in 0 s" in done.stderr
 
 
-def test_a_server_that_falls_silent_is_left(tmp_path, files, client):
-    files["/val_images_resized.tar"].plan = [-1]
+@pytest.mark.parametrize(
+    ("served", "there", "starts"),
+    [
+        ({"plan": [-1]}, None, [None, 1]),  # it falls silent
+        ({}, VAL_TAR[:7000], [7000]),  # a part of an earlier call is used
+        ({}, b"x" * (len(VAL_TAR) + 1), None),  # a part longer than the file is dropped
+        ({"ranges": False, "plan": [5000]}, None, None),  # it ignores ranges
+    ],
+)
+def test_odd_servers_and_parts_of_earlier_calls(tmp_path, files, client, served, there, starts):
+    tar = files["/val_images_resized.tar"]
+    for name, value in served.items():
+        setattr(tar, name, copy.copy(value))  # a plan is used up
+    if there is not None:
+        (tmp_path / "val_images_resized.tar.part").write_bytes(there)
     with serving(files) as url:
         done = download(url, tmp_path, client=client, WEBVISION_STALL="1")
     assert done.returncode == 0, done.stderr
-    assert files["/val_images_resized.tar"].starts == [None, 1]
-    assert_validation_is_whole(tmp_path)
-
-
-def test_a_part_of_an_earlier_call_is_used(tmp_path, files, client):
-    (tmp_path / "val_images_resized.tar.part").write_bytes(VAL_TAR[:7000])
-    with serving(files) as url:
-        done = download(url, tmp_path, client=client)
-    assert done.returncode == 0, done.stderr
-    assert files["/val_images_resized.tar"].starts == [7000]
-    assert_validation_is_whole(tmp_path)
-
-
-def test_a_part_longer_than_the_file_is_dropped(tmp_path, files, client):
-    (tmp_path / "val_images_resized.tar.part").write_bytes(b"x" * (len(VAL_TAR) + 1))
-    with serving(files) as url:
-        assert download(url, tmp_path, client=client).returncode == 0
-    assert_validation_is_whole(tmp_path)
-
-
-def test_a_server_that_ignores_ranges(tmp_path, files, client):
-    tar = files["/val_images_resized.tar"]
-    tar.ranges, tar.plan = False, [5000]
-    with serving(files) as url:
-        done = download(url, tmp_path, client=client)
-    assert done.returncode == 0, done.stderr
+    assert starts is None or tar.starts == starts
     assert_validation_is_whole(tmp_path)
 
 
@@ -122,32 +111,24 @@ def test_it_gives_up_after_attempts_that_brought_nothing(tmp_path, files, client
     assert contents(tmp_path) == {"val_images_resized.tar.part": VAL_TAR[:1000]}
 
 
-@pytest.mark.parametrize("claimed", [len(VAL_TAR) + 512, len(VAL_TAR) - 512])
-def test_a_size_that_is_not_the_claimed_one_is_refused(tmp_path, files, client, claimed):
+@pytest.mark.parametrize(
+    ("claimed", "message"),
+    [
+        *((size, f"{len(VAL_TAR)} of {size} bytes are here") for size in (len(VAL_TAR) + 512, len(VAL_TAR) - 512)),
+        (-1, "does not tell its size"),
+        (None, "val_images_resized.tar: the server answers 404 to http://127.0.0.1"),  # no reason to wait
+    ],
+)
+def test_a_size_that_is_not_the_claimed_one_is_refused(tmp_path, files, client, claimed, message):
     files["/val_images_resized.tar"].claimed = claimed
+    if claimed is None:
+        del files["/val_images_resized.tar"]
+    wait = "100" if claimed is None else "0"
     with serving(files) as url:
-        done = download(url, tmp_path, client=client, tries=2)
+        done = download(url, tmp_path, client=client, tries=2, WEBVISION_WAIT=wait)
     assert done.returncode == 1
-    assert f"{len(VAL_TAR)} of {claimed} bytes are here" in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
     assert not (tmp_path / "val").exists()
-
-
-def test_a_size_that_is_not_told_is_refused(tmp_path, files, client):
-    files["/val_images_resized.tar"].claimed = -1
-    with serving(files) as url:
-        done = download(url, tmp_path, client=client)
-    assert done.returncode == 1
-    assert "does not tell its size" in done.stderr
-
-
-def test_a_missing_file_is_no_reason_to_wait(tmp_path, files, client):
-    del files["/val_images_resized.tar"]
-    with serving(files) as url:
-        done = download(url, tmp_path, client=client, WEBVISION_WAIT="100")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(
-        "download_webvision2018.sh: val_images_resized.tar: the server answers 404 to http://127.0.0.1"
-    )
 
 
 def test_a_server_that_is_away(tmp_path, client):
