@@ -22,32 +22,60 @@ from collections.abc import Iterator, Sequence
 
 from urnet.config.choices import PRECISIONS
 from urnet.core import cli
-from urnet.core.checks import InputError, check_choice
+from urnet.core.checks import InputError
 from urnet.core.cpus import usable_cores
 from urnet.runtime.threads import compute_threads
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
-POSITIVE = ("batch_size", "queue", "max_body_mb", "max_images", "max_pixels", "timeout", "threads")
 
 
-def parser() -> cli.Parser:
+def missing() -> list[str]:
+    """What of the extra `serve` is not installed."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+def port(text: str) -> int:
+    """A port's number, 0 to 65535."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"found {text}; 0 to 65535 is accepted")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}; a whole number above 0 is accepted")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """A finite number above 0."""
+    if not 0 < (found := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text}; a number above 0 is accepted")
+    return found
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     raw = argparse.RawDescriptionHelpFormatter
-    p = cli.Parser(prog="tools/serve.py", description=__doc__, formatter_class=raw)
-    add = p.add_argument
+    parser = cli.Parser(prog="tools/serve.py", description=__doc__, formatter_class=raw)
+    add = parser.add_argument
     add("--model", metavar="FOLDER", required=True, help="the exported folder")
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
-    add("--port", type=int, default=8000, help="0: any that is free, printed [8000]")
-    add("--batch_size", type=int, default=16, help="images computed at once [16]")
-    add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs that have it [fp32]")
-    add("--threads", type=int, help="of the engine [OMP_NUM_THREADS, else all cores]")
-    add("--queue", type=int, default=256, help="images accepted at a time; more get 429 [256]")
-    add("--max_body_mb", type=float, default=20, help="MB (10^6 bytes) of a request's body [20]")
-    add("--max_images", type=int, default=32, help="images of a request [32]")
-    add("--max_pixels", type=int, default=50_000_000, help="pixels of an image [50000000]")
-    add("--timeout", type=float, default=10, help="seconds until a request gets 504 [10]")
+    add("--port", type=port, default=8000, help="0: any that is free, printed [8000]")
+    add("--batch_size", type=count, default=16, help="images computed at once [16]")
+    add("--precision", default="fp32", choices=PRECISIONS, help="bf16 is faster on CPUs that have it [fp32]")
+    add("--threads", type=count, help="of the engine [OMP_NUM_THREADS, else all cores]")
+    add("--queue", type=count, default=256, help="images accepted at a time; more get 429 [256]")
+    add("--max_body_mb", type=amount, default=20, help="MB (10^6 bytes) of a request's body [20]")
+    add("--max_images", type=count, default=32, help="images of a request [32]")
+    add("--max_pixels", type=count, default=50_000_000, help="pixels of an image [50000000]")
+    add("--timeout", type=amount, default=10, help="seconds until a request gets 504 [10]")
     add("--debug", action="store_true", help="show a traceback on errors")
-    return p
+    args = parser.parse_args(argv)
+    if args.max_images > args.queue:
+        parser.error(f"argument --max_images: found {args.max_images}, but --queue is {args.queue}")
+    return args
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,8 +84,9 @@ def main(argv: Sequence[str]) -> int:
     A service whose engine has ended answers what has begun and ends too (EngineFailed: exit code 1), for a
     supervisor to start again.
     """
-    args = parser().parse_args(argv)
-    check(args)
+    args = parse(argv)
+    if missing():
+        raise InputError(f'not installed: {", ".join(missing())}; `pip install -e ".[serve]"` brings them')
     from urnet.inference.signature import PADDLE, read_signature
 
     signature = read_signature(args.model)
@@ -107,29 +136,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"serving {signature.model} at {address(listener)}", file=results, flush=True)
         server.run(sockets=[listener])
         if engine.ended():
-            raise EngineFailed(f"the engine's process ended with {engine.exit_code}, and so does the service")
+            engine.process.join()
+            raise EngineFailed(f"the engine's process ended with {engine.process.exitcode}, and so does the service")
     return cli.DONE
-
-
-def check(args: argparse.Namespace) -> None:
-    """Flags, and what must be installed. Raises InputError."""
-    for name in POSITIVE:
-        value = getattr(args, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"--{name}: found {value}; above 0 is accepted")
-    if not 0 <= args.port <= 65535:
-        raise InputError(f"--port: found {args.port}; 0 to 65535 is accepted")
-    if args.max_images > args.queue:
-        raise InputError(f"--max_images: found {args.max_images}, but --queue is {args.queue}")
-    check_choice("--precision", args.precision, PRECISIONS)
-    if missing():
-        how = '`pip install -e ".[serve]"` brings them'
-        raise InputError(f"not installed: {', '.join(missing())}; {how}")
-
-
-def missing() -> list[str]:
-    """What of the extra `serve` is not installed."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -66,16 +65,20 @@ def test_an_image_has_the_limit_of_pixels_before_it_is_decoded(server):
     assert (status, error) == (200, "the header claims 100 x 101 pixels; at most 10000 are accepted")
 
 
-@pytest.mark.parametrize("word", ["0", "8", "-1", "x", "1.0", "²", "", "9" * 5000])
-def test_topk_is_a_number_of_classes(server, word):
-    found = refused(server, Ask(PNG, "image/png"), f"?topk={word.replace('²', '%C2%B2')}")
-    assert found == (400, f"topk: found {word[:40]!r}; accepted: 1 to 7")
-
-
-@pytest.mark.parametrize("query", ["?topK=1", "?topk=1&topk=2", "?topk=1&k=2", "?x"])
-def test_another_query_is_refused(server, query):
-    status, text = refused(server, Ask(PNG, "image/png"), query)
-    assert status == 400 and text.startswith("query: found '") and text.endswith("accepted: topk, once")
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        *(
+            (f"?topk={word}", f"topk: found {word[:40]!r}; accepted: 1 to 7")
+            for word in ("0", "8", "-1", "1.0", "9" * 99)
+        ),
+        ("?topk=%C2%B2", "topk: found '²'; accepted: 1 to 7"),
+        ("?topK=1", "query: found 'topK'; accepted: topk, once"),
+        ("?topk=1&topk=2", "query: found 'topk&topk'; accepted: topk, once"),
+    ],
+)
+def test_topk_is_a_number_of_classes_and_nothing_else_is_asked(server, query, said):
+    assert refused(server, Ask(PNG, "image/png"), query) == (400, said)
 
 
 def test_other_places_and_methods_are_refused(server):
@@ -155,12 +158,12 @@ def test_a_body_that_does_not_arrive_is_408(hasty):
 
 
 def test_half_sent_bodies_are_held_up_to_a_limit_in_all(server):
-    before = server.service.counts.refused
+    before = server.service.counts["refused"]
     with contextlib.ExitStack() as stack:
         for _ in range(HELD + 4):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             connection.sendall(HEAD + bytes(BODY - 1))
-        until(lambda: server.service.counts.refused >= before + 4)
+        until(lambda: server.service.counts["refused"] >= before + 4)
         assert server.service._held <= HELD * BODY
     until(lambda: server.service._held == 0)
 
@@ -173,16 +176,9 @@ def test_a_failing_engine_is_500_without_a_traceback(server, capfd):
     assert ask_once(server.port, Ask(PNG, "image/png"))[0] == 200
 
 
-def test_a_fault_of_the_service_itself_is_500_too(server, caplog, monkeypatch):
-    def broken(*_):
-        raise KeyError("secret detail")
-
-    log = logging.getLogger("uvicorn.error")  # whose own handler writes on stderr
-    log.addHandler(caplog.handler)
-    monkeypatch.setattr(server.service, "_entry", broken)
+def test_a_fault_of_the_service_itself_is_500_too(server, monkeypatch):
+    monkeypatch.setattr(server.service, "_entry", lambda *_: 1 / 0)
     assert refused(server, Ask(PNG, "image/png")) == (500, "the service failed; its log says why")
-    until(lambda: "secret detail" in caplog.text)
-    log.removeHandler(caplog.handler)
 
 
 def test_health_counts_what_happened_and_says_whether_there_is_an_engine(server):

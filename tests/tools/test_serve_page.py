@@ -26,7 +26,6 @@ from tools.service.client import running
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-SHOTS = os.environ.get("URNET_SCREENSHOTS")  # a folder: what the browser showed is put there
 
 
 class Browser:
@@ -84,12 +83,9 @@ class Browser:
             time.sleep(0.05)
         return found
 
-    def open(self, url, width=900, height=900, dark=False):
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.call("Emulation.setEmulatedMedia", features=scheme)
+    def open(self, url, width=900):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && document.querySelector('h1') !== null")
 
@@ -97,13 +93,6 @@ class Browser:
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
-
-    def picture(self, name):
-        data = base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
-        if SHOTS:
-            with open(os.path.join(SHOTS, name), "wb") as stream:  # noqa: PTH118, PTH123
-                stream.write(data)
-        return data
 
     def seen(self, method):
         """The parameters of the events of this kind so far."""
@@ -159,7 +148,6 @@ def test_a_chosen_image_is_answered_with_names_and_bars(place, browser):
     assert browser.run("document.querySelectorAll('#answers img').length") == 1
     assert browser.run("document.title") == "ResNeXt_small32"
     assert browser.run("document.querySelector('#state').innerText") == "1 image answered."
-    assert browser.picture("page.png")[:4] == b"\x89PNG"
     addresses = {sent["request"]["url"] for sent in browser.seen("Network.requestWillBeSent")}
     addresses = {address for address in addresses if not address.startswith(("blob:", "data:"))}
     assert addresses == {url, url + "health", url + "predict"}  # nothing from elsewhere
@@ -171,7 +159,7 @@ def test_what_is_no_image_and_what_is_refused_is_said(place, browser, tmp_path):
     toys, url = place
     (tmp_path / "<b>notes.txt").write_text("no picture")
     (tmp_path / "large.png").write_bytes(bytes(30_000))
-    browser.open(url, width=400, dark=True)
+    browser.open(url, width=400)
     browser.choose(tmp_path / "large.png", tmp_path / "<b>notes.txt", toys.images / "2.png")
     browser.until("document.querySelector('#state').className === 'bad'")
     assert browser.run("document.querySelector('#state').innerText") == "1 of 3 images answered."
@@ -180,7 +168,6 @@ def test_what_is_no_image_and_what_is_refused_is_said(place, browser, tmp_path):
     assert cards[1].split("\n")[0] == "<b>notes.txt" and cards[1].endswith("no JPEG, PNG, GIF, WebP, BMP or TIFF file")
     assert cards[2].split("\n")[0] == "large.png" and cards[2].endswith("body: at most 20000 bytes are accepted")
     assert browser.run("document.documentElement.scrollWidth <= 400")
-    browser.picture("narrow.png")
 
 
 def test_an_image_that_is_dropped_is_answered(place, browser):

@@ -8,10 +8,10 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request
@@ -29,7 +29,8 @@ PAGE = Path(__file__).with_name("page.html")
 HELD = 16  # bodies of the largest size that are held at a time, in bytes; beyond that requests are refused
 # Who sends a body hears a refusal only when the rest of it has been read: so much of it, so long.
 DRAINED, DRAIN_SECONDS = 4, 2.0
-Found = TypeVar("Found")
+# What is counted since the start; "refused": status 4xx; "late": 504; "failed": 500.
+COUNTED = ("requests", "images", "unreadable", "refused", "late", "failed")
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,6 @@ class Limits:
     seconds: float
 
 
-@dataclass
-class Counts:
-    """Since the start. ``refused``: status 4xx; ``late``: 504; ``failed``: 500."""
-
-    requests: int = 0
-    images: int = 0
-    unreadable: int = 0
-    refused: int = 0
-    late: int = 0
-    failed: int = 0
-
-
 class Service:
     """What the routes share: the model's signature, the pipeline, the limits, and counts.
 
@@ -61,58 +50,56 @@ class Service:
 
     def __init__(self, signature: Signature, pipeline: Pipeline, limits: Limits, alive: Callable[[], bool]) -> None:
         self.signature, self.pipeline, self.limits, self.alive = signature, pipeline, limits, alive
-        self.counts = Counts()
+        self.counts = dict.fromkeys(COUNTED, 0)
         self.started = time.monotonic()
         self._held = 0  # bytes of bodies
 
     async def predict(self, request: Request, k: int) -> dict[str, Any]:
         """The answer to a request. Raises Refused."""
-        until = time.monotonic() + self.limits.seconds
+        seconds, until = self.limits.seconds, time.monotonic() + self.limits.seconds
         boundary = boundary_of(request.headers.get("content-type", ""))
         chunks: list[bytes] = []
+        late = Refused(408, f"the body did not arrive within {seconds:g} seconds")
         try:
             self.pipeline.check_space()
-            await self._in_time(self._receive(request, chunks), until, 408, "the body did not arrive")
+            await asyncio.wait_for(self._receive(request, chunks), seconds)
             found = await asyncio.to_thread(uploads, b"".join(chunks), boundary, self.limits.images)
-            blobs = [upload.data for upload in found]
-            rows = await self._in_time(self.pipeline.predict(blobs), until, 504, "no answer")
+            late = Refused(504, f"no answer within {seconds:g} seconds")
+            work = self.pipeline.predict([upload.data for upload in found])
+            rows = await asyncio.wait_for(work, max(0.0, until - time.monotonic()))
+        except asyncio.TimeoutError:
+            raise late from None
+        except ClientDisconnect:
+            raise Refused(400, "body: the client left") from None
         except Full as full:
             text = f"the queue of {self.pipeline.limit} images is full; try again"
             raise Refused(429, text, Retry_After=str(full.seconds)) from None
         finally:
             self._held -= sum(map(len, chunks))
-        self.counts.images += len(found)
+        self.counts["images"] += len(found)
         images = [self._entry(upload, row, k) for upload, row in zip(found, rows, strict=True)]
         return {"model": self.signature.model, "images": images}
 
     async def _receive(self, request: Request, chunks: list[bytes]) -> None:
         """Append the body to ``chunks``, within the limits."""
-        most, read = self.limits.body, 0
+        most = self.limits.body
         length = request.headers.get("content-length", "0")
         announced = int(length) if length.isdecimal() and len(length) < 20 else 0
-        try:
-            async for chunk in request.stream():
-                read += len(chunk)
-                if max(read, announced) > most:
-                    raise Refused(413, f"body: at most {most} bytes are accepted")
-                if self._held + len(chunk) > HELD * most:
-                    raise Full(self.pipeline.wait_seconds())
-                self._held += len(chunk)
-                chunks.append(chunk)
-        except ClientDisconnect:
-            raise Refused(400, "body: the client left") from None
-
-    async def _in_time(self, work: Coroutine[Any, Any, Found], until: float, status: int, what: str) -> Found:
-        try:
-            return await asyncio.wait_for(work, max(0.0, until - time.monotonic()))
-        except asyncio.TimeoutError:
-            raise Refused(status, f"{what} within {self.limits.seconds:g} seconds") from None
+        read = 0
+        async for chunk in request.stream():
+            read += len(chunk)
+            if max(read, announced) > most:
+                raise Refused(413, f"body: at most {most} bytes are accepted")
+            if self._held + len(chunk) > HELD * most:
+                raise Full(self.pipeline.wait_seconds())
+            self._held += len(chunk)
+            chunks.append(chunk)
 
     def _entry(self, upload: Upload, row: np.ndarray | BaseException, k: int) -> dict[str, Any]:
         """One image's part of the answer; its keys are those of infer.py's .jsonl, with the upload's name."""
         entry: dict[str, Any] = {"file": upload.file, "classes": [], "scores": [], "names": [], "error": ""}
         if isinstance(row, UnreadableImage):
-            self.counts.unreadable += 1
+            self.counts["unreadable"] += 1
             return {**entry, "error": row.reason}
         if isinstance(row, BaseException):
             raise Refused(500, "the model failed; the service's log says why")
@@ -135,7 +122,7 @@ class Service:
             "computed": pipeline.computed,
             "image_seconds": round(pipeline.image_seconds, 6),
             "uptime_seconds": round(time.monotonic() - self.started, 3),
-            **asdict(self.counts),
+            **self.counts,
         }
 
 
@@ -158,12 +145,11 @@ def make_app(service: Service) -> FastAPI:
 
     @app.get("/health")
     async def health() -> Response:
-        found = service.health()
-        return JSONResponse(found, status_code=200 if found["status"] == "ok" else 503)
+        return JSONResponse(service.health(), status_code=200 if service.alive() else 503)
 
     @app.post("/predict")
     async def predict(request: Request) -> Response:
-        service.counts.requests += 1
+        service.counts["requests"] += 1
         k = read_topk(request.query_params.multi_items(), service.signature.n_classes)
         return JSONResponse(await service.predict(request, k))
 
@@ -171,9 +157,7 @@ def make_app(service: Service) -> FastAPI:
     async def refused(request: Request, error: Refused) -> Response:
         if error.status != 408:
             await drain(request, DRAINED * service.limits.body)
-        counts = service.counts
-        name = {500: "failed", 504: "late"}.get(error.status, "refused")
-        setattr(counts, name, getattr(counts, name) + 1)
+        service.counts[{500: "failed", 504: "late"}.get(error.status, "refused")] += 1
         return text(error.text, error.status, error.headers)
 
     @app.exception_handler(HTTPException)
@@ -183,7 +167,7 @@ def make_app(service: Service) -> FastAPI:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        service.counts.failed += 1  # Starlette raises it again, and uvicorn logs it on stderr
+        service.counts["failed"] += 1  # Starlette raises it again, and uvicorn logs it on stderr
         return text("the service failed; its log says why", 500)
 
     return app

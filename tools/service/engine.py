@@ -47,8 +47,8 @@ class Engine:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         arguments = (theirs, signature, batch_size, threads, precision)
-        self._process = context.Process(target=serve_batches, args=arguments, name="engine", daemon=True)
-        self._process.start()
+        self.process = context.Process(target=serve_batches, args=arguments, name="engine", daemon=True)
+        self.process.start()
         theirs.close()
         self._patience, self._until, begin = STARTING, math.inf, time.monotonic()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
@@ -76,22 +76,16 @@ class Engine:
         """Kill a process that does not answer in time (a timer a batch would cost more than small batches)."""
         while not self.ended(WATCH_SECONDS):
             if time.monotonic() > self._until:
-                self._process.kill()
+                self.process.kill()
 
     def ended(self, seconds: float | None = 0) -> bool:
         """Whether the process has ended; waits so long for it (None: until it has)."""
-        return bool(wait([self._process.sentinel], seconds))
-
-    @property
-    def exit_code(self) -> int | None:
-        """The process's exit code, -n for signal n, when it has ended."""
-        self._process.join()
-        return self._process.exitcode
+        return bool(wait([self.process.sentinel], seconds))
 
     def close(self) -> None:
         """End the process; a call in another thread gets EngineFailed."""
-        self._process.kill()
-        self._process.join()
+        self.process.kill()
+        self.process.join()
 
     def __enter__(self) -> Engine:
         return self

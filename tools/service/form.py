@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import File, FormParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 FIELD = "image"
 ACCEPTED = f"multipart/form-data with a field `{FIELD}`, or image/*"
@@ -50,22 +50,23 @@ def uploads(body: bytes, boundary: bytes, most: int) -> list[Upload]:
     found: list[Upload] = []
     ends: list[bool] = []
 
-    def keep(name: bytes, file: bytes, data: bytes) -> None:
-        if name != FIELD.encode():
-            raise Refused(400, f"form: found a field {_text(name)[:80]!r}; accepted: `{FIELD}`")
+    def keep(part: Field | File) -> None:
+        name = (part.field_name or b"").decode("utf-8", "replace")
+        if name != FIELD:
+            raise Refused(400, f"form: found a field {name[:80]!r}; accepted: `{FIELD}`")
         if len(found) == most:
             raise Refused(413, f"form: at most {most} images are accepted in a request")
-        found.append(Upload(_text(file), data))
-
-    def keep_file(file: File) -> None:
-        file.file_object.seek(0)
-        keep(file.field_name or b"", file.file_name or b"", file.file_object.read())
+        if isinstance(part, File):
+            part.file_object.seek(0)
+            found.append(Upload((part.file_name or b"").decode("utf-8", "replace"), part.file_object.read()))
+        else:
+            found.append(Upload("", part.value or b""))
 
     try:
         parser = FormParser(
             "multipart/form-data",
-            lambda field: keep(field.field_name or b"", b"", field.value or b""),
-            keep_file,
+            keep,
+            keep,
             on_end=lambda: ends.append(True),
             boundary=boundary,
             config={"MAX_MEMORY_FILE_SIZE": float("inf")},  # nothing is written to the disk
@@ -79,7 +80,3 @@ def uploads(body: bytes, boundary: bytes, most: int) -> list[Upload]:
     if not found:
         raise Refused(400, f"form: holds no image; accepted: one or more fields `{FIELD}`")
     return found
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
