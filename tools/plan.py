@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 import models
+from tools.speed.figures import aligned
 from urnet.config.duration import Duration
 from urnet.config.recipe import Data, Recipe, active_stages
 from urnet.config.stage import Optimizer, Schedule, Stage
@@ -53,19 +53,28 @@ HEADER = 128  # bytes of a .npy file's header
 DRAWN, DRAWING = 4, 8  # bytes a row of an epoch's rows in order: a process's part, and all while they are drawn
 STAYS = "stays in all"
 Sizes = dict[str, int]  # title of a column of the text -> bytes
+STEPS_HEAD = ("stage", "epochs", "updates", "batch", "a process", "micro-batch", "warm-up", "learning rate")
+IMAGES_HEAD = ("stage", "drawn", "evaluations", "x images", "+ batch norm", "measured rows", "batch", "shards")
+FILES_HEAD = ("stage", "file", "holds", "bytes", "")
+ALWAYS_NOTED = """\
+Learning rate: for the global batch; it stays as it is with any number of processes. Whoever
+  changes batch_size scales lr with it (linear scaling, Goyal et al. 2017).
+Batch norm: sees the rows of a process's micro-batch, unless model.sync_batch_norm is true.
+Files: headers, state.json, recipe.yaml, classes.txt, log.txt and curves are not counted.
+Memory: rows are at most while an epoch's order is drawn. Not counted: what a reweighting computes
+  with, the interpreter, and the copies in which processes exchange gradients.""".splitlines()
+HOURS_NOTED = """\
+Hours: a forward alone is assumed to take a third of a training step.
+Hours: of what passes the network, at a constant rate; evaluations and measurements last as
+  long as the busiest process. Not counted: reweightings on the CPU, start-up, saving.""".splitlines()
 EPILOG = """\
 Rows are --rows, else those of the run's table if it is built, else those of the recipe's lists or folders if they are
 there, else the published number of the data set. Validation images likewise: --evaluation-images, the recipe's list,
 the published number. A rate is what ONE process does; without --images-per-second or --measure no hours are printed.
 
-examples:
-  python tools/plan.py -c recipes/digits_web.yaml --rows 2000 --evaluation-images 500
-  python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --images-per-second 800
+example:
   python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --machines 4 \\
-      -o stages.class.batch_size=4096 -o stages.class.schedule.lr=1.6 --json plan.json
-  python tools/plan.py -c recipes/digits_web.yaml --measure
-
-exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
+      -o stages.class.batch_size=4096 -o stages.class.schedule.lr=1.6 --images-per-second 800 --json plan.json
 """
 
 
@@ -77,20 +86,19 @@ def parser() -> cli.Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = p.add_argument
+    add, rate = p.add_argument, p.add_mutually_exclusive_group().add_argument
+    count, length, positive = cli.number(int, 1), cli.number(float, 0), cli.number(float, 0, above=True)
     add("-c", "--config", required=True, metavar="RECIPE", help="the recipe, a YAML file")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key, as for train.py")
-    add("--rows", type=int, metavar="N", help="training images [the table's, else counted, else published]")
-    add("--evaluation-images", type=int, metavar="N", help="validation images [counted, else published]")
-    add("--processes", type=int, default=1, metavar="P", help="processes on each machine [1]")
-    add("--machines", type=int, default=1, metavar="M", help="machines [1]")
-    add("--images-per-second", type=float, metavar="R", help="that one process trains on [no hours]")
+    add("--rows", type=count, metavar="N", help="training images [the table's, else counted, else published]")
+    add("--evaluation-images", type=count, metavar="N", help="validation images [counted, else published]")
+    add("--processes", type=count, default=1, metavar="P", help="processes on each machine [1]")
+    add("--machines", type=count, default=1, metavar="M", help="machines [1]")
+    rate("--images-per-second", type=positive, metavar="R", help="that one process trains on [no hours]")
     text = f"time {MEASURED_STEPS} steps of the first stage here, with the recipe's own images, for that rate"
-    add("--measure", action="store_true", help=text)
-    text = f"that one process evaluates or measures [{FORWARD:g} x --images-per-second]"
-    add("--evaluation-images-per-second", type=float, metavar="R", help=text)
-    add("--path-bytes", type=float, metavar="B", help="mean length of the images' paths [by format]")
-    add("--text-bytes", type=float, metavar="B", help="mean length of the rows' texts [by format]")
+    rate("--measure", action="store_true", help=text)
+    add("--path-bytes", type=length, metavar="B", help="mean length of the images' paths [by format]")
+    add("--text-bytes", type=length, metavar="B", help="mean length of the rows' texts [by format]")
     add("--no-files", action="store_true", help="leave out the list of files, not their sums")
     add("--json", type=Path, metavar="FILE", help="also write everything there, numbers and bytes unrounded")
     add("--debug", action="store_true", help="show a traceback on errors")
@@ -100,7 +108,6 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Read the recipe, count, print, write the JSON file if one is asked for."""
     args = parser().parse_args(argv)
-    check_numbers(args)
     recipe = load_recipe(args.config, args.override)
     check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
     models.check_size(recipe.model.name, recipe.transform.size, f"{args.config}: transform.size")
@@ -113,21 +120,6 @@ def main(argv: Sequence[str]) -> None:
             part.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
 
 
-def check_numbers(args: argparse.Namespace) -> None:
-    """Raise InputError for a number outside its range, and for flags that need or exclude another one."""
-    least = {"rows": 1, "evaluation_images": 1, "processes": 1, "machines": 1, "path_bytes": 0, "text_bytes": 0}
-    above = {"images_per_second": 0, "evaluation_images_per_second": 0}
-    for name, low in {**least, **above}.items():
-        value, flag = getattr(args, name), "--" + name.replace("_", "-")
-        if value is not None and not (low <= value < math.inf and (name in least or value > low)):
-            accepted = f"{low} or more is" if name in least else f"more than {low} is"
-            raise InputError(f"{flag}: found {value}; {accepted} accepted")
-    if args.measure and args.images_per_second is not None:
-        raise InputError("--measure: found beside --images-per-second; one of them is accepted")
-    if args.evaluation_images_per_second is not None and args.images_per_second is None and not args.measure:
-        raise InputError("--evaluation-images-per-second: needs --images-per-second beside it")
-
-
 # --- what a plan starts from
 
 
@@ -137,12 +129,6 @@ class Given:
 
     value: int
     source: str
-
-
-def table_of(recipe: Recipe) -> Table | None:
-    """The run's table, None where it is not built."""
-    folder = Path(recipe.data.table or Path(recipe.output) / recipe.name / "table")
-    return Table.open(folder) if (folder / "base.arrow").is_file() else None
 
 
 def given(flag: str, asked: int | None, count: Callable[[], int], published: int | None) -> Given:
@@ -201,14 +187,8 @@ def network_size(name: str, n_classes: int) -> NetworkSize:
     for key, value in state.items():
         if value.dtype != paddle.float32:
             raise TypeError(f"{name}: {key} is not float32; its bytes would be counted wrong")
-    return NetworkSize(
-        name,
-        n_classes,
-        sum(p.size for p in trained.values()),
-        len(trained),
-        sum(value.size for value in state.values()),
-        network.fc.weight.shape[0],
-    )
+    parameters, weights = (sum(value.size for value in values.values()) for values in (trained, state))
+    return NetworkSize(name, n_classes, parameters, len(trained), weights, network.fc.weight.shape[0])
 
 
 # --- what the stages do
@@ -253,7 +233,9 @@ def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes:
     steps, _ = plan(stage, per_epoch)
     gate_plan(stage, per_epoch)  # refuses one that is too long
     written = steps // max(job.steps(stage.checkpoint_every), 1)
-    extra, about = bn_images(job), description(recipe, stage, rows)
+    about, extra = description(recipe, stage, rows), 0
+    if stage.ema is not None:
+        extra = min(stage.ema.bn_batches, job.sampler.steps_per_epoch(view)) * rows_at_once(job, view)
     return Counts(
         epochs=steps / per_epoch,
         steps=steps,
@@ -261,7 +243,7 @@ def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes:
         rows_a_process=batch // n_processes,
         micro_batch=batch // n_processes // stage.accumulate,
         warmup_steps=job.steps(stage.schedule.warmup),
-        rate=rate_text(stage.schedule),
+        rate=f"{stage.schedule.lr:g}, {stage.schedule.name}",
         images_drawn=steps * rows_at_once(job, batch),
         evaluations=-(-steps // max(job.steps(stage.eval_every), 1)),
         evaluation_images=images,
@@ -294,14 +276,6 @@ def rows_at_once(job: Any, batch_size: int) -> int:
     return len(next(job.sampler.batches(0, batch_size)))
 
 
-def bn_images(job: Any) -> int:
-    """Training images that an evaluation of a moving average passes for its batch-norm statistics."""
-    if job.stage.ema is None:
-        return 0
-    batches = min(job.stage.ema.bn_batches, job.sampler.steps_per_epoch(job.view_batch))
-    return batches * rows_at_once(job, job.view_batch)
-
-
 def description(recipe: Recipe, stage: Stage, rows: int, width: int = 1) -> Description | None:
     """Of the stage's measurement with a network of ``width`` features; None for a stage that measures nothing."""
     if not measures(stage):
@@ -313,18 +287,6 @@ def description(recipe: Recipe, stage: Stage, rows: int, width: int = 1) -> Desc
 def busiest(n: int, size: int, n_processes: int) -> int:
     """Of ``n`` rows dealt out in turn, ``size`` at once, those of process 0, which has the most."""
     return sum(min(size, n - start) for start in range(0, n, size * n_processes))
-
-
-def rate_text(schedule: Schedule) -> str:
-    """The learning rate as the recipe writes it."""
-    s = schedule
-    if s.name == "cosine":
-        return f"cosine, {s.lr:g} to {s.final_lr:g}"
-    if s.name == "step":
-        return f"{s.lr:g}, x {s.gamma:g} every {s.every}"
-    if s.name == "piecewise":
-        return f"{s.lr:g}, x {s.gamma:g} at " + ", ".join(str(milestone) for milestone in s.milestones)
-    return f"constant {s.lr:g}"
 
 
 # --- the bytes of files
@@ -352,25 +314,29 @@ def base_of(args: argparse.Namespace, recipe: Recipe, rows: int, table: Table | 
 
 
 def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: NetworkSize) -> list[Artefact]:
-    """What one stage writes under OUTPUT/NAME."""
-    best = f"{stage.name}/best, final/model.safetensors"
-    return [
-        *columns_of(recipe, stage, rows),
-        *measurement_of(stage, description(recipe, stage, rows, network.feature_width)),
-        *checkpoint_of(recipe, stage, counts, rows, network),
-        Artefact("result", best, "weights and statistics", 4 * network.weights, "x 2"),
-    ]
-
-
-def columns_of(recipe: Recipe, stage: Stage, rows: int) -> list[Artefact]:
-    """The table's files that a stage writes, column by column: rows x bytes of a row's values."""
-    found = []
+    """What one stage writes under OUTPUT/NAME: columns of the table, its measurement, checkpoints, best and final."""
+    found, n_classes = [], recipe.data.n_classes
     for file, columns in column_files(stage).items():
         for name, column in columns.items():
-            k = 1 if column.width is None else min(column.width(stage), recipe.data.n_classes)
+            k = 1 if column.width is None else min(column.width(stage), n_classes)
             what = f"{name} {column.kind}" + (f" x {k}" if k > 1 else "")
             found.append(Artefact("column", f"table/{file}.arrow", what, rows * k * np.dtype(column.kind).itemsize))
-    return found
+    found += measurement_of(stage, description(recipe, stage, rows, network.feature_width))
+    parts = [
+        ("model", "weights and statistics", 4 * network.weights),
+        ("optimizer", stage.optimizer.name, network.optimizer_bytes(stage.optimizer)),
+    ]
+    if stage.ema is not None:
+        parts.append(("ema", "moving average", 4 * network.parameters))
+    if stage.bags is not None:
+        parts.append(("bags", "attention of the rows", 4 * rows))
+    if stage.elr is not None:
+        k = min(stage.elr.top_k, n_classes)
+        parts.append(("early", f"memory of the rows, {k} classes", 6 * k * rows))
+    note, place = f"x {counts.checkpoints_kept} kept of {counts.checkpoints_written:,}", f"{stage.name}/step-*"
+    found += [Artefact("checkpoint", f"{place}/{name}.safetensors", what, n, note) for name, what, n in parts]
+    best = f"{stage.name}/best, final/model.safetensors"
+    return [*found, Artefact("result", best, "weights and statistics", 4 * network.weights, "x 2")]
 
 
 def measurement_of(stage: Stage, about: Description | None) -> list[Artefact]:
@@ -385,33 +351,13 @@ def measurement_of(stage: Stage, about: Description | None) -> list[Artefact]:
     return found
 
 
-def checkpoint_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: NetworkSize) -> list[Artefact]:
-    """The files of the checkpoints for --resume."""
-    parts = [
-        ("model", "weights and statistics", 4 * network.weights),
-        ("optimizer", stage.optimizer.name, network.optimizer_bytes(stage.optimizer)),
-    ]
-    if stage.ema is not None:
-        parts.append(("ema", "moving average", 4 * network.parameters))
-    if stage.bags is not None:
-        parts.append(("bags", "attention of the rows", 4 * rows))
-    if stage.elr is not None:
-        k = min(stage.elr.top_k, recipe.data.n_classes)
-        parts.append(("early", f"memory of the rows, {k} classes", 6 * k * rows))
-    kept = counts.checkpoints_kept
-    note, place = f"x {kept} kept of {counts.checkpoints_written:,}", f"{stage.name}/step-*"
-    return [Artefact("checkpoint", f"{place}/{name}.safetensors", what, n, note) for name, what, n in parts]
-
-
 def disk_of(stage: Stage, counts: Counts, files: Sequence[Artefact], there: int) -> Sizes:
     """Bytes on the disk of a stage that begins with ``there``: its own files, then those of the whole run.
 
     It is fullest with measurement and columns, or with its checkpoints while one more, or best/, is written.
     """
-    columns, measurement, checkpoint, result = (
-        sum(file.bytes for file in files if file.kind == kind)
-        for kind in ("column", "measurement", "checkpoint", "result")
-    )
+    kinds = ("column", "measurement", "checkpoint", "result")
+    columns, measurement, checkpoint, result = (sum(f.bytes for f in files if f.kind == kind) for kind in kinds)
     trained = counts.checkpoints_kept * checkpoint + 2 * result
     stays = there + columns + trained + (measurement if stage.measure.keep else 0)
     one_more = checkpoint if counts.checkpoints_written > counts.checkpoints_kept else result
@@ -447,14 +393,18 @@ def device_memory(stage: Stage, network: NetworkSize) -> Sizes:
 def host_memory(recipe: Recipe, stage: Stage, counts: Counts, rows: int, processes: int) -> Sizes:
     """Bytes of one process on the host, and of all ``processes`` of a machine, while a stage trains.
 
-    What grows with the rows, held always and while an epoch's rows are drawn, and the images decoded ahead; neither
-    the interpreter nor a reweighting's own work.
+    What grows with the rows, held always and while an epoch's rows are drawn, and the uint8 images decoded ahead:
+    batches that wait, one being filled and one in use, and workers' slots. The evaluation's loader is there beside the
+    training's; the measurement's comes before both. Neither the interpreter nor a reweighting's own work.
     """
     parts = 1 if stage.subsets else counts.batch_size // counts.rows_a_process  # of what was drawn
     always = 4 + 4 + (4 if stage.sampling_weight else 0)  # labels, loss weights, sampling weights
     always += 4 if stage.bags else 0  # attention
     always += 6 * min(stage.elr.top_k, recipe.data.n_classes) if stage.elr else 0
-    most, images = rows * (always + DRAWING), decoded_bytes(recipe, counts)
+    slots, depth = recipe.data.workers * CHUNKS_AHEAD * CHUNK, recipe.data.prefetch + 2
+    training = depth * (counts.rows_a_process + counts.view_batch) + 2 * slots
+    measuring = depth * counts.measure_batch + slots if counts.measured_rows else 0
+    most, images = rows * (always + DRAWING), 3 * recipe.transform.size**2 * max(training, measuring)
     return {
         "rows, held": rows * always + rows * DRAWN // parts,
         "rows, at most": most,
@@ -464,28 +414,17 @@ def host_memory(recipe: Recipe, stage: Stage, counts: Counts, rows: int, process
     }
 
 
-def decoded_bytes(recipe: Recipe, counts: Counts) -> int:
-    """uint8 images of the loaders: batches that wait, one being filled and one in use, and workers' slots.
-
-    The evaluation's loader is there beside the training's; the measurement's comes before both.
-    """
-    image, depth = 3 * recipe.transform.size**2, recipe.data.prefetch + 2
-    slots = recipe.data.workers * CHUNKS_AHEAD * CHUNK
-    training = depth * (counts.rows_a_process + counts.view_batch) + 2 * slots
-    measuring = depth * counts.measure_batch + slots if counts.measured_rows else 0
-    return image * max(training, measuring)
-
-
-def hours_of(counts: Counts, n_processes: int, training_rate: float, evaluation_rate: float) -> dict[str, float]:
-    """Hours of what passes the network in one stage; rates in images a second of ONE process of ``n_processes``.
+def hours_of(counts: Counts, n_processes: int, rate: float) -> dict[str, float]:
+    """Hours of what passes the network in one stage; ``rate``: images a second that ONE process trains on.
 
     Evaluation and measuring last as long as the busiest process, which has whole batches or shards.
     """
-    training = counts.images_drawn / (training_rate * n_processes) / 3600
-    evaluation = counts.evaluations * counts.evaluated_by_busiest / evaluation_rate / 3600
-    measuring = counts.measured_by_busiest / evaluation_rate / 3600
-    total = training + evaluation + measuring
-    return {"training": training, "evaluation": evaluation, "measuring": measuring, "total": total}
+    hours = {
+        "training": counts.images_drawn / (rate * n_processes) / 3600,
+        "evaluation": counts.evaluations * counts.evaluated_by_busiest / (FORWARD * rate) / 3600,
+        "measuring": counts.measured_by_busiest / (FORWARD * rate) / 3600,
+    }
+    return {**hours, "total": sum(hours.values())}
 
 
 def measured_rate(recipe: Recipe, table: Table | None, n_processes: int, n_steps: int = MEASURED_STEPS) -> float:
@@ -497,15 +436,9 @@ def measured_rate(recipe: Recipe, table: Table | None, n_processes: int, n_steps
     from tools.speed.train import seconds_of, training_steps
 
     first = active_stages(recipe)[0]
-    stage = dataclasses.replace(
-        first,
-        duration=Duration(WARM_UP + n_steps, "steps"),
-        batch_size=first.batch_size // n_processes,
-        schedule=Schedule(lr=1e-3),
-        gate=None,
-        subsets=None,
-        targets="given",
-    )
+    duration, size = Duration(WARM_UP + n_steps, "steps"), first.batch_size // n_processes
+    plain: dict[str, Any] = {"schedule": Schedule(lr=1e-3), "gate": None, "subsets": None, "targets": "given"}
+    stage = dataclasses.replace(first, duration=duration, batch_size=size, **plain)
     with tempfile.TemporaryDirectory(prefix="urnet-plan-") as name:
         table = table or build_table(recipe.data, Path(name, "table"))
         images = n_steps * rows_at_once(job_of(recipe, stage, table.n_rows), stage.batch_size)
@@ -550,7 +483,9 @@ class Plan:
 
 def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
     """Count everything that is printed. Raises InputError for what cannot be trained."""
-    network, table = network_size(recipe.model.name, recipe.data.n_classes), table_of(recipe)
+    network = network_size(recipe.model.name, recipe.data.n_classes)
+    folder = Path(recipe.data.table or Path(recipe.output, recipe.name, "table"))
+    table = Table.open(folder) if (folder / "base.arrow").is_file() else None
     data, published = recipe.data, PUBLISHED.get(recipe.data.format, (None, None))
     if table is not None and args.rows is None:
         rows = Given(table.n_rows, f"in {table.folder}")
@@ -560,7 +495,6 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
     n, n_processes = rows.value, args.processes * args.machines
     counted = [(stage, counts_of(recipe, stage, n, images.value, n_processes)) for stage in active_stages(recipe)]
     rate = measured_rate(recipe, table, n_processes) if args.measure else args.images_per_second or 0.0
-    evaluation_rate = rate and (args.evaluation_images_per_second or FORWARD * rate)
     base = base_of(args, recipe, n, table)
     stages: list[StagePlan] = []
     for stage, counts in counted:
@@ -573,9 +507,14 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
                 disk=disk_of(stage, counts, files, stages[-1].disk[STAYS] if stages else base.bytes),
                 device=device_memory(stage, network),
                 host=host_memory(recipe, stage, counts, n, args.processes),
-                hours=hours_of(counts, n_processes, rate, evaluation_rate) if rate else {},
+                hours=hours_of(counts, n_processes, rate) if rate else {},
             )
         )
+    notes = list(ALWAYS_NOTED)
+    if base.what != "as it is":
+        notes.append("base.arrow: the lengths of paths and texts are given or assumed (--path-bytes, --text-bytes).")
+    if args.measure:
+        notes.append(f"Hours: the rate is that of {MEASURED_STEPS} steps of stage {stages[0].name} on this machine.")
     return Plan(
         recipe=" ".join([args.config, *(f"-o '{text}'" for text in args.override)]),
         folder=f"{recipe.output}/{recipe.name}",
@@ -587,8 +526,8 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
         base=base,
         stages=stages,
         training_rate=rate,
-        evaluation_rate=evaluation_rate,
-        notes=notes(args, base, stages[0].name),
+        evaluation_rate=FORWARD * rate,
+        notes=notes + (HOURS_NOTED if rate else []),
     )
 
 
@@ -603,16 +542,20 @@ def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
         ("validation", f"{plan.evaluation_images.value:,} images ({plan.evaluation_images.source})"),
         ("processes", f"{plan.machines * plan.processes} ({plan.machines} x {plan.processes})"),
     ]
+    updates = [STEPS_HEAD, *map(steps_cells, stages)]
+    summed = ("images_drawn", "evaluations", "measured_rows")
+    drawn, evaluations, measured = (f"{sum(getattr(s.counts, name) for s in stages):,}" for name in summed)
+    images = [IMAGES_HEAD, *map(images_cells, stages), ("total", drawn, evaluations, "", "", measured, "", "")]
+    files = [("", plan.base), *((stage.name, file) for stage in stages for file in stage.files)]
+    listed = [(stage, file.path, file.what, size(file.bytes), file.note) for stage, file in files]
     columns, peak = (sum(s.disk["columns"] for s in stages), max(s.disk["peak of all files"] for s in stages))
-    rates = (
-        f"{plan.training_rate:g} images/s a process in training, {plan.evaluation_rate:g} in evaluation and measuring"
-    )
+    rates = f"{plan.training_rate:g} images/s a process in training, {plan.evaluation_rate:g}"
     total = {key: sum(stage.hours[key] for stage in stages) for key in stages[0].hours}
     hours = [*((stage.name, stage.hours) for stage in stages), ("total", total)]
     sections = {
-        "Updates (of all processes together; warm-up is part of them)": steps_text(stages),
-        "Images that pass the network": images_text(stages),
-        f"Files under {plan.folder}": files_text(plan) if with_files else [],
+        "Updates (of all processes together; warm-up is part of them)": aligned(updates, left=(0, 7)),
+        "Images that pass the network": aligned(images),
+        f"Files under {plan.folder}": aligned([FILES_HEAD, *listed], left=(0, 1, 2, 4)) if with_files else [],
         "Disk": [
             *table_text([(stage.name, stage.disk) for stage in stages], size),
             f"the whole table {size(plan.base.bytes + columns)}; peak {size(peak)}; images not counted",
@@ -622,7 +565,7 @@ def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
             "",
             *table_text([(stage.name, stage.host) for stage in stages], size),
         ],
-        f"Hours at {rates}": table_text(hours, "{:,.2f}".format) if total else [],
+        f"Hours at {rates} in evaluation and measuring": table_text(hours, "{:,.2f}".format) if total else [],
         "Notes": plan.notes,
     }
     yield from aligned(head, left=(0, 1))
@@ -631,40 +574,19 @@ def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
             yield from ("", title, *text)
 
 
-def steps_text(stages: Sequence[StagePlan]) -> list[str]:
+def steps_cells(stage: StagePlan) -> tuple[str, ...]:
     """Epochs, steps, batches and rates."""
-    rows: list[tuple[str, ...]] = [
-        ("stage", "epochs", "updates", "batch", "a process", "micro-batch", "warm-up", "learning rate")
-    ]
-    for stage in stages:
-        c = stage.counts
-        numbers = (c.steps, c.batch_size, c.rows_a_process, c.micro_batch, c.warmup_steps)
-        rows.append((stage.name, f"{c.epochs:.4g}", *(f"{n:,}" for n in numbers), c.rate))
-    return aligned(rows, left=(0, 7))
+    c = stage.counts
+    numbers = (c.steps, c.batch_size, c.rows_a_process, c.micro_batch, c.warmup_steps)
+    return (stage.name, f"{c.epochs:.4g}", *(f"{n:,}" for n in numbers), c.rate)
 
 
-def images_text(stages: Sequence[StagePlan]) -> list[str]:
+def images_cells(stage: StagePlan) -> tuple[str, ...]:
     """What passes the network."""
-    rows: list[tuple[str, ...]] = [
-        ("stage", "drawn", "evaluations", "x images", "+ batch norm", "measured rows", "batch", "shards")
-    ]
-    for stage in stages:
-        c = stage.counts
-        always = (c.images_drawn, c.evaluations, c.evaluation_images, c.bn_images)
-        measuring = (c.measured_rows, c.measure_batch, c.shards)
-        rows.append((stage.name, *(f"{n:,}" for n in always), *(f"{n:,}" if n else "-" for n in measuring)))
-    drawn, evaluations, measured = (
-        f"{sum(getattr(stage.counts, name) for stage in stages):,}"
-        for name in ("images_drawn", "evaluations", "measured_rows")
-    )
-    return aligned([*rows, ("total", drawn, evaluations, "", "", measured, "", "")])
-
-
-def files_text(plan: Plan) -> list[str]:
-    """Every file, and how many of it there are."""
-    files = [("", plan.base), *((stage.name, file) for stage in plan.stages for file in stage.files)]
-    lines = [(stage, file.path, file.what, size(file.bytes), file.note) for stage, file in files]
-    return aligned([("stage", "file", "holds", "bytes", ""), *lines], left=(0, 1, 2, 4))
+    c = stage.counts
+    always = (c.images_drawn, c.evaluations, c.evaluation_images, c.bn_images)
+    measuring = (c.measured_rows, c.measure_batch, c.shards)
+    return (stage.name, *(f"{n:,}" for n in always), *(f"{n:,}" if n else "-" for n in measuring))
 
 
 def table_text(lines: Sequence[tuple[str, Mapping[str, float]]], show: Callable[[float], str]) -> list[str]:
@@ -678,42 +600,6 @@ def size(n: float) -> str:
         if n >= factor:
             return f"{n / factor:,.2f} {unit}"
     return f"{n:.0f} B"
-
-
-def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
-    """Lines of cells in columns, two spaces between; the columns ``left`` begin, the others end flush."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        padded = [
-            cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(padded).rstrip())
-    return lines
-
-
-def notes(args: argparse.Namespace, base: Artefact, first_stage: str) -> list[str]:
-    """What the numbers rest on."""
-    found = [
-        "Learning rate: for the global batch; it stays as it is with any number of processes. Whoever",
-        "  changes batch_size scales lr with it (linear scaling, Goyal et al. 2017).",
-        "Batch norm: sees the rows of a process's micro-batch, unless model.sync_batch_norm is true.",
-        "Files: headers, state.json, recipe.yaml, classes.txt, log.txt and curves are not counted.",
-        "Memory: rows are at most while an epoch's order is drawn. Not counted: what a reweighting computes",
-        "  with, the interpreter, and the copies in which processes exchange gradients.",
-    ]
-    if base.what != "as it is":
-        found.append("base.arrow: the lengths of paths and texts are given or assumed (--path-bytes, --text-bytes).")
-    if args.measure:
-        found.append(f"Hours: the rate is that of {MEASURED_STEPS} steps of stage {first_stage} on this machine.")
-    if args.measure or args.images_per_second is not None:
-        if args.evaluation_images_per_second is None:
-            found.append("Hours: a forward alone is assumed to take a third of a training step.")
-        found += [
-            "Hours: of what passes the network, at a constant rate; evaluations and measurements last as",
-            "  long as the busiest process. Not counted: reweightings on the CPU, start-up, saving.",
-        ]
-    return found
 
 
 if __name__ == "__main__":

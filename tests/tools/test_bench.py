@@ -14,8 +14,8 @@ from paddle import nn
 import models
 from tools import machine
 from tools.speed import __main__ as bench
-from tools.speed import cluster, data, density, networks, table, table_steps, timing, train
-from tools.speed.figures import Figure, Times, number, print_table, rate
+from tools.speed import cluster, data, networks, table, timing, train
+from tools.speed.figures import Figure, number, print_table
 from tools.speed.photographs import write_photographs
 from urnet.core import cli, cpus
 from urnet.core.checks import InputError
@@ -31,11 +31,11 @@ FIGURES = [
 ]
 
 
-def measured(module, *words, **more):
+def measured(module, *words):
     """The figures of a sub-command with these arguments."""
     parser = cli.Parser()
     module.add_arguments(parser)
-    return module.measure(parser.parse_args(words), **more)
+    return module.measure(parser.parse_args(words))
 
 
 # --- figures and time
@@ -59,13 +59,6 @@ def test_numbers_keep_three_digits(value, text):
     assert number(value) == text
 
 
-def test_a_rate_is_that_of_the_median_round_or_of_the_chosen_one():
-    figure = rate("a", "images/s", Times(10, [1.0, 5.0, 2.0]), Times(12, [3.0, 1.0, 2.0], min), "best")
-    assert figure == Figure("a", 5.0, "images/s", 12.0, "best")
-    assert figure.ratio == pytest.approx(5 / 12)
-    assert [figure.ratio for figure in (Figure("a", 1, "s"), Figure("a", 1, "s", 0.0))] == [None, None]
-
-
 def test_works_take_turns_and_a_limit_counts_before_and_after():
     seen = []
 
@@ -78,48 +71,33 @@ def test_works_take_turns_and_a_limit_counts_before_and_after():
     assert seen == ["limit", "a", "b", "limit", "a", "b", "limit"]
 
 
-def test_a_first_call_prepares_and_does_not_count():
+def test_the_median_round_counts_and_the_first_calls_do_not():
+    assert timing.per_second(10, [1.0, 5.0, 2.0]) == 5.0
     calls = []
-    assert timing.per_call(lambda: calls.append(1), 0.0)() >= 0
-    assert len(calls) == 2
+    assert networks.seconds_a_call(lambda: calls.append(1), 1e-9)() >= 0
+    assert len(calls) == 3
     assert timing.timed(calls.append, 1, times=3)() >= 0
-    assert len(calls) == 5
+    assert len(calls) == 6
 
 
 # --- the command
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package whose modules measure nothing: each has one argument and one figure."""
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    folder = tmp_path / f"measuring{id(tmp_path)}"
-    folder.mkdir()
-    for name in bench.COMMANDS:
-        (folder / f"{name}.py").write_text(
-            "from tools.speed.figures import Figure\n"
-            "def add_arguments(parser): parser.add_argument('--size', type=int, default=3)\n"
-            f"def measure(args): return [Figure('{name}', args.size, 's', 4.0, 'best')]\n"
-        )
-    return folder.name
-
-
-def test_a_sub_command_measures_prints_and_writes(package, capsys, tmp_path):
-    assert bench.main(["data", "--size", "2", "--json", str(tmp_path / "f.json")], package) == 0
+def test_a_sub_command_measures_prints_and_writes(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    file = tmp_path / "f.json"
+    words = ["density", "--rows", "300", "--width", "8", "--rounds", "1", "--json", str(file)]
+    assert bench.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("machine: processor ")
-    assert [line.split() for line in lines[2:]] == [["data", "2.00", "s", "4.00", "0.50", "best"]]
-    tree = json.loads((tmp_path / "f.json").read_text())
+    names = ["count, 300 x 8", "gaussian, 300 x 8", "count, its own process", "peak memory of that process"]
+    assert [line.split("  ")[0] for line in lines[2:]] == [f"density: {name}" for name in names]
+    tree = json.loads(file.read_text())
     assert tree["machine"] == machine.describe()
-    figure = {"name": "data", "value": 2, "unit": "s", "limit": 4.0, "limit_name": "best", "ratio": 0.5}
-    assert tree["figures"] == [figure]
-
-
-def test_all_measures_everything_with_its_defaults(package, capsys):
-    assert bench.main(["all"], package) == 0
-    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[2:]]
-    assert rows == [[name, "3.00"] for name in bench.COMMANDS]
+    assert [figure["name"] for figure in tree["figures"]] == [f"density: {name}" for name in names]
+    assert [figure["unit"] for figure in tree["figures"]] == ["rows/s", "rows/s", "s", "MiB"]
+    assert set(tree["figures"][0]) == {"name", "value", "unit", "limit", "limit_name", "ratio"}
+    assert tree["figures"][3]["value"] > 20
 
 
 def test_help_and_usage_can_be_followed(tmp_path):
@@ -147,21 +125,32 @@ def test_every_sub_command_has_its_arguments(name, capsys):
 
 
 @pytest.mark.parametrize(
-    ("module", "words", "message"),
+    ("words", "message"),
     [
-        *((data, (flag, "0"), "1 or more") for flag in ("--images", "--large", "--rounds", "--workers")),
-        *((density, (flag, "0"), "1 or more") for flag in ("--rows", "--width", "--rounds")),
-        *((networks, (flag, "0"), "above 0 each") for flag in ("--seconds", "--size")),
-        (networks, ("--networks", "DPN29"), r"--networks: 'DPN29' is not known; nearest: .*DPN92"),
-        (cluster, ("--sizes", "10000", "10000"), "two sizes of 10000 or more"),
-        (cluster, ("--sizes", "10", "20000"), "two sizes of 10000 or more"),
-        (cluster, ("--width", "0"), "1 or more, are accepted"),
-        (table, ("--rows", "0"), "1 or more each"),
+        *((f"data {flag} 0", "1 or more is") for flag in ("--images", "--large", "--rounds", "--workers")),
+        ("density --rows 9", "argument --rows: found 9; 10 or more is accepted"),
+        ("networks --seconds 0", "found 0; more than 0 is accepted"),
+        ("networks --seconds nan", "found nan; more than 0 is accepted"),
+        ("networks --size 0", "1 or more is"),
+        ("networks --networks DPN29", "--networks: 'DPN29' is not known; nearest: DPN92"),
+        ("networks --networks InceptionV3 --size 32", "InceptionV3 takes 75 or more"),
+        ("cluster --sizes 10000 10000", "two sizes are accepted"),
+        ("cluster --sizes 10 20000", "10000 or more is"),
+        ("table --rows x", "invalid number value: 'x'"),
+        ("serve --batch_size 0", "1 or more is"),
+        ("infer --workers -1", "0 or more is"),
+        ("train --steps 0", "1 or more is"),
     ],
 )
-def test_nothing_to_measure_is_bad_input(module, words, message):
-    with pytest.raises(InputError, match=message):
-        measured(module, *words)
+def test_nothing_to_measure_is_one_line(words, message, capsys):
+    try:
+        code = cli.run(bench.main, words.split())
+    except SystemExit as ended:
+        code = ended.code
+    err = capsys.readouterr().err
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
 
 
 # --- the sub-commands
@@ -204,27 +193,15 @@ def test_the_training_loop_is_measured_beside_a_bare_one():
     assert 0 <= waiting.value <= 100
 
 
-def test_both_densities_are_measured_beside_the_literal_ones():
-    words = ("--rows", "300", "--width", "8", "--rounds", "1")
-    figures = measured(density, *words)
-    assert [(figure.name, figure.limit is not None) for figure in figures] == [
-        ("density: count, 300 x 8", True),
-        ("density: gaussian, 300 x 8", True),
-        ("density: count, its own process", False),
-        ("density: peak memory of that process", False),
-    ]
-    assert all(figure.value > 0 for figure in figures)
-    assert figures[3].value > 20
-    figures = measured(density, *words, literal_rows=299)
-    assert [(figure.limit, figure.limit_name) for figure in figures] == [(None, "")] * 4
-
-
 def test_cluster_figures_follow_a_power_law():
-    words = ("--sizes", "10000", "40000", "--width", "2")
-    figures = measured(cluster, *words, seconds_of=lambda made: (len(made[0]) / 1000) ** 1.5)
-    assert figures[0].value == pytest.approx(10_000 / 10**1.5, rel=0.01)
-    assert figures[-2].value == pytest.approx(1.5, rel=0.01)
-    assert figures[-1].value == pytest.approx(16_000**1.5 / 3600, rel=0.05)
+    sizes = [10_000, 40_000]
+    figures = cluster.figures_of(sizes, [(n / 1000) ** 1.5 for n in sizes])
+    assert figures[0].value == pytest.approx(10_000 / 10**1.5)
+    assert figures[-2].value == pytest.approx(1.5)
+    assert figures[-1].value == pytest.approx(16_000**1.5 / 3600)
+    features, labels, prob, n_classes = cluster.make_data(10_000, 2)
+    assert (len(features), n_classes) == (len(labels), 3) == (len(prob), 3)
+    assert abs(len(labels) - 10_000) <= 3
 
 
 # --- networks
@@ -261,64 +238,43 @@ def test_multiply_adds_of_a_small_network_counted_by_hand():
         networks.multiply_adds(nn.Sequential(nn.Conv2D(3, 4, 1), nn.Conv2DTranspose(4, 4, 2)), 8)
 
 
-def test_every_network_has_a_source_and_every_source_a_network():
-    assert {networks.source(name) for name in models.NAMES} == set(networks.SOURCES.values())
-    names = ("ResNet50", "InceptionV4", "ResNeXt_small32")
-    assert [networks.usual_size(name) for name in names] == [224, 299, 32]
-    assert networks.chosen("all") == list(models.NAMES)
-    assert networks.chosen("ResNet50, DPN92,ResNet50") == ["ResNet50", "DPN92"]
-
-
-def test_one_small_network_from_end_to_end(capsys, tmp_path):
-    words, file = ("--networks", "ResNet8_small32", "--seconds", "0.01"), tmp_path / "table.md"
-    figures = measured(networks, *words)
+def test_one_small_network_from_end_to_end():
+    figures = measured(networks, "--networks", "ResNet8_small32, ResNet8_small32", "--seconds", "0.01")
     network = models.build("ResNet8_small32", 1000)
     parameters = sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
     assert [figure.unit for figure in figures] == ["million", "values", "GFLOPs", "images/s"]
     work = networks.multiply_adds(network, 32)
     assert [figure.value for figure in figures[:3]] == [parameters / 1e6, 128, work / 1e9]
+    assert figures[3].name == "ResNet8_small32 at 32"
     assert figures[3].limit > 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "| name | parameters | GFLOPs (pixels) | feature width | images/s here | source |"
-    assert lines[2].startswith(f"| ResNet8_small32 | {parameters:,} | ")
-    assert lines[2].endswith(" | ours, after He et al. 2016 |")
-    measured(networks, *words, "--size", "64", "--table", str(file))
-    assert capsys.readouterr().out == ""
-    assert " (64) | 128 | " in file.read_text().splitlines()[2]
+    assert [networks.usual_size(name) for name in ("ResNet50", "InceptionV4")] == [224, 299]
 
 
 # --- the table of images
 
 
-@pytest.fixture(scope="module")
-def of_table(tmp_path_factory):
-    """A folder with a table that was measured, and the figures."""
-    if sys.platform != "linux":
-        pytest.skip("memory is read from /proc")
-    root = tmp_path_factory.mktemp("bench")
-    return root, table.measure_in(root, 20_000, 12)
-
-
-def test_the_table_is_measured_from_lists_to_report(of_table):
-    root, figures = of_table
-    assert len(figures) == 30
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_the_table_is_measured_from_lists_to_report(tmp_path):
+    figures = table.measure_in(tmp_path, 20_000, 12)
     assert all(figure.value > 0 for figure in figures if figure.unit != "MB")
-    values = {figure.name: figure.value for figure in figures}
-    suspects = np.count_nonzero(label_evidence(Columns(Table.open(root / "table"))).score)
-    assert f"report and list of {suspects / 1e6:.2f} M suspects" in values
-    assert values["memory of its own that a process has from it"] > 0
-    part = next(figure for figure in figures if figure.name.startswith("a process's part of the mapped files"))
-    assert part.value < 2 * part.limit  # two processes share the pages
-
-
-def test_the_columns_are_those_the_report_reads_and_a_plausible_share_is_suspect(of_table):
-    columns = Columns(Table.open(of_table[0] / "table"))
+    columns = Columns(Table.open(tmp_path / "table"))
     for plain in ("class_weight", "cluster_weight", "cluster", "relevance", "confidence", "suggested", "keep"):
         assert columns.get(plain) is not None, plain
     evidence = label_evidence(columns)
     assert evidence.source == "topk_prob"
-    share = table_steps.WRONG * (1 - 1 / 12)  # a random class may be the given one
-    assert np.count_nonzero(evidence.score) == pytest.approx(share * len(evidence.score), rel=0.05)
+    suspects = np.count_nonzero(evidence.score)
+    share = table.WRONG * (1 - 1 / 12)  # a random class may be the given one
+    assert suspects == pytest.approx(share * len(evidence.score), rel=0.05)
+    assert {figure.name: figure.limit for figure in figures if figure.limit_name == table.MOST} == {
+        "lists and metadata to base.arrow": 90,
+        "peak memory of that": 2000,  # the last of three
+        "these four together": 10,
+        "opening the table with all columns": 1,
+        "memory of its own that a process has from it": 100,
+        "a rank's first weighted, balanced batch": 5,
+        "the same from the middle of an epoch": 5,
+        f"report and list of {suspects / 1e6:.2f} M suspects": 60,
+    }
 
 
 # --- the machine

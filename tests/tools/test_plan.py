@@ -216,7 +216,10 @@ def test_the_busiest_process_by_brute_force(n, n_processes):
 
 
 def call(capsys, *arguments):
-    code = cli.run(plan.main, [str(argument) for argument in arguments])
+    try:
+        code = cli.run(plan.main, [str(argument) for argument in arguments])
+    except SystemExit as ended:  # argparse refuses
+        code = ended.code
     return code, *capsys.readouterr()
 
 
@@ -244,7 +247,7 @@ def test_webvision_on_eight_processes_and_on_thirty_two(capsys, tmp_path):
         assert a["hours"]["training"] == pytest.approx(4 * b["hours"]["training"])
         assert a["files"] == b["files"]
     line = next(line for line in text.splitlines() if line.startswith("class ") and "312,500" in line)
-    assert line.split() == ["class", "20", "312,500", "1,024", "128", "128", "15,625", "cosine,", "0.4", "to", "0"]
+    assert line.split() == ["class", "20", "312,500", "1,024", "128", "128", "15,625", "0.4,", "cosine"]
     for part in ("features.npy    float16 x 2048", "16,000,000 (--rows)", "a third of a training step"):
         assert part in text
 
@@ -309,11 +312,10 @@ def test_images_in_folders_are_counted(tmp_path):
         ),
         (["--rows", "1000", "--processes", "8"], "stages.class.batch_size: found 1024, but there are 1000"),
         (["--rows", "0"], "--rows: found 0; 1 or more is accepted"),
-        (["--images-per-second", "-1"], "--images-per-second: found -1.0; more than 0 is accepted"),
+        (["--images-per-second", "-1"], "--images-per-second: found -1; more than 0 is accepted"),
         (["--images-per-second", "nan"], "--images-per-second: found nan"),
-        (["--text-bytes", "-1"], "--text-bytes: found -1.0; 0 or more is accepted"),
-        (["--evaluation-images-per-second", "9"], "needs --images-per-second beside it"),
-        (["--measure", "--images-per-second", "9"], "--measure: found beside --images-per-second"),
+        (["--text-bytes", "-1"], "--text-bytes: found -1; 0 or more is accepted"),
+        (["--measure", "--images-per-second", "9"], "--images-per-second: not allowed with argument --measure"),
         (["--measure"], "data.root:"),
         (["-o", "stages.class.schedule.warmup=21 epochs"], "stages.class.schedule.warmup: 21 epochs is"),
         (["-o", "data.format=webvision1"], "--rows: is needed, as the images cannot be counted here"),

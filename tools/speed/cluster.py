@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 
@@ -18,44 +17,41 @@ from tools.speed.figures import Figure
 from tools.speed.table import LARGEST, SMALLEST
 from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
+from urnet.core.cli import number
+from urnet.reweight.cluster import cluster
 
 ROWS, CLASSES = 16_000_000, 5000  # of WebVision 2.0
 FEWEST = 10_000  # rows that are measured: of three classes
 CLUSTERS, NOISE = 8, 1.5  # clusters of a class; spread of a cluster, where its middle is of spread 1
 GROWTH = 1.1  # the largest exponent that is wanted: seconds ∝ rows^GROWTH
 
-Data = tuple[np.ndarray, np.ndarray, np.ndarray, int]  # features, labels, given_prob, number of classes
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``--sizes``, ``--width``."""
     sizes = [100_000, 200_000, 400_000, 1_000_000]
-    parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="rows, two or more sizes")
-    parser.add_argument("--width", type=int, default=64, help="numbers a row (64)")
+    parser.add_argument("--sizes", type=number(int, FEWEST), nargs="+", default=sizes, help="rows, two or more sizes")
+    parser.add_argument("--width", type=number(int, 1), default=64, help="numbers a row (64)")
 
 
-def seconds_of(data: Data) -> float:
-    """Processor seconds of ``cluster``."""
-    from urnet.reweight.cluster import cluster
-
-    start = time.process_time()
-    cluster(*data)
-    return time.process_time() - start
-
-
-def measure(args: argparse.Namespace, seconds_of: Callable[[Data], float] = seconds_of) -> list[Figure]:
+def measure(args: argparse.Namespace) -> list[Figure]:
     """Rows a second of each size, the exponent of growth, and the hours of 16 million rows by it."""
     sizes = sorted(set(args.sizes))
-    if sizes[0] < FEWEST or len(sizes) < 2 or args.width < 1:
-        raise InputError(
-            f"--sizes {args.sizes}, --width {args.width}: two sizes of {FEWEST} or more, and 1 or more, are accepted"
-        )
-    seconds_of(make_data(FEWEST, args.width))  # loads what is to be loaded
+    if len(sizes) < 2:
+        raise InputError(f"--sizes {args.sizes}: two sizes are accepted, or more")
+    cluster(*make_data(FEWEST, args.width))  # loads what is to be loaded
     seconds = []
     for size in sizes:
-        seconds.append(seconds_of(make_data(size, args.width)))
+        data = make_data(size, args.width)
+        start = time.process_time()
+        cluster(*data)
+        seconds.append(time.process_time() - start)
         print(f"{size:,} rows: {seconds[-1]:.1f} s", file=sys.stderr)
-    exponent = growth(sizes, seconds)
+    return figures_of(sizes, seconds)
+
+
+def figures_of(sizes: list[int], seconds: list[float]) -> list[Figure]:
+    """The figures of so many rows in so many seconds; the exponent is the slope of their logarithms."""
+    exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
     hours = seconds[-1] * (ROWS / sizes[-1]) ** exponent / 3600
     return [
         *(Figure(f"clusters of {n:,} rows", n / taken, "rows/s") for n, taken in zip(sizes, seconds, strict=True)),
@@ -64,13 +60,9 @@ def measure(args: argparse.Namespace, seconds_of: Callable[[Data], float] = seco
     ]
 
 
-def growth(sizes: list[int], seconds: list[float]) -> float:
-    """The slope of log seconds over log rows, by least squares."""
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-
-
-def make_data(n_rows: int, width: int) -> Data:
-    """About ``n_rows`` rows of float16 features: classes of WebVision's sizes, of ``CLUSTERS`` clusters each."""
+def make_data(n_rows: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """About ``n_rows`` rows of classes of WebVision's sizes, of ``CLUSTERS`` clusters each: float16 features, labels,
+    given probabilities, and the number of classes."""
     n_classes = max(round(CLASSES * n_rows / ROWS), 1)
     sizes = np.geomspace(LARGEST, SMALLEST, n_classes)
     rng = np.random.default_rng(0)

@@ -17,60 +17,53 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tools.speed.figures import Figure, Times, rate
+from tools.speed.figures import Figure
 from tools.speed.photographs import WEB, write_photographs
 from tools.speed.timing import Work, take_turns, timed
 from urnet.config.recipe import Transform
-from urnet.core.checks import InputError
+from urnet.core.cli import number
 from urnet.data.loading.loader import ImageSource, Loader
 
 ENLARGED = 4
 WARM_UP, EPOCHS, BATCH = 2, 8, 32  # of a loader: epochs that do not count, all epochs, rows a batch
+BARE = "bare decode, resize, flip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The sub-command's own arguments."""
-    parser.add_argument("--images", type=int, default=128, help="files a round (default %(default)s)")
-    parser.add_argument("--large", type=int, default=16, help="of 2000 x 1500 pixels (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds; the best counts (default %(default)s)")
-    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="processes to try, besides 0")
+    count = number(int, 1)
+    parser.add_argument("--images", type=count, default=128, help="files a round (default %(default)s)")
+    parser.add_argument("--large", type=count, default=16, help="of 2000 x 1500 pixels (default %(default)s)")
+    parser.add_argument("--rounds", type=count, default=7, help="rounds; the best counts (default %(default)s)")
+    parser.add_argument("--workers", type=count, nargs="*", default=[1, 2], help="processes to try, besides 0")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
     """Each pipeline and its bare loop take turns; the best round, the least disturbed one, counts."""
-    if min([args.images, args.large, args.rounds, *args.workers]) < 1:
-        raise InputError("--images, --large, --rounds, --workers: 1 or more each")
     cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as folder:
         works = pipelines(Path(folder), args)
         for work in works.values():  # warms up
             work()
         seconds = take_turns(works, args.rounds)
-    n, large = args.images, args.large
-    found = {name: Times(large if name.startswith("large") else n, taken, min) for name, taken in seconds.items()}
-    one_core = (
-        ("train", "bare train"),
-        ("train with jitter", "bare train"),
-        ("eval straight", "bare eval"),
-        ("eval short", "bare short"),
-        ("train 32 pad-crop", "bare 32"),
-    )
-
-    def figure(name: str, own: str, limit: Times, limit_name: str) -> Figure:
-        return rate(f"data: {name}", "images/s", found[own], limit, limit_name)
-
-    figures = [figure(f"{own}, one core", own, found[bare], "bare decode, resize, flip") for own, bare in one_core]
+    images = {"large": args.large, "large reduced": args.large}
+    speed = {name: images.get(name, args.images) / min(taken) for name, taken in seconds.items()}
     size = " x ".join(str(ENLARGED * side) for side in WEB)
-    figures += [
-        figure(f"train {size}, one core", "large reduced", found["large"], "all pixels decoded"),
-        figure("loader, thread", "loader 0", found["train"], "without loader"),
+    compared = [
+        ("train, one core", "train", speed["bare train"], BARE),
+        ("train with jitter, one core", "train with jitter", speed["bare train"], BARE),
+        ("eval straight, one core", "eval straight", speed["bare eval"], BARE),
+        ("eval short, one core", "eval short", speed["bare short"], BARE),
+        ("train 32 pad-crop, one core", "train 32 pad-crop", speed["bare 32"], BARE),
+        (f"train {size}, one core", "large reduced", speed["large"], "all pixels decoded"),
+        ("loader, thread", "loader 0", speed["train"], "without loader"),
     ]
     for k in args.workers:
         name, own = f"loader, {k} processes", f"loader {k}"
-        figures.append(figure(name, own, Times(k * n, seconds["train"], min), f"{k} x without loader"))
+        compared.append((name, own, k * speed["train"], f"{k} x without loader"))
         if k > 1 and 1 in args.workers:
-            figures.append(figure(name, own, Times(k * n, seconds["loader 1"], min), f"{k} x one process"))
-    return figures
+            compared.append((name, own, k * speed["loader 1"], f"{k} x one process"))
+    return [Figure(f"data: {name}", speed[own], "images/s", limit, text) for name, own, limit, text in compared]
 
 
 def pipelines(folder: Path, args: argparse.Namespace) -> dict[str, Work]:
@@ -98,13 +91,12 @@ def pipelines(folder: Path, args: argparse.Namespace) -> dict[str, Work]:
 def bare(files: Sequence[Path], size: tuple[int, int], flip: bool) -> None:
     """The limit: decode, resize to ``size`` (width, height), flip every second image."""
     for i, file in enumerate(files):
-        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-        image = cv2.resize(image, size)
+        image = cv2.resize(cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR), size)
         if flip and i % 2:
             cv2.flip(image, 1)
 
 
-def source_of(files: Sequence[Path], transform: Transform, *, train: bool, reduced: bool = True) -> ImageSource:
+def source_of(files: Sequence[Path], transform: Transform, *, train: bool = True, reduced: bool = True) -> ImageSource:
     """The images as a trainer reads them, row i from file i."""
     return ImageSource([str(file) for file in files].__getitem__, transform, train=train, reduced=reduced)
 
@@ -118,11 +110,10 @@ def views(files: Sequence[Path], transform: Transform, *, train: bool = True, re
 
 def loaded(files: Sequence[Path], transform: Transform, workers: int) -> float:
     """Seconds an epoch through the loader; its start and the first epochs do not count."""
-    n = len(files)
-    rows = [np.arange(start, min(start + BATCH, n)) for start in range(0, n, BATCH)]
-    jobs = [(epoch, some) for epoch in range(EPOCHS) for some in rows]
+    rows = np.split(np.arange(len(files)), range(BATCH, len(files), BATCH))
+    jobs = [(epoch, batch) for epoch in range(EPOCHS) for batch in rows]
     start = 0.0
-    for i, _ in enumerate(Loader(source_of(files, transform, train=True), jobs, workers=workers), start=1):
+    for i, _ in enumerate(Loader(source_of(files, transform), jobs, workers=workers), start=1):
         if i == WARM_UP * len(rows):
             start = time.perf_counter()
     return (time.perf_counter() - start) / (EPOCHS - WARM_UP)

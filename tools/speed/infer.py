@@ -8,7 +8,6 @@ the first run, and that of a later one, which finds the inference program in the
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
@@ -19,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import cv2
 import numpy as np
 
 import models
-from tools.speed.figures import Figure, Times, rate
+from tools.speed.figures import Figure
 from tools.speed.photographs import write_photographs
-from tools.speed.timing import Work, take_turns, timed
+from tools.speed.timing import Work, per_second, take_turns, timed
 from urnet.core import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,21 +33,20 @@ CROPS = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Size of the measurement."""
-    add = parser.add_argument
+    add, count = parser.add_argument, cli.number(int, 1)
     add("--model", default="ResNeXt101_32x4d", help="network, with random weights [ResNeXt101_32x4d]")
-    add("--class_dim", type=int, default=5000, help="classes [5000]")
-    add("--images", type=int, default=96, help="JPEG files of 500 x 375 pixels [96]")
-    add("--batch_size", type=int, default=16, help="images computed at once [16]")
-    add("--workers", type=int, default=None, help="decoding processes [infer.py's default]")
-    example = ROOT / "output/digits_web/label/final"
-    add("--trained", type=Path, default=example, help="a trained network, for bf16 [the example's]")
-    pictures = ROOT / "data/digits_web/val_images_resized"
-    add("--trained_images", type=Path, default=pictures, help="real images for it [the example's]")
+    add("--class_dim", type=count, default=5000, help="classes [5000]")
+    add("--images", type=count, default=96, help="JPEG files of 500 x 375 pixels [96]")
+    add("--batch_size", type=count, default=16, help="images computed at once [16]")
+    add("--workers", type=cli.number(int, 0), help="decoding processes [infer.py's default]")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
     """infer.py in fp32, and in bf16 where the CPU has it, beside the bare engine and the plain loop."""
-    figures = [help_seconds()]
+    command = [sys.executable, str(ROOT / "infer.py"), "--help"]
+    helped = timed(partial(subprocess.run, command, stdout=subprocess.DEVNULL, check=True))
+    seconds = 1 / per_second(1, take_turns({"help": helped}, rounds=5)["help"])
+    figures = [Figure("infer.py --help", seconds, "s", 1.0, "one second, not to be reached")]
     from urnet.runtime.threads import import_paddle
 
     import_paddle()
@@ -64,16 +63,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
                 bf16 = measure_precision(args, root, "bf16")
                 gain = (bf16[0].limit or 0) / (fp32[0].limit or 1)
                 figures += [*bf16, Figure("bf16 against fp32, bare engine", gain, "x", 2.0, "twice as fast (AMX)")]
-                figures += agreement(args)
     return figures
-
-
-def help_seconds() -> Figure:
-    """``python infer.py --help`` as a user waits for it."""
-    command = [sys.executable, str(ROOT / "infer.py"), "--help"]
-    work = timed(partial(subprocess.run, command, stdout=subprocess.DEVNULL, check=True))
-    own = Times(1, take_turns({"help": work}, rounds=5)["help"])
-    return Figure("infer.py --help", 1 / own.rate, "s", 1.0, "one second, not to be reached")
 
 
 def make_checkpoint(folder: Path, model: str, n_classes: int) -> None:
@@ -102,9 +92,9 @@ class InferRun:
         self.batch = np.random.default_rng(0).integers(0, 256, (self.batch_size, size, size, 3), np.uint8)
         self.predictor.probabilities(self.batch)  # the first batch prepares the engine
 
-    def bare(self, n: int) -> float:
-        """Seconds of ``n`` prepared batches."""
-        return timed(self.predictor.probabilities, self.batch, times=n)()
+    def bare(self, n: int) -> Work:
+        """The work of ``n`` prepared batches."""
+        return timed(self.predictor.probabilities, self.batch, times=n)
 
     def loop(self) -> float:
         """Seconds from files to written predictions, all images."""
@@ -112,21 +102,21 @@ class InferRun:
         from urnet.evaluation.prediction_writer import open_predictions
 
         start = time.perf_counter()
-        with contextlib.ExitStack() as stack:
-            results = stack.enter_context(Path(os.devnull).open("w"))
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="urnet-bench-"))
-            file = stack.enter_context(open_predictions(Path(folder, "predictions.csv")))
-            infer.predict_images(
-                self.job, self.predictor, self.images, results, file, stack.enter_context(self.job.processes())
-            )
+        with (
+            Path(os.devnull).open("w") as results,
+            tempfile.TemporaryDirectory(prefix="urnet-bench-") as folder,
+            open_predictions(Path(folder, "predictions.csv")) as file,
+            self.job.processes() as group,
+        ):
+            infer.predict_images(self.job, self.predictor, self.images, results, file, group)
         return time.perf_counter() - start
 
 
 def run_of(args: argparse.Namespace, root: Path, *flags: object, images: str = "images") -> InferRun:
     """infer.py for this measurement."""
-    flags = ("--model", args.model, "--class_dim", args.class_dim, "--batch_size", args.batch_size, *flags)
+    network = ("--model", args.model, "--class_dim", args.class_dim, "--pretrained_model", root / "checkpoint")
     workers = () if args.workers is None else ("--workers", args.workers)
-    return InferRun("--pretrained_model", root / "checkpoint", "--img_path", root / images, *workers, *flags)
+    return InferRun(*network, "--img_path", root / images, "--batch_size", args.batch_size, *workers, *flags)
 
 
 def measure_precision(args: argparse.Namespace, root: Path, precision: str) -> list[Figure]:
@@ -140,15 +130,15 @@ def measure_precision(args: argparse.Namespace, root: Path, precision: str) -> l
     run = run_of(args, root, "--precision", precision)
     n = max(1, len(run.images) // run.batch_size // 2)  # before the loop, and again after it
     files = [Path(run.images.path(i)) for i in range(min(len(run.images), run.batch_size))]
-    limits: dict[str, Work] = {"bare": partial(run.bare, n)}
+    limits = {"bare": run.bare(n)}
     if plain:
         limits["plain"] = timed(plain_loop, run, files)
     seconds = take_turns({"infer": run.loop}, limits=limits)
-    own, bare = Times(len(run.images), seconds["infer"]), Times(n * run.batch_size, seconds["bare"])
-    figures = [rate(name, "images/s", own, bare, "bare engine, one prepared batch")]
+    own, bare = per_second(len(run.images), seconds["infer"]), per_second(n * run.batch_size, seconds["bare"])
+    figures = [Figure(name, own, "images/s", bare, "bare engine, one prepared batch")]
     if plain:
-        loop = Times(len(files), seconds["plain"])
-        figures.append(rate(name, "images/s", own, loop, "plain dygraph loop, one thread decodes"))
+        loop = per_second(len(files), seconds["plain"])
+        figures.append(Figure(name, own, "images/s", loop, "plain dygraph loop, one thread decodes"))
     known = "first start, nothing in the cache" if plain else ""
     figures.append(Figure(f"{name} start-up", run.start_seconds, "s", first, known))
     return [*figures, ten_crops(args, root, run)] if plain else figures
@@ -160,14 +150,13 @@ def ten_crops(args: argparse.Namespace, root: Path, one: InferRun) -> Figure:
     write_photographs(root / "few", max(4, args.images // 6))
     run = run_of(args, root, "--crops", CROPS, images="few")
     n = max(1, CROPS * len(run.images) // one.batch_size // 2)
-    seconds = take_turns({"crops": run.loop}, limits={"bare": partial(one.bare, n)})
-    passes = Times(n * one.batch_size, seconds["bare"]).rate / Times(len(run.images), seconds["crops"]).rate
+    seconds = take_turns({"crops": run.loop}, limits={"bare": one.bare(n)})
+    passes = per_second(n * one.batch_size, seconds["bare"]) / per_second(len(run.images), seconds["crops"])
     return Figure("infer.py --crops 10, an image", passes, "passes", 10.5, "wanted: at most, bare engine's")
 
 
 def plain_loop(run: InferRun, files: Sequence[Path]) -> None:
     """A first, simple loop: read, resize, normalise, ask the live network."""
-    import cv2
     import paddle
 
     size, network = run.job.transform.size, run.job.normalised.network
@@ -176,19 +165,3 @@ def plain_loop(run: InferRun, files: Sequence[Path]) -> None:
     batch = ((np.asarray(pixels, np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
     with paddle.no_grad():
         paddle.nn.functional.softmax(network(paddle.to_tensor(batch))).numpy().argmax(axis=1)
-
-
-def agreement(args: argparse.Namespace) -> list[Figure]:
-    """The share of real images whose best class is the same in fp32 and bf16, for a trained network."""
-    if not args.trained.exists() or not args.trained_images.exists():
-        text = f"note: no top-1 agreement: {args.trained} or {args.trained_images} is not there (sh run.sh)"
-        print(text, file=sys.stderr)
-        return []
-    best = []
-    for precision in ("fp32", "bf16"):
-        flags = ("--pretrained_model", args.trained, "--img_path", args.trained_images, "--precision", precision)
-        run = InferRun(*flags)
-        with run.job.processes() as group, contextlib.closing(run.job.loader(run.images, group)) as loader:
-            best.append(np.concatenate([run.predictor.topk(batch.images, 1)[0][:, 0] for batch in loader]))
-    name = f"bf16 and fp32 agree, {len(best[0])} images"
-    return [Figure(name, float((best[0] == best[1]).mean()), "top-1", 0.99, "99 in 100")]

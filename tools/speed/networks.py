@@ -12,105 +12,50 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import models
-from tools.speed.figures import Figure, Times, number
-from tools.speed.timing import per_call, take_turns
+from tools.speed.figures import Figure
+from tools.speed.timing import Work, per_second, take_turns, timed
 from urnet.core import cli
-from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError, check_choice
 
 BATCH_SIZE = 8
-GEMM_SIDE = 2048
+GEMM_SIDE, GEMM_SECONDS = 2048, 0.5
 N_CLASSES = 1000
 SIZES = {"InceptionV3": 299, "InceptionV4": 299, "InceptionResNetV2": 299}  # the other large ones: 224
-SOURCES = {  # beginning of a name -> paper; the longest that fits counts
-    "ResNeXt": "Xie et al. 2017, Aggregated Residual Transformations",
-    "ResNeXt_small32": "ours, after Xie et al. 2017",
-    "ResNet": "He et al. 2016, Deep Residual Learning",
-    "ResNet8_small32": "ours, after He et al. 2016",
-    "DenseNet": "Huang et al. 2017, Densely Connected Convolutional Networks",
-    "InceptionV2": "Ioffe and Szegedy 2015, Batch Normalization",
-    "InceptionV2_multiscale": "Guo et al. 2018, CurriculumNet",
-    "InceptionV3": "Szegedy et al. 2016, Rethinking the Inception Architecture",
-    "InceptionV4": "Szegedy et al. 2017, Inception-v4",
-    "InceptionResNetV2": "Szegedy et al. 2017, Inception-v4",
-    "SE_ResNeXt": "Hu et al. 2018, Squeeze-and-Excitation Networks",
-    "SENet": "Hu et al. 2018, Squeeze-and-Excitation Networks",
-    "ResNeSt": "Zhang et al. 2020, ResNeSt",
-    "DPN": "Chen et al. 2017, Dual Path Networks",
-}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One network at ``size`` pixels; ``limit`` is in images a second too."""
-
-    name: str
-    size: int
-    parameters: int
-    gflops: float
-    feature_width: int
-    images_per_second: float
-    limit: float
-
-    def figures(self) -> list[Figure]:
-        """The network's lines of the table of figures."""
-        at = f"{self.name} at {self.size}"
-        return [
-            Figure(f"{self.name} parameters", self.parameters / 1e6, "million"),
-            Figure(f"{self.name} feature width", self.feature_width, "values"),
-            Figure(f"{at}: work an image", self.gflops, "GFLOPs"),
-            Figure(at, self.images_per_second, "images/s", self.limit, "bare float32 matrix product"),
-        ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which networks, at which size, for how long."""
-    add = parser.add_argument
-    few = "ResNet50,ResNet8_small32"
+    add, few, positive = parser.add_argument, "ResNet50,ResNet8_small32", cli.number(float, 0, above=True)
     add("--networks", default=few, metavar="NAMES", help="names with commas between, or all (default %(default)s)")
-    add("--size", type=int, help="side of the images in pixels (default: each network's usual one)")
-    add("--seconds", type=float, default=3.0, help="to measure a network for (default %(default)s)")
-    add("--table", type=Path, metavar="FILE", help="write the Markdown table there instead of printing it")
+    add("--size", type=cli.number(int, 1), help="side of the images in pixels (default: each network's usual one)")
+    add("--seconds", type=positive, default=3.0, help="to measure a network for (default %(default)s)")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
-    """Measure the networks one after the other; the Markdown table goes to stdout or to --table."""
-    names = chosen(args.networks)
-    if not args.seconds > 0 or (args.size is not None and args.size < 1):
-        raise InputError(f"--seconds {args.seconds}, --size {args.size}: above 0 each")
+    """Measure the networks one after the other."""
+    names = list(dict.fromkeys(name.strip() for name in args.networks.split(",")))
+    if names == ["all"]:
+        names = list(models.NAMES)
+    sizes = {}
     for name in names:
-        models.check_size(name, args.size or usual_size(name), "--size")
+        check_choice("--networks", name, ("all", *models.NAMES))
+        sizes[name] = args.size or usual_size(name)
+        models.check_size(name, sizes[name], "--size")
     from urnet.runtime.threads import import_paddle
 
     import_paddle()
-    rows = []
-    with cli.results_only() as results:
-        for name in names:
+    figures = []
+    with cli.results_only():
+        for name, size in sizes.items():
             print(f"measuring {name}", file=sys.stderr)
-            rows.append(measure_network(name, args.size or usual_size(name), args.seconds))
-        text = markdown(rows)
-        if args.table is None:
-            results.write(text + "\n")
-    if args.table is not None:
-        with atomic_file(args.table, replace=True) as part:
-            part.write_text(text, encoding="utf-8")
-    return [figure for row in rows for figure in row.figures()]
-
-
-def chosen(text: str) -> list[str]:
-    """The networks that ``--networks`` names, each once."""
-    if text == "all":
-        return list(models.NAMES)
-    names = [name.strip() for name in text.split(",")]
-    return [check_choice("--networks", name, ("all", *models.NAMES)) for name in dict.fromkeys(names)]
+            figures += measure_network(name, size, args.seconds)
+    return figures
 
 
 def usual_size(name: str) -> int:
@@ -118,20 +63,35 @@ def usual_size(name: str) -> int:
     return 32 if name.endswith("_small32") else SIZES.get(name, 224)
 
 
-def source(name: str) -> str:
-    """The paper a network comes from."""
-    return SOURCES[max((key for key in SOURCES if name.startswith(key)), key=len)]
+def measure_network(name: str, size: int, seconds: float) -> list[Figure]:
+    """Count the network's parameters and work, then its speed between two measurements of the product."""
+    import paddle
 
-
-def measure_network(name: str, size: int, seconds: float) -> Measured:
-    """Count the network's parameters and work, then its speed between two measurements of the limit."""
     network = models.build(name, N_CLASSES)
     parameters = sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
-    work = multiply_adds(network, size)
-    batches = per_call(predictor_call(network, size), seconds)
-    taken = take_turns({"network": batches}, limits={"product": seconds_a_product})
-    speed, limit = Times(BATCH_SIZE, taken["network"]).rate, Times(GEMM_SIDE**3 / work, taken["product"]).rate
-    return Measured(name, size, parameters, work / 1e9, network.feature_width, speed, limit)
+    work, square = multiply_adds(network, size), paddle.ones([GEMM_SIDE, GEMM_SIDE])
+    taken = take_turns(
+        {"network": seconds_a_call(predictor_call(network, size), seconds)},
+        limits={"product": seconds_a_call(lambda: paddle.matmul(square, square), GEMM_SECONDS)},
+    )
+    speed, limit = per_second(BATCH_SIZE, taken["network"]), per_second(GEMM_SIDE**3 / work, taken["product"])
+    return [
+        Figure(f"{name} parameters", parameters / 1e6, "million"),
+        Figure(f"{name} feature width", network.feature_width, "values"),
+        Figure(f"{name} at {size}: work an image", work / 1e9, "GFLOPs"),
+        Figure(f"{name} at {size}", speed, "images/s", limit, "bare float32 matrix product"),
+    ]
+
+
+def seconds_a_call(function: Callable[[], object], seconds: float) -> Work:
+    """The work of calling ``function`` for about ``seconds``: seconds a call. The first two calls do not count."""
+
+    def work() -> float:
+        function()  # prepares
+        times = max(1, round(seconds / timed(function)()))
+        return timed(function, times=times)() / times
+
+    return work
 
 
 def multiply_adds(network: Any, size: int) -> int:
@@ -153,33 +113,17 @@ def multiply_adds(network: Any, size: int) -> int:
         n_out = layer.weight.shape[0 if isinstance(layer, nn.Conv2D) else -1]
         counts.append(int(output.size) * (int(layer.weight.size) // n_out))
 
-    hooks = [layer.register_forward_post_hook(count) for layer in counted_layers(network)]
+    hooks = []
+    for name, layer in network.named_sublayers(include_self=True):
+        if isinstance(layer, (nn.Conv2D, nn.Linear)):
+            hooks.append(layer.register_forward_post_hook(count))
+        elif any(p.ndim > 1 for p in layer.parameters(include_sublayers=False)):
+            raise InputError(f"layer {name!r}: found {type(layer).__name__}; only Conv2D and Linear are counted")
     with evaluating(network), paddle.no_grad():
         network(paddle.zeros([1, 3, size, size]))
     for hook in hooks:
         hook.remove()
     return sum(counts)
-
-
-def counted_layers(network: Any) -> list[Any]:
-    """Every convolution and linear layer; raises InputError for another layer with a kernel or a matrix."""
-    from paddle import nn
-
-    layers = []
-    for name, layer in network.named_sublayers(include_self=True):
-        if isinstance(layer, (nn.Conv2D, nn.Linear)):
-            layers.append(layer)
-        elif any(p.ndim > 1 for p in layer.parameters(include_sublayers=False)):
-            raise InputError(f"layer {name!r}: found {type(layer).__name__}; only Conv2D and Linear are counted")
-    return layers
-
-
-def seconds_a_product(side: int = GEMM_SIDE, at_least: float = 0.5) -> float:
-    """Seconds of a float32 product of two matrices of ``side`` x ``side``, with Paddle's own library and threads."""
-    import paddle
-
-    a = paddle.ones([side, side])
-    return per_call(lambda: paddle.matmul(a, a), at_least)()
 
 
 def predictor_call(network: Any, size: int) -> Callable[[], object]:
@@ -191,16 +135,3 @@ def predictor_call(network: Any, size: int) -> Callable[[], object]:
     predictor = Predictor(normalised, size, engine="inference", batch_size=BATCH_SIZE)
     batch = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, size, size, 3), np.uint8)
     return lambda: predictor.probabilities(batch)
-
-
-def markdown(rows: Sequence[Measured]) -> str:
-    """The table for the documentation, a network a line."""
-    lines = [
-        "| name | parameters | GFLOPs (pixels) | feature width | images/s here | source |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
-    for row in rows:
-        work = f"{number(row.gflops)} ({row.size})"
-        cells = [row.name, f"{row.parameters:,}", work, f"{row.feature_width:,}"]
-        lines.append(f"| {' | '.join([*cells, number(row.images_per_second), source(row.name)])} |")
-    return "\n".join(lines) + "\n"

@@ -1,17 +1,17 @@
 """The one way to time: pieces of work take turns with their limits, and medians count.
 
-A piece of work is a function that does it and returns the seconds that count. Most are made with ``timed``; one
-whose start must not count, or that counts the processor's time, returns its own.
+A piece of work is a function that does it and returns the seconds that count.
 """
 
 from __future__ import annotations
 
-import contextlib
+import math
+import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 Work = Callable[[], float]
@@ -25,21 +25,6 @@ def timed(function: Callable[..., object], *arguments: Any, times: int = 1) -> W
         for _ in range(times):
             function(*arguments)
         return time.perf_counter() - start
-
-    return work
-
-
-def per_call(function: Callable[[], object], at_least: float) -> Work:
-    """The work of calling ``function`` for ``at_least`` seconds: seconds a call. A first call, which prepares, does
-    not count."""
-
-    def work() -> float:
-        function()
-        calls, start = 0, time.perf_counter()
-        while (passed := time.perf_counter() - start) < at_least or calls == 0:
-            function()
-            calls += 1
-        return passed / calls
 
     return work
 
@@ -65,20 +50,22 @@ def take_turns(
     return seconds
 
 
-@contextlib.contextmanager
-def stopwatch(found: dict[str, float], name: str) -> Iterator[None]:
-    """Note the seconds of the block as NAME, and the processor's, which other programs change little, as NAME_cpu."""
-    start, start_cpu = time.perf_counter(), time.process_time()
-    yield
-    found[name], found[f"{name}_cpu"] = time.perf_counter() - start, time.process_time() - start_cpu
+def per_second(n: float, seconds: Sequence[float]) -> float:
+    """Things a second, where ``n`` are done in each of these seconds; the median counts."""
+    return n / statistics.median(seconds)
 
 
 def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a module's function in a new process, whose memory is its own."""
-    return in_processes(1, partial(function, *arguments))[0]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
-def in_processes(n: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """As ``in_process``, the results of ``n`` processes that are there at the same time."""
-    with ProcessPoolExecutor(n, mp_context=get_context("spawn")) as pool:
-        return [started.result() for started in [pool.submit(function, *arguments) for _ in range(n)]]
+def memory(key: str) -> float:
+    """This process's memory in MB (10^6 bytes), a line of Linux's /proc/self/status; NaN where there is no such file.
+
+    ``VmHWM``: the most it has held, pages of mapped files included; ``RssAnon``: its own; ``RssFile``: of mapped files.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{key}:")), math.nan)

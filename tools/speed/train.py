@@ -14,17 +14,18 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 import models
-from tools.speed.figures import Figure, Times, rate
+from tools.speed.figures import Figure
 from tools.speed.photographs import write_photographs
-from tools.speed.timing import take_turns
+from tools.speed.timing import per_second, take_turns
 from urnet.config.duration import Duration
 from urnet.config.recipe import Data, Model, Recipe, Transform
 from urnet.config.stage import Ema, Optimizer, Schedule, Stage
+from urnet.core.cli import number
 from urnet.data.lists.build_table import build_table, read_validation
 from urnet.data.table.table import Table
 
@@ -33,25 +34,23 @@ WARM_UP = 3  # steps that do not count
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Size of the measurement; the defaults are the example's recipe."""
-    add = parser.add_argument
+    add, count = parser.add_argument, number(int, 1)
     add("--model", default="ResNeXt_small32", help="network, with random weights [ResNeXt_small32]")
-    add("--size", type=int, default=32, help="side of the images in pixels [32]")
-    add("--classes", type=int, default=10, help="classes [10]")
-    add("--batch_size", type=int, default=64, help="images a step [64]")
-    add("--steps", type=int, default=8, help="steps a turn [8]")
-    add("--turns", type=int, default=15, help="turns of each loop [15]")
-    add("--workers", type=int, default=0, help="decoding processes [0: a thread]")
+    add("--size", type=count, default=32, help="side of the images in pixels [32]")
+    add("--classes", type=count, default=10, help="classes [10]")
+    add("--batch_size", type=count, default=64, help="images a step [64]")
+    add("--steps", type=count, default=8, help="steps a turn [8]")
+    add("--turns", type=count, default=15, help="turns of each loop [15]")
+    add("--workers", type=number(int, 0), default=0, help="decoding processes [0: a thread]")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
     """Images a second beside the bare loop's, and the share of the time spent waiting for data."""
     with tempfile.TemporaryDirectory(prefix="urnet-bench-") as name:
-        folder = Path(name)
-        recipe = make_recipe(folder, args)
-        stage = recipe.stages[0]
-        waits: list[float] = []
-        with training_steps(recipe, stage, build_table(recipe.data, folder / "table"), folder) as steps:
-            bare = bare_step(args, stage.optimizer)
+        recipe, waits = make_recipe(Path(name), args), list[float]()
+        table = build_table(recipe.data, Path(name, "table"))
+        with training_steps(recipe, recipe.stages[0], table, Path(name)) as steps:
+            bare = bare_step(args, recipe.stages[0].optimizer)
             for _ in range(WARM_UP):
                 bare()
                 next(steps)
@@ -60,11 +59,10 @@ def measure(args: argparse.Namespace) -> list[Figure]:
                 args.turns,
                 {"bare": lambda: seconds_of(bare, args.steps)},
             )
-    images = args.steps * args.batch_size
+    own, limit = (per_second(args.steps * args.batch_size, seconds[key]) for key in ("train", "bare"))
     name = f"train {args.model}, batch {args.batch_size}, {args.size} pixels"
-    own, limit = Times(images, seconds["train"]), Times(images, seconds["bare"])
     return [
-        rate(name, "images/s", own, limit, "bare loop, data in memory"),
+        Figure(name, own, "images/s", limit, "bare loop, data in memory"),
         Figure("time spent waiting for data", 100 * sum(waits) / sum(seconds["train"]), "%"),
     ]
 
@@ -87,23 +85,11 @@ def make_recipe(folder: Path, args: argparse.Namespace) -> Recipe:
     files = write_photographs(folder, 20 * args.batch_size, (crop, crop), scale=args.size / crop)
     listed = folder / "list.txt"
     listed.write_text("".join(f"{file.name} {i % args.classes}\n" for i, file in enumerate(files)))
-    data = Data(
-        root=str(folder),
-        n_classes=args.classes,
-        format="list",
-        train_list=str(listed),
-        val_list=str(listed),
-        workers=args.workers,
-        prefetch=1,
-    )
-    stage = Stage(
-        "class",
-        Duration(WARM_UP + args.steps * args.turns, "steps"),
-        batch_size=args.batch_size,
-        optimizer=Optimizer(nesterov=True),
-        schedule=Schedule(lr=0.01),
-        ema=Ema(),
-    )
+    lists: dict[str, Any] = {"train_list": str(listed), "val_list": str(listed)}
+    data = Data(str(folder), args.classes, "list", **lists, workers=args.workers, prefetch=1)
+    duration = Duration(WARM_UP + args.steps * args.turns, "steps")
+    settings: dict[str, Any] = {"optimizer": Optimizer(nesterov=True), "schedule": Schedule(lr=0.01), "ema": Ema()}
+    stage = Stage("class", duration, batch_size=args.batch_size, **settings)
     transform = Transform(size=args.size, train="pad_crop", flip=False)
     return Recipe("bench", data, Model(args.model), (stage,), transform)
 
@@ -121,13 +107,12 @@ def training_steps(recipe: Recipe, stage: Stage, table: Table, folder: Path) -> 
     from urnet.training.stage_job import StageJob, make_sampler
     from urnet.training.trainer import Trainer
 
-    device = choose_device(recipe.device)
     labels = table.column("label")
     job = StageJob(
         recipe=recipe,
         stage=stage,
         network=models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute),
-        amp=choose_amp(stage.amp, device),
+        amp=choose_amp(stage.amp, choose_device(recipe.device)),
         table=table,
         labels=labels,
         loss_weight=np.ones(len(labels), np.float32),
@@ -147,13 +132,9 @@ def bare_step(args: argparse.Namespace, settings: Optimizer) -> Callable[[], Non
     import paddle
 
     network = models.build(args.model, args.classes)
-    optimizer = paddle.optimizer.Momentum(
-        0.01,
-        settings.momentum,
-        weight_decay=settings.weight_decay,
-        use_nesterov=settings.nesterov,
-        parameters=[p for p in network.parameters() if not p.stop_gradient],
-    )
+    trained = [p for p in network.parameters() if not p.stop_gradient]
+    how: dict[str, Any] = {"weight_decay": settings.weight_decay, "use_nesterov": settings.nesterov}
+    optimizer = paddle.optimizer.Momentum(0.01, settings.momentum, trained, **how)
     images = paddle.randn([args.batch_size, 3, args.size, args.size])
     labels = paddle.to_tensor(np.arange(args.batch_size) % args.classes)
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import io
+import math
 import os
 import signal
 import sys
@@ -27,6 +28,20 @@ def boolean_word(text: str) -> bool:
     if word in ("false", "no", "0"):
         return False
     raise argparse.ArgumentTypeError(f"found {text!r}; True or False is accepted")
+
+
+def number(kind: type[int] | type[float], least: float, *, above: bool = False) -> Callable[[str], Any]:
+    """An argparse type: a finite number of ``least`` or more; with ``above``, more than ``least``."""
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not (value > least if above else value >= least) or math.isinf(value):
+            accepted = f"more than {least}" if above else f"{least} or more"
+            raise argparse.ArgumentTypeError(f"found {text}; {accepted} is accepted")
+        return value
+
+    read.__name__ = "number"  # argparse names it where the text is none
+    return read
 
 
 def print_arguments(args: argparse.Namespace, stream: TextIO | None = None) -> None:
