@@ -1,4 +1,4 @@
-"""Script's part: the rows of digits_web and their faults; no image is touched here."""
+"""The rows of digits_web and their faults; no image is touched here."""
 
 from __future__ import annotations
 

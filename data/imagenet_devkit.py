@@ -1,4 +1,4 @@
-"""Tool: the class of every ImageNet 2012 validation image, from the development kit's archive.
+"""The class of every ImageNet 2012 validation image, from the development kit's archive.
 
 Prints one WordNet id (n01440764) a line, line i for validation image i. The kit numbers its classes in an
 order of its own; ``meta.mat`` says which number is which WordNet id. ``prepare_imagenet2012.sh`` calls this.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Script: build the small data set digits_web, real scans of digits in WebVision 2.0's layout.
+"""Builds the small data set digits_web, real scans of digits in WebVision 2.0's layout.
 
     python data/make_digits_web.py --out data/digits_web [--seed 0]
 

@@ -3,33 +3,39 @@
 python examples/sort_by_class.py output/digits_web/label/final data/digits_web/val_images_resized sorted
 """
 
-import argparse
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import models
 import urnet
+from urnet.core import cli
+from urnet.data.lists.folders import images_under
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Predict every image below a folder and copy it to OUT/CLASS where its probability is high enough."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(prog="sort_by_class.py", description="Sort images into one folder a class.")
     parser.add_argument("checkpoint", help="a stage's folder final/ or best/")
     parser.add_argument("images", type=Path, help="a folder of images")
-    parser.add_argument("out", type=Path, help="where the folders of the classes go")
+    parser.add_argument("out", type=Path, help="where the folders of the classes go; sub-folders are kept")
     parser.add_argument("--least", type=float, default=0.5, help="smallest probability [0.5]")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     predictor = urnet.load_predictor(args.checkpoint, build=models.build)
-    files = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    top = predictor.top(files, k=1)
-    for path, classes, names, scores in zip(files, top.classes, top.names, top.scores, strict=True):
-        if scores[0] >= args.least:
-            folder = args.out / (names[0] or f"class {classes[0]}")
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder)
-    print(f"{(top.scores[:, 0] >= args.least).sum()} of {len(files)} images copied to {args.out}")
+    images = images_under(args.images)
+    files = [images.name(i) for i in range(len(images))]
+    top = predictor.top([args.images / file for file in files], k=1)
+    sure = top.scores[:, 0] >= args.least
+    for file, (label,), (name,), copied in zip(files, top.classes, top.names, sure, strict=True):
+        if copied:
+            target = args.out / f"{label} {name}".strip().replace("/", "_") / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(args.images / file, target)
+    print(f"{sure.sum()} of {len(files)} images copied to {args.out}")
+    return cli.DONE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main))

@@ -1,4 +1,4 @@
-"""What the Inception networks share: branches side by side, chains of convolutions, and the way through."""
+"""What the Inception networks share: branches side by side, chains of convolutions, and the forward pass."""
 
 from __future__ import annotations
 

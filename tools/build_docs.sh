@@ -7,6 +7,12 @@ if [ $# -gt 1 ]; then
     printf 'build_docs.sh: found %s arguments; one folder is accepted\n' "$#" >&2
     exit 2
 fi
+case ${1:-} in
+-*)
+    printf 'build_docs.sh: found %s; one folder is accepted, or nothing\n' "$1" >&2
+    exit 2
+    ;;
+esac
 site=${1:-$root/output/site}
 case $site in
 /*) ;;

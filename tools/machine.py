@@ -1,4 +1,4 @@
-"""What this machine is: usable cores, processor, memory, versions. Standard library only.
+"""What this machine is: usable cores, processor, memory, versions.
 
 python tools/machine.py            the description that tools/speed prints above its figures
 python tools/machine.py --cores    the number of usable cores alone

@@ -1,4 +1,4 @@
-"""What predictions are worth: accuracies, calibration, large and small classes, against another file.
+"""Evaluates predictions: accuracies, calibration, large and small classes, against another file.
 
     python tools/score.py --predictions val.arrow --list data/val_list.txt
 

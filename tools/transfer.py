@@ -1,6 +1,6 @@
 """How far a network's features carry to another task: multi-label classification of PASCAL VOC.
 
-    python tools/transfer.py --pretrained_model output/curriculum/D --voc VOCdevkit/VOC2007
+    python tools/transfer.py --pretrained_model output/curriculumnet/d/final --voc VOCdevkit/VOC2007
 
 The network is frozen: its features of the training images train a linear SVM a class, which orders the test
 images. stdout has a line a class and the means: average precision by 11 points (VOC 2007), by the area under

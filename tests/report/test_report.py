@@ -81,7 +81,7 @@ def test_the_page_says_what_is_known(made):
         "suggested_prob · (1 − relevance)",
         "quality 1.50",
         "1 row",
-        "Most trusted",
+        "Most confident",
         "1 image is missing or unreadable",
     ):
         assert words in text, words
@@ -107,7 +107,7 @@ def test_clusters_come_by_quality_and_images_by_relevance(made):
     text = text[text.index("Open all") :]
     assert text.index("Cluster 1") < text.index("Cluster 0")
     relevance = table.column("relevance")[:12]
-    shown = re.findall(r"(\d\.\d\d) (?:title|</script|img/)", text[text.index("Most trusted") :])
+    shown = re.findall(r"(\d\.\d\d) (?:title|</script|img/)", text[text.index("Most confident") :])
     order = np.sort(relevance)[::-1]
     assert shown == [f"{v:.2f}" for v in (*order[:2], *order[::-1][:2])]
 

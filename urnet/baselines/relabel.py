@@ -9,7 +9,7 @@ import numpy as np
 
 from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
-from urnet.reweight.evidence.posterior import BLOCK, check_belief
+from urnet.reweight.evidence.posterior import BLOCK, check_probabilities
 from urnet.reweight.sampling_weight import sampling_weight
 
 
@@ -49,7 +49,7 @@ def relabel(
     Returns ``image_weight`` (N,) float32 >= 0 and ``clean_label`` (N,) int32.
     Raises InputError for arrays that do not fit each other, values or settings outside their ranges.
     """
-    check_belief(labels, n_classes, index=index, prob=prob, given=given)
+    check_probabilities(labels, n_classes, index=index, prob=prob, given=given)
     if not 0 <= drop < 1:
         raise InputError(f"drop: found {drop}; 0 <= drop < 1 is accepted")
     if not adopt > 0:

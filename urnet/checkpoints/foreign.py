@@ -1,8 +1,8 @@
 """What the parameters of our networks are called in other libraries: timm's (PyTorch) names and ours.
 
 A name is a layer's and that of one of its parts (weight, bias, running statistics). A family of networks has a
-few rules, regular expressions that turn the name of a layer there into ours; units that are numbered stage by
-stage there and through here are counted. Only names and shapes are looked at.
+few rules, regular expressions that turn the name of a layer there into ours; where the other library numbers units anew
+in each stage and we number them through, they are counted. Only names and shapes are looked at.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What two keys of a recipe may not be together; what one key accepts is said at its field."""
+"""Checks on combinations of a recipe's keys; the range of a single key is at its field."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every package uses: errors and checks, files written whole, signals, progress, the frame of a command line."""
+"""What every package uses: errors and checks, files written whole, signals, progress, shared command-line code."""

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that is granted at the next good moment."""
+"""SIGTERM and Ctrl-C as a request to stop that is honoured after the current step."""
 
 from __future__ import annotations
 

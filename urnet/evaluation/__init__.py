@@ -1,1 +1,1 @@
-"""What predictions are worth: accuracy, calibration, ensembles of several networks, prediction files."""
+"""Evaluates predictions: accuracy, calibration, ensembles of several networks, prediction files."""

@@ -1,4 +1,4 @@
-"""What predictions are worth beyond accuracy: calibration, large and small classes, comparisons.
+"""Evaluates predictions beyond accuracy: calibration, large and small classes, comparisons.
 
 All of it works on counts or on a few bytes an image; predictions come in blocks of rows.
 """

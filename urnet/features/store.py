@@ -1,4 +1,4 @@
-"""A measurement of the training images: how it is begun, waited for and opened; shards.py holds its arrays.
+"""Creates, fills and opens a measurement of the training images; shards.py holds its arrays.
 
 FOLDER/measurement.json, written before any shard, describes what is measured. Several processes ("ranks") may fill
 one folder: they coordinate through the file system only.

@@ -1,4 +1,4 @@
-"""What an exported folder says of itself, and the images its model wants. Without Paddle.
+"""Reads an exported folder's signature.json and prepares images as it says. Without Paddle.
 
 ``signature.json`` is written by ``export.export_inference`` and completed by ``tools/export.py``. Size, the
 resize rule and the EXIF rule must be known outside the model; normalisation and softmax are inside.

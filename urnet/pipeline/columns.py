@@ -1,4 +1,4 @@
-"""The columns a stage adds to the table: measured for, computed by its reweighting method, written once."""
+"""Computes and writes the columns that a stage adds to the table."""
 
 from __future__ import annotations
 

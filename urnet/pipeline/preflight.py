@@ -1,4 +1,4 @@
-"""The checks before a run: what any of its stages would be refused for is refused before the first one trains."""
+"""Checks before a run, so that a mistake in a later stage is found before the first one trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes with their reweightings: the methods there are, and what they accept of one another."""
+"""Loads a recipe together with the settings of its reweighting methods, and checks both."""
 
 from __future__ import annotations
 

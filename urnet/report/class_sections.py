@@ -98,7 +98,7 @@ def _by_confidence(
     """The images of a class with the most and with the least confidence."""
     name = next((name for name in CONFIDENCE if columns.name(name)), None)
     if name is None:
-        return '<h4>Trust</h4><p class="note">No relevance or confidence column yet.</p>'
+        return '<h4>Confidence</h4><p class="note">No relevance or confidence column yet.</p>'
     values = columns.get(name)
     assert values is not None
     value = values[rows].astype(np.float64)
@@ -107,7 +107,7 @@ def _by_confidence(
     n = min(per_class, (len(order) + 1) // 2)  # a small class shows no image as both
     most, least = order[:n], order[n:][::-1][:n]
     parts = []
-    for title, some in (("Most trusted", most), ("Least trusted", least)):
+    for title, some in (("Most confident", most), ("Least confident", least)):
         cards = _confidence_cards(columns, evidence, rows[some], value[some], gallery)
         parts.append(f'<h4>{title} <small>{name}</small></h4><ul class="cards small">{cards}</ul>')
     return "".join(parts)

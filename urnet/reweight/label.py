@@ -9,7 +9,7 @@ import numpy as np
 from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
 from urnet.reweight.evidence.class_similarity import top_of_rows
-from urnet.reweight.evidence.posterior import BLOCK, check_belief, largest
+from urnet.reweight.evidence.posterior import BLOCK, check_probabilities, largest
 
 
 def label(
@@ -26,16 +26,16 @@ def label(
     k: int = 10,
     block: int = BLOCK,
 ) -> dict[str, np.ndarray]:
-    """Target distributions from what is believed of each row's class.
+    """Target distributions from the posterior of each row's class.
 
-    Ours, after SenseTime's self-contained confidence. With q_i the belief, y_i the given label, m =
-    ``similarity_share`` and q'_i ∝ q_i^s the belief raised to s = ``sharpness``, scaled to 1 over y_i and the
+    Ours, after SenseTime's self-contained confidence. With q_i the posterior, y_i the given label, m =
+    ``similarity_share`` and q'_i ∝ q_i^s the posterior raised to s = ``sharpness``, scaled to 1 over y_i and the
     classes of ``index`` (s > 1 sharpens: entropy minimisation, Grandvalet & Bengio 2005):
 
         keep_i = q_i(y_i)^rho
         t_i    = keep_i onehot(y_i) + (1 - keep_i) ((1 - m) q'_i + m S_{y_i})
 
-    cut to its ``k`` largest entries and scaled to 1. With rho infinite t_i is the belief alone, and keep_i 0
+    cut to its ``k`` largest entries and scaled to 1. With rho infinite t_i is the posterior alone, and keep_i 0
     unless q_i is certain of y_i; with rho 0 it is the given label. Where q_i is certain, q_i(y_i) = 1, the
     target is onehot(y_i) and keep 1 exactly.
 
@@ -48,7 +48,7 @@ def label(
     rounding, 0 in unused places; ``keep`` (N,) float32 in 0..1.
     Raises InputError for arrays that do not fit each other or hold values outside their ranges.
     """
-    check_belief(labels, n_classes, index=index, prob=prob, given=given)
+    check_probabilities(labels, n_classes, index=index, prob=prob, given=given)
     if not 0 < sharpness < np.inf:
         raise InputError(f"sharpness: found {sharpness}; a number above 0 is accepted")
     similar = None

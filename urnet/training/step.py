@@ -1,4 +1,4 @@
-"""One step of training: what it changes, what it comes to, and the step itself."""
+"""One step of training: the state it changes, its outcome, and the function itself."""
 
 from __future__ import annotations
 

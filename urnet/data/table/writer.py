@@ -1,4 +1,4 @@
-"""Base.arrow, the table's first file: its columns, and the writer that streams rows into it."""
+"""``base.arrow``, the table's first file: its columns, and the writer that streams rows into it."""
 
 from __future__ import annotations
 

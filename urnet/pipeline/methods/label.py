@@ -27,7 +27,7 @@ class Settings:
         "whose probabilities the evidence starts from; network: that which measures, once, without `folds`, `rounds` "
         "and `shrinkage`",
     )
-    sharpness: float = key(1.0, "what is believed is raised to this and scaled to 1; above 1: surer targets", above=0)
+    sharpness: float = key(1.0, "the posterior is raised to this and scaled to 1; above 1: surer targets", above=0)
     rho: float = key(
         1.0,
         "the given label keeps (its probability)^rho of the target; `.inf`: the target is the joined evidence itself",
@@ -54,7 +54,7 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     from urnet.reweight.sampling_weight import sampling_weight
 
     evidence = data.evidence(settings.evidence)
-    first, found = _believed(data, settings, evidence)
+    first, found = _posterior(data, settings, evidence)
     targets = label(
         data.labels,
         data.n_classes,
@@ -75,7 +75,7 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     return {**targets, **sizes}
 
 
-def _believed(data: StageRows, settings: Settings, evidence: StageEvidence) -> tuple[dict[str, Any], Columns]:
+def _posterior(data: StageRows, settings: Settings, evidence: StageEvidence) -> tuple[dict[str, Any], Columns]:
     """The teacher's probabilities, and those of all evidence joined."""
     if settings.teacher == "out_of_fold":
         first = evidence.head()

@@ -1,4 +1,4 @@
-"""Logits made probabilities that are as sure as the targets they were held out from."""
+"""Calibrates logits against targets that they were not trained on."""
 
 from __future__ import annotations
 

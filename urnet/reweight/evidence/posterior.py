@@ -1,4 +1,4 @@
-"""The posterior of each row's class: a teacher's belief joined with votes of labels and texts."""
+"""The posterior of each row's class: a teacher's probabilities combined with votes of labels and texts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def posterior(
     Args: ``labels`` (N,) integers in 0..n_classes - 1. ``teacher_index`` (N, K) integers, distinct in a row
     where their ``teacher_prob`` (N, K) float16 or wider is above 0 (0: an unused place), and ``given_prob``
     (N,), its p_i(y_i); array-likes that can be sliced. The teacher must not have been trained on the row it
-    judges (``out_of_fold``), or the label counts twice. ``text_label`` (N,) integers, -1 where the text names
+    scores (``out_of_fold``), or the label counts twice. ``text_label`` (N,) integers, -1 where the text names
     none. ``group`` (N,) integers 0..G-1: rows whose labels are alike in reliability, such as bins of the
     search rank. Exponents >= 0; a vote of exponent 0 is not used. ``iterations`` of EM at most, ``block``
     rows held at once.
@@ -58,7 +58,9 @@ def posterior(
     other classes.
     Raises InputError for arrays that do not fit each other or hold values outside their ranges.
     """
-    check_belief(labels, n_classes, teacher_index=teacher_index, teacher_prob=teacher_prob, given_prob=given_prob)
+    check_probabilities(
+        labels, n_classes, teacher_index=teacher_index, teacher_prob=teacher_prob, given_prob=given_prob
+    )
     named = text_label if text > 0 else None
     votes = [Vote(labels, n_classes, power=noise, group=_checked_group(labels, group))] if noise > 0 else []
     if named is not None:
@@ -185,22 +187,22 @@ def largest(classes: np.ndarray, values: np.ndarray, k: int) -> tuple[np.ndarray
     return (np.pad(np.take_along_axis(classes, order, 1), width), np.pad(np.take_along_axis(values, order, 1), width))
 
 
-def check_belief(labels: np.ndarray, n_classes: int, **belief: Any) -> None:
-    """Raise InputError unless ``belief``, three arrays by name, fits the labels.
+def check_probabilities(labels: np.ndarray, n_classes: int, **arrays: Any) -> None:
+    """Raise InputError unless ``arrays``, three by name, fits the labels.
 
     They are classes (N, k) in 0..n_classes - 1, their probabilities (N, k), and that of the given label (N,).
     """
     check_labels(labels, n_classes)
-    check_same_rows(labels=labels, **belief)
+    check_same_rows(labels=labels, **arrays)
     if not len(labels):
         raise InputError("labels: found no rows; at least one is needed")
-    (index_name, index), (prob_name, prob), (_, given) = belief.items()
+    (index_name, index), (prob_name, prob), (_, given) = arrays.items()
     if len(index.shape) != 2 or index.shape != prob.shape or len(given.shape) != 1:
         raise InputError(
             f"{index_name} has shape {index.shape} and {prob_name} {prob.shape}; (N, k) for both is needed"
         )
     for rows in blocks(len(labels), BLOCK):
-        for (name, part), high in zip(belief.items(), (n_classes - 1, 1, 1), strict=True):
+        for (name, part), high in zip(arrays.items(), (n_classes - 1, 1, 1), strict=True):
             values = np.asarray(part[rows])
             bad = ~((values >= 0) & (values <= high + ROUNDING))  # so that NaN is bad
             if bad.any():

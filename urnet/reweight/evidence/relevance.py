@@ -99,7 +99,7 @@ def relevance_model(
     is InfoNCE from image to text, -ln(e^{s_ii} / Σ_j e^{s_ij}), s = cosine / ``temperature``, over the texts
     of the rows j of *other* classes and row i's own. Adam with decoupled weight decay, rate falling linearly
     to 0, ``epochs`` passes' worth of rows but at least 200 steps. ``folds`` models, each trained without
-    the fold it judges (``fold_of_rows``), for a row that trained the model fits it.
+    the fold it scores (``fold_of_rows``), for a row that trained the model fits it.
 
     Args: ``features`` (N, d) array-like; ``text_vectors`` (T, t), dense, zeros: no text; ``text_of`` (N,)
     each row's text, -1 none; ``reliable`` (N,) bool.
