@@ -34,35 +34,14 @@ def missing() -> list[str]:
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
-def port(text: str) -> int:
-    """A port's number, 0 to 65535."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"found {text}; 0 to 65535 is accepted")
-    return int(text)
-
-
-def count(text: str) -> int:
-    """A whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text}; a whole number above 0 is accepted")
-    return int(text)
-
-
-def amount(text: str) -> float:
-    """A finite number above 0."""
-    if not 0 < (found := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"found {text}; a number above 0 is accepted")
-    return found
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = cli.Parser(prog="tools/serve.py", description=__doc__, formatter_class=raw)
-    add = parser.add_argument
+    add, count, amount = parser.add_argument, cli.number(int, 1), cli.number(float, 0, above=True)
     add("--model", metavar="FOLDER", required=True, help="the exported folder")
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
-    add("--port", type=port, default=8000, help="0: any that is free, printed [8000]")
+    add("--port", type=cli.number(int, 0), default=8000, help="0: any that is free, printed [8000]")
     add("--batch_size", type=count, default=16, help="images computed at once [16]")
     add("--precision", default="fp32", choices=PRECISIONS, help="bf16 is faster on CPUs that have it [fp32]")
     add("--threads", type=count, help="of the engine [OMP_NUM_THREADS, else all cores]")
@@ -73,6 +52,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--timeout", type=amount, default=10, help="seconds until a request gets 504 [10]")
     add("--debug", action="store_true", help="show a traceback on errors")
     args = parser.parse_args(argv)
+    if args.port > 65535:
+        parser.error(f"argument --port: found {args.port}; 0 to 65535 is accepted")
     if args.max_images > args.queue:
         parser.error(f"argument --max_images: found {args.max_images}, but --queue is {args.queue}")
     return args

@@ -247,8 +247,8 @@ def test_a_model_that_is_not_the_exported_one_is_refused_in_a_line(toys, tmp_pat
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--queue", "0"], "--queue: found 0; a whole number above 0 is accepted"),
-        (["--timeout", "nan"], "--timeout: found nan; a number above 0 is accepted"),
+        (["--queue", "0"], "--queue: found 0; 1 or more is accepted"),
+        (["--timeout", "nan"], "--timeout: found nan; more than 0 is accepted"),
         (["--port", "65536"], "--port: found 65536; 0 to 65535 is accepted"),
         (["--max_images", "9", "--queue", "8"], "--max_images: found 9, but --queue is 8"),
         (["--precision", "fp16"], "--precision: invalid choice: 'fp16'"),

@@ -65,7 +65,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--budget", choices=sorted(BUDGETS), default="full", help="small: a quarter of every duration [full]")
     ladder = "its stages are the ladder [recipes/benchmark32.yaml]"
     add("--recipe", type=Path, default=ROOT / "recipes/benchmark32.yaml", help=ladder)
-    add("--jobs", type=jobs, default=1, metavar="N", help="runs at once, which share the cores [1]")
+    add("--jobs", type=cli.number(int, 1), default=1, metavar="N", help="runs at once, which share the cores [1]")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
     add("--debug", action="store_true", help="show a traceback on errors")
     return parser.parse_args(argv)
@@ -78,13 +78,6 @@ def seeds(text: str) -> list[int]:
         if not re.fullmatch(r"[0-9]{1,18}", word) or words.count(word) > 1:
             raise argparse.ArgumentTypeError(f"found {word!r} in {text!r}; accepted: numbers from 0, each once: 0,1,2")
     return [int(word) for word in words]
-
-
-def jobs(text: str) -> int:
-    """A number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text}; 1 or more is accepted")
-    return int(text)
 
 
 def main(argv: Sequence[str]) -> None:
