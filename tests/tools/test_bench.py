@@ -16,7 +16,6 @@ from tools import machine
 from tools.speed import __main__ as bench
 from tools.speed import cluster, data, networks, table, timing, train
 from tools.speed.figures import Figure, number, print_table
-from tools.speed.photographs import write_photographs
 from urnet.core import cli, cpus
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
@@ -24,11 +23,6 @@ from urnet.report.columns import Columns
 from urnet.report.suspects import label_evidence
 
 ROOT = Path(__file__).parents[2]
-FIGURES = [
-    Figure("loop", 190.0, "images/s", 200.0, "bare loop"),
-    Figure("build", 0.01234, "s"),
-    Figure("rows", 1234567.0, "rows/s", 2_000_000.0, "plain arrays"),
-]
 
 
 def measured(module, *words):
@@ -42,7 +36,13 @@ def measured(module, *words):
 
 
 def test_the_table_shows_value_limit_and_ratio(capsys):
-    print_table(FIGURES)
+    print_table(
+        [
+            Figure("loop", 190.0, "images/s", 200.0, "bare loop"),
+            Figure("build", 0.01234, "s"),
+            Figure("rows", 1234567.0, "rows/s", 2_000_000.0, "plain arrays"),
+        ]
+    )
     assert capsys.readouterr().out.splitlines() == [
         "figure      value  unit          limit  ratio  limit is",
         "loop          190  images/s        200   0.95  bare loop",
@@ -51,12 +51,9 @@ def test_the_table_shows_value_limit_and_ratio(capsys):
     ]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, ""), (0, "0"), (0.001234, "0.00123"), (9.876, "9.88"), (98.76, "98.8"), (98765.4, "98,765")],
-)
-def test_numbers_keep_three_digits(value, text):
-    assert number(value) == text
+def test_numbers_keep_three_digits():
+    texts = {None: "", 0: "0", 0.001234: "0.00123", 9.876: "9.88", 98.76: "98.8", 98765.4: "98,765"}
+    assert {value: number(value) for value in texts} == texts
 
 
 def test_works_take_turns_and_a_limit_counts_before_and_after():
@@ -116,30 +113,23 @@ def test_help_and_usage_can_be_followed(tmp_path):
     assert call(script="urnet/core/cpus.py").stdout == f"{cpus.usable_cores()}\n"  # nothing is installed yet
 
 
-@pytest.mark.parametrize("name", bench.COMMANDS)
-def test_every_sub_command_has_its_arguments(name, capsys):
-    with pytest.raises(SystemExit) as ended:
-        bench.main([name, "--help"])
-    assert ended.value.code == 0
-    assert "--json FILE" in capsys.readouterr().out
+def test_every_sub_command_has_its_arguments():
+    for name in bench.COMMANDS:
+        assert callable(bench.make_parser([name]).parse_args([name, "--json", "F"]).measure)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        *((f"data {flag} 0", "1 or more is") for flag in ("--images", "--large", "--rounds", "--workers")),
+        ("data --workers 1 0", "1 or more is"),
         ("density --rows 9", "argument --rows: found 9; 10 or more is accepted"),
-        ("networks --seconds 0", "found 0; more than 0 is accepted"),
         ("networks --seconds nan", "found nan; more than 0 is accepted"),
-        ("networks --size 0", "1 or more is"),
         ("networks --networks DPN29", "--networks: 'DPN29' is not known; nearest: DPN92"),
         ("networks --networks InceptionV3 --size 32", "InceptionV3 takes 75 or more"),
         ("cluster --sizes 10000 10000", "two sizes are accepted"),
         ("cluster --sizes 10 20000", "10000 or more is"),
         ("table --rows x", "invalid number value: 'x'"),
-        ("serve --batch_size 0", "1 or more is"),
         ("infer --workers -1", "0 or more is"),
-        ("train --steps 0", "1 or more is"),
     ],
 )
 def test_nothing_to_measure_is_one_line(words, message, capsys):
@@ -156,32 +146,16 @@ def test_nothing_to_measure_is_one_line(words, message, capsys):
 # --- the sub-commands
 
 
-def test_the_photographs_differ_and_have_the_stated_size(tmp_path):
-    images = [cv2.imread(str(file)) for file in write_photographs(tmp_path, 4)]
-    assert all(image.shape == (375, 500, 3) for image in images)
-    assert len({image.tobytes() for image in images}) == 4
-    (large,) = write_photographs(tmp_path / "large", 1, scale=4)
-    assert cv2.imread(str(large)).shape == (1500, 2000, 3)
-
-
 def test_every_pipeline_of_images_is_measured_beside_its_limit():
     threads = cv2.getNumThreads()
     try:
         figures = measured(data, "--images", "4", "--large", "2", "--rounds", "1", "--workers", "1", "2")
     finally:
         cv2.setNumThreads(threads)
-    assert [figure.name.removeprefix("data: ") for figure in figures] == [
-        "train, one core",
-        "train with jitter, one core",
-        "eval straight, one core",
-        "eval short, one core",
-        "train 32 pad-crop, one core",
-        "train 2000 x 1500, one core",
-        "loader, thread",
-        "loader, 1 processes",
-        "loader, 2 processes",
-        "loader, 2 processes",
-    ]
+    names = ["train", "train with jitter", "eval straight", "eval short", "train 32 pad-crop", "train 2000 x 1500"]
+    expected = [*(f"{name}, one core" for name in names), "loader, thread"]
+    expected += ["loader, 1 processes", "loader, 2 processes", "loader, 2 processes"]
+    assert [figure.name.removeprefix("data: ") for figure in figures] == expected
     assert all(figure.value > 0 and figure.limit > 0 and figure.limit_name for figure in figures)
 
 
@@ -283,19 +257,19 @@ def test_the_table_is_measured_from_lists_to_report(tmp_path):
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({"cpu.max": "max 100000\n"}, 8),
-        ({"cpu.max": "150000 100000\n"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
-        ({"cpu.max": "9900000 100000\n"}, 8),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "9900000 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1),
         ({}, 8),
     ],
 )
 def test_a_containers_quota_limits_the_cores(tmp_path, monkeypatch, files, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    (tmp_path / "cpu").mkdir()
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text + "\n")
     assert cpus.usable_cores(tmp_path) == expected
 
 

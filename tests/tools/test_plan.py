@@ -246,10 +246,8 @@ def test_webvision_on_eight_processes_and_on_thirty_two(capsys, tmp_path):
         assert a["counts"]["rows_a_process"] == 4 * b["counts"]["rows_a_process"] == 128
         assert a["hours"]["training"] == pytest.approx(4 * b["hours"]["training"])
         assert a["files"] == b["files"]
-    line = next(line for line in text.splitlines() if line.startswith("class ") and "312,500" in line)
-    assert line.split() == ["class", "20", "312,500", "1,024", "128", "128", "15,625", "0.4,", "cosine"]
-    for part in ("features.npy    float16 x 2048", "16,000,000 (--rows)", "a third of a training step"):
-        assert part in text
+    assert re.search(r"class +20 +312,500 +1,024 +128 +128 +15,625 +0\.4, cosine\n", text)
+    assert "features.npy    float16 x 2048" in text
 
 
 def test_the_page_shows_what_the_tool_prints(capsys, monkeypatch):
@@ -299,34 +297,24 @@ def test_images_in_folders_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("words", "message"),
     [
-        (
-            ["--processes", "3"],
-            "stages.class.batch_size: found 1024; a multiple of 3 is accepted, as it is divided among 3 processes x "
-            "accumulate 1",
-        ),
-        (
-            ["--processes", "256", "--machines", "2"],
-            "a multiple of 2048 is accepted, as it is divided among 512 processes x accumulate 1 x bags.size 4",
-        ),
-        (["--rows", "1000", "--processes", "8"], "stages.class.batch_size: found 1024, but there are 1000"),
-        (["--rows", "0"], "--rows: found 0; 1 or more is accepted"),
-        (["--images-per-second", "-1"], "--images-per-second: found -1; more than 0 is accepted"),
-        (["--images-per-second", "nan"], "--images-per-second: found nan"),
-        (["--text-bytes", "-1"], "--text-bytes: found -1; 0 or more is accepted"),
-        (["--measure", "--images-per-second", "9"], "--images-per-second: not allowed with argument --measure"),
-        (["--measure"], "data.root:"),
-        (["-o", "stages.class.schedule.warmup=21 epochs"], "stages.class.schedule.warmup: 21 epochs is"),
-        (["-o", "data.format=webvision1"], "--rows: is needed, as the images cannot be counted here"),
-        (["-o", "data.format=webvision1", "--rows", "9"], "--evaluation-images: is needed"),
-        (["-o", "model.name=ResNet5"], "model.name: 'ResNet5' is not known; nearest: ResNet50"),
-        (["-o", "transform.size=16", "-o", "model.name=DenseNet121"], "DenseNet121 takes 29 or more"),
-        (["-o", "stages.class.lr=1"], "unknown key stages.0.lr; nearest: elr"),
+        ("--processes 3", "a multiple of 3 is accepted, as it is divided among 3 processes x accumulate 1"),
+        ("--processes 256 --machines 2", "divided among 512 processes x accumulate 1 x bags.size 4"),
+        ("--rows 1000 --processes 8", "stages.class.batch_size: found 1024, but there are 1000"),
+        ("--rows 0", "--rows: found 0; 1 or more is accepted"),
+        ("--images-per-second nan", "--images-per-second: found nan; more than 0 is accepted"),
+        ("--text-bytes -1", "--text-bytes: found -1; 0 or more is accepted"),
+        ("--measure --images-per-second 9", "--images-per-second: not allowed with argument --measure"),
+        ("--measure", "data.root:"),
+        ("-o data.format=webvision1", "--rows: is needed, as the images cannot be counted here"),
+        ("-o data.format=webvision1 --rows 9", "--evaluation-images: is needed"),
+        ("-o model.name=ResNet5", "model.name: 'ResNet5' is not known; nearest: ResNet50"),
+        ("-o transform.size=16 -o model.name=DenseNet121", "DenseNet121 takes 29 or more"),
     ],
 )
-def test_one_line_for_what_is_refused(capsys, arguments, message):
-    code, out, err = call(capsys, "-c", WEBVISION, *arguments)
+def test_one_line_for_what_is_refused(capsys, words, message):
+    code, out, err = call(capsys, "-c", WEBVISION, *words.split())
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1

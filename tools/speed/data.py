@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from tools.speed.figures import Figure
-from tools.speed.photographs import WEB, write_photographs
+from tools.speed.photographs import write_photographs
 from tools.speed.timing import Work, take_turns, timed
 from urnet.config.recipe import Transform
 from urnet.core.cli import number
@@ -27,6 +27,13 @@ from urnet.data.loading.loader import ImageSource, Loader
 ENLARGED = 4
 WARM_UP, EPOCHS, BATCH = 2, 8, 32  # of a loader: epochs that do not count, all epochs, rows a batch
 BARE = "bare decode, resize, flip"
+ONE_CORE = {  # pipeline -> its bare loop
+    "train": "bare train",
+    "train with jitter": "bare train",
+    "eval straight": "bare eval",
+    "eval short": "bare short",
+    "train 32 pad-crop": "bare 32",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,14 +55,9 @@ def measure(args: argparse.Namespace) -> list[Figure]:
         seconds = take_turns(works, args.rounds)
     images = {"large": args.large, "large reduced": args.large}
     speed = {name: images.get(name, args.images) / min(taken) for name, taken in seconds.items()}
-    size = " x ".join(str(ENLARGED * side) for side in WEB)
     compared = [
-        ("train, one core", "train", speed["bare train"], BARE),
-        ("train with jitter, one core", "train with jitter", speed["bare train"], BARE),
-        ("eval straight, one core", "eval straight", speed["bare eval"], BARE),
-        ("eval short, one core", "eval short", speed["bare short"], BARE),
-        ("train 32 pad-crop, one core", "train 32 pad-crop", speed["bare 32"], BARE),
-        (f"train {size}, one core", "large reduced", speed["large"], "all pixels decoded"),
+        *((f"{own}, one core", own, speed[limit], BARE) for own, limit in ONE_CORE.items()),
+        ("train 2000 x 1500, one core", "large reduced", speed["large"], "all pixels decoded"),
         ("loader, thread", "loader 0", speed["train"], "without loader"),
     ]
     for k in args.workers:
@@ -96,24 +98,20 @@ def bare(files: Sequence[Path], size: tuple[int, int], flip: bool) -> None:
             cv2.flip(image, 1)
 
 
-def source_of(files: Sequence[Path], transform: Transform, *, train: bool = True, reduced: bool = True) -> ImageSource:
-    """The images as a trainer reads them, row i from file i."""
-    return ImageSource([str(file) for file in files].__getitem__, transform, train=train, reduced=reduced)
-
-
 def views(files: Sequence[Path], transform: Transform, *, train: bool = True, reduced: bool = True) -> None:
-    """One view of each file, in this thread."""
-    source = source_of(files, transform, train=train, reduced=reduced)
+    """One view of each file as a trainer makes it, in this thread."""
+    source = ImageSource([str(file) for file in files].__getitem__, transform, train=train, reduced=reduced)
     for row in range(len(files)):
         source(row, 0)
 
 
 def loaded(files: Sequence[Path], transform: Transform, workers: int) -> float:
     """Seconds an epoch through the loader; its start and the first epochs do not count."""
+    source = ImageSource([str(file) for file in files].__getitem__, transform, train=True)
     rows = np.split(np.arange(len(files)), range(BATCH, len(files), BATCH))
     jobs = [(epoch, batch) for epoch in range(EPOCHS) for batch in rows]
     start = 0.0
-    for i, _ in enumerate(Loader(source_of(files, transform), jobs, workers=workers), start=1):
+    for i, _ in enumerate(Loader(source, jobs, workers=workers), start=1):
         if i == WARM_UP * len(rows):
             start = time.perf_counter()
     return (time.perf_counter() - start) / (EPOCHS - WARM_UP)

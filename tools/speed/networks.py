@@ -67,11 +67,17 @@ def measure_network(name: str, size: int, seconds: float) -> list[Figure]:
     """Count the network's parameters and work, then its speed between two measurements of the product."""
     import paddle
 
+    from urnet.inference.predictor import Predictor
+    from urnet.nn.normalise import Normalise
+
     network = models.build(name, N_CLASSES)
+    normalised = Normalise(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    batch = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, size, size, 3), np.uint8)
     parameters = sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
     work, square = multiply_adds(network, size), paddle.ones([GEMM_SIDE, GEMM_SIDE])
+    predictor = Predictor(normalised, size, engine="inference", batch_size=BATCH_SIZE)
     taken = take_turns(
-        {"network": seconds_a_call(predictor_call(network, size), seconds)},
+        {"network": seconds_a_call(lambda: predictor.probabilities(batch), seconds)},
         limits={"product": seconds_a_call(lambda: paddle.matmul(square, square), GEMM_SECONDS)},
     )
     speed, limit = per_second(BATCH_SIZE, taken["network"]), per_second(GEMM_SIDE**3 / work, taken["product"])
@@ -124,14 +130,3 @@ def multiply_adds(network: Any, size: int) -> int:
     for hook in hooks:
         hook.remove()
     return sum(counts)
-
-
-def predictor_call(network: Any, size: int) -> Callable[[], object]:
-    """``Predictor`` on one batch of random images."""
-    from urnet.inference.predictor import Predictor
-    from urnet.nn.normalise import Normalise
-
-    normalised = Normalise(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    predictor = Predictor(normalised, size, engine="inference", batch_size=BATCH_SIZE)
-    batch = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, size, size, 3), np.uint8)
-    return lambda: predictor.probabilities(batch)
