@@ -108,20 +108,24 @@ def test_an_exception_of_the_source_arrives_as_itself(files, workers, error):
         assert "image_sources.py" in str(caught.value.__cause__)  # where in the worker it happened
 
 
-def test_an_exception_that_cannot_travel_is_told_in_words(files):
-    with pytest.raises(RuntimeError, match="its own words"):
-        list(Loader(make(RaisesUnpicklable, files), jobs(), workers=2))
+class Local(ImageSource):
+    """Found by no worker, as its name says that it is somewhere else."""
+
+    __qualname__ = "nowhere.Local"
 
 
-def test_a_source_that_no_worker_can_rebuild_says_so(files):
-    with pytest.raises(ValueError, match="cannot be rebuilt"):
-        list(Loader(make(Stuck, files), jobs(), workers=2))
-
-    class Local(ImageSource):
-        pass
-
-    with pytest.raises((AttributeError, pickle.PicklingError), match="Local"):
-        list(Loader(make(Local, files), jobs(), workers=2))
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        (RaisesUnpicklable, RuntimeError, "its own words"),
+        (Stuck, ValueError, "cannot be rebuilt"),
+        (Local, (AttributeError, pickle.PicklingError), "Local"),
+        (Exits, RuntimeError, r"loader worker . .*with exit code 9"),
+    ],
+)
+def test_a_source_that_does_not_travel_or_whose_errors_do_not(files, kind, error, message):
+    with pytest.raises(error, match=message):
+        list(Loader(make(kind, files), jobs(), workers=2))
 
 
 @WORKERS
@@ -148,11 +152,6 @@ def test_a_killed_worker_is_named(files, when, victim):
     with pytest.raises(RuntimeError, match=rf"loader worker {victim} \(process {pid}\).*SIGKILL"):
         rest = len(list(iterator))
         pytest.fail(f"{rest} more batches came; state of the killed worker: {state(pid)}")
-
-
-def test_a_worker_that_cannot_start_is_named(files):
-    with pytest.raises(RuntimeError, match=r"loader worker . .*with exit code 9"):
-        list(Loader(make(Exits, files), jobs(), workers=2))
 
 
 def test_two_loaders_at_once_do_not_disturb_each_other(files):

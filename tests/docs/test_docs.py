@@ -94,18 +94,6 @@ def test_what_runs_a_command_is_there(run_by):
     assert re.search(rf"^def {name}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.M)
 
 
-def test_a_command_is_read_as_a_shell_would():
-    page = ROOT / "docs/faq.md"
-    found = {command.shape: command for command in ALL if command.page == "docs/faq.md"}
-    launched = found["launch eval.py --img_path --pretrained_model"]
-    text = page.read_text(encoding="utf-8").splitlines()
-    assert text[launched.line - 1].endswith("--pretrained_model output/folder/label/final \\")
-    assert launched.arguments[-2:] == ["--img_path", "data/mine/val"]  # of the next line
-    assert text[found["train.py -c"].line - 1].startswith("OMP_NUM_THREADS=4 python train.py")
-    synopsis = read_command("page", 1, "python tools/report.py --run OUTPUT/NAME [--suspects FILE.csv]     # a page")
-    assert (synopsis.synopsis, synopsis.flags) == (True, ["--run", "--suspects"])
-
-
 @pytest.mark.parametrize(
     ("text", "error"),
     [

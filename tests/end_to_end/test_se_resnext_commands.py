@@ -97,14 +97,6 @@ def test_the_recipe_is_the_example():
     np.testing.assert_allclose(found, [0.1, 0.1, 0.01, 0.01, 0.001, 0.0001])
 
 
-def test_overrides_go_before_the_flags():
-    keys = ("name=mine", "model.name=ResNet50", "model.recompute=false", "stages.0.batch_size=5")
-    recipe = resolved(*overrides((*keys, "stages.train.start=scratch")), *TRAIN, "--pretrained_model=some/weights")
-    (stage,) = recipe.stages
-    assert (recipe.name, recipe.model) == ("mine", Model("ResNet50"))
-    assert (stage.batch_size, stage.start) == (5, "scratch")
-
-
 @pytest.mark.parametrize("path", ["a: b, [c] #d", "12", "null", 'o\'k "ü" 🙂', "a=b", "/x/y", "previous", "scratch"])
 def test_any_path_is_a_path(path):
     start = resolved("--num_layers=50", f"--pretrained_model={path}").stages[0].start
@@ -286,15 +278,6 @@ def test_where_values_come_from_without_a_recipe(tmp_path):
         job = PredictionJob(args, models.NAMES, {**RELEASE_DEFAULTS, **defaults})
         assert (args.model, args.class_dim, job.transform) == ("SE_ResNeXt101_32x4d", n_classes, transform)
         assert (args.img_list, args.img_path) == (str(tmp_path / "some list"), str(tmp_path))
-
-
-def test_the_images_folder_and_the_checkpoint_may_have_their_new_names():
-    args, _ = translated("--num_layers=50", "--pretrained_model=a", "--img_list=b/c.txt", "--img_path=d")
-    assert (args.pretrained_model, args.img_list, args.img_path) == ("a", "b/c.txt", "d")
-    args, _ = translated("--num_layers=50", "--model=a", "--test_list=c.txt")
-    assert (args.pretrained_model, args.img_list, args.img_path) == ("a", "c.txt", ".")
-    args, _ = translated("--num_layers=50", "--model=a")
-    assert (args.img_list, args.img_path) == (None, None)
 
 
 @pytest.mark.parametrize(

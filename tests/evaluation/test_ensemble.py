@@ -10,7 +10,7 @@ from tests.helpers.prediction_files import block, part, probabilities, write, wr
 from tools import ensemble as tool
 from urnet.core import cli
 from urnet.core.checks import InputError
-from urnet.evaluation.ensemble import METHODS, block_rows, make_ensemble, missing_probability
+from urnet.evaluation.ensemble import METHODS, make_ensemble, missing_probability
 from urnet.evaluation.ensemble_weights import fit_weights, label_probability, log_loss
 from urnet.evaluation.leave_one_out import LeaveOneOut
 from urnet.evaluation.prediction_reader import read_predictions
@@ -156,12 +156,6 @@ def test_make_ensemble_refuses(weights):
         make_ensemble("mean", 2, C, weights=weights or [1, 1])
     with pytest.raises(InputError, match=r"--votes: found 0; 1\.\.11"):
         make_ensemble("vote", 2, C, votes=0)
-
-
-def test_block_rows_bound_the_sums():
-    assert block_rows(5000) * 5000 * 8 <= 5 << 20
-    assert block_rows(10) == 4096
-    assert block_rows(10**8) == 1
 
 
 # --- the tool

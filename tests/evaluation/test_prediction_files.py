@@ -1,6 +1,5 @@
 """Prediction files: what is written is read back, in any blocks, and every fault is named with its row."""
 
-import json
 import re
 
 import numpy as np
@@ -133,17 +132,6 @@ def test_a_cut_arrow_file_is_refused(tmp_path):
             list(read_predictions(file, 9))
 
 
-def test_offsets_that_lead_outside_are_refused(tmp_path):
-    file = write(tmp_path / "a.arrow", probabilities(3, 9, 0), 2)
-    offsets = np.array([0, 2, 4, 6], np.int32).tobytes()
-    data = file.read_bytes()
-    assert data.count(offsets) == 2
-    bad = np.array([0, 2, 4, 6_000_000], np.int32).tobytes()
-    file.write_bytes(data.replace(offsets, bad))
-    with pytest.raises(InputError, match=r"a\.arrow: is no prediction file of infer\.py"):
-        list(read_predictions(file, 9))
-
-
 def test_members_go_row_for_row(tmp_path):
     p = probabilities(10, 9, 0)
     names = [f"{i}.jpg" for i in range(10)]
@@ -181,12 +169,3 @@ def test_an_arrow_file_appears_whole_or_not_at_all(tmp_path):
     (tmp_path / "f.arrow").mkdir()
     with pytest.raises(InputError, match=r"--output \S+f\.arrow: is a folder"):
         open_predictions(tmp_path / "f.arrow").__enter__()
-
-
-def test_json_lines_hold_lists(tmp_path):
-    classes, scores = listed(probabilities(2, 9, 0), 3)
-    write(tmp_path / "a.jsonl", probabilities(2, 9, 0), 3, unreadable={1})
-    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert rows[1] == {"path": "1.jpg", "classes": [], "scores": [], "names": [], "error": "broken"}
-    assert rows[0]["classes"] == classes[0].tolist()
-    assert np.float32(rows[0]["scores"]).tolist() == scores[0].tolist()

@@ -28,10 +28,10 @@ SIZES = (12, 9, 6, 3)
 
 
 def make_table(folder: Path, *, sizes=SIZES, names=None, images: bool = True) -> Table:
-    """Rows class by class; row 0 has a hostile title, row 1 none, and row 2's image is missing."""
+    """Rows class by class; row 0 has a hostile title, row 1 and those of PATHS none, and row 2's image is missing."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
     paths = [f"img/{PATHS.get(row, f'{row:03d}.jpg')}" for row in range(len(labels))]
-    titles = [EVIL, ""] + [f"title {row}" for row in range(2, len(labels))]
+    titles = [EVIL, ""] + ["" if row in PATHS else f"title {row}" for row in range(2, len(labels))]
     if images:
         (folder / "img").mkdir(parents=True)
         for row in range(len(labels)):

@@ -159,14 +159,6 @@ def test_an_inference_model_is_written_and_checked(toys, predict, capsys, tmp_pa
     assert "served: exists already" in err
 
 
-def test_usage_errors_leave_with_2(capsys):
-    for argv in (["--nonsense"], ["--use_gpu", "perhaps"], ["--topk", "many"]):
-        with pytest.raises(SystemExit) as left:
-            infer.main(argv)
-        assert left.value.code == 2
-        assert capsys.readouterr().err.count("\n") == 1
-
-
 def test_stdout_holds_results_only(toys, tmp_path):
     """A process of its own, with the engine whose C++ code writes to stdout; and bad input's exit code."""
 

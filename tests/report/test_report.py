@@ -61,6 +61,7 @@ def test_hostile_titles_and_names_are_shown_as_text(made):
     assert "</title><script>alert(4)" in page.text and "onmouseover='alert(5)" in page.text
     assert "<b>one" not in html
     assert 'one "1" & <b>one</b>' in page.text
+    assert "onerror=alert(3)" in page.text  # a name of a file
     assert "plain <b>" in page.text
     assert "\u202e" not in html
     assert "\x00" not in html

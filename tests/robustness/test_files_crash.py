@@ -180,15 +180,6 @@ def test_other_errors_pass_as_they_are(tmp_path):
         raise OSError(errno.ENOSPC, "No space", "standard output")
 
 
-def test_a_disk_that_is_full_at_once_is_no_bad_input(tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device", "a temporary name")
-
-    monkeypatch.setattr(Path, "touch", full)
-    with pytest.raises(OSError, match=r"No space left on device: '.*/a'"), atomic_file(tmp_path / "a"):
-        pass
-
-
 def test_what_does_not_fit_is_not_appended_in_part(tmp_path):
     file = AppendedFile(tmp_path / "log.txt")
     file.write("one ü\n")

@@ -72,17 +72,6 @@ def test_a_failed_installation_leaves_no_stamp(repository, shell):
     assert repository.asked() == ["pip install requirements.txt"]
 
 
-def test_a_stamp_of_earlier_requirements_does_not_outlive_a_failure(repository):
-    repository.shell(SOURCE)
-    before = (repository.path / "requirements.txt").read_text()
-    (repository.path / "requirements.txt").write_text("numpy\n")
-    assert repository.shell(SOURCE, FAKE_PIP_STATUS="1").returncode == 1
-    (repository.path / "requirements.txt").write_text(before)  # what is installed now is unknown
-    repository.asked()
-    repository.shell(SOURCE)
-    assert repository.asked() == ["pip install requirements.txt"]
-
-
 def test_what_the_user_exported_stays(repository):
     done = repository.shell(
         f"{SOURCE}; {SHOW}", CUDA_VISIBLE_DEVICES="", FLAGS_fraction_of_gpu_memory_to_use="0.5", OMP_NUM_THREADS="7"
