@@ -73,15 +73,3 @@ def test_pickle_cut_anywhere(tmp_path, protocol):
     path.write_bytes(whole + b".")
     with pytest.raises(InputError, match="does not end with one object"):
         checkpoint.read_weights(path)
-
-
-def test_an_array_without_a_state(tmp_path):
-    function, arguments, _ = np.ones(2, "float32").__reduce__()
-
-    class Stateless:
-        def __reduce__(self):
-            return function, arguments
-
-    (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"x": Stateless()}, 4))
-    with pytest.raises(InputError, match="entry 'x' is an array without values"):
-        checkpoint.read_weights(tmp_path / "x.pdparams")

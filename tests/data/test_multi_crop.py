@@ -66,14 +66,6 @@ def test_one_crop_is_the_evaluation_s_view(shape):
     np.testing.assert_array_equal(MultiCrop(24, (), flip=True)(image), mirrored_too([straight]))
 
 
-@pytest.mark.parametrize(("crops", "n_views"), [(1, 4), (5, 20), (10, 40), (144, 144)])
-@pytest.mark.parametrize("flip", [False, True])
-def test_the_number_of_views_is_known_beforehand(crops, n_views, flip):
-    views = MultiCrop(8, (8, 9, 10, 12), crops, flip)
-    assert views.n_views == n_views * (2 if flip and crops < 10 else 1)
-    assert views(picture(30, 70)).shape == (views.n_views, 8, 8, 3)
-
-
 @pytest.mark.parametrize("wrong", [((28,), 7), ((), 5), ((20,), 1), ((28, 30, 40), 144)])
 def test_views_that_cannot_be_cut(wrong):
     with pytest.raises(ValueError, match=r"accepted|crops 144 needs four"):

@@ -114,13 +114,6 @@ def test_pad_crop_is_a_window_of_the_mirrored_image(pad):
     assert len(places) >= min(40, (2 * pad + 1) ** 2) * 0.5
 
 
-def test_pad_crop_of_another_size_is_resized_first():
-    settings = replace(PLAIN, train="pad_crop", pad=0)
-    image = picture(50, 31)
-    view = train_transform(image, settings, np.random.default_rng(0))
-    assert np.array_equal(view, eval_transform(image, settings))
-
-
 def test_flip_mirrors_half_of_the_images():
     settings = replace(PLAIN, train="pad_crop", pad=0, flip=True)
     image = picture(24, 24)

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from tests.helpers.prediction_files import block, listed, part, probabilities, write
+from tests.helpers.prediction_files import listed, probabilities, write
 from tools import submission as tool
 from urnet.core import cli
 from urnet.core.checks import InputError
-from urnet.evaluation.submission import check_submission, read_test_list, write_submission
+from urnet.evaluation.submission import check_submission, read_test_list
 
 N, C = 12, 8
 NAMES = [f"test{i:03d}.jpg" for i in range(N)]
@@ -64,13 +64,6 @@ def test_predictions_that_make_no_submission(tmp_path, names, capsys, predicted,
     assert captured.err.count("\n") == 1
     assert out.read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "s.txt", "test_list.txt"]
-
-
-def test_blocks_are_joined(tmp_path):
-    whole = block(probabilities(N, C, 0), 5)
-    for blocks, file in (([whole], "one"), ([part(whole, 0, 5), part(whole, 5, N)], "two")):
-        assert write_submission(iter(blocks), tmp_path / file) == N
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 # --- checking

@@ -31,7 +31,7 @@ def labels():
 def test_counts_of_classes(block, labels):
     values, suggested = np.random.default_rng(1).random(50, np.float32), np.roll(labels, 1)
     values[[3, 20]] = np.nan
-    suggested[7] = -1
+    suggested[np.flatnonzero(labels == 3)[:2]] = -1
     np.testing.assert_array_equal(class_sizes(labels, 6, block=block), np.bincount(labels, minlength=6))
     means = aggregates.class_means(labels, values, 6, block=block)
     assert means[:4] == pytest.approx([np.nanmean(values[labels == c]) for c in range(4)])
