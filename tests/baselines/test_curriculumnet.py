@@ -74,16 +74,6 @@ def literal(features, *, quantile=0.6, density="count", split="density", n_subse
     return {"subset": np.argsort(best_first)[found], "density": rho}
 
 
-def test_delta_follows_permuted_rows():
-    features, labels, n_classes = mixed_classes(dtype=np.float32)
-    features = np.unique(features, axis=0)  # equal rows may exchange their deltas
-    labels = labels[: len(features)]
-    got = curriculum(features, labels, n_classes, delta=True)
-    order = np.random.default_rng(1).permutation(len(labels))
-    permuted = curriculum(features[order], labels[order], n_classes, delta=True)
-    assert same(permuted, {name: column[order] for name, column in got.items()})
-
-
 @pytest.mark.parametrize(("density", "split"), KINDS)
 @pytest.mark.parametrize(("n", "seed"), [(30, 0), (97, 1), (353, 3)])
 def test_subsets_are_those_of_the_literal_definition(density, split, n, seed):
@@ -187,18 +177,6 @@ def test_densities_that_differ_by_roundings_are_alike():
     assert not got["subset"].any()
 
 
-def test_mostly_equal_rows():
-    """Where d_c is 0 no row is nearer than it; the Gaussian's limit counts the equal rows."""
-    source = np.random.default_rng(0).permutation(np.r_[np.repeat([0, 1, 2], [60, 60, 20]), 3:8])
-    features = spread_rows(8, 40)[source]
-    got = one_class(features, quantile=0.3)
-    assert not got["density"].any()
-    assert not got["subset"].any()
-    gaussian = one_class(features, quantile=0.3, density="gaussian")
-    assert gaussian["density"].tolist() == np.array([59, 59, 19, 0, 0, 0, 0, 0])[source].tolist()
-    assert gaussian["subset"].tolist() == np.minimum(np.maximum(source - 1, 0), 2).tolist()
-
-
 def test_neither_processes_nor_threads_nor_other_classes_change_a_thing():
     features, labels, n_classes = mixed_classes()
     whole = curriculum(features, labels, n_classes, pca=6, delta=True)
@@ -216,17 +194,6 @@ def test_other_blocks_change_nothing_where_products_are_exact(block):
     features[::7] = features[0]
     kind = {"pca": 0, "delta": True}
     assert same(curriculum(features, labels, 8, block=block, **kind), curriculum(features, labels, 8, **kind))
-
-
-def test_scale_and_shift_do_not_matter():
-    features = spread_rows(120, dtype=np.float64)
-    whole = one_class(features, delta=True, pca=4)
-    for factor in (2.0**-90, 2.0**45):
-        scaled = one_class(features * factor, delta=True, pca=4)
-        assert same({**scaled, "delta": scaled["delta"] / np.float32(factor)}, whole)
-    for pca in (0, 4):
-        shifted = one_class(features + 100, pca=pca)["density"]
-        np.testing.assert_allclose(shifted, one_class(features, pca=pca)["density"], atol=1)
 
 
 def test_features_are_read_a_class_at_a_time():

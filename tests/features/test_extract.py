@@ -106,10 +106,9 @@ def test_workers_batch_sizes_and_k_change_no_value(files, measured, tmp_path):
     np.testing.assert_allclose(again.prob[:].sum(axis=1, dtype=np.float64), 1, atol=2e-3)
 
 
-@pytest.mark.parametrize("amp", ["float16", "bfloat16"])
-def test_mixed_precision_is_recorded_and_near(files, measured, tmp_path, amp):
-    again = run(tmp_path, files, amp=amp)  # on the CPU auto_cast has no effect
-    assert again.describe.amp == amp
+def test_mixed_precision_is_recorded_and_near(files, measured, tmp_path):
+    again = run(tmp_path, files, amp="bfloat16")  # on the CPU auto_cast has no effect
+    assert again.describe.amp == "bfloat16"
     np.testing.assert_allclose(again.given, measured.given, atol=0.02)
 
 
@@ -175,17 +174,15 @@ def test_a_signal_stops_between_batches_and_the_next_pass_goes_on(files, tmp_pat
     np.testing.assert_array_equal(Measurement.open(tmp_path).given, again.given)
 
 
-def test_a_finished_measurement_is_taken_as_it_is(files, measured, tmp_path):
+def test_what_is_whole_is_taken_as_it_is_and_a_truncated_shard_is_said_and_measured_again(
+    files, measured, tmp_path, capsys
+):
     folder = shutil.copytree(measured.folder, tmp_path / "m")
     before = times_of(folder)
     again = run(folder, ["gone.jpg"] * N)  # no image is asked for
     np.testing.assert_array_equal(again.given, measured.given)
     assert times_of(folder) == before
-
-
-def test_a_truncated_shard_is_said_and_measured_again(files, measured, tmp_path, capsys):
-    folder = shutil.copytree(measured.folder, tmp_path / "m")
-    file, before = folder / "shard-00001" / "features.npy", times_of(folder)
+    file = folder / "shard-00001" / "features.npy"
     file.write_bytes(file.read_bytes()[:-2])
     again = run(folder, files)
     assert re.search(r"note: .*shard-00001/features\.npy: is not a whole array .*again\n", capsys.readouterr().err)
@@ -202,11 +199,6 @@ def test_other_weights_are_not_mixed_in(files, measured, tmp_path):
     other = run(folder, files, fingerprint="w2", net=network(7), replace=True)
     assert other.describe.fingerprint == "w2"
     assert (other.given != measured.given).any()
-
-
-def test_a_process_that_waits_in_vain_says_so(files, tmp_path):
-    with pytest.raises(TimeoutError, match="shards of other processes"):
-        run(tmp_path, files, world_size=2, timeout=0.1)
 
 
 # --- what is refused, or left out

@@ -31,25 +31,18 @@ def whole(tmp_path, original):
     "rows",
     [
         slice(None),
-        slice(0, 0),
         slice(3, 17),
-        slice(5, 10),
         slice(-4, None),
-        slice(20, 3),
         slice(20, 3, -3),
         slice(1, None, 4),
         slice(0, 99),
         [],
-        [4],
         [22, 0, 7, 7, 5, 4],
         [-1, -23, 3],
         np.arange(22, -1, -1),
         np.array([250, 1], np.uint8) % 23,
-        np.array([-1, 1], np.int8),
         np.arange(23) % 3 == 0,
-        np.zeros(23, bool),
         7,
-        -1,
         np.int32(22),
     ],
 )
@@ -111,16 +104,6 @@ def test_other_types_shapes_and_row_counts_are_refused(tmp_path, change):
     with pytest.raises(ValueError, match="1 rows of which are missing"), write_shard(tmp_path, ABOUT, 0) as writer:
         for _ in range(3):
             writer.append(values)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_a_full_disk_is_named(tmp_path):
-    named = pytest.raises(OSError, match=r"features\.npy: cannot be written \(No space")
-    with named, write_shard(tmp_path, ABOUT, 0) as writer:
-        writer._streams["features"].close()
-        writer._streams["features"] = Path("/dev/full").open("wb")  # noqa: SIM115
-        writer.append({name: array[:5] for name, array in arrays().items()})
-    assert list(tmp_path.iterdir()) == []
 
 
 # --- not whole

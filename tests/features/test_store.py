@@ -1,8 +1,9 @@
 """Measurements are begun, opened and waited for; another one is never taken for this one."""
 
+import contextlib
+import itertools
 import json
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.helpers import shards as shard_files
 from tests.helpers.shards import ABOUT, arrays, write
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop, Interrupted
+from urnet.features import store
 from urnet.features.shards import missing_shards, write_shard
 from urnet.features.store import Measurement, begin, read_description, wait_complete
 
@@ -93,8 +95,8 @@ def test_shards_of_unknown_origin_are_refused(tmp_path, whole):
     assert missing_shards(tmp_path, ABOUT) == [0, 1, 2, 3, 4]
 
 
-def later(function, *arguments, seconds=0.2):
-    thread = threading.Timer(seconds, function, arguments)
+def in_thread(function):
+    thread = threading.Thread(target=function)
     thread.start()
     return thread
 
@@ -105,26 +107,42 @@ def test_other_ranks_wait_for_the_description(tmp_path, kept):
         begin(tmp_path, kept)
     with pytest.raises(TimeoutError, match=r"the description by rank 0, but nothing changed there for 0\.1 s"):
         begin(tmp_path, ABOUT, rank=1, timeout=0.1, replace=True)
-    thread = later(lambda: begin(tmp_path, ABOUT, replace=True))
-    begin(tmp_path, ABOUT, rank=1, timeout=20, replace=True)
+    thread = in_thread(lambda: begin(tmp_path, ABOUT, rank=1, timeout=60, replace=True))
+    assert thread.is_alive()
+    begin(tmp_path, ABOUT, replace=True)
+    thread.join(60)
+    assert not thread.is_alive()
     assert read_description(tmp_path) == ABOUT
-    thread.join()
 
 
-def test_waiting_ends_with_the_last_shard_and_goes_on_as_long_as_somebody_works(tmp_path):
+class Recording(GracefulStop):
+    """Is asked before every pause; calls ``between`` with the number of the question."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.between, self.asked = between, 0
+
+    def check(self):
+        self.between(self.asked)
+        self.asked += 1
+
+
+def test_waiting_ends_with_the_last_shard_and_goes_on_as_long_as_somebody_works(tmp_path, monkeypatch):
+    """By a clock that goes a second a reading: the rows together take longer than the timeout, no row does."""
     about, values = replace(ABOUT, n_rows=10), arrays()
     begin(tmp_path, about)
     write(tmp_path, values, 0, about)
+    monkeypatch.setattr(store.time, "monotonic", itertools.count().__next__)
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(write_shard(tmp_path, about, 1))
 
-    def slowly():
-        with write_shard(tmp_path, about, 1) as writer:
-            for row in range(5, 10):
-                time.sleep(0.3)
-                writer.append({name: array[row : row + 1] for name, array in values.items()})
+        def one_row(number):
+            if number < 5:
+                writer.append({name: array[5 + number : 6 + number] for name, array in values.items()})
+            elif number == 5:
+                stack.close()
 
-    thread = later(slowly, seconds=0)
-    measured = wait_complete(tmp_path, about, timeout=0.9, poll=0.02)  # of 1.5 s
-    thread.join()
+        measured = wait_complete(tmp_path, about, timeout=4, stop=Recording(one_row), poll=0)
     np.testing.assert_array_equal(measured.features[:], values["features"][:10])
 
 

@@ -24,6 +24,23 @@ class Plain(nn.Layer):
         return self.fc(nn.functional.relu(self.conv(x)).mean([2, 3]))
 
 
+class Headed(Plain):
+    """Plain with an auxiliary head, in training, as InceptionV3's: a trunk of its own and a classifier."""
+
+    auxiliary_weight = 0.25
+
+    def __init__(self):
+        super().__init__()
+        self.auxiliary = nn.Layer()
+        self.auxiliary.conv, self.auxiliary.classifier = nn.Conv2D(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        aside = nn.functional.relu(self.auxiliary.conv(x)).mean([2, 3])
+        return super().forward(x), self.auxiliary.classifier(aside)
+
+
 def step_input(n=12, seed=0, mixup=None):
     """Random images, labels and weights."""
     rng = np.random.default_rng(seed)

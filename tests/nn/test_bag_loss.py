@@ -1,6 +1,5 @@
 """The bag loss against its formulas and finite differences."""
 
-import math
 
 import numpy as np
 import paddle
@@ -79,16 +78,6 @@ def test_gradient_by_finite_differences_with_the_attention_held_fixed(settings):
         down[i, c] -= 1e-5
         values = [by_hand(v, labels, weight, **settings, attention=attention.numpy())[0] for v in (up, down)]
         assert gradient[i, c] == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-8)
-
-
-def test_one_right_row_among_wrong_ones_by_hand():
-    log = math.log  # p(y) is 0.9, 0.1, 0.1, 0.1: attention 9/12, 1/12 each; P = (9 * 0.9 + 3 * 0.1) / 12
-    logits = paddle.to_tensor([[log(0.9), log(0.1)]] + 3 * [[log(0.1), log(0.9)]], "float64")
-    loss, attention = loss_of(logits, np.zeros(4, int), np.ones(4), instance_term=0.0, total=4.0)
-    np.testing.assert_allclose(attention.numpy(), [9 / 12, 1 / 12, 1 / 12, 1 / 12], rtol=1e-12)
-    assert float(loss) == pytest.approx(-log(0.7))
-    instances, _ = loss_of(logits, np.zeros(4, int), np.ones(4), bag_term=0.0, total=4.0)
-    assert float(instances) == pytest.approx(-(9 * log(0.9) + 3 * log(0.1)) / 12)
 
 
 def test_rows_that_are_no_whole_bags_are_refused():

@@ -63,11 +63,14 @@ def instance(web, tmp_path_factory):
     return columns_after(recipe_of(web, tmp_path_factory.mktemp("instance"), {"method": "instance"}))
 
 
-def test_texts_and_ranks_change_what_is_believed(web, instance, tmp_path):
-    alone = {"method": "instance", "evidence": {"text": 0, "rank_bins": 0}}
-    without = columns_after(recipe_of(web, tmp_path, alone))
-    np.testing.assert_array_equal(without.column("relevance"), without.column("confidence"))
-    np.testing.assert_allclose(without.column("confidence"), instance.column("confidence"), rtol=1e-5)
+@pytest.mark.parametrize("off", ["rank_bins", "noise"])  # ranks speak through the noise model alone
+def test_without_texts_and_ranks_the_confidence_is_all(web, instance, tmp_path, off):
+    table = columns_after(recipe_of(web, tmp_path, {"method": "instance", "evidence": {"text": 0, off: 0}}))
+    np.testing.assert_array_equal(table.column("relevance"), table.column("confidence"))
+    np.testing.assert_allclose(table.column("confidence"), instance.column("confidence"), rtol=1e-5)
+
+
+def test_texts_and_ranks_change_the_relevance(instance):
     assert (instance.column("relevance") != instance.column("confidence")).any()
     texts = instance.strings("text", np.arange(instance.n_rows))
     words = ("one", "two", "three")
@@ -94,15 +97,6 @@ def test_weights_follow_the_rank_in_the_class_or_the_probability(web, instance, 
         expected = raw / np.array(means_by_class(raw, labels))[labels]
         np.testing.assert_allclose(found, expected, rtol=1e-4)
     np.testing.assert_array_equal(instance.column("oof_index").shape, (instance.n_rows, N_CLASSES))
-
-
-def test_ranks_with_the_relevance_model(web, instance, tmp_path):
-    ranks = {"method": "instance", "relevance": "ranks", "model_term": 1.0}
-    table = columns_after(recipe_of(web, tmp_path, ranks))
-    labels = table.column("label")
-    np.testing.assert_allclose(means_by_class(table.column("instance_weight"), labels), 1, rtol=1e-5)
-    np.testing.assert_allclose(means_by_class(table.column("relevance"), labels), 0.5, atol=1e-6)
-    assert (table.column("relevance") != instance.column("relevance")).any()
 
 
 def test_unreadable_images_weigh_nothing(web, tmp_path):
@@ -146,19 +140,16 @@ def test_a_class_of_which_no_image_can_be_read_stops_nothing(web, tmp_path):
     assert (table.column("suggested")[labels == 1] == -1).all()
 
 
-def test_ranks_without_the_noise_model_have_no_say(web, instance, tmp_path):
-    settings = {"method": "instance", "evidence": {"text": 0, "noise": 0}}
-    table = columns_after(recipe_of(web, tmp_path, settings))
-    np.testing.assert_array_equal(table.column("relevance"), table.column("confidence"))
-
-
-def test_the_relevance_model_reads_class_texts_where_queries_have_none(web, tmp_path):
+def test_the_relevance_model_reads_class_texts_where_queries_have_none(instance, tmp_path):
     own = tmp_path / "web"
     write_web(own, 2)
     (own / "info/queries.txt").unlink()
     ranks = {"method": "instance", "relevance": "ranks", "model_term": 1.0}
     table = columns_after(recipe_of(own, tmp_path, ranks))
-    assert np.isfinite(table.column("instance_weight")).all()
+    labels = table.column("label")
+    np.testing.assert_allclose(means_by_class(table.column("instance_weight"), labels), 1, rtol=1e-5)
+    np.testing.assert_allclose(means_by_class(table.column("relevance"), labels), 0.5, atol=1e-6)
+    assert (table.column("relevance") != instance.column("relevance")).any()
 
 
 @pytest.mark.parametrize("weights", [["keep"], ["keep", "label_weight"]])
@@ -173,14 +164,14 @@ def test_all_that_a_label_stage_just_made_may_sample(web, tmp_path, weights):
         recipe_of(web, tmp_path, {"method": "label"}, sampling_weight=["target_weight"])
 
 
-def test_kept_measurements_serve_other_settings(web, tmp_path):
-    kept = {"keep": True}
-    columns_after(recipe_of(web, tmp_path, {"method": "instance"}, measure=kept))
-    shards = list((tmp_path / "r/measure/next").glob("shard-*/features.npy"))
-    before = [file.stat().st_mtime_ns for file in shards]
-    columns_after(recipe_of(web, tmp_path, {"method": "instance", "power": 3}, measure=kept))
-    assert [file.stat().st_mtime_ns for file in shards] == before
-    assert before
+def test_measurements_are_removed_unless_kept_and_then_serve_other_settings(web, tmp_path):
+    columns_after(recipe_of(web, tmp_path, {"method": "cluster"}))
+    assert not (tmp_path / "r/measure").exists()
+    kept = {"keep": True, "top_k": 2}
+    columns_after(recipe_of(web, tmp_path, {"method": "cluster", "power": 2}, measure=kept))
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "r/measure/next").glob("shard-*/*")}
+    columns_after(recipe_of(web, tmp_path, {"method": "cluster", "power": 3}, measure=kept))
+    assert before and before == {file: file.stat().st_mtime_ns for file in before}
 
 
 def test_columns_are_computed_again_only_when_they_would_differ(web, tmp_path):
@@ -198,13 +189,6 @@ def test_columns_are_computed_again_only_when_they_would_differ(web, tmp_path):
     assert found["checkpoint"].startswith("stage class ")
 
 
-def test_measurements_are_removed_unless_kept(web, tmp_path):
-    columns_after(recipe_of(web, tmp_path, {"method": "cluster"}))
-    assert not (tmp_path / "r/measure").exists()
-    columns_after(recipe_of(web, tmp_path, {"method": "cluster", "power": 2}, measure={"keep": True, "top_k": 2}))
-    assert (tmp_path / "r/measure/next/measurement.json").is_file()
-
-
 def test_targets_follow_rho(web, tmp_path):
     given = columns_after(recipe_of(web, tmp_path, {"method": "label", "rho": 0}, targets="label"))
     labels = given.column("label")
@@ -215,7 +199,7 @@ def test_targets_follow_rho(web, tmp_path):
         recipe_of(
             web,
             tmp_path,
-            {"method": "label", "rho": "inf", "certainty": 2},
+            {"method": "label", "rho": "inf", "certainty": 2, "teacher": "network", "similarity": 0.3},
             "name=moved",
             targets="label",
             sampling_weight=["label_weight"],
@@ -228,27 +212,15 @@ def test_targets_follow_rho(web, tmp_path):
     np.testing.assert_allclose(means_by_class(moved.column("label_weight"), labels), 1, rtol=1e-5)
 
 
-def test_the_network_may_be_the_teacher_and_classes_be_alike(web, tmp_path):
-    settings = {"method": "label", "teacher": "network", "similarity": 0.3, "evidence": {"rounds": 1}}
-    table = columns_after(recipe_of(web, tmp_path, settings, targets="label"))
-    assert (table.column("keep") >= 0).all()
-    assert (table.column("keep") <= 1).all()
-    assert (table.column("topk_prob")[:, 1] > 0).any()
-
-
-def test_the_first_stage_has_nothing_to_measure_with(web, tmp_path):
+def test_what_a_stage_cannot_measure_with_is_refused_before_anything_is_trained(web, tmp_path):
     recipe = recipe_of(web, tmp_path, {"method": "cluster"})
-    alone = dataclasses.replace(recipe, stages=recipe.stages[1:])
-    with pytest.raises(InputError, match=r"stages\.next\.measure\.network: found 'previous', but no stage is"):
-        run_recipe(alone, lambda: models.build("ResNet8_small32", N_CLASSES))
-    assert not (tmp_path / "r/next").exists()
-
-
-def test_word_vectors_are_looked_for_before_anything_is_trained(web, tmp_path):
-    settings = {"method": "label", "evidence": {"word_vectors": "/nowhere.txt"}}
-    with pytest.raises(InputError, match=r"/nowhere\.txt"):
-        run_recipe(recipe_of(web, tmp_path, settings), lambda: models.build("ResNet8_small32", N_CLASSES))
-    assert not (tmp_path / "r/class").exists()
+    first = dataclasses.replace(recipe, stages=recipe.stages[1:])
+    vectors = recipe_of(web, tmp_path, {"method": "label", "evidence": {"word_vectors": "/nowhere.txt"}})
+    nothing = r"stages\.next\.measure\.network: found 'previous', but no stage is"
+    for refused, message in ((first, nothing), (vectors, r"/nowhere\.txt")):
+        with pytest.raises(InputError, match=message):
+            run_recipe(refused, lambda: models.build("ResNet8_small32", N_CLASSES))
+    assert not list((tmp_path / "r").glob("[cn]*"))
 
 
 def test_changed_queries_are_noticed(web, tmp_path):

@@ -6,13 +6,12 @@ import shutil
 import numpy as np
 import paddle
 import pytest
-from paddle import nn
 
 import models
 import train
 from tests.helpers.predict import save_fluid
 from tests.helpers.tiny_training import write_images, write_recipe
-from tests.helpers.train_step import Plain, arrays, stage, step_input, train_state
+from tests.helpers.train_step import Headed, arrays, stage, step_input, train_state
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.load import classifier_keys
 from urnet.checkpoints.safetensors_io import read_safetensors, write_safetensors
@@ -136,24 +135,6 @@ def test_the_key_goes_with_a_file_and_decides_the_outcome(work):
 
 
 # --- the rate
-
-
-class Headed(Plain):
-    """Plain with an auxiliary head as InceptionV3's: a trunk of its own and a classifier."""
-
-    auxiliary_weight = 0.4
-
-    def __init__(self):
-        super().__init__()
-        self.auxiliary = nn.Layer()
-        self.auxiliary.conv = nn.Conv2D(3, 4, 3)
-        self.auxiliary.classifier = nn.Linear(4, 5)
-
-    def forward(self, x):
-        if not self.training:
-            return super().forward(x)
-        aside = nn.functional.relu(self.auxiliary.conv(x)).mean([2, 3])
-        return super().forward(x), self.auxiliary.classifier(aside)
 
 
 @pytest.mark.parametrize("name", ["momentum", "adamw"])

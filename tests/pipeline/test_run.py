@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.helpers.tiny_stages import LAST, MORE, actions, interrupted_copy, plan, recipe_of, train
+from tests.helpers.tiny_stages import LAST, MORE, actions, plan, recipe_of, train
 from tests.helpers.tiny_training import SIZES
 from urnet.checkpoints import checkpoint
 from urnet.core.checks import InputError
@@ -20,6 +20,15 @@ def trained(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     train(recipe_of(images, folder))
     return folder
+
+
+BAGS = {
+    **MORE,
+    "loss_weight": [],
+    "bags": {"size": 2, "temperature": 0.5},
+    "duration": "9 steps",
+    "checkpoint_every": "4 steps",
+}
 
 
 def test_nothing_is_written_by_planning(images, tmp_path):
@@ -134,14 +143,6 @@ def test_replace_removes_instead_of_moving(images, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out/tiny/replaced").iterdir()) == ["class-1", "class-2"]
 
 
-def test_a_folder_without_inputs_is_not_taken_for_a_stage(images, tmp_path):
-    (tmp_path / "out/tiny/class").mkdir(parents=True)
-    (tmp_path / "out/tiny/class/notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"out/tiny/class: is no stage of a run, inputs\.json is missing"):
-        train(recipe_of(images, tmp_path))
-    assert (tmp_path / "out/tiny/class/notes.txt").read_text() == "mine"
-
-
 def test_planning_leaves_the_files_of_a_running_training_alone(images, trained):
     part = trained / "out/tiny/last/.step-00000009.abcd.tmp"
     part.mkdir()
@@ -161,6 +162,10 @@ def test_planning_leaves_the_files_of_a_running_training_alone(images, trained):
         ("seed=3", {"only": "last"}, "--stage last: stage class, which it builds on, is not finished"),
         ("data.val_list=/nowhere.txt", {}, "/nowhere.txt"),
         ("data.root=/nowhere", {}, "data.root: /nowhere is no folder"),
+        ("stages.last.loss_weight=[path]", {}, "column 'path' holds no weights"),
+        ("stages.last.loss_weight=[label]", {}, "column 'label' holds no weights"),
+        ("stages.last.duration=0.2 steps", {}, "last.duration: 0.2 steps is less than one step"),
+        ("stages.last.schedule.warmup=9 steps", {}, "last.schedule.warmup: 9 steps is 9 steps, the stage has only 3"),
     ],
 )
 def test_planning_refuses_what_the_run_would(images, tmp_path, override, options, message):
@@ -181,15 +186,6 @@ def test_columns_that_are_no_weights_are_refused_before_anything_is_trained(imag
             with pytest.raises(InputError, match=f"{key}: column '{column}' holds no weights"):
                 train(recipe_of(images, tmp_path, stages=stages))
     assert not (tmp_path / "out/tiny/class").exists()
-
-
-def test_bags_do_not_write_over_a_shared_table(images, tmp_path):
-    train(recipe_of(images, tmp_path, stages=(BAGS,)))
-    shared = f"data.table={tmp_path}/out/tiny/table"
-    other = {**BAGS, "bags": {"size": 4}}
-    with pytest.raises(InputError, match=r"bag\.arrow: was written by stage more with other settings"):
-        train(recipe_of(images, tmp_path, "name=other", shared, stages=(other,)))
-    train(recipe_of(images, tmp_path, "name=same", shared, stages=(BAGS,)))
 
 
 # --- what a later stage builds on
@@ -218,22 +214,32 @@ def test_columns_that_are_gone_are_written_again_for_a_stage_that_is_kept(images
     assert file.read_bytes() == before
 
 
-def test_attention_that_is_gone_makes_its_stage_run_again(images, tmp_path):
-    recipe = recipe_of(images, tmp_path, stages=(BAGS,))
-    train(recipe)
-    (tmp_path / "out/tiny/table/bag.arrow").unlink()
-    assert plan(recipe)["more"] == ("again", "bag.arrow, which it wrote, is gone")
-
-
-def test_replace_with_a_slip_keeps_the_table(images, tmp_path):
+def test_replace_with_a_slip_keeps_the_table_and_the_weights(images, tmp_path):
     train(recipe_of(images, tmp_path))
-    files = sorted((tmp_path / "out/tiny/table").glob("*.arrow"))
+    home = tmp_path / "out/tiny"
+    files = [*sorted((home / "table").glob("*.arrow")), *sorted(home.glob("*/final/model.safetensors"))]
     before = [file.read_bytes() for file in files]
-    for slip in ("stages.last.loss_weight=[x]", "stages.last.duration=0.01 steps", "data.n_classes=2"):
+    stage = ("loss_weight=[x]", "duration=0.01 steps", "start=/nowhere")
+    data = ("val_list=/nowhere.txt", "root=/nowhere", "n_classes=2")
+    for slip in (*(f"stages.last.{text}" for text in stage), *(f"data.{text}" for text in data)):
         with pytest.raises(InputError):
             train(recipe_of(images, tmp_path, slip), replace=True)
-        assert [file.read_bytes() for file in files] == before
-    assert not (tmp_path / "out/tiny/.table.old").exists()
+        assert [file.read_bytes() for file in files] == before, slip
+    assert not (home / ".table.old").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_no_stage_is_not_replaced(images, tmp_path, kind):
+    mine = tmp_path / "out/tiny/class" / ("notes.txt" if kind == "folder" else "")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    said = (
+        "is no stage of a run, inputs.json is missing" if kind == "folder" else "is a file; a stage's folder is needed"
+    )
+    for options in ({}, {"resume": True}, {"replace": True}):
+        with pytest.raises(InputError, match=re.escape(f"out/tiny/class: {said}")):
+            train(recipe_of(images, tmp_path), **options)
+    assert mine.read_text() == "mine"
 
 
 def test_a_run_killed_while_it_begins_is_no_stranger(images, tmp_path):
@@ -254,42 +260,26 @@ def test_a_column_of_a_later_stage_is_not_there_yet(images, tmp_path):
         train(recipe_of(images, tmp_path, stages=(early, late)))
 
 
-def test_one_stage_of_bags_a_recipe(images, tmp_path):
-    with pytest.raises(InputError, match=r"stages\.last\.bags: .* accepted: bags in one stage"):
-        recipe_of(images, tmp_path, stages=(BAGS, {**LAST, "bags": {"size": 2}}))
-
-
 # --- bags and soft targets
 
 
-BAGS = {
-    **MORE,
-    "loss_weight": [],
-    "bags": {"size": 2, "temperature": 0.5},
-    "duration": "9 steps",
-    "checkpoint_every": "4 steps",
-}
-
-
-def test_a_stage_of_bags_leaves_its_attention(images, tmp_path):
-    train(recipe_of(images, tmp_path, stages=(BAGS,)))
-    table = Table.open(tmp_path / "out/tiny/table")
-    attention = table.column("bag_attention")
+def test_the_attention_of_a_stage_of_bags(images, tmp_path):
+    recipe = recipe_of(images, tmp_path, stages=(BAGS,))
+    train(recipe)
+    attention = Table.open(tmp_path / "out/tiny/table").column("bag_attention")
     seen = np.isfinite(attention)
     assert 9 * 8 * 0.4 < seen.sum() <= 61
-    assert (attention[seen] > 0).all()
-    assert (attention[seen] < 1).all()
+    assert (attention[seen] > 0).all() and (attention[seen] < 1).all()
     assert abs(attention[seen].mean() - 0.5) < 0.1  # two rows a bag
-
-
-def test_attention_survives_an_interruption(images, tmp_path):
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    whole.mkdir()
-    train(recipe_of(images, whole, stages=(BAGS,)))
-    interrupted_copy(whole, part)
-    train(recipe_of(images, part, stages=(BAGS,)), resume=True)
-    for file in ("table/bag.arrow", "more/final/model.safetensors"):
-        assert (part / "out/tiny" / file).read_bytes() == (whole / "out/tiny" / file).read_bytes(), file
+    shared = f"data.table={tmp_path}/out/tiny/table"
+    other = {**BAGS, "bags": {"size": 4}}
+    with pytest.raises(InputError, match=r"bag\.arrow: was written by stage more with other settings"):
+        train(recipe_of(images, tmp_path, "name=other", shared, stages=(other,)))
+    train(recipe_of(images, tmp_path, "name=same", shared, stages=(BAGS,)))
+    with pytest.raises(InputError, match=r"stages\.last\.bags: .* accepted: bags in one stage"):
+        recipe_of(images, tmp_path, stages=(BAGS, {**LAST, "bags": {"size": 2}}))
+    (tmp_path / "out/tiny/table/bag.arrow").unlink()
+    assert plan(recipe)["more"] == ("again", "bag.arrow, which it wrote, is gone")
 
 
 def test_soft_targets_of_the_given_labels_train_as_the_labels_do(images, tmp_path):

@@ -98,12 +98,13 @@ def test_two_kinds_by_hand():
     np.testing.assert_allclose(unshrunk, np.where(kind == 0, 0.81, 0.01) / (0.75 * 0.81 + 0.25 * 0.01), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("kinds", "size", "noise"), [(2, 200, 0.8), (4, 800, 0.8)])
-def test_planted_kinds_are_found(kinds, size, noise):
-    features, labels, given_prob, kind = planted([size] * 2, width=32, kinds=kinds, noise=noise)
-    found = cluster(features, labels, given_prob, 2)["cluster"]
-    for c in range(2):
-        assert adjusted_rand_score(kind[labels == c], found[labels == c]) > 0.98
+@pytest.mark.parametrize(("kinds", "size", "noise"), [(2, 300, 0.1), (2, 200, 0.8), (4, 800, 0.8)])
+def test_planted_kinds_are_found_whatever_the_scale_and_shift(kinds, size, noise):
+    features, labels, given_prob, kind = planted([size] * 2, 32, kinds, noise, dtype=np.float32)
+    for changed in (features, features * 1e-30, features * 1e14, features + 50):
+        found = cluster(changed, labels, given_prob, 2)["cluster"]
+        for c in range(2):
+            assert adjusted_rand_score(kind[labels == c], found[labels == c]) > 0.98
 
 
 def test_equal_rows_stay_together():
@@ -119,28 +120,6 @@ def test_equal_rows_stay_together():
     for row in range(len(labels)):
         assert len(np.unique(found[copies == row])) == 1
     assert [found[labels[copies] == c].max() + 1 for c in range(5)] == [4, 3, 1, 2, 4]
-
-
-def test_equal_rows_count_each():
-    degrees = np.repeat([0, 20, 90, 130], [1000, 1000, 1, 1])
-    features = np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1).astype(np.float32)
-    as_it_is = Projection(np.zeros(2, np.float32), np.eye(2, dtype=np.float32))
-    settings = {"max_clusters": 2, "projection": as_it_is}
-    zeros, good = np.zeros(2002, int), np.where(degrees == 0, 0.9, 0.1)
-    found = cluster(features, zeros, good, 1, **settings)["cluster"]
-    assert found.tolist() == (degrees > 0).tolist()  # 1000 rows are not moved for the sake of two
-    found = cluster(features[[0, 1000, 2000, 2001]], zeros[:4], good[[0, 1000, 2000, 2001]], 1, **settings)
-    assert found["cluster"].tolist() == [0, 0, 1, 1]
-
-
-def test_rows_that_differ_by_roundings_only():
-    rng = np.random.default_rng(0)
-    line = rng.random(300)[:, None] * np.array([[1.0, 2.0, -1.0, 0.5]])
-    features = np.concatenate([line, -line]).astype(np.float32)  # of norm 1: two points
-    given_prob = np.repeat([0.9, 0.3], 300)
-    got = cluster(features, np.zeros(600, int), given_prob, 1)
-    assert got["cluster"][:300].max() < got["cluster"][300:].min()
-    np.testing.assert_allclose(got["cluster_weight"][:300].mean(), 1.5, rtol=0.05)
 
 
 def test_neither_processes_nor_ranks_nor_threads_change_a_byte():
@@ -163,14 +142,6 @@ def test_memory_is_bounded_by_the_largest_class():
     got = cluster(recorder, labels, given_prob, 71, projection=projection, task_rows=500)
     assert recorder.largest == 900
     assert same(got, cluster(features, labels, given_prob, 71, projection=projection))
-
-
-def test_scale_and_shift_do_not_matter():
-    features, labels, given_prob, kind = planted([300] * 2, kinds=2, noise=0.1, dtype=np.float32)
-    for changed in (features * 1e-30, features * 1e14, features + 50):
-        found = cluster(changed, labels, given_prob, 2)["cluster"]
-        for c in range(2):
-            assert adjusted_rand_score(kind[labels == c], found[labels == c]) == 1
 
 
 X, Y, P = np.ones((3, 2), np.float32), np.array([0, 1, 1]), np.array([0.5, 0.2, 0.1])

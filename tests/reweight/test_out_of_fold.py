@@ -5,6 +5,7 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from tests.helpers.web_rows import Recorder
 from urnet.core.checks import InputError
 from urnet.reweight.evidence.folds import fold_of_rows, hashes_and_mean
 from urnet.reweight.evidence.out_of_fold import out_of_fold
@@ -79,15 +80,8 @@ def test_small_blocks_and_array_likes_give_the_same():
     features, labels, _ = blobs()
     features = features.astype(np.float16)
 
-    class OnlySlices:
-        shape, dtype = features.shape, features.dtype
-
-        def __getitem__(self, key):
-            assert isinstance(key, (slice, np.ndarray))
-            return features[key]
-
     whole = out_of_fold(features, labels, 5)
-    parts = out_of_fold(OnlySlices(), labels, 5, block_cells=12 * 70)
+    parts = out_of_fold(Recorder(features), labels, 5, block_cells=12 * 70)
     np.testing.assert_allclose(parts["given"], whole["given"], atol=1e-4)
     assert np.mean(parts["index"] == whole["index"]) > 0.999
 

@@ -3,7 +3,6 @@
 import queue
 import socket
 import threading
-import time
 
 import pytest
 
@@ -11,32 +10,44 @@ from urnet.runtime.watchdog import DONE, Watchdog
 
 
 @pytest.fixture
-def lines():
-    """Three processes' ends, as threads; ``ended`` gets (rank, exit code) of those that had to be ended."""
-    boxes, made, ended = [queue.Queue() for _ in range(3)], {}, queue.Queue()
+def processes():
+    """``start(grace)`` gives three processes' ends, as threads, and a queue of (rank, exit code) of those that had to
+    be ended; ``settle()`` waits until nobody listens any more, so that nothing can follow."""
+    made, before = {}, set(threading.enumerate())
 
-    def share(rank):
-        def give(value):
-            if rank == 0:
-                for box in boxes[1:]:
-                    box.put(value)
-                return value
-            return boxes[rank].get(timeout=10)
+    def start(grace):
+        boxes, ended = [queue.Queue() for _ in range(3)], queue.Queue()
 
-        return give
+        def share(rank):
+            def give(value):
+                if rank == 0:
+                    for box in boxes[1:]:
+                        box.put(value)
+                    return value
+                return boxes[rank].get(timeout=60)
 
-    def make(rank):
-        end = {"end": lambda code: ended.put((rank, code)), "own_words": 0.1, "grace": 0.3}
-        made[rank] = Watchdog(rank, 3, "127.0.0.1", share(rank), **end)
+            return give
 
-    threads = [threading.Thread(target=make, args=(rank,)) for rank in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    yield [made[rank] for rank in range(3)], ended
+        def make(rank):
+            end = {"end": lambda code: ended.put((rank, code)), "own_words": 0.0, "grace": grace}
+            made[rank] = Watchdog(rank, 3, "127.0.0.1", share(rank), **end)
+
+        threads = [threading.Thread(target=make, args=(rank,)) for rank in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        return [made[rank] for rank in range(3)], ended
+
+    yield start, lambda: settle(before)
     for line in made.values():
         line.leave()
+
+
+def settle(before):
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def cut(line):
@@ -46,63 +57,66 @@ def cut(line):
         end._connection.shutdown(socket.SHUT_RDWR)
 
 
-def test_all_done_is_no_loss(lines):
-    ends, ended = lines
+def test_all_done_is_no_loss(processes):
+    start, settle = processes
+    ends, ended = start(grace=0.0)
     for line in reversed(ends):
         line.leave()
-    time.sleep(0.5)
+    settle()
     assert ended.empty() and all(line.lost() is None for line in ends)
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-def test_a_killed_process_is_named_to_all(lines, capfd, rank):
-    ends, ended = lines
+def test_a_killed_process_is_named_to_all(processes, capfd, rank):
+    ends, ended = processes[0](grace=0.0)
     cut(ends[rank])
     others = [0, 3 - rank]
     words = f"process {rank} of 3 on {socket.gethostname()} ended: it was killed, or its machine is gone"
     for other in others:
-        assert ends[other].lost(5) == words
-    assert sorted(ended.get(timeout=5) for _ in others) == [(other, 1) for other in others]
+        assert ends[other].lost(60) == words
+    assert sorted(ended.get(timeout=60) for _ in others) == [(other, 1) for other in others]
     assert capfd.readouterr().err.count(f"failed: {words}; once that is mended, --resume goes on") == 2
 
 
-def test_the_loss_of_process_0_is_known_to_all(lines):
-    ends, _ = lines
+def test_the_loss_of_process_0_is_known_to_all(processes):
+    ends, _ = processes[0](grace=0.0)
     cut(ends[0])
     for line in ends[1:]:
-        assert line.lost(5) == "process 0 of 3 ended: it was killed, or its machine is gone"
+        assert line.lost(60) == "process 0 of 3 ended: it was killed, or its machine is gone"
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_last_words_reach_all_on_one_line(lines, rank):
-    ends, ended = lines
+def test_last_words_reach_all_on_one_line(processes, rank):
+    start, settle = processes
+    ends, ended = start(grace=60.0)
     ends[rank].leave("a.txt: line 3:\nfound x")
     words = f"process {rank} of 3 on {socket.gethostname()} ended: a.txt: line 3: found x"
     for line in ends:
         if line is not ends[rank]:
-            assert line.lost(5) == words
+            assert line.lost(60) == words
             line.leave(words)  # with words of its own in time, nobody has to end it
-    time.sleep(0.6)
+    settle()
     assert ended.empty()
 
 
 def test_strangers_are_hung_up_on():
     """Only who knows the token is taken in; a stranger in between changes nothing."""
     box: queue.Queue = queue.Queue()
-    made = {}
+    made, before = {}, set(threading.enumerate())
 
     def main_process():
         made[0] = Watchdog(0, 2, "127.0.0.1", lambda value: box.put(value) or value, end=print)
 
     thread = threading.Thread(target=main_process)
     thread.start()
-    port, token = box.get(timeout=10)
+    port, token = box.get(timeout=60)
     for words in (b"1\n", b"0000 1 host\n", b"\n"):
         with socket.create_connection(("127.0.0.1", port)) as stranger:
             stranger.sendall(words)
             assert stranger.recv(10) == b""
     made[1] = Watchdog(1, 2, "127.0.0.1", lambda _: (port, token), end=print)
-    thread.join(10)
+    thread.join(60)
     for line in made.values():
         line.leave(DONE)
-    assert made[0].lost(0.2) is None
+    settle(before)
+    assert made[0].lost() is None

@@ -31,16 +31,10 @@ from urnet.pipeline.run import run_recipe
 from urnet.reweight.class_size import class_size
 from urnet.runtime import precision
 from urnet.training.log import TrainLog, Unreadable
-from urnet.training.step import StepOutcome, micro_batches, train_step
+from urnet.training.step import StepOutcome, train_step
 from urnet.training.trainer import Trainer, checkpoints
 
 # --- the step
-
-
-def test_micro_batches_cover_the_rows_once():
-    assert [list(range(12))[part] for part in micro_batches(12, 3)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    assert [part.stop - part.start for part in micro_batches(7, 3)] == [3, 3, 1]
-    assert [part.stop - part.start for part in micro_batches(2, 4)] == [1, 1]
 
 
 @pytest.mark.parametrize("mixup", [False, True])
@@ -54,11 +48,7 @@ def test_accumulation_moves_the_weights_like_the_large_batch(mixup):
     np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-5)
     assert_close(ends[0], ends[1])
     assert_close(ends[0], ends[2])
-    assert_all_moved(arrays(Plain()), ends[0])
-
-
-def assert_all_moved(before, after):
-    assert all((before[name] != after[name]).any() for name in before)
+    assert all((value != ends[0][name]).any() for name, value in arrays(Plain()).items())
 
 
 def test_one_step_of_sgd_by_hand():
@@ -105,13 +95,6 @@ def test_clipping_is_over_all_parameters_as_one_vector():
         np.testing.assert_allclose(move, moves[None][name] * (0.01 / free), atol=1e-7, rtol=1e-3)
 
 
-def test_a_batch_without_weight_leaves_the_network_finite():
-    made, data = train_state(stage()), step_input()
-    empty = dataclasses.replace(data, weight=np.zeros(12, np.float32))
-    assert float(train_step(made, empty, 0.1, 0).loss) == 0
-    assert all(np.isfinite(value).all() for value in arrays(made.network).values())
-
-
 @pytest.mark.parametrize("name", ["momentum", "adamw"])
 def test_optimiser_state_survives_another_process_worth_of_names(name):
     settings = stage(optimizer=Optimizer(name=name), ema=None)
@@ -132,17 +115,6 @@ def test_optimiser_state_survives_another_process_worth_of_names(name):
     assert all(a[key].tobytes() == b[key].tobytes() for key in a)
     with pytest.raises(InputError, match="'velocity/nope' is of no parameter"):
         load_optimizer(second.optimizer, second.network, {"velocity/nope": np.zeros(1)})
-
-
-def test_dropout_follows_the_seed_of_the_step():
-    from urnet.training.trainer import seed_network
-
-    seen = []
-    for seed, name, step in ((0, "a", 1), (0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2)):
-        seed_network(seed, name, step)
-        seen.append(paddle.rand([4]).numpy().tobytes())
-    assert seen[0] == seen[1]
-    assert len(set(seen)) == 4
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -326,18 +298,10 @@ def test_unreadable_images_weigh_nothing_and_are_listed(broken_images, tmp_path)
     assert log.count("unreadable, weight 0: ") == 2
 
 
-def test_too_many_unreadable_images_stop_the_run(broken_images, tmp_path):
-    recipe = recipe_of(broken_images, tmp_path, "data.max_bad=1", duration="16 steps")
-    with pytest.raises(InputError) as error:
-        train(recipe)
-    assert "train/0" in str(error.value)
-    assert "2 are unreadable, data.max_bad accepts 1; all are in" in str(error.value)
-
-
 def test_resuming_does_not_forgive_unreadable_images_but_mended_ones_are_fine(broken_images, tmp_path):
     recipe = recipe_of(broken_images, tmp_path, "data.max_bad=1", duration="16 steps")
     for resume in (False, True, True):
-        with pytest.raises(InputError, match=r"2 are unreadable, data\.max_bad accepts 1"):
+        with pytest.raises(InputError, match=r"train/0.*2 are unreadable, data\.max_bad accepts 1; all are in"):
             train(recipe, resume=resume)
     good = (broken_images / "train/000.png").read_bytes()
     (broken_images / "train/040.png").write_bytes(good)
@@ -396,10 +360,9 @@ def test_loss_scaling_skips_a_step_of_gradients_that_are_not_finite_and_counts_i
     assert "4,skipped,2" in (tmp_path / "curves.csv").read_text()
 
 
-@pytest.mark.parametrize("kept", [1, 2])
-def test_weights_that_are_not_finite_are_never_kept(images, tmp_path, monkeypatch, kept):
+def test_weights_that_are_not_finite_are_never_kept(images, tmp_path, monkeypatch):
     """The fourth update leaves NaN, whose loss the next one would have shown: too late for a checkpoint."""
-    recipe = recipe_of(images, tmp_path, checkpoint_every="2 steps", keep=kept, ema=None)
+    recipe = recipe_of(images, tmp_path, checkpoint_every="2 steps", keep=1, ema=None)
     real = Trainer._step
 
     def step_and_break(self, *arguments):
@@ -485,64 +448,6 @@ def test_a_signal_while_a_stage_is_finished_begins_no_further_one(images, tmp_pa
     assert [result.last["step"] for result in train(recipe, resume=True)] == [4, 3]
 
 
-def test_the_next_stage_starts_from_the_weights_of_the_one_before(images, tmp_path):
-    recipe = two_stages(images, tmp_path)
-    with pytest.raises(InputError, match="--stage more: stage class, which it builds on, is not finished"):
-        train(recipe, only="more")
-    with pytest.raises(InputError, match="--stage: 'mor' is not known; nearest: more"):
-        train(recipe, only="mor")
-    first = train(recipe, only="class")
-    assert [result.stage for result in first] == ["class"]
-    slow = dataclasses.replace(
-        recipe, stages=(recipe.stages[0], dataclasses.replace(recipe.stages[1], schedule=tiny_rate()))
-    )
-    second = train(slow)
-    assert [result.stage for result in second] == ["class", "more"]
-    before = checkpoint.read_weights(first[0].folder / "final")
-    after = checkpoint.read_weights(second[1].folder / "final")
-    names = trainable(models.build("ResNeXt_small32", 3))
-    for name in names:  # at such a rate a stage ends where it began
-        np.testing.assert_allclose(after[name], before[name], atol=1e-5, err_msg=name)
-
-
-def tiny_rate():
-    from urnet.config.stage import Schedule
-
-    return Schedule(lr=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("loss_weight=[class_wieght]", "more.loss_weight: the table has no column 'class_wieght'"),
-        ("sampling_weight=[relevanse]", "more.sampling_weight: the table has no column 'relevanse'"),
-        ("duration=0.2 steps", "more.duration: 0.2 steps is less than one step"),
-        ("schedule.warmup=9 epochs", r"more.schedule.warmup: 9 epochs is \d+ steps, the stage has only 3"),
-        ("start=/nowhere", "/nowhere: does not exist"),
-        ("reweight={method: class_size}", "more.reweight.suffix: found ''; accepted: another word, as"),
-        ("targets=label", "more.targets: no stage up to this one writes 'topk_index'"),
-    ],
-)
-def test_a_later_stage_is_refused_before_the_first_one_trains(images, tmp_path, override, message):
-    with pytest.raises(InputError, match=message):
-        train(two_stages(images, tmp_path, f"stages.more.{override}"))
-    assert not (tmp_path / "out/tiny/class").exists()
-
-
-def test_a_slip_beside_replace_does_not_cost_the_earlier_result(images, tmp_path):
-    recipe = recipe_of(images, tmp_path, duration="3 steps")
-    train(recipe)
-    model = tmp_path / "out/tiny/class/final/model.safetensors"
-    before = model.read_bytes()
-    stage = ("loss_weight=[x]", "duration=0.1 steps", "start=/nowhere")
-    slips = ("val_list=/nowhere.txt", "root=/nowhere", "n_classes=2")
-    for slip in (*(f"stages.class.{text}" for text in stage), *(f"data.{text}" for text in slips)):
-        with pytest.raises(InputError):
-            train(recipe_of(images, tmp_path, slip, duration="3 steps"), replace=True)
-        assert model.read_bytes() == before, slip
-    assert [result.last["step"] for result in train(recipe)] == [3]
-
-
 def test_a_stage_may_start_from_what_the_same_run_writes(images, tmp_path):
     best = tmp_path / "out/tiny/class/best"
     assert len(train(two_stages(images, tmp_path, f"stages.more.start={best}"))) == 2
@@ -567,23 +472,6 @@ def test_start_names_a_checkpoint_or_scratch(images, tmp_path):
         begin(str(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"loss_weight": ["class_wieght"]}, "the table has no column 'class_wieght'; nearest: class_weight"),
-        ({"loss_weight": ["path"]}, "column 'path' holds no weights"),
-        ({"loss_weight": ["label"]}, "loss_weight: column 'label' holds no weights"),
-        ({"sampling_weight": ["class_weight"]}, "sampling_weight: found class_weight, which is the same"),
-        ({"duration": "0.4 steps"}, "duration: 0.4 steps is less than one step"),
-        ({"schedule": {"warmup": "9 steps"}}, "schedule.warmup: 9 steps is 9 steps, the stage has only 8"),
-        ({"amp": "fp16"}, "stages.class.amp: found 'fp16'"),
-    ],
-)
-def test_bad_settings_of_a_stage(images, tmp_path, keys, message):
-    with pytest.raises(InputError, match=message):
-        train(recipe_of(images, tmp_path, **keys))
-
-
 def test_columns_of_another_reweighting_are_not_written_over(images, tmp_path):
     train(recipe_of(images, tmp_path, duration="3 steps"))
     shared = f"data.table={tmp_path}/out/tiny/table"
@@ -591,22 +479,3 @@ def test_columns_of_another_reweighting_are_not_written_over(images, tmp_path):
     with pytest.raises(InputError, match=r"class\.arrow: was written by stage class with other settings"):
         train(recipe_of(images, tmp_path, "name=other", shared, balance=0.9))
     assert not (tmp_path / "out/other/class").exists()  # what was refused is no unfinished training
-
-
-def test_a_file_in_the_place_of_a_stage_is_refused(images, tmp_path):
-    (tmp_path / "out/tiny").mkdir(parents=True)
-    (tmp_path / "out/tiny/class").write_text("mine")
-    for options in ({}, {"resume": True}, {"replace": True}):
-        with pytest.raises(InputError, match="out/tiny/class: is a file; a stage's folder is needed"):
-            train(recipe_of(images, tmp_path), **options)
-    assert (tmp_path / "out/tiny/class").read_text() == "mine"
-
-
-def test_a_refused_setting_can_be_mended_without_further_ado(images, tmp_path):
-    with pytest.raises(InputError, match="warmup"):
-        train(recipe_of(images, tmp_path, duration="2 steps", balance=0.2))
-    (result,) = train(recipe_of(images, tmp_path, duration="3 steps", balance=0.7))
-    assert result.last["step"] == 3
-    found = Table.open(tmp_path / "out/tiny/table").describe("class")
-    assert found["stage"] == "class"
-    assert found["checkpoint"] == ""
