@@ -1,6 +1,5 @@
 """The bag loss against its formulas and finite differences."""
 
-
 import numpy as np
 import paddle
 import pytest

@@ -164,8 +164,6 @@ def test_planning_leaves_the_files_of_a_running_training_alone(images, trained):
         ("data.root=/nowhere", {}, "data.root: /nowhere is no folder"),
         ("stages.last.loss_weight=[path]", {}, "column 'path' holds no weights"),
         ("stages.last.loss_weight=[label]", {}, "column 'label' holds no weights"),
-        ("stages.last.duration=0.2 steps", {}, "last.duration: 0.2 steps is less than one step"),
-        ("stages.last.schedule.warmup=9 steps", {}, "last.schedule.warmup: 9 steps is 9 steps, the stage has only 3"),
     ],
 )
 def test_planning_refuses_what_the_run_would(images, tmp_path, override, options, message):
@@ -173,6 +171,20 @@ def test_planning_refuses_what_the_run_would(images, tmp_path, override, options
     for call in (lambda: plan(recipe, **options), lambda: train(recipe, **options)):
         with pytest.raises(InputError, match=re.escape(message)):
             call()
+    assert not (tmp_path / "out/tiny/class").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("duration=0.2 steps", "last.duration: 0.2 steps is less than one step"),
+        ("schedule.warmup=9 steps", "last.schedule.warmup: 9 steps is 9 steps, the stage has only 3"),
+        ("reweight={method: class_size}", "last.reweight.suffix: found ''; accepted: another word, as"),
+    ],
+)
+def test_a_later_stage_is_refused_before_the_first_one_trains(images, tmp_path, override, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        train(recipe_of(images, tmp_path, f"stages.last.{override}"))
     assert not (tmp_path / "out/tiny/class").exists()
 
 
@@ -236,7 +248,8 @@ def test_what_is_no_stage_is_not_replaced(images, tmp_path, kind):
     said = (
         "is no stage of a run, inputs.json is missing" if kind == "folder" else "is a file; a stage's folder is needed"
     )
-    for options in ({}, {"resume": True}, {"replace": True}):
+    others = [{"resume": True}, {"replace": True}] if kind == "file" else []  # a folder may be given up by --replace
+    for options in ({}, *others):
         with pytest.raises(InputError, match=re.escape(f"out/tiny/class: {said}")):
             train(recipe_of(images, tmp_path), **options)
     assert mine.read_text() == "mine"
