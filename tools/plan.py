@@ -95,6 +95,8 @@ def parser() -> cli.Parser:
     add("--processes", type=count, default=1, metavar="P", help="processes on each machine [1]")
     add("--machines", type=count, default=1, metavar="M", help="machines [1]")
     rate("--images-per-second", type=positive, metavar="R", help="that one process trains on [no hours]")
+    about = f"that one process evaluates or measures, beside a rate in training [{FORWARD:g} times that]"
+    add("--evaluation-images-per-second", type=positive, metavar="R", help=about)
     text = f"time {MEASURED_STEPS} steps of the first stage here, with the recipe's own images, for that rate"
     rate("--measure", action="store_true", help=text)
     add("--path-bytes", type=length, metavar="B", help="mean length of the images' paths [by format]")
@@ -243,7 +245,7 @@ def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes:
         rows_a_process=batch // n_processes,
         micro_batch=batch // n_processes // stage.accumulate,
         warmup_steps=job.steps(stage.schedule.warmup),
-        rate=f"{stage.schedule.lr:g}, {stage.schedule.name}",
+        rate=rate_text(stage.schedule),
         images_drawn=steps * rows_at_once(job, batch),
         evaluations=-(-steps // max(job.steps(stage.eval_every), 1)),
         evaluation_images=images,
@@ -287,6 +289,18 @@ def description(recipe: Recipe, stage: Stage, rows: int, width: int = 1) -> Desc
 def busiest(n: int, size: int, n_processes: int) -> int:
     """Of ``n`` rows dealt out in turn, ``size`` at once, those of process 0, which has the most."""
     return sum(min(size, n - start) for start in range(0, n, size * n_processes))
+
+
+def rate_text(schedule: Schedule) -> str:
+    """The learning rate as the recipe writes it."""
+    s = schedule
+    if s.name == "cosine":
+        return f"cosine, {s.lr:g} to {s.final_lr:g}"
+    if s.name == "step":
+        return f"{s.lr:g}, x {s.gamma:g} every {s.every}"
+    if s.name == "piecewise":
+        return f"{s.lr:g}, x {s.gamma:g} at " + ", ".join(str(milestone) for milestone in s.milestones)
+    return f"constant {s.lr:g}"
 
 
 # --- the bytes of files
@@ -414,15 +428,15 @@ def host_memory(recipe: Recipe, stage: Stage, counts: Counts, rows: int, process
     }
 
 
-def hours_of(counts: Counts, n_processes: int, rate: float) -> dict[str, float]:
-    """Hours of what passes the network in one stage; ``rate``: images a second that ONE process trains on.
+def hours_of(counts: Counts, n_processes: int, rate: float, evaluation_rate: float) -> dict[str, float]:
+    """Hours of what passes the network in one stage; rates: images a second that ONE process trains on, and evaluates.
 
     Evaluation and measuring last as long as the busiest process, which has whole batches or shards.
     """
     hours = {
         "training": counts.images_drawn / (rate * n_processes) / 3600,
-        "evaluation": counts.evaluations * counts.evaluated_by_busiest / (FORWARD * rate) / 3600,
-        "measuring": counts.measured_by_busiest / (FORWARD * rate) / 3600,
+        "evaluation": counts.evaluations * counts.evaluated_by_busiest / evaluation_rate / 3600,
+        "measuring": counts.measured_by_busiest / evaluation_rate / 3600,
     }
     return {**hours, "total": sum(hours.values())}
 
@@ -494,7 +508,10 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
     images = given("--evaluation-images", args.evaluation_images, lambda: len(read_validation(data)), published[1])
     n, n_processes = rows.value, args.processes * args.machines
     counted = [(stage, counts_of(recipe, stage, n, images.value, n_processes)) for stage in active_stages(recipe)]
+    if args.evaluation_images_per_second and not (args.measure or args.images_per_second):
+        raise InputError("--evaluation-images-per-second: needs --images-per-second or --measure beside it")
     rate = measured_rate(recipe, table, n_processes) if args.measure else args.images_per_second or 0.0
+    evaluation_rate = args.evaluation_images_per_second or FORWARD * rate
     base = base_of(args, recipe, n, table)
     stages: list[StagePlan] = []
     for stage, counts in counted:
@@ -507,7 +524,7 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
                 disk=disk_of(stage, counts, files, stages[-1].disk[STAYS] if stages else base.bytes),
                 device=device_memory(stage, network),
                 host=host_memory(recipe, stage, counts, n, args.processes),
-                hours=hours_of(counts, n_processes, rate) if rate else {},
+                hours=hours_of(counts, n_processes, rate, evaluation_rate) if rate else {},
             )
         )
     notes = list(ALWAYS_NOTED)
@@ -526,8 +543,8 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
         base=base,
         stages=stages,
         training_rate=rate,
-        evaluation_rate=FORWARD * rate,
-        notes=notes + (HOURS_NOTED if rate else []),
+        evaluation_rate=evaluation_rate,
+        notes=notes + (HOURS_NOTED[bool(args.evaluation_images_per_second) :] if rate else []),
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools import machine
-from tools.speed.figures import print_table, write_json
+from tools.speed.figures import Figure, print_table, write_json
 from urnet.core import cli
 from urnet.core.cpus import usable_cores
 
@@ -40,7 +40,7 @@ def make_parser(argv: Sequence[str]) -> cli.Parser:
         prog="tools/bench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", metavar="NAME")
-    for name, text in COMMANDS.items():
+    for name, text in {**COMMANDS, "all": "all of these, with their default arguments"}.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", type=Path, metavar="FILE", help="also write machine and figures there")
         command.add_argument("--debug", action="store_true", help="show a traceback on errors")
@@ -48,7 +48,19 @@ def make_parser(argv: Sequence[str]) -> cli.Parser:
             module = importlib.import_module(f"tools.speed.{name}")
             module.add_arguments(command)
             command.set_defaults(measure=module.measure)
+        elif name == "all":
+            command.set_defaults(measure=measure_all)
     return parser
+
+
+def measure_all(_: argparse.Namespace) -> list[Figure]:
+    """The figures of every sub-command, each with its default arguments."""
+    figures: list[Figure] = []
+    for name in COMMANDS:
+        print(f"measuring {name}", file=sys.stderr)
+        args = make_parser([name]).parse_args([name])
+        figures += args.measure(args)
+    return figures
 
 
 def main(argv: Sequence[str]) -> int:
