@@ -246,7 +246,7 @@ def test_webvision_on_eight_processes_and_on_thirty_two(capsys, tmp_path):
         assert a["counts"]["rows_a_process"] == 4 * b["counts"]["rows_a_process"] == 128
         assert a["hours"]["training"] == pytest.approx(4 * b["hours"]["training"])
         assert a["files"] == b["files"]
-    assert re.search(r"class +20 +312,500 +1,024 +128 +128 +15,625 +0\.4, cosine\n", text)
+    assert re.search(r"class +20 +312,500 +1,024 +128 +128 +15,625 +cosine, 0\.4 to 0\n", text)
     assert "features.npy    float16 x 2048" in text
 
 
