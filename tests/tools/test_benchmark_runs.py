@@ -102,7 +102,7 @@ for _ in range(2):
 """
 
 
-def test_ctrl_c_reaches_the_children_as_a_wish_and_a_second_one_ends_them(tmp_path):
+def test_ctrl_c_asks_the_children_to_stop_and_a_second_one_ends_them(tmp_path, request):
     """The child ends at the second SIGTERM only, and what presses at neither."""
     children, log = Children(1), tmp_path / "log"
     log.touch()
@@ -110,6 +110,8 @@ def test_ctrl_c_reaches_the_children_as_a_wish_and_a_second_one_ends_them(tmp_pa
     press = AWAIT.format(log=str(log)) + "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     press += PRESSES.format(pid=os.getpid())
     ends = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     jobs = [lambda: ends.append(python(children, stubborn, log).code), partial(python, children, press, tmp_path / "b")]
     with pytest.raises(KeyboardInterrupt):
         carry_out(jobs, 2, children)

@@ -68,9 +68,14 @@ class Children:
         process.returncode = os.waitstatus_to_exitcode(status)  # Popen cannot know, as it did not wait itself
         return Outcome(process.returncode, time.monotonic() - begin, usage.ru_maxrss / PEAK_UNIT)
 
-    def stop(self) -> None:
-        """Ask all to end (SIGTERM: a training saves and leaves); none is started any more."""
+    def stop(self, *, again: bool = False) -> None:
+        """Ask all to end (SIGTERM: a training saves and leaves), once; none is started any more.
+
+        ``again``: a second time, which a training does not survive.
+        """
         with self._lock:
+            if self.stopped and not again:
+                return
             self.stopped = True
             for pid in self._live:
                 with contextlib.suppress(ProcessLookupError):
@@ -111,7 +116,8 @@ def carry_out(jobs: Sequence[Callable[[], None]], at_once: int, children: Childr
             try:
                 children.stop()
                 wait(running)
-            finally:
-                children.stop()
+            except BaseException:  # a second signal
+                children.stop(again=True)
+                raise
             raise
     return failed

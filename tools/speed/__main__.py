@@ -44,12 +44,12 @@ def make_parser(argv: Sequence[str]) -> cli.Parser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", type=Path, metavar="FILE", help="also write machine and figures there")
         command.add_argument("--debug", action="store_true", help="show a traceback on errors")
-        if name in argv:
+        if name == "all":
+            command.set_defaults(measure=measure_all)
+        elif name in argv:
             module = importlib.import_module(f"tools.speed.{name}")
             module.add_arguments(command)
             command.set_defaults(measure=module.measure)
-        elif name == "all":
-            command.set_defaults(measure=measure_all)
     return parser
 
 
