@@ -7,3 +7,10 @@ ROOT = Path(__file__).parents[1]
 os.environ["URNET_CACHE"] = ""  # no test writes into a real home
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # Paddle's own default of 1 would make the suite slow
+
+LONG = ("training", "end_to_end", "robustness", "pipeline")  # folders whose files take the longest
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first (`--no-loadscope-reorder` keeps the order), so that short ones fill up what is left."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)

@@ -21,14 +21,15 @@ check ruff-check python -m ruff check .
 check ruff-format python -m ruff format --check .
 check imports lint-imports --no-logo
 check mypy python -m mypy
-# A process a core (at most 4), each computing with one thread: threads that compete are slower than one.
+# A process a core (at most 4), each computing with one thread: threads that compete are slower than one. Files keep
+# the order of tests/conftest.py, long ones first.
 OMP_NUM_THREADS=1
 export OMP_NUM_THREADS
 if [ $# -gt 0 ]; then
-    check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+    check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 else
-    check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not slow'
-    check pytest-slow python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
+    check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m 'not slow'
+    check pytest-slow python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m slow
 fi
 
 if [ -n "$failed" ]; then

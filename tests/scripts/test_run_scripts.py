@@ -153,7 +153,7 @@ def test_a_failed_set_up_stops_everything(repository, script):
     assert repository.asked() == ["pip install requirements.txt"]
 
 
-PYTEST = "module pytest -n auto --maxprocesses 4 --dist loadfile"
+PYTEST = "module pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
 CHECKS = ["module ruff check .", "module ruff format --check .", "lint-imports --no-logo", "module mypy"]
 ALL = [*CHECKS, f"{PYTEST} -m not slow", f"{PYTEST} -m slow"]
 
