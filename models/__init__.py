@@ -44,6 +44,7 @@ _FAMILIES = {  # file -> its networks
     "senet": ("SE_ResNeXt50_32x4d", "SE_ResNeXt101_32x4d", "SE_ResNeXt152_32x4d", "SENet154"),
     "resnest": ("ResNeSt50", "ResNeSt101"),
     "dpn": ("DPN92", "DPN131"),
+    "efficientnet_lite": ("EfficientNetLite0",),
 }
 NETWORKS: dict[str, Callable[..., Any]] = {name: _in(file, name) for file, names in _FAMILIES.items() for name in names}
 NAMES: tuple[str, ...] = tuple(NETWORKS)

@@ -18,7 +18,8 @@ Size = int | tuple[int, int]
 class ConvBN(nn.Layer):
     """Convolution without bias, batch norm, and ReLU where asked.
 
-    ``kernel`` and ``padding`` are one number or (height, width); padding None keeps the size at stride 1.
+    ``kernel`` and ``padding`` are one number or (height, width); padding None keeps the size at stride 1, "SAME" is
+    TensorFlow's.
     Batch norm: running = 0.9 running + 0.1 batch, epsilon 1e-5 (the 2018 release's values) unless a family
     was published with another. Weights start from He's normal distribution, std = sqrt(2 / fan_in),
     fan_in = in / groups * kernel area; gamma 1, beta 0.
@@ -31,7 +32,7 @@ class ConvBN(nn.Layer):
         kernel: Size,
         *,
         stride: int = 1,
-        padding: Size | None = None,
+        padding: Size | str | None = None,
         groups: int = 1,
         relu: bool = True,
         epsilon: float = 1e-5,

@@ -5,7 +5,9 @@ import paddle
 import pytest
 
 import models
-from urnet.checkpoints.foreign import TIMM, as_ours, timm_names
+from tests.helpers.torch_file import torch_file
+from urnet.checkpoints.checkpoint import load_into, read_weights
+from urnet.checkpoints.foreign import TIMM, as_ours, in_our_names, timm_names
 from urnet.core.checks import InputError
 
 NAME = "ResNeXt50_32x4d_standard"
@@ -93,3 +95,39 @@ def test_a_linear_weight_is_turned_and_may_be_a_convolution_of_one_pixel():
     np.testing.assert_array_equal(as_ours(weight.reshape(2, 3, 1, 1), (3, 2)), weight.T)
     kernel = np.zeros((4, 3, 1, 1))
     assert as_ours(kernel, (4, 3, 1, 1)) is kernel
+
+
+def test_weights_are_known_by_their_names(ours, theirs):
+    weights = {key: np.zeros(shape, "f4") for key, shape in theirs.items()}
+    found = in_our_names(weights, ours)
+    assert {key: array.shape for key, array in found.items()} == ours
+    for key in ("fc.weight", "fc.bias"):
+        del weights[key]
+    assert set(in_our_names(weights, ours)) == set(ours) - {"fc.weight", "fc.bias"}
+    del weights["bn1.weight"]
+    assert in_our_names(weights, ours) is None
+
+
+PARTS = {"_mean": "running_mean", "_variance": "running_var"}
+
+
+def lite_key(key):
+    """Our key of EfficientNetLite0 in the words of the package efficientnet-lite-pytorch."""
+    layer, _, part = key.rpartition(".")
+    there = {"stem.conv": "_conv_stem", "stem.bn": "_bn0", "head.conv": "_conv_head", "head.bn": "_bn1", "fc": "_fc"}
+    if layer not in there:
+        _, unit, kind, inside = layer.split(".")
+        norm = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}[kind]
+        there[layer] = f"_blocks.{unit}.{norm if inside == 'bn' else f'_{kind}_conv'}"
+    return f"{there[layer]}.{PARTS.get(part, part)}"
+
+
+def test_the_package_s_weights_go_into_efficientnet_lite0(tmp_path):
+    source, target = models.build("EfficientNetLite0", 3), models.build("EfficientNetLite0", 3)
+    expected = {key: value.numpy() for key, value in source.state_dict().items()}
+    there = {lite_key(key): a.T if key == "fc.weight" else a for key, a in expected.items()}
+    there["_bn0.num_batches_tracked"] = np.array(5)
+    (tmp_path / "lite.pth").write_bytes(torch_file(there, chain=True))
+    assert load_into(target, read_weights(tmp_path / "lite.pth", target)) == []
+    for key, value in target.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), expected[key], err_msg=key)

@@ -17,7 +17,8 @@ import numpy as np
 import safetensors.numpy
 
 from tests.helpers.picture_files import gif, kinds, picture, with_orientation
-from urnet.checkpoints import fluid, pdparams, safetensors_io
+from tests.helpers.torch_file import STORAGES, torch_file
+from urnet.checkpoints import fluid, pdparams, safetensors_io, torch_files
 from urnet.config.recipe import Transform, dump_recipe
 from urnet.core.checks import InputError
 from urnet.data.images.decode import UnreadableImage, decode
@@ -167,6 +168,12 @@ def pdparams_seeds() -> list[bytes]:
     return [pickle.dumps(tree, protocol) for tree in (made, paired, sliced) for protocol in (2, 4)]
 
 
+def torch_seeds() -> list[bytes]:
+    """Both forms of torch.save."""
+    made = {key: array for key, array in some_arrays().items() if array.dtype.str[1:] in STORAGES}
+    return [torch_file(made, chain=chain) for chain in (False, True)]
+
+
 def _check_weights(read: Callable[[Path], dict[str, np.ndarray]], factor: int) -> Callable[[bytes, Path], None]:
     """Arrays of numbers, at most ``factor`` times the file's size together, the same when read again."""
 
@@ -195,5 +202,6 @@ READERS = {
     "recipes": Reader(recipe_seeds, check_recipe),
     "fluid": Reader(fluid_seeds, _check_weights(_read_fluid, 2)),
     "safetensors": Reader(safetensors_seeds, _check_weights(safetensors_io.read_safetensors, 2)),
+    "torch": Reader(torch_seeds, _check_weights(torch_files.read_tensors, 2 * torch_files.MOST_NAMES)),
     "pdparams": Reader(pdparams_seeds, _check_weights(pdparams.read_arrays, 2 * pdparams.MOST_NAMES)),
 }

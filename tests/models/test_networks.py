@@ -1,6 +1,7 @@
 """Every registered network through one battery; sizes, counts and grids that were published."""
 
 import functools
+import re
 import subprocess
 import sys
 
@@ -46,6 +47,7 @@ PARAMETERS = {
     "DenseNet161": 28_681_000,
     "DenseNet169": 14_149_480,
     "DenseNet201": 20_013_928,
+    "EfficientNetLite0": 4_652_008,
     "InceptionV3": 27_161_264,  # with its auxiliary head; 23,834,568 without
 }
 GRIDS = {  # channels and side behind each unit, with the paper's images
@@ -64,7 +66,11 @@ GRIDS = {  # channels and side behind each unit, with the paper's images
         (1536, 8),
     ],
 }
-EPSILON = dict.fromkeys(("DPN92", "DPN131", "InceptionV4", "InceptionResNetV2"), 1e-3)  # the others: 1e-5
+EPSILON = dict.fromkeys(
+    ("DPN92", "DPN131", "InceptionV4", "InceptionResNetV2", "EfficientNetLite0"), 1e-3
+)  # the others: 1e-5
+# A shift in front of a linear convolution, which the batch norm behind that takes away again while it trains.
+TAKEN_AWAY = {"EfficientNetLite0": r"project\.bn\.bias$"}
 LARGE = 30_000_000  # values; above it a second instance and a file would take seconds and show nothing new
 
 
@@ -136,7 +142,7 @@ def test_gradients_reach_every_parameter(network):
     sum(F.cross_entropy(logits, paddle.to_tensor([1, 2])) for logits in heads).backward()
     dead = [key for key, p in trainable(net).items() if p.grad is None or not np.abs(p.grad.numpy()).max() > 0]
     net.clear_gradients()
-    assert not dead
+    assert not [key for key in dead if not re.search(TAKEN_AWAY.get(name, "$^"), key)]
 
 
 def test_save_and_load_into_a_second_instance(network, tmp_path):
@@ -180,6 +186,7 @@ UNITS_INSIDE = {  # one of each family, and in it a convolution in the middle an
     "ResNet18": lambda network: (network.layer2[1].conv2, network.layer2[1].bn2),
     "SENet": lambda network: conv_bn(network.units[1].conv2),
     "ResNeSt": lambda network: conv_bn(network.units[1].conv2.conv),
+    "EfficientNetLite0": lambda network: conv_bn(network.units[1].depthwise),
     "DPN": lambda network: (network.units[1].conv2.conv, network.units[1].conv2.bn),
     "DenseNet121": lambda network: (
         network.dense_block_func_list[1].dense_layer_func[5].bn_ac_func2._conv,

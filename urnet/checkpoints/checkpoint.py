@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from urnet.checkpoints import fluid, pdparams, safetensors_io
+from urnet.checkpoints import fluid, foreign, pdparams, safetensors_io, torch_files
 from urnet.checkpoints.load import classifier_keys, load_into
 from urnet.config.recipe import Recipe, load_recipe
 from urnet.core.atomic_files import atomic_folder, recover_folder
@@ -34,11 +34,11 @@ __all__ = [
 ]
 Arrays = dict[str, np.ndarray]
 PathLike = str | Path
-Kind = Literal["safetensors", "pdparams", "checkpoint", "fluid"]
+Kind = Literal["safetensors", "pdparams", "torch", "checkpoint", "fluid"]
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 RECIPE, CLASSES = "recipe.yaml", "classes.txt"
-_ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams"}
-ACCEPTED = "a checkpoint folder, a .safetensors or .pdparams file, or the 2018 release's folder"
+_ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams", ".pth": "torch", ".pt": "torch"}
+ACCEPTED = "a checkpoint folder, a .safetensors, .pdparams or .pth file, or the 2018 release's folder"
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
         weights = safetensors_io.read_safetensors(place / MODEL)
     elif kind == "safetensors":
         weights = safetensors_io.read_safetensors(place)
+    elif kind == "torch":
+        weights = torch_files.read_tensors(place)
     elif kind == "pdparams":
         weights = pdparams.read_arrays(place)
     else:
@@ -145,22 +147,30 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
         read = fluid.read_folder if place.is_dir() else fluid.read_combined
         variables = read(place, names.values())
         weights = {key: variables[name] for key, name in names.items()}
-    if hasattr(network, "published_names"):
-        weights = _from_published(weights, network)
+    if network is not None:
+        weights = _from_elsewhere(weights, network)
     return {key: safetensors_io.as_float32(value) for key, value in weights.items()}
 
 
-def _from_published(weights: Arrays, network: Any) -> Arrays:
-    """``weights`` under our names, if they are exactly those that ``network.published_names()`` (ours ->
-    published) names, with a classifier or without; what is not published (a head that only training uses)
-    keeps the network's own values.
+def _from_elsewhere(weights: Arrays, network: Any) -> Arrays:
+    """``weights`` under our names, if they are those that ``network.published_names()`` (ours -> published) or a
+    family of another library's networks names, with a classifier or without; what is not published (a head that
+    only training uses) keeps the network's own values.
     """
-    names = network.published_names()
-    classifier = {names[key] for key in classifier_keys(network) if key in names}
-    if not set(names.values()) - classifier <= set(weights) <= set(names.values()):
+    own = network.state_dict()
+    if set(own) <= set(weights):
         return weights
-    own = {key: value.numpy() for key, value in network.state_dict().items() if key not in names}
-    return {**own, **{key: weights[name] for key, name in names.items() if name in weights}}
+    found = None
+    if hasattr(network, "published_names"):
+        names = network.published_names()
+        classifier = {names[key] for key in classifier_keys(network) if key in names}
+        if set(names.values()) - classifier <= set(weights) <= set(names.values()):
+            found = {key: weights[name] for key, name in names.items() if name in weights}
+    found = found or foreign.in_our_names(weights, {key: tuple(value.shape) for key, value in own.items()})
+    if found is None:
+        return weights
+    heads = [key for key in own if key.startswith(foreign.TRAINING_ONLY) and key not in found]
+    return {**{key: own[key].numpy() for key in heads}, **found}
 
 
 def describe(path: PathLike) -> CheckpointInfo:
@@ -185,6 +195,8 @@ def locate(path: Path) -> tuple[Kind, Path]:
     path = _survivor(path)
     if path.is_file():
         kind = _ENDINGS.get(path.suffix, "fluid")
+        if kind != "safetensors" and torch_files.is_torch_file(path):  # whatever it is called
+            return "torch", path
         if kind == "fluid" and not fluid.may_be_variable(path):
             raise InputError(f"{path}: is no file of weights; accepted: {ACCEPTED}")
         return kind, path

@@ -1,4 +1,4 @@
-"""What the parameters of our networks are called in other libraries: timm's (PyTorch) names and ours.
+"""What the parameters of our networks are called in other libraries, timm above all (PyTorch), and ours.
 
 A name is a layer's and that of one of its parts (weight, bias, running statistics). A family of networks has a
 few rules, regular expressions that turn the name of a layer there into ours; where the other library numbers units anew
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from urnet.config.choices import CLASSIFIERS
 from urnet.core.checks import InputError, check_choice
 
 Shape = tuple[int, ...]
@@ -21,7 +22,7 @@ PARTS = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "running_v
 UNUSED = "num_batches_tracked"  # a counter that no output depends on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """How layers are renamed: first the numbers of units, found by ``units``, then the rules in their order."""
 
@@ -150,6 +151,37 @@ INCEPTION_RESNET_V2 = Family(
         _HEAD,
     ]
 )
+EFFICIENTNET_LITE = Family(
+    [
+        (r"^conv_(stem|head)$", lambda match: f"{match[1]}.conv"),
+        (r"^bn1$", "stem.bn"),
+        (r"^bn2$", "head.bn"),
+        (r"^units\.0\.conv_pw$", "units.0.project.conv"),
+        (r"^units\.0\.bn1$", "units.0.depthwise.bn"),
+        (r"^units\.0\.bn2$", "units.0.project.bn"),
+        (r"\.conv_pw$", ".expand.conv"),
+        (r"\.conv_dw$", ".depthwise.conv"),
+        (r"\.conv_pwl$", ".project.conv"),
+        (r"(units\.\d+)\.bn1$", r"\1.expand.bn"),
+        (r"(units\.\d+)\.bn2$", r"\1.depthwise.bn"),
+        (r"(units\.\d+)\.bn3$", r"\1.project.bn"),
+        _HEAD,
+    ],
+    units=r"^blocks\.(\d)\.(\d+)(?=\.)",
+)
+EFFICIENTNET_LITE_PACKAGE = Family(  # efficientnet-lite-pytorch, whose weights are a package as well
+    [
+        (r"^_conv_(stem|head)$", r"\1.conv"),
+        (r"^_bn0$", "stem.bn"),
+        (r"^_bn1$", "head.bn"),
+        (r"^_fc$", "fc"),
+        (r"^_blocks", "units"),
+        (r"\._(expand|depthwise|project)_conv$", r".\1.conv"),
+        (r"\._bn0$", ".expand.bn"),
+        (r"\._bn1$", ".depthwise.bn"),
+        (r"\._bn2$", ".project.bn"),
+    ]
+)
 TIMM: Mapping[str, tuple[str, Family]] = {  # our network -> timm's of the same architecture
     "ResNeXt101_32x4d": ("resnext101_32x8d", RESNEXT),
     "ResNeXt50_32x4d_standard": ("resnext50_32x4d", RESNEXT),
@@ -173,7 +205,26 @@ TIMM: Mapping[str, tuple[str, Family]] = {  # our network -> timm's of the same 
     "ResNeSt101": ("resnest101e", RESNEST),
     "DPN92": ("dpn92", DPN),
     "DPN131": ("dpn131", DPN),
+    "EfficientNetLite0": ("tf_efficientnet_lite0", EFFICIENTNET_LITE),
 }
+FAMILIES: tuple[Family, ...] = (*dict.fromkeys(family for _, family in TIMM.values()), EFFICIENTNET_LITE_PACKAGE)
+TRAINING_ONLY = "auxiliary."  # a head that published weights may be without
+
+
+def in_our_names(weights: Mapping[str, np.ndarray], ours: Mapping[str, Shape]) -> dict[str, np.ndarray] | None:
+    """Another library's ``weights`` under our names and in our layout; None where no family's names fit.
+
+    ``ours``: the shapes of a network's state dict by key. Names fit where each has a partner here, and each here one
+    there; the classifier and a head that only training uses may be missing. Shapes are the caller's to check.
+    """
+    keys = [key for key in weights if not key.endswith(UNUSED)]
+    optional = {key for key in ours if key.startswith((TRAINING_ONLY, *CLASSIFIERS))}
+    for family in FAMILIES:
+        layers = _renamed({key.rpartition(".")[0] for key in keys}, family)
+        names = [_partner(key, layers) for key in keys]
+        if len(set(names)) == len(names) and set(ours) - optional <= set(names) <= set(ours):
+            return {name: as_ours(weights[key], ours[name]) for name, key in zip(names, keys, strict=True)}
+    return None
 
 
 def timm_names(network: str, theirs: Mapping[str, Shape], ours: Mapping[str, Shape]) -> dict[str, str]:
@@ -188,8 +239,7 @@ def timm_names(network: str, theirs: Mapping[str, Shape], ours: Mapping[str, Sha
     layers = _renamed({key.rpartition(".")[0] for key in keys}, family)
     names: dict[str, str] = {}
     for key in keys:
-        layer, _, part = key.rpartition(".")
-        own = f"{layers[layer]}.{PARTS.get(part, part)}"
+        own = _partner(key, layers)
         if own not in ours or own in names:
             raise InputError(f"{network}: {key} of timm's has no partner (looked for {own})")
         if as_ours(np.broadcast_to(np.float32(0), theirs[key]), ours[own]).shape != tuple(ours[own]):
@@ -199,6 +249,12 @@ def timm_names(network: str, theirs: Mapping[str, Shape], ours: Mapping[str, Sha
     if missing:
         raise InputError(f"{network}: {missing[0]} has no partner among timm's parameters")
     return names
+
+
+def _partner(key: str, layers: Mapping[str, str]) -> str:
+    """Our name of the parameter ``key``; ``layers``: name of a layer there -> ours."""
+    layer, _, part = key.rpartition(".")
+    return f"{layers[layer]}.{PARTS.get(part, part)}"
 
 
 def as_ours(array: np.ndarray, shape: Shape) -> np.ndarray:

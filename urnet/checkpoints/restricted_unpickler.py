@@ -7,6 +7,7 @@ call or import in other ways, lengths beyond the file's, keys that are no text, 
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import pickletools
@@ -90,6 +91,13 @@ class RestrictedUnpickler(pickle.Unpickler):
             raise Refused("it uses the same data over and over, to become many times larger than it is")
 
 
+def pickle_end(data: bytes, start: int) -> int:
+    """Where the pickle of plain data (persistent identifiers allowed) ends that begins at ``start``."""
+    check = _Check(io.BytesIO(memoryview(data)[start:]))
+    check.run({*_PLAIN_DATA.split(), "BINPERSID"}, alone=False)
+    return len(data) - check.left
+
+
 class NamedBuilder:
     """A builder as the file sees it: it can be called, and not be changed."""
 
@@ -146,8 +154,11 @@ class _Check:
         self.stack: list[str] = []  # kinds: text, mark or other
         self.memo: dict[int, str] = {}
 
-    def run(self, allowed: Collection[str]) -> None:
-        """Raise Refused for other opcodes than the allowed ones, and for what is said above."""
+    def run(self, allowed: Collection[str], *, alone: bool = True) -> None:
+        """Raise Refused for other opcodes than the allowed ones, and for what is said above.
+
+        ``alone`` False: more may follow behind the pickle, ``left`` bytes.
+        """
         for _ in range(MOST_OPCODES):
             opcode = _OPCODES.get(self._read(1))
             if opcode is None:
@@ -157,7 +168,7 @@ class _Check:
                 raise Refused(f"it uses the opcode {opcode.name}{outside}")
             number = self._argument(opcode)
             if opcode.name == "STOP":
-                if self.left or len(self.stack) != 1:
+                if (self.left and alone) or len(self.stack) != 1:
                     raise Refused("it does not end with one object")
                 return
             try:
