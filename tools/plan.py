@@ -33,7 +33,7 @@ from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError, check_choice
 from urnet.data.lists import webvision
 from urnet.data.lists.build_table import build_table, read_validation
-from urnet.data.lists.folders import class_folders, sub_folders
+from urnet.data.lists.class_tree import class_folders, sub_folders
 from urnet.data.lists.lines import read_lines
 from urnet.data.loading.worker_pool import CHUNK, CHUNKS_AHEAD
 from urnet.data.table.table import Table

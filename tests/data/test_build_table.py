@@ -244,7 +244,7 @@ def test_imagenet_lists(tmp_path):
 
 
 def test_a_folder_tree(tmp_path, capsys):
-    make(tmp_path / "t", "zebra/1.jpg", "ant/2.jpg", "ant/deep er/1.jpg", "bee/note.txt", "loose.jpg")
+    make(tmp_path / "t", "zebra/1.jpg", "ant/2.jpg", "ant/deep er/1.jpg", "bee/note.txt", "readme.txt")
     make(tmp_path / "v", "zebra/9.png", "ant/8.png")
     data = Data(str(tmp_path / "t"), 3, "folder", val_root=str(tmp_path / "v"))
     table = build_table(data, tmp_path / "table")
@@ -254,7 +254,7 @@ def test_a_folder_tree(tmp_path, capsys):
         ("zebra/1.jpg", 2),
     ]
     assert table.class_names == ["ant", "bee", "zebra"]
-    assert "1 of 3 classes have no training image: 1" in capsys.readouterr().err
+    assert "1 of 3 classes have no training image: 1 'bee'" in capsys.readouterr().err
     val = read_validation(data)
     assert list(val.paths) == ["ant/8.png", "zebra/9.png"] and val.labels.tolist() == [0, 2]
     with pytest.raises(InputError, match=r"has 3 sub-folders \(ant, bee, zebra\), but data.n_classes is 4"):

@@ -34,7 +34,7 @@ def read_yaml(path: Path) -> dict:
             data = stream.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise InputError(f"{path}: has more than {MOST_BYTES >> 10} KiB; is this a recipe?")
-        tree = _parse(data.decode("utf-8-sig"))
+        tree = parse_yaml(data.decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -44,7 +44,7 @@ def read_yaml(path: Path) -> dict:
     return tree
 
 
-def _parse(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """Plain data out of YAML text. Raises yaml.YAMLError, and nothing else.
 
     The library's own readers fail in their own ways where a value does not fit its tag (`!!int x`,
@@ -91,7 +91,7 @@ def override(tree: dict, text: str) -> None:
     if not equals:
         raise InputError(f"-o {text}: key.sub=value is accepted")
     try:
-        parsed = _parse(value)
+        parsed = parse_yaml(value)
     except yaml.YAMLError:
         raise InputError(f"-o {text}: the value is not valid YAML") from None
     node: Any = tree

@@ -24,6 +24,7 @@ from urnet.runtime.threads import compute_threads, import_paddle
 if TYPE_CHECKING:
     from urnet.checkpoints.checkpoint import CheckpointInfo
     from urnet.data.images.multi_crop import MultiCrop
+    from urnet.data.lists.class_names import ClassFile
     from urnet.data.lists.image_list import ImageList
     from urnet.data.loading.loader import Loader
     from urnet.inference.predictor import Predictor
@@ -44,7 +45,7 @@ class PredictionJob:
         check_numbers(args)
         self.info: CheckpointInfo = describe(args.pretrained_model)
         self.transform = complete(args, self.info.recipe, network_names, defaults)
-        self.class_names = _class_names(args, self.info)
+        self.class_names, self.class_file = _class_names(args, self.info)
         data = self.info.recipe.data if self.info.recipe else None
         self.exif = data.exif if data else "honour"  # as the 2018 release's cv2.imread did
         self.max_pixels = data.max_pixels if data else 100_000_000
@@ -56,6 +57,7 @@ class PredictionJob:
         With labels and no list, the sub-folders of ``--img_path`` are classes, by name.
         """
         from urnet.data.lists.build_table import images_under, labelled_folders, one_image, read_image_list
+        from urnet.data.lists.class_tree import sub_folders
 
         args = self.args
         if args.img_path is None:
@@ -73,11 +75,15 @@ class PredictionJob:
                     "--img_list: found none; a file of `path label` lines is needed, or class names"
                     " (--class_names), which are the names of sub-folders of --img_path then"
                 )
-            return labelled_folders(root, self.class_names, "class (the checkpoint's, or --class_names)")
+            names = self.class_names
+            if self.class_file is not None:  # which may know classes by synsets' identifiers, too
+                names = self.class_file.reading_for(sub_folders(root)).keys
+            return labelled_folders(root, names, "class (the checkpoint's, or --class_names)")
         return one_image(root) if root.is_file() else images_under(root)
 
     def start(self, build: Callable[[str, int], Any]) -> None:
         """Import Paddle and choose the device; ``build(name, n_classes)`` makes the network when needed."""
+        self._note_other_names()
         import_paddle()
         import paddle
 
@@ -88,6 +94,18 @@ class PredictionJob:
         check_precision(args.engine, args.precision, self.device)
         paddle.set_device(self.device)
         self.build = build
+
+    def _note_other_names(self) -> None:
+        """Say on stderr that ``--class_names`` calls classes otherwise than the checkpoint does."""
+        known = self.info.class_names or []
+        other = [c for c, name in enumerate(known) if name and name != self.class_names[c]]
+        if other and is_main():
+            c, source = other[0], f"{self.info.folder}/classes.txt"
+            print(
+                f"note: {self.args.class_names}: class {c} is {self.class_names[c]!r}, but {known[c]!r} in {source}; "
+                f"{len(other)} of {len(known)} names differ, and the file's are used",
+                file=sys.stderr,
+            )
 
     @functools.cached_property
     def normalised(self) -> Any:
@@ -206,16 +224,20 @@ def batches(n_rows: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
         yield 0, np.arange(start, min(start + size, n_rows))
 
 
-def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> list[str]:
-    """``--class_names``, else the checkpoint's, else none."""
-    if args.class_names is not None:
-        from urnet.data.lists.build_table import read_class_names
-
-        return read_class_names(args.class_names, args.class_dim)
-    names = info.class_names or []
+def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> tuple[list[str], ClassFile | None]:
+    """``--class_names``, else the checkpoint's, else none; and the file of ``--class_names``."""
+    names, source = info.class_names or [], f"{info.folder}/classes.txt"
     if names and len(names) != args.class_dim:
-        raise InputError(f"{info.folder}/classes.txt: has {len(names)} class names, but class_dim is {args.class_dim}")
-    return names if any(names) else []
+        raise InputError(f"{source}: has {len(names)} class names, but class_dim is {args.class_dim}")
+    if args.class_names is None:
+        return names if any(names) else [], None
+    from urnet.data.lists.class_names import read_class_file
+
+    file = read_class_file(args.class_names, args.class_dim)
+    if not any(names):
+        return file.names, file
+    file.check_order(names, source)
+    return (file.agreeing(names) or file.readings[0]).names, file
 
 
 def _device(use_gpu: bool) -> str:

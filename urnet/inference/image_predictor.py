@@ -20,6 +20,7 @@ from urnet.core.checks import InputError, check_choice
 from urnet.core.top_k import topk
 from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, read_image
 from urnet.data.images.transforms import eval_transform
+from urnet.data.lists.class_names import check_order
 from urnet.runtime.threads import import_paddle
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def load_predictor(
     names = list(class_names if class_names is not None else info.class_names or [""] * classes)
     if len(names) != classes:
         raise InputError(f"class_names: found {len(names)} names; the network has {classes} classes")
+    if info.class_names is not None and len(info.class_names) == classes:
+        check_order(names, info.class_names, ["class_names"] * classes, f"{info.folder}/classes.txt")
     import_paddle()
     from urnet.inference.predictor import Predictor, check_precision
     from urnet.nn.normalise import Normalise

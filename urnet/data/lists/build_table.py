@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 from pathlib import Path
 
@@ -17,9 +16,11 @@ from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.lists import webvision
-from urnet.data.lists.folders import class_folders, images_under, labelled_folders, one_image, sub_folders
+from urnet.data.lists.class_names import read_class_file, read_class_names
+from urnet.data.lists.class_tree import TreeClasses, class_folders, labelled_folders, note_text_order, tree_classes
+from urnet.data.lists.folders import images_under, one_image
 from urnet.data.lists.image_list import ImageList, read_image_list
-from urnet.data.lists.lines import BLOCK_BYTES, read_lines, read_text
+from urnet.data.lists.lines import BLOCK_BYTES, read_lines
 from urnet.data.table.table import BLOCK, BaseWriter, Table
 
 __all__ = [
@@ -56,7 +57,9 @@ def build_table(data: Data, folder: str | Path, *, replace: bool = False, block_
         if not writer.n_rows:
             raise InputError(f"{_settings(data)['lists']}: no training image is listed")
     table = Table.open(folder)
-    _name_empty_classes(table, data.n_classes)
+    _name_empty_classes(table)
+    if data.format == "folder" and data.class_names is None:
+        note_text_order(data.root, names)
     return table
 
 
@@ -108,22 +111,6 @@ def read_validation(data: Data) -> ImageList:
     return read_image_list(file, root or data.root, n_classes=data.n_classes, need_labels=True)
 
 
-def read_class_names(path: str | Path, n_classes: int) -> list[str]:
-    """One name a line; in synset files (`n01440764 tench, Tinca tinca`) what follows the identifier.
-
-    Raises InputError when the number of lines is not ``n_classes``, or a line is empty or not UTF-8.
-    """
-    text = read_text(path, "one class name a line is accepted").replace("\r\n", "\n").replace("\r", "\n")
-    names = [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
-    if len(names) != n_classes:
-        raise InputError(f"{path}: has {len(names)} class names, but n_classes is {n_classes}")
-    if "" in names:
-        raise InputError(f"{path}:{names.index('') + 1}: found an empty line; one class name a line is accepted")
-    if all(re.match(r"n\d{8}(\s|$)", name) for name in names):
-        return [name[9:].strip() or name for name in names]
-    return names
-
-
 def _check_root(data: Data) -> None:
     if not Path(data.root).is_dir():
         raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed")
@@ -143,7 +130,7 @@ def _settings(data: Data) -> dict[str, str]:
     """
     if data.format == "folder":
         digest = hashlib.sha256()
-        for _, paths in class_folders(data.root, _folder_classes(data)):
+        for _, paths in class_folders(data.root, _tree(data).folders):
             for block in range(0, len(paths), BLOCK):
                 digest.update("\0".join([*paths[block : block + BLOCK].to_pylist(), ""]).encode())
         return {"lists": f"{Path(data.root).absolute()} ({digest.hexdigest()[:16]})"}
@@ -160,30 +147,34 @@ def _short_hash(file: Path) -> str:
 
 def _class_names(data: Data) -> list[str]:
     """``data.class_names``, else the format's own; "" where there is none."""
-    if data.class_names is not None:
-        return read_class_names(data.class_names, data.n_classes)
     if data.format == "folder":
-        return _folder_classes(data)
+        return _tree(data).names
     own = Path(data.root) / {"imagenet": "synsets.txt"}.get(data.format, "info/synsets.txt")
-    if data.format != "list" and own.is_file():
-        return read_class_names(own, data.n_classes)
-    return [""] * data.n_classes
+    known = read_class_file(own, data.n_classes) if data.format != "list" and own.is_file() else None
+    if data.class_names is None:
+        return known.names if known is not None else [""] * data.n_classes
+    given = read_class_file(data.class_names, data.n_classes)
+    if known is not None:
+        for reading in known.readings[:2]:  # names, and identifiers where it has them
+            given.check_order(reading.keys, known.path)
+    return given.names
 
 
-def _folder_classes(data: Data) -> list[str]:
-    """The sorted names of root's sub-folders, as many as ``n_classes``."""
-    names = sub_folders(data.root)
+def _tree(data: Data) -> TreeClasses:
+    """The classes of a folder tree, as many as ``n_classes``, in the order of ``data.class_names`` if that is given."""
+    found = tree_classes(data.root, None if data.class_names is None else read_class_file(data.class_names))
+    names = found.folders
     if len(names) != data.n_classes:
         shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
         raise InputError(
             f"{data.root}: has {len(names)} sub-folders ({shown}), but data.n_classes is {data.n_classes}; "
             "one sub-folder a class is accepted"
         )
-    return names
+    return found
 
 
 def _add_folder_rows(writer: BaseWriter, data: Data) -> None:
-    for label, paths in class_folders(data.root, _folder_classes(data)):
+    for label, paths in class_folders(data.root, _tree(data).folders):
         writer.add(paths, np.full(len(paths), label))
 
 
@@ -191,11 +182,13 @@ def _folder_validation(data: Data) -> ImageList:
     """A second tree, whose sub-folders are all classes of the first."""
     if data.val_root is None:
         raise InputError("data.val_root: found none; a folder tree with one sub-folder a class is needed")
-    return labelled_folders(data.val_root, _folder_classes(data), f"class of {data.root}")
+    return labelled_folders(data.val_root, _tree(data).folders, f"class of {data.root}")
 
 
-def _name_empty_classes(table: Table, n_classes: int) -> None:
-    empty = np.flatnonzero(np.bincount(table.column("label"), minlength=n_classes) == 0)
-    if len(empty):
-        shown = ", ".join(map(str, empty[:5])) + (" …" if len(empty) > 5 else "")
-        print(f"note: {len(empty)} of {n_classes} classes have no training image: {shown}", file=sys.stderr)
+def _name_empty_classes(table: Table) -> None:
+    names, n_classes = table.class_names, len(table.class_names)
+    empty = np.flatnonzero(np.bincount(table.column("label"), minlength=n_classes) == 0).tolist()
+    if empty:
+        shown = ", ".join(f"{c} {names[c]!r}" if names[c] else str(c) for c in empty[:5])
+        more = " …" if len(empty) > 5 else ""
+        print(f"note: {len(empty)} of {n_classes} classes have no training image: {shown}{more}", file=sys.stderr)

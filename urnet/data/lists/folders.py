@@ -1,14 +1,11 @@
-"""Images found in folders: all of a tree, or sub-folders that are classes."""
+"""Images found in folders: all of a tree. Sub-folders that are classes: ``class_tree``."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,53 +50,6 @@ def images_under(root: str | Path, *, allow_empty: bool = False) -> ImageList:
     return ImageList(paths, np.full(len(paths), -1, np.int32), root)
 
 
-def class_folders(root: str, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
-    """(label, image paths relative to ``root``) of every class that has a folder there."""
-    own = set(sub_folders(root))
-    for label, name in enumerate(names):
-        if name in own:
-            found = images_under(Path(root) / name, allow_empty=True)
-            yield label, pa.array([f"{name}/{path}" for path in found.paths], pa.string())
-
-
-def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str) -> ImageList:
-    """The images in the sub-folders of ``root``, each labelled with its place in ``class_names``.
-
-    A class without a sub-folder has no image. Raises InputError for a sub-folder that is none of the names
-    ("is no ``kind``") or the name of two classes, for an image in none of them, and where there is no image.
-    """
-    times = Counter(class_names)
-    for name in sub_folders(root):
-        if name not in times:
-            raise InputError(f"{root}: sub-folder {name!r} is no {kind}")
-        if times[name] > 1:
-            raise InputError(f"{root}: sub-folder {name!r} is the name of two classes; one is accepted")
-    loose = sorted(path.name for path in Path(root).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if loose:
-        raise InputError(f"{root}: image {loose[0]!r} is in no sub-folder, so it has no class")
-    found = list(class_folders(str(root), class_names))
-    paths = pa.chunked_array([paths for _, paths in found], pa.string())
-    if not len(paths):
-        raise InputError(f"{root}: has no image in its sub-folders")
-    labels = np.concatenate([np.full(len(paths), label, np.int32) for label, paths in found])
-    return ImageList(paths, labels, root)
-
-
-def sub_folders(root: str | Path) -> list[str]:
-    """The sorted names of a folder's own folders, hidden ones left out.
-
-    Raises InputError where there is no such folder, and for a name that is not one line of UTF-8.
-    """
-    if not Path(root).is_dir():
-        raise InputError(f"{root}: is no folder; one with a sub-folder a class is needed")
-    with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
-    for name in names:
-        if re.search("[\r\n\ud800-\udfff]", name):
-            raise InputError(f"{root}: sub-folder {name!r}: a class's name is one line of UTF-8 text")
-    return names
-
-
 def _files(root: str) -> Iterator[str]:
     """Files below root, relative to it, in no order. A link back to a folder that holds it ends there."""
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
@@ -113,13 +63,13 @@ def _files(root: str) -> Iterator[str]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if _is_folder(entry):
+                if is_folder(entry):
                     waiting.append((f"{below}{entry.name}/", above | {key}))
                 elif entry.is_symlink() or entry.is_file():  # a link to nothing is an unreadable image, not none
                     yield f"{below}{entry.name}"
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
+def is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link in a circle, say
