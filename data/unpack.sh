@@ -1,19 +1,47 @@
-# Sourced by the scripts in this folder: unpacks tar archives that were written by others. POSIX sh, GNU or BSD tar.
+# Sourced by the scripts in this folder: checks and unpacks what others wrote or sent. POSIX sh, GNU or BSD tar.
 #
 # An archive is refused whole, before anything is written, if it is not complete or if any member could land or point
 # outside the folder: an absolute path, a `..` in a path, a symbolic or hard link to such a path, a device or a pipe.
 
 say() { printf '%s: %s\n' "${program:-unpack.sh}" "$*" >&2; }
 
+other_kind() ( # FILE: what a server or a browser left in the place of a list or archive; nothing if nothing is known
+    LC_ALL=C
+    export LC_ALL
+    case $(od -An -tx1 -N 4 -- "$1" | tr -d ' \n') in
+    "") kind="empty" ;;
+    1f8b*) kind="compressed (gzip)" ;;
+    504b0304) kind="a zip archive" ;;
+    25504446) kind="a PDF document" ;;
+    *)
+        first=$(head -c 4096 -- "$1" | tr -d '\000\357\273\277' | tr -c '[:print:]\n' ' ' | awk '
+            NF { sub(/^ +/, ""); print substr($0, 1, 60); exit }')
+        case $first in
+        "<"*) kind="a web page that begins '$first'" ;;
+        "{"* | "["*) kind="JSON that begins '$first'" ;;
+        *) kind="" ;;
+        esac
+        ;;
+    esac
+    printf '%s' "$kind"
+)
+
+end_fault() ( # ARCHIVE: what is wrong with its end, two blocks of zeros (tar itself does not mind when they are missing)
+    if [ "$(file_size "$1")" -ge 1024 ] && [ "$(tail -c 1024 -- "$1" | tr -d '\000' | wc -c)" -eq 0 ]; then return; fi
+    kind=$(other_kind "$1")
+    echo "${kind:+($kind) }is not a whole tar archive"
+)
+
 tar_fault() ( # ARCHIVE: prints what is wrong with it, nothing if it is sound
     LC_ALL=C
     export LC_ALL
     case $1 in
     *.gz) ;;  # its end cannot be seen without unpacking; tar notices if it is missing
-    *)  # two blocks of zeros end an archive; tar itself does not mind when they are missing
-        if [ "$(tail -c 1024 -- "$1" | tr -d '\000' | wc -c)" -ne 0 ]; then
-            echo "is not a whole tar archive"
-            return
+    *)
+        fault=$(end_fault "$1")
+        if [ -n "$fault" ]; then
+            printf '%s' "$fault"
+            exit
         fi
         ;;
     esac
@@ -51,6 +79,8 @@ file_size() { # FILE: its bytes, 0 if it is not there
     if [ -f "$1" ]; then wc -c <"$1" | tr -d ' '; else echo 0; fi
 }
 
+holds_files() { [ -n "$(find "$1/." ! -type d -print 2>/dev/null | head -n 1)" ]; } # FOLDER, or one below it
+
 unpack() ( # ARCHIVE FOLDER: checked, then unpacked into a folder that exists
     fault=$(tar_fault "$1")
     if [ -n "$fault" ]; then
@@ -66,9 +96,18 @@ unpack() ( # ARCHIVE FOLDER: checked, then unpacked into a folder that exists
 
 unpack_as() ( # ARCHIVE FOLDER: as `unpack`, but FOLDER appears whole or not at all; a single top folder is left out
     fresh=$(dirname -- "$2")/.$(basename -- "$2").unpacking
-    rm -rf -- "$fresh" && mkdir -p -- "$fresh" && unpack "$1" "$fresh" || return 1
+    rm -rf -- "$fresh" && mkdir -p -- "$fresh" || return 1
+    if ! unpack "$1" "$fresh"; then
+        rm -rf -- "$fresh"
+        return 1
+    fi
     inner=$(find "$fresh/." ! -name . -prune) # several entries make several lines, which is no folder's name
     [ -d "$inner" ] || inner=$fresh
+    if ! holds_files "$inner"; then
+        say "$1 holds no file; nothing was unpacked"
+        rm -rf -- "$fresh"
+        return 1
+    fi
     mv -- "$inner" "$2" || return 1
     rm -rf -- "$fresh"
 )

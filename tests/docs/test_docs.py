@@ -34,7 +34,7 @@ RUN_BY = {
     "pytest --hypothesis-profile": "not run: robustness/test_fuzz.py itself, for long",
     "pytest --hypothesis-profile --hypothesis-seed -k": "not run: robustness/test_fuzz.py itself, for long",
     "sh data/download_webvision2018.sh": "scripts/test_download.py::test_without_arguments_the_validation_set_lands_under_the_release_names",
-    "sh data/download_webvision2018.sh info train": "scripts/test_download.py::test_training_archives_are_unpacked_one_by_one_and_an_interruption_costs_one",
+    "sh data/download_webvision2018.sh info train val": "scripts/test_download.py::test_training_archives_are_unpacked_one_by_one_and_the_recipes_read_them",
     "sh data/download_webvision2018.sh --help": "scripts/test_download.py::test_help_needs_nothing",
     "visualdl --logdir output/digits_seed1/curves --language en": "not run: a server; end_to_end/test_train_cli.py reads its files",
     "curl -F image=@cat.jpg http://127.0.0.1:8000/predict?topk=3": "not run: a client; tools/test_serve.py asks the service",
