@@ -3,9 +3,9 @@
     python tools/serve.py --model demo
     curl -F image=@cat.jpg 'http://127.0.0.1:8000/predict?topk=3'
 
-POST /predict takes images (multipart field `image`, one or several; or one image as the body), GET /health
-says how it does, GET / is a page to try it. Images that come together are computed together. It has neither
-TLS nor passwords: anyone who reaches the port may use it.
+POST /predict takes images (a form with one or several; one image as the body; base64 in JSON), GET /health
+says how it does, GET / is a page to try it, GET /docs the description. Images that come together are computed
+together. It has neither TLS nor passwords: anyone who reaches the port may use it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import contextlib
 import importlib.util
 import ipaddress
 import logging
+import re
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from urnet.config.choices import PRECISIONS
 from urnet.core import cli
@@ -26,7 +28,13 @@ from urnet.core.checks import InputError
 from urnet.core.cpus import usable_cores
 from urnet.runtime.threads import compute_threads
 
-NEEDED = ("fastapi", "uvicorn", "python_multipart")
+if TYPE_CHECKING:
+    from tools.service.engine import Engine
+    from urnet.inference.signature import Signature
+
+NEEDED = ("starlette", "uvicorn", "python_multipart")
+USUAL = (("http", ":80"), ("https", ":443"))  # ports that browsers leave out of an origin
+CONNECTIONS = 4  # for each image of the queue; more get 503
 
 
 def missing() -> list[str]:
@@ -50,6 +58,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--max_images", type=count, default=32, help="images of a request [32]")
     add("--max_pixels", type=count, default=50_000_000, help="pixels of an image [50000000]")
     add("--timeout", type=amount, default=10, help="seconds until a request gets 504 [10]")
+    add(
+        "--cors",
+        metavar="ORIGIN",
+        type=origin,
+        action="append",
+        default=[],
+        help="pages of this origin may ask from a browser, like https://example.com; * for any; may be repeated [none]",
+    )
     add("--debug", action="store_true", help="show a traceback on errors")
     args = parser.parse_args(argv)
     if args.port > 65535:
@@ -59,12 +75,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str]) -> int:
-    """Check everything, open the model, say where it is served, serve until SIGTERM or Ctrl-C.
+def origin(text: str) -> str:
+    """An origin as browsers send it: scheme, host, and the port where it is not the scheme's usual one."""
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^A-Z/?#@,*\s]+?)(:[0-9]+)?", text)
+    if text != "*" and not (found and text.isascii() and (found[1], found[3]) not in USUAL):
+        wanted = (
+            "scheme://host[:port] in small letters, without the usual port, as in https://example.com; or * for any"
+        )
+        raise argparse.ArgumentTypeError(f"found {text!r}; accepted: {wanted}")
+    return text
 
-    A service whose engine has ended answers what has begun and ends too (EngineFailed: exit code 1), for a
-    supervisor to start again.
-    """
+
+def main(argv: Sequence[str]) -> int:
+    """Check everything, open the model, say where it is served, serve until SIGTERM or Ctrl-C."""
     args = parse(argv)
     if missing():
         raise InputError(f'not installed: {", ".join(missing())}; `pip install -e ".[serve]"` brings them')
@@ -73,53 +96,70 @@ def main(argv: Sequence[str]) -> int:
     signature = read_signature(args.model)
     signature.needs(PADDLE)
     import cv2
-    import uvicorn
 
-    from tools.service.app import Limits, Service, make_app
-    from tools.service.engine import Engine, EngineFailed
-    from tools.service.queue import Pipeline
+    from tools.service.engine import Engine
 
     cv2.setNumThreads(1)  # of each decoding thread
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the client is told, a line a form is too much
-    with contextlib.ExitStack() as stack:
-        results = stack.enter_context(cli.results_only())
-        listener = stack.enter_context(listening(args.host, args.port))
+    if "*" in args.cors:
+        print("note: --cors *: any page in a browser that reaches the address may ask", file=sys.stderr)
+    with cli.results_only() as results, listening(args.host, args.port) as listener:
         threads = args.threads or compute_threads()
-        engine = Engine(signature, batch_size=args.batch_size, threads=threads, precision=args.precision)
-        stack.enter_context(engine)
-        pipeline = Pipeline(
-            lambda data: signature.prepare(data, max_pixels=args.max_pixels),
-            engine,
-            batch_size=args.batch_size,
-            limit=args.queue,
-            decoders=usable_cores(),
-        )
-        limits = Limits(round(args.max_body_mb * 1e6), args.max_images, args.timeout)
-        config = uvicorn.Config(
-            make_app(Service(signature, pipeline, limits, lambda: not engine.ended())),
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            access_log=False,
-            log_level="error",
-            server_header=False,
-            limit_concurrency=4 * args.queue,
-            timeout_graceful_shutdown=int(args.timeout) + 5,
-        )
-        server = uvicorn.Server(config)
-
-        def end_with_the_engine() -> None:
-            engine.ended(None)
-            server.should_exit = True
-
-        threading.Thread(target=end_with_the_engine, daemon=True).start()
-        listener.listen(2048)
-        print(f"serving {signature.model} at {address(listener)}", file=results, flush=True)
-        server.run(sockets=[listener])
-        if engine.ended():
-            engine.process.join()
-            raise EngineFailed(f"the engine's process ended with {engine.process.exitcode}, and so does the service")
+        with Engine(signature, batch_size=args.batch_size, threads=threads, precision=args.precision) as engine:
+            listener.listen(2048)
+            print(f"serving {signature.model} at {address(listener)}", file=results, flush=True)
+            serve(args, signature, engine, listener)
     return cli.DONE
+
+
+def serve(args: argparse.Namespace, signature: Signature, engine: Engine, listener: socket.socket) -> None:
+    """Answer until SIGTERM or Ctrl-C. A service whose engine has ended answers what has begun and ends too.
+
+    Raises EngineFailed then (exit code 1), for a supervisor to start it again.
+    """
+    import uvicorn
+
+    from tools.service.app import Service, make_app
+    from tools.service.engine import EngineFailed
+    from tools.service.limits import Limits
+    from tools.service.protocol import JsonProtocol
+    from tools.service.queue import Pipeline
+
+    pipeline = Pipeline(
+        lambda data: signature.prepare(data, max_pixels=args.max_pixels),
+        engine,
+        batch_size=args.batch_size,
+        limit=args.queue,
+        decoders=usable_cores(),
+    )
+    service = Service(
+        signature,
+        pipeline,
+        Limits(round(args.max_body_mb * 1e6), args.max_images, args.timeout),
+        alive=lambda: not engine.ended(),
+        crowded=lambda: len(server.server_state.connections) > CONNECTIONS * args.queue,
+    )
+    config = uvicorn.Config(
+        make_app(service, args.cors),
+        http=JsonProtocol,
+        ws="none",
+        loop="asyncio",
+        access_log=False,
+        log_level="error",
+        server_header=False,
+        timeout_graceful_shutdown=int(args.timeout) + 5,
+    )
+    server = uvicorn.Server(config)
+
+    def end_with_the_engine() -> None:
+        engine.ended(None)
+        server.should_exit = True
+
+    threading.Thread(target=end_with_the_engine, daemon=True).start()
+    server.run(sockets=[listener])
+    if engine.ended():
+        engine.process.join()
+        raise EngineFailed(f"the engine's process ended with {engine.process.exitcode}, and so does the service")
 
 
 @contextlib.contextmanager

@@ -17,8 +17,10 @@ import pytest
 import uvicorn
 
 from tests.helpers.picture_files import encode, picture
-from tools.service.app import Limits, Service, make_app
+from tools.service.app import Service, make_app
 from tools.service.client import ask_once
+from tools.service.limits import Limits
+from tools.service.protocol import JsonProtocol
 from tools.service.queue import Pipeline
 from urnet.config.recipe import Transform
 from urnet.inference.signature import Signature
@@ -54,14 +56,15 @@ class Held:
 class Server:
     """uvicorn in a thread, with the settings of tools/serve.py that matter here."""
 
-    def __init__(self, compute, seconds=120.0):
-        self.compute, self.alive = compute, True
+    def __init__(self, compute, seconds=120.0, origins=()):
+        self.compute, self.alive, self.crowded = compute, True, False
         prepare = partial(SIGNATURE.prepare, max_pixels=10_000)
         self.pipeline = Pipeline(prepare, compute, batch_size=4, limit=8, decoders=2)
-        self.service = Service(SIGNATURE, self.pipeline, Limits(BODY, 5, seconds), lambda: self.alive)
+        limits = Limits(BODY, 5, seconds)
+        self.service = Service(SIGNATURE, self.pipeline, limits, lambda: self.alive, lambda: self.crowded)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        config = uvicorn.Config(make_app(self.service), http="h11", ws="none", log_level="error")
+        config = uvicorn.Config(make_app(self.service, origins), http=JsonProtocol, ws="none", log_level="error")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self.socket]})
         self._thread.start()
@@ -92,12 +95,20 @@ def until(condition):
 
 
 def refused(server, request, query=""):
-    """Status and text of a refusal: one line of plain text."""
+    """Status and text of a refusal: a JSON object with one sentence."""
     status, body = ask_once(server.port, request, query)
-    text = body.decode()
-    assert status >= 400 and text.endswith("\n") and text.count("\n") == 1
+    assert status >= 400
+    return status, sentence(body)
+
+
+def sentence(body):
+    """The one sentence of a refusal's body."""
+    text = body if isinstance(body, str) else body.decode()
+    assert text.endswith("}\n") and text.count("\n") == 1
     assert "Traceback" not in text and ".py" not in text
-    return status, text.strip()
+    ((key, said),) = json.loads(text).items()
+    assert key == "error" and said
+    return said
 
 
 def expected(data, k=5):

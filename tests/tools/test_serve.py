@@ -19,15 +19,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("fastapi")
+pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
+from tests.helpers.hostile_requests import hostile
 from tests.helpers.picture_files import kinds
 from tests.helpers.serve import exported_toys
 from tests.helpers.serve_server import until
 from tools import serve
-from tools.service.client import ROOT, Ask, ask, ask_once, form, hostile, load, running
+from tools.service.client import ROOT, Ask, ask, ask_once, form, load, running
 from tools.service.engine import Engine, EngineFailed
 from urnet.core.checks import InputError
 from urnet.inference.signature import read_signature
@@ -116,7 +117,7 @@ def test_a_dead_engine_costs_its_batch_and_ends_the_service_for_a_supervisor_to_
             waiting = pool.submit(ask_once, service.port, form(blobs(toys)[:1]))
             until(lambda: health(service)["queue"] == 1)
             os.kill(engine, signal.SIGKILL)
-            assert waiting.result() == (500, b"the model failed; the service's log says why\n")
+            assert waiting.result() == (500, b'{"error": "the model failed; the service\'s log says why"}\n')
         assert service.process.wait() == 1
     *_, last = (tmp_path / "err").read_text().splitlines()
     assert last == "failed: EngineFailed: the engine's process ended with -9, and so does the service"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import gzip
+import html
 import json
 import re
+import shutil
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-pytest.importorskip("fastapi")
+pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
 from tests.helpers.picture_files import encode, picture
-from tests.helpers.serve_server import BODY, PNG, Held, Server, expected, refused, until
+from tests.helpers.serve_server import BODY, PNG, Held, Server, expected, refused, sentence, until
 from tools.service.app import HELD
 from tools.service.client import Ask, ask_once, form
 
@@ -82,11 +87,17 @@ def test_topk_is_a_number_of_classes_and_nothing_else_is_asked(server, query, sa
 
 
 def test_other_places_and_methods_are_refused(server):
-    places = [("GET", "/x"), ("GET", "/docs"), ("GET", "/openapi.json"), ("POST", "/predict/"), ("GET", "/health/")]
-    for status, method, path in [*((404, *place) for place in places), (405, "GET", "/predict"), (405, "POST", "/")]:
-        found, headers, text = server.get(path, method)
+    places = [("GET", "/x"), ("POST", "/predict/"), ("GET", "/health/"), ("GET", "/docs/"), ("GET", "/%5B%FF")]
+    methods = [("GET", "/predict"), ("HEAD", "/predict"), ("OPTIONS", "/predict"), ("POST", "/"), ("DELETE", "/health")]
+    for status, method, path in [*((404, *place) for place in places), *((405, *place) for place in methods)]:
+        found, headers, text = server.get(path, method, headers={"Host": "[x"})
         assert found == status and "location" not in headers
-        assert text.endswith("; accepted: GET /, GET /health, POST /predict\n") and text.count("\n") == 1
+        allowed = "" if status == 404 else "POST" if path == "/predict" else "GET, HEAD"
+        assert set(headers.get("Allow", "").split(", ")) == set(allowed.split(", "))
+        if method != "HEAD":
+            said = sentence(text)
+            assert f": {method} /" in said
+            assert said.endswith("; accepted: GET /, GET /health, POST /predict, GET /docs, GET /openapi.json")
 
 
 GOOD = form([("a.png", PNG)])
@@ -96,7 +107,11 @@ GOOD = form([("a.png", PNG)])
     ("request_", "status", "said"),
     [
         (Ask(b"a=1", "application/x-www-form-urlencoded"), 415, "content type: found 'application/x-www-form"),
-        (Ask(PNG, "text/plain"), 415, "accepted: multipart/form-data with a field `image`, or image/*"),
+        (
+            Ask(PNG, "text/plain"),
+            415,
+            "accepted: multipart/form-data, application/json, image/* or application/octet-str",
+        ),
         (Ask(GOOD.body, "multipart/form-data"), 400, "without a boundary"),
         (Ask(GOOD.body[:-9]), 400, "form: is cut off"),
         (Ask(form([("a", PNG), ("b", PNG)]).body[: -len(PNG) // 2]), 400, "form: is cut off"),
@@ -104,7 +119,11 @@ GOOD = form([("a.png", PNG)])
         (Ask(GOOD.body, f"multipart/form-data; boundary={'b' * 300}"), 400, "form: damaged"),
         (Ask(b""), 400, "form: is cut off"),
         (form([]), 400, "form: "),
-        (form([("a", PNG)], field="img"), 400, "form: found a field 'img'; accepted: `image`"),
+        (
+            form([("a", PNG)], field="img"),
+            400,
+            "form: found a field 'img'; accepted: `image`, `images`, `file` or `files`, each",
+        ),
         (form([("a", b"")] * 6), 413, "at most 5 images are accepted in a request"),
     ],
 )
@@ -128,7 +147,7 @@ def test_a_full_queue_answers_429_and_when_to_come_again(server):
         waiting = [pool.submit(ask_once, server.port, form([("a", PNG)] * 4)) for _ in range(2)]
         until(lambda: server.pipeline.pending == 8)
         status, headers, text = server.get("/predict", "POST", PNG, {"Content-Type": "image/png"})
-        assert (status, text) == (429, "the queue of 8 images is full; try again\n")
+        assert (status, sentence(text)) == (429, "the queue of 8 images is full; try again")
         assert int(headers["Retry-After"]) >= 1
         health = server.health()  # which answers all the while
         assert (health["queue"], health["queue_limit"]) == (8, 8)
@@ -194,10 +213,186 @@ def test_health_counts_what_happened_and_says_whether_there_is_an_engine(server)
     server.alive = True
 
 
-def test_the_page_loads_nothing_from_elsewhere(server):
-    status, headers, page = server.get("/")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_loads_nothing_from_elsewhere(server, path):
+    status, headers, page = server.get(path)
     assert status == 200 and headers["content-type"] == "text/html; charset=utf-8"
+    assert "{{" not in page
     assert re.findall(r"(?:https?:)?//[\w.]+", page.replace("// ", "")) == []
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'" and policy["connect-src"] == "'self'"
     assert "unsafe" not in headers["content-security-policy"]
+
+
+def test_the_description_names_every_address_and_the_page_shows_it(server):
+    status, headers, text = server.get("/openapi.json")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    tree = json.loads(text)
+    assert {(path, method) for path, methods in tree["paths"].items() for method in methods} == {
+        ("/", "get"), ("/health", "get"), ("/predict", "post"), ("/docs", "get"), ("/openapi.json", "get")
+    }  # fmt: skip
+    predict = tree["paths"]["/predict"]["post"]
+    assert predict["parameters"][0]["schema"] == {"type": "integer", "minimum": 1, "maximum": 7}
+    page = html.unescape(server.get("/docs")[2])
+    for said in (f"At most 5 images and {BODY} bytes", *predict["requestBody"]["content"], *predict["responses"]):
+        assert said in page
+    example = predict["responses"]["200"]["content"]["application/json"]["example"]
+    assert example.keys() == json.loads(ask_once(server.port, Ask(PNG, "image/png"))[1]).keys()
+    assert json.dumps(example, indent=2) in page
+
+
+def test_head_answers_as_get_without_a_body(server):
+    for path in ("/", "/health", "/docs", "/openapi.json"):
+        got, headers, text = server.get(path)
+        status, found, nothing = server.get(path, "HEAD")
+        assert (status, nothing) == (got, "") and text
+        assert found["content-type"] == headers["content-type"]
+        assert path == "/health" or found["content-length"] == headers["content-length"]
+
+
+def test_more_connections_than_it_keeps_up_with_are_503_and_when_to_come_again(server):
+    server.crowded = True
+    status, headers, text = server.get("/health")
+    assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "close")
+    assert sentence(text) == "too many connections are open; try again"
+    server.crowded = False
+
+
+CHUNKED = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: image/png\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", CHUNKED + b"xyz\r\n"])
+def test_what_is_no_http_is_refused_in_json_too(server, sent):
+    status, answer = ask_once(server.port, Ask(sent, ""))
+    assert (status, sentence(answer.partition(b"\r\n\r\n")[2])) == (400, "the request is no HTTP/1.1 that can be read")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_curl_is_understood(server, tmp_path):
+    (tmp_path / "é 1.png").write_bytes(PNG)
+    (tmp_path / "b.json").write_text(json.dumps({"images": [base64.b64encode(PNG).decode()]}))
+    for flags, names in [
+        (["-F", "image=@é 1.png"], ["é 1.png"]),
+        (["-F", "file=@é 1.png", "-F", "files[]=@é 1.png;filename=x;type=text/plain"], ["é 1.png", "x"]),
+        (["--data-binary", "@é 1.png"], [""]),
+        (["-H", "Content-Type: image/png", "--data-binary", "@é 1.png"], [""]),
+        (["-H", "Content-Type;", "-X", "POST", "-T", "é 1.png"], [""]),  # in chunks, without a type
+        (["-d", "@b.json"], [""]),
+    ]:
+        command = ["curl", "-sS", "--noproxy", "*", *flags, f"http://127.0.0.1:{server.port}/predict?topk=3"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        assert json.loads(done.stdout)["images"] == [{"file": n, **expected(PNG, 3), "error": ""} for n in names]
+
+
+# --- compressed bodies
+
+
+def test_a_body_may_be_compressed(server):
+    bodies = [
+        (PNG, "image/png"),
+        GOOD,
+        (json.dumps({"image": base64.b64encode(PNG).decode()}).encode(), "application/json"),
+    ]
+    for body, kind in bodies:
+        for encoding in ("gzip", "GZIP", "x-gzip", "identity, gzip"):
+            headers = {"Content-Type": kind, "Content-Encoding": encoding}
+            status, _, text = server.get("/predict", "POST", gzip.compress(body), headers)
+            assert status == 200
+            assert {**json.loads(text)["images"][0], "file": ""} == {"file": "", **expected(PNG), "error": ""}
+    assert server.get("/predict", "POST", PNG, {"Content-Type": "image/png", "Content-Encoding": "identity"})[0] == 200
+
+
+PACKED = gzip.compress(PNG)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "said"),
+    [
+        ("br", PNG, 415, "content encoding: found 'br'; accepted: gzip"),
+        ("deflate", PNG, 415, "content encoding: found 'deflate'; accepted: gzip"),
+        ("gzip, gzip", PNG, 415, "content encoding: found 'gzip, gzip'; accepted: gzip"),
+        ("gzip", PNG, 400, "body: is no sound gzip file (Error -3 while decompressing data: incorrect header check)"),
+        ("gzip", PACKED[:-1], 400, "body: the gzip file is cut off"),
+        ("gzip", b"", 400, "body: the gzip file is cut off"),
+        ("gzip", PACKED + PACKED, 400, "body: damaged; bytes follow the end of the gzip file"),
+        ("gzip", gzip.compress(bytes(BODY + 1)), 413, "body: at most 100000 bytes are accepted, unpacked"),
+        ("gzip", gzip.compress(bytes(50_000_000)), 413, "body: at most 100000 bytes are accepted, unpacked"),
+    ],
+)
+def test_other_encodings_damaged_ones_and_bombs_are_refused(server, encoding, body, status, said):
+    headers = {"Content-Type": "image/png", "Content-Encoding": encoding}
+    found, headers, text = server.get("/predict", "POST", body, headers)
+    assert (found, sentence(text)) == (status, said)
+    assert headers.get("Accept-Encoding") == ("gzip" if status == 415 else None)
+    assert server.service._held == 0
+
+
+def test_unpacked_bytes_count_among_those_that_are_held(server):
+    """Small bodies that stand for large ones, half-sent: no more is held than of others."""
+    bomb = gzip.compress(bytes(BODY))
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Encoding: gzip\r\n"
+    before = server.service.counts["refused"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(HELD + 4):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(bomb) + bomb[:-1])
+        until(lambda: server.service.counts["refused"] >= before + 4)
+        assert server.service._held <= HELD * BODY
+    until(lambda: server.service._held == 0)
+
+
+# --- pages of other origins
+
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type, content-encoding",
+}
+
+
+@pytest.fixture(scope="module")
+def open_server():
+    server = Server(Held(), origins=["https://a.example", "http://127.0.0.1:3000"])
+    yield server
+    server.close()
+
+
+def allowed(answer):
+    return {key: value for key, value in answer[1].items() if key.lower().startswith("access-control-")}
+
+
+def test_without_origins_no_other_page_may_read_an_answer(server):
+    assert server.get("/predict", "OPTIONS", headers={"Origin": "https://a.example", **PREFLIGHT})[0] == 405
+    assert allowed(server.get("/health", headers={"Origin": "https://a.example"})) == {}
+
+
+def test_pages_of_the_given_origins_may_ask_and_no_others(open_server):
+    for origin in ("https://a.example", "http://127.0.0.1:3000"):
+        status, headers, _ = open_server.get("/predict", "OPTIONS", headers={"Origin": origin, **PREFLIGHT})
+        assert (status, headers["Access-Control-Allow-Origin"]) == (200, origin)
+        assert "Content-Encoding" in headers["Access-Control-Allow-Headers"]
+        assert "Access-Control-Allow-Credentials" not in headers
+        for body, kind, status in ((PNG, "image/png", 200), (PNG, "text/plain", 415)):
+            answer = open_server.get("/predict", "POST", body, {"Content-Type": kind, "Origin": origin})
+            assert (answer[0], answer[1]["Access-Control-Allow-Origin"], answer[1]["Vary"]) == (
+                status,
+                origin,
+                "Origin",
+            )
+    for origin in ("null", "https://a.example.evil.org", "https://evil-a.example", "http://a.example", "https://A.example",
+                   "https://a.example:8443", "https://a.example/", "https://sub.a.example", "", "*"):  # fmt: skip
+        status, headers, text = open_server.get("/predict", "OPTIONS", headers={"Origin": origin, **PREFLIGHT})
+        assert status == 400 and "Access-Control-Allow-Origin" not in headers
+        assert sentence(text).startswith("Disallowed CORS origin; accepted: ")
+        answer = open_server.get("/predict", "POST", PNG, {"Content-Type": "image/png", "Origin": origin})
+        assert answer[0] == 200 and "Access-Control-Allow-Origin" not in answer[1]
+    headers = {"Origin": "https://a.example", **PREFLIGHT, "Access-Control-Request-Method": "DELETE"}
+    assert sentence(open_server.get("/predict", "OPTIONS", headers=headers)[2]).startswith("Disallowed CORS method;")
+    assert open_server.get("/predict", "OPTIONS")[0] == 405
+
+
+def test_a_page_hears_what_failed(open_server, monkeypatch):
+    monkeypatch.setattr(open_server.service, "_entry", lambda *_: 1 / 0)
+    headers = {"Content-Type": "image/png", "Origin": "https://a.example"}
+    status, headers, text = open_server.get("/predict", "POST", PNG, headers)
+    assert (status, headers["Access-Control-Allow-Origin"]) == (500, "https://a.example")
+    assert sentence(text) == "the service failed; its log says why"

@@ -1,31 +1,34 @@
-"""The routes of tools/serve.py. Every error is one line of plain text; what it hides is on stderr."""
+"""The routes of tools/serve.py. Every error is one JSON object with one sentence; what it hides is on stderr."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tools.service.form import Refused, Upload, boundary_of, uploads
+from tools.service.content import reader_of
+from tools.service.cors import Cors
+from tools.service.gzip_body import is_packed, unpacked
+from tools.service.limits import Limits
+from tools.service.openapi import docs_page, read_openapi
+from tools.service.pages import front_page
 from tools.service.queue import Full, Pipeline
+from tools.service.refused import Refused, error_response
+from tools.service.upload import Upload
 from urnet.core.top_k import topk
 from urnet.data.images.decode import UnreadableImage
 from urnet.inference.signature import Signature
 
-PAGE = Path(__file__).with_name("page.html")
 HELD = 16  # bodies of the largest size that are held at a time, in bytes; beyond that requests are refused
 # Who sends a body hears a refusal only when the rest of it has been read: so much of it, so long.
 DRAINED, DRAIN_SECONDS = 4, 2.0
@@ -33,23 +36,28 @@ DRAINED, DRAIN_SECONDS = 4, 2.0
 COUNTED = ("requests", "images", "unreadable", "refused", "late", "failed")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Of a request: bytes of its body, images, seconds."""
-
-    body: int
-    images: int
-    seconds: float
-
-
 class Service:
     """What the routes share: the model's signature, the pipeline, the limits, and counts.
 
-    ``alive()``: whether there is an engine to compute.
+    ``alive()``: whether there is an engine to compute. ``crowded()``: whether more connections are open than
+    the service keeps up with.
     """
 
-    def __init__(self, signature: Signature, pipeline: Pipeline, limits: Limits, alive: Callable[[], bool]) -> None:
-        self.signature, self.pipeline, self.limits, self.alive = signature, pipeline, limits, alive
+    def __init__(
+        self,
+        signature: Signature,
+        pipeline: Pipeline,
+        limits: Limits,
+        alive: Callable[[], bool],
+        crowded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.signature, self.pipeline, self.limits, self.alive, self.crowded = (
+            signature,
+            pipeline,
+            limits,
+            alive,
+            crowded,
+        )
         self.counts = dict.fromkeys(COUNTED, 0)
         self.started = time.monotonic()
         self._held = 0  # bytes of bodies
@@ -57,13 +65,15 @@ class Service:
     async def predict(self, request: Request, k: int) -> dict[str, Any]:
         """The answer to a request. Raises Refused."""
         seconds, until = self.limits.seconds, time.monotonic() + self.limits.seconds
-        boundary = boundary_of(request.headers.get("content-type", ""))
+        read = reader_of(request.headers.get("content-type", ""))
+        packed = is_packed(", ".join(request.headers.getlist("content-encoding")))
         chunks: list[bytes] = []
         late = Refused(408, f"the body did not arrive within {seconds:g} seconds")
         try:
             self.pipeline.check_space()
-            await asyncio.wait_for(self._receive(request, chunks), seconds)
-            found = await asyncio.to_thread(uploads, b"".join(chunks), boundary, self.limits.images)
+            await asyncio.wait_for(self._receive(request, packed, chunks), seconds)
+            chunks[:] = [b"".join(chunks)]
+            found = await asyncio.to_thread(read, chunks[0], self.limits.images)
             late = Refused(504, f"no answer within {seconds:g} seconds")
             work = self.pipeline.predict([upload.data for upload in found])
             rows = await asyncio.wait_for(work, max(0.0, until - time.monotonic()))
@@ -80,16 +90,16 @@ class Service:
         images = [self._entry(upload, row, k) for upload, row in zip(found, rows, strict=True)]
         return {"model": self.signature.model, "images": images}
 
-    async def _receive(self, request: Request, chunks: list[bytes]) -> None:
-        """Append the body to ``chunks``, within the limits."""
-        most = self.limits.body
+    async def _receive(self, request: Request, packed: bool, chunks: list[bytes]) -> None:
+        """Append the body to ``chunks``, unpacked, within the limits."""
+        most, rest = self.limits.body, ", unpacked" if packed else ""
         length = request.headers.get("content-length", "0")
         announced = int(length) if length.isdecimal() and len(length) < 20 else 0
         read = 0
-        async for chunk in request.stream():
+        async for chunk in unpacked(request.stream()) if packed else request.stream():
             read += len(chunk)
             if max(read, announced) > most:
-                raise Refused(413, f"body: at most {most} bytes are accepted")
+                raise Refused(413, f"body: at most {most} bytes are accepted{rest}")
             if self._held + len(chunk) > HELD * most:
                 raise Full(self.pipeline.wait_seconds())
             self._held += len(chunk)
@@ -126,51 +136,73 @@ class Service:
         }
 
 
-def make_app(service: Service) -> FastAPI:
-    """The service's routes; nothing else answers, FastAPI's own pages (they load scripts from afar) least."""
+def make_app(service: Service, origins: Sequence[str] = ()) -> ASGIApp:
+    """The service's routes, which pages of these origins may ask from a browser ("*": any page)."""
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         batches = asyncio.create_task(service.pipeline.run())
         yield
         batches.cancel()
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
-    page = PAGE.read_text(encoding="utf-8")
-    policy = {"Content-Security-Policy": page_policy(page), "Referrer-Policy": "no-referrer"}
+    openapi = read_openapi(service.signature.model, service.signature.n_classes, service.limits)
+    front, docs = front_page(), docs_page(openapi)
 
-    @app.get("/")
-    async def index() -> Response:
-        return HTMLResponse(page, headers=policy)
+    async def health(request: Request) -> Response:
+        alive = service.alive()
+        return JSONResponse(service.health(), 200 if alive else 503, {} if alive else {"Retry-After": "10"})
 
-    @app.get("/health")
-    async def health() -> Response:
-        return JSONResponse(service.health(), status_code=200 if service.alive() else 503)
-
-    @app.post("/predict")
     async def predict(request: Request) -> Response:
         service.counts["requests"] += 1
         k = read_topk(request.query_params.multi_items(), service.signature.n_classes)
         return JSONResponse(await service.predict(request, k))
 
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
+    async def index(request: Request) -> Response:
+        return HTMLResponse(front.text, headers=front.headers)
+
+    async def docs_index(request: Request) -> Response:
+        return HTMLResponse(docs.text, headers=docs.headers)
+
+    async def description(request: Request) -> Response:
+        return JSONResponse(openapi)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
         if error.status != 408:
             await drain(request, DRAINED * service.limits.body)
         service.counts[{500: "failed", 504: "late"}.get(error.status, "refused")] += 1
-        return text(error.text, error.status, error.headers)
+        return error_response(error.text, error.status, error.headers)
 
-    @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> Response:
+    async def unknown(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
         await drain(request, DRAINED * service.limits.body)
-        return text(f"{error.detail}; accepted: GET /, GET /health, POST /predict", error.status_code, error.headers)
+        text = f"{error.detail}: {request.method} {request.scope['path'][:80]}; accepted: {places}"
+        return error_response(text, error.status_code, error.headers)
 
-    @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         service.counts["failed"] += 1  # Starlette raises it again, and uvicorn logs it on stderr
-        return text("the service failed; its log says why", 500)
+        return error_response("the service failed; its log says why", 500)
 
-    return app
+    routes = [
+        Route("/", index),
+        Route("/health", health),
+        Route("/predict", predict, methods=["POST"]),
+        Route("/docs", docs_index),
+        Route("/openapi.json", description),
+    ]
+    places = ", ".join(f"{'POST' if 'POST' in (route.methods or ()) else 'GET'} {route.path}" for route in routes)
+    handlers = {Refused: refused, HTTPException: unknown, Exception: failed}
+    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    app.router.redirect_slashes = False
+
+    async def unless_crowded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and service.crowded():
+            headers = {"Retry-After": "1", "Connection": "close"}
+            await error_response("too many connections are open; try again", 503, headers)(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return Cors(unless_crowded, origins) if origins else unless_crowded
 
 
 async def drain(request: Request, most: int) -> None:
@@ -188,11 +220,6 @@ async def drain(request: Request, most: int) -> None:
         await asyncio.wait_for(read(), DRAIN_SECONDS)
 
 
-def text(line: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """One line of plain text, which no browser shall take for anything else."""
-    return PlainTextResponse(line + "\n", status, {**(headers or {}), "X-Content-Type-Options": "nosniff"})
-
-
 def read_topk(query: list[tuple[str, str]], n_classes: int) -> int:
     """``?topk=``, by default 5 or all classes where there are fewer. Raises Refused, also for other keys."""
     if not query:
@@ -204,13 +231,3 @@ def read_topk(query: list[tuple[str, str]], n_classes: int) -> int:
     if not (word.isascii() and word.isdecimal() and len(word) < 10 and 1 <= int(word) <= n_classes):
         raise Refused(400, f"topk: found {word[:40]!r}; accepted: 1 to {n_classes}")
     return int(word)
-
-
-def page_policy(page: str) -> str:
-    """The page's content security policy: its own style and script, by their hashes, and this service."""
-    parts = ["default-src 'none'", "img-src blob: data:", "connect-src 'self'", "base-uri 'none'", "form-action 'none'"]
-    for tag in ("style", "script"):
-        (inner,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
-        parts.append(f"{tag}-src 'sha256-{digest}'")
-    return "; ".join([*parts, "frame-ancestors 'none'"])

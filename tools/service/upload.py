@@ -1,0 +1,35 @@
+"""One image of a request, as it came or as base64 text."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import NamedTuple
+
+from tools.service.refused import Refused
+
+BLANKS = b" \t\r\n\f\v"
+ALPHABETS = bytes.maketrans(b"-_", b"+/")  # the one for addresses, too
+
+
+class Upload(NamedTuple):
+    """``file``: the name that came with the image; empty where none did."""
+
+    file: str
+    data: bytes
+
+
+def from_base64(text: bytes, where: str) -> bytes:
+    """The bytes of a base64 text or a ``data:`` URL, with or without line ends and padding. Raises Refused (400)."""
+    if text[:5].lower() == b"data:":
+        head, comma, text = text.partition(b",")
+        if not comma or not head.lower().endswith(b";base64"):
+            raise Refused(400, f"{where}: a data: URL without `;base64,`; base64 is accepted")
+    packed = text.translate(ALPHABETS, BLANKS).rstrip(b"=")
+    other = re.search(rb"[^A-Za-z0-9+/]", packed)
+    if other:
+        found = packed[other.start() : other.start() + 4].decode("utf-8", "replace")[:1]
+        raise Refused(400, f"{where}: is no base64 text; found {found!r} in it")
+    if len(packed) % 4 == 1:
+        raise Refused(400, f"{where}: is no base64 text; {len(packed)} characters cannot be, its end is missing")
+    return base64.b64decode(packed + b"=" * (-len(packed) % 4))
