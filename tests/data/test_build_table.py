@@ -158,9 +158,9 @@ def test_images_under_a_folder(tmp_path, capsys):
     images = images_under(tmp_path / "r")
     assert list(images.paths) == ["a/y.jpeg", "a/z.png", "b.JPG", "gone.jpg", "link/linked.webp", "link/x.gif"]
     assert (images.labels == -1).all() and images.path(2) == str(tmp_path / "r" / "b.JPG")
-    assert "1 files are no images by their names: a/readme.txt" in capsys.readouterr().err
+    assert "1 files are no images: a/readme.txt" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: has no image below it; accepted: \.bmp"):
+    with pytest.raises(InputError, match=r"empty: has no image below it; accepted: JPEG, PNG"):
         images_under(tmp_path / "empty")
     with pytest.raises(InputError, match="nowhere: is no folder"):
         images_under(tmp_path / "nowhere")

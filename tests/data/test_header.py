@@ -1,5 +1,6 @@
 """Headers: sizes before decoding, bombs, files that are cut off, what is no image at all."""
 
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.helpers.picture_files import claims, encode, kinds, picture, reason
 from urnet.data.images.decode import UnreadableImage, decode
-from urnet.data.images.header import read_header
+from urnet.data.images.header import ACCEPTED, read_header
 
 
 @pytest.mark.parametrize("name", kinds())
@@ -51,8 +52,7 @@ def test_the_end_is_found_among_the_segments_of_a_progressive_file():
     "data, words",
     [
         (b"", "empty"),
-        (b"just some text, named .jpg", "no JPEG, PNG, GIF, WebP, BMP or TIFF"),
-        (b"<html>404</html>", "no JPEG"),
+        (b"\x07no kind that anybody knows", f"no {ACCEPTED} file"),
         (b"\xff\xd8\xff", "cut off"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "cut off"),
         (b"\xff\xd8\xff\xd9", "broken"),
@@ -66,6 +66,39 @@ def test_the_end_is_found_among_the_segments_of_a_progressive_file():
 )
 def test_what_is_no_image_says_why(data, words):
     assert words in reason(data)
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"just some text, named .jpg", f"a text file, no picture; accepted: {ACCEPTED}"),
+        ("naïve text, cut in a letter é".encode()[:-1], "a text file, no picture"),
+        (b"BMW builds cars, and so on", "a text file, no picture"),
+        (b"  \r\n", "nothing but blanks, no picture; download or copy it again"),
+        (bytes(999), "nothing but zero bytes, no picture; download or copy it again"),
+        (b"<html>404</html>", "an HTML page, no picture; the server sent it in place of a picture"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE HTML><title>", "an HTML page, no picture"),
+        (b'{"error": 404}', "a JSON file, no picture"),
+        (b"<?xml version='1.0'?><Error/>", "an XML file, no picture"),
+        (b"<?xml version='1.0'?><svg xmlns=''/>", "an SVG drawing, which cannot be read; convert it to JPEG"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, no picture; .*git lfs pull"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "an HEIC picture, which cannot be read; convert it to JPEG"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heix", "an HEIC picture"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera's raw picture"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0mp41avc1", "a video, no picture; cut pictures out of it"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n\0\0", "a JPEG XL picture"),
+        (b"\xff\x0a\x00", "a JPEG XL picture"),
+        (b"8BPS\0\1", "a Photoshop picture"),
+        (b"\0\0\1\0\1\0", "an icon"),
+        (b"%PDF-1.4", "a PDF document, no picture"),
+        (b"PK\3\4", "an archive, no picture; unpack it"),
+        (b"\x1f\x8b\x08", "an archive, no picture"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video"),
+        (bytes(128) + b"DICM", "a DICOM picture"),
+    ],
+)
+def test_what_is_no_picture_that_can_be_read_is_named(data, words):
+    assert re.match(words, reason(data))
 
 
 @pytest.mark.parametrize("kind", claims(1, 1))

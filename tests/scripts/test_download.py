@@ -167,9 +167,12 @@ def test_a_server_that_answered_is_waited_for(tmp_path, files, client):
 PAGE = b"<!DOCTYPE html><html><body>Maintenance</body></html>\n"
 BAD_LISTS = {
     "page": (PAGE, "is a web page that begins '<!DOCTYPE html><html><body>Maintenance</body></html>', not a list"),
-    "page after blanks": (b"\n\n  <html>\n<h1>Sign in</h1>", "is a web page that begins '<html>', not a list of images"),
+    "page after blanks": (
+        b"\n\n  <html>\n<h1>Sign in</h1>",
+        "is a web page that begins '<html>', not a list of images",
+    ),
     "xml": (b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", "is a web page that begins '<?xml"),
-    "json": (b'{"error": "quota"}', "is JSON that begins '{\"error\": \"quota\"}'"),
+    "json": (b'{"error": "quota"}', 'is JSON that begins \'{"error": "quota"}\''),
     "compressed": (gzip.compress(LIST), "is compressed (gzip), not a list of images"),
     "text": (b"Service unavailable\n", 'has in line 1 "Service unavailable"; lines of `path label` are accepted'),
     "empty": (b"", "is empty, not a list of images"),
@@ -222,7 +225,9 @@ def test_a_page_in_an_archive_s_place_is_not_kept(tmp_path, files, client):
     with serving(files) as url:
         done = download(url, tmp_path, client=client)
         assert done.returncode == 1
-        told = "(a web page that begins '<!DOCTYPE html><html><body>Maintenance</body></html>') is not a whole tar archive"
+        told = (
+            "(a web page that begins '<!DOCTYPE html><html><body>Maintenance</body></html>') is not a whole tar archive"
+        )
         assert f"val_images_resized.tar {told}; nothing was kept. Open {url}/val_images" in done.stderr.splitlines()[-1]
         assert list(tmp_path.iterdir()) == []
         (tmp_path / "val_images_resized.tar.part").write_bytes(PAGE)  # the beginning of nothing

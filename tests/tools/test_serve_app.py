@@ -23,6 +23,7 @@ from tests.helpers.picture_files import encode, picture
 from tests.helpers.serve_server import BODY, PNG, Held, Server, expected, refused, sentence, until
 from tools.service.app import HELD
 from tools.service.client import Ask, ask_once, form
+from urnet.data.images.header import ACCEPTED
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_one_image_as_the_body_and_several_in_a_form(server):
     first, second, third = json.loads(body)["images"]
     assert first == {"file": "a b.png", **expected(PNG, 2), "error": ""}
     assert second == {"file": "é.jpg", **expected(other, 2), "error": ""}
-    error = "no JPEG, PNG, GIF, WebP, BMP or TIFF file"
+    error = f"a text file, no picture; accepted: {ACCEPTED}"
     assert third == {"file": "", "classes": [], "scores": [], "names": [], "error": error}
 
 

@@ -23,6 +23,7 @@ pytest.importorskip("python_multipart")
 
 from tests.helpers.serve import NASTY, exported_toys
 from tools.service.client import running
+from urnet.data.images.header import ACCEPTED
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
@@ -165,7 +166,8 @@ def test_what_is_no_image_and_what_is_refused_is_said(place, browser, tmp_path):
     assert browser.run("document.querySelector('#state').innerText") == "1 of 3 images answered."
     cards = browser.run("[...document.querySelectorAll('#answers > li')].map(card => card.innerText)")
     assert cards[0].split()[:3] == ["2.png", "class", str(toys.labels[2])]
-    assert cards[1].split("\n")[0] == "<b>notes.txt" and cards[1].endswith("no JPEG, PNG, GIF, WebP, BMP or TIFF file")
+    assert cards[1].split("\n")[0] == "<b>notes.txt"
+    assert cards[1].endswith(f"a text file, no picture; accepted: {ACCEPTED}")
     assert cards[2].split("\n")[0] == "large.png" and cards[2].endswith("body: at most 20000 bytes are accepted")
     assert browser.run("document.documentElement.scrollWidth <= 400")
 

@@ -12,6 +12,10 @@ import struct
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from urnet.data.images.other_kinds import other_kind
+
+ACCEPTED = "JPEG, PNG, GIF, WebP, BMP or TIFF"
+
 
 class Header(NamedTuple):
     """Kind of file, size in pixels as stored (before any EXIF rotation), and whether the end is there."""
@@ -29,16 +33,31 @@ def read_header(data: bytes) -> Header:
     """
     if not data:
         raise ValueError("the file is empty")
-    for matches, read in _READERS:
-        if matches(data):
-            try:
-                header = read(data)
-            except (struct.error, IndexError, OverflowError):  # the last for BigTIFF's 64-bit offsets
-                raise ValueError("the header is cut off") from None
-            if header.width < 1 or header.height < 1:
-                raise ValueError(f"the {header.kind} header claims {header.width} x {header.height} pixels")
-            return header
-    raise ValueError("no JPEG, PNG, GIF, WebP, BMP or TIFF file")
+    kind = kind_of(data)
+    if kind is None:
+        raise ValueError(what_it_is(data))
+    try:
+        header = _READERS[kind](data)
+    except (struct.error, IndexError, OverflowError):  # the last for BigTIFF's 64-bit offsets
+        raise ValueError("the header is cut off") from None
+    if header.width < 1 or header.height < 1:
+        raise ValueError(f"the {header.kind} header claims {header.width} x {header.height} pixels")
+    return header
+
+
+def kind_of(data: bytes) -> str | None:
+    """The kind of picture that a file begins like (its first 64 bytes are enough); None for any other file."""
+    return next((kind for kind, matches in _SIGNATURES.items() if matches(data)), None)
+
+
+def what_it_is(data: bytes) -> str:
+    """What a file is whose ``kind_of`` is None, in words, by its first bytes, and what to do about it."""
+    other = other_kind(data)
+    if other is None:
+        return f"no {ACCEPTED} file"
+    if other.picture:
+        return f"{other.name}, which cannot be read; convert it to JPEG"
+    return f"{other.name}, no picture; {other.remedy or 'accepted: ' + ACCEPTED}"
 
 
 def _png(data: bytes) -> Header:
@@ -209,11 +228,19 @@ def _tiff_entry(data: bytes, at: int, order: str, big: bool, known: Collection[i
     return tag, struct.unpack_from(f"{order}{count}{code}", data, start)
 
 
-_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]], ...] = (
-    (lambda data: data[:3] == b"\xff\xd8\xff", _jpeg),
-    (lambda data: data[:8] == b"\x89PNG\r\n\x1a\n", _png),
-    (lambda data: data[:6] in (b"GIF87a", b"GIF89a"), _gif),
-    (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", _webp),
-    (lambda data: data[:2] == b"BM", _bmp),
-    (lambda data: data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), _tiff),
-)
+_SIGNATURES: dict[str, Callable[[bytes], bool]] = {
+    "JPEG": lambda data: data[:3] == b"\xff\xd8\xff",
+    "PNG": lambda data: data[:8] == b"\x89PNG\r\n\x1a\n",
+    "GIF": lambda data: data[:6] in (b"GIF87a", b"GIF89a"),
+    "WebP": lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
+    "BMP": lambda data: data[:2] == b"BM" and not data[15:18].strip(b"\0"),  # not "BMW is a car"
+    "TIFF": lambda data: data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
+}
+_READERS: dict[str, Callable[[bytes], Header]] = {
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "GIF": _gif,
+    "WebP": _webp,
+    "BMP": _bmp,
+    "TIFF": _tiff,
+}

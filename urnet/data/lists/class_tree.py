@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from urnet.core.checks import InputError
 from urnet.data.lists.class_names import ClassFile, like, quoted, same_name
-from urnet.data.lists.folders import IMAGE_SUFFIXES, images_under, is_folder
+from urnet.data.lists.folders import images_under, is_folder
+from urnet.data.lists.image_files import is_litter, loose_images
 from urnet.data.lists.image_list import ImageList
 
 
@@ -111,7 +112,7 @@ def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str) ->
 
 
 def sub_folders(root: str | Path) -> list[str]:
-    """The sorted names of a folder's own folders, hidden ones left out.
+    """The sorted names of a folder's own folders, hidden ones and other litter left out.
 
     Raises InputError where there is no such folder, for a name that is not one line of UTF-8, and for two that are
     one name in two Unicode forms.
@@ -119,7 +120,7 @@ def sub_folders(root: str | Path) -> list[str]:
     if not Path(root).is_dir():
         raise InputError(f"{root}: is no folder; one with a sub-folder a class is needed")
     with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries if is_folder(entry) and not entry.name.startswith("."))
+        names = sorted(entry.name for entry in entries if is_folder(entry) and not is_litter(entry.name))
     seen: dict[str, str] = {}
     for name in names:
         if re.search("[\r\n\ud800-\udfff]", name):
@@ -135,7 +136,7 @@ def sub_folders(root: str | Path) -> list[str]:
 
 def _refuse_loose(root: str | Path) -> None:
     """Raise InputError for images beside the class folders."""
-    loose = sorted(path.name for path in Path(root).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    loose = loose_images(root)
     if loose:
         more = f" ({len(loose)} such images)" if len(loose) > 1 else ""
         raise InputError(

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from urnet.core.checks import InputError
+from urnet.data.images.header import ACCEPTED
+from urnet.data.lists.image_files import is_litter, what_is
 from urnet.data.lists.image_list import ImageList
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def one_image(path: str | Path) -> ImageList:
@@ -26,23 +26,28 @@ def one_image(path: str | Path) -> ImageList:
 
 
 def images_under(root: str | Path, *, allow_empty: bool = False) -> ImageList:
-    """Every image file below a folder (by suffix), sorted by path; linked folders are followed.
+    """Every image file below a folder (``what_is``), sorted by path; linked folders are followed.
 
-    Other files are counted on stderr, hidden ones left out. A name that is not UTF-8 is listed with
-    `\\xNN` for what is wrong in it, which names no file: its image is unreadable, and stderr says why. Raises
-    InputError when there is no image (unless ``allow_empty``) or no such folder.
+    Pictures that cannot be read (HEIC, SVG …) and other files are counted on stderr; hidden files and other litter
+    are left out. A name that is not UTF-8 is listed with `\\xNN` for what is wrong in it, which names no file: its
+    image is unreadable, and stderr says why. Raises InputError when there is no image (unless ``allow_empty``) or no
+    such folder.
     """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: is no folder; a folder of images is needed")
-    found: list[str] = []
-    other: list[str] = []
+    sorts: dict[bool | str, list[str]] = {}
     for path in _files(str(root)):
-        (found if path.lower().endswith(IMAGE_SUFFIXES) else other).append(path)
+        sorts.setdefault(what_is(f"{root}/{path}"), []).append(path)
+    found, other = sorts.pop(True, []), sorts.pop(False, [])
+    unread = ", ".join(f"{len(paths)} x {kind} ({min(paths)} …)" for kind, paths in sorted(sorts.items()))
     if other:
-        print(f"note: {root}: {len(other)} files are no images by their names: {min(other)} …", file=sys.stderr)
+        print(f"note: {root}: {len(other)} files are no images: {min(other)} …", file=sys.stderr)
+    if unread and (found or allow_empty):
+        print(f"note: {root}: left out, since it cannot be read: {unread}; convert it to JPEG", file=sys.stderr)
     if not found and not allow_empty:
-        raise InputError(f"{root}: has no image below it; accepted: {', '.join(IMAGE_SUFFIXES)}")
+        rest = f", only what cannot be read: {unread}; convert it to JPEG" if unread else f"; accepted: {ACCEPTED}"
+        raise InputError(f"{root}: has no image below it{rest}")
     try:
         paths = pa.array(sorted(found), pa.string())
     except UnicodeEncodeError:
@@ -61,7 +66,7 @@ def _files(root: str) -> Iterator[str]:
             continue
         with os.scandir(f"{root}/{below}") as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if is_litter(entry.name):
                     continue
                 if is_folder(entry):
                     waiting.append((f"{below}{entry.name}/", above | {key}))
