@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.helpers.doc_commands import LAUNCHER, PAGES, ROOT, Command, commands, parsed, parser_of, read_command
+from tests.helpers.doc_commands import (
+    LAUNCHER,
+    PAGES,
+    RECIPES,
+    ROOT,
+    Command,
+    commands,
+    head_commands,
+    parsed,
+    parser_of,
+    read_command,
+)
 from urnet.config import se_resnext_flags
 from urnet.core.checks import InputError
 from urnet.pipeline.recipes import load_recipe
@@ -77,6 +88,7 @@ RUN_BY = {
 }
 ALL = commands()
 WHOLE = [command for command in ALL if not command.synopsis]
+IN_HEADS = [command for recipe in RECIPES for command in head_commands(recipe)]
 STANDS_FOR = {"S": "0", "N": "1"}  # a value in capitals that has to be a number
 
 
@@ -113,7 +125,7 @@ def test_a_wrong_command_would_be_found(text, error, capsys):
         check_recipe(command, parsed(command))
 
 
-@pytest.mark.parametrize("command", of_python(WHOLE), ids=str)
+@pytest.mark.parametrize("command", of_python([*WHOLE, *IN_HEADS]), ids=str)
 def test_the_program_accepts_the_command(command: Command, capsys):
     try:
         args = parsed(command)
@@ -156,7 +168,7 @@ def test_a_synopsis_names_flags_that_the_program_has(command: Command):
 
 
 def test_shell_scripts_and_requirement_files_are_there():
-    for command in ALL:
+    for command in [*ALL, *IN_HEADS]:
         if command.words[0] in ("sh", "."):
             assert (ROOT / command.words[1]).is_file(), str(command)
         if command.words[:3] == ("pip", "install", "-r"):
@@ -170,7 +182,7 @@ def test_shell_scripts_and_requirement_files_are_there():
 
 def test_the_launcher_takes_its_flags(monkeypatch):
     module = importlib.import_module(f"{LAUNCHER}.context.args_envs")
-    launched = [command for command in WHOLE if LAUNCHER in command.words]
+    launched = [command for command in [*WHOLE, *IN_HEADS] if LAUNCHER in command.words]
     assert launched
     for command in launched:
         monkeypatch.setattr(sys, "argv", ["launch", *command.words[3:]])

@@ -1,4 +1,4 @@
-"""The commands of README.md and docs/: where they stand, the program of each, its flags, its real parser."""
+"""The commands of README.md, docs/ and the recipes' heads: where they stand, the program of each, its flags, its real parser."""
 
 import argparse
 import importlib
@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = r"(python|sh|pip|visualdl|curl|docker|paddle2onnx|\.|export|[A-Z_]+=\S+)"
 STARTS = re.compile(rf"(\$ )?{PROGRAMS} ")
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:python|sh|pip) [^`]*)`")
 LAUNCHER = "paddle.distributed.launch"
 
@@ -70,6 +71,22 @@ class Command:
 def commands() -> list[Command]:
     """All of them: in fenced and indented blocks, and those named inside sentences."""
     return [command for page in PAGES for command in _of_page(page)]
+
+
+def head_of(recipe: Path) -> list[str]:
+    """The lines of a recipe's first comment, without `#` and without the names of its parts (`command:`)."""
+    lines = recipe.read_text(encoding="utf-8").split("\n\nname: ")[0].splitlines()
+    return [re.sub(r"^# ?(source|data|cost|expected|command):", "", line).lstrip("# ") for line in lines]
+
+
+def head_commands(recipe: Path) -> Iterator[Command]:
+    """Those of a recipe's head: a line of their own, or after a colon."""
+    lines, open_line = head_of(recipe), 0
+    for number, line in enumerate(lines, 1):
+        found = re.search(r"(?:^|: )(?:[A-Z_]+=\S+ )*(?:python|sh) ", line)
+        if found and number > open_line:
+            text, open_line = _whole(lines, number)
+            yield read_command(recipe.relative_to(ROOT).as_posix(), number, text[found.start() :].lstrip(": "))
 
 
 def _of_page(page: Path) -> Iterator[Command]:
