@@ -24,6 +24,7 @@ examples:
   python train.py -c recipes/digits_web.yaml
   python train.py -c recipes/digits_web.yaml -o seed=1 -o name=digits_seed1
   python train.py -c recipes/digits_web.yaml -o stages.class.duration="5 epochs" -o data.workers=2
+  python train.py -c recipes/digits_web.yaml -o 'stages.*.batch_size=32' -o 'stages.*.schedule.lr=0.02'
   python train.py -c recipes/digits_web.yaml --resume
   python train.py -c recipes/digits_web.yaml --until instance --dry-run
   python train.py -c recipes/folder.yaml --init ckpt/ResNet50.pdparams --finetune
@@ -58,7 +59,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="set a key of the recipe; a stage is addressed by its name: stages.NAME.batch_size=64",
+        help="set a key of the recipe; a stage is addressed by its name, stages.NAME.batch_size=64, all of them by "
+        "'stages.*.batch_size=64'; of several that fit, the last one counts",
     )
     add(
         "--init",
@@ -83,7 +85,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--debug", action="store_true", help="show a traceback on errors")
     se_resnext_flags.add_training_flags(parser)
+    parser.explain = explained
     return parser.parse_args(argv)
+
+
+def explained(argument: str) -> str:
+    """What an argument that is no flag of ours was meant to be."""
+    from urnet.config.recipe import Recipe
+    from urnet.config.suggest import key_for_flag, key_paths
+
+    if not argument.startswith("-"):
+        if argument.endswith((".yaml", ".yml")):
+            return f"a recipe is given by -c {argument}"
+        return f"every KEY=VALUE needs its own -o: -o {argument}" if "=" in argument else ""
+    word, _, value = argument.lstrip("-").partition("=")
+    key, _, form = key_for_flag(word, key_paths(Recipe)).partition("=")
+    if key.endswith(".start"):
+        return "weights to begin with are given by --init FILE"
+    return f"the recipe has a key for it: -o '{key}={form or value or 'VALUE'}'" if key else ""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tools import recipe_docs
+from urnet.config import suggest
 from urnet.config.duration import Duration
 from urnet.config.recipe import Data, Model, Recipe, Transform, dump_recipe, recipe_hash, recipe_tree
 from urnet.config.stage import Ema, Optimizer, Schedule, Stage
@@ -96,9 +97,9 @@ stages:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense: 1", r"r.yaml: unknown key nonsense; nearest: "),
+        ("nonsense: 1", r"r.yaml: unknown key nonsense; no key is like it; docs/recipes.md"),
         ("seeed: 1", r"unknown key seeed; nearest: seed"),
-        ("transform: {sizes: 3}", r"unknown key transform.sizes; nearest: size"),
+        ("transform: {sizes: 3}", r"unknown key transform.sizes; nearest: transform.size$"),
         ("transform: 3", r"transform: a mapping of keys is needed, found 3"),
         ("transform: {size: big}", r"transform.size: int is needed, found 'big'"),
         ("transform: {size: true}", r"transform.size: int is needed, found True"),
@@ -110,7 +111,7 @@ stages:
         ("transform: {train: crop}", r"transform.train: found 'crop'; accepted: random_resized_crop, pad_crop"),
         ("device: tpu", r"device: found 'tpu'; accepted: auto, cpu, gpu"),
         ("output: 5", r"output: str is needed, found 5"),
-        ("1: 2", r"unknown key 1; nearest: "),
+        ("1: 2", r"unknown key 1; no key is like it"),
     ],
 )
 def test_wrong_keys_and_types(tmp_path, text, message):
@@ -128,10 +129,10 @@ def test_wrong_keys_and_types(tmp_path, text, message):
         ("name: a", "r.yaml: key data is missing"),
         ("!!python/object/apply:os.system [true]", "is not valid YAML"),
         (SMALL.replace("root: images, ", ""), "r.yaml: key data.root is missing"),
-        (SMALL.replace(", duration: 2 epochs", ""), "r.yaml: key stages.0.duration is missing"),
-        (SMALL.replace("2 epochs", "2"), "stages.0.duration: found 2; accepted is a number and epochs"),
-        (SMALL.replace("500 steps", "5 weeks"), "stages.1.duration: found '5 weeks'"),
-        (SMALL.replace("batch_s", "batchs"), "unknown key stages.1.batchsize; nearest: batch_size"),
+        (SMALL.replace(", duration: 2 epochs", ""), "r.yaml: key stages.class.duration is missing"),
+        (SMALL.replace("2 epochs", "2"), "stages.class.duration: found 2; accepted is a number and epochs"),
+        (SMALL.replace("500 steps", "5 weeks"), "stages.more.duration: found '5 weeks'"),
+        (SMALL.replace("batch_s", "batchs"), "unknown key stages.more.batchsize; nearest: stages.more.batch_size"),
         (SMALL.replace("stages:", "stages: 3\nx:"), "unknown key x"),
         (SMALL.split("  -")[0].strip() + " 3", "stages: a list is needed, found 3"),
     ],
@@ -167,6 +168,24 @@ def test_unreadable_files_and_a_byte_order_mark(tmp_path):
         ("transform.ratio=[2, 1]", "transform.ratio"),
         ("transform.jitter=1", "transform.jitter: found 1.0; accepted: 0 <= jitter < 1"),
         ("transform.std=[1, 0, 1]", "transform.std"),
+        ("transform.std=[0.0009, 0.0009, 0.0009]", "transform.std: found [0.0009, 0.0009, 0.0009]; accepted: three"),
+        (
+            "transform={mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375]}",
+            "transform.mean: found [123.675, 116.28, 103.53]; accepted: numbers of values 0..1, here mean: "
+            "[0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] (those of 0..255 divided by 255)",
+        ),
+        ("transform={mean: [104, 117, 123], std: [1, 1, 1]}", "0.4588, 0.4824], std: [0.0039, 0.0039, 0.0039]"),
+        ("transform={mean: [124, 116, 104], std: [0.2, 0.2, 0.2]}", "0.4549, 0.4078], std: [0.2, 0.2, 0.2]"),
+        ("transform={mean: [0.5, 0.5, 0.5], std: [127.5, 127.5, 127.5]}", "transform.std: found [127.5, 127.5, 127.5"),
+        ("transform.mean=[-1, 0, 0]", "transform.mean: found [-1.0, 0.0, 0.0]; accepted: three numbers from 0 to 1"),
+        ("transform.scale=[8, 100]", "accepted: 0 < low <= high <= 1 (in percent? then [0.08, 1])"),
+        ("transform.ratio=[75, 133]", "accepted: 0 < low <= high <= 20 (in percent? then [0.75, 1.33])"),
+        ("transform.jitter=30", "accepted: 0 <= jitter < 1 (in percent? then 0.3)"),
+        ("stages.class.label_smoothing=10", "accepted: 0 <= label_smoothing < 1 (in percent? then 0.1)"),
+        ("stages.class.balance=50", "accepted: 0 to 1 (in percent? then 0.5)"),
+        ("stages.class.schedule.lr=1000", "schedule.lr: found 1000.0; accepted: more than 0, up to 100"),
+        ("stages.class.optimizer.weight_decay=10", "accepted: less than 1 / schedule.lr, 10, as a step takes"),
+        ("stages.class.optimizer.momentum=90", "accepted: 0 <= momentum < 1 (in percent? then 0.9)"),
         ("transform={eval: short, resize_short: 100}", "transform.resize_short: found 100; accepted: >= 224"),
         ("stages=[]", "stages: found []; accepted: at least one stage"),
         ("stages.more.name=class", "stages.0.name: found 'class'; accepted: a name used once"),
@@ -188,8 +207,11 @@ def test_unreadable_files_and_a_byte_order_mark(tmp_path):
         ("stages.class.reweight={method: class_size, beta: 1}", "stages.class.reweight.beta"),
         ("stages.class.reweight={method: clusters}", "method: found 'clusters'; accepted: class_size"),
         ("stages.class.reweight={power: 1}", "reweight.method: is missing; accepted: class_size, cluster"),
-        ("stages.class.reweight=cluster", "stages.0.reweight: a mapping of keys is needed, found 'cluster'"),
-        ("stages.class.reweight={method: cluster, powr: 1}", "key stages.0.reweight.powr; nearest: power"),
+        ("stages.class.reweight=cluster", "stages.class.reweight: a mapping of keys is needed, found 'cluster'"),
+        (
+            "stages.class.reweight={method: cluster, powr: 1}",
+            "key stages.class.reweight.powr; nearest: stages.class.reweight.power",
+        ),
         ("stages.class.reweight={method: class_size, suffix: x}", "class.reweight.suffix: found 'x'"),
         ("stages.class.targets=Label", "stages.class.targets: found 'Label'"),
         ("stages.class.measure={top_k: 0}", "stages.class.measure.top_k: found 0; accepted: 1 or more"),
@@ -203,6 +225,20 @@ def test_unreadable_files_and_a_byte_order_mark(tmp_path):
 )
 def test_values_outside_their_range(tmp_path, override, message):
     assert message in refused(tmp_path, override)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ((0.5,) * 3, (0.5,) * 3),
+        ((0.0,) * 3, (1.0,) * 3),
+        ((0.4085, 0.4588, 0.4824), (1 / 255,) * 3),
+    ],
+)
+def test_usual_colours_are_accepted(tmp_path, mean, std):
+    recipe = load_recipe(write(tmp_path), [f"transform.mean={list(mean)}", f"transform.std={list(std)}"])
+    assert (recipe.transform.mean, recipe.transform.std) == (mean, std)
 
 
 def test_overrides_reach_every_place(tmp_path):
@@ -236,16 +272,70 @@ def test_overrides_reach_every_place(tmp_path):
         ("seed", "-o seed: key.sub=value is accepted"),
         ("seed=[", "-o seed=[: the value is not valid YAML"),
         ("transform={size: 1, size: 2}", "the value is not valid YAML"),
-        ("stages.nope.keep=1", "stages.nope: 'nope' is not there; accepted: class, more or a number"),
+        ("stages.nope.keep=1", "stages.nope: 'nope' is not there; accepted: class, more, a number, or * for all"),
         ("stages.7.keep=1", "'7' is not there"),
         ("name.first=1", "-o name.first=1: name holds 'small', which has no keys"),
-        ("stages.class.nope=1", "unknown key stages.0.nope; nearest: "),
+        ("stages.class.nope=1", "unknown key stages.class.nope; no key is like it"),
         ("seeds=1", "unknown key seeds; nearest: seed"),
         ("=1", "unknown key "),
     ],
 )
 def test_wrong_overrides(tmp_path, override, message):
     assert message in refused(tmp_path, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("stages.class.lr=0.1", "stages.class.schedule.lr"),
+        ("stages.class.optimizer.lr=0.1", "stages.class.schedule.lr"),
+        ("stages.more.epochs=5", "stages.more.duration=N epochs"),
+        ("stage_defaults.lr=0.1", "stage_defaults.schedule.lr"),
+        (
+            "batch_size=8",
+            "stages.*.batch_size, stages.*.measure.batch_size (* is every stage; a stage's name: that one)",
+        ),
+        ("Learning-Rate=0.1", "stages.*.schedule.lr (* is"),
+        ("optimizer.lr=0.1", "stages.*.schedule.lr, stages.*.optimizer (* is"),
+        ("Global.epochs=9", "stages.*.duration=N epochs (* is"),
+        ("Arch.name=ResNet50", "model.name, name, stages.*.name (* is"),
+        ("wd=0.1", "stages.*.optimizer.weight_decay (* is"),
+        ("num_workers=2", "data.workers"),
+        ("data.num_classes=3", "data.n_classes"),
+        ("model.arch=ResNet50", "model.name"),
+        ("train_dir=images", "data.root"),
+        ("img_size=32", "transform.size"),
+        ("pretrained=true", "stages.NAME.start=CHECKPOINT"),
+        ("gpu=0", "device"),
+        ("data.valroot=x", "data.val_root, data.root"),
+        ("stages.more.reweight={method: label, shrinkage: 1}", "stages.more.reweight.evidence.shrinkage"),
+    ],
+)
+def test_other_words_for_a_key_and_slips_are_understood(tmp_path, override, meant):
+    message = refused(tmp_path, override)
+    assert f"; nearest: {meant}" in message
+    assert message.count(", stages.") < 3
+
+
+def test_every_word_of_others_stands_for_a_key_that_is_there():
+    known = set(suggest.key_paths(Recipe))
+    for key in suggest._MEANT:
+        assert key.partition("=")[0].replace("NAME", "*") in known
+
+
+def test_a_pattern_sets_a_key_of_every_stage_it_fits(tmp_path):
+    """What is said later on the command line wins, whatever is said there of one stage and of all."""
+    text = SMALL + "stage_defaults: {keep: 7}\n"
+    every = ["stages.*.batch_size=16", "stages.*.schedule.lr=0.5", "stages.m*.keep=3", "stages.*.loss_weight=[a]"]
+    recipe = load_recipe(write(tmp_path, text), [*every, "stages.class.batch_size=32", "stage_defaults.batch_size=8"])
+    assert [stage.batch_size for stage in recipe.stages] == [32, 16]
+    assert [stage.schedule.lr for stage in recipe.stages] == [0.5, 0.5]
+    assert [stage.keep for stage in recipe.stages] == [7, 3]
+    assert [stage.loss_weight for stage in recipe.stages] == [("a",), ("a",)]
+    recipe = load_recipe(write(tmp_path), ["stages.more.batch_size=32", *every])
+    assert [stage.batch_size for stage in recipe.stages] == [16, 16]
+    assert "stages.x*: 'x*' is not there; accepted: class, more" in refused(tmp_path, "stages.x*.keep=1")
+    assert "unknown key stages.class.lr; nearest: stages.class.schedule.lr" in refused(tmp_path, "stages.*.lr=1")
 
 
 def test_hash_depends_on_values_alone(tmp_path):

@@ -192,6 +192,24 @@ def test_usage_errors_are_one_line_and_exit_2(capsys):
     assert "--nonsense" in error
 
 
+def test_an_unknown_flag_is_named_with_what_it_may_mean(capsys):
+    parser = cli.Parser(prog="infer.py")
+    parser.add_argument("--img_path")
+    parser.add_argument("--img_list")
+    parser.explain = {"--weights": "it is --pretrained_model here"}.get
+    for argument, said in {
+        "--img-path": "unrecognized arguments: --img-path; nearest: --img_path",
+        "--im_list": "; nearest: --img_list",
+        "--weights": "; it is --pretrained_model here",
+        "--nonsense": "unrecognized arguments: --nonsense (see",
+    }.items():
+        with pytest.raises(SystemExit):
+            parser.parse_args([argument])
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+
 def test_argument_block_is_sorted_and_right_aligned(capsys):
     cli.print_arguments(cli.argparse.Namespace(use_gpu=True, class_dim=5000))
     assert capsys.readouterr().out.splitlines() == [

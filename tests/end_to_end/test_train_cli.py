@@ -189,6 +189,13 @@ def test_a_table_of_other_lists_is_refused(call, finished, tmp_path):
         (["-c", "{recipe}", "-o", "model.name=X"], "model.name: 'X' is not known; nearest: ResNeXt"),
         (["-c", "{recipe}", "--resume", "--replace"], "not allowed with argument"),
         (["-c", "{recipe}", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["-c", "{recipe}", "--lr", "0.1"], "the recipe has a key for it: -o 'stages.*.schedule.lr=VALUE'"),
+        (["-c", "{recipe}", "--epochs=5"], "the recipe has a key for it: -o 'stages.*.duration=N epochs'"),
+        (["-c", "{recipe}", "--model-name", "ResNet50"], "-o 'model.name=VALUE'"),
+        (["-c", "{recipe}", "--weights", "x"], "weights to begin with are given by --init FILE"),
+        (["-c", "{recipe}", "--dry_run"], "nearest: --dry-run"),
+        (["-c", "{recipe}", "-o", "seed=1", "name=x"], "every KEY=VALUE needs its own -o: -o name=x"),
+        (["{recipe}"], "a recipe is given by -c "),
     ],
 )
 def test_usage(call, images, arguments, message):
@@ -238,7 +245,8 @@ def test_debug_shows_a_traceback(images):
 
 def test_a_diverging_run_fails_with_exit_code_1(call, images, tmp_path):
     recipe = write_recipe(images, duration="30 steps", optimizer={"momentum": 0.9}, ema=None)
-    done = call("-c", recipe, "-o", f"output={tmp_path}", "-o", "stages.class.schedule={lr: 1e30, name: constant}")
+    rates = ("stages.class.schedule={lr: 100, name: constant}", "stages.class.optimizer.classifier_lr=1e30")
+    done = call("-c", recipe, "-o", f"output={tmp_path}", *(word for rate in rates for word in ("-o", rate)))
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("failed: FloatingPointError: stage class, epoch 0, step ")

@@ -134,10 +134,9 @@ def test_a_signal_is_a_wish_and_the_second_one_acts(number, code, capsys):
 # --- device and number format
 
 
-def test_the_cpu_has_no_mixed_precision(capsys):
+def test_the_cpu_has_no_mixed_precision():
     assert precision.choose_amp("off", "cpu") is None
     assert precision.choose_amp("auto", "cpu", "stages.a.amp") is None
-    assert "stages.a.amp: auto is off" in capsys.readouterr().err
     for wanted in ("fp16", "bf16"):
         with pytest.raises(InputError, match=f"stages.a.amp: found '{wanted}', .*accepted: off, auto"):
             precision.choose_amp(wanted, "cpu", "stages.a.amp")

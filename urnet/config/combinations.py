@@ -14,8 +14,21 @@ LOSS_KEYS = {"generalised": ("q",), "symmetric": ("alpha", "beta", "log_zero")} 
 def check_transform(t: Any, source: str) -> None:
     """Raise InputError for a Transform with a value outside its range."""
     need = Need(source, "transform")
+    _check_colours(t, need)
     check_values(t, need)
     need(t.eval == "straight" or t.resize_short >= t.size, "resize_short", t.resize_short, f">= {t.size}")
+
+
+def _check_colours(t: Any, need: Need) -> None:
+    """Raise InputError, with what is right, where mean or std are of values 0..255: such a network learns nothing."""
+    mean, std = t.mean, t.std
+    if max(mean) > 2 or max(std) > 2:
+        of_255 = max(std) > 2 or min(std) == 1
+        right = [[round(v / 255, 4) for v in mean] if max(mean) > 2 else list(mean)]
+        right += [[round(v / 255, 4) for v in std] if of_255 else list(std)]
+        name = "mean" if max(mean) > 2 else "std"
+        words = f"numbers of values 0..1, here mean: {right[0]}, std: {right[1]} (those of 0..255 divided by 255)"
+        need(False, name, getattr(t, name), words)
 
 
 def check_recipe(recipe: Any, source: str) -> None:
@@ -33,8 +46,8 @@ def check_recipe(recipe: Any, source: str) -> None:
         need(names.count(name) == 1, f"stages.{i}.name", name, "a name used once")
         good = bool(name.strip()) and not set(name) & set("./\\\0\n") and name not in FOLDERS
         need(good, f"stages.{i}.name", name, "a folder name without a dot, but not " + ", ".join(FOLDERS))
-    check_values(recipe, need)
     check_transform(recipe.transform, source)
+    check_values(recipe, need)
     active = [stage for stage in recipe.stages if stage.enabled]
     need(len(active) > 0, "stages", "none enabled", "at least one enabled stage")
     bags = [stage.name for stage in active if stage.bags is not None]
@@ -52,6 +65,9 @@ def _check_stage(s: Stage, need: Need) -> None:
     nesterov = s.optimizer.nesterov and s.optimizer.name == "adamw"
     need(not nesterov, "optimizer.nesterov", True, "false, as name is adamw")
     _check_schedule(s.schedule, need.under("schedule"))
+    taken = s.schedule.lr * s.optimizer.weight_decay
+    words = f"less than 1 / schedule.lr, {1 / s.schedule.lr:g}, as a step takes lr * weight_decay of each weight away"
+    need(taken < 1, "optimizer.weight_decay", s.optimizer.weight_decay, words)
     micro = s.batch_size // s.accumulate  # rows of a micro-batch
     if s.subsets is not None:
         _check_subsets(s.subsets, micro, need.under("subsets"))

@@ -178,9 +178,22 @@ def check_values(settings: Any, need: Need) -> None:
         if get_origin(hint) is Literal:
             need(value in get_args(hint), field.name, value, accepted(kind, field))
         if accepts is not None:
-            need(accepts(value), field.name, value, accepted(kind, field))
+            need(accepts(value), field.name, value, accepted(kind, field) + _of_percent(value, accepts))
         for name, part in _parts(field.name, value):
             check_values(part, need.under(name))
+
+
+def _of_percent(value: Any, accepts: Callable[[Any], bool]) -> str:
+    """What a number, or numbers, would be that were meant in percent; "" where that would not be accepted either."""
+    several = isinstance(value, tuple)
+    numbers = value if several else (value,)
+    if not numbers or not all(isinstance(number, float) and 0 <= number <= 1000 for number in numbers):
+        return ""
+    shares = tuple(number / 100 for number in numbers)
+    if max(numbers) <= 1 or not accepts(shares if several else shares[0]):
+        return ""
+    text = ", ".join(f"{share:g}" for share in shares)
+    return f" (in percent? then {f'[{text}]' if several else text})"
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:

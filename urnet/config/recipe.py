@@ -2,8 +2,9 @@
 
 Every key is checked: an unknown one, a wrong type or an impossible value is an InputError that names the key
 by its full path and what is accepted. ``-o key.sub=value`` overrides a key; a stage is addressed by its name
-(``stages.class.duration=2 epochs``) or its number. Precedence: -o of a stage's key > the stage in the file >
--o stage_defaults > stage_defaults in the file > the defaults below.
+(``stages.class.duration=2 epochs``), its number, or with others by a pattern (``stages.*.batch_size=64`` is every
+stage's). Precedence: -o of a stage's key, the last one that fits it > the stage in the file > -o stage_defaults >
+stage_defaults in the file > the defaults below.
 
 What a stage's ``reweight`` is read into is chosen by its ``method``. Which methods there are is an argument here;
 ``urnet.pipeline.recipes.load_recipe`` knows them all.
@@ -26,7 +27,7 @@ from urnet.config.combinations import check_recipe
 from urnet.config.duration import Duration
 from urnet.config.fields import REQUIRED, hints_of, key, key_of
 from urnet.config.stage import Stage
-from urnet.config.yaml_dataclass import Reader, override, read_yaml, refuse_unknown
+from urnet.config.yaml_dataclass import Reader, override, read_yaml
 from urnet.core.checks import InputError
 
 DEFAULTS = "stage_defaults"
@@ -79,7 +80,10 @@ class Transform:
         words="0 < low <= high <= 1",
     )
     ratio: tuple[float, float] = key(
-        (3 / 4, 4 / 3), "random_resized_crop: width / height", accepts=_rising, words="0 < low <= high"
+        (3 / 4, 4 / 3),
+        "random_resized_crop: width / height",
+        accepts=lambda pair: _rising(pair) and pair[1] <= 20,
+        words="0 < low <= high <= 20",
     )
     pad: int = key(4, "pad_crop: pixels added on each side before the crop", low=0)
     flip: bool = key(True, "mirror half of the training images")
@@ -89,10 +93,16 @@ class Transform:
     )
     resize_short: int = key(256, "see `eval`", words="size or more")
     mean: tuple[float, float, float] = key(
-        (0.485, 0.456, 0.406), "red, green, blue of values 0..1, subtracted", words="three numbers"
+        (0.485, 0.456, 0.406),
+        "red, green, blue of values 0..1, subtracted; those of values 0..255 are divided by 255 first",
+        accepts=lambda mean: min(mean) >= 0 and max(mean) <= 1,
+        words="three numbers from 0 to 1",
     )
     std: tuple[float, float, float] = key(
-        (0.229, 0.224, 0.225), "divided by", accepts=lambda std: min(std) > 0, words="three numbers above 0"
+        (0.229, 0.224, 0.225),
+        "divided by, of values 0..1 too; 1/255 keeps 0..255",
+        accepts=lambda std: min(std) >= 0.002 and max(std) <= 1,
+        words="three numbers from 0.002 to 1",
     )
     reduced_decode: Literal["auto", "off"] = key(
         "auto",
@@ -165,13 +175,13 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = (), methods: Mappin
     of_defaults = [text for text in overrides if text.split("=")[0].split(".")[0] == DEFAULTS]
     for text in of_defaults:
         override(tree, text)
-    reader = Reader(source, methods)
+    reader = Reader(source, methods, Recipe)
     if DEFAULTS in tree:
         _expand(tree, reader)
     for text in overrides:
         if text not in of_defaults:
             override(tree, text)
-    refuse_unknown(tree, [*hints_of(Recipe), DEFAULTS], source)
+    reader.refuse_unknown(tree, [*hints_of(Recipe), DEFAULTS])
     return reader.build(Recipe, tree, "")
 
 

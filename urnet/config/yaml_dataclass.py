@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import re
 import reprlib
 from collections.abc import Hashable, Iterable, Mapping
@@ -15,7 +16,8 @@ import yaml
 
 from urnet.config.duration import Duration, parse_duration
 from urnet.config.fields import hints_of, key_of, without_none
-from urnet.core.checks import InputError, nearest
+from urnet.config.suggest import key_paths, suggested
+from urnet.core.checks import InputError
 
 MOST_BYTES = 256 << 10  # of a recipe; those of this repository have 2 to 6 KiB
 
@@ -86,32 +88,48 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 
 
 def override(tree: dict, text: str) -> None:
-    """Apply one ``key.sub=value`` to the tree, in place; ``value`` is read as YAML."""
+    """Apply one ``key.sub=value`` to the tree, in place; ``value`` is read as YAML.
+
+    An item of a list is addressed by its ``name``, its number, or several at once by a pattern (``stages.*.keep``).
+    """
     key, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"-o {text}: key.sub=value is accepted")
+        raise InputError(f"-o {text}: key.sub=value is accepted, such as -o seed=1")
     try:
-        parsed = parse_yaml(value)
+        parse_yaml(value)
     except yaml.YAMLError:
         raise InputError(f"-o {text}: the value is not valid YAML") from None
-    node: Any = tree
+    nodes: list[Any] = [tree]
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):
         where = ".".join(parents[: depth + 1])
-        node = node[_position(node, part, where)] if isinstance(node, list) else node.setdefault(part, {})
-        if not isinstance(node, (dict, list)):
-            raise InputError(f"-o {text}: {where} holds {shown(node)}, which has no keys")
-    node[_position(node, last, key) if isinstance(node, list) else last] = parsed
+        nodes = [inner for node in nodes for inner in _below(node, part, where)]
+        for node in nodes:
+            if not isinstance(node, (dict, list)):
+                raise InputError(f"-o {text}: {where} holds {shown(node)}, which has no keys")
+    for node in nodes:
+        for place in _positions(node, last, key) if isinstance(node, list) else [last]:
+            node[place] = parse_yaml(value)  # anew, so that no two places share a list
 
 
-def _position(items: list, part: str, where: str) -> int:
-    """Index of a list's item, addressed by its ``name`` or by its number."""
+def _below(node: Any, part: str, where: str) -> list[Any]:
+    if isinstance(node, list):
+        return [node[place] for place in _positions(node, part, where)]
+    return [node.setdefault(part, {})]
+
+
+def _positions(items: list, part: str, where: str) -> list[int]:
+    """Places of a list's items, addressed by ``name``, by number, or by a pattern of names."""
     names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
     if part in names:
-        return names.index(part)
+        return [names.index(part)]
     if part.isascii() and part.isdigit() and int(part) < len(items):
-        return int(part)
-    raise InputError(f"{where}: {part!r} is not there; accepted: {', '.join(n for n in names if n)} or a number")
+        return [int(part)]
+    matching = [place for place, name in enumerate(names) if fnmatch.fnmatchcase(name, part)]
+    if matching:
+        return matching
+    accepted = f"accepted: {', '.join(n for n in names if n)}, a number, or * for all"
+    raise InputError(f"{where}: {part!r} is not there; {accepted}")
 
 
 @dataclass(frozen=True)
@@ -119,10 +137,12 @@ class Reader:
     """Plain YAML data to dataclasses. ``source`` names the file in errors.
 
     ``methods``: the dataclass of each ``method`` of a key that is chosen by one; None: such a key stays plain data.
+    ``root``: the dataclass of the whole file, whose keys an unknown one is compared with.
     """
 
     source: str
     methods: Mapping[str, type] | None = None
+    root: type | None = None
 
     def build(self, kind: Any, value: Any, key: str) -> Any:
         """Turn plain YAML data into ``kind`` (a dataclass, Duration, scalar, Optional, Tuple or Literal)."""
@@ -173,8 +193,8 @@ class Reader:
     def _chosen(self, value: Any, key: str) -> Any:
         """The dataclass that ``method`` names, None for null."""
         if value is None or self.methods is None:
-            return value if value is None else self._mapping(value, key)
-        self._mapping(value, key)
+            return value if value is None else self._mapping(value, key, "method")
+        self._mapping(value, key, "method")
         if not isinstance(value.get("method"), str) or value["method"] not in self.methods:
             found = f"found {shown(value['method'])}" if "method" in value else "is missing"
             raise InputError(f"{self._where(key)}.method: {found}; accepted: {', '.join(self.methods)}")
@@ -186,12 +206,23 @@ class Reader:
     def _known(self, kind: type, value: Any, key: str) -> dict[str, Any]:
         """The types of the keys of ``kind``; ``value`` must be a mapping of some of them."""
         hints = hints_of(kind)
-        refuse_unknown(self._mapping(value, key), hints, self.source, f"{key}." if key else "")
+        self.refuse_unknown(self._mapping(value, key, next(iter(hints))), hints, key)
         return hints
 
-    def _mapping(self, value: Any, key: str) -> dict:
+    def refuse_unknown(self, tree: Mapping[Any, Any], known: Iterable[str], key: str = "") -> None:
+        """Raise InputError for a key of ``tree`` that is not among the ``known`` ones; it names what may be meant."""
+        known = list(known)
+        for name, value in tree.items():
+            if name not in known:
+                full = f"{key}.{str(name)[:80]}" if key else str(name)[:80]
+                paths = [f"{key}.{other}" if key else other for other in known]
+                paths += [] if self.root is None else key_paths(self.root, self.methods)
+                raise InputError(f"{self.source}: unknown key {full}; {suggested(full, value, paths)}")
+
+    def _mapping(self, value: Any, key: str, first: str) -> dict:
         if not isinstance(value, dict):
-            raise InputError(f"{self._where(key)}: a mapping of keys is needed, found {shown(value)}")
+            such = f"{key}.{first}" if key else first
+            raise InputError(f"{self._where(key)}: a mapping of keys is needed, found {shown(value)}; such as {such}")
         return value
 
     def _tuple(self, options: tuple, value: Any, key: str) -> tuple:
@@ -200,18 +231,17 @@ class Reader:
             wanted = "a list" if variable else f"a list of {len(options)}"
             raise InputError(f"{self._where(key)}: {wanted} is needed, found {shown(value)}")
         kinds = [options[0]] * len(value) if variable else options
+        names = [_name_of(item) or str(place) for place, item in enumerate(value)]
+        places = [name if names.count(name) == 1 else str(place) for place, name in enumerate(names)]
         return tuple(
-            self.build(kind, item, f"{key}.{i}") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+            self.build(kind, item, f"{key}.{place}") for kind, item, place in zip(kinds, value, places, strict=True)
         )
 
 
-def refuse_unknown(tree: Mapping[Any, Any], known: Iterable[str], source: str, prefix: str = "") -> None:
-    """Raise InputError for a key that is not among the ``known`` ones; it names the nearest of them."""
-    known = list(known)
-    for name in tree:
-        if name not in known:
-            word = str(name)[:80]
-            raise InputError(f"{source}: unknown key {prefix}{word}; nearest: {nearest(word, known)}")
+def _name_of(item: Any) -> str:
+    """The name of a list's item, "" where it has none."""
+    name = item.get("name") if isinstance(item, dict) else None
+    return name if isinstance(name, str) and len(name) <= 80 else ""
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import errno
 import io
 import math
@@ -104,10 +105,39 @@ def results_only() -> Iterator[TextIO]:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line on stderr and exit code 2."""
+    """An ArgumentParser whose errors are one line on stderr and exit code 2.
+
+    An argument that it does not know is named with the flags most like it; where none is, ``explain`` is asked what
+    the argument, as typed, was meant to be ("" where it cannot tell).
+    """
+
+    explain: Callable[[str], str] = staticmethod(lambda argument: "")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag = next((word for word in unknown if word.startswith("-")), unknown[0])
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(flag)}")
+        return found
+
+    def _meant(self, argument: str) -> str:
+        flags = {_folded(flag): flag for flag in self._option_string_actions if flag.startswith("--")}
+        word = _folded(argument.partition("=")[0])
+        alike = difflib.get_close_matches(word, flags, cutoff=0.85) if argument.startswith("-") else []
+        explained = "" if alike else self.explain(argument)
+        if not alike and not explained and argument.startswith("-"):
+            alike = difflib.get_close_matches(word, flags, cutoff=0.6)
+        near = "nearest: " + ", ".join(flags[name] for name in alike) if alike else explained
+        return f"; {near}" if near else ""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(BAD_INPUT, f"error: {self.prog}: {message} (see --help)\n")
+
+
+def _folded(flag: str) -> str:
+    return flag.strip("-").casefold().replace("-", "_")
 
 
 class Terminated(BaseException):

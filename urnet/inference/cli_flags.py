@@ -26,6 +26,27 @@ RELEASE_DEFAULTS = {
 }
 
 
+_MEANT = {  # a flag, and how others call it
+    "--model NAME": "model_name arch architecture network backbone net",
+    "--pretrained_model PATH": "weights weight checkpoint ckpt pretrained params model_path model_dir resume load "
+    "load_from init params_file model_file",
+    "--img_path PATH": "image images img input inputs source src file files path image_path infer_img image_dir "
+    "img_dir image_file data data_dir data_path folder dir root test_dir val_dir",
+    "--img_list FILE": "list image_list file_list val_list txt",
+    "--class_dim N": "num_classes n_classes classes class_num nc",
+    "--image_shape 3,S,S": "size img_size image_size imgsz input_size crop_size resolution",
+    "--batch_size N": "bs batch",
+    "--use_gpu True|False": "gpu gpus device cuda cpu no_cuda gpu_id",
+    "--workers N": "num_workers threads num_threads jobs",
+    "--output FILE.csv": "out save csv output_file output_dir results save_path save_dir save_results json result_path",
+    "--topk K": "top_k k top",
+    "--class_names FILE": "names labels label_file class_file class_id_map_file label_map label_list",
+    "--crops 10 --flip": "tta augment multi_crop",
+    "--precision bf16": "fp16 half amp use_fp16 dtype",
+    "--max_bad N": "skip_bad ignore_errors skip_errors",
+    "--per_class FILE.csv": "per_class_accuracy report class_report",
+}
+_OF_OTHERS = {word: flag for flag, words in _MEANT.items() for word in words.split()}
 _RELEASED = "use_gpu class_dim image_shape pretrained_model model resize_short_size img_list img_path"
 RELEASE_FLAGS = tuple(f"--{name}" for name in _RELEASED.split())
 
@@ -48,6 +69,16 @@ class ReleaseParser(Parser):
         args[:end] = [self._whole_flag(arg, known) for arg in args[:end]]
         return super().parse_args(args, namespace)
 
+    def _explained(self, argument: str) -> str:
+        """What an argument that is no flag of ours was meant to be."""
+        if not argument.startswith("-"):
+            return f"images are given by --img_path, one image or a folder, or a list of them by --img_list: {argument}"
+        word = argument.strip("-").partition("=")[0].casefold().replace("-", "_")
+        if word in ("mean", "std", "image_mean", "image_std", "img_mean", "img_std"):
+            return "mean and standard deviation are those of the checkpoint's recipe (transform.mean, transform.std)"
+        flag = _OF_OTHERS.get(word, "")
+        return f"it is {flag} here" if flag.partition(" ")[0] in self._option_string_actions else ""
+
     def _whole_flag(self, arg: str, known: set[str]) -> str:
         prefix, equals, value = arg.partition("=")
         if not prefix.startswith("--") or prefix in known:
@@ -59,6 +90,7 @@ class ReleaseParser(Parser):
 def make_parser(prog: str, description: str, *, batch_size: int, earlier: Sequence[str] = ()) -> ReleaseParser:
     """A parser with the flags of both commands; ``earlier`` are flags of the command's own, see ReleaseParser."""
     parser = ReleaseParser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.explain = parser._explained
     add = parser.add_argument_group("the 2018 release's flags").add_argument
     add("--use_gpu", type=boolean_word, default=True, help="True: on a GPU where there is one [True]")
     add("--class_dim", type=int, help="number of classes [the checkpoint's recipe, else 5000]")

@@ -17,6 +17,7 @@ from urnet.checkpoints.load import classifiers_text
 from urnet.config.recipe import Recipe, active_stages, recipe_hash
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
+from urnet.core.cli import is_main
 from urnet.data.lists.build_table import open_or_build, read_validation
 from urnet.data.lists.image_list import ImageList
 from urnet.data.table.table import Table
@@ -95,7 +96,10 @@ def _table_folder(recipe: Recipe) -> Path:
 def _devices(recipe: Recipe, chosen: Sequence[Stage]) -> tuple[str, dict[str, str | None]]:
     """The device of the run, and the number format of each of its stages."""
     device = choose_device(recipe.device)
-    return device, {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
+    amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
+    if is_main() and any(s.amp == "auto" and amps[s.name] is None for s in chosen):
+        print(f"note: amp: auto is off, the {device} has no mixed precision here", file=sys.stderr)
+    return device, amps
 
 
 def _check_gpu_keys(recipe: Recipe, device: str, group: ProcessGroup) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import paddle
 
 from urnet.core.checks import InputError
@@ -37,16 +35,14 @@ def tune_gpu(channels_last: bool) -> None:
 def choose_amp(wanted: str, device: str, where: str = "amp") -> str | None:
     """``off`` | ``fp16`` | ``bf16`` | ``auto`` -> None, "float16" or "bfloat16".
 
-    ``auto`` takes bf16 before fp16 (no loss scaling is needed), and neither where the device has none, which
-    one line on stderr notes. Raises InputError where a format is asked for that the device does not have; the
-    CPU has none (Paddle's auto_cast has no effect there).
+    ``auto`` takes bf16 before fp16 (no loss scaling is needed), and neither where the device has none. Raises
+    InputError where a format is asked for that the device does not have; the CPU has none (Paddle's auto_cast has
+    no effect there).
     """
     able = {
         "bf16": device == "gpu" and paddle.amp.is_bfloat16_supported(),
         "fp16": device == "gpu" and paddle.amp.is_float16_supported(),
     }
-    if wanted == "auto" and not any(able.values()):
-        print(f"note: {where}: auto is off, the {device} has no mixed precision here", file=sys.stderr)
     if wanted == "auto":
         wanted = next((name for name, can in able.items() if can), "off")
     if wanted == "off":

@@ -61,7 +61,17 @@ def _measure(job: StageJob, state: TrainState, stop: GracefulStop) -> dict[str, 
     title, data, group = f"stage {job.stage.name}: evaluation", job.recipe.data, job.group
     shown = Progress(title, -(-len(job.validation) // group.size), show=group.is_main)
     with contextlib.closing(job.validation_loader()) as loader, shown:
-        found = evaluate(
-            predict, loader, job.validation.labels, data.n_classes, max_bad=data.max_bad, progress=shown, group=group
-        )
+        try:
+            found = evaluate(
+                predict,
+                loader,
+                job.validation.labels,
+                data.n_classes,
+                max_bad=data.max_bad,
+                progress=shown,
+                group=group,
+            )
+        except FloatingPointError as error:
+            advice = "a lower learning rate, warm-up or optimizer.clip_norm may help"
+            raise FloatingPointError(f"{title}: {error}; {advice}") from None
     return found.averages()
