@@ -172,7 +172,7 @@ def validation_changes(then: Inputs, now: Inputs) -> list[str]:
     differing = [key for key in ("names", "labels", "root") if then.get(key) != now[key]]
     if not differing:
         return []
-    said = f"{then.get('images')} then, {now['images']} now"
+    said = f"{then.get('images')} images then, {now['images']} now"
     if then.get("images") == now["images"]:
         said += f", of other {' and '.join(differing)}"
     return [f"the validation images changed: {now['from']}: {said}"]

@@ -121,10 +121,12 @@ def changes(folder: Path, inputs: Inputs, validation: Inputs | None = None) -> l
     then = read_inputs(folder)
     before = then.pop(VALIDATION, None)
     said = [] if validation is None or before is None else validation_changes(before, validation)
-    for key in sorted({*then, *inputs}):
-        if then.get(key) != inputs.get(key):
-            name = "the training images changed: table" if key == "table" else key
-            said.append(f"{name} was {then.get(key)!r}, now {inputs.get(key)!r}")
+    differing = [key for key in sorted({*then, *inputs}) if then.get(key) != inputs.get(key)]
+    if "table" in differing:
+        said.append("the training images, or their labels, changed")
+    for key in sorted(differing, key=lambda key: key.startswith(("column", "start"))):  # what follows from others last
+        if key != "table":
+            said.append(f"{key} was {then.get(key)!r}, now {inputs.get(key)!r}")
     return said
 
 
