@@ -34,6 +34,7 @@ from urnet.core.checks import InputError, check_choice
 from urnet.data.lists import webvision
 from urnet.data.lists.build_table import build_table, read_validation
 from urnet.data.lists.class_tree import class_folders, sub_folders
+from urnet.data.lists.labelled_list import listed_classes
 from urnet.data.lists.lines import read_lines
 from urnet.data.loading.worker_pool import CHUNK, CHUNKS_AHEAD
 from urnet.data.table.table import Table
@@ -150,10 +151,8 @@ def listed_rows(data: Data) -> int:
     if data.format == "folder":
         return sum(len(paths) for _, paths in class_folders(data.root, sub_folders(data.root)))
     if data.format in ("webvision2", "webvision1"):
-        files = [str(file) for _, file, _ in webvision.train_lists(data)]
-    else:
-        files = [str(data.train_list)]
-    return sum(len(lines) for file in files for lines in read_lines(file))
+        return sum(len(lines) for _, file, _ in webvision.train_lists(data) for lines in read_lines(file))
+    return listed_classes(str(data.train_list), data.root).n_rows
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from urnet.core.checks import InputError
-from urnet.data.lists.lines import read_lines
+from urnet.data.lists.labelled_list import read_list
 from urnet.evaluation.prediction_formats import COLUMNS, TEXT_BYTES, read_tables
 
 SLACK = 1e-3  # by which a probability may be above 1: float16, and sums in float32
@@ -102,8 +102,8 @@ def read_aligned(
 class Listed:
     """The labelled images of a list, in its order: ``paths`` (Arrow strings), ``labels`` int32 (n,)."""
 
-    def __init__(self, file: str | Path, n_classes: int) -> None:
-        lines = list(read_lines(file, high=n_classes - 1))
+    def __init__(self, file: str | Path, n_classes: int, class_names: Sequence[str] = ()) -> None:
+        lines = list(read_list(file, n_classes=n_classes, class_names=class_names))
         if not lines:
             raise InputError(f"{file}: lists no image; lines `path label` are accepted")
         self.file = str(file)

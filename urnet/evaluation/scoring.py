@@ -13,7 +13,7 @@ import numpy as np
 
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.progress import Progress
-from urnet.data.lists.lines import read_lines
+from urnet.data.lists.labelled_list import read_list
 from urnet.data.table.table import Table
 from urnet.evaluation.accuracy import ClassAccuracy
 from urnet.evaluation.prediction_reader import Listed, Predictions
@@ -91,7 +91,7 @@ def read_train_counts(path: str | Path, n_classes: int) -> np.ndarray:
     if path.is_dir():
         labels = [check_labels(Table.open(path).column("label"), n_classes, f"{path}, column label")]
     else:
-        labels = [lines.number for lines in read_lines(path, high=n_classes - 1)]
+        labels = [lines.number for lines in read_list(path, n_classes=n_classes)]
     if not sum(map(len, labels)):
         raise InputError(f"{path}: has no training image")
     return sum((np.bincount(part, minlength=n_classes) for part in labels), np.zeros(n_classes, np.int64))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
-from urnet.data.lists.lines import read_lines
+from urnet.data.lists.labelled_list import read_list
 from urnet.evaluation.prediction_reader import Predictions
 
 WIDTH = 5
@@ -21,7 +21,7 @@ LINE = re.compile(r"(\S+)((?: [0-9]{1,9}){5})", re.ASCII)
 
 def read_test_list(file: str | Path) -> list[str]:
     """A test list's names; a label beside one is not used. InputError for two alike."""
-    names = [name for lines in read_lines(file, needed=False) for name in lines.path.to_pylist()]
+    names = [name for lines in read_list(file, needed=False) for name in lines.path.to_pylist()]
     if not names:
         raise InputError(f"{file}: lists no image; a name a line is needed")
     known: set[str] = set()

@@ -67,7 +67,13 @@ class PredictionJob:
             n_classes = args.class_dim if need_labels else None
             exists = args.max_bad == 0
             return read_image_list(
-                args.img_list, root, n_classes=n_classes, need_labels=need_labels, check_exists=exists
+                args.img_list,
+                root,
+                n_classes=n_classes,
+                class_names=self.class_names,
+                spellings=[reading.keys for reading in self.class_file.readings] if self.class_file else (),
+                need_labels=need_labels,
+                check_exists=exists,
             )
         if need_labels:
             if not self.class_names:

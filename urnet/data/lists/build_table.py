@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +16,12 @@ from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.lists import webvision
-from urnet.data.lists.changed_rows import changed_rows
 from urnet.data.lists.class_names import read_class_file, read_class_names
 from urnet.data.lists.class_tree import TreeClasses, class_folders, labelled_folders, note_text_order, tree_classes
 from urnet.data.lists.folders import images_under, one_image
 from urnet.data.lists.image_list import ImageList, read_image_list
-from urnet.data.lists.lines import BLOCK_BYTES, read_lines
+from urnet.data.lists.labelled_list import listed_names, read_list
+from urnet.data.lists.lines import BLOCK_BYTES
 from urnet.data.table.table import BLOCK, BaseWriter, Table
 
 __all__ = [
@@ -36,36 +34,34 @@ __all__ = [
     "read_class_names",
     "read_image_list",
     "read_validation",
-    "table_changes",
-    "training_rows",
 ]
 
 
-def build_table(
-    data: Data, folder: str | Path, *, replace: bool = False, texts: bool = True, block_bytes: int = BLOCK_BYTES
-) -> Table:
+def build_table(data: Data, folder: str | Path, *, replace: bool = False, block_bytes: int = BLOCK_BYTES) -> Table:
     """Read all training rows that ``data`` describes and write them as a table's base.arrow.
 
     Memory is bounded by ``block_bytes`` of a list, whatever the number of rows. Raises InputError for the first line
-    that is wrong; nothing is left behind then. Classes without a row are named on stderr. Without ``texts`` paths and
-    texts are read and checked but not kept: a small table of the same rows, to count and compare.
+    that is wrong; nothing is left behind then. Classes without a row are named on stderr.
     """
     _check_root(data)
-    names = _class_names(data)
+    names, spellings = _class_names(data)
     with BaseWriter(
-        folder,
-        root=_image_root(data),
-        format=data.format,
-        class_names=names,
-        replace=replace,
-        texts=texts,
-        **_settings(data),
+        folder, root=_image_root(data), format=data.format, class_names=names, replace=replace, **_settings(data)
     ) as writer:
         if data.format in ("webvision2", "webvision1"):
             webvision.add_rows(writer, data, block_bytes)
+        elif data.format == "folder":
+            _add_folder_rows(writer, data)
         else:
-            for paths, labels in training_rows(data, block_bytes):
-                writer.add(paths, labels)
+            for lines in read_list(
+                str(data.train_list),
+                root=data.root,
+                n_classes=data.n_classes,
+                class_names=names,
+                spellings=spellings,
+                block_bytes=block_bytes,
+            ):
+                writer.add(lines.path, lines.number)
         if not writer.n_rows:
             raise InputError(f"{_settings(data)['lists']}: no training image is listed")
     table = Table.open(folder)
@@ -78,51 +74,33 @@ def build_table(
 def open_or_build(data: Data, folder: str | Path) -> Table:
     """Open the table in ``folder`` if it was built from these lists and settings; build it if there is none.
 
-    Raises InputError, which says what has changed and what to do, when the table there was built otherwise: see
-    ``table_changes``.
+    Raises InputError, with both values, when the table there was built otherwise: from another root or
+    format, another number of classes, or lists (or a folder tree) that have changed since.
     """
+    _check_root(data)
     if not (Path(folder) / "base.arrow").exists():
         return build_table(data, folder)
     table = Table.open(folder)
-    changed = table_changes(data, table)
-    if changed:
-        remedy = (
-            "--replace builds the table again and trains anew, -o name=ANOTHER begins another run beside it"
-            if data.table is None
-            else "-o data.table=ANOTHER builds another one"
-        )
-        raise InputError(f"{folder}: the table was built otherwise: {changed}; {remedy}")
-    return table
-
-
-def table_changes(data: Data, table: Table) -> str:
-    """What has changed since ``table`` was built, in words; "" where it is what would be built now.
-
-    From another root or format, another number or other names of classes, or from other rows: lists whose lines (for
-    a folder tree, its files) are not what they were. Raises InputError for lists that cannot be read.
-    """
-    _check_root(data)
-    wanted = {"root": str(_image_root(data).absolute()), "format": data.format, "n_classes": str(data.n_classes)}
+    wanted = {
+        "root": str(_image_root(data).absolute()),
+        "format": data.format,
+        "n_classes": str(data.n_classes),
+        **_settings(data),
+    }
     for key, value in wanted.items():
         found = table.metadata.get(key, "")
         if found != value:
-            return f"data.{key} was {found}, now it is {value}"
-    for number, (found, name) in enumerate(zip(table.class_names, _class_names(data), strict=True)):
+            raise InputError(
+                f"{folder}: the table was built with {key} {found!r}, the recipe says {value!r}; "
+                "remove the folder to build it again"
+            )
+    for number, (found, name) in enumerate(zip(table.class_names, _class_names(data)[0], strict=True)):
         if found != name:
-            return f"class {number} was named {found!r}, now it is {name!r}"
-    settings = _settings(data)
-    if all(table.metadata.get(key, "") == value for key, value in settings.items()):
-        return ""
-    return changed_rows(table, training_rows(data)) or _other_metadata(data, table, settings)
-
-
-def _other_metadata(data: Data, table: Table, settings: dict[str, str]) -> str:
-    """What says that rows with the same paths and labels have other texts, queries or ranks; "" if nothing does."""
-    if data.format not in ("webvision2", "webvision1"):
-        return ""  # the same rows from a list that was moved, or has other comments
-    before = table.metadata.get("lists", "").split("; ")
-    changed = [file for file in settings["lists"].split("; ") if file not in before] or before
-    return f"the lists of metadata are not what they were: {changed[0]}"
+            raise InputError(
+                f"{folder}: the table was built with class {number} named {found!r}, it is {name!r} now; "
+                "remove the folder to build it again"
+            )
+    return table
 
 
 def read_validation(data: Data) -> ImageList:
@@ -138,25 +116,10 @@ def read_validation(data: Data) -> ImageList:
         file = str(Path(data.root) / "val_list.txt")
     if file is None:
         raise InputError(f"data.val_list: found none; format {data.format} needs a file of `path label` lines")
-    return read_image_list(file, root or data.root, n_classes=data.n_classes, need_labels=True)
-
-
-def training_rows(data: Data, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[Any, np.ndarray]]:
-    """Paths (Arrow strings) and labels (n,) of the training rows, block by block, in the table's order.
-
-    What the lists, or the folder tree, say; WebVision's metadata are not read.
-    """
-    if data.format == "folder":
-        for label, paths in class_folders(data.root, _tree(data).folders):
-            yield paths, np.full(len(paths), label)
-        return
-    if data.format in ("webvision2", "webvision1"):
-        files = [str(file) for _, file, _ in webvision.train_lists(data)]
-    else:
-        files = [str(data.train_list)]
-    for file in files:
-        for lines in read_lines(file, high=data.n_classes - 1, block_bytes=block_bytes):
-            yield lines.path, lines.number
+    names, spellings = _class_names(data)
+    return read_image_list(
+        file, root or data.root, n_classes=data.n_classes, class_names=names, spellings=spellings, need_labels=True
+    )
 
 
 def _check_root(data: Data) -> None:
@@ -193,19 +156,31 @@ def _short_hash(file: Path) -> str:
     return file_hash(file)[:16] if file.is_file() else "missing"
 
 
-def _class_names(data: Data) -> list[str]:
-    """``data.class_names``, else the format's own; "" where there is none."""
+def _class_names(data: Data) -> tuple[list[str], list[list[str]]]:
+    """The classes' names, and other lists of names that they are known by.
+
+    ``data.class_names``, else the format's own, else the names that a training list has for labels; "" where there are
+    none.
+    """
     if data.format == "folder":
-        return _tree(data).names
+        tree = _tree(data)
+        return tree.names, [tree.folders]
     own = Path(data.root) / {"imagenet": "synsets.txt"}.get(data.format, "info/synsets.txt")
     known = read_class_file(own, data.n_classes) if data.format != "list" and own.is_file() else None
-    if data.class_names is None:
-        return known.names if known is not None else [""] * data.n_classes
-    given = read_class_file(data.class_names, data.n_classes)
-    if known is not None:
+    given = None if data.class_names is None else read_class_file(data.class_names, data.n_classes)
+    if given is not None and known is not None:
         for reading in known.readings[:2]:  # names, and identifiers where it has them
             given.check_order(reading.keys, known.path)
-    return given.names
+    files = [file for file in (given, known) if file is not None]
+    if files:
+        return files[0].names, [reading.keys for file in files for reading in file.readings]
+    names = listed_names(data.train_list, data.root) if data.train_list is not None else []
+    if names and len(names) != data.n_classes:
+        shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+        raise InputError(
+            f"{data.train_list}: its labels are {len(names)} names ({shown}), but data.n_classes is {data.n_classes}"
+        )
+    return names or [""] * data.n_classes, []
 
 
 def _tree(data: Data) -> TreeClasses:
@@ -219,6 +194,11 @@ def _tree(data: Data) -> TreeClasses:
             "one sub-folder a class is accepted"
         )
     return found
+
+
+def _add_folder_rows(writer: BaseWriter, data: Data) -> None:
+    for label, paths in class_folders(data.root, _tree(data).folders):
+        writer.add(paths, np.full(len(paths), label))
 
 
 def _folder_validation(data: Data) -> ImageList:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from urnet.core.checks import InputError, check_same_rows
-from urnet.data.lists.lines import read_lines
+from urnet.data.lists.labelled_list import read_list
 
 
 class Names(Sequence):
@@ -68,18 +68,23 @@ def read_image_list(
     root: str | Path,
     *,
     n_classes: int | None = None,
+    class_names: Sequence[str] = (),
+    spellings: Sequence[Sequence[str]] = (),
     need_labels: bool = False,
     check_exists: bool = False,
 ) -> ImageList:
-    """Read lines `path label`, or `path` alone unless ``need_labels``; paths are relative to ``root``.
+    """Read paths, relative to ``root`` or inside it, and labels, numbers or ``class_names``: see ``read_list``.
 
-    Without ``need_labels`` a line's last word is its label only if it is an integer. Raises InputError naming
-    file and line: see ``read_lines``; with ``check_exists`` also for the first image that is not there.
+    Without ``need_labels`` a line may be a path alone, and its last word is its label only if it is an integer. Raises
+    InputError naming file and line; with ``check_exists`` also for the first image that is not there.
     """
     if not Path(root).is_dir():
         raise InputError(f"{root}: is no folder; the folder that {list_path}'s paths are relative to is needed")
-    high = None if n_classes is None else n_classes - 1
-    blocks = list(read_lines(list_path, high=high, needed=need_labels))
+    blocks = list(
+        read_list(
+            list_path, root=root, n_classes=n_classes, class_names=class_names, spellings=spellings, needed=need_labels
+        )
+    )
     if not blocks:
         raise InputError(f"{list_path}: lists no image; lines `path{' label' if need_labels else ''}` are accepted")
     images = ImageList(
