@@ -79,7 +79,7 @@ def predict_images(
 ) -> int:
     """A line an image on ``results`` and a row in ``file``; returns the number of unreadable images."""
     from urnet.core.progress import Progress
-    from urnet.evaluation.loop import ranked
+    from urnet.evaluation.loop import check_some_readable, ranked
     from urnet.inference.gather import gather_in_order
 
     args, loader = job.args, job.loader(images, group)
@@ -99,6 +99,7 @@ def predict_images(
                 if file is not None:
                     file.write(images.name(row), classes.tolist(), scores.tolist(), error)
             results.flush()
+    check_some_readable(bad, len(images) - len(bad))
     return len(bad)
 
 

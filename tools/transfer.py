@@ -164,7 +164,7 @@ def features_of(job: PredictionJob, images: ImageList, title: str) -> tuple[np.n
     """
     import paddle
 
-    from urnet.evaluation.loop import checked
+    from urnet.evaluation.loop import check_some_readable, checked
     from urnet.runtime.process_group import SINGLE_PROCESS
 
     loader, found, readable = job.loader(images, SINGLE_PROCESS), [], []
@@ -177,6 +177,7 @@ def features_of(job: PredictionJob, images: ImageList, title: str) -> tuple[np.n
                 raise InputError(f"{path}: the network's features of it are not finite")
             found.append(values[batch.readable])
             readable.append(batch.readable)
+    check_some_readable(loader.bad, len(images) - len(loader.bad), f"images of {title}")
     return np.concatenate(found), np.concatenate(readable)
 
 

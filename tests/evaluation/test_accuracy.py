@@ -130,3 +130,6 @@ def test_evaluate_leaves_out_what_cannot_be_read():
     batches, labels = planted_batches(unreadable=(0, 3, 5))
     with pytest.raises(InputError, match=r"0\.jpg: .* \(and 1 more\); at most 1 "):
         evaluate(see, batches, labels, 7, max_bad=1)
+    batches, labels = planted_batches(unreadable=range(8))
+    with pytest.raises(InputError, match=r"^0\.jpg: the JPEG .*; none of the 8 validation images can be read$"):
+        evaluate(see, batches, labels, 7, max_bad=8)

@@ -231,6 +231,13 @@ def test_too_many_unreadable_images_are_refused_also_over_several_passes(files, 
         run(tmp_path, broken, max_bad=1)
 
 
+def test_a_measurement_of_nothing_is_refused(files, tmp_path):
+    message = r"gone\.jpg: .*; none of the \d+ training images can be read"
+    for _ in range(2):
+        with pytest.raises(InputError, match=message):
+            run(tmp_path, ["gone.jpg"] * len(files), max_bad=len(files))
+
+
 def test_values_that_are_not_finite_stop_and_name_the_row(files, tmp_path):
     net = network()
     bias = net.fc.bias.numpy()

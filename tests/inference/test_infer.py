@@ -143,6 +143,12 @@ def test_unreadable_images_are_marked_up_to_max_bad(toys, predict, capsys, tmp_p
     assert code == 2
     assert re.fullmatch(r"error: \S+/b\.png: .*cut off \(and 1 more\); at most 1 unreadable images .*\n", err)
     assert (tmp_path / "out.jsonl").read_text() == before  # the failed run wrote nothing
+    assert "(--max_bad N leaves out up to N)" in err
+    (tmp_path / "list.txt").write_text("b.png\ngone.png\n")
+    code, _, _, err = run(capsys, infer.main, toys.argv(**flags, max_bad=2))
+    assert code == 2
+    assert re.search(r"error: \S+/b\.png: .*cut off; none of the 2 images can be read\n$", err)
+    assert (tmp_path / "out.jsonl").read_text() == before
 
 
 def test_an_inference_model_is_written_and_checked(toys, predict, capsys, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 
 import numpy as np
@@ -297,10 +298,34 @@ def test_unreadable_images_weigh_nothing_and_are_listed(broken_images, tmp_path)
     assert log.count("unreadable, weight 0: ") == 2
 
 
+def test_a_training_that_can_read_no_image_is_refused(images, tmp_path):
+    """However many may be unreadable; of a class, or of all."""
+    folder = shutil.copytree(images, tmp_path / "none")
+    for image in (folder / "train").glob("*.png"):
+        image.write_bytes(b"no image")
+    recipe = recipe_of(folder, tmp_path, "data.max_bad=100", duration="3 steps")
+    with pytest.raises(InputError, match=r"\.png: .*no training image could be read for a whole epoch, 24 are unread"):
+        train(recipe)
+    labels, names = np.array([0, 1, 1, 2, 2]), ["", "oak", "elm"]
+    bad = Unreadable(tmp_path / "bad.txt", 9, lambda row: True)
+    bad.take({1: ("a.jpg", "cut off"), 3: ("b.jpg", "empty")}, Silent())
+    bad.check_classes(labels, names)
+    bad.take({2: ("c.jpg", "empty")}, Silent())
+    with pytest.raises(
+        InputError, match=r"a\.jpg: cut off \(row 1\); all 2 training images of class 1 \(oak\) are unr"
+    ):
+        bad.check_classes(labels, names)
+
+
+class Silent:
+    def line(self, text, show):
+        pass
+
+
 def test_resuming_does_not_forgive_unreadable_images_but_mended_ones_are_fine(broken_images, tmp_path):
     recipe = recipe_of(broken_images, tmp_path, "data.max_bad=1", duration="16 steps")
     for resume in (False, True, True):
-        with pytest.raises(InputError, match=r"train/0.*2 are unreadable, data\.max_bad accepts 1; all are in"):
+        with pytest.raises(InputError, match=r"train/0.*2 are unreadable so far, data\.max_bad accepts 1 .*; all are in"):
             train(recipe, resume=resume)
     good = (broken_images / "train/000.png").read_bytes()
     (broken_images / "train/040.png").write_bytes(good)

@@ -17,6 +17,7 @@ from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 Predict = Callable[[np.ndarray], np.ndarray]  # uint8 images (B, S, S, 3) -> scores (B, C)
 Unreadable = Mapping[int, tuple[str, str]]  # row -> path and reason
+BY_FLAG, BY_KEY = "--max_bad N", "-o data.max_bad=N"  # how a command is told to leave some out
 
 
 class Batches(Protocol):
@@ -47,6 +48,7 @@ def evaluate(
     n_classes: int,
     *,
     max_bad: int = 0,
+    remedy: str = BY_FLAG,
     progress: Progress | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Evaluation:
@@ -54,11 +56,11 @@ def evaluate(
 
     ``predict``: uint8 images (B, S, S, 3) -> scores (B, n_classes), B from 1 to the loader's batch size.
     ``labels[row]`` is the label of a batch's row. An unreadable image counts nowhere; more than ``max_bad`` of
-    them are an InputError naming one. Every process of ``group`` brings a loader of its share of the images, and
-    gets the counts over all.
+    them, or nothing but them, are an InputError naming one and the ``remedy``. Every process of ``group`` brings a
+    loader of its share of the images, and gets the counts over all.
     """
-    accuracy, unreadable = ClassAccuracy(n_classes), 0
-    for best in ranked(predict, loader, min(5, n_classes), max_bad=max_bad, progress=progress):
+    accuracy, unreadable, bad = ClassAccuracy(n_classes), 0, loader.bad
+    for best in ranked(predict, loader, min(5, n_classes), max_bad=max_bad, remedy=remedy, progress=progress):
         good = best.readable
         unreadable += len(good) - int(good.sum())
         accuracy.update(best.classes[good], labels[best.rows[good]])
@@ -66,7 +68,8 @@ def evaluate(
         accuracy.counters[:] = group.all_sum(accuracy.counters)
         bad = dict(sorted(item for met in group.all_gather(dict(loader.bad)) for item in met.items()))
         unreadable = len(bad)
-        check_unreadable(bad, unreadable, max_bad)
+        check_unreadable(bad, unreadable, max_bad, remedy)
+    check_some_readable(bad, int(accuracy.count.sum()), "validation images")
     return Evaluation(accuracy, unreadable)
 
 
@@ -80,10 +83,16 @@ class Ranked(NamedTuple):
 
 
 def ranked(
-    predict: Predict, loader: Batches, k: int, *, max_bad: int = 0, progress: Progress | None = None
+    predict: Predict,
+    loader: Batches,
+    k: int,
+    *,
+    max_bad: int = 0,
+    remedy: str = BY_FLAG,
+    progress: Progress | None = None,
 ) -> Iterator[Ranked]:
     """Predict every batch of ``loader``; arguments as in ``evaluate``."""
-    for batch in checked(loader, max_bad=max_bad, progress=progress):
+    for batch in checked(loader, max_bad=max_bad, remedy=remedy, progress=progress):
         good = batch.readable
         classes = np.zeros((len(good), k), np.int64)
         scores = np.full((len(good), k), np.nan, np.float32)
@@ -93,21 +102,37 @@ def ranked(
         yield Ranked(batch.rows, good, classes, scores)
 
 
-def checked(loader: Batches, *, max_bad: int = 0, progress: Progress | None = None) -> Iterator[Batch]:
+def checked(
+    loader: Batches, *, max_bad: int = 0, remedy: str = BY_FLAG, progress: Progress | None = None
+) -> Iterator[Batch]:
     """The loader's batches. Raises InputError as soon as more than ``max_bad`` images are unreadable."""
     unreadable = 0
     for batch in loader:
         unreadable += len(batch.readable) - int(batch.readable.sum())
-        check_unreadable(loader.bad, unreadable, max_bad)
+        check_unreadable(loader.bad, unreadable, max_bad, remedy)
         yield batch
         if progress is not None:
             progress.update(len(batch.readable))
 
 
-def check_unreadable(bad: Unreadable, unreadable: int, max_bad: int) -> None:
-    """Raise InputError, naming the first of ``bad`` and why, for more than ``max_bad`` unreadable images."""
+def check_unreadable(bad: Unreadable, unreadable: int, max_bad: int, remedy: str = BY_FLAG) -> None:
+    """Raise InputError, naming the first of ``bad`` and why, for more than ``max_bad`` unreadable images.
+
+    ``remedy``: what the user can type to have more of them left out.
+    """
     if unreadable <= max_bad:
         return
     path, reason = next(iter(bad.values()))
     more = f" (and {unreadable - 1} more)" if unreadable > 1 else ""
-    raise InputError(f"{path}: is no readable image: {reason}{more}; at most {max_bad} unreadable images are accepted")
+    raise InputError(
+        f"{path}: is no readable image: {reason}{more}; at most {max_bad} unreadable images are accepted "
+        f"({remedy} leaves out up to N)"
+    )
+
+
+def check_some_readable(bad: Unreadable, readable: int, what: str = "images") -> None:
+    """Raise InputError, naming the first of ``bad`` and why, where none is ``readable``: nothing was measured then."""
+    if readable == 0 and bad:
+        path, reason = bad[min(bad)]
+        whole = f"none of the {len(bad)} {what} can be read" if len(bad) > 1 else "no other image is there"
+        raise InputError(f"{path}: {reason}; {whole}")

@@ -25,7 +25,7 @@ from urnet.core.signals import GracefulStop
 from urnet.core.top_k import topk
 from urnet.data.loading.loader import Batch, ImageSource, Loader
 from urnet.data.loading.prefetch import Job
-from urnet.evaluation.loop import check_unreadable
+from urnet.evaluation.loop import BY_KEY, check_some_readable, check_unreadable
 from urnet.features.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.features.store import SILENCE_SECONDS, Measurement, begin, wait_complete
 from urnet.nn.modes import evaluating
@@ -67,8 +67,8 @@ class FeatureJob:
         """Measure all rows, or what is missing of them in ``folder``; returns when all shards are there.
 
         Afterwards the network's mode is as before. Raises InputError for another measurement's folder (unless
-        ``replace``) and for more than ``max_bad`` unreadable images, FloatingPointError for values that are
-        not finite in float16, TimeoutError while waiting, Interrupted when ``stop`` says so. After any of
+        ``replace``), for more than ``max_bad`` unreadable images and for none but such; FloatingPointError for values
+        that are not finite in float16, TimeoutError while waiting, Interrupted when ``stop`` says so. After any of
         these, and after a kill, the next run resumes with the shards that are missing.
         """
         if self.source.train:
@@ -114,16 +114,18 @@ class FeatureJob:
             if self.stop is not None:
                 self.stop.check()
             bad += int((~batch.readable).sum())
-            check_unreadable(loader.bad, bad, self.max_bad)
+            check_unreadable(loader.bad, bad, self.max_bad, BY_KEY)
             yield batch
 
     def _check_bad(self, measured: Measurement) -> None:
-        """Raise InputError where all processes and passes together met more than ``max_bad`` bad images."""
+        """Raise InputError where all processes and passes together met too many bad images, or no good one."""
         bad = np.flatnonzero(~measured.readable)
-        if len(bad) > self.max_bad:
+        if len(bad) > min(self.max_bad, len(measured.readable) - 1):
             row = int(bad[0])
             reason = self.source(row, 0)[1] or "it was none when it was measured"
-            check_unreadable({row: (self.source.path_of(row), reason)}, len(bad), self.max_bad)
+            first = {row: (self.source.path_of(row), reason)}
+            check_unreadable(first, len(bad), self.max_bad, BY_KEY)
+            check_some_readable(dict.fromkeys(bad.tolist(), first[row]), 0, "training images")
 
 
 def _check_counts(**counts: int) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +175,8 @@ class TrainLog:
         self._add(done, {"val/top1": metrics["top1"], "val/top5": metrics["top5"]})
         self.line(
             f"evaluation at step {done}: top1 {metrics['top1']:.4f}  top5 {metrics['top5']:.4f}  "
-            f"({seconds:.1f} s){'  best so far' if best else ''}",
+            f"({seconds:.1f} s){'  best so far' if best else ''}"
+            + (f"  {metrics['unreadable']} images unreadable" if metrics.get("unreadable") else ""),
             show=True,
         )
 
@@ -227,12 +228,35 @@ class Unreadable:
                 part.write_text(text, encoding="utf-8")
         self._check()
 
+    def refuse_all(self) -> None:
+        """Raise InputError: no image was read."""
+        row, path, why = self._lines[min(self._lines)].split("\t")
+        raise InputError(
+            f"{path}: {why} (row {row}); no training image could be read for a whole epoch, {len(self._lines)} are "
+            f"unreadable; all are in {self.file}"
+        )
+
+    def check_classes(self, labels: np.ndarray, names: Sequence[str]) -> None:
+        """Raise InputError for a class of ``labels`` (N,) whose rows are all unreadable: nothing of it is learned."""
+        rows = np.array(sorted(self._lines), np.int64)
+        unread = np.bincount(labels[rows], minlength=len(names))
+        whole = np.flatnonzero((unread > 0) & (unread == np.bincount(labels, minlength=len(names))))
+        if len(whole):
+            first = int(whole[0])
+            row, path, why = self._lines[int(rows[labels[rows] == first][0])].split("\t")
+            more = f" (and those of {len(whole) - 1} other classes)" if len(whole) > 1 else ""
+            raise InputError(
+                f"{path}: {why} (row {row}); all {unread[first]} training images of class {first}"
+                f"{f' ({names[first]})' if names[first] else ''}{more} are unreadable: mend them, or leave the class "
+                f"out; all unreadable ones are in {self.file}"
+            )
+
     def _check(self) -> None:
         if len(self._lines) > self.max_bad:
             row, path, why = list(self._lines.values())[-1].split("\t")
             raise InputError(
-                f"{path}: unreadable training image ({why}; row {row}); {len(self._lines)} are unreadable,"
-                f" data.max_bad accepts {self.max_bad}; all are in {self.file}"
+                f"{path}: unreadable training image ({why}; row {row}); {len(self._lines)} are unreadable so far,"
+                f" data.max_bad accepts {self.max_bad} (-o data.max_bad=N accepts N); all are in {self.file}"
             )
 
 

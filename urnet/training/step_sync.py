@@ -23,11 +23,12 @@ class StepSync:
     def __init__(self, group: ProcessGroup, stop: GracefulStop) -> None:
         self._group, self._stop = group, stop
         self._sums: Any = None  # on the device until they are asked for
-        self._unreadable = False
+        self._unreadable = self._readable = False
 
     def exchange(self, weight: np.ndarray, readable: np.ndarray) -> Weight | None:
         """The weight of the step's rows (B,) over all processes; None where there is no other process."""
-        self._unreadable = not readable.all()
+        self._unreadable, self._readable = not readable.all(), bool(readable.any())
+        self._rows = len(readable) * self._group.size
         if self._group.is_single:
             return None
         own = [float(weight.sum(dtype=np.float64)), float((~readable).sum()), *self._signals()]
@@ -37,6 +38,10 @@ class StepSync:
     def met_unreadable(self) -> bool:
         """Whether any process met an unreadable image in the step last exchanged."""
         return self._unreadable if self._group.is_single else float(self._sums[1]) > 0
+
+    def met_readable(self) -> bool:
+        """Whether any process could read an image of the step last exchanged."""
+        return self._readable if self._group.is_single else float(self._sums[1]) < self._rows
 
     def check(self) -> None:
         """Raise Interrupted if a signal came: in all processes, or in none."""

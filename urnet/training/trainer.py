@@ -64,7 +64,8 @@ class Trainer:
         """Train to the end, from the start or (with ``resume``) from the newest checkpoint if there is one.
 
         Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint written; FloatingPointError for a loss that
-        is not finite; InputError for more unreadable training images than ``data.max_bad``.
+        is not finite; InputError for more unreadable training images than ``data.max_bad``, and for an
+        epoch without a readable one, of all or of a class.
         """
         if resume:
             self._restore()
@@ -119,18 +120,30 @@ class Trainer:
             lambda row: source(row, 0)[0] is None,
             self.group,
         )
+        blind = 0  # steps in a row without an image that could be read
         with contextlib.closing(self.job.training_loader(self.progress.step, self.total)) as loader:
             waited = 0.0
             log.restart_clock()
             for batch in loader:
                 wait, waited = loader.wait_seconds - waited, loader.wait_seconds
                 self._step(batch, wait, log)
-                if self.sync.met_unreadable():
+                some_bad = self.sync.met_unreadable()
+                if some_bad:
                     bad.take(loader.bad, log)
+                blind = blind + 1 if some_bad and not self.sync.met_readable() else 0
+                self._check_readable(bad, blind)
                 yield wait
         if len(bad):
             rows = f"{len(bad)} of {len(self.job.labels)} rows"
             log.line(f"{rows} are unreadable ({bad.file.name})", show=True)
+
+    def _check_readable(self, bad: Unreadable, blind: int) -> None:
+        """At the end of an epoch, or of all: raise InputError where nothing, or nothing of a class, could be read."""
+        step, per_epoch = self.progress.step, self.job.steps_per_epoch
+        if blind >= min(per_epoch, self.total):
+            bad.refuse_all()
+        if len(bad) and (step % per_epoch == 0 or step == self.total):
+            bad.check_classes(self.job.labels, self.job.table.class_names)
 
     def _step(self, batch: Batch, wait: float, log: TrainLog) -> None:
         """One step of training, counted in ``progress.step``."""

@@ -10,7 +10,7 @@ import paddle
 
 from urnet.core.progress import Progress
 from urnet.core.signals import GracefulStop
-from urnet.evaluation.loop import evaluate
+from urnet.evaluation.loop import BY_KEY, evaluate
 from urnet.runtime.host_to_device import to_tensor
 from urnet.training.stage_job import StageJob
 from urnet.training.step import TrainState
@@ -68,6 +68,7 @@ def _measure(job: StageJob, state: TrainState, stop: GracefulStop) -> dict[str, 
                 job.validation.labels,
                 data.n_classes,
                 max_bad=data.max_bad,
+                remedy=BY_KEY,
                 progress=shown,
                 group=group,
             )
