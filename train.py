@@ -146,28 +146,19 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
     from urnet.core.signals import Interrupted
     from urnet.pipeline.run import plan_recipe, run_recipe
     from urnet.runtime.precision import choose_device
-    from urnet.runtime.process_group import open_process_group
-
-    if args.dry_run:
-        steps = plan_recipe(recipe, only=args.stage, until=args.until, resume=args.resume, replace=args.replace)
-        for step in steps:
-            print(f"stage {step.stage.name} {step.action}: {step.why}", file=stream)
-        return cli.DONE
+    from urnet.runtime.process_group import launched, open_process_group
 
     def build_network() -> Any:
         return models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute)
 
+    how = {"only": args.stage, "until": args.until, "resume": args.resume, "replace": args.replace}
+    if args.dry_run:
+        for step in plan_recipe(recipe, build_network, n_processes=launched(), **how):
+            print(f"stage {step.stage.name} {step.action}: {step.why}", file=stream)
+        return cli.DONE
     try:
         with open_process_group(choose_device(recipe.device)) as group:
-            results = run_recipe(
-                recipe,
-                build_network,
-                only=args.stage,
-                until=args.until,
-                resume=args.resume,
-                replace=args.replace,
-                group=group,
-            )
+            results = run_recipe(recipe, build_network, group=group, **how)
     except Interrupted as stopped:
         return stopped.exit_code
     if group.is_main:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -281,17 +282,32 @@ def test_open_or_build_notices_what_changed(tmp_path):
     before = (tmp_path / "table" / "base.arrow").stat()
     assert open_or_build(data, tmp_path / "table").base_hash == built.base_hash
     assert (tmp_path / "table" / "base.arrow").stat().st_mtime_ns == before.st_mtime_ns
-    with pytest.raises(InputError, match="built with n_classes '2', the recipe says '3'; remove"):
+    with pytest.raises(InputError, match=r"built otherwise: data\.n_classes was 2, now it is 3; --rep"):
         open_or_build(dataclasses.replace(data, n_classes=3), tmp_path / "table")
     (tmp_path / "names.txt").write_text("cat\nwolf\n")
-    with pytest.raises(InputError, match="built with class 1 named 'dog', it is 'wolf' now; remove"):
+    with pytest.raises(InputError, match="class 1 was named 'dog', now it is 'wolf'; --replace builds"):
         open_or_build(data, tmp_path / "table")
-    for changed in ("a.jpg 0\nb.jpg 1\n", "a.jpg 1\nb.jpg 0\nc.jpg 1\n"):  # of the same size; longer
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    counts = "2 training images then, {} now; "
+    for changed, said in (
+        ("a.jpg 0\nb.jpg 1\n", counts.format(2) + "2 labels changed: a.jpg was class 1, is 0 …"),
+        ("a.jpg 1\nb.jpg 0\nc.jpg 1\n", counts.format(3) + "1 added: c.jpg; --replace"),
+        (
+            "c.jpg 1\nb.jpg 1\n",
+            counts.format(2) + "1 added: c.jpg; 1 removed: a.jpg; 1 labels changed: b.jpg was class 0",
+        ),
+        ("b.jpg 0\na.jpg 1\n", counts.format(2) + "the same images in another order"),
+        ("a.jpg 1\na.jpg 0\nb.jpg 0\n", "2 training images then, 3 now; --replace"),
+    ):
         (tmp_path / "train.txt").write_text(changed)
-        first, now = short_hash("a.jpg 1\nb.jpg 0\n"), short_hash(changed)
-        both = rf"'.*train\.txt \({first}\)', the recipe says '.*\({now}\)'"
-        with pytest.raises(InputError, match=f"built with lists {both}"):
+        with pytest.raises(InputError, match=re.escape(said)):
             open_or_build(data, tmp_path / "table")
+    (tmp_path / "moved.txt").write_text("a.jpg 1\n\nb.jpg 0\n")
+    moved = dataclasses.replace(data, train_list=str(tmp_path / "moved.txt"))
+    assert open_or_build(moved, tmp_path / "table").base_hash == built.base_hash
+    shared = dataclasses.replace(data, table=str(tmp_path / "table"))
+    with pytest.raises(InputError, match=r"2 training images then, 3 now; -o data\.table=ANOTHER builds another one"):
+        open_or_build(shared, tmp_path / "table")
     with pytest.raises(InputError, match=r"base\.arrow: exists already"):
         build_table(data, tmp_path / "table")
     assert build_table(data, tmp_path / "table", replace=True).n_rows == 3
@@ -305,8 +321,21 @@ def test_open_or_build_notices_a_tree_that_changed(tmp_path):
     assert hashed.endswith(f"/tree ({short_hash(names)})")
     open_or_build(data, tmp_path / "table")
     (tree / "ant/2.jpg").rename(tree / "bee/2.jpg")  # as many files as before
-    with pytest.raises(InputError, match="the table was built with lists"):
+    with pytest.raises(InputError, match=r"3 now; 1 added: bee/2\.jpg; 1 removed: ant/2\.jpg; --replace builds"):
         open_or_build(data, tmp_path / "table")
+    elsewhere = make(tmp_path / "moved", "ant/1.jpg", "ant/2.jpg", "bee/1.jpg")
+    with pytest.raises(InputError, match=r"table was built otherwise: data\.root was .*tree, now it is .*moved;"):
+        open_or_build(dataclasses.replace(data, root=str(elsewhere)), tmp_path / "table")
+
+
+def test_a_table_without_texts_is_of_the_same_rows(tmp_path):
+    write_lists(tmp_path, 2)
+    data = Data(str(tmp_path), 3, "webvision2")
+    whole, small = build_table(data, tmp_path / "whole"), build_table(data, tmp_path / "small", texts=False)
+    assert (small.base_hash, small.class_names, small.metadata) == (whole.base_hash, whole.class_names, whole.metadata)
+    for name in ("label", "query", "rank", "source"):
+        np.testing.assert_array_equal(small.column(name), whole.column(name))
+    assert set(small.strings("path", range(small.n_rows))) == {""}
 
 
 def test_settings_that_do_not_fit(tmp_path):

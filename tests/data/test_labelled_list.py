@@ -144,9 +144,9 @@ def test_absolute_paths_inside_the_root(tmp_path):
 REFUSED = {  # a list's text, and what the message has
     "columns": (
         "a.jpg,1\nb.jpg,1,x\n",
-        "LIST:2: found 'b.jpg,1,x' with 3 columns; 2 are accepted: put a field that holds a comma in quotes, or name all "
-        "columns in a first line, `path,label,…`; read with commas between path and label, labels numbers, as line 1 is "
-        "'a.jpg,1'",
+        "LIST:2: found 'b.jpg,1,x' with 3 columns; 2 are accepted: put a field that holds a comma in quotes, or name "
+        "all columns in a first line, `path,label,…`; read with commas between path and label, labels numbers, as line "
+        "1 is 'a.jpg,1'",
     ),
     "no label": ("a.jpg,1\nb.jpg,\n", "LIST:2: found 'b.jpg,' without a label; read with commas"),
     "no path": ("a.jpg,1\n,2\n", "LIST:2: no path in ',2'; read"),

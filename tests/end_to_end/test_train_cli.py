@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from visualdl import LogReader
 
-import train
 from tests.helpers.tiny_training import ROOT, run, write_images, write_recipe
-from urnet.core import cli
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +25,6 @@ def finished(images):
     done = run(recipe)
     assert done.returncode == 0, done.stderr
     return recipe, images / "output/tiny/class", done
-
-
-@pytest.fixture
-def call(capfd):
-    """train.py's command line in this process, which has imported Paddle already: its outcome as of a process."""
-
-    def outcome(*arguments):
-        argv = list(map(str, arguments))
-        capfd.readouterr()
-        try:
-            code = cli.run(train.main, argv)
-        except SystemExit as left:  # argparse
-            code = left.code
-        return subprocess.CompletedProcess(argv, code, *capfd.readouterr())
-
-    return outcome
 
 
 def refusal(done) -> str:
@@ -164,7 +146,8 @@ def test_two_trainings_in_one_folder_are_refused(call, finished):
     recipe, folder, _ = finished
     with (folder.parent / ".lock").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert "another process is training there" in refusal(call("-c", recipe))
+        for more in ((), ("--dry-run",)):
+            assert "another process is training there" in refusal(call("-c", recipe, *more))
 
 
 def test_a_table_of_other_lists_is_refused(call, finished, tmp_path):
@@ -175,7 +158,10 @@ def test_a_table_of_other_lists_is_refused(call, finished, tmp_path):
     lines = (recipe.parent / "train.txt").read_text().splitlines(keepends=True)
     shorter.write_text("".join(lines[:-1]))
     told = refusal(call("-c", recipe, *elsewhere, "-o", f"data.train_list={shorter}"))
-    assert "tiny/table: the table was built with lists" in told
+    assert (
+        "tiny/table: the table was built otherwise: 61 training images then, 60 now; 1 removed: train/060.png" in told
+    )
+    assert "--replace builds the table again" in told and "-o name=ANOTHER" in told
     done = call("-c", recipe, *elsewhere, "-o", f"data.train_list={shorter}", "--replace")
     assert done.returncode == 0, done.stderr
 

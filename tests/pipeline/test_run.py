@@ -1,6 +1,7 @@
 """Several stages of one recipe: which run, which are kept, why one runs again, what each leaves behind."""
 
 import dataclasses
+import json
 import re
 import shutil
 
@@ -72,6 +73,50 @@ def test_a_change_runs_again_from_the_first_stage_it_touches(images, trained, ov
         )
 
 
+def test_the_validation_images_are_an_input_but_not_of_the_last_weights(images, tmp_path, capsys):
+    listed = tmp_path / "val.txt"
+    text = (images / "val.txt").read_text()
+    listed.write_text(text)
+    recipe = recipe_of(images, tmp_path, f"data.val_list={listed}", stages=({**MORE, "start": "scratch"},))
+    first = train(recipe)
+    home, said = tmp_path / "out/tiny", f"the validation images changed: {listed}: 12 images then, "
+    kept = [home / "class/final/model.safetensors", home / "table/class.arrow"]
+    before = [file.read_bytes() for file in kept]
+    lines = text.splitlines()
+    for changed, why in (
+        (lines[1:], said + "11 now"),
+        ([*lines, lines[0]], said + "13 now"),
+        ([lines[0].replace("val/", "./val/"), *lines[1:]], said + "12 now, of other names"),
+        ([f"{line[:-1]}{(int(line[-1]) + 1) % 3}" for line in lines], said + "12 now, of other labels"),
+    ):
+        listed.write_text("\n".join(changed))
+        assert plan(recipe) == dict.fromkeys(("class", "more"), ("again", why))
+    with pytest.raises(InputError, match=re.escape(f"stage class, which it builds on, was trained otherwise: {said}")):
+        train(recipe, only="more")
+    made = (home / "table/class.arrow").stat().st_mtime_ns
+    again = train(recipe)
+    assert f"stage class: runs again, as {said}12 now, of other labels; what it had is in" in capsys.readouterr().err
+    assert [result.last["top1"] for result in again] != [result.last["top1"] for result in first]
+    assert [file.read_bytes() for file in kept] == before and (home / "table/class.arrow").stat().st_mtime_ns == made
+    listed.write_text("\r\n".join(["", *listed.read_text().split("\n")]))
+    assert actions(recipe) == {"class": "keep", "more": "keep"}  # it says the same
+
+
+def test_a_stage_of_before_validation_images_were_recorded_is_kept_and_a_line_says_so(images, tmp_path, capsys):
+    recipe = recipe_of(images, tmp_path, stages=())
+    train(recipe)
+    file = tmp_path / "out/tiny/class/inputs.json"
+    recorded = json.loads(file.read_text())
+    assert recorded.pop("validation")["images"] == 12
+    file.write_text(json.dumps(recorded))
+    for call in (lambda: plan(recipe), lambda: train(recipe)):
+        capsys.readouterr()
+        call()
+        noted = "note: stage class: the validation images were not recorded when it was trained"
+        assert capsys.readouterr().err.count(noted) == 1
+    assert actions(recipe) == {"class": "keep"}
+
+
 def test_a_stage_from_scratch_is_not_touched_by_the_one_before(images, tmp_path):
     stages = ({**MORE, "start": "scratch", "loss_weight": []}, LAST)
     train(recipe_of(images, tmp_path, stages=stages))
@@ -131,6 +176,36 @@ def test_a_method_used_twice_writes_files_of_its_own(images, tmp_path):
     by_class = [np.unique(table.column("class_weight_soft")[table.column("label") == c]) for c in range(3)]
     ratio = by_class[2][0] / by_class[0][0]
     assert ratio == pytest.approx((SIZES[0] / SIZES[2]) ** 0.5, rel=1e-5)
+
+
+def test_replacing_a_part_builds_a_table_of_changed_lists_again(images, tmp_path, capsys):
+    listed = tmp_path / "train.txt"
+    lines = (images / "train.txt").read_text().splitlines(keepends=True)
+    listed.write_text("".join(lines))
+    recipe = recipe_of(images, tmp_path, f"data.train_list={listed}", stages=(MORE,))
+    train(recipe)
+    table = tmp_path / "out/tiny/table"
+    before = Table.open(table).base_hash
+    train(recipe, until="class", replace=True)  # nothing has changed: the table stays, with the others' columns
+    assert Table.open(table).base_hash == before and "is built again" not in capsys.readouterr().err
+    listed.write_text("".join(lines[1:]))
+    said = "61 training images then, 60 now; 1 removed: train/000.png"
+    for call in (plan, train):
+        with pytest.raises(InputError, match=re.escape(f"{table}: the table was built otherwise: {said}; --replace")):
+            call(recipe, until="class")
+        with pytest.raises(InputError, match="stage class, which it builds on, was trained otherwise: the training im"):
+            call(recipe, only="more", replace=True)
+    assert Table.open(table).base_hash == before
+    capsys.readouterr()
+    assert actions(recipe, until="class", replace=True) == {"class": "again"}
+    noted = f"note: {table}: is built again ({said}); stage more was trained on the old one and runs again when its"
+    assert noted in capsys.readouterr().err and Table.open(table).base_hash == before
+    train(recipe, until="class", replace=True)
+    assert noted in capsys.readouterr().err
+    assert Table.open(table).n_rows == 60 and set(Table.open(table).files) == {"class.arrow"}
+    assert plan(recipe)["class"] == ("keep", "finished already")
+    assert plan(recipe)["more"][1].startswith("the training images, or their labels, changed; ")
+    assert plan(recipe)["more"][0] == "again"
 
 
 def test_replace_removes_instead_of_moving(images, tmp_path):

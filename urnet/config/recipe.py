@@ -51,7 +51,9 @@ class Data:
     format: Literal["webvision2", "webvision1", "list", "folder", "imagenet"] = key(
         "webvision2", "how lists are laid out"
     )
-    train_list: str | None = key(None, "formats list and imagenet: lines `path label`, or CSV ([data.md](data.md#lists))", words="a file")
+    train_list: str | None = key(
+        None, "formats list and imagenet: lines `path label`, or CSV ([data.md](data.md#lists))", words="a file"
+    )
     val_root: str | None = key(None, "null: where the format keeps its validation images", words="a folder")
     val_list: str | None = key(None, "null: the format's own", words="a file")
     class_names: str | None = key(None, "a name a line; null: the format's own names", words="a file")

@@ -2,7 +2,11 @@
 
 A stage whose inputs are the same as when it ran need not run again; one whose inputs differ must, and the
 keys that differ say why. The outcome of an earlier stage enters as the hash of that stage's own inputs, a
-file as the hash of its bytes.
+file as the hash of its bytes. Of images the names and labels count, not what is in the files: nobody reads sixteen
+million of them to find out, and one that is mended under its name must not undo a training.
+
+The validation images stand beside the other inputs: they decide ``best/`` and what is reported of a stage, so
+that it runs again where they change, but neither its last weights nor any column, which all else builds on.
 """
 
 from __future__ import annotations
@@ -16,10 +20,12 @@ from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, active_stages, recipe_hash, recipe_tree
 from urnet.config.stage import Evidence, Stage
 from urnet.core.atomic_files import file_hash
+from urnet.data.lists.image_list import ImageList
 from urnet.data.lists.query_texts import read_query_texts
-from urnet.data.table.table import Table
+from urnet.data.table.table import BLOCK, Table
 from urnet.pipeline.registry import columns_of, method_of, target_columns
 
+VALIDATION = "validation"  # in a stage's inputs.json: describe_validation; not in those of older runs
 NAMED = ("name", "start", "measure.network")  # keys of a stage that enter as what they stand for
 
 Inputs = dict[str, Any]
@@ -30,10 +36,12 @@ class Fingerprints:
 
     ``of[NAME]``: flat key -> value for the stage's weights; ``columns[NAME]``: hash of what decides the
     columns it writes (a stage without a reweighting is not there). ``table`` None: it is not built yet.
+    ``validation``: what is recorded of the validation images; None where they are not known.
     """
 
-    def __init__(self, recipe: Recipe, home: Path, table: Table | None) -> None:
+    def __init__(self, recipe: Recipe, home: Path, table: Table | None, images: ImageList | None = None) -> None:
         self.recipe, self.home, self.table = recipe, home, table
+        self.validation = None if images is None else describe_validation(images)
         self._common = _common(recipe, table)
         self.of: dict[str, Inputs] = {}
         self.columns: dict[str, str] = {}
@@ -101,6 +109,10 @@ class Fingerprints:
             digest.update(file_hash(Path(words)).encode())
         return digest.hexdigest()[:16]
 
+    def recorded(self, stage: str) -> Inputs:
+        """What a stage's folder keeps of its inputs."""
+        return self.of[stage] if self.validation is None else {**self.of[stage], VALIDATION: self.validation}
+
     def has_column(self, name: str) -> bool:
         """Whether the table has a column; true as long as it is not built."""
         return self.table is None or name in self.table.columns
@@ -138,6 +150,32 @@ class Fingerprints:
             needs.add(own)
             return f"{Path(source).name} of stage {own} {recipe_hash(self.of[own])}"
         return f"file {weights_hash(Path(source))}"
+
+
+def describe_validation(images: ImageList) -> Inputs:
+    """What is recorded of validation images: where they are from, how many, hashes of their names and labels."""
+    names = hashlib.sha256()
+    for start in range(0, len(images), BLOCK):
+        names.update("".join(f"{name}\0" for name in images.paths[start : start + BLOCK]).encode())
+    labels = hashlib.sha256(images.labels.astype("<i4").tobytes())
+    return {
+        "from": images.source or images.root,
+        "images": len(images),
+        "labels": labels.hexdigest()[:16],
+        "names": names.hexdigest()[:16],
+        "root": images.root,
+    }
+
+
+def validation_changes(then: Inputs, now: Inputs) -> list[str]:
+    """What differs between two of ``describe_validation``, in one phrase; [] for nothing, wherever the list is kept."""
+    differing = [key for key in ("names", "labels", "root") if then.get(key) != now[key]]
+    if not differing:
+        return []
+    said = f"{then.get('images')} images then, {now['images']} now"
+    if then.get("images") == now["images"]:
+        said += f", of other {' and '.join(differing)}"
+    return [f"the validation images changed: {now['from']}: {said}"]
 
 
 def used_columns(stage: Stage) -> list[str]:

@@ -10,7 +10,7 @@ from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError, check_choice
 from urnet.pipeline import run_folder
-from urnet.pipeline.fingerprints import Fingerprints
+from urnet.pipeline.fingerprints import VALIDATION, Fingerprints
 from urnet.pipeline.registry import measures
 
 Action = Literal["keep", "resume", "run", "again"]
@@ -56,7 +56,7 @@ def _step(stage: Stage, inputs: Fingerprints, replace: bool) -> Step:
         return Step(stage, "run", "not trained yet")
     if replace:
         return Step(stage, "again", "--replace")
-    changed = run_folder.changes(folder, inputs.of[stage.name])
+    changed = run_folder.changes(folder, inputs.of[stage.name], inputs.validation)
     if changed:
         more = f" and {len(changed) - 3} more keys" if len(changed) > 3 else ""
         return Step(stage, "again", "; ".join(changed[:3]) + more)
@@ -81,6 +81,12 @@ def check_steps(steps: Sequence[Step], inputs: Fingerprints, *, resume: bool) ->
             _check_finished(stages[name], step.stage, inputs)
 
 
+def unrecorded(steps: Sequence[Step], inputs: Fingerprints) -> list[str]:
+    """The stages that are kept though nobody knows what they were validated on: it was not recorded then."""
+    kept = [step.stage.name for step in steps if step.action == "keep"]
+    return [name for name in kept if VALIDATION not in run_folder.read_inputs(inputs.home / name)]
+
+
 def sources(stage: Stage) -> tuple[str, ...]:
     """Where a stage's networks come from: the one it starts from, and the one it measures with."""
     return (stage.start, stage.measure.network) if measures(stage) else (stage.start,)
@@ -90,7 +96,7 @@ def _check_finished(needed: Stage, stage: Stage, inputs: Fingerprints) -> None:
     folder = inputs.home / needed.name
     if run_folder.condition(folder) != "finished":
         raise InputError(f"--stage {stage.name}: stage {needed.name}, which it builds on, is not finished")
-    changed = run_folder.changes(folder, inputs.of[needed.name])
+    changed = run_folder.changes(folder, inputs.of[needed.name], inputs.validation)
     if not changed and not inputs.columns_fit(needed):
         changed = ["its columns are not in the table"]
     if changed:

@@ -17,7 +17,7 @@ from urnet.pipeline.columns import check_columns
 from urnet.pipeline.fingerprints import Fingerprints, own_stage
 from urnet.pipeline.plan import sources
 from urnet.pipeline.registry import columns_of
-from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.runtime.process_group import ProcessGroup
 from urnet.training.stage_job import check_division, make_sampler
 
 
@@ -40,10 +40,10 @@ def check_shared(home: Path, group: ProcessGroup) -> None:
         )
 
 
-def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, group: ProcessGroup = SINGLE_PROCESS) -> None:
+def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, n_processes: int = 1) -> None:
     """Raise InputError for what one of the ``chosen`` stages would be refused for when its turn comes.
 
-    Where the table is not built yet, what depends on its rows is left to the run.
+    Where the table is not known, what depends on its rows is left to the run.
     """
     recipe, table = inputs.recipe, inputs.table
     to_come = {name for stage in active_stages(recipe) for name in columns_of(stage)}
@@ -55,7 +55,7 @@ def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, group: ProcessGr
             continue
         check_columns(stage, inputs)
         row_weights.check_stage(stage, columns)
-        check_division(stage, group.size, None if table is None else table.n_rows)
+        check_division(stage, n_processes, None if table is None else table.n_rows)
         if table is not None:
             sampler = make_sampler(recipe, stage, table.column("label"))  # an epoch is as long without weights
             plan(stage, sampler.steps_per_epoch(stage.batch_size))

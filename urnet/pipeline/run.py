@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +19,23 @@ from urnet.config.recipe import Recipe, active_stages, recipe_hash
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
-from urnet.data.lists.build_table import open_or_build, read_validation
+from urnet.data.lists.build_table import build_table, open_or_build, read_validation, table_changes
 from urnet.data.lists.image_list import ImageList
 from urnet.data.table.table import Table
 from urnet.nn.network import Network
 from urnet.pipeline import row_weights, run_folder
 from urnet.pipeline.columns import ColumnWriter
-from urnet.pipeline.fingerprints import Fingerprints
-from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps
+from urnet.pipeline.fingerprints import Fingerprints, own_stage
+from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps, unrecorded
 from urnet.pipeline.preflight import check_shared, check_stages
+from urnet.pipeline.registry import measures
 from urnet.runtime.precision import choose_amp, choose_device, tune_gpu
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.stage_job import StageJob
 from urnet.training.trainer import Trainer, seed_network
 
 BuildNetwork = Callable[[], Network]
+BASE, ASIDE = "base.arrow", ".table.old"  # of a table; where one that is built anew waits until the run can begin
 
 
 @dataclass(frozen=True)
@@ -61,28 +64,55 @@ def run_recipe(
     a line says so. One whose inputs have changed (settings, data, the outcome of a stage it builds on) is run
     again: a line says why, and what was there is moved to OUTPUT/NAME/replaced. An unfinished one is resumed
     with ``resume``. ``replace`` removes what the chosen stages left behind and trains them anew; for all
-    stages the run's own table too. Raises InputError for an unfinished stage where neither is given.
+    stages, or where the lists have changed, the run's own table too. Raises InputError for an unfinished stage
+    where neither is given; what is refused before the first stage begins leaves nothing behind.
     ``build_network()`` returns a new network with random weights. All processes of ``group`` call this with the same
     arguments and get the same; the main one writes, and all must see the same run's folder.
     """
     home, chosen = _home(recipe), chosen_stages(recipe, only, until)
-    device, amps = _devices(recipe, chosen)
-    _check_gpu_keys(recipe, device, group)
-    anew = replace and len(chosen) == len(active_stages(recipe)) and recipe.data.table is None
+    device, amps = _devices(recipe, chosen, group.size)
+    if device == "gpu":
+        tune_gpu(recipe.model.channels_last)
     with contextlib.ExitStack() as held:
         with group.main_first():
             if group.is_main:
-                for folder in [home] if recipe.data.table is None else [home, Path(recipe.data.table)]:
-                    held.enter_context(run_folder.locked(folder))
+                held.enter_context(_locked(recipe))
             validation = read_validation(recipe.data)
         check_shared(home, group)
-        with group.main_first(), _table(recipe, anew, group.is_main) as table:
-            inputs = Fingerprints(recipe, home, table)
-            steps = plan_steps(chosen, inputs, replace=replace, mine=group.is_main)
-            check_steps(steps, inputs, resume=resume)
-            check_stages(chosen, inputs, group)
+        with group.main_first(), _table(recipe, chosen, replace, group.is_main) as table:
+            inputs = Fingerprints(recipe, home, table, validation)
+            steps = _steps(chosen, inputs, build_network, resume, replace, group.size, mine=group.is_main)
+        if group.is_main:
+            _say_unrecorded(steps, inputs)
         run = _Run(inputs, table, validation, build_network, replace, group)
         return [run.carry_out(step, amps[step.stage.name]) for step in steps]
+
+
+def plan_recipe(
+    recipe: Recipe,
+    build_network: BuildNetwork | None = None,
+    *,
+    only: str | None = None,
+    until: str | None = None,
+    resume: bool = False,
+    replace: bool = False,
+    n_processes: int = 1,
+) -> list[Step]:
+    """What ``run_recipe`` of ``n_processes`` would do, and why; nothing is left behind. Raises InputError as it would.
+
+    Lists are read and counted as they would be, weights are loaded into a network (without ``build_network`` those
+    are left to the run); no image is read.
+    """
+    home, chosen = _home(recipe), chosen_stages(recipe, only, until)
+    _devices(recipe, chosen, n_processes)
+    with _locked(recipe, keep=False):
+        pass  # it could begin
+    validation = read_validation(recipe.data)
+    with _planned_table(recipe, chosen, replace) as table:
+        inputs = Fingerprints(recipe, home, table, validation)
+        steps = _steps(chosen, inputs, build_network, resume, replace, n_processes)
+    _say_unrecorded(steps, inputs)
+    return steps
 
 
 def _home(recipe: Recipe) -> Path:
@@ -93,68 +123,141 @@ def _table_folder(recipe: Recipe) -> Path:
     return Path(recipe.data.table or _home(recipe) / "table")
 
 
-def _devices(recipe: Recipe, chosen: Sequence[Stage]) -> tuple[str, dict[str, str | None]]:
-    """The device of the run, and the number format of each of its stages."""
-    device = choose_device(recipe.device)
+def _devices(recipe: Recipe, chosen: Sequence[Stage], n_processes: int) -> tuple[str, dict[str, str | None]]:
+    """The device of the run, and the number format of each of its stages. InputError for keys it does not have."""
+    device, model = choose_device(recipe.device), recipe.model
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
     if is_main() and any(s.amp == "auto" and amps[s.name] is None for s in chosen):
         print(f"note: amp: auto is off, the {device} has no mixed precision here", file=sys.stderr)
+    if device != "gpu" and (model.channels_last or (model.sync_batch_norm and n_processes > 1)):
+        key = "channels_last" if model.channels_last else "sync_batch_norm"
+        raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")
     return device, amps
 
 
-def _check_gpu_keys(recipe: Recipe, device: str, group: ProcessGroup) -> None:
-    """Set a GPU up; on the CPU raise InputError for keys that need one."""
-    model = recipe.model
-    if device == "gpu":
-        tune_gpu(model.channels_last)
-    elif model.channels_last or (model.sync_batch_norm and not group.is_single):
-        key = "channels_last" if model.channels_last else "sync_batch_norm"
-        raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")
+@contextlib.contextmanager
+def _locked(recipe: Recipe, *, keep: bool = True) -> Iterator[None]:
+    """Hold the run's folder, and that of a table which several runs share."""
+    shared = [] if recipe.data.table is None else [Path(recipe.data.table)]
+    with contextlib.ExitStack() as held:
+        for folder in (_home(recipe), *shared):
+            held.enter_context(run_folder.locked(folder, keep=keep))
+        yield
+
+
+def _steps(
+    chosen: Sequence[Stage],
+    inputs: Fingerprints,
+    build_network: BuildNetwork | None,
+    resume: bool,
+    replace: bool,
+    n_processes: int,
+    *,
+    mine: bool = False,
+) -> list[Step]:
+    """What is to be done. Raises InputError for what could not be done when its turn comes."""
+    steps = plan_steps(chosen, inputs, replace=replace, mine=mine)
+    check_steps(steps, inputs, resume=resume)
+    check_stages(chosen, inputs, n_processes)
+    if build_network is not None:
+        _check_weights(steps, inputs, build_network)
+    return steps
+
+
+def _check_weights(steps: Sequence[Step], inputs: Fingerprints, build_network: BuildNetwork) -> None:
+    """Raise InputError for weights, other than those of this run's own stages, that do not fit the network."""
+    for step in steps:
+        stage = step.stage
+        if step.action == "keep":
+            continue
+        starts = {stage.start: True} if step.action != "resume" else {}
+        if measures(stage) and not inputs.columns_fit(stage):
+            starts = {stage.measure.network: False, **starts}
+        for source, trains in starts.items():
+            if source not in ("previous", "scratch") and own_stage(Path(source), inputs.home, tuple(inputs.of)) is None:
+                start_network(inputs.recipe, stage, source, inputs.home, build_network, trains=trains)
+
+
+def _say_unrecorded(steps: Sequence[Step], inputs: Fingerprints) -> None:
+    names = unrecorded(steps, inputs)
+    if names:
+        print(
+            f"note: stage {', '.join(names)}: the validation images were not recorded when it was trained, so whether "
+            "they have changed since is not known",
+            file=sys.stderr,
+        )
+
+
+def _rebuilt(recipe: Recipe, chosen: Sequence[Stage], folder: Path, replace: bool) -> str:
+    """Why the run's own table in ``folder`` is to be built again; "" where it stays, or there is none."""
+    if not replace or recipe.data.table is not None or not (folder / BASE).exists():
+        return ""
+    if len(chosen) == len(active_stages(recipe)):
+        return "--replace"
+    try:
+        return table_changes(recipe.data, Table.open(folder))
+    except InputError as error:  # a broken table; broken lists are refused again when it is built
+        return str(error)
 
 
 @contextlib.contextmanager
-def _table(recipe: Recipe, anew: bool, mine: bool) -> Iterator[Table]:
-    """The run's table, built where there is none; ``anew``: built again, the old one comes back on an error.
+def _table(recipe: Recipe, chosen: Sequence[Stage], replace: bool, mine: bool) -> Iterator[Table]:
+    """The run's table, built where there is none, or anew (``_rebuilt``); on an error all is as it was.
 
     A table that several runs share is held by one of them at a time; ``mine``: by this process.
     """
-    folder, aside = _table_folder(recipe), _home(recipe) / ".table.old"
+    folder, aside = _table_folder(recipe), _home(recipe) / ASIDE
     if not mine:
         yield open_or_build(recipe.data, folder)
         return
     if aside.exists():  # a run was killed in the block below
         _remove([folder])
         aside.rename(folder)
-    if anew and folder.exists():
+    why = _rebuilt(recipe, chosen, folder, replace)
+    if why:
         folder.rename(aside)
+    new = not (folder / BASE).exists()
     try:
-        yield open_or_build(recipe.data, folder)
+        table = open_or_build(recipe.data, folder)
+        _say_rebuilt(recipe, chosen, why)
+        yield table
     except BaseException:
         if aside.exists():
             _remove([folder])
             aside.rename(folder)
+        elif new:
+            (folder / BASE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
     _remove([aside])
 
 
-def plan_recipe(
-    recipe: Recipe, *, only: str | None = None, until: str | None = None, resume: bool = False, replace: bool = False
-) -> list[Step]:
-    """What ``run_recipe`` would do, and why; nothing is written. Raises InputError as it would.
+@contextlib.contextmanager
+def _planned_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool) -> Iterator[Table]:
+    """The table as ``_table`` would give it. One that is not there is built elsewhere, without texts, and removed."""
+    folder, aside = _table_folder(recipe), _home(recipe) / ASIDE
+    if aside.exists():
+        folder = aside
+    why = _rebuilt(recipe, chosen, folder, replace)
+    if (folder / BASE).exists() and not why:
+        yield open_or_build(recipe.data, folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="urnet-plan-") as place:
+        table = build_table(recipe.data, place, texts=False)
+        _say_rebuilt(recipe, chosen, why)
+        yield table
 
-    Where the run's table is not there yet, what depends on its rows (a duration too short for a step) is left
-    to the run itself.
-    """
-    chosen = chosen_stages(recipe, only, until)
-    _devices(recipe, chosen)
-    folder = _table_folder(recipe)
-    read_validation(recipe.data)
-    table = open_or_build(recipe.data, folder) if (folder / "base.arrow").exists() else None
-    inputs = Fingerprints(recipe, _home(recipe), table)
-    steps = plan_steps(chosen, inputs, replace=replace)
-    check_steps(steps, inputs, resume=resume)
-    check_stages(chosen, inputs)
-    return steps
+
+def _say_rebuilt(recipe: Recipe, chosen: Sequence[Stage], why: str) -> None:
+    """Where only a part of the stages is replaced, what a new table means for the others."""
+    others = [s.name for s in active_stages(recipe) if s not in chosen and (_home(recipe) / s.name).exists()]
+    if why and others:
+        print(
+            f"note: {_table_folder(recipe)}: is built again ({why}); stage {', '.join(others)} was trained on the old "
+            "one and runs again when its turn comes",
+            file=sys.stderr,
+        )
 
 
 def _remove(places: Sequence[Path]) -> None:
@@ -200,7 +303,7 @@ class _Run:
         with self.group.main_first():
             if step.action != "resume" and self.group.is_main:
                 # only now: what was refused so far leaves no unfinished training behind
-                run_folder.begin(folder, self.recipe, self.inputs.of[stage.name])
+                run_folder.begin(folder, self.recipe, self.inputs.recorded(stage.name))
         standing = trainer.train(resume=step.action == "resume")
         if stage.bags is not None and not self.group.is_main:
             self.table.refresh()  # the main process has written the attention

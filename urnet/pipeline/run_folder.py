@@ -5,33 +5,73 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, dump_recipe
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
-from urnet.pipeline.fingerprints import Inputs
+from urnet.pipeline.fingerprints import VALIDATION, Inputs, validation_changes
 
 RECIPE = "recipe.yaml"
+LOCK = ".lock"
 INPUTS = "inputs.json"  # what decided the stage's outcome, key by key
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for this process; InputError while another one has it. A killed holder lets go."""
+def locked(folder: Path, *, keep: bool = True) -> Iterator[None]:
+    """Hold ``folder`` for this process; InputError while another one has it. A killed holder lets go.
+
+    What this call made goes again where nothing came of it: a folder that holds nothing else at the end, and without
+    ``keep``, or after an InputError, its lock.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / ".lock").open("a")
+        new = not (folder / LOCK).exists()
+        stream = _hold(folder / LOCK)
     except OSError as error:
+        _remove_empty(made)
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    if stream is None:
+        raise InputError(f"{folder}: another process is training there; wait for it or stop it")
     with stream:
+        refused = False
+        try:
+            yield
+        except InputError:
+            refused = True
+            raise
+        finally:
+            empty = bool(made) and [item.name for item in folder.iterdir()] == [LOCK]
+            if empty or (new and (refused or not keep)):
+                (folder / LOCK).unlink()
+            _remove_empty(made)
+
+
+def _hold(lock: Path) -> TextIO | None:
+    """The lock's open file, held; None while another process holds it."""
+    while True:
+        stream = lock.open("a")
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{folder}: another process is training there; wait for it or stop it") from None
-        yield
+            stream.close()
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), lock.stat()):
+                return stream
+        stream.close()  # whoever held it has removed it
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of ``folders``, innermost first, that hold nothing."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def condition(folder: Path, *, mine: bool = False) -> str:
@@ -43,9 +83,10 @@ def condition(folder: Path, *, mine: bool = False) -> str:
         raise InputError(f"{folder}: is a file; a stage's folder is needed there")
     if mine:
         checkpoint.recover(folder)
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or all(item.name.startswith(".") and item.suffix == ".tmp" for item in folder.iterdir()):
         return "nothing"
-    return "finished" if (folder / "final" / checkpoint.STATE).is_file() else "unfinished"
+    finals = (folder / "final", folder / ".final.old")  # the second: what a killed writer moved aside
+    return "finished" if any((final / checkpoint.STATE).is_file() for final in finals) else "unfinished"
 
 
 def begin(folder: Path, recipe: Recipe, inputs: Inputs) -> None:
@@ -56,19 +97,37 @@ def begin(folder: Path, recipe: Recipe, inputs: Inputs) -> None:
         part.write_text(dump_recipe(recipe), encoding="utf-8")
 
 
-def changes(folder: Path, inputs: Inputs) -> list[str]:
-    """What differs between the inputs of the stage in ``folder`` and those it would have now, in words."""
+def read_inputs(folder: Path) -> Inputs:
+    """What the stage in ``folder`` was begun with. Raises InputError for a folder that is no stage's."""
     if not (folder / INPUTS).is_file():
         raise InputError(
             f"{folder}: is no stage of a run, {INPUTS} is missing; choose another name or output, or pass "
             "--replace to remove it"
         )
     try:
-        then = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
+        found = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / INPUTS}: cannot be read ({error})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{folder / INPUTS}: holds no settings; pass --replace to remove the stage")
+    return found
+
+
+def changes(folder: Path, inputs: Inputs, validation: Inputs | None = None) -> list[str]:
+    """What differs between the inputs of the stage in ``folder`` and those it would have now, in words.
+
+    ``validation``: ``describe_validation`` of the images there are now; a stage of before these were recorded passes.
+    """
+    then = read_inputs(folder)
+    before = then.pop(VALIDATION, None)
+    said = [] if validation is None or before is None else validation_changes(before, validation)
     differing = [key for key in sorted({*then, *inputs}) if then.get(key) != inputs.get(key)]
-    return [f"{key} was {then.get(key)!r}, now {inputs.get(key)!r}" for key in differing]
+    if "table" in differing:
+        said.append("the training images, or their labels, changed")
+    for key in sorted(differing, key=lambda key: key.startswith(("column", "start"))):  # what follows from others last
+        if key != "table":
+            said.append(f"{key} was {then.get(key)!r}, now {inputs.get(key)!r}")
+    return said
 
 
 def set_aside(folder: Path) -> Path:

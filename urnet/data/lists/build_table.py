@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +18,13 @@ from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.lists import webvision
+from urnet.data.lists.changed_rows import changed_rows
 from urnet.data.lists.class_names import read_class_file, read_class_names
 from urnet.data.lists.class_tree import TreeClasses, class_folders, labelled_folders, note_text_order, tree_classes
 from urnet.data.lists.folders import images_under, one_image
 from urnet.data.lists.image_list import ImageList, read_image_list
 from urnet.data.lists.labelled_list import listed_names, read_list
-from urnet.data.lists.lines import BLOCK_BYTES
+from urnet.data.lists.lines import BLOCK_BYTES, Lines, read_lines
 from urnet.data.table.table import BLOCK, BaseWriter, Table
 
 __all__ = [
@@ -34,34 +37,36 @@ __all__ = [
     "read_class_names",
     "read_image_list",
     "read_validation",
+    "table_changes",
+    "training_rows",
 ]
 
 
-def build_table(data: Data, folder: str | Path, *, replace: bool = False, block_bytes: int = BLOCK_BYTES) -> Table:
+def build_table(
+    data: Data, folder: str | Path, *, replace: bool = False, texts: bool = True, block_bytes: int = BLOCK_BYTES
+) -> Table:
     """Read all training rows that ``data`` describes and write them as a table's base.arrow.
 
     Memory is bounded by ``block_bytes`` of a list, whatever the number of rows. Raises InputError for the first line
-    that is wrong; nothing is left behind then. Classes without a row are named on stderr.
+    that is wrong; nothing is left behind then. Classes without a row are named on stderr. Without ``texts`` paths and
+    texts are read and checked but not kept: a small table of the same rows, to count and compare.
     """
     _check_root(data)
-    names, spellings = _class_names(data)
+    names = _class_names(data)[0]
     with BaseWriter(
-        folder, root=_image_root(data), format=data.format, class_names=names, replace=replace, **_settings(data)
+        folder,
+        root=_image_root(data),
+        format=data.format,
+        class_names=names,
+        replace=replace,
+        texts=texts,
+        **_settings(data),
     ) as writer:
         if data.format in ("webvision2", "webvision1"):
             webvision.add_rows(writer, data, block_bytes)
-        elif data.format == "folder":
-            _add_folder_rows(writer, data)
         else:
-            for lines in read_list(
-                str(data.train_list),
-                root=data.root,
-                n_classes=data.n_classes,
-                class_names=names,
-                spellings=spellings,
-                block_bytes=block_bytes,
-            ):
-                writer.add(lines.path, lines.number)
+            for paths, labels in training_rows(data, block_bytes):
+                writer.add(paths, labels)
         if not writer.n_rows:
             raise InputError(f"{_settings(data)['lists']}: no training image is listed")
     table = Table.open(folder)
@@ -74,33 +79,51 @@ def build_table(data: Data, folder: str | Path, *, replace: bool = False, block_
 def open_or_build(data: Data, folder: str | Path) -> Table:
     """Open the table in ``folder`` if it was built from these lists and settings; build it if there is none.
 
-    Raises InputError, with both values, when the table there was built otherwise: from another root or
-    format, another number of classes, or lists (or a folder tree) that have changed since.
+    Raises InputError, which says what has changed and what to do, when the table there was built otherwise: see
+    ``table_changes``.
     """
-    _check_root(data)
     if not (Path(folder) / "base.arrow").exists():
         return build_table(data, folder)
     table = Table.open(folder)
-    wanted = {
-        "root": str(_image_root(data).absolute()),
-        "format": data.format,
-        "n_classes": str(data.n_classes),
-        **_settings(data),
-    }
+    changed = table_changes(data, table)
+    if changed:
+        remedy = (
+            "--replace builds the table again and trains anew, -o name=ANOTHER begins another run beside it"
+            if data.table is None
+            else "-o data.table=ANOTHER builds another one"
+        )
+        raise InputError(f"{folder}: the table was built otherwise: {changed}; {remedy}")
+    return table
+
+
+def table_changes(data: Data, table: Table) -> str:
+    """What has changed since ``table`` was built, in words; "" where it is what would be built now.
+
+    From another root or format, another number or other names of classes, or from other rows: lists whose lines (for
+    a folder tree, its files) are not what they were. Raises InputError for lists that cannot be read.
+    """
+    _check_root(data)
+    wanted = {"root": str(_image_root(data).absolute()), "format": data.format, "n_classes": str(data.n_classes)}
     for key, value in wanted.items():
         found = table.metadata.get(key, "")
         if found != value:
-            raise InputError(
-                f"{folder}: the table was built with {key} {found!r}, the recipe says {value!r}; "
-                "remove the folder to build it again"
-            )
+            return f"data.{key} was {found}, now it is {value}"
     for number, (found, name) in enumerate(zip(table.class_names, _class_names(data)[0], strict=True)):
         if found != name:
-            raise InputError(
-                f"{folder}: the table was built with class {number} named {found!r}, it is {name!r} now; "
-                "remove the folder to build it again"
-            )
-    return table
+            return f"class {number} was named {found!r}, now it is {name!r}"
+    settings = _settings(data)
+    if all(table.metadata.get(key, "") == value for key, value in settings.items()):
+        return ""
+    return changed_rows(table, training_rows(data)) or _other_metadata(data, table, settings)
+
+
+def _other_metadata(data: Data, table: Table, settings: dict[str, str]) -> str:
+    """What says that rows with the same paths and labels have other texts, queries or ranks; "" if nothing does."""
+    if data.format not in ("webvision2", "webvision1"):
+        return ""  # the same rows from a list that was moved, or has other comments
+    before = table.metadata.get("lists", "").split("; ")
+    changed = [file for file in settings["lists"].split("; ") if file not in before] or before
+    return f"the lists of metadata are not what they were: {changed[0]}"
 
 
 def read_validation(data: Data) -> ImageList:
@@ -120,6 +143,35 @@ def read_validation(data: Data) -> ImageList:
     return read_image_list(
         file, root or data.root, n_classes=data.n_classes, class_names=names, spellings=spellings, need_labels=True
     )
+
+
+def training_rows(data: Data, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[Any, np.ndarray]]:
+    """Paths (Arrow strings) and labels (n,) of the training rows, block by block, in the table's order.
+
+    What the lists, or the folder tree, say; WebVision's metadata are not read.
+    """
+    if data.format == "folder":
+        for label, paths in class_folders(data.root, _tree(data).folders):
+            yield paths, np.full(len(paths), label)
+        return
+    blocks: Iterable[Lines]
+    if data.format in ("webvision2", "webvision1"):
+        files = [file for _, file, _ in webvision.train_lists(data)]
+        blocks = (
+            lines for file in files for lines in read_lines(file, high=data.n_classes - 1, block_bytes=block_bytes)
+        )
+    else:
+        names, spellings = _class_names(data)
+        blocks = read_list(
+            str(data.train_list),
+            root=data.root,
+            n_classes=data.n_classes,
+            class_names=names,
+            spellings=spellings,
+            block_bytes=block_bytes,
+        )
+    for lines in blocks:
+        yield lines.path, lines.number
 
 
 def _check_root(data: Data) -> None:
@@ -194,11 +246,6 @@ def _tree(data: Data) -> TreeClasses:
             "one sub-folder a class is accepted"
         )
     return found
-
-
-def _add_folder_rows(writer: BaseWriter, data: Data) -> None:
-    for label, paths in class_folders(data.root, _tree(data).folders):
-        writer.add(paths, np.full(len(paths), label))
 
 
 def _folder_validation(data: Data) -> ImageList:

@@ -114,6 +114,10 @@ class Table:
         values.flags.writeable = False
         return values
 
+    def texts(self, name: str) -> Any:
+        """A whole text column as Arrow strings, mapped: for work on all rows at once."""
+        return self._chunks(name)
+
     def strings(self, name: str, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The values of a text column (``path``, ``text``, ``source``) in the asked rows, in their order."""
         chunks, rows = self._chunks(name), np.atleast_1d(np.asarray(rows, np.int64))

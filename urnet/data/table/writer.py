@@ -46,14 +46,16 @@ class BaseWriter:
         format: str,
         class_names: Sequence[str],
         replace: bool = False,
+        texts: bool = True,
         **metadata: str,
     ) -> None:
+        """``texts`` False: paths and texts count in the hash but are written as ""."""
         self._path = Path(folder) / "base.arrow"
         described = {"urnet_table": LAYOUT, "format": format, "n_classes": str(len(class_names)), **metadata}
         described["root"] = str(Path(root).absolute())
         described["class_names"] = json.dumps(list(class_names), ensure_ascii=False)
         self._schema = BASE_SCHEMA.with_metadata(described)
-        self._replace = replace
+        self._replace, self._texts = replace, texts
         self._stack = contextlib.ExitStack()
         self._pieces: list[Any] = []
         self._waiting, self.n_rows = 0, 0
@@ -83,7 +85,7 @@ class BaseWriter:
         """
         n = len(label)
         if text is None:
-            text = pa.array([""]).take(pa.array(np.zeros(n, np.int64)))
+            text = _empty(n)
         check_same_rows(label=label, path=path, text=text)
         batch = self._batch(path, label, source, query, rank, text)
         self.n_rows += n
@@ -120,6 +122,8 @@ class BaseWriter:
         for column in columns:
             for part in contents(column):
                 self._digest.update(part)
+        if not self._texts:
+            columns = [_empty(len(c)) if pa.types.is_string(c.type) else c for c in columns]
         self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
         self._pieces, self._waiting = [], 0
 
@@ -138,6 +142,11 @@ class BaseWriter:
                 raise
         else:
             self._stack.__exit__(kind, error, trace)
+
+
+def _empty(n: int) -> Any:
+    """n empty strings."""
+    return pa.array([""]).take(pa.array(np.zeros(n, np.int64)))
 
 
 def _filled(values: np.ndarray | int, n: int) -> np.ndarray:
