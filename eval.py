@@ -9,27 +9,30 @@ docs/cli.md explains every flag.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import models
 from urnet.core import cli
 from urnet.core.checks import check_choice
-from urnet.evaluation.accuracy import ClassAccuracy, write_class_table
-from urnet.evaluation.prediction_writer import open_text
+from urnet.evaluation.class_report import report_lines
+from urnet.evaluation.report_files import add_flags, open_report, wants_confusion
 from urnet.inference.cli_flags import ReleaseParser, make_parser
 from urnet.inference.cli_job import PredictionJob
+
+if TYPE_CHECKING:
+    from urnet.evaluation.loop import Evaluation
 
 
 def parser() -> ReleaseParser:
     """The flags of eval.py."""
     parser = make_parser("eval.py", __doc__ or "", batch_size=32, earlier=["--batch_size"])
     add = parser.add_argument
-    add("--per_class", metavar="FILE", help="write images, top1 and top5 of every class there, as CSV")
+    add_flags(add)
     add(
         "--empty_classes",
         default="skip",
@@ -48,18 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_choice("--empty_classes", args.empty_classes, ("skip", "zero"))
         cli.print_arguments(args, results)
         images = job.images(need_labels=True)
-        table = None
-        if args.per_class is not None and cli.is_main():
-            table = stack.enter_context(open_text(Path(args.per_class), "--per_class"))
-        accuracy, result = measure(job, images)
-        if table is not None:
-            write_class_table(table, accuracy, job.class_names)
-        report(result, args.class_dim, args.empty_classes, results)
+        files = stack.enter_context(open_report(args, write=cli.is_main()))
+        found = measure(job, images)
+        files.write(found.accuracy, found.confusion, job.class_names)
+        report(found, args, job.class_names, results)
     return cli.DONE
 
 
-def measure(job: PredictionJob, images: Any) -> tuple[ClassAccuracy, dict]:
-    """The counters over all images, and their averages; speed on stderr."""
+def measure(job: PredictionJob, images: Any) -> Evaluation:
+    """The counters over all images; speed on stderr."""
     start = time.perf_counter()
     job.start(models.build)
     from urnet.core.progress import Progress
@@ -78,17 +78,25 @@ def measure(job: PredictionJob, images: Any) -> tuple[ClassAccuracy, dict]:
                 max_bad=args.max_bad,
                 progress=display,
                 group=group,
+                confusion=wants_confusion(args),
             )
-    result = found.averages()
+    found.averages()  # refuses where no image could be read
     job.print_speed(len(images), ready - start, time.perf_counter() - ready, predictor, found.unreadable)
-    return found.accuracy, result
+    return found
 
 
-def report(result: dict, n_classes: int, empty_classes: str, results: TextIO) -> None:
+def report(found: Evaluation, args: argparse.Namespace, class_names: Sequence[str], results: TextIO) -> None:
     """All averages, the chosen class average on the last line."""
+    result, n_classes, empty_classes = found.averages(), args.class_dim, args.empty_classes
     names = {"skip": ("top1", "top5"), "zero": ("top1_all_classes", "top5_all_classes")}
     print(f"images: {result['images']} measured, {result['unreadable']} unreadable", file=results)
     print(f"image-averaged top1:{result['image_top1']:.4f} top5:{result['image_top5']:.4f}", file=results)
+    if found.confusion is not None:
+        for line in report_lines(found.confusion, class_names):
+            print(line, file=results)
+    note = found.offset.note(args.img_list or args.img_path, found.accuracy.count)
+    if note and cli.is_main():
+        print(f"note: {note}", file=sys.stderr)
     empty = n_classes - int(result["classes"])
     if empty:
         other = "zero" if empty_classes == "skip" else "skip"

@@ -27,7 +27,7 @@ from urnet.inference.cli_job import PredictionJob
 
 def parser() -> ReleaseParser:
     """The flags of infer.py."""
-    parser = make_parser("infer.py", __doc__ or "", batch_size=16, earlier=["--save_inference", "--topk"])
+    parser = make_parser("infer.py", __doc__ or "", batch_size=16, earlier=["--save_inference", "--topk", "--engine"])
     parser.epilog = f"networks for --model:\n{models.listed()}"
     add = parser.add_argument
     add(
@@ -40,6 +40,7 @@ def parser() -> ReleaseParser:
     add("--inference_dir", metavar="DIR", help="where --save_inference writes; a new folder [the model's name]")
     add("--topk", type=int, default=1, help="classes an image, best first [1]")
     add("--output", metavar="FILE", help="also write the predictions there: .csv, .jsonl or .arrow")
+    add("--excel", action="store_true", help="--output begins with a byte order mark, which Excel needs for UTF-8")
     se_resnext_flags.add_prediction_flags(parser)
     return parser
 
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             save(job, results)
             return cli.DONE
         images = job.images(need_labels=False)
-        with open_predictions(args.output if cli.is_main() else None, job.class_names) as file:
+        where = (args.output, args.excel) if cli.is_main() else (None, False)
+        with open_predictions(where[0], job.class_names, n_classes=args.class_dim, excel=where[1]) as file:
             predict(job, images, results, file)
     return cli.DONE
 

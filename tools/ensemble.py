@@ -2,7 +2,7 @@
 
     python tools/ensemble.py --members a.arrow b.arrow --out all.csv --list data/val_list.txt
 
-Members are files of infer.py --output of the same images in the same order.
+Members are files of infer.py --output of the same images, in any order; the first one's is kept.
 docs/testtime.md has the formulas.
 """
 
@@ -18,12 +18,12 @@ import numpy as np
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
-from urnet.data.lists.build_table import read_class_names
 from urnet.evaluation.ensemble import Ensemble, block_rows, make_ensemble
 from urnet.evaluation.ensemble_weights import fit_weights, label_probabilities, log_loss
 from urnet.evaluation.leave_one_out import LeaveOneOut
+from urnet.evaluation.matching import Listed, read_aligned
 from urnet.evaluation.prediction_formats import count_rows
-from urnet.evaluation.prediction_reader import Listed, read_aligned
+from urnet.evaluation.prediction_reader import CLASSES, number_of_classes
 from urnet.evaluation.prediction_writer import PredictionFile, open_predictions
 
 EPILOG = """\
@@ -61,13 +61,15 @@ def parser() -> cli.Parser:
     add("--out", metavar="FILE", help="the ensemble's: .csv, .jsonl or .arrow; an existing one is replaced")
     add("--method", default="mean", help="mean | weighted | geometric | vote_prob | vote [mean]")
     add("--weights", nargs="+", type=float, metavar="W", help="one a member, for --method weighted")
-    add("--fit", nargs="+", metavar="FILE", help="the members' predictions of --fit_list, in their order")
+    add("--fit", nargs="+", metavar="FILE", help="the members' predictions of --fit_list, member by member")
     add("--fit_list", metavar="LIST", help="lines `path label` that the weights are fitted to")
     add("--list", metavar="LIST", help="lines `path label`: print accuracies, and what each member adds")
-    add("--class_dim", type=int, default=5000, metavar="N", help="number of classes [5000]")
+    add("--root", default="", metavar="DIR", help="leading folder of paths that is left out when they are compared")
+    add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
     add("--topk", type=int, default=5, metavar="K", help="classes an image in --out [5]")
     add("--votes", type=int, metavar="V", help="classes that a member votes for [--topk]")
-    add("--class_names", metavar="FILE", help="names for --out: synsets.txt, or one name a line")
+    add("--class_names", metavar="FILE", help="names for --out and of labels: synsets.txt, or one name a line")
+    add("--excel", action="store_true", help="--out begins with a byte order mark, which Excel needs for UTF-8")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -75,15 +77,25 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Check, fit weights if asked, combine block by block, print."""
     args = parser().parse_args(argv)
+    if args.class_dim is not None and args.class_dim < 1:
+        raise InputError(f"--class_dim: found {args.class_dim}; 1 or more is accepted")
+    known = number_of_classes([*args.members, *(args.fit or ())], args.class_dim)
+    args.class_dim = known or CLASSES
     check(args)
-    listed = Listed(args.list, args.class_dim) if args.list else None
-    names = read_class_names(args.class_names, args.class_dim) if args.class_names else []
-    with open_predictions(args.out, names, "--out") as file:
-        weights = fitted(args) if args.fit else args.weights
+    listed = Listed(args.list, known, args.root, names(args)) if args.list else None
+    with open_predictions(args.out, names(args), "--out", n_classes=known, excel=args.excel) as file:
+        weights = fitted(args, known) if args.fit else args.weights
         ensemble = make_ensemble(args.method, len(args.members), args.class_dim, weights=weights, votes=args.votes)
         accuracies = LeaveOneOut(ensemble)
-        images, empty = combine(args, ensemble, file, listed, accuracies)
+        images, empty, widest = combine(args, ensemble, file, listed, accuracies)
+        if known is None and listed and empty != images:
+            listed.check_range(widest, ", ".join(args.members))
         lines = accuracy_lines(args.members, args.method, accuracies) if listed else []
+    if known is None and widest < CLASSES - 1:
+        print(
+            f"note: {CLASSES} classes are assumed, the highest predicted one is {widest}; see --class_dim",
+            file=sys.stderr,
+        )
     for line in lines:
         print(line)
     gone = f", {empty} without a prediction in any member" if empty else ""
@@ -91,10 +103,17 @@ def main(argv: Sequence[str]) -> None:
     print(f"{place}: {images} images, {args.method} of {len(args.members)} members{gone}")
 
 
+def names(args: argparse.Namespace) -> Sequence[str]:
+    """The names of ``--class_names``, if it is given."""
+    if args.class_names is None:
+        return ()
+    from urnet.data.lists.build_table import read_class_names
+
+    return read_class_names(args.class_names, args.class_dim)
+
+
 def check(args: argparse.Namespace) -> None:
     """Flags that contradict one another or are out of range."""
-    if args.class_dim < 1:
-        raise InputError(f"--class_dim: found {args.class_dim}; 1 or more is accepted")
     if not 1 <= args.topk <= args.class_dim:
         raise InputError(f"--topk: found {args.topk}; 1..{args.class_dim} is accepted")
     voting = args.method in ("vote", "vote_prob")
@@ -126,20 +145,22 @@ def combine(
     file: PredictionFile | None,
     listed: Listed | None,
     accuracies: LeaveOneOut,
-) -> tuple[int, int]:
-    """Combine all rows; returns how many there are, and how many have no prediction."""
-    images = empty = 0
+) -> tuple[int, int, int]:
+    """Combine all rows; returns how many there are, how many have no prediction, and the highest class listed."""
+    images, empty, widest = 0, 0, -1
+    labels = listed.labels_of(args.members[0]) if listed else None
     total = len(listed) if listed else count_rows(args.members[0])
-    rows = read_aligned(args.members, args.class_dim, block_rows(args.class_dim))
+    rows = read_aligned(args.members, args.class_dim, block_rows(args.class_dim), root=args.root)
     with contextlib.closing(rows), Progress("ensemble", total) as display:
         for blocks in rows:
             for block in blocks:
                 block.check_width(args.topk, f"for --topk {args.topk}")
                 if args.method in ("vote", "vote_prob"):
                     block.check_width(args.votes, f"for --votes {args.votes}")
+                widest = max(widest, int(block.classes.max(initial=-1)))
             sums = ensemble.sums(blocks)
-            if listed:
-                accuracies.update(blocks, sums, listed.of(blocks[0]))
+            if labels is not None:
+                accuracies.update(blocks, sums, labels[images : images + len(blocks[0])])
             if file is not None:
                 classes, scores = ensemble.best(sums, args.topk)
                 errors = ["" if good else "no member has a prediction" for good in sums.predicted.tolist()]
@@ -147,14 +168,12 @@ def combine(
             images += len(blocks[0])
             empty += int((~sums.predicted).sum())
             display.update(len(blocks[0]))
-    if listed:
-        listed.check_end(args.members[0], images)
-    return images, empty
+    return images, empty, widest
 
 
-def fitted(args: argparse.Namespace) -> list[float]:
+def fitted(args: argparse.Namespace, known: int | None) -> list[float]:
     """Weights from labelled predictions; prints them and the log losses."""
-    listed, m = Listed(args.fit_list, args.class_dim), len(args.members)
+    listed, m = Listed(args.fit_list, known, args.root, names(args)), len(args.members)
     with Progress("fit", len(listed)) as display:
         probability = label_probabilities(args.fit, listed, args.class_dim, progress=display)
     weights, excess = fit_weights(probability)

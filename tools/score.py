@@ -8,20 +8,18 @@ docs/testtime.md has the formulas.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from urnet.core import cli
-from urnet.core.checks import InputError
+from urnet.core.checks import InputError, counts_from_one
 from urnet.core.progress import Progress
-from urnet.data.lists.build_table import read_class_names
-from urnet.evaluation.accuracy import write_class_table
-from urnet.evaluation.prediction_reader import Listed, read_predictions
-from urnet.evaluation.prediction_writer import open_text
+from urnet.evaluation.class_report import report_lines
+from urnet.evaluation.matching import Listed
+from urnet.evaluation.prediction_reader import CLASSES, number_of_classes
+from urnet.evaluation.report_files import add_flags, open_report, wants_confusion
 from urnet.evaluation.scoring import BINS, Scored, class_groups, group_accuracy, paired_bootstrap, read_train_counts
 
 EPILOG = """\
@@ -30,8 +28,8 @@ examples:
   python tools/score.py --predictions val.arrow --list data/val_list.txt --train_sizes output/NAME/table
   python tools/score.py --predictions new.arrow --against old.arrow --list data/val_list.txt
 
-Predictions are files of infer.py --output or tools/ensemble.py with 5 classes an image or more, in the list's
-order. The calibration error is that of the scores as probabilities; votes are none.
+Predictions are files of infer.py --output or tools/ensemble.py with 5 classes an image or more, of exactly the
+listed images, in any order. The calibration error is that of the scores as probabilities; votes are none.
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 """
@@ -47,7 +45,13 @@ def parser() -> cli.Parser:
     )
     add = p.add_argument
     add("--predictions", required=True, metavar="FILE", help="prediction file: .csv, .jsonl or .arrow")
-    add("--list", required=True, metavar="LIST", help="lines `path label`, in the order of the predictions")
+    add(
+        "--list",
+        required=True,
+        metavar="LIST",
+        help="lines `path label`, one an image of the predictions, in any order",
+    )
+    add("--root", default="", metavar="DIR", help="leading folder of paths that is left out when they are compared")
     add("--against", metavar="FILE", help="another prediction file: differences with their intervals")
     add("--train_sizes", metavar="TABLE|LIST", help="training table or list: head, middle and tail classes")
     add(
@@ -57,9 +61,9 @@ def parser() -> cli.Parser:
         metavar=("MANY", "FEW"),
         help="head: MANY training images or more; tail: fewer than FEW [thirds of the classes]",
     )
-    add("--per_class", metavar="FILE.csv", help="write images, top1 and top5 of every class")
-    add("--class_names", metavar="FILE", help="names for --per_class: synsets.txt, or one name a line")
-    add("--class_dim", type=int, default=5000, metavar="N", help="number of classes [5000]")
+    add_flags(add)
+    add("--class_names", metavar="FILE", help="names for labels and for what is written: synsets.txt, or one a line")
+    add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
     add("--draws", type=int, default=2000, metavar="N", help="bootstrap draws for --against [2000]")
     add("--seed", type=int, default=0, help="of the draws [0]")
     add("--debug", action="store_true", help="show a traceback on errors")
@@ -70,34 +74,68 @@ def main(argv: Sequence[str]) -> None:
     """Check, read, print; the file of --per_class appears when all is done."""
     args = parser().parse_args(argv)
     for name, low in (("class_dim", 1), ("draws", 1), ("seed", 0)):
-        if getattr(args, name) < low:
-            raise InputError(f"--{name}: found {getattr(args, name)}; {low} or more is accepted")
+        value = getattr(args, name)
+        if value is not None and value < low:
+            raise InputError(f"--{name}: found {value}; {low} or more is accepted")
     if args.borders and not args.train_sizes:
         raise InputError("--borders needs --train_sizes, the training images of each class")
-    if args.class_names and not args.per_class:
-        raise InputError("--class_names needs --per_class, where the names are written")
-    with contextlib.ExitStack() as stack:
-        table = stack.enter_context(open_text(Path(args.per_class), "--per_class")) if args.per_class else None
-        names = read_class_names(args.class_names, args.class_dim) if args.class_names else ()
-        listed = Listed(args.list, args.class_dim)
-        counts = read_train_counts(args.train_sizes, args.class_dim) if args.train_sizes else None
+    with open_report(args) as files:
+        known = number_of_classes([file for file in (args.predictions, args.against) if file], args.class_dim)
+        n_classes = known or CLASSES
+        names = read_names(args.class_names, n_classes)
+        listed = Listed(args.list, known, args.root, names)
+        counts = read_train_counts(args.train_sizes, n_classes, names) if args.train_sizes else None
         groups = {} if counts is None else class_groups(counts, args.borders)
-        scored = score(args.predictions, listed, args.class_dim)
-        other = score(args.against, listed, args.class_dim) if args.against else None
+        scored = score(args.predictions, listed, n_classes)
+        other = score(args.against, listed, n_classes) if args.against else None
+        if known is None:
+            check_assumed(args, scored.widest, counts)
+        confusion = scored.confusion(listed.labels) if wants_confusion(args) else None
         lines = list(accuracy_lines(scored))
+        if confusion is not None:
+            lines += report_lines(confusion, names)
         if counts is not None:
             lines += group_lines(scored, groups, counts)
         if other is not None:
             lines += comparison_lines(args, listed, scored, other)
-        if table is not None:
-            write_class_table(table, scored.accuracy, names, counts)
+        files.write(scored.accuracy, confusion, names, None if counts is None else {"train_images": counts})
     print("\n".join(lines))
 
 
+def read_names(file: str | None, n_classes: int) -> Sequence[str]:
+    """The names in a file, if one is given."""
+    if file is None:
+        return ()
+    from urnet.data.lists.build_table import read_class_names
+
+    return read_class_names(file, n_classes)
+
+
 def score(file: str, listed: Listed, n_classes: int) -> Scored:
-    """A file against the list, with progress."""
+    """A file against the list, with progress; notes about what looks wrong."""
     with Progress("score", len(listed)) as display:
-        return Scored(read_predictions(file, n_classes), listed, n_classes, display)
+        scored = Scored(file, listed, n_classes, display)
+    for note in scored.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return scored
+
+
+def check_assumed(args: argparse.Namespace, widest: int, counts: np.ndarray | None) -> None:
+    """Where nothing says how many classes there are: refuse training labels beyond ``widest``, note what is assumed."""
+    if counts is not None and widest >= 0 and counts[widest + 1 :].any():
+        filled = np.flatnonzero(counts)
+        hint = (
+            counts_from_one(int(filled[0]), int(filled[-1]), widest + 1) or "--class_dim N accepts labels up to N - 1"
+        )
+        raise InputError(
+            f"--train_sizes {args.train_sizes}: has labels up to {filled[-1]}, but the highest class that "
+            f"{args.predictions} predicts is {widest}; {hint}"
+        )
+    if widest < CLASSES - 1 and (counts is not None or args.per_class or wants_confusion(args)):
+        print(
+            f"note: {CLASSES} classes are assumed, the highest predicted one is {widest}; see --class_dim",
+            file=sys.stderr,
+        )
 
 
 def accuracy_lines(scored: Scored) -> Iterator[str]:

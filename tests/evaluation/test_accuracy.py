@@ -65,9 +65,11 @@ def test_one_planted_fault():
     assert result["top1_all_classes"] == 1.5 / 6
     plain = ["class,images,top1,top5,name", "0,10,1.000000,1.000000,", "1,2,0.500000,0.500000,", "2,0,,,"]
     assert class_table(accuracy)[:4] == plain
-    named = class_table(accuracy, ["", "b, c", *"...."], np.arange(6))
-    assert named[0] == "class,images,top1,top5,name,train_images"
-    assert named[2] == '1,2,0.500000,0.500000,"b, c",1'
+    named = class_table(
+        accuracy, ["", "b, c", *"...."], {"train_images": np.arange(6), "f1": np.array([0.5, np.nan, 1, 1, 1, 1])}
+    )
+    assert named[0] == "class,images,top1,top5,name,train_images,f1"
+    assert named[1:3] == ["0,10,1.000000,1.000000,,0,0.500000", '1,2,0.500000,0.500000,"b, c",1,']
 
 
 def class_table(*arguments):

@@ -234,7 +234,8 @@ def test_images_that_no_member_has(tmp_path, capsys):
 
 ONE = "--members {one} --out {out} --class_dim 11"
 BAD = [
-    (f"{ONE} --members {{one}} {{turned}}", r"differ at row 1: '0\.jpg' and '59\.jpg'"),
+    (f"{ONE} --members {{one}} {{others}}", r"60 of 60 images of \S+m0\.csv are not in \S+others\.csv"),
+    (f"{ONE} --excel --out {{list}}.arrow", r"--excel is about a CSV file: it needs --out FILE\.csv"),
     (f"{ONE} --topk 6", r"m0\.csv: lists 5 classes an image, 6 are needed for --topk 6"),
     (f"{ONE} --class_dim 10", r"row \d+ .*outside 0\.\.9"),
     ("--members {one}", "nothing to do: --out FILE, --list LIST or both"),
@@ -248,7 +249,7 @@ BAD = [
     (f"{ONE} --method weighted --fit {{one}} --fit_list {{list}} --weights 1", "--weights and --fit: found both"),
     (f"{ONE} --members {{one}} gone.csv", r"gone\.csv: cannot be read"),
     (f"{ONE} --out a.txt", r"--out a\.txt: accepted are names"),
-    (f"{ONE} --list {{short}}", r"short\.txt and .* differ at row 60: its end"),
+    (f"{ONE} --list {{short}}", r"1 of 60 rows of .* are not in .*short\.txt \(the first: '59\.jpg', number 60\)"),
     (f"{ONE} --method median", "--method: 'median' is not known; nearest: mean"),
 ]
 
@@ -259,7 +260,7 @@ def test_bad_input_is_one_line_and_writes_nothing(files, tmp_path, capsys, line,
     places = {
         "one": files[0],
         "list": files[3],
-        "turned": write(tmp_path / "turned.csv", p, 5, names[::-1]),
+        "others": write(tmp_path / "others.csv", p, 5, [f"other/{name}" for name in names]),
         "short": write_list(tmp_path / "short.txt", LABELS[:-1]),
         "none": write(tmp_path / "none.csv", p, 5, names, range(N)),
         "out": tmp_path / "o.csv",

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.helpers.prediction_files import listed, probabilities, write, write_list
+from tests.helpers.prediction_files import listed, probabilities, write
 from urnet.core.checks import InputError
-from urnet.evaluation.prediction_reader import Listed, read_aligned, read_predictions
+from urnet.evaluation.prediction_reader import read_predictions
 from urnet.evaluation.prediction_writer import ARROW_ROWS, FORMATS, open_predictions
 
 SUFFIXES = pytest.mark.parametrize("suffix", FORMATS)
@@ -130,35 +130,6 @@ def test_a_cut_arrow_file_is_refused(tmp_path):
         file.write_bytes(whole[:length])
         with pytest.raises(InputError, match="is not a whole Arrow file"):
             list(read_predictions(file, 9))
-
-
-def test_members_go_row_for_row(tmp_path):
-    p = probabilities(10, 9, 0)
-    names = [f"{i}.jpg" for i in range(10)]
-    one = write(tmp_path / "a.csv", p, 4, names)
-    same = write(tmp_path / "b.arrow", p, 2, names)
-    assert [len(blocks) for blocks in read_aligned([one, same], 9, 4)] == [2, 2, 2]
-    swapped = write(tmp_path / "c.csv", p, 4, [*names[:6], names[7], names[6], *names[8:]])
-    with pytest.raises(InputError, match=r"a\.csv and \S+c\.csv differ at row 7: '6\.jpg' and '7\.jpg'; the"):
-        list(read_aligned([one, swapped], 9, 4))
-    short = write(tmp_path / "d.jsonl", p[:8], 4, names[:8])
-    for files in ([one, short], [short, one]):
-        with pytest.raises(InputError, match=r"differ at row 9: .*its end"):
-            list(read_aligned(files, 9, 4))
-
-
-def test_lists_go_row_for_row(tmp_path):
-    p, labels = probabilities(6, 9, 0), np.arange(6)
-    labelled = Listed(write_list(tmp_path / "list.txt", labels), 9)
-    (block,) = read_predictions(write(tmp_path / "a.csv", p, 4), 9)
-    np.testing.assert_array_equal(labelled.of(block), labels)
-    longer = Listed(write_list(tmp_path / "long.txt", [*labels, 0]), 9)
-    longer.of(block)
-    with pytest.raises(InputError, match=r"a\.csv has 6 rows but \S+long\.txt lists 7 images"):
-        longer.check_end(tmp_path / "a.csv", 6)
-    shorter = Listed(write_list(tmp_path / "short.txt", labels[:5]), 9)
-    with pytest.raises(InputError, match=r"short\.txt and \S+a\.csv differ at row 6: its end and '5\.jpg'"):
-        shorter.of(block)
 
 
 def test_an_arrow_file_appears_whole_or_not_at_all(tmp_path):

@@ -8,15 +8,16 @@ import pyarrow as pa
 import pytest
 from scipy.stats import bootstrap
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, precision_recall_fscore_support
 
-from tests.helpers.prediction_files import block, part, probabilities, write, write_list
+from tests.helpers.prediction_files import listed, probabilities, write, write_list
 from tools import score as tool
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.data.table.writer import BaseWriter
 from urnet.evaluation.accuracy import ClassAccuracy
-from urnet.evaluation.prediction_reader import Listed
+from urnet.evaluation.matching import Listed
+from urnet.evaluation.prediction_writer import open_predictions
 from urnet.evaluation.scoring import (
     Scored,
     calibration,
@@ -57,25 +58,26 @@ def test_calibration_by_hand(confidence, hit, error):
     assert calibration(confidence, hit).error == pytest.approx(error)
 
 
-def test_a_scored_file_is_what_scikit_learn_finds(tmp_path):
-    p = probabilities(N, C, 0, LABELS)
-    listed = Listed(write_list(tmp_path / "list.txt", LABELS), C)
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".arrow"])
+def test_a_scored_file_is_what_scikit_learn_finds(tmp_path, suffix):
+    p, order = probabilities(N, C, 0, LABELS), np.random.default_rng(3).permutation(N)
     good = np.arange(N) % 9 > 0
-    whole = block(p, 5, good)
-    scored = Scored([part(whole, 0, 64), part(whole, 64, N)], listed, C)
+    listed = Listed(write_list(tmp_path / "list.txt", LABELS), C)
+    plain = write(tmp_path / f"a{suffix}", p, 5, unreadable=np.flatnonzero(~good))
+    turned = write(tmp_path / f"b{suffix}", p[order], 5, [f"{i}.jpg" for i in order], np.flatnonzero(~good[order]))
     best = np.argsort(-p, axis=1)[:, :5]
-    np.testing.assert_array_equal(scored.readable, good)
-    np.testing.assert_array_equal(scored.hit1, good & (best[:, 0] == LABELS))
-    np.testing.assert_array_equal(scored.hit5, good & (best == LABELS[:, None]).any(axis=1))
-    result = scored.accuracy.result()
-    assert result["top1"] == pytest.approx(balanced_accuracy_score(LABELS[good], best[good, 0]))
-    assert result["image_top1"] == pytest.approx(accuracy_score(LABELS[good], best[good, 0]))
-    assert result["image_top5"] == pytest.approx(scored.hit5[good].mean())
-    assert scored.calibration() == calibration(p.max(axis=1)[good], scored.hit1[good])
-    with pytest.raises(InputError, match=r"m: lists 1 classes an image, 5 are needed for top-5; infer\.py --topk 5"):
-        Scored([block(p, 1)], listed, C)
-    with pytest.raises(InputError, match=r"m has 64 rows but \S+list\.txt lists 200"):
-        Scored([part(whole, 0, 64)], listed, C)
+    for scored in (Scored(plain, listed, C), Scored(turned, listed, C)):  # the order of the rows does not matter
+        np.testing.assert_array_equal(scored.readable, good)
+        np.testing.assert_array_equal(scored.hit1, good & (best[:, 0] == LABELS))
+        np.testing.assert_array_equal(scored.hit5, good & (best == LABELS[:, None]).any(axis=1))
+        result = scored.accuracy.result()
+        assert result["top1"] == pytest.approx(balanced_accuracy_score(LABELS[good], best[good, 0]))
+        assert result["image_top1"] == pytest.approx(accuracy_score(LABELS[good], best[good, 0]))
+        assert result["image_top5"] == pytest.approx(scored.hit5[good].mean())
+        assert scored.calibration() == calibration(p.max(axis=1)[good], scored.hit1[good])
+        assert scored.notes == []
+    with pytest.raises(InputError, match=r"lists 1 classes an image, 5 are needed for top-5; infer\.py --topk 5"):
+        Scored(write(tmp_path / "one.csv", p, 1), listed, C)
 
 
 # --- head, middle, tail
@@ -225,7 +227,7 @@ def test_the_tool(files, tmp_path, capsys):
     ("flags", "message"),
     [
         (["--borders", 2, 1], "--borders needs --train_sizes"),
-        (["--class_names", "x"], "--class_names needs --per_class"),
+        (["--class_names", "x"], "x: cannot be read"),
         (["--draws", 0], "--draws: found 0; 1 or more"),
         (["--seed", -1], "--seed: found -1; 0 or more"),
         (["--class_dim", 3], r"label \d is outside; accepted: 0\.\.2"),
@@ -236,9 +238,90 @@ def test_the_tool(files, tmp_path, capsys):
 def test_bad_input(files, tmp_path, capsys, flags, message):
     one, _, labels, _ = files
     before = sorted(tmp_path.iterdir())
-    per_class = [] if "--class_names" in flags else ["--per_class", tmp_path / "c.csv"]
+    per_class = ["--per_class", tmp_path / "c.csv"]
     assert call("--predictions", one, "--list", labels, "--class_dim", C, *per_class, *flags) == 2
     captured = capsys.readouterr()
     assert re.search(message, captured.err), captured.err
     assert captured.out == ""
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_order_of_list_and_predictions_does_not_matter(files, tmp_path, capsys):
+    one, two, labels, train = files
+    order = np.random.default_rng(1).permutation(N)
+    turned = write_list(tmp_path / "turned.txt", LABELS[order], [f"set\\{i}.jpg" for i in order])
+    p = probabilities(N, C, 1, LABELS)[order]
+    other = write(tmp_path / "other.jsonl", p, 6, [f"{i}.jpg" for i in order], np.flatnonzero(np.isin(order, [4, 5])))
+    outputs = []
+    for against, chosen in ((two, labels), (other, turned), (other, labels), (two, turned)):
+        flags = ["--list", chosen, "--class_dim", C, "--train_sizes", train, "--draws", 50, "--class_report"]
+        assert call("--predictions", one, "--against", against, *flags, "--root", "set") == 0
+        outputs.append(capsys.readouterr().out.replace(str(against), "B"))
+    assert outputs[1:] == outputs[:1] * 3
+    assert call("--predictions", one, "--list", turned) == 2
+    assert capsys.readouterr().err.endswith("; --root set leaves out the leading folder, and then they match\n")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".arrow"])
+@pytest.mark.parametrize("told", [True, False])
+def test_labels_that_count_from_one_are_refused(tmp_path, capsys, suffix, told):
+    file = tmp_path / f"a{suffix}"
+    classes, scores = listed(probabilities(N, C, 0, LABELS), 5)
+    with open_predictions(file, n_classes=C if told else None) as out:
+        out.write_rows(pa.array([f"{i}.jpg" for i in range(N)]), classes, scores, [""] * N)
+    one = write_list(tmp_path / "one.txt", LABELS + 1)
+    right = write_list(tmp_path / "right.txt", LABELS)
+    for flags in ([], ["--class_dim", C]):
+        assert call("--predictions", file, "--list", one, *flags) == 2
+        assert "; labels seem to count from 1, not from 0" in capsys.readouterr().err
+        assert call("--predictions", file, "--list", right, *flags) == 0
+        assert capsys.readouterr().err == ""
+    both = ["--predictions", file, "--list", right, "--train_sizes"]
+    assert call(*both, write_list(tmp_path / "train.txt", [1, C])) == 2
+    assert re.search(f"label {C} is outside|labels up to {C}, but", capsys.readouterr().err)
+    assert call("--predictions", file, "--list", one, "--class_dim", C + 1) == (2 if told and suffix == ".arrow" else 0)
+    err = capsys.readouterr().err
+    if told and suffix == ".arrow":
+        assert f"is of {C} classes, but --class_dim says {C + 1}" in err
+    else:
+        assert f"have labels above {C - 1}, the highest class that" in err
+        assert "no image has label 0: they seem to count from 1" in err
+
+
+def test_a_list_that_lacks_the_last_class_may_count_from_one(tmp_path, capsys):
+    """No label is outside, so it is the predictions that tell."""
+    p = probabilities(N, C, 0, LABELS)
+    rows = np.flatnonzero(LABELS < C - 1)
+    names = [f"{i}.jpg" for i in rows]
+    file = write(tmp_path / "a.csv", p[rows], 5, names)
+    for shift, text in ((1, "no image has label 0: they seem to count from 1, not from 0"), (0, None)):
+        labels = write_list(tmp_path / "l.txt", LABELS[rows] + shift, names)
+        assert call("--predictions", file, "--list", labels, "--class_dim", C) == 0
+        err = capsys.readouterr().err
+        assert (text in err and err.startswith("note: ")) if text else err == ""
+
+
+def test_the_report_on_classes(files, tmp_path, capsys):
+    one, _, labels, _ = files
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"é{c}\n" for c in range(C)), encoding="utf-8")
+    table, cells = tmp_path / "t.csv", tmp_path / "c.csv"
+    flags = ["--predictions", one, "--list", labels, "--class_dim", C, "--class_names", names]
+    assert call(*flags, "--per_class", table, "--confusion", cells, "--class_report", "--excel") == 0
+    lines = capsys.readouterr().out.splitlines()
+    best = np.argmax(probabilities(N, C, 0, LABELS), axis=1)
+    good = np.arange(N) != 3
+    expected = precision_recall_fscore_support(LABELS[good], best[good], average="macro")[:3]
+    numbers = dict(zip(("precision", "recall", "f1"), expected, strict=True))
+    assert lines[4] == " ".join(f"{kind}:{value:.4f}" for kind, value in numbers.items()) + " (means over classes)"
+    assert lines[5].startswith("confused: ")
+    assert re.fullmatch(r"  é\d \(\d\) -> é\d \(\d\) \d+", lines[6])
+    for file in (table, cells):
+        assert file.read_bytes().startswith(b"\xef\xbb\xbf")
+    rows = list(csv.DictReader(table.open(encoding="utf-8-sig", newline="")))
+    assert list(rows[0]) == ["class", "images", "top1", "top5", "name", "predicted", "precision", "recall", "f1"]
+    assert np.mean([float(row["f1"]) for row in rows]) == pytest.approx(numbers["f1"], abs=1e-6)
+    assert sum(int(row["images"]) for row in csv.DictReader(cells.open(encoding="utf-8-sig", newline=""))) == N - 1
+    assert call(*flags, "--class_report", "--excel") == 2
+    assert "--excel is about CSV files: it needs --per_class FILE or --confusion FILE" in capsys.readouterr().err
+    assert call(*flags, "--per_class", table, "--confusion", table) == 2

@@ -58,8 +58,16 @@ def check_labels(labels: np.ndarray, n_classes: int, where: str = "labels") -> n
         if low < 0 or high >= n_classes:
             bad = low if low < 0 else high
             row = int(np.argmax(labels == bad))
-            raise InputError(f"{where}: label {bad} in row {row} is outside 0..{n_classes - 1}")
+            hint = counts_from_one(low, high, n_classes)
+            raise InputError(
+                f"{where}: label {bad} in row {row} is outside 0..{n_classes - 1}" + (f"; {hint}" if hint else "")
+            )
     return labels
+
+
+def counts_from_one(low: int, high: int, n_classes: int) -> str:
+    """What a message says of labels from ``low`` to ``high`` that are 1..n for n classes; else nothing."""
+    return "labels seem to count from 1, not from 0" if low == 1 and high == n_classes else ""
 
 
 def check_ranges(ranges: Mapping[str, bool]) -> None:

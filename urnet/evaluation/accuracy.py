@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 import numpy as np
@@ -67,18 +67,23 @@ class ClassAccuracy:
 
 
 def write_class_table(
-    stream: TextIO, accuracy: ClassAccuracy, names: Sequence[str] = (), train_images: np.ndarray | None = None
+    stream: TextIO, accuracy: ClassAccuracy, names: Sequence[str] = (), further: Mapping[str, np.ndarray] | None = None
 ) -> None:
-    """CSV of class, images, top1, top5, name, and with ``train_images`` (C,) a column of them.
+    """CSV of class, images, top1, top5, name, and of the ``further`` columns (C,): whole numbers, or shares.
 
-    Accuracies of an empty class are empty, and so are names where none are given.
+    A share that is nan, as in an empty class, is empty, and so are names where none are given.
     """
-    table = accuracy.per_class()
+    table, further = accuracy.per_class(), dict(further or {})
     names = names or [""] * accuracy.n_classes
-    check_same_rows(classes=table["count"], names=names)
+    check_same_rows(classes=table["count"], names=names, **further)
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["class", "images", "top1", "top5", "name"] + ["train_images"] * (train_images is not None))
-    for c, n in enumerate(table["count"].tolist()):
-        top1, top5 = (f"{table[key][c]:.6f}" if n else "" for key in ("top1", "top5"))
-        rest = [] if train_images is None else [train_images[c]]
-        writer.writerow([c, n, top1, top5, names[c], *rest])
+    writer.writerow(["class", "images", "top1", "top5", "name", *further])
+    counted, columns = (table["count"], table["top1"], table["top5"]), (names, *map(_texts, further.values()))
+    writer.writerows(zip(range(accuracy.n_classes), *map(_texts, counted), *columns, strict=True))
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    """Whole numbers as they are, shares with six digits."""
+    if values.dtype.kind != "f":
+        return [str(value) for value in values.tolist()]
+    return ["" if value != value else f"{value:.6f}" for value in values.tolist()]

@@ -25,8 +25,11 @@ BLOCK_BYTES = 5 << 20  # of the sums (rows, C) in float64: what fits a cache
 
 
 def block_rows(n_classes: int) -> int:
-    """Rows of a block whose sums, float64 (rows, n_classes), stay in ``BLOCK_BYTES``; 1 to 4096."""
-    return int(np.clip(BLOCK_BYTES // (8 * n_classes), 1, 4096))
+    """Rows of a block whose sums, float64 (rows, n_classes), stay in ``BLOCK_BYTES``; 1 to 4096.
+
+    A power of two, so that blocks and the record batches of a file end together and nothing is copied.
+    """
+    return 1 << min(BLOCK_BYTES // (8 * n_classes) or 1, 4096).bit_length() - 1
 
 
 def missing_probability(block: Predictions, n_classes: int) -> np.ndarray:
@@ -86,16 +89,16 @@ class Ensemble:
         """
         n = check_same_rows(**{f"{i}: {block.file}": block for i, block in enumerate(blocks)})
         base, mass, shares = np.zeros(n), np.zeros(n), []
+        totals = np.zeros(n * self.n_classes)
         start = self.n_classes * np.arange(n)[:, None]
         for block, weight in zip(blocks, self.weights, strict=True):
             values, rest = self._terms(block)
             own = np.where(block.readable, weight, 0.0)
             mass += own
             base += own * rest
-            places = start + block.classes[:, : values.shape[1]]
-            shares.append(Share(places.ravel(), (own[:, None] * values).ravel(), own))
-        places, values = (np.concatenate([getattr(s, name) for s in shares]) for name in ("places", "values"))
-        totals = np.bincount(places, values, minlength=n * self.n_classes)
+            places = (start + block.classes[:, : values.shape[1]]).ravel()
+            shares.append(Share(places, (own[:, None] * values).ravel(), own))
+            totals[places] += shares[-1].values  # each place once, but where there is no prediction and it adds 0
         return Sums(totals.reshape(n, self.n_classes), base, mass, shares)
 
     def best(self, sums: Sums, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +124,7 @@ class Ensemble:
         scores, none = block.scores.astype(np.float64), np.zeros(len(block))
         if self.method == "vote":
             points = np.arange(self.votes, 0, -1, dtype=np.float64)[: scores.shape[1]]
-            return np.tile(points, (len(block), 1)), none
+            return np.broadcast_to(points, (len(block), len(points))), none
         if self.method == "vote_prob":
             return scores[:, : self.votes], none
         missing = missing_probability(block, self.n_classes)

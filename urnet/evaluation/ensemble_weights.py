@@ -10,7 +10,8 @@ import numpy as np
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
 from urnet.evaluation.ensemble import TINY, missing_probability
-from urnet.evaluation.prediction_reader import Listed, Predictions, read_aligned
+from urnet.evaluation.matching import Listed, read_aligned
+from urnet.evaluation.prediction_reader import Predictions
 
 
 def label_probabilities(
@@ -20,14 +21,16 @@ def label_probabilities(
 
     Images without a prediction in one of the files are left out. 8 n M bytes.
     """
-    found, rows = [np.zeros((0, len(files)))], 0
-    for blocks in read_aligned(files, n_classes):
-        labels, rows = listed.of(blocks[0]), rows + len(blocks[0])
+    found, labels_of, widest = [], listed.labels_of(files[0]), -1
+    for blocks in read_aligned(files, n_classes, root=listed.root):
+        labels = labels_of[blocks[0].first :][: len(blocks[0])]
         each = np.stack([label_probability(block, labels, n_classes) for block in blocks], axis=1)
         found.append(each[np.all([block.readable for block in blocks], axis=0)])
+        widest = max(widest, *(int(block.classes.max(initial=-1)) for block in blocks))
         if progress is not None:
             progress.update(len(labels))
-    listed.check_end(files[0], rows)
+    if any(map(len, found)):
+        listed.check_range(widest, ", ".join(map(str, files)))
     return np.concatenate(found)
 
 

@@ -13,6 +13,8 @@ from urnet.core.progress import Progress
 from urnet.core.top_k import topk
 from urnet.data.loading.loader import Batch
 from urnet.evaluation.accuracy import ClassAccuracy
+from urnet.evaluation.class_report import Confusion
+from urnet.evaluation.label_offset import LabelOffset
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 Predict = Callable[[np.ndarray], np.ndarray]  # uint8 images (B, S, S, 3) -> scores (B, C)
@@ -31,10 +33,15 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The counters over all readable images, and the number of images left out because they are not."""
+    """The counters over all readable images, and the number of images left out because they are not.
+
+    ``confusion``: where it was asked for.
+    """
 
     accuracy: ClassAccuracy
     unreadable: int
+    offset: LabelOffset
+    confusion: Confusion | None
 
     def averages(self) -> dict[str, float]:
         """``accuracy.result()`` and ``unreadable``."""
@@ -51,26 +58,38 @@ def evaluate(
     remedy: str = BY_FLAG,
     progress: Progress | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
+    confusion: bool = False,
 ) -> Evaluation:
     """Predict every batch of ``loader`` and count what is right.
 
     ``predict``: uint8 images (B, S, S, 3) -> scores (B, n_classes), B from 1 to the loader's batch size.
     ``labels[row]`` is the label of a batch's row. An unreadable image counts nowhere; more than ``max_bad`` of
     them, or nothing but them, are an InputError naming one and the ``remedy``. Every process of ``group`` brings a
-    loader of its share of the images, and gets the counts over all.
+    loader of its share of the images, and gets the counts over all. ``confusion``: count which classes are taken for
+    which, too.
     """
-    accuracy, unreadable, bad = ClassAccuracy(n_classes), 0, loader.bad
+    accuracy, offset, unreadable, bad = ClassAccuracy(n_classes), LabelOffset(), 0, loader.bad
+    confused = Confusion(n_classes) if confusion else None
     for best in ranked(predict, loader, min(5, n_classes), max_bad=max_bad, remedy=remedy, progress=progress):
         good = best.readable
         unreadable += len(good) - int(good.sum())
-        accuracy.update(best.classes[good], labels[best.rows[good]])
+        classes, given = best.classes[good], labels[best.rows[good]]
+        accuracy.update(classes, given)
+        offset.update(classes[:, 0], given)
+        if confused is not None:
+            confused.update(given, classes[:, 0])
     if not group.is_single:
         accuracy.counters[:] = group.all_sum(accuracy.counters)
+        offset.counters[:] = group.all_sum(offset.counters)
+        if confused is not None:
+            states, confused = group.all_gather(confused.state), Confusion(n_classes)
+            for state in states:
+                confused.add(*state)
         bad = dict(sorted(item for met in group.all_gather(dict(loader.bad)) for item in met.items()))
         unreadable = len(bad)
         check_unreadable(bad, unreadable, max_bad, remedy)
     check_some_readable(bad, int(accuracy.count.sum()), "validation images")
-    return Evaluation(accuracy, unreadable)
+    return Evaluation(accuracy, unreadable, offset, confused)
 
 
 class Ranked(NamedTuple):

@@ -1,4 +1,4 @@
-"""Prediction files read back in blocks of rows, checked, one file or several row for row.
+"""Prediction files read back in blocks of rows, checked.
 
 ``urnet.evaluation.prediction_writer`` writes them. Memory is bounded by a record batch
 (Arrow), or about a megabyte of text, a file.
@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from urnet.core.checks import InputError
-from urnet.data.lists.labelled_list import read_list
-from urnet.evaluation.prediction_formats import COLUMNS, TEXT_BYTES, read_tables
+from urnet.evaluation.prediction_formats import COLUMNS, TEXT_BYTES, class_count, read_tables
 
+NO_ROW = "has no row; predictions of one image or more are needed"
+CLASSES = 5000  # of the challenge: the default where nothing says how many there are
 SLACK = 1e-3  # by which a probability may be above 1: float16, and sums in float32
 
 
@@ -41,6 +41,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.readable)
 
+    def part(self, start: int, stop: int) -> Predictions:
+        """Rows start to stop, as views."""
+        arrays = (values[start:stop] for values in (self.path, self.classes, self.scores, self.readable))
+        return Predictions(self.file, self.first + start, *arrays)
+
     def check_width(self, k: int, why: str) -> None:
         """Raise InputError unless every readable row lists ``k`` classes or more."""
         if self.classes.shape[1] < k and self.readable.any():
@@ -61,17 +66,18 @@ def read_predictions(
     outside 0..1, scores that are not best first, and rows of different k; also for a file without a row.
     """
     first = k = 0
-    for table in _in_blocks(read_tables(Path(file), text_bytes), rows):
-        block = _block(str(file), first, k, table)
-        _check(block, n_classes)
-        first, k = first + len(block), block.classes.shape[1]
-        yield block
+    for table in _multiples(read_tables(Path(file), text_bytes), rows):
+        whole = _block(str(file), first, k, table)
+        _check(whole, n_classes)
+        first, k = first + len(whole), whole.classes.shape[1]
+        for start in range(0, len(whole), rows):
+            yield whole.part(start, start + rows)
     if not first:
-        raise InputError(f"{file}: has no row; predictions of one image or more are needed")
+        raise InputError(f"{file}: {NO_ROW}")
 
 
-def _in_blocks(tables: Iterable[Any], rows: int) -> Iterator[Any]:
-    """The same rows in tables of ``rows`` each; the last may be smaller."""
+def _multiples(tables: Iterable[Any], rows: int) -> Iterator[Any]:
+    """The same rows in tables of a multiple of ``rows`` each, but for the last."""
     waiting: list[Any] = []
     have = 0
     for table in tables:
@@ -80,79 +86,39 @@ def _in_blocks(tables: Iterable[Any], rows: int) -> Iterator[Any]:
         if have >= rows:
             whole = pa.concat_tables(waiting)
             cut = have - have % rows
-            for start in range(0, cut, rows):
-                yield whole.slice(start, rows)
+            yield whole.slice(0, cut)
             waiting, have = [whole.slice(cut)], have - cut
     if have:
         yield pa.concat_tables(waiting)
 
 
-def read_aligned(
-    files: Sequence[str | Path], n_classes: int, rows: int = 4096
-) -> Generator[list[Predictions], None, None]:
-    """Yield blocks of the same rows of several files. Raises InputError at the first path that differs."""
-    for blocks in itertools.zip_longest(*(read_predictions(file, n_classes, rows) for file in files)):
-        first = next(block for block in blocks if block is not None)
-        for block, file in zip(blocks, files, strict=True):
-            rest = len(block) if block is not None else 0
-            _check_paths(first.file, first.path, str(file), block.path if rest else first.path[:0], first.first)
-        yield list(blocks)
+def read_paths(file: str | Path) -> Any:
+    """The paths of a prediction file, Arrow strings (n,), n >= 1; its other columns are not read."""
+    columns = [table["path"] for table in read_tables(Path(file), columns=("path",)) if table.num_rows]
+    if not columns:
+        raise InputError(f"{file}: {NO_ROW}")
+    return _paths(str(file), 0, [chunk for column in columns for chunk in column.chunks])
 
 
-class Listed:
-    """The labelled images of a list, in its order: ``paths`` (Arrow strings), ``labels`` int32 (n,)."""
-
-    def __init__(self, file: str | Path, n_classes: int, class_names: Sequence[str] = ()) -> None:
-        lines = list(read_list(file, n_classes=n_classes, class_names=class_names))
-        if not lines:
-            raise InputError(f"{file}: lists no image; lines `path label` are accepted")
-        self.file = str(file)
-        self.paths = pa.concat_arrays([block.path for block in lines])
-        self.labels = np.concatenate([block.number for block in lines]).astype(np.int32)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def of(self, block: Predictions) -> np.ndarray:
-        """The labels (B,) of a block's rows. Raises InputError at the first path that differs."""
-        wanted = self.paths.slice(block.first, len(block))
-        _check_paths(self.file, wanted, block.file, block.path, block.first)
-        return self.labels[block.first : block.first + len(block)]
-
-    def check_end(self, file: str | Path, n_rows: int) -> None:
-        """Raise InputError unless all listed images had a row."""
-        if n_rows < len(self):
-            raise InputError(
-                f"{file} has {n_rows} rows but {self.file} lists {len(self)} images; "
-                "the same paths in the same order are needed"
-            )
-
-
-def _check_paths(one: str, paths: Any, other: str, others: Any, first: int) -> None:
-    """Raise InputError, naming the first difference, unless both hold the same paths."""
-    if paths.equals(others):
-        return
-    n = min(len(paths), len(others))
-    same = np.asarray(pc.equal(paths[:n], others[:n]).to_numpy(zero_copy_only=False), bool)
-    row = n if same.all() else int(np.argmin(same))
-    texts = [repr(p[row].as_py()) if row < len(p) else "its end" for p in (paths, others)]
-    raise InputError(
-        f"{one} and {other} differ at row {first + row + 1}: {texts[0]} and {texts[1]}; "
-        "the same paths in the same order are needed"
-    )
+def number_of_classes(files: Iterable[str | Path], given: int | None = None) -> int | None:
+    """What ``given`` (--class_dim), or an Arrow file, says; None where nothing does. InputError for two that differ."""
+    found, source = given, "--class_dim"
+    for file in files:
+        said = class_count(file)
+        if found is None:
+            found, source = said, str(file)
+        elif said not in (None, found):
+            raise InputError(f"{file}: is of {said} classes, but {source} says {found}; one number is accepted")
+    return found
 
 
 def _block(file: str, first: int, k: int, table: Any) -> Predictions:
     """A table of path, classes and scores (lists) as arrays; ``k`` is that of the rows before, 0 unknown."""
-    if missing := [name for name in COLUMNS if name not in table.schema.names]:
-        raise InputError(f"{file}: has no column {missing[0]}; {', '.join(COLUMNS)} are needed")
-    path, classes, scores = (pa.concat_arrays(table[name].chunks) for name in COLUMNS)
+    path = _paths(file, first, table["path"].chunks)
+    classes, scores = (_whole(table[name].chunks) for name in COLUMNS[1:])
     lengths = [_lengths(file, name, column) for name, column in zip(COLUMNS[1:], (classes, scores), strict=True)]
     readable = lengths[0] > 0
     k = k or int(lengths[0][np.argmax(readable)])  # 0 where no row so far has a prediction
-    path = path.cast(pa.string())
-    if path.null_count:
-        raise InputError(f"{file}: row {first + pc.index(path.is_null(), True).as_py() + 1}: has no path")
     wrong = (lengths[0] != lengths[1]) | (readable & (lengths[0] != k))
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -163,6 +129,19 @@ def _block(file: str, first: int, k: int, table: Any) -> Predictions:
     where = f"{file}: rows {first + 1}..{first + len(path)}"
     numbers = _matrix(where, classes, k, readable, np.int32), _matrix(where, scores, k, readable, np.float32)
     return Predictions(file, first, path, *numbers, readable)
+
+
+def _paths(file: str, first: int, chunks: Sequence[Any]) -> Any:
+    """Paths as Arrow strings; ``first`` is the number of their first row."""
+    path = _whole(chunks).cast(pa.string())
+    if path.null_count:
+        raise InputError(f"{file}: row {first + pc.index(path.is_null(), True).as_py() + 1}: has no path")
+    return path
+
+
+def _whole(chunks: Sequence[Any]) -> Any:
+    """A column's chunks as one array, which costs a copy where there are several."""
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
 
 
 def _matrix(where: str, column: Any, k: int, readable: np.ndarray, kind: type) -> np.ndarray:
@@ -185,7 +164,10 @@ def _lengths(file: str, name: str, column: Any) -> np.ndarray:
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise InputError(f"{file}: column {name} holds {kind}; lists of numbers are accepted")
-    return pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = pc.list_value_length(column)
+    if lengths.null_count:
+        lengths = lengths.fill_null(0)
+    return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _check(block: Predictions, n_classes: int) -> None:

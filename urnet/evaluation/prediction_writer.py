@@ -19,6 +19,7 @@ from urnet.core.checks import InputError
 
 FORMATS = (".csv", ".jsonl", ".arrow")
 COLUMNS = ("path", "classes", "scores", "names", "error")
+CLASS_COUNT = b"n_classes"  # key of an Arrow file's metadata
 ARROW_ROWS = 4096  # of a record batch: at 100 classes 3 MB, which is what a reader holds of a file
 
 
@@ -69,12 +70,13 @@ class TextPredictions(PredictionFile):
                 self._stream.write(json.dumps(dict(zip(COLUMNS, cells, strict=True)), ensure_ascii=False) + "\n")
 
 
-def arrow_schema() -> Any:
-    """The columns of an Arrow file of predictions."""
+def arrow_schema(n_classes: int | None = None) -> Any:
+    """The columns of an Arrow file of predictions, and the number of classes they are of, where it is known."""
     import pyarrow as pa
 
     lists = (("classes", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32())))
-    return pa.schema([("path", pa.string()), *lists, ("error", pa.string())])
+    metadata = None if n_classes is None else {CLASS_COUNT: str(n_classes)}
+    return pa.schema([("path", pa.string()), *lists, ("error", pa.string())], metadata)
 
 
 class ArrowPredictions(PredictionFile):
@@ -83,8 +85,8 @@ class ArrowPredictions(PredictionFile):
     A row with an error has empty lists. Class names are not in it. A batch is written once ``batch_rows`` wait.
     """
 
-    def __init__(self, writer: Any, batch_rows: int = ARROW_ROWS) -> None:
-        self._writer, self._batch_rows = writer, batch_rows
+    def __init__(self, writer: Any, schema: Any, batch_rows: int = ARROW_ROWS) -> None:
+        self._writer, self._schema, self._batch_rows = writer, schema, batch_rows
         self._waiting: list[tuple] = []  # paths, rows' lengths, classes and scores (flat), errors
         self._rows = 0
 
@@ -109,19 +111,28 @@ class ArrowPredictions(PredictionFile):
             offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
             lists = (pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(flat))) for flat in (classes, scores))
             columns = [pa.concat_arrays(paths), *lists, pa.concat_arrays(errors)]
-            self._writer.write_batch(pa.record_batch(columns, schema=arrow_schema()))
+            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
             self._waiting, self._rows = [], 0
 
 
 @contextlib.contextmanager
 def open_predictions(
-    path: str | Path | None, class_names: Sequence[str] = (), flag: str = "--output", *, batch_rows: int = ARROW_ROWS
+    path: str | Path | None,
+    class_names: Sequence[str] = (),
+    flag: str = "--output",
+    *,
+    n_classes: int | None = None,
+    excel: bool = False,
+    batch_rows: int = ARROW_ROWS,
 ) -> Iterator[PredictionFile | None]:
     """Yield a PredictionFile for ``path`` (None: none); it appears whole when the block ends well.
 
     An existing file is replaced then, and only then. Raises InputError, at once, for a suffix that is not in
-    FORMATS and for a place that cannot be written. ``batch_rows``: of a record batch of an Arrow file.
+    FORMATS and for a place that cannot be written. ``excel``: as in ``open_text``, for CSV only. For Arrow files:
+    ``n_classes`` that the predictions are of, which readers then know, and ``batch_rows`` of a record batch.
     """
+    if excel and (path is None or Path(path).suffix != ".csv"):
+        raise InputError(f"--excel is about a CSV file: it needs {flag} FILE.csv")
     if path is None:
         yield None
         return
@@ -129,31 +140,35 @@ def open_predictions(
     if path.suffix not in FORMATS:
         raise InputError(f"{flag} {path}: accepted are names that end in {' or '.join(FORMATS)}")
     if path.suffix == ".arrow":
-        with _open_arrow(path, flag, batch_rows) as file:
+        with _open_arrow(path, flag, n_classes, batch_rows) as file:
             yield file
         return
-    with open_text(path, flag) as stream:
+    with open_text(path, flag, excel=excel) as stream:
         yield TextPredictions(stream, path.suffix, class_names)
 
 
 @contextlib.contextmanager
-def _open_arrow(path: Path, flag: str, batch_rows: int) -> Iterator[ArrowPredictions]:
+def _open_arrow(path: Path, flag: str, n_classes: int | None, batch_rows: int) -> Iterator[ArrowPredictions]:
     _refuse_folder(path, flag)
     with contextlib.ExitStack() as stack:
         part = stack.enter_context(atomic_file(path, replace=True))
         import pyarrow as pa
 
-        sink = stack.enter_context(pa.OSFile(str(part), "wb"))
-        file = ArrowPredictions(stack.enter_context(pa.ipc.new_file(sink, arrow_schema())), batch_rows)
+        sink, schema = stack.enter_context(pa.OSFile(str(part), "wb")), arrow_schema(n_classes)
+        file = ArrowPredictions(stack.enter_context(pa.ipc.new_file(sink, schema)), schema, batch_rows)
         yield file
         file.flush()
 
 
 @contextlib.contextmanager
-def open_text(path: Path, flag: str) -> Iterator[Any]:
-    """A UTF-8 text stream; the file appears, or is replaced, when the block ends well."""
+def open_text(path: Path, flag: str, *, excel: bool = False) -> Iterator[Any]:
+    """A UTF-8 text stream; the file appears, or is replaced, when the block ends well.
+
+    ``excel``: it begins with a byte order mark, without which Excel takes it for a national encoding.
+    """
     _refuse_folder(path, flag)
-    with atomic_file(path, replace=True) as part, part.open("w", encoding="utf-8", newline="") as stream:
+    encoding = "utf-8-sig" if excel else "utf-8"
+    with atomic_file(path, replace=True) as part, part.open("w", encoding=encoding, newline="") as stream:
         yield stream
 
 

@@ -5,7 +5,7 @@ All of it works on counts or on a few bytes an image; predictions come in blocks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,11 @@ from urnet.core.progress import Progress
 from urnet.data.lists.labelled_list import read_list
 from urnet.data.table.table import Table
 from urnet.evaluation.accuracy import ClassAccuracy
-from urnet.evaluation.prediction_reader import Listed, Predictions
+from urnet.evaluation.class_report import Confusion
+from urnet.evaluation.label_offset import LabelOffset
+from urnet.evaluation.matching import Listed
+from urnet.evaluation.prediction_formats import class_count
+from urnet.evaluation.prediction_reader import read_predictions
 
 BINS = 15
 GROUPS = ("head", "middle", "tail")
@@ -47,35 +51,46 @@ def calibration(confidence: np.ndarray, hit: np.ndarray, bins: int = BINS) -> Ca
 
 
 class Scored:
-    """A prediction file against its labels.
+    """A prediction file against its labels, whatever the order of its rows.
 
     ``accuracy`` (ClassAccuracy) and ``calibration`` of the rows with a prediction; per row of the list
-    ``readable``, ``hit1``, ``hit5`` bool (n,), False where there is no prediction.
+    ``readable``, ``hit1``, ``hit5`` bool (n,), False where there is no prediction, and ``best`` int32 (n,), the best
+    class. ``widest``: the highest class that any row lists. ``notes``: what looks wrong with the labels.
     """
 
-    def __init__(
-        self, blocks: Iterable[Predictions], listed: Listed, n_classes: int, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, file: str | Path, listed: Listed, n_classes: int, progress: Progress | None = None) -> None:
         n = len(listed)
         self.readable, self.hit1, self.hit5 = (np.zeros(n, bool) for _ in range(3))
         confidence = np.zeros(n, np.float32)
-        rows, file, width = 0, "the predictions", min(5, n_classes)
-        for block in blocks:
-            labels = listed.of(block)
+        rows_of, width = listed.rows_of(file), min(5, n_classes)
+        self.widest, offset, self.best = -1, LabelOffset(), np.zeros(n, np.int32)
+        for block in read_predictions(file, n_classes):
             block.check_width(width, "for top-5")
-            place = slice(rows, rows + len(block))
-            rows, file = place.stop, block.file
             if block.readable.any():
-                hits = (block.classes[:, :width] == labels[:, None]) & block.readable[:, None]
-                self.readable[place], self.hit1[place], self.hit5[place] = block.readable, hits[:, 0], hits.any(axis=1)
-                confidence[place] = block.scores[:, 0]
+                rows, classes = rows_of[block.first : block.first + len(block)][block.readable], block.classes
+                best, labels = classes[block.readable, :width], listed.labels[rows]
+                hits = best == labels[:, None]
+                self.readable[rows], self.hit1[rows], self.hit5[rows] = True, hits[:, 0], hits.any(axis=1)
+                self.best[rows], confidence[rows] = best[:, 0], block.scores[block.readable, 0]
+                self.widest = max(self.widest, int(classes.max()))
+                offset.update(best[:, 0], labels)
             if progress is not None:
                 progress.update(len(block))
-        listed.check_end(file, rows)
         good = self.readable
+        if good.any():
+            listed.check_range(self.widest, file)
         self.accuracy = ClassAccuracy(n_classes)
         self.accuracy.update_hits(listed.labels[good], self.hit1[good], self.hit5[good])
         self._confidence = confidence
+        told = class_count(file) is not None or not good.any()
+        found = "" if told else listed.beyond(self.widest, file), offset.note(listed.file, self.accuracy.count)
+        self.notes = [note for note in found if note]
+
+    def confusion(self, labels: np.ndarray) -> Confusion:
+        """Of the rows with a prediction; ``labels`` (n,) are the list's."""
+        found = Confusion(self.accuracy.n_classes)
+        found.update(labels[self.readable], self.best[self.readable])
+        return found
 
     def calibration(self) -> Calibration:
         """Of the rows with a prediction. Raises InputError without any."""
@@ -85,13 +100,13 @@ class Scored:
 # --- classes by their training images
 
 
-def read_train_counts(path: str | Path, n_classes: int) -> np.ndarray:
-    """Training images of each class (C,) int64, from a table's folder or a list of `path label` lines."""
+def read_train_counts(path: str | Path, n_classes: int, class_names: Sequence[str] = ()) -> np.ndarray:
+    """Training images of each class (C,) int64, from a table's folder or a list of labels: numbers or names."""
     path = Path(path)
     if path.is_dir():
         labels = [check_labels(Table.open(path).column("label"), n_classes, f"{path}, column label")]
     else:
-        labels = [lines.number for lines in read_list(path, n_classes=n_classes)]
+        labels = [lines.number for lines in read_list(path, n_classes=n_classes, class_names=class_names)]
     if not sum(map(len, labels)):
         raise InputError(f"{path}: has no training image")
     return sum((np.bincount(part, minlength=n_classes) for part in labels), np.zeros(n_classes, np.int64))

@@ -23,6 +23,7 @@ from urnet.data.lists.lines import (
     Comments,
     Lines,
     Rows,
+    from_one,
     highest,
     numbered,
     open_text,
@@ -176,7 +177,8 @@ class _Reader:
         top, accepted = highest(high)
         accepted = accepted.format(low=0)
         outside = numeric & ((number < 0) | (number > top)) & ~((number == -1) & (not self._needed))
-        tests.append((outside, lambda i: self._outside(label.text[i].as_py(), accepted)))
+        start = from_one(number[numeric], top) if outside.any() else ""
+        tests.append((outside, lambda i: self._outside(label.text[i].as_py(), accepted) + start))
         if self._needed:
             tests.append(
                 (

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from urnet.core.checks import InputError
+from urnet.core.checks import InputError, counts_from_one
 from urnet.core.cli import is_main
 
 BLOCK_BYTES = 32 << 20  # about 700,000 lines of a WebVision list
@@ -326,7 +326,8 @@ def numbered(
     outside = has & ((number < low) | (number > top)) & ~((number == -1) & (not needed))
     accepted = accepted.format(low=low)
     words = outside_words or (lambda word, accepted: f"{what} {word} is outside; accepted: {accepted}")
-    tests = [(outside, lambda i: words(word(i), accepted))]
+    hint = from_one(number[has], top) if outside.any() else ""
+    tests = [(outside, lambda i: words(word(i), accepted) + hint)]
     if needed:
         lone, no_number = split < starts, (split >= starts) & ~numeric
         tests.append((lone, lambda i: f"found {shown(word(i))} without a {what}; accepted: `path {what}`"))
@@ -343,6 +344,12 @@ def highest(high: int | None) -> tuple[int, str]:
     """The largest accepted number, and the words that say so."""
     top = np.iinfo(np.int32).max if high is None else high
     return top, "an integer from {low}" if high is None else f"{{low}}..{top}"
+
+
+def from_one(number: np.ndarray, top: int) -> str:
+    """What a message about a number above ``top`` says where all of them look as if they counted from 1."""
+    hint = counts_from_one(int(number.min()), int(number.max()), top + 1)
+    return f"; {hint}" if hint else ""
 
 
 def trimmed_ends(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, blank: np.ndarray = _BLANK) -> np.ndarray:
