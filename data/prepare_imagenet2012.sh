@@ -46,10 +46,32 @@ class_archives() { # prints the sorted names of the class archives inside the tr
     printf '%s\n' "$members" | sort -u
 }
 
+check_validation() { # whether the validation archive, its labels and the training classes belong together
+    fault=$(tar_fault "$val_tar")
+    [ -z "$fault" ] || refuse "$val_tar $fault"
+    tar -tf "$val_tar" 2>/dev/null | sed -n 's|^.*/||; /\.JPEG$/p' | sort >"$work/members"
+    same_number "$(wc -l <"$work/members" | tr -d ' ')" "$val_tar: "
+    printf '%s\n' "$archives" | sed 's/\.tar$//' >"$work/classes"
+    unknown=$(paste -d ' ' "$work/members" "$work/val_synsets" | awk '
+        NR == FNR { there[$1]; next }
+        !($2 in there) { print "val/" $1 ": class " $2; exit }' "$work/classes" -)
+    [ -z "$unknown" ] || refuse "$unknown is not among the training classes"
+}
+
+same_number() { # IMAGES PREFIX [SUFFIX]: as many images as classes that are given for them
+    lines=$(wc -l <"$work/val_synsets" | tr -d ' ')
+    [ "$1" -eq "$lines" ] || refuse "$2val/ holds $1 images, but classes are given for $lines${3-}"
+}
+
 validation_synsets() { # prints one class name a line, line i for validation image i
     if [ -f "$source/val_synsets.txt" ]; then
         tr -d '\r' <"$source/val_synsets.txt"
     elif [ -f "$devkit" ]; then
+        kind=$(other_kind "$devkit")
+        case $kind in
+        "" | "compressed (gzip)") ;;
+        *) refuse "$devkit is $kind, not the development kit's archive; fetch it again from image-net.org" ;;
+        esac
         python=python
         command -v python >/dev/null 2>&1 || python=python3
         "$python" "$here/imagenet_devkit.py" "$devkit"
@@ -98,14 +120,16 @@ label_lines() { # LIST: lines of `path class` in $work/pairs become lines of `pa
 }
 
 write_train_list() { # an image's class is the name of its folder
-    images_in train && awk -F/ '{ print $0, $2 }' "$work/images" >"$work/pairs" && label_lines train_list.txt
+    images_in train || return 1
+    empty=$(awk -F/ 'NR == FNR { there[$2]; next } !($1 in there) { print $1; exit }' "$work/images" "$target/synsets.txt")
+    [ -z "$empty" ] || refuse "train/$empty holds no image; rm -r '$target/train/$empty' to unpack it again"
+    awk -F/ '{ print $0, $2 }' "$work/images" >"$work/pairs" && label_lines train_list.txt
 }
 
 write_val_list() { # image i in sorted order belongs to the class in line i
     images_in val || return 1
     images=$(wc -l <"$work/images" | tr -d ' ')
-    lines=$(wc -l <"$work/val_synsets" | tr -d ' ')
-    [ "$images" -eq "$lines" ] || refuse "val/ holds $images images, but classes are given for $lines"
+    same_number "$images" "" "; rm -r '$target/val' to unpack it again"
     paste -d ' ' "$work/images" "$work/val_synsets" >"$work/pairs" && label_lines val_list.txt
 }
 
@@ -126,6 +150,8 @@ devkit=$source/ILSVRC2012_devkit_t12.tar.gz
 classes=${IMAGENET_CLASSES:-1000}
 for archive in "$train_tar" "$val_tar"; do
     [ -f "$archive" ] || refuse "$archive is missing"
+    fault=$(end_fault "$archive")
+    [ -z "$fault" ] || refuse "$archive $fault; fetch it again from image-net.org"
 done
 
 work=$(mktemp -d "$target/.prepare.XXXXXX") || exit 1
@@ -138,6 +164,7 @@ archives=$(class_archives) || exit $?
 validation_synsets >"$work/val_synsets" || exit $?
 wrong=$(grep -Evnx 'n[0-9]{8}' "$work/val_synsets" | head -n 1)
 [ -z "$wrong" ] || refuse "validation labels, line $wrong: a class name like n01440764 is accepted"
+[ -d "$target/val" ] || check_validation
 
 say "train: $classes classes from $train_tar"
 unpack_train || exit 1

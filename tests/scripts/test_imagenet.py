@@ -119,6 +119,31 @@ def test_labels_from_the_development_kit(source):
     assert_prepared(source)
 
 
+def test_a_page_as_development_kit(source):
+    (source / "val_synsets.txt").unlink()
+    (source / "ILSVRC2012_devkit_t12.tar.gz").write_text("<!DOCTYPE html>\n<html>Please log in</html>\n")
+    done = prepare(source)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "devkit_t12.tar.gz is a web page that begins '<!DOCTYPE html>', not the development kit's archive" in done.stderr
+
+
+def test_folders_that_hold_too_little_are_named_with_the_remedy(source):
+    assert prepare(source).returncode == 0
+    image = source / "val/ILSVRC2012_val_00000001.JPEG"
+    kept = image.read_bytes()
+    image.unlink()
+    done = prepare(source)
+    assert done.returncode == 2
+    said = f"val/ holds 3 images, but classes are given for 4; rm -r '{source}/val' to unpack it again"
+    assert said in done.stderr.splitlines()[-1]
+    image.write_bytes(kept)
+    for image in (source / "train/n01443537").iterdir():
+        image.unlink()
+    done = prepare(source)
+    assert done.returncode == 2
+    assert f"train/n01443537 holds no image; rm -r '{source}/train/n01443537'" in done.stderr.splitlines()[-1]
+
+
 def test_a_development_kit_that_contradicts_itself(source):
     (source / "val_synsets.txt").unlink()
     write_devkit(source / "ILSVRC2012_devkit_t12.tar.gz", truth=[TRUTH[0], "77"])
@@ -146,6 +171,16 @@ def plant(source, fault):
     if fault == "no archive":
         train.unlink()
         return "ILSVRC2012_img_train.tar is missing"
+    if fault.startswith("a page"):
+        name = {"a page as train": train.name, "a page as val": "ILSVRC2012_img_val.tar"}.get(fault, synsets.name)
+        (source / name).write_text("<!DOCTYPE html>\n<html>Please log in</html>\n")
+        if name == synsets.name:
+            return "validation labels, line 1:<!DOCTYPE html>: a class name like n01440764 is accepted"
+        return f"{name} (a web page that begins '<!DOCTYPE html>') is not a whole tar archive; fetch it again"
+    if fault == "val cut":
+        file = source / "ILSVRC2012_img_val.tar"
+        file.write_bytes(file.read_bytes()[:1536])
+        return "ILSVRC2012_img_val.tar is not a whole tar archive"
     if fault == "another archive":
         train.write_bytes(tar_bytes({"a.JPEG": b"x"}))
         return "ILSVRC2012_img_train.tar holds 'a.JPEG'; archives named like n01440764.tar are accepted"
@@ -158,6 +193,7 @@ def plant(source, fault):
     [
         *("no labels", "label line", "too few labels", "unknown class"),
         *("no archive", "another archive", "too few classes"),
+        *("a page as train", "a page as val", "a page as labels", "val cut"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(source, fault):
@@ -165,8 +201,7 @@ def test_bad_input_is_one_line_and_exit_2(source, fault):
     done = prepare(source)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr.splitlines()[-1]
-    assert not (source / "val_list.txt").exists()
-    assert not list(source.glob(".prepare.*"))
+    assert sorted(path.suffix for path in source.iterdir() if path.suffix != ".tar") in ([], [".txt"])  # nothing unpacked
 
 
 def test_a_class_archive_that_leads_out_stops_the_run(source, tmp_path):
