@@ -112,6 +112,62 @@ def test_delta_is_the_distance_to_the_nearest_denser_row(density):
     assert np.count_nonzero(got["delta"] == distances.max(1).astype(np.float32)) >= 1
 
 
+def test_delta_follows_permuted_rows():
+    features, labels, n_classes = mixed_classes(dtype=np.float32)
+    features = np.unique(features, axis=0)  # equal rows may exchange their deltas
+    labels = labels[: len(features)]
+    got = curriculum(features, labels, n_classes, delta=True)
+    order = np.random.default_rng(1).permutation(len(labels))
+    permuted = curriculum(features[order], labels[order], n_classes, delta=True)
+    assert same(permuted, {name: column[order] for name, column in got.items()})
+
+
+def test_scale_and_shift_do_not_matter():
+    features = spread_rows(120, dtype=np.float64)
+    whole = one_class(features, delta=True, pca=4)
+    for factor in (2.0**-90, 2.0**45):
+        scaled = one_class(features * factor, delta=True, pca=4)
+        assert same({**scaled, "delta": scaled["delta"] / np.float32(factor)}, whole)
+    for pca in (0, 4):
+        shifted = one_class(features + 100, pca=pca)["density"]
+        np.testing.assert_allclose(shifted, one_class(features, pca=pca)["density"], atol=1)
+
+
+def test_pca_keeps_what_spreads():
+    rng = np.random.default_rng(0)
+    wide = spread_rows(400, 6)
+    features = np.hstack([wide, 0.01 * rng.normal(size=(400, 60))]).astype(np.float32)
+    all_of_it, projected = (one_class(features, pca=pca, density="gaussian") for pca in (0, 6))
+    np.testing.assert_allclose(projected["density"], all_of_it["density"], rtol=5e-3)
+    one_axis = one_class(features[:, ::-1].copy(), pca=1, density="gaussian")["density"]
+    assert not np.allclose(one_axis, all_of_it["density"], rtol=0.05)
+    assert same(one_class(features, pca=66, density="gaussian"), all_of_it)
+
+
+def test_mostly_equal_rows():
+    """Where d_c is 0 no row is nearer than it; the Gaussian's limit counts the equal rows."""
+    source = np.random.default_rng(0).permutation(np.r_[np.repeat([0, 1, 2], [60, 60, 20]), 3:8])
+    features = spread_rows(8, 40)[source]
+    got = one_class(features, quantile=0.3)
+    assert not got["density"].any()
+    assert not got["subset"].any()
+    gaussian = one_class(features, quantile=0.3, density="gaussian")
+    assert gaussian["density"].tolist() == np.array([59, 59, 19, 0, 0, 0, 0, 0])[source].tolist()
+    assert gaussian["subset"].tolist() == np.minimum(np.maximum(source - 1, 0), 2).tolist()
+
+
+@pytest.mark.parametrize("sample", [1, 1 << 22])
+def test_every_order_statistic_is_found_whatever_the_guess(sample):
+    blocks = SquaredDistances(spread_rows(12), np.arange(12), 4)
+    halves = [
+        squares.ravel()
+        for here, there, squares in blocks.map(lambda *block: block)
+        for _ in range(1 + (here != there))
+    ]
+    found = [squared_quantile(blocks, (rank - 0.5) / 144, sample) for rank in range(1, 145)]
+    assert found == np.sort(np.concatenate(halves)).tolist()
+
+
 @pytest.mark.parametrize("block", [13, 1000])
 @pytest.mark.parametrize("rows", [spread_rows(100), integer_rows(100, 3, 0), np.zeros((100, 2), np.float32)])
 def test_the_quantile_is_that_of_sorting(rows, block):

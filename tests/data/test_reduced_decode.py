@@ -134,6 +134,29 @@ def test_the_view_is_the_box_of_the_reduced_image_rounded():
         assert np.array_equal(train_view(data, SMALL, rng(seed)), expected)
 
 
+def photograph(side=600):
+    """Detail down to single pixels, falling off like a photograph's: energy 1 / frequency."""
+    frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
+    noise = np.fft.fft2(rng(1).normal(0, 1, (side, side, 3)), axes=(0, 1))
+    image = np.fft.ifft2(noise / np.maximum(frequencies, 1 / side)[..., None], axes=(0, 1)).real
+    return np.clip(128 + 40 * image / image.std(), 0, 255).astype(np.uint8)
+
+
+def test_the_reduced_view_is_nearer_to_the_mean_over_areas_than_the_full_one():
+    """Bilinear reduction of all pixels looks at two of many in a row; the reduced image has seen them all."""
+    data = encode(".jpg", photograph(), cv2.IMWRITE_JPEG_QUALITY, 95)
+    transform, image, errors = replace(PLAIN, size=32), decode(data), []
+    for seed in range(30):
+        if choose_reduction(draw_box(rng(seed)), check_header(data), transform) > 1:
+            box = random_resized_box(*image.shape[:2], transform.scale, transform.ratio, rng(seed))
+            best = cv2.resize(image[box], (32, 32), interpolation=cv2.INTER_AREA).astype(int)
+            views = (train_view(data, transform, rng(seed), reduced=reduced) for reduced in (True, False))
+            errors.append([np.abs(view - best).mean() for view in views])
+    reduced, full_size = np.mean(errors, axis=0)
+    assert len(errors) > 20
+    assert reduced < 0.7 * full_size
+
+
 def test_bombs_and_files_without_their_end_are_refused_as_ever():
     data = encode(".jpg", picture(300, 400))
     with pytest.raises(UnreadableImage, match=r"x\.jpg: .*at most 119999 are accepted"):

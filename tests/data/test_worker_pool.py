@@ -1,6 +1,7 @@
 """The loader: leaving early, exceptions, killed workers, a killed parent. Nothing hangs or stays behind."""
 
 import gc
+import itertools
 import os
 import pickle
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.image_sources import Exits, Faulty, RaisesUnpicklable, Slow, Stuck, make, make_files
+from urnet.config.recipe import Transform
 from urnet.core.checks import InputError
 from urnet.data.loading.loader import ImageSource, Loader
 
@@ -152,6 +154,33 @@ def test_a_killed_worker_is_named(files, when, victim):
     with pytest.raises(RuntimeError, match=rf"loader worker {victim} \(process {pid}\).*SIGKILL"):
         rest = len(list(iterator))
         pytest.fail(f"{rest} more batches came; state of the killed worker: {state(pid)}")
+
+
+def test_the_parent_s_threads_and_settings_do_not_matter(files):
+    """OpenCV's and Paddle's thread pools are busy in the parent while workers start and work."""
+    import cv2
+    import paddle
+
+    stop = threading.Event()
+
+    def busy():
+        while not stop.is_set():
+            cv2.GaussianBlur(np.zeros((500, 500, 3), np.uint8), (31, 31), 5)
+            paddle.matmul(paddle.ones([100, 100]), paddle.ones([100, 100])).numpy()
+
+    big = Transform(size=600, jitter=0.3)  # large enough for OpenCV to use threads, had it any
+    source = ImageSource(files.__getitem__, big, train=True)
+    threads = [threading.Thread(target=busy) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        batches = list(Loader(source, [(0, np.arange(7))] * 2, workers=2))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    for batch, row in itertools.product(batches, range(7)):
+        assert np.array_equal(batch.images[row], source(row, 0)[0])
 
 
 def test_two_loaders_at_once_do_not_disturb_each_other(files):

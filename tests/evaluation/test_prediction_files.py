@@ -132,6 +132,16 @@ def test_a_cut_arrow_file_is_refused(tmp_path):
             list(read_predictions(file, 9))
 
 
+def test_offsets_that_lead_outside_are_refused(tmp_path):
+    file = write(tmp_path / "a.arrow", probabilities(3, 9, 0), 2)
+    whole, offsets = file.read_bytes(), np.array([0, 2, 4, 6], np.int32).tobytes()
+    assert whole.count(offsets) == 2  # of classes and scores
+    for bad in ([0, 2, 4, 6_000_000], [0, 2, 4, -6], [0, 5, 4, 6], [-2, 2, 4, 6]):
+        file.write_bytes(whole.replace(offsets, np.array(bad, np.int32).tobytes()))
+        with pytest.raises(InputError, match=r"a\.arrow: is no prediction file of infer\.py"):
+            list(read_predictions(file, 9))
+
+
 def test_an_arrow_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError), open_predictions(tmp_path / "a.arrow") as file:
         file.write("x", [1], [0.5])

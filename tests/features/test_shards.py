@@ -106,6 +106,15 @@ def test_other_types_shapes_and_row_counts_are_refused(tmp_path, change):
             writer.append(values)
 
 
+def test_a_full_disk_is_named(tmp_path):
+    named = pytest.raises(OSError, match=r"features\.npy: cannot be written \(No space")
+    with named, write_shard(tmp_path, ABOUT, 0) as writer:
+        writer._streams["features"].close()
+        writer._streams["features"] = Path("/dev/full").open("wb")  # noqa: SIM115
+        writer.append({name: array[:5] for name, array in arrays().items()})
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- not whole
 
 

@@ -1,4 +1,4 @@
-"""The commands of README.md, docs/ and the recipes' heads: where they stand, the program of each, its flags, its real parser."""
+"""The commands of README.md, docs/ and the recipes' heads: place, program, flags, and the program's real parser."""
 
 import argparse
 import importlib

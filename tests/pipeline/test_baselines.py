@@ -42,10 +42,10 @@ def plain(images, tmp_path_factory):
     [
         CURRICULUM,
         {**SAVED, "elr": {"weight": 2.0, "top_k": 2}},
-        {**SAVED, "gate": {"threshold": 0.6, "until": "8 steps", "agree": True}},
+        {**SAVED, "gate": {"threshold": 0.6, "until": "8 steps", "agree": True}, "loss": {"name": "symmetric"}},
         {**SAVED, "bags": {"size": 2, "temperature": 0.5}},
     ],
-    ids=["subsets", "elr", "gate", "bags"],
+    ids=["subsets", "elr", "gate and symmetric", "bags"],
 )
 def test_an_interrupted_stage_ends_with_the_same_bytes(images, plain, tmp_path, later):
     whole, part = tmp_path / "whole", tmp_path / "part"

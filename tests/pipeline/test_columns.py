@@ -140,10 +140,13 @@ def test_a_class_of_which_no_image_can_be_read_stops_nothing(web, tmp_path):
     assert (table.column("suggested")[labels == 1] == -1).all()
 
 
-def test_the_relevance_model_reads_class_texts_where_queries_have_none(instance, tmp_path):
-    own = tmp_path / "web"
-    write_web(own, 2)
-    (own / "info/queries.txt").unlink()
+@pytest.mark.parametrize("queries", [True, False])
+def test_the_relevance_model_reads_queries_and_class_texts_where_they_have_none(web, instance, tmp_path, queries):
+    own = web
+    if not queries:
+        own = tmp_path / "web"
+        write_web(own, 2)
+        (own / "info/queries.txt").unlink()
     ranks = {"method": "instance", "relevance": "ranks", "model_term": 1.0}
     table = columns_after(recipe_of(own, tmp_path, ranks))
     labels = table.column("label")

@@ -96,6 +96,13 @@ def test_clipping_is_over_all_parameters_as_one_vector():
         np.testing.assert_allclose(move, moves[None][name] * (0.01 / free), atol=1e-7, rtol=1e-3)
 
 
+def test_a_batch_without_weight_leaves_the_network_finite():
+    made = train_state(stage())
+    empty = dataclasses.replace(step_input(), weight=np.zeros(12, np.float32))
+    assert float(train_step(made, empty, 0.1, 0).loss) == 0
+    assert all(np.isfinite(value).all() for value in arrays(made.network).values())
+
+
 @pytest.mark.parametrize("name", ["momentum", "adamw"])
 def test_optimiser_state_survives_another_process_worth_of_names(name):
     settings = stage(optimizer=Optimizer(name=name), ema=None)
