@@ -174,11 +174,17 @@ def test_the_parent_s_threads_and_settings_do_not_matter(files):
     for thread in threads:
         thread.start()
     try:
-        batches = list(Loader(source, [(0, np.arange(7))] * 2, workers=2))
+        iterator = iter(Loader(source, [(0, np.arange(7))] * 2, workers=2))
+        batches = [next(iterator)]
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children()]
+        batches += iterator
     finally:
         stop.set()
         for thread in threads:
             thread.join()
+    assert len(commands) >= 2  # fresh interpreters: what is forked has the parent's locks, as they happened to be
+    assert Path("/proc/self/cmdline").read_bytes() not in commands
+    assert len(batches) == 2
     for batch, row in itertools.product(batches, range(7)):
         assert np.array_equal(batch.images[row], source(row, 0)[0])
 

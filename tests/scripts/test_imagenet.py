@@ -124,7 +124,10 @@ def test_a_page_as_development_kit(source):
     (source / "ILSVRC2012_devkit_t12.tar.gz").write_text("<!DOCTYPE html>\n<html>Please log in</html>\n")
     done = prepare(source)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "devkit_t12.tar.gz is a web page that begins '<!DOCTYPE html>', not the development kit's archive" in done.stderr
+    assert (
+        "devkit_t12.tar.gz is a web page that begins '<!DOCTYPE html>', not the development kit's archive"
+        in done.stderr
+    )
 
 
 def test_folders_that_hold_too_little_are_named_with_the_remedy(source):
@@ -201,7 +204,10 @@ def test_bad_input_is_one_line_and_exit_2(source, fault):
     done = prepare(source)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr.splitlines()[-1]
-    assert sorted(path.suffix for path in source.iterdir() if path.suffix != ".tar") in ([], [".txt"])  # nothing unpacked
+    assert sorted(path.suffix for path in source.iterdir() if path.suffix != ".tar") in (
+        [],
+        [".txt"],
+    )  # nothing unpacked
 
 
 def test_a_class_archive_that_leads_out_stops_the_run(source, tmp_path):
