@@ -112,4 +112,6 @@ def report(found: Evaluation, args: argparse.Namespace, class_names: Sequence[st
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    from urnet.runtime.refusals import told_once
+
+    sys.exit(cli.run(told_once(main)))

@@ -124,4 +124,6 @@ def save(job: PredictionJob, results: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    from urnet.runtime.refusals import told_once
+
+    sys.exit(cli.run(told_once(main)))

@@ -152,6 +152,8 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
         return models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute)
 
     how = {"only": args.stage, "until": args.until, "resume": args.resume, "replace": args.replace}
+    if args.dry_run and not cli.is_main():
+        return cli.DONE
     if args.dry_run:
         for step in plan_recipe(recipe, build_network, n_processes=launched(), **how):
             print(f"stage {step.stage.name} {step.action}: {step.why}", file=stream)
@@ -179,4 +181,6 @@ def report(results: Sequence[Any], home: Path, stream: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    from urnet.runtime.refusals import told_once
+
+    sys.exit(cli.run(told_once(main)))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers import tiny_training
 from tests.helpers.distributed_job import CASES
-from tests.helpers.launch import TOYS, alone, children, launch, make_images, wait_for, with_start, write_recipe
+from tests.helpers.launch import STAGE, TOYS, alone, children, launch, make_images, wait_for, with_start, write_recipe
 from tests.helpers.predict import Toys
 from urnet.checkpoints.safetensors_io import read_safetensors
 from urnet.data.table.table import Table
@@ -159,13 +159,22 @@ def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, both
 
 
 def test_an_error_of_one_process_ends_the_others(images, tmp_path):
-    """A batch that cannot be shared out is refused by all, in one line, before anything is written."""
-    recipe = write_recipe(images, tmp_path, [{**with_start(images)[0], "batch_size": 13}])
-    done = launch(tmp_path, TOYS, "train", recipe)
-    assert done.returncode != 0
+    """A batch that cannot be shared out is refused by all, in one line that is seen once, and nothing is written."""
+    recipe = tiny_training.write_recipe(images, batch_size=14)
+    done = launch(tmp_path, "train.py", "-c", recipe, "-o", f"output={tmp_path}/out")
+    assert done.returncode == 2
     logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
-    assert "stages.class.batch_size: found 13; a multiple of 2 is accepted" in logs
-    assert not (tmp_path / "run/class").exists()
+    for told in (logs, done.stdout + done.stderr):
+        assert told.count("stages.class.batch_size: found 14; a multiple of 4 is accepted") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_refused_before_the_processes_meet_is_told_once(images, tmp_path):
+    recipe = write_recipe(images, tmp_path, [STAGE])
+    done = launch(tmp_path, "train.py", "-c", recipe, "-o", "seeed=1")
+    logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
+    assert done.returncode == 2
+    assert logs.count("unknown key seeed; nearest: seed") == (done.stdout + done.stderr).count("unknown key seeed") == 1
 
 
 # --- infer.py and eval.py

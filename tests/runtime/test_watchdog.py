@@ -99,6 +99,18 @@ def test_last_words_reach_all_on_one_line(processes, rank):
     assert ended.empty()
 
 
+@pytest.mark.parametrize("local", ["0", "1"])
+def test_a_refusal_of_process_0_is_told_on_other_machines_only(processes, capfd, monkeypatch, local):
+    monkeypatch.setenv("PADDLE_LOCAL_RANK", local)
+    ends, ended = processes[0](grace=0.0)
+    ends[0].leave("a.txt: found x", refused=True)
+    words = f"process 0 of 3 on {socket.gethostname()} was refused: a.txt: found x"
+    for line in ends[1:]:
+        assert line.lost(60) == words and line.exit_code == 2
+    assert sorted(ended.get(timeout=60) for _ in ends[1:]) == [(1, 2), (2, 2)]
+    assert capfd.readouterr().err == f"error: {words}\n" * (2 if local == "0" else 0)
+
+
 def test_strangers_are_hung_up_on():
     """Only who knows the token is taken in; a stranger in between changes nothing."""
     box: queue.Queue = queue.Queue()

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -57,6 +58,32 @@ def print_arguments(args: argparse.Namespace, stream: TextIO | None = None) -> N
 def is_main() -> bool:
     """Whether this is the process that speaks: the only one, or number 0 of those the launcher started."""
     return os.environ.get("PADDLE_TRAINER_ID") in (None, "", "0")
+
+
+def several_processes() -> bool:
+    """Whether the launcher started this process and others."""
+    return os.environ.get("PADDLE_TRAINERS_NUM") not in (None, "", "1") and bool(os.environ.get("PADDLE_TRAINER_ID"))
+
+
+def is_first_here() -> bool:
+    """Whether the launcher shows what this process says: it is the first one on its machine, or the only one."""
+    return os.environ.get("PADDLE_LOCAL_RANK") in (None, "", "0")
+
+
+def _let_others_end_first(seconds: float = 5.0) -> None:
+    """Wait to be ended, where the launcher started several processes.
+
+    It shows all of the first one's words, and again those of the first that has ended.
+    """
+    if several_processes() and is_first_here():
+        _wait(seconds)
+
+
+def _wait(seconds: float) -> None:
+    """Sleep, until SIGTERM."""
+    with contextlib.suppress(Terminated), _sigterm_as_exception(anyway=True):
+        time.sleep(seconds)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes more than once, and what is left is to end
 
 
 class _Results(io.FileIO):
@@ -133,7 +160,12 @@ class Parser(argparse.ArgumentParser):
         return f"; {near}" if near else ""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(BAD_INPUT, f"error: {self.prog}: {message} (see --help)\n")
+        if is_first_here():  # the others were given the same words
+            print(f"error: {self.prog}: {message} (see --help)", file=sys.stderr, flush=True)
+            _let_others_end_first()
+        else:
+            _wait(3.0)  # for the first one to say it
+        self.exit(BAD_INPUT)
 
 
 def _folded(flag: str) -> str:
@@ -145,12 +177,12 @@ class Terminated(BaseException):
 
 
 @contextlib.contextmanager
-def _sigterm_as_exception() -> Iterator[None]:
-    """Raise Terminated at SIGTERM, where nobody else listens to it and Python takes signals."""
+def _sigterm_as_exception(*, anyway: bool = False) -> Iterator[None]:
+    """Raise Terminated at SIGTERM, where nobody else listens to it (or ``anyway``) and Python takes signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL and not anyway:
         yield
         return
 
@@ -203,4 +235,6 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
             print(f"{kind}: {text}", file=sys.stderr, flush=True)
         except OSError:  # stderr is on the full disk; Python would try again at its end, and leave with 120
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        if bad:
+            _let_others_end_first()
         return BAD_INPUT if bad else FAILED

@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 import paddle
 
+from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.core.cli import Terminated
 from urnet.core.signals import Interrupted
+from urnet.runtime import refusals
 from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.watchdog import Watchdog
 
+REFUSED_SECONDS = 3.0  # how long a refused process waits to learn whether the main one says the same
 VERDICT_SECONDS = 10.0  # how long a failed operation waits to learn which process ended
 LAUNCHER = ("PADDLE_TRAINER_ID", "PADDLE_TRAINER_ENDPOINTS", "PADDLE_MASTER")  # variables it sets
 POLL_SECONDS = 0.02, 0.25  # between two looks at a process that is waited for: at first, and after a while
@@ -53,7 +56,7 @@ class ProcessGroup:
         while here < self.size:
             time.sleep(pause)
             if self.watchdog is not None and self.watchdog.lost():
-                raise PeerLost(1)
+                raise PeerLost(self.watchdog.exit_code)
             pause = min(2 * pause, POLL_SECONDS[1])
             here = self._store.add(key, 0)
 
@@ -148,10 +151,13 @@ def open_process_group(device: str) -> Iterator[ProcessGroup]:
         yield group
         group.barrier()
     except BaseException as error:
-        lost = watchdog.lost(_patience(error)) if _patience(error) else None
-        watchdog.leave(lost or _one_line(error))
-        if lost is not None:
-            raise PeerLost(1) from None
+        refused = isinstance(error, InputError)
+        patience = REFUSED_SECONDS if refused and not group.is_main else _patience(error)
+        lost = watchdog.lost(patience) if patience else None
+        watchdog.leave(lost or _one_line(error), refused=refused)
+        if lost is not None and (not refused or lost.endswith(f": {_one_line(error)}")):
+            raise PeerLost(watchdog.exit_code) from None
+        error.met = True  # type: ignore[attr-defined]  # the others know of it (urnet.runtime.refusals)
         raise
     watchdog.leave()
 
@@ -160,6 +166,8 @@ def _join(device: str) -> ProcessGroup:
     """Set up Paddle's communication between the processes, without its warnings."""
     if device == "cpu":
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
+    if cli.is_main():
+        refusals.say("")
     from paddle.distributed import fleet
 
     with warnings.catch_warnings():

@@ -16,7 +16,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from urnet.core import cli
+
 DONE = "done"
+REFUSED = "was refused"  # process 0, which says why itself
 KILLED = "it was killed, or its machine is gone"
 OWN_WORDS_SECONDS = 0.5  # for this process to end with words of its own, where the other's may be the same
 GRACE_SECONDS = 2.0  # for the main thread to end; the launcher kills after 3
@@ -46,6 +49,7 @@ class Watchdog:
         self.rank, self.size, self._end = rank, size, end
         self._own_words, self._grace = own_words, grace
         self._lost: str | None = None
+        self.exit_code = cli.FAILED  # of this process, where another one has ended
         self._known, self._left = threading.Event(), threading.Event()
         self._lines: dict[int, _Line] = {}
         server = socket.create_server((host, 0), backlog=size) if rank == 0 else None
@@ -91,13 +95,17 @@ class Watchdog:
     def _lose(self, text: str) -> None:
         if self._known.is_set() or self._left.is_set():
             return
+        refused = text.partition(": ")[0].endswith(REFUSED)
         with contextlib.suppress(OSError, ValueError):  # at once: gloo may abort this process any moment
-            hint = "once that is mended, --resume goes on from the last checkpoint"
-            print(f"failed: {text}; {hint}", file=sys.stderr, flush=True)
-        self._lost = text
+            if not refused:
+                hint = "once that is mended, --resume goes on from the last checkpoint"
+                print(f"failed: {text}; {hint}", file=sys.stderr, flush=True)
+            elif cli.is_first_here():  # on another machine than process 0, which has said it
+                print(f"error: {text}", file=sys.stderr, flush=True)
+        self._lost, self.exit_code = text, cli.BAD_INPUT if refused else cli.FAILED
         self._known.set()
         if not self._left.wait(self._grace):
-            self._end(1)
+            self._end(self.exit_code)
 
     def lost(self, seconds: float = 0.0) -> str | None:
         """Which process ended and why, as far as it is known after waiting up to ``seconds``; else None.
@@ -107,11 +115,11 @@ class Watchdog:
         self._known.wait(seconds)
         return self._lost
 
-    def leave(self, words: str = DONE) -> None:
-        """Hang up; ``words``, one line, say why to the others, unless all is done."""
+    def leave(self, words: str = DONE, *, refused: bool = False) -> None:
+        """Hang up; ``words``, one line, say why to the others, unless all is done. ``refused``: for bad input."""
         self._left.set()
         if self.rank == 0 and words != DONE:
-            words = f"process 0 of {self.size} on {socket.gethostname()} ended: {words}"
+            words = f"process 0 of {self.size} on {socket.gethostname()} {REFUSED if refused else 'ended'}: {words}"
         for line in self._lines.values():
             line.send(self._lost or words)
             line.close()
