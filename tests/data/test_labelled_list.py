@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from urnet.config.recipe import Data
 from urnet.core.checks import InputError
+from urnet.data.lists.build_table import build_table, read_validation
+from urnet.data.lists.image_list import ImageList
 from urnet.data.lists.labelled_list import listed_classes, read_list
+from urnet.data.lists.repeated_paths import note_shared_paths
 
 NAMES = ["ant", "red fox", "tench, Tinca tinca", "café"]
 
@@ -239,3 +245,48 @@ def test_the_classes_of_a_list(tmp_path):
     assert listed_classes(tmp_path / "list") == (3, 11, [])
     (tmp_path / "list").write_text("a.jpg,cat\nb.jpg,10\nc.jpg,cafe\u0301\nd.jpg,caf\u00e9\n")
     assert listed_classes(tmp_path / "list") == (4, 3, ["10", "café", "cat"])
+
+
+def images_of(paths: list[str], root: Path) -> ImageList:
+    return ImageList(pa.array(paths), np.zeros(len(paths), np.int32), root)
+
+
+def test_paths_with_several_labels_are_counted(tmp_path, capsys):
+    """In blocks of any size, whatever stands between; the first line that contradicts another is shown."""
+    make(tmp_path, "list")
+    (tmp_path / "list").write_text("a 1\nb 2\nb 2\nc 3\nc 2\na 1\nb 1\nb 2\n")
+    data = Data(str(tmp_path), 4, "list", train_list=str(tmp_path / "list"), val_list=str(tmp_path / "list"))
+    for read in (lambda: build_table(data, tmp_path / "table", block_bytes=9), lambda: read_validation(data)):
+        capsys.readouterr()
+        read()
+        assert f"note: {tmp_path}/list: 2 paths have several labels: 'c' has 3 and 2 …\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("root", "val_root", "paths", "told"),
+    [
+        (
+            ".",
+            ".",
+            ["x.jpg", "b/2.jpg", "b/1.jpg"],
+            "2 of 3 validation images are training images as well: 'b/2.jpg' …",
+        ),
+        (".", "b", ["1.jpg", "3.jpg"], "1 of 2 validation images are training images as well: '1.jpg'\n"),
+        (
+            "a",
+            ".",
+            ["a/b/1.jpg", "b/1.jpg", "aa/b/1.jpg"],
+            "1 of 3 validation images are training images as well: 'a/b/1",
+        ),
+        ("a", "c", ["b/1.jpg"], ""),
+        ("a", "link", ["b/1.jpg"], "1 of 1 validation images"),
+    ],
+)
+def test_images_for_training_and_validation_are_counted(tmp_path, capsys, root, val_root, paths, told):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("a")
+    training = [pa.array(["b/1.jpg", "b/1.jpg"]), pa.array(["b/2.jpg"])]
+    note_shared_paths(training, str(tmp_path / root), images_of(paths, tmp_path / val_root))
+    found = capsys.readouterr().err
+    assert told in found and bool(told) == bool(found)

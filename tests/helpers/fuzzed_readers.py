@@ -6,8 +6,10 @@ refused as documented, and raises whatever else happened, ``AssertionError`` for
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,7 @@ from urnet.config.recipe import Transform, dump_recipe
 from urnet.core.checks import InputError
 from urnet.data.images.decode import UnreadableImage, decode
 from urnet.data.images.reduced_decode import train_view
+from urnet.data.lists.labelled_list import ListReader, listed_classes, read_list
 from urnet.data.lists.lines import read_lines
 from urnet.data.lists.webvision_metadata import read_metadata
 from urnet.pipeline.recipes import load_recipe
@@ -67,7 +70,9 @@ def list_seeds() -> list[bytes]:
     """Lists of images as they are published and as people write them."""
     plain = b"".join(b"google/q%04d/%d.jpg %d\n" % (i, i * i, i % 50) for i in range(9))
     odd = "\ufeff# comment\r\n\r\nwith blank.jpg 3\r\ndir/é 图.png\t12 \r\nn 12 x 0\r\n".encode()
-    return [plain, odd, b"a.jpg\nb.jpg 4\n-1 -1\nc.jpg -1", b"info/q0001.json 1\n" * 5]
+    csv = b'\xef\xbb\xbfid,path,label\r\n1,"a, ""b"".jpg",3\r\n2,c\\d.jpg,\r\n\r\n# x\r\n3,e.jpg,7,,\r\n'
+    named = "a b.jpg red fox\n/tmp/c.jpg\tant\n#d.jpg ant\n".encode("utf-16")
+    return [plain, odd, b"a.jpg\nb.jpg 4\n-1 -1\nc.jpg -1", b"info/q0001.json 1\n" * 5, csv, named, b"a;1\rb; 2;\r"]
 
 
 def check_list(data: bytes, place: Path) -> None:
@@ -94,6 +99,39 @@ def check_list(data: bytes, place: Path) -> None:
         for path, number, _ in results[0]:
             assert path and not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
             assert (0 if needed else -1) <= number <= 49
+
+
+def check_labelled_list(data: bytes, place: Path) -> None:
+    """As ``check_list``, and every line is a row, a comment, a header or empty; names are classes."""
+    names = ["ant", "red fox", *map(str, range(2, 50))]
+    for needed in (True, False):
+        results: list[Any] = []
+        for block_bytes in (1 << 20, 40):
+            options: dict[str, Any] = {"root": place.parent, "needed": needed}
+            try:
+                blocks = read_list(
+                    place, n_classes=50, class_names=names, block_bytes=block_bytes, quiet=True, **options
+                )
+                results.append([row for b in blocks for row in zip(b.path.to_pylist(), b.number.tolist(), strict=True)])
+                reader = ListReader(place, options["root"], needed, names)
+                lines = [int(line) for rows, _, _ in reader.blocks(block_bytes, 49) for line in rows.line]
+            except InputError as error:
+                results.append(str(error))
+        assert isinstance(results[1], str) == isinstance(results[0], str)
+        if isinstance(results[0], str):
+            assert results[0].startswith(str(place)) and "\n" not in results[0]
+            continue
+        assert results[0] == results[1] and len(lines) == len(results[0]) and lines == sorted(set(lines))
+        for path, number in results[0]:
+            assert path and not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
+            assert (0 if needed else -1) <= number < 50
+        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        text = data.decode(encoding)
+        full = [line.strip(" \t\r") and line[0] for line in re.split("\n" if "\n" in text else "\r", text)]
+        header = sum(first not in ("", "#") for first in full[: reader.form.before])
+        assert len(lines) + reader.comments.count + header == sum(map(bool, full))
+    with contextlib.suppress(InputError):
+        listed_classes(place)
 
 
 def metadata_seeds() -> list[bytes]:
@@ -198,6 +236,7 @@ def _read_fluid(place: Path) -> dict[str, np.ndarray]:
 READERS = {
     "images": Reader(image_seeds, check_image),
     "lists": Reader(list_seeds, check_list),
+    "labelled lists": Reader(list_seeds, check_labelled_list),
     "metadata": Reader(metadata_seeds, check_metadata),
     "recipes": Reader(recipe_seeds, check_recipe),
     "fluid": Reader(fluid_seeds, _check_weights(_read_fluid, 2)),

@@ -19,7 +19,7 @@ from urnet.config.recipe import Recipe, active_stages, recipe_hash
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
-from urnet.data.lists.build_table import build_table, open_or_build, read_validation, table_changes
+from urnet.data.lists.build_table import build_table, note_shared_rows, open_or_build, read_validation, table_changes
 from urnet.data.lists.image_list import ImageList
 from urnet.data.table.table import Table
 from urnet.nn.network import Network
@@ -83,6 +83,7 @@ def run_recipe(
             inputs = Fingerprints(recipe, home, table, validation)
             steps = _steps(chosen, inputs, build_network, resume, replace, group.size, mine=group.is_main)
         if group.is_main:
+            note_shared_rows(recipe.data, table, validation)
             _say_unrecorded(steps, inputs)
         run = _Run(inputs, table, validation, build_network, replace, group)
         return [run.carry_out(step, amps[step.stage.name]) for step in steps]
@@ -111,6 +112,7 @@ def plan_recipe(
     with _planned_table(recipe, chosen, replace) as table:
         inputs = Fingerprints(recipe, home, table, validation)
         steps = _steps(chosen, inputs, build_network, resume, replace, n_processes)
+        note_shared_rows(recipe.data, table, validation)
     _say_unrecorded(steps, inputs)
     return steps
 

@@ -25,6 +25,7 @@ from urnet.data.lists.folders import images_under, one_image
 from urnet.data.lists.image_list import ImageList, read_image_list
 from urnet.data.lists.labelled_list import listed_names, read_list
 from urnet.data.lists.lines import BLOCK_BYTES, Lines, read_lines
+from urnet.data.lists.repeated_paths import LabelsOfPaths, note_shared_paths
 from urnet.data.table.table import BLOCK, BaseWriter, Table
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "build_table",
     "images_under",
     "labelled_folders",
+    "note_shared_rows",
     "one_image",
     "open_or_build",
     "read_class_names",
@@ -52,7 +54,7 @@ def build_table(
     texts are read and checked but not kept: a small table of the same rows, to count and compare.
     """
     _check_root(data)
-    names = _class_names(data)[0]
+    names, listed = _class_names(data)[0], LabelsOfPaths()
     with BaseWriter(
         folder,
         root=_image_root(data),
@@ -67,10 +69,13 @@ def build_table(
         else:
             for paths, labels in training_rows(data, block_bytes):
                 writer.add(paths, labels)
+                if data.format != "folder":
+                    listed.add(paths, labels)
         if not writer.n_rows:
             raise InputError(f"{_settings(data)['lists']}: no training image is listed")
     table = Table.open(folder)
     _name_empty_classes(table)
+    listed.note(str(data.train_list), lambda row: _training_path(data, row))
     if data.format == "folder" and data.class_names is None:
         note_text_order(data.root, names)
     return table
@@ -145,10 +150,28 @@ def read_validation(data: Data) -> ImageList:
     )
 
 
-def training_rows(data: Data, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[Any, np.ndarray]]:
+def note_shared_rows(data: Data, table: Table, validation: ImageList) -> None:
+    """Say on stderr which validation images are training images as well; WebVision's are known not to be."""
+    if data.format not in ("webvision2", "webvision1"):
+        kept = table.strings("path", [0]) != [""]  # not in a table that was built to be counted
+        blocks = table.texts("path").chunks if kept else (paths for paths, _ in training_rows(data, quiet=True))
+        note_shared_paths(blocks, str(_image_root(data)), validation)
+
+
+def _training_path(data: Data, row: int) -> str:
+    for paths, _ in training_rows(data, quiet=True):
+        if row < len(paths):
+            return paths[row].as_py()
+        row -= len(paths)
+    raise IndexError(row)
+
+
+def training_rows(
+    data: Data, block_bytes: int = BLOCK_BYTES, *, quiet: bool = False
+) -> Iterator[tuple[Any, np.ndarray]]:
     """Paths (Arrow strings) and labels (n,) of the training rows, block by block, in the table's order.
 
-    What the lists, or the folder tree, say; WebVision's metadata are not read.
+    What the lists, or the folder tree, say; WebVision's metadata are not read. ``quiet``: notes were said before.
     """
     if data.format == "folder":
         for label, paths in class_folders(data.root, _tree(data).folders):
@@ -169,6 +192,7 @@ def training_rows(data: Data, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[
             class_names=names,
             spellings=spellings,
             block_bytes=block_bytes,
+            quiet=quiet,
         )
     for lines in blocks:
         yield lines.path, lines.number

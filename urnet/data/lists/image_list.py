@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from urnet.core.checks import InputError, check_same_rows
 from urnet.data.lists.labelled_list import read_list
+from urnet.data.lists.repeated_paths import LabelsOfPaths
 
 
 class Names(Sequence):
@@ -94,6 +95,11 @@ def read_image_list(
         lines=np.concatenate([block.line for block in blocks]),
         source=str(list_path),
     )
+    if need_labels:
+        listed = LabelsOfPaths()
+        for block in blocks:
+            listed.add(block.path, block.number)
+        listed.note(str(list_path), images.name)
     if check_exists:
         _check_exist(images)
     return images

@@ -53,14 +53,16 @@ def read_list(
     spellings: Sequence[Sequence[str]] = (),
     needed: bool = True,
     block_bytes: int = BLOCK_BYTES,
+    quiet: bool = False,
 ) -> Iterator[Lines]:
     """Yield a list's lines block by block: paths relative to ``root``, labels 0..n_classes-1, or -1 unless ``needed``.
 
     ``class_names`` and ``spellings``, lists of other names of the classes: what labels that are names are looked up in;
-    "" is nobody's name. ``root`` None: no file is looked at. Left out lines and columns are told on stderr. Raises
-    InputError with file and line for the first that does not fit the list's form, leaves the root, or has no class.
+    "" is nobody's name. ``root`` None: no file is looked at. Left out lines and columns are told on stderr, unless
+    ``quiet``. Raises InputError with file and line for the first that does not fit the list's form, leaves the root, or
+    has no class.
     """
-    reader, places = _Reader(file, root, needed, class_names), _places([class_names, *spellings])
+    reader, places = ListReader(file, root, needed, class_names), _places([class_names, *spellings])
     high = None if n_classes is None else n_classes - 1
     for rows, path, labels in reader.blocks(block_bytes, high):
         if isinstance(labels, np.ndarray):
@@ -68,13 +70,14 @@ def read_list(
         else:
             number = _numbers(rows, labels, places, reader.form) if needed else np.full(len(rows), -1, np.int64)
         yield Lines(path, number, rows.line)
-    reader.say()
+    if not quiet:
+        reader.say()
 
 
 def listed_names(file: str | Path, root: str | Path | None = None) -> list[str]:
     """The sorted names that a training list has for labels; none, after its first block, where they are numbers."""
     names: set[str] = set()
-    for _, _, labels in _Reader(file, root, True, ()).blocks(BLOCK_BYTES, None):
+    for _, _, labels in ListReader(file, root, True, ()).blocks(BLOCK_BYTES, None):
         if isinstance(labels, np.ndarray):
             return []
         names.update(map(same_name, pc.unique(labels).to_pylist()))
@@ -84,7 +87,7 @@ def listed_names(file: str | Path, root: str | Path | None = None) -> list[str]:
 def listed_classes(file: str | Path, root: str | Path | None = None) -> ListedClasses:
     """The classes that a training list's labels make. Raises InputError as ``read_list``, nothing is told."""
     names, top, n_rows = set[str](), -1, 0
-    for rows, _, labels in _Reader(file, root, True, ()).blocks(BLOCK_BYTES, None):
+    for rows, _, labels in ListReader(file, root, True, ()).blocks(BLOCK_BYTES, None):
         n_rows += len(rows)
         if isinstance(labels, np.ndarray):
             top = max(top, int(labels.max()))
@@ -93,14 +96,17 @@ def listed_classes(file: str | Path, root: str | Path | None = None) -> ListedCl
     return ListedClasses(n_rows, len(names) or top + 1, sorted(names))
 
 
-class _Reader:
-    """Blocks of a list in its form: lines, relative paths, and labels as numbers or as Arrow strings."""
+class ListReader:
+    """Blocks of a list in its form: lines, relative paths, and labels as numbers or as Arrow strings.
+
+    ``comments`` counts the lines that were left out; ``form`` says which stand above the rows.
+    """
 
     def __init__(self, file: str | Path, root: str | Path | None, needed: bool, class_names: Sequence[str]) -> None:
         self._file, self._needed, self._known = str(file), needed, class_names
         self._paths = ListedPaths(file, root)
         self._is_file = None if root is None else self._paths.is_file
-        self._comments = Comments(file)
+        self.comments = Comments(file)
         self.form = Form("last")
 
     def blocks(self, block_bytes: int, high: int | None) -> Iterator[tuple[Rows, Any, Any]]:
@@ -109,9 +115,9 @@ class _Reader:
                 self._file, text.head, needed=self._needed, is_file=self._is_file, known=self._known
             )
             for first, block in text.blocks(block_bytes):
-                rows = self._comments.leave_out(split_lines(self._file, first, block), self._is_row)
+                rows = self.comments.leave_out(split_lines(self._file, first, block), self._is_row)
                 if form.before >= first:
-                    rows = rows.where(rows.line > form.before)
+                    rows = rows.where((rows.line > form.before) | rows.hashed)
                 if not len(rows):
                     continue
                 path, labels = self._split(rows, form, high)
@@ -199,7 +205,7 @@ class _Reader:
 
     def say(self) -> None:
         """Tell on stderr which lines and columns were left out, and of labels that could be read in two ways."""
-        self._comments.say()
+        self.comments.say()
         if not is_main():
             return
         form = self.form

@@ -231,6 +231,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.line)
 
+    @property
+    def hashed(self) -> np.ndarray:
+        """bool (n,): which lines begin with `#`."""
+        return self.data[self.starts] == _HASH
+
     def text(self, i: int) -> str:
         """The i-th of these lines."""
         return self.block[self.starts[i] : self.ends[i]].decode()
@@ -272,7 +277,7 @@ class Comments:
 
     def leave_out(self, rows: Rows, is_row: Callable[[str], bool] | None = None) -> Rows:
         """The other lines, and those of ``is_row``; what is left out is counted."""
-        hashed = np.flatnonzero(rows.data[rows.starts] == _HASH) if len(rows) else np.empty(0, int)
+        hashed = np.flatnonzero(rows.hashed)
         if is_row is not None:
             hashed = hashed[[not is_row(rows.text(i)) for i in hashed.tolist()]] if len(hashed) else hashed
         if not len(hashed):
