@@ -81,6 +81,19 @@ def test_what_another_process_wrote_meanwhile_stays(tmp_path):
     assert names_in(tmp_path) == ["a", "w"]
 
 
+@pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
+def test_what_is_refused_leaves_no_folder_that_was_not_there(tmp_path, whole):
+    (tmp_path / "own").mkdir()
+    for place in ("a/b/c", "own/c", "own/a/c"):
+        with pytest.raises(InputError, match="no good"), whole(tmp_path / place):
+            raise InputError("no good")
+        assert names_in(tmp_path) == ["own"] and names_in(tmp_path / "own") == []
+    with pytest.raises(InputError, match="no good"), whole(tmp_path / "a/b/c"):
+        (tmp_path / "a/mine").write_text("")
+        raise InputError("no good")
+    assert names_in(tmp_path / "a") == ["mine"]
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_file_systems_without_links(tmp_path, monkeypatch, there):
     def none(*_):

@@ -332,9 +332,7 @@ class Silent:
 def test_resuming_does_not_forgive_unreadable_images_but_mended_ones_are_fine(broken_images, tmp_path):
     recipe = recipe_of(broken_images, tmp_path, "data.max_bad=1", duration="16 steps")
     for resume in (False, True, True):
-        with pytest.raises(
-            InputError, match=r"train/0.*2 are unreadable so far, data\.max_bad accepts 1 .*all are in"
-        ):
+        with pytest.raises(InputError, match=r"train/0.*2 are unreadable so far, data\.max_bad accepts 1 .*all are in"):
             train(recipe, resume=resume)
     good = (broken_images / "train/000.png").read_bytes()
     (broken_images / "train/040.png").write_bytes(good)

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from urnet.core.checks import InputError
@@ -49,18 +49,19 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     or when its folder cannot be written; OSError with the name of ``path`` for a full or broken disk.
     """
     path = Path(path)
-    temporary = _begin(path, replace=replace, folder=False)
-    try:
-        with naming(path, temporary):
-            mode = temporary.stat().st_mode
-            yield temporary
-            os.chmod(temporary, mode)  # some libraries write files for their owner only
-            _sync(temporary)
-            _put(temporary, path, replace=replace)
-            _sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):  # what went wrong before says more
-            temporary.unlink(missing_ok=True)
+    with _parents_of(path):
+        temporary = _begin(path, replace=replace, folder=False)
+        try:
+            with naming(path, temporary):
+                mode = temporary.stat().st_mode
+                yield temporary
+                os.chmod(temporary, mode)  # some libraries write files for their owner only
+                _sync(temporary)
+                _put(temporary, path, replace=replace)
+                _sync_folder(path.parent)
+        finally:
+            with contextlib.suppress(OSError):  # what went wrong before says more
+                temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -72,22 +73,46 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     as ``atomic_file`` does.
     """
     path = Path(path)
-    temporary, old = _begin(path, replace=replace, folder=True), _aside(path)
+    with _parents_of(path):
+        temporary, old = _begin(path, replace=replace, folder=True), _aside(path)
+        try:
+            with naming(path, temporary):
+                yield temporary
+                _settle(temporary)
+                if replace and path.exists():
+                    shutil.rmtree(old, ignore_errors=True)
+                    os.replace(path, old)
+                _put(temporary, path, replace=replace)
+                _sync_folder(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            with contextlib.suppress(OSError):
+                if old.exists() and not path.exists():  # an error or a signal between the two renamings
+                    os.replace(old, path)
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def missing_above(path: Path) -> list[Path]:
+    """The folders above ``path`` that are not there, innermost first."""
+    return [place for place in Path(path).parents if not os.path.exists(place)]  # noqa: PTH110 (any path will do)
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of ``folders``, innermost first, that hold nothing."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _parents_of(path: Path) -> Iterator[None]:
+    """Folders above ``path`` that the block makes go again with an error."""
+    missing = missing_above(path)
     try:
-        with naming(path, temporary):
-            yield temporary
-            _settle(temporary)
-            if replace and path.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                os.replace(path, old)
-            _put(temporary, path, replace=replace)
-            _sync_folder(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        with contextlib.suppress(OSError):
-            if old.exists() and not path.exists():  # an error or a signal between the two renamings
-                os.replace(old, path)
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except BaseException:
+        remove_empty(missing)
+        raise
 
 
 def recover_folder(path: Path) -> None:
@@ -193,7 +218,7 @@ def _taken(path: Path) -> InputError:
 
 def _make_folders(folder: Path) -> None:
     """Make ``folder`` and its missing parents, flushed to the disk."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    missing = missing_above(folder / "file")
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
         _sync_folder(place.parent)

@@ -6,13 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, dump_recipe
-from urnet.core.atomic_files import atomic_file
+from urnet.core.atomic_files import atomic_file, missing_above, remove_empty
 from urnet.core.checks import InputError
 from urnet.pipeline.fingerprints import VALIDATION, Inputs, validation_changes
 
@@ -28,13 +28,13 @@ def locked(folder: Path, *, keep: bool = True) -> Iterator[None]:
     What this call made goes again where nothing came of it: a folder that holds nothing else at the end, and without
     ``keep``, or after an InputError, its lock.
     """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = missing_above(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         new = not (folder / LOCK).exists()
         stream = _hold(folder / LOCK)
     except OSError as error:
-        _remove_empty(made)
+        remove_empty(made)
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
     if stream is None:
         raise InputError(f"{folder}: another process is training there; wait for it or stop it")
@@ -49,7 +49,7 @@ def locked(folder: Path, *, keep: bool = True) -> Iterator[None]:
             empty = bool(made) and [item.name for item in folder.iterdir()] == [LOCK]
             if empty or (new and (refused or not keep)):
                 (folder / LOCK).unlink()
-            _remove_empty(made)
+            remove_empty(made)
 
 
 def _hold(lock: Path) -> TextIO | None:
@@ -65,13 +65,6 @@ def _hold(lock: Path) -> TextIO | None:
             if os.path.samestat(os.fstat(stream.fileno()), lock.stat()):
                 return stream
         stream.close()  # whoever held it has removed it
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove those of ``folders``, innermost first, that hold nothing."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
 
 
 def condition(folder: Path, *, mine: bool = False) -> str:
