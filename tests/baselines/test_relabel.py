@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.helpers.web_rows import N_CLASSES, Recorder, web_rows
+from tests.helpers.web_rows import N_CLASSES, Recorder, two_rows, web_rows
 from urnet.baselines.relabel import relabel
 from urnet.core.checks import InputError
 
@@ -130,12 +130,7 @@ def test_predictions_are_read_block_by_block():
     ],
 )
 def test_bad_input(change, message):
-    good = {
-        "labels": np.array([0, 1]),
-        "index": np.array([[0, 1], [1, 0]]),
-        "prob": np.array([[0.5, 0.5]] * 2),
-        "given": np.array([0.5, 0.5]),
-    }
+    good = two_rows()
     relabel(n_classes=2, **good)
     with pytest.raises(InputError, match=message):
         relabel(n_classes=2, **{**good, **change})

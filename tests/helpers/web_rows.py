@@ -34,6 +34,16 @@ def web_rows(n=600, k=4, seed=0):
     }
 
 
+def two_rows():
+    """What a network says of two rows of two classes, undecided."""
+    return {
+        "labels": np.array([0, 1]),
+        "index": np.array([[0, 1], [1, 0]]),
+        "prob": np.array([[0.5, 0.5]] * 2),
+        "given": np.array([0.5, 0.5]),
+    }
+
+
 class Recorder:
     """Rows that are given out in slices or ascending numbers only; notes the most asked for at once."""
 

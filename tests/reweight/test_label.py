@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from tests.helpers.web_rows import N_CLASSES, web_rows
+from tests.helpers.web_rows import N_CLASSES, two_rows, web_rows
 from urnet.core.checks import InputError
 from urnet.reweight.label import label
 
@@ -116,12 +116,7 @@ def test_two_ambiguous_classes_and_a_right_teacher_by_hand():
     ],
 )
 def test_bad_input(change, message):
-    good = {
-        "labels": np.array([0, 1]),
-        "index": np.array([[0, 1], [1, 0]]),
-        "prob": np.array([[0.5, 0.5]] * 2),
-        "given": np.array([0.5, 0.5]),
-    }
+    good = two_rows()
     label(n_classes=3, **good)
     with pytest.raises(InputError, match=message):
         label(n_classes=3, **{**good, **change})

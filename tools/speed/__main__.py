@@ -1,7 +1,7 @@
 """Speed, measured beside its limit in the same run; one sub-command a part of the system.
 
-    python -m tools.speed infer              predictions, beside the bare engine
-    python -m tools.speed train --json F     the training loop; figures also written to F
+    python tools/bench.py infer              predictions, beside the bare engine
+    python tools/bench.py train --json F     the training loop; figures also written to F
 
 Each sub-command is a module tools/speed/NAME.py: ``add_arguments(parser)``, ``measure(args) -> list[Figure]``.
 A ratio of 1 means that the limit is reached. Close other programs first, and compare figures of one run only:

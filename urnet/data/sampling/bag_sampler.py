@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from urnet.core.blocks import blocks
 from urnet.core.checks import InputError
 from urnet.core.seeds import ORDER
-from urnet.data.sampling.epoch_sampler import ROWS, EpochSampler, all_rows, full_batches, rank_parts
+from urnet.data.sampling.epoch_sampler import EpochSampler, all_rows, rank_parts
 
 
 class BagSampler(EpochSampler):
@@ -29,31 +30,14 @@ class BagSampler(EpochSampler):
     Raises InputError for ``size`` < 1 and wherever EpochSampler does.
     """
 
-    def __init__(
-        self,
-        labels: np.ndarray,
-        *,
-        size: int,
-        sampling_weight: np.ndarray | None = None,
-        balance: float = 0.0,
-        seed: int,
-        stage: str,
-        n_classes: int | None = None,
-        block: int = ROWS,
-    ) -> None:
+    def __init__(self, labels: np.ndarray, *, size: int, **drawing: Any) -> None:
+        """``drawing``: EpochSampler's other arguments."""
         if size < 1:
             raise InputError(f"bags.size: 1 or more is accepted, found {size}")
-        super().__init__(
-            labels,
-            sampling_weight=sampling_weight,
-            balance=balance,
-            seed=seed,
-            stage=stage,
-            n_classes=n_classes,
-            block=block,
-        )
+        super().__init__(labels, **drawing)
         self._plain = False  # never a permutation: its bags would be of several classes
         self.size, self.n_bags = size, max(self.n_rows // size, 1)
+        self.n_drawn = self.n_bags * size
 
     def order(self, epoch: int) -> np.ndarray:
         """(n_bags * size,) int64: the rows of one epoch, bag after bag. O(N) time and memory."""
@@ -97,10 +81,6 @@ class BagSampler(EpochSampler):
             return found + first[label]
 
         return edges
-
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Steps an epoch: full batches only, but at least one."""
-        return full_batches(self.n_bags * self.size, batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1

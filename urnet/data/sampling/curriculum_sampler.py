@@ -9,12 +9,13 @@ import numpy as np
 from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.seeds import ORDER, stage_key
-from urnet.data.sampling.epoch_sampler import ROWS, check_world_size, full_batches, ordered_by_class, rows_where
+from urnet.data.sampling.epoch_sampler import ROWS, check_world_size, ordered_by_class, rows_where
+from urnet.data.sampling.sampler import Sampler
 
 BATCH, PASS = 0, 1  # what a random stream of this order is for; the number after the stage's
 
 
-class CurriculumSampler:
+class CurriculumSampler(Sampler):
     """The batches of every epoch of a stage: fixed parts of each come from the subsets 0, 1, ….
 
     CurriculumNet (Guo et al. 2018) makes a batch of 256 of 128 + 64 + 64 rows of its clean, noisy and highly
@@ -51,6 +52,7 @@ class CurriculumSampler:
             raise InputError("labels: found no rows; there is nothing to draw")
         self.n_classes = int(labels.max()) + 1 if n_classes is None else n_classes
         self.n_rows, self.parts = len(labels), tuple(parts)
+        self.n_drawn = self.n_rows
         self._block = block
         self._stream = [ORDER, seed, stage_key(stage)]
         _check(labels, subset, self.parts, self.n_classes)
@@ -94,10 +96,6 @@ class CurriculumSampler:
         class_size[first[self._begin]] = self._size
         draws[self._first_rows] *= len(self._first_rows) / len(self._size) / class_size[first]
         return draws
-
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Steps an epoch: full batches only, but at least one."""
-        return full_batches(self.n_rows, batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1

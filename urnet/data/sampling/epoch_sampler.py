@@ -14,13 +14,9 @@ import numpy as np
 from urnet.core.blocks import blocks, class_sizes
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.seeds import ORDER, stage_key
+from urnet.data.sampling.sampler import Sampler, full_batches
 
 ROWS = 1 << 17  # rows computed at a time
-
-
-def full_batches(n_rows: int, batch_size: int) -> int:
-    """Steps an epoch of ``n_rows`` drawn rows: full batches only, but at least one."""
-    return max(n_rows // batch_size, 1)
 
 
 def check_world_size(batch_size: int, world_size: int) -> None:
@@ -29,7 +25,7 @@ def check_world_size(batch_size: int, world_size: int) -> None:
         raise InputError(f"batch_size {batch_size} cannot be divided among {world_size} processes")
 
 
-class EpochSampler:
+class EpochSampler(Sampler):
     """The rows of every epoch of a stage; N rows in, N rows (drawn, perhaps repeatedly) out.
 
     Without weights an epoch is a plain permutation. With ``sampling_weight`` (N,) >= 0 or ``balance`` in
@@ -59,6 +55,7 @@ class EpochSampler:
         self.n_classes = int(labels.max()) + 1 if n_classes is None else n_classes
         check_labels(labels, self.n_classes)
         self.n_rows, self._stream, self._block = len(labels), [seed, stage_key(stage)], block
+        self.n_drawn = self.n_rows
         self._labels, self._weight = labels, sampling_weight
         self._counts = class_sizes(labels, self.n_classes)  # of the rows that can be drawn
         even = (self._counts > 0) / np.count_nonzero(self._counts)
@@ -163,10 +160,6 @@ class EpochSampler:
             drawn[filled : ends[-1]] = np.repeat(some, np.diff(ends, prepend=filled))
             total, filled = sums[-1:], int(ends[-1])
         return drawn
-
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Steps an epoch: full batches only, but at least one."""
-        return full_batches(self.n_rows, batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1

@@ -8,13 +8,20 @@ from typing import Protocol
 import numpy as np
 
 
+def full_batches(n_rows: int, batch_size: int) -> int:
+    """Steps an epoch of ``n_rows`` drawn rows: full batches only, but at least one."""
+    return max(n_rows // batch_size, 1)
+
+
 class Sampler(Protocol):
     """EpochSampler, BagSampler and CurriculumSampler: every batch is a function of (seed, stage, epoch, number)."""
 
     n_rows: int
+    n_drawn: int  # rows that an epoch draws, before it is cut into full batches
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Full batches of an epoch, at least 1."""
+        """Steps an epoch: full batches only, but at least one."""
+        return full_batches(self.n_drawn, batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1
