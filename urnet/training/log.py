@@ -232,8 +232,8 @@ class Unreadable:
         """Raise InputError: no image was read."""
         row, path, why = self._lines[min(self._lines)].split("\t")
         raise InputError(
-            f"{path}: {why} (row {row}); no training image could be read for a whole epoch, {len(self._lines)} are "
-            f"unreadable; all are in {self.file}"
+            f"{path}: {why} (row {row}); none of the {len(self._lines)} training images met could be read; all are in "
+            f"{self.file}"
         )
 
     def check_classes(self, labels: np.ndarray, names: Sequence[str]) -> None:
