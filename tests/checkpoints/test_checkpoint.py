@@ -64,7 +64,9 @@ def test_a_runs_folder_asks_for_a_stage(tmp_path):
     save(tmp_path / "demo" / "class" / "best")
     save(tmp_path / "demo" / "label" / "best")
     save(tmp_path / "demo" / "class" / "step-00000001")
-    with pytest.raises(InputError, match="holds several checkpoints; name one of its folders: class, label"):
+    with pytest.raises(
+        InputError, match=r"is the folder of a run; name one of its folders: class, label \(the newest is .*\)$"
+    ):
         checkpoint.read_weights(tmp_path / "demo")
     (tmp_path / "demo" / "class" / "best").rename(tmp_path / "x")
     with pytest.raises(InputError, match="name one of its folders: step-00000001"):
@@ -214,10 +216,27 @@ def test_fluid_folder_and_combined_file(tmp_path):
 
 def test_what_holds_no_weights_is_named_at_once(tmp_path):
     """An optimiser's file, an archive, a name without its ending: before anything heavy begins."""
-    for name, data in (("a.pdopt", b"\x80\x04\x95\x10"), ("a.tar.gz", b"\x1f\x8b\x08\x00"), ("a", b"hi")):
+    for name, data, said in (
+        ("a", b"hi", "is no file of weights; accepted: a checkpoint"),
+        ("a.pdopt", b"\x80\x04\x95\x10", "is the state of a Paddle optimiser; the weights are in the .pdparams"),
+        ("optimizer.safetensors", b"hi", "is the optimiser's state; the weights are model.safetensors beside it"),
+        ("a.tar.gz", b"\x1f\x8b\x08\x00", "is a compressed archive; unpack it"),
+        ("b.pdparams", b"\n <!DOCTYPE html>", "is an HTML page"),
+        ("c.safetensors", b"version https://git-lfs.github.com", "is a Git LFS pointer"),
+        ("d.onnx", b"\x08\x07", "is an exported model"),
+        ("e.yaml", b"name: e", "is a recipe, for train.py -c"),
+        ("f.h5", b"\x89HDF", "is a file of Keras, which is not read"),
+        ("exported/model.json", b"{}", "is an exported model"),
+        ("run/table/base.arrow", b"A", "is the folder of a run that has no weights yet"),
+        ("stage/log.txt", b"begin", "is a stage's folder that has no weights yet"),
+        ("other/x.pdparams", b"x", r"is a folder with the weights file x\.pdparams; give that: \S+x\.pdparams$"),
+        ("pictures/a.jpg", b"x", "is a folder of pictures; pictures go to --img_path"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(InputError, match=rf"{name}: is no file of weights; accepted: a checkpoint"):
-            checkpoint.describe(tmp_path / name)
+        given = name.partition("/")[0]
+        with pytest.raises(InputError, match=rf"{given}: {said}"):
+            checkpoint.describe(tmp_path / given)
     (tmp_path / "model.pdparams").write_bytes(b"")
     with pytest.raises(InputError, match=r"model: does not exist \(model\.pdparams is there\); accepted"):
         checkpoint.describe(tmp_path / "model")

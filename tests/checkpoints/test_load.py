@@ -71,6 +71,16 @@ def test_only_the_classifiers_may_differ(build, drop, kept):
     assert_same(weights_of(network), {**weights, **{key: before[key] for key in kept}})
 
 
+def test_a_classifier_in_other_libraries_order_of_axes_is_replaced():
+    weights, network = weights_of(Headed(3)), Headed(5)
+    weights["fc.weight"] = weights["fc.weight"].T
+    weights["auxiliary.classifier.weight"] = weights["auxiliary.classifier.weight"].T
+    kept = checkpoint.load_into(network, weights, strict=False)
+    assert "fc is new, of 5 classes (3 there)" in classifiers_text(kept, weights, network)
+    with pytest.raises(InputError, match=r"fc\.weight is 3x4 but 4x5 is needed; HINT"):
+        checkpoint.load_into(network, weights, hint="; HINT")
+
+
 def test_a_classifier_that_fits_is_taken_and_half_a_one_is_not():
     weights = weights_of(Headed(3))
     network = Headed(3)

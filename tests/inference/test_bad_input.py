@@ -12,7 +12,7 @@ from tests.helpers.predict import run, weights_of
 from urnet.checkpoints import safetensors_io
 
 LISTS = {
-    "empty": "\n# nothing\n",
+    "empty": "\n \n",
     "missing": "0.png 1\ngone.png 2\nalso gone.png 2\n",
     "no label": "0.png 1\nsome dir/1.png\n",
     "beyond": "0.png 1\n2.png 7\n",
@@ -34,6 +34,10 @@ def bad(toys, tmp_path_factory):
     for name in ("empty", "pictures", "folder.csv"):
         (folder / name).mkdir()
     (folder / "pictures" / "bad.png").write_text("this is no picture")
+    shutil.copy(toys.images / "0.png", folder)
+    for name in ("exported/signature.json", "run/class/best/model.safetensors", "lfs.pdparams"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("version https://git-lfs.github.com/spec/v1")
     for name, text in LISTS.items():
         (folder / f"{name}.txt").write_text(text)
     shutil.copytree(toys.checkpoint, folder / "names")
@@ -71,7 +75,20 @@ BOTH = [  # flags, what is said
     ({"class_names": "BAD/class names.txt"}, r"names\.txt: has 2 class names, but n_classes is 7"),
     ({"pretrained_model": "BAD/names"}, r"names/classes\.txt: has 2 class names, but class_dim is 7"),
     ({"img_path": None}, r"--img_path: found none"),
-    ({"img_path": "BAD/no"}, r"/no: is no folder"),
+    ({"img_path": "BAD/no"}, r"--img_path \S+/no: is not there"),
+    ({"img_path": "BAD/pictures.d"}, r"/pictures\.d: is not there; nearest there: pictures"),
+    (
+        {"img_path": "BAD/*.png"},
+        r"/\*\.png: is not there; a pattern in quotes is not expanded: give the folder \(\S+\), o",
+    ),
+    ({"img_path": "http://a.org/b.jpg"}, r"is not there; it is an address: download the picture first"),
+    ({"img_path": "BAD/pictures/bad.png"}, r"bad\.png: is a file; beside --img_list it is the folder"),
+    ({"img_list": "BAD/pictures"}, r"--img_list \S+/pictures: is a folder; .*folders go to --img_path"),
+    ({"img_list": "BAD/0.png"}, r"--img_list \S+/0.png: is a picture; .*pictures go to --img_path"),
+    ({"image_shape": "BAD/0.png"}, r"accepted: 3,S,S .*; a picture goes to --img_path"),
+    ({"pretrained_model": "BAD/exported"}, r"/exported: is an exported model, .*the checkpoint that it was made from"),
+    ({"pretrained_model": "BAD/lfs.pdparams"}, r"lfs\.pdparams: is a Git LFS pointer"),
+    ({"pretrained_model": "BAD/run"}, r"/run: is the folder of a run; name one of its folders: class"),
     ({"img_list": "BAD/no.txt"}, r"no\.txt: cannot be read"),
     ({"img_list": "BAD/empty.txt"}, r"empty\.txt: lists no image"),
     ({"img_list": "BAD/missing.txt"}, r"missing\.txt:2: \S+/gone\.png is not there \(2 of 3"),
@@ -88,6 +105,10 @@ BOTH = [  # flags, what is said
 INFER = [
     ({"topk": 0}, r"--topk: found 0; 1\.\.7"),
     ({"topk": 8}, r"--topk: found 8; 1\.\.7"),
+    (
+        {"img_path": "BAD/missing.txt", "img_list": None},
+        r"missing\.txt: is a text file; is it a list\? Then: --img_list",
+    ),
     ({"img_path": "BAD/empty", "img_list": None}, r"/empty: has no image"),
     ({"img_path": "BAD/pictures", "img_list": None}, r"bad\.png: is no readable image: .*; at most 0 unreadable"),
     ({"output": "BAD/empty.txt/a.csv"}, r"empty\.txt/a\.csv: cannot be written"),
@@ -97,6 +118,7 @@ INFER = [
 EVAL = [
     ({"img_list": None}, r"images: sub-folder 'some dir' is no class \(the checkpoint's"),
     ({**BARE, "img_list": None}, r"--img_list: found none; a file of `path label` lines is needed, or class names"),
+    ({"img_list": None, "img_path": "BAD/0.png"}, r"0\.png: is one file; a folder with a sub-folder a class, or"),
     ({"img_list": None, "img_path": "BAD/empty"}, r"has no image in its"),
     ({"img_list": "BAD/no label.txt"}, r"no label\.txt:2: label 'dir/1\.png' is no integer"),
     ({"img_list": "BAD/beyond.txt"}, r"beyond\.txt:2: label 7 is outside; accepted: 0\.\.6"),

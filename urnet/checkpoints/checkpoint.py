@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from urnet.checkpoints import fluid, foreign, pdparams, safetensors_io, torch_files
+from urnet.checkpoints import fluid, foreign, not_weights, pdparams, safetensors_io, torch_files
 from urnet.checkpoints.load import classifier_keys, load_into
 from urnet.config.recipe import Recipe, load_recipe
 from urnet.core.atomic_files import atomic_folder, recover_folder
@@ -197,6 +197,9 @@ def locate(path: Path) -> tuple[Kind, Path]:
         kind = _ENDINGS.get(path.suffix, "fluid")
         if kind != "safetensors" and torch_files.is_torch_file(path):  # whatever it is called
             return "torch", path
+        other = not_weights.what_file(path)
+        if other:
+            raise InputError(f"{path}: {other}")
         if kind == "fluid" and not fluid.may_be_variable(path):
             raise InputError(f"{path}: is no file of weights; accepted: {ACCEPTED}")
         return kind, path
@@ -209,12 +212,34 @@ def locate(path: Path) -> tuple[Kind, Path]:
             return "checkpoint", folder
     if (path / STATE).is_file():
         raise InputError(f"{path}: is a checkpoint folder without {MODEL}")
-    stages = sorted(f.parent.parent.name for f in path.glob(f"*/*/{MODEL}"))
-    steps = sorted(f.parent.name for f in path.glob(f"*/{MODEL}"))
-    if stages or steps:
-        names = ", ".join(dict.fromkeys(stages or steps))
-        raise InputError(f"{path}: holds several checkpoints; name one of its folders: {names}")
+    _refuse_several(path)
+    other = not_weights.what_folder(path, MODEL, tuple(_ENDINGS))
+    if other:
+        raise InputError(f"{path}: {other}")
     return "fluid", path
+
+
+def _refuse_several(path: Path) -> None:
+    """Raise InputError, which names the newest, for a folder above those of checkpoints: of a run, or of runs."""
+    depths = (
+        ("*", 0, "holds checkpoints for --resume"),
+        ("*/*", 1, "is the folder of a run"),
+        ("*/*/*", 1, "holds runs"),
+    )
+    for pattern, above, what in depths:
+        found = sorted(path.glob(f"{pattern}/{MODEL}"), key=lambda file: file.stat().st_mtime)
+        if found:
+            places = [file.parents[above] for file in found]
+            names = ", ".join(sorted({str(place.relative_to(path)) for place in places})[:8])
+            raise InputError(f"{path}: {what}; name one of its folders: {names} (the newest is {places[-1]})")
+
+
+def taken_inside(path: PathLike) -> str:
+    """Which folder inside ``path``, a stage's, is taken for its weights, in words; "" where it is itself one."""
+    kind, place = locate(Path(path))
+    inside = kind == "checkpoint" and place.absolute() != Path(path).absolute() and Path(path).is_dir()
+    why = {"best": "the weights of the best evaluation", "final": "the last weights"}.get(place.name, "")
+    return f"{path}: its {place.name}/ is taken{', ' + why if why else ''}" if inside else ""
 
 
 def _survivor(path: Path) -> Path:

@@ -64,6 +64,9 @@ def read_folder(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     found = {entry.name for entry in path.iterdir()}
     missing = [name for name in names if name not in found]
     unexpected = sorted(name for name in found - set(names) if not _is_companion(name, names))
+    if missing and len(missing) == len(names):
+        wanted = "a checkpoint folder of train.py, a file of weights, or the 2018 release's folder is needed"
+        raise InputError(f"{path}: holds no weights, and none of the 2018 release's {len(names)} variables; {wanted}")
     if missing:
         raise InputError(f"{path}: {len(missing)} of {len(names)} variables missing: {_few(missing)}")
     if unexpected:

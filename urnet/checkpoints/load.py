@@ -21,9 +21,10 @@ def load_into(
 ) -> list[str]:
     """Copy ``weights`` into ``network`` and return the keys that kept their own values (none when strict).
 
-    With ``strict=False`` a classifier (``CLASSIFIERS``) may be missing or of another number of classes; it
-    then stays as it is, weight and bias. Everything else that is missing, unexpected, misshapen, of another
-    type or not finite is an InputError that lists it, and the network is left untouched. ``hint`` is added to
+    With ``strict=False`` a classifier (``CLASSIFIERS``) may be missing or of another number of classes (also with
+    its axes in other libraries' order); it then stays as it is, weight and bias. Everything else that is missing,
+    unexpected, misshapen, of another type or not finite is an InputError that lists it, and the network is left
+    untouched. ``hint`` is added to
     the message where ``strict=False`` would have accepted the weights.
     """
     own = network.state_dict()
@@ -55,8 +56,9 @@ def classifiers_text(kept: Sequence[str], weights: Mapping[str, np.ndarray], net
         return "all fits; the classifier goes on from what it was there"
     parts = []
     for layer in layers:
-        key = f"{layer}.weight"
-        there = f"{weights[key].shape[-1]} there" if key in weights else "none there"
+        key, bias = f"{layer}.weight", f"{layer}.bias"
+        known = weights.get(bias, weights.get(key))  # a bias has the classes alone, whatever the order of axes
+        there = "none there" if known is None else f"{known.shape[-1]} there"
         parts.append(f"{layer} is new, of {own[key].shape[-1]} classes ({there})")
     return f"{', '.join(parts)}; the rest is taken over"
 
@@ -69,9 +71,11 @@ def _other_classifiers(own: Mapping[str, Any], bad: Sequence[Sequence[str]]) -> 
 
 
 def _differs_in_more(key: str, shapes: Mapping[str, tuple]) -> bool:
-    """Whether a classifier's array is of another shape in more than its classes, the last axis."""
+    """Whether a classifier's array is of another shape in more than its classes: the last axis, or, as other
+    libraries keep it, the first."""
     found, needed = shapes.get(key, ((0,), (0,)))
-    return len(found) != len(needed) or found[:-1] != needed[:-1]
+    turned = len(needed) == 2 and found[1:] == needed[:1]
+    return not turned and (len(found) != len(needed) or found[:-1] != needed[:-1])
 
 
 def _difference(bad: Sequence[Sequence[str]], shapes: Mapping[str, tuple]) -> str:

@@ -165,7 +165,8 @@ class _Check:
                 raise Refused("it holds an unknown opcode")
             if opcode.name not in allowed:
                 outside = " (data kept outside the pickle, as PyTorch does)" if "PERSID" in opcode.name else ""
-                raise Refused(f"it uses the opcode {opcode.name}{outside}")
+                whole = "; give the whole .pth file that torch.save wrote, not a part of it" if outside else ""
+                raise Refused(f"it uses the opcode {opcode.name}{outside}{whole}")
             number = self._argument(opcode)
             if opcode.name == "STOP":
                 if (self.left and alone) or len(self.stack) != 1:

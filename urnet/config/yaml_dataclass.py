@@ -31,6 +31,9 @@ def shown(value: Any) -> str:
 
 def read_yaml(path: Path) -> dict:
     """Read one YAML mapping from a UTF-8 file. Raises InputError; a key written twice is one."""
+    if path.is_dir():
+        inside = f": {path / 'recipe.yaml'}" if (path / "recipe.yaml").is_file() else ""
+        raise InputError(f"{path}: cannot be read, as it is a folder; a recipe is a YAML file{inside}")
     try:
         with path.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from urnet.config.choices import CROPS, ENGINES, LARGEST_SCALE, PRECISIONS, RESIZES, SIZES
@@ -225,4 +226,5 @@ def parse_image_shape(text: str) -> int:
     if len(words) == len(numbers) == 3 and numbers[0] == 3 and numbers[1] == numbers[2] in SIZES:
         return numbers[1]
     accepted = f"3,S,S (3 channels, square), S from {SIZES[0]} to {SIZES[-1]}"
+    accepted += "; a picture goes to --img_path" if Path(text).is_file() else ""
     raise InputError(f"--image_shape: found {text!r}; accepted: {accepted}")

@@ -37,7 +37,7 @@ class PredictionJob:
     def __init__(
         self, args: argparse.Namespace, network_names: Sequence[str], defaults: Mapping[str, Any] = RELEASE_DEFAULTS
     ) -> None:
-        from urnet.checkpoints.checkpoint import describe
+        from urnet.checkpoints.checkpoint import describe, taken_inside
 
         self.args = args
         if args.pretrained_model is None:
@@ -46,6 +46,9 @@ class PredictionJob:
         self.info: CheckpointInfo = describe(args.pretrained_model)
         self.transform = complete(args, self.info.recipe, network_names, defaults)
         self.class_names, self.class_file = _class_names(args, self.info)
+        inside = taken_inside(args.pretrained_model)
+        if inside and is_main():
+            print(f"note: {inside}", file=sys.stderr)
         data = self.info.recipe.data if self.info.recipe else None
         self.exif = data.exif if data else "honour"  # as the 2018 release's cv2.imread did
         self.max_pixels = data.max_pixels if data else 100_000_000
@@ -58,10 +61,12 @@ class PredictionJob:
         """
         from urnet.data.lists.build_table import images_under, labelled_folders, one_image, read_image_list
         from urnet.data.lists.class_tree import sub_folders
+        from urnet.inference.image_paths import check_image_paths
 
         args = self.args
         if args.img_path is None:
             raise InputError("--img_path: found none; the folder of the images (infer.py: or one image) is needed")
+        check_image_paths(args.img_path, args.img_list, need_labels=need_labels)
         root = Path(args.img_path)
         if args.img_list is not None:
             n_classes = args.class_dim if need_labels else None

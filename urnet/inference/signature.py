@@ -88,6 +88,8 @@ def _read(folder: Path) -> dict[str, Any]:
         tree = json.loads(where.read_text(encoding="utf-8"))
     except OSError as error:
         wanted = "a folder that tools/export.py or infer.py --save_inference wrote is needed"
+        if any((folder / name).exists() for name in ("state.json", "best/state.json", "final/state.json")):
+            wanted = f"it is a checkpoint; export it first: tools/export.py --pretrained_model {folder} --out DIR"
         raise InputError(f"{where}: cannot be read ({error.strerror}); {wanted}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: is no JSON text ({error})") from None

@@ -374,6 +374,9 @@ def start_network(
         before = names.index(stage.name) - 1
         source = str(home / names[before] / "final") if before >= 0 else "scratch"
     if source != "scratch":
+        inside = checkpoint.taken_inside(source) if say else ""
+        if inside:
+            print(f"stage {stage.name}: from {inside}", file=sys.stderr)
         weights = checkpoint.read_weights(source, network)
         finetune = trains and stage.finetune
         hint = f"; a new one is trained with --finetune (stages.{stage.name}.finetune)" if trains else ""
