@@ -31,11 +31,8 @@ from urnet.config.stage import Optimizer, Schedule, Stage
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError, check_choice
-from urnet.data.lists import webvision
-from urnet.data.lists.build_table import build_table, read_validation
-from urnet.data.lists.class_tree import class_folders, sub_folders
-from urnet.data.lists.labelled_list import listed_classes
-from urnet.data.lists.lines import read_lines
+from urnet.data.lists.build_table import build_table, read_validation, training_rows
+from urnet.data.lists.classes import check_counted
 from urnet.data.loading.worker_pool import CHUNK, CHUNKS_AHEAD
 from urnet.data.table.table import Table
 from urnet.features.shards import Description
@@ -148,11 +145,7 @@ def given(flag: str, asked: int | None, count: Callable[[], int], published: int
 
 def listed_rows(data: Data) -> int:
     """The training images of the recipe's lists or folders. Raises InputError where they cannot be read."""
-    if data.format == "folder":
-        return sum(len(paths) for _, paths in class_folders(data.root, sub_folders(data.root)))
-    if data.format in ("webvision2", "webvision1"):
-        return sum(len(lines) for _, file, _ in webvision.train_lists(data) for lines in read_lines(file))
-    return listed_classes(str(data.train_list), data.root).n_rows
+    return sum(len(labels) for _, labels in training_rows(data))
 
 
 @dataclass(frozen=True)
@@ -496,15 +489,19 @@ class Plan:
 
 def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
     """Count everything that is printed. Raises InputError for what cannot be trained."""
+    check_counted(recipe.data, args.config)
     network = network_size(recipe.model.name, recipe.data.n_classes)
     folder = Path(recipe.data.table or Path(recipe.output, recipe.name, "table"))
     table = Table.open(folder) if (folder / "base.arrow").is_file() else None
-    data, published = recipe.data, PUBLISHED.get(recipe.data.format, (None, None))
+    data = recipe.data
+    published = PUBLISHED.get(data.format, (None, None)) if data.classes is None else (None, None)
     if table is not None and args.rows is None:
         rows = Given(table.n_rows, f"in {table.folder}")
     else:
         rows = given("--rows", args.rows, lambda: listed_rows(data), published[0])
-    images = given("--evaluation-images", args.evaluation_images, lambda: len(read_validation(data)), published[1])
+    images = given(
+        "--evaluation-images", args.evaluation_images, lambda: len(read_validation(data, table)), published[1]
+    )
     n, n_processes = rows.value, args.processes * args.machines
     counted = [(stage, counts_of(recipe, stage, n, images.value, n_processes)) for stage in active_stages(recipe)]
     if args.evaluation_images_per_second and not (args.measure or args.images_per_second):

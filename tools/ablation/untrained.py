@@ -60,7 +60,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         labels=labels,
         loss_weight=np.ones(len(labels), np.float32),
         sampler=make_sampler(recipe, stage, labels),
-        validation=read_validation(recipe.data),
+        validation=read_validation(recipe.data, table),
         folder=home / stage.name,
         curves=home / "curves",
     )

@@ -117,7 +117,7 @@ def training_steps(recipe: Recipe, stage: Stage, table: Table, folder: Path) -> 
         labels=labels,
         loss_weight=np.ones(len(labels), np.float32),
         sampler=make_sampler(recipe, stage, labels),
-        validation=read_validation(recipe.data),
+        validation=read_validation(recipe.data, table),
         folder=folder / "run",
         curves=folder / "curves",
     )

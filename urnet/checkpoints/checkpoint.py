@@ -183,6 +183,8 @@ def describe(path: PathLike) -> CheckpointInfo:
     if kind != "checkpoint" and (kind == "fluid" or not (folder / STATE).is_file()):
         return CheckpointInfo(kind, place if kind == "fluid" and place.is_dir() else None, None, None, None)
     recipe = load_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None
+    if recipe is not None and recipe.data.n_classes is None:
+        raise InputError(f"{folder / RECIPE}: data.n_classes: found null; a checkpoint's recipe has the number")
     names = _read_lines(folder / CLASSES) if (folder / CLASSES).is_file() else None
     return CheckpointInfo(kind, folder, recipe, names, _read_state(folder))
 

@@ -31,6 +31,17 @@ def _check_colours(t: Any, need: Need) -> None:
         need(False, name, getattr(t, name), words)
 
 
+def check_split(data: Any, need: Need) -> None:
+    """Raise InputError for a Data that says twice where its validation images are, or whose format has its own."""
+    if data.val_split is not None:
+        words = f"null, as format {data.format} has its own validation images"
+        need(data.format in ("folder", "list"), "val_split", data.val_split, words)
+        for name in ("val_root", "val_list"):
+            given = getattr(data, name)
+            words = f"null, as {name} is {given!r}; or data.{name} null (-o data.{name}=null)"
+            need(given is None, "val_split", data.val_split, words)
+
+
 def check_recipe(recipe: Any, source: str) -> None:
     """Raise InputError for a Recipe with a value outside its range or an impossible combination.
 
@@ -40,6 +51,7 @@ def check_recipe(recipe: Any, source: str) -> None:
     listed = recipe.data.format in ("list", "imagenet")
     words = f"a file, as format is {recipe.data.format}"
     need(not listed or recipe.data.train_list is not None, "data.train_list", recipe.data.train_list, words)
+    check_split(recipe.data, need.under("data"))
     need(len(recipe.stages) > 0, "stages", [], "at least one stage")
     names = [stage.name for stage in recipe.stages]
     for i, name in enumerate(names):

@@ -31,6 +31,7 @@ class Key:
     added: bool  # came after recipes had been run: at its default it leaves ``recipe_hash`` as it was
     free: bool  # does not decide the outcome: a stage that is finished stays so when it changes
     by_method: bool  # a mapping whose ``method`` chooses the dataclass it is read into
+    plain: Callable[[Any], Any] | None = None  # from other ways to write it in YAML to the usual one
 
 
 def key(
@@ -47,16 +48,21 @@ def key(
     added: bool = False,
     free: bool = False,
     by_method: bool = False,
+    plain: Callable[[Any], Any] | None = None,
 ) -> Any:
     """A dataclass field with its default (``REQUIRED``: none), a line of text and what it accepts.
 
     A number, or the amount of a Duration, is at least ``low`` or more than ``above``, at most ``high`` or less
     than ``below``, and finite unless ``infinite``. ``accepts`` (with ``words``) is for what a range cannot say.
+    ``plain`` turns other ways to write a value into the usual one. Where the default is None null is accepted, also for
+    a type without it: something fills it in before it is used.
     """
     bounds = _Bounds(low, above, high, below, infinite)
     if bounds.given:
         accepts, words = accepts or bounds, words or bounds.words
-    return dataclasses.field(default=default, metadata={"key": Key(text, words, accepts, added, free, by_method)})
+    return dataclasses.field(
+        default=default, metadata={"key": Key(text, words, accepts, added, free, by_method, plain)}
+    )
 
 
 @dataclass(frozen=True)

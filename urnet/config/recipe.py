@@ -38,6 +38,12 @@ def _rising(pair: tuple[float, float]) -> bool:
     return 0 < pair[0] <= pair[1]
 
 
+def _entries(value: Any) -> Any:
+    """A list of classes as text: `[0, cat]`; one word (`0-49`, a file's name) as a list of one."""
+    items = value if isinstance(value, list) else [value]
+    return [str(item) if type(item) is int else item for item in items]
+
+
 def _file_name(text: str) -> bool:
     return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\\0\n")
 
@@ -47,7 +53,12 @@ class Data:
     """Where images and lists are. ``root`` holds what paths in the training list are relative to."""
 
     root: str = key(REQUIRED, "what paths in the training list are relative to", words="a folder")
-    n_classes: int = key(REQUIRED, "number of classes; labels count from 0", low=2)
+    n_classes: int = key(  # None until urnet.pipeline.recipes has counted
+        None,
+        "number of classes; labels count from 0. null: as many as there are sub-folders, names or labels",
+        low=2,
+        words="2 or more, or null",
+    )
     format: Literal["webvision2", "webvision1", "list", "folder", "imagenet"] = key(
         "webvision2", "how lists are laid out"
     )
@@ -57,6 +68,23 @@ class Data:
     val_root: str | None = key(None, "null: where the format keeps its validation images", words="a folder")
     val_list: str | None = key(None, "null: the format's own", words="a file")
     class_names: str | None = key(None, "a name a line; null: the format's own names", words="a file")
+    classes: tuple[str, ...] | None = key(
+        None,
+        "train on a part of the classes, in this order: a list of names or numbers, `0-49`, or a file with one a line "
+        "([data.md](data.md#a-part-of-the-classes))",
+        plain=_entries,
+        accepts=bool,
+        words="a list of names or numbers, a range, or a file",
+        added=True,
+    )
+    val_split: float | None = key(
+        None,
+        "formats folder and list: hold this share of the training images back for validation, by a hash of their bytes "
+        "([data.md](data.md#one-tree-for-both))",
+        above=0,
+        below=1,
+        added=True,
+    )
     table: str | None = key(None, "the table of rows and weights; null: OUTPUT/NAME/table", words="a folder", free=True)
     exif: Literal["honour", "ignore"] = key("honour", "whether an image is turned as its EXIF entry says")
     max_pixels: int = key(100_000_000, "an image whose header claims more is unreadable", low=1)

@@ -187,10 +187,13 @@ class Reader:
                 raise InputError(f"{self.source}: key {prefix}{name} is missing")
         made = {}
         for name, item in value.items():
-            if key_of(fields[name]).by_method:
+            said = key_of(fields[name])
+            if said.by_method:
                 made[name] = self._chosen(item, f"{prefix}{name}")
+            elif item is None and fields[name].default is None:
+                made[name] = None
             else:
-                made[name] = self.build(hints[name], item, f"{prefix}{name}")
+                made[name] = self.build(hints[name], said.plain(item) if said.plain else item, f"{prefix}{name}")
         return kind(**made)
 
     def _chosen(self, value: Any, key: str) -> Any:

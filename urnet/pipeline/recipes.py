@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,15 +11,21 @@ from urnet.config.combinations import check_recipe
 from urnet.config.fields import Need
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
+from urnet.data.lists.classes import settle
 from urnet.pipeline.methods import METHODS
 from urnet.pipeline.registry import known_as, method_of, target_columns, target_files
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe."""
+    """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe.
+
+    Its classes are counted and named (``settle``) where the data are on this machine.
+    """
     recipe = read_recipe(path, overrides)
     check_recipe(recipe, str(path))
     check_methods(recipe, str(path))
+    if Path(recipe.data.root).is_dir():
+        recipe = dataclasses.replace(recipe, data=settle(recipe.data))
     return recipe
 
 

@@ -77,9 +77,10 @@ def run_recipe(
         with group.main_first():
             if group.is_main:
                 held.enter_context(_locked(recipe))
-            validation = read_validation(recipe.data)
+            validation = _validation(recipe)
         check_shared(home, group)
         with group.main_first(), _table(recipe, chosen, replace, group.is_main) as table:
+            validation = validation or read_validation(recipe.data, table)
             inputs = Fingerprints(recipe, home, table, validation)
             steps = _steps(chosen, inputs, build_network, resume, replace, group.size, mine=group.is_main)
         if group.is_main:
@@ -108,8 +109,9 @@ def plan_recipe(
     _devices(recipe, chosen, n_processes)
     with _locked(recipe, keep=False):
         pass  # it could begin
-    validation = read_validation(recipe.data)
+    validation = _validation(recipe)
     with _planned_table(recipe, chosen, replace) as table:
+        validation = validation or read_validation(recipe.data, table)
         inputs = Fingerprints(recipe, home, table, validation)
         steps = _steps(chosen, inputs, build_network, resume, replace, n_processes)
         note_shared_rows(recipe.data, table, validation)
@@ -119,6 +121,11 @@ def plan_recipe(
 
 def _home(recipe: Recipe) -> Path:
     return Path(recipe.output) / recipe.name
+
+
+def _validation(recipe: Recipe) -> ImageList | None:
+    """The validation images, before anything is written; None where the table decides which they are."""
+    return read_validation(recipe.data) if recipe.data.val_split is None else None
 
 
 def _table_folder(recipe: Recipe) -> Path:
@@ -237,7 +244,7 @@ def _table(recipe: Recipe, chosen: Sequence[Stage], replace: bool, mine: bool) -
 
 @contextlib.contextmanager
 def _planned_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool) -> Iterator[Table]:
-    """The table as ``_table`` would give it. One that is not there is built elsewhere, without texts, and removed."""
+    """The table as ``_table`` would give it. One that is not there is built elsewhere and removed."""
     folder, aside = _table_folder(recipe), _home(recipe) / ASIDE
     if aside.exists():
         folder = aside
@@ -246,7 +253,7 @@ def _planned_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool) -> It
         yield open_or_build(recipe.data, folder)
         return
     with tempfile.TemporaryDirectory(prefix="urnet-plan-") as place:
-        table = build_table(recipe.data, place, texts=False)
+        table = build_table(recipe.data, place, texts=recipe.data.val_split is not None)
         _say_rebuilt(recipe, chosen, why)
         yield table
 

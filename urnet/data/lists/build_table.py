@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.lists import webvision
 from urnet.data.lists.changed_rows import changed_rows
-from urnet.data.lists.class_names import read_class_file, read_class_names
-from urnet.data.lists.class_tree import TreeClasses, class_folders, labelled_folders, note_text_order, tree_classes
+from urnet.data.lists.class_names import read_class_names
+from urnet.data.lists.class_tree import class_folders, labelled_folders, note_text_order
+from urnet.data.lists.classes import Classes, named, read_classes, whole
 from urnet.data.lists.folders import images_under, one_image
 from urnet.data.lists.image_list import ImageList, read_image_list
-from urnet.data.lists.labelled_list import listed_names, read_list
-from urnet.data.lists.lines import BLOCK_BYTES, Lines, read_lines
+from urnet.data.lists.lines import BLOCK_BYTES
 from urnet.data.lists.repeated_paths import LabelsOfPaths, note_shared_paths
+from urnet.data.lists.training_rows import check_root, training_rows
+from urnet.data.lists.validation import read_validation
 from urnet.data.table.table import BLOCK, BaseWriter, Table
 
 __all__ = [
@@ -53,32 +55,61 @@ def build_table(
     that is wrong; nothing is left behind then. Classes without a row are named on stderr. Without ``texts`` paths and
     texts are read and checked but not kept: a small table of the same rows, to count and compare.
     """
-    _check_root(data)
-    names, listed = _class_names(data)[0], LabelsOfPaths()
+    check_root(data)
+    classes, listed = read_classes(data), LabelsOfPaths()
     with BaseWriter(
         folder,
-        root=_image_root(data),
+        root=_image_root(data, classes),
         format=data.format,
-        class_names=names,
+        class_names=classes.names,
         replace=replace,
         texts=texts,
-        **_settings(data),
+        **_settings(data, classes),
     ) as writer:
+        kept = _Kept(writer, classes)
         if data.format in ("webvision2", "webvision1"):
-            webvision.add_rows(writer, data, block_bytes)
+            webvision.add_rows(kept, whole(data, classes), block_bytes)
         else:
-            for paths, labels in training_rows(data, block_bytes):
+            for paths, labels in training_rows(data, block_bytes, kept.count):
                 writer.add(paths, labels)
                 if data.format != "folder":
                     listed.add(paths, labels)
         if not writer.n_rows:
-            raise InputError(f"{_settings(data)['lists']}: no training image is listed")
+            raise InputError(f"{_settings(data, classes)['lists']}: no training image is listed")
     table = Table.open(folder)
+    kept.say()
     _name_empty_classes(table)
     listed.note(str(data.train_list), lambda row: _training_path(data, row))
-    if data.format == "folder" and data.class_names is None:
-        note_text_order(data.root, names)
+    if data.format == "folder" and data.class_names is None and data.classes is None:
+        note_text_order(data.root, classes.folders)
     return table
+
+
+class _Kept:
+    """Passes the rows of the classes that train on to a table's writer, and counts the others."""
+
+    def __init__(self, writer: BaseWriter, classes: Classes) -> None:
+        self._writer, self._classes, self._left_out = writer, classes, 0
+
+    def count(self, left_out: int) -> None:
+        self._left_out += left_out
+
+    def add(self, path: Any, label: np.ndarray, *, text: Any = None, **columns: Any) -> None:
+        """As ``BaseWriter.add``, with listed labels."""
+        arrays = {name: value for name, value in columns.items() if isinstance(value, np.ndarray)}
+        texts = [] if text is None else [text]
+        kept, (path, *parts) = self._classes.keep(label, path, *texts, *arrays.values())
+        self.count(len(label) - len(kept))
+        columns.update(zip(arrays, parts[len(texts) :], strict=True))
+        self._writer.add(path, kept, text=parts[0] if texts else None, **columns)
+
+    def say(self) -> None:
+        """What trains and how many rows do not, on stderr."""
+        if self._classes.chosen is not None:
+            names = self._classes.names
+            shown, n_listed = named(names, range(len(names))), len(self._classes.listed)
+            said = f"{len(names)} of {n_listed} classes train, {shown}; {self._left_out:,} images of the others do not"
+            print(f"note: data.classes: {said}", file=sys.stderr)
 
 
 def open_or_build(data: Data, folder: str | Path) -> Table:
@@ -107,46 +138,50 @@ def table_changes(data: Data, table: Table) -> str:
     From another root or format, another number or other names of classes, or from other rows: lists whose lines (for
     a folder tree, its files) are not what they were. Raises InputError for lists that cannot be read.
     """
-    _check_root(data)
-    wanted = {"root": str(_image_root(data).absolute()), "format": data.format, "n_classes": str(data.n_classes)}
+    check_root(data)
+    changed = _changed(table, format=data.format, n_classes=str(data.n_classes), **_parts(data))
+    if changed:
+        return changed
+    classes = read_classes(data)
+    changed = _changed(table, root=str(_image_root(data, classes).absolute()))
+    if changed:
+        return changed
+    for number, (was, name) in enumerate(zip(table.class_names, classes.names, strict=True)):
+        if was != name:
+            return f"class {number} was named {was!r}, now it is {name!r}"
+    lists = _settings(data, classes)["lists"]
+    if table.metadata.get("lists", "") == lists:
+        return ""
+    return changed_rows(table, training_rows(data)) or _other_metadata(data, table, lists)
+
+
+def _changed(table: Table, **wanted: str) -> str:
     for key, value in wanted.items():
         found = table.metadata.get(key, "")
         if found != value:
-            return f"data.{key} was {found}, now it is {value}"
-    for number, (found, name) in enumerate(zip(table.class_names, _class_names(data)[0], strict=True)):
-        if found != name:
-            return f"class {number} was named {found!r}, now it is {name!r}"
-    settings = _settings(data)
-    if all(table.metadata.get(key, "") == value for key, value in settings.items()):
-        return ""
-    return changed_rows(table, training_rows(data)) or _other_metadata(data, table, settings)
+            return f"data.{key} was {found or 'null'}, now it is {value or 'null'}"
+    return ""
 
 
-def _other_metadata(data: Data, table: Table, settings: dict[str, str]) -> str:
+def _parts(data: Data) -> dict[str, str]:
+    """The settings that only leave rows out, as a table has them; "" where it has none."""
+    classes = "" if data.classes is None else json.dumps(data.classes, ensure_ascii=False)
+    return {"classes": classes, "val_split": "" if data.val_split is None else str(data.val_split)}
+
+
+def _other_metadata(data: Data, table: Table, lists: str) -> str:
     """What says that rows with the same paths and labels have other texts, queries or ranks; "" if nothing does."""
     if data.format not in ("webvision2", "webvision1"):
         return ""  # the same rows from a list that was moved, or has other comments
     before = table.metadata.get("lists", "").split("; ")
-    changed = [file for file in settings["lists"].split("; ") if file not in before] or before
+    changed = [file for file in lists.split("; ") if file not in before] or before
     return f"the lists of metadata are not what they were: {changed[0]}"
 
 
-def read_validation(data: Data) -> ImageList:
-    """The labelled validation images: ``val_root`` and ``val_list``, or where the format keeps them."""
-    _check_root(data)
-    if data.format == "folder" and data.val_list is None:
-        return _folder_validation(data)
-    root, file = data.val_root, data.val_list
-    if data.format in ("webvision2", "webvision1"):
-        root = root or str(webvision.validation_root(data))
-        file = file or str(webvision.validation_list(data))
-    elif data.format == "imagenet" and file is None:
-        file = str(Path(data.root) / "val_list.txt")
-    if file is None:
-        raise InputError(f"data.val_list: found none; format {data.format} needs a file of `path label` lines")
-    names, spellings = _class_names(data)
-    return read_image_list(
-        file, root or data.root, n_classes=data.n_classes, class_names=names, spellings=spellings, need_labels=True
+def _image_root(data: Data, classes: Classes) -> Path:
+    """What column ``path`` is relative to."""
+    return (
+        webvision.image_root(whole(data, classes)) if data.format in ("webvision2", "webvision1") else Path(data.root)
     )
 
 
@@ -155,7 +190,7 @@ def note_shared_rows(data: Data, table: Table, validation: ImageList) -> None:
     if data.format not in ("webvision2", "webvision1"):
         kept = table.strings("path", [0]) != [""]  # not in a table that was built to be counted
         blocks = table.texts("path").chunks if kept else (paths for paths, _ in training_rows(data, quiet=True))
-        note_shared_paths(blocks, str(_image_root(data)), validation)
+        note_shared_paths(blocks, str(_image_root(data, read_classes(data))), validation)
 
 
 def _training_path(data: Data, row: int) -> str:
@@ -166,123 +201,32 @@ def _training_path(data: Data, row: int) -> str:
     raise IndexError(row)
 
 
-def training_rows(
-    data: Data, block_bytes: int = BLOCK_BYTES, *, quiet: bool = False
-) -> Iterator[tuple[Any, np.ndarray]]:
-    """Paths (Arrow strings) and labels (n,) of the training rows, block by block, in the table's order.
-
-    What the lists, or the folder tree, say; WebVision's metadata are not read. ``quiet``: notes were said before.
-    """
-    if data.format == "folder":
-        for label, paths in class_folders(data.root, _tree(data).folders):
-            yield paths, np.full(len(paths), label)
-        return
-    blocks: Iterable[Lines]
-    if data.format in ("webvision2", "webvision1"):
-        files = [file for _, file, _ in webvision.train_lists(data)]
-        blocks = (
-            lines for file in files for lines in read_lines(file, high=data.n_classes - 1, block_bytes=block_bytes)
-        )
-    else:
-        names, spellings = _class_names(data)
-        blocks = read_list(
-            str(data.train_list),
-            root=data.root,
-            n_classes=data.n_classes,
-            class_names=names,
-            spellings=spellings,
-            block_bytes=block_bytes,
-            quiet=quiet,
-        )
-    for lines in blocks:
-        yield lines.path, lines.number
-
-
-def _check_root(data: Data) -> None:
-    if not Path(data.root).is_dir():
-        raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed")
-    if data.train_list is not None and data.format not in ("list", "imagenet"):
-        raise InputError(f"data.train_list: found {data.train_list!r}; format {data.format} has its own lists")
-
-
-def _image_root(data: Data) -> Path:
-    """What column ``path`` is relative to."""
-    return webvision.image_root(data) if data.format in ("webvision2", "webvision1") else Path(data.root)
-
-
-def _settings(data: Data) -> dict[str, str]:
+def _settings(data: Data, classes: Classes) -> dict[str, str]:
     """What identifies a table's rows: lists with their hashes, or a folder tree with a hash of its names.
 
     Metadata lists count; the JSON files they name, gigabytes of text, do not.
     """
+    settings = {key: value for key, value in _parts(data).items() if value}
     if data.format == "folder":
         digest = hashlib.sha256()
-        for _, paths in class_folders(data.root, _tree(data).folders):
+        for _, paths in class_folders(data.root, classes.own_folders):
             for block in range(0, len(paths), BLOCK):
                 digest.update("\0".join([*paths[block : block + BLOCK].to_pylist(), ""]).encode())
-        return {"lists": f"{Path(data.root).absolute()} ({digest.hexdigest()[:16]})"}
+        return {"lists": f"{Path(data.root).absolute()} ({digest.hexdigest()[:16]})", **settings}
     if data.format in ("webvision2", "webvision1"):
         files = [file for _, *pair in webvision.train_lists(data) for file in pair if file.is_file()]
     else:
         files = [Path(str(data.train_list))]
-    return {"lists": "; ".join(f"{file.absolute()} ({_short_hash(file)})" for file in files)}
+    return {"lists": "; ".join(f"{file.absolute()} ({_short_hash(file)})" for file in files), **settings}
 
 
 def _short_hash(file: Path) -> str:
     return file_hash(file)[:16] if file.is_file() else "missing"
 
 
-def _class_names(data: Data) -> tuple[list[str], list[list[str]]]:
-    """The classes' names, and other lists of names that they are known by.
-
-    ``data.class_names``, else the format's own, else the names that a training list has for labels; "" where there are
-    none.
-    """
-    if data.format == "folder":
-        tree = _tree(data)
-        return tree.names, [tree.folders]
-    own = Path(data.root) / {"imagenet": "synsets.txt"}.get(data.format, "info/synsets.txt")
-    known = read_class_file(own, data.n_classes) if data.format != "list" and own.is_file() else None
-    given = None if data.class_names is None else read_class_file(data.class_names, data.n_classes)
-    if given is not None and known is not None:
-        for reading in known.readings[:2]:  # names, and identifiers where it has them
-            given.check_order(reading.keys, known.path)
-    files = [file for file in (given, known) if file is not None]
-    if files:
-        return files[0].names, [reading.keys for file in files for reading in file.readings]
-    names = listed_names(data.train_list, data.root) if data.train_list is not None else []
-    if names and len(names) != data.n_classes:
-        shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-        raise InputError(
-            f"{data.train_list}: its labels are {len(names)} names ({shown}), but data.n_classes is {data.n_classes}"
-        )
-    return names or [""] * data.n_classes, []
-
-
-def _tree(data: Data) -> TreeClasses:
-    """The classes of a folder tree, as many as ``n_classes``, in the order of ``data.class_names`` if that is given."""
-    found = tree_classes(data.root, None if data.class_names is None else read_class_file(data.class_names))
-    names = found.folders
-    if len(names) != data.n_classes:
-        shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-        raise InputError(
-            f"{data.root}: has {len(names)} sub-folders ({shown}), but data.n_classes is {data.n_classes}; "
-            "one sub-folder a class is accepted"
-        )
-    return found
-
-
-def _folder_validation(data: Data) -> ImageList:
-    """A second tree, whose sub-folders are all classes of the first."""
-    if data.val_root is None:
-        raise InputError("data.val_root: found none; a folder tree with one sub-folder a class is needed")
-    return labelled_folders(data.val_root, _tree(data).folders, f"class of {data.root}")
-
-
 def _name_empty_classes(table: Table) -> None:
     names, n_classes = table.class_names, len(table.class_names)
     empty = np.flatnonzero(np.bincount(table.column("label"), minlength=n_classes) == 0).tolist()
     if empty:
-        shown = ", ".join(f"{c} {names[c]!r}" if names[c] else str(c) for c in empty[:5])
-        more = " …" if len(empty) > 5 else ""
-        print(f"note: {len(empty)} of {n_classes} classes have no training image: {shown}{more}", file=sys.stderr)
+        shown = named(names, empty)
+        print(f"note: {len(empty)} of {n_classes} classes have no training image: {shown}", file=sys.stderr)

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError, check_same_rows
+from urnet.data.lists.classes import read_classes, whole
 from urnet.data.lists.lines import read_text
 from urnet.data.lists.webvision import query_labels
 
@@ -43,7 +46,7 @@ def read_query_texts(data: Data, class_names: Sequence[str]) -> QueryTexts:
     for lines in lists:
         for number, line in enumerate(lines, 1):
             texts[number] = _joined([texts[number], line])
-    labels = query_labels(data)
+    labels = _query_labels(data)
     missing = [number for number in labels if not 1 <= number < len(texts)]
     if missing:
         raise InputError(
@@ -54,6 +57,16 @@ def read_query_texts(data: Data, class_names: Sequence[str]) -> QueryTexts:
         wanted[labels[number]].append(texts[number])
     of_query = [labels.get(number, -1) for number in range(len(texts))]
     return QueryTexts(texts, of_query, [_joined(part) for part in wanted])
+
+
+def _query_labels(data: Data) -> dict[int, int]:
+    """Query number -> label, of the queries of the classes that train."""
+    if data.classes is None:
+        return query_labels(data)
+    classes = read_classes(data)
+    numbers = classes.renumbered(np.arange(len(classes.listed))).tolist()
+    labels = query_labels(whole(data, classes))
+    return {query: numbers[label] for query, label in labels.items() if numbers[label] >= 0}
 
 
 def _joined(texts: Sequence[str]) -> str:

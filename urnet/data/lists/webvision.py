@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,6 @@ from urnet.config.recipe import Data
 from urnet.core.checks import InputError
 from urnet.data.lists.lines import BLOCK_BYTES, Lines, aligned, read_lines, strings_between
 from urnet.data.lists.webvision_metadata import Metadata, read_metadata
-from urnet.data.table.table import BaseWriter
 
 ENGINES = ("google", "flickr")
 _VALIDATION = {
@@ -30,6 +29,12 @@ _VALIDATION = {
     "webvision1": ("val_images_256", "val_images_resized", "val_images", "val"),
 }
 _SYNSETS_FROM = {"webvision2": 0, "webvision1": 1}  # the first synset's number in queries_synsets_map.txt
+
+
+class RowWriter(Protocol):
+    """What takes rows: ``BaseWriter.add``."""
+
+    def add(self, path: Any, label: np.ndarray, *, text: Any = None, **columns: Any) -> None: ...
 
 
 def train_lists(data: Data) -> list[tuple[str, Path, Path]]:
@@ -83,7 +88,7 @@ def _metadata_root(data: Data, meta: Path) -> Path | None:
     return None
 
 
-def add_rows(writer: BaseWriter, data: Data, block_bytes: int = BLOCK_BYTES) -> None:
+def add_rows(writer: RowWriter, data: Data, block_bytes: int = BLOCK_BYTES) -> None:
     """Add all training rows, google's first, with the query, rank and text their metadata give them.
 
     An engine without any metadata is read without, said on stderr; metadata that is there must agree: row for

@@ -1,0 +1,117 @@
+"""The training rows as lists or folders say them: of the classes that train, without what is held back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from urnet.config.combinations import check_split
+from urnet.config.fields import Need
+from urnet.config.recipe import Data
+from urnet.core.checks import InputError
+from urnet.data.lists import webvision
+from urnet.data.lists.class_tree import class_folders
+from urnet.data.lists.classes import Classes, named, read_classes
+from urnet.data.lists.held_back import held_back
+from urnet.data.lists.image_list import Names
+from urnet.data.lists.labelled_list import read_list
+from urnet.data.lists.lines import BLOCK_BYTES, Lines, read_lines
+
+Block = tuple[Any, np.ndarray]  # paths (Arrow strings) and labels of some rows
+
+
+def check_root(data: Data) -> None:
+    if not Path(data.root).is_dir():
+        raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed")
+    check_split(data, Need("recipe").under("data"))
+    if data.train_list is not None and data.format not in ("list", "imagenet"):
+        raise InputError(f"data.train_list: found {data.train_list!r}; format {data.format} has its own lists")
+
+
+def training_rows(
+    data: Data, block_bytes: int = BLOCK_BYTES, left_out: Callable[[int], None] = lambda _: None, *, quiet: bool = False
+) -> Iterator[Block]:
+    """Paths (Arrow strings) and labels (n,) of the training rows, block by block, in the table's order.
+
+    What the lists, or the folder tree, say; WebVision's metadata are not read. ``left_out`` is told how many rows of
+    other classes than ``data.classes`` there are; ``quiet``: notes were said before.
+    """
+    classes = read_classes(data)
+    blocks = kept_rows(data, classes, block_bytes, left_out, quiet=quiet)
+    if data.val_split is None:
+        yield from blocks
+        return
+    parts = list(blocks)
+    paths, labels = joined(parts)
+    held, start = split_rows(data, paths, labels, classes.names), 0
+    for paths, labels in parts:
+        trains = ~held[start : start + len(labels)]
+        yield paths.filter(pa.array(trains)), labels[trains]
+        start += len(labels)
+
+
+def joined(blocks: Sequence[Block]) -> Block:
+    """All blocks in one."""
+    labels = [np.zeros(0, np.int64), *(labels for _, labels in blocks)]
+    return pa.chunked_array([paths for paths, _ in blocks], pa.string()), np.concatenate(labels)
+
+
+def kept_rows(
+    data: Data,
+    classes: Classes,
+    block_bytes: int = BLOCK_BYTES,
+    left_out: Callable[[int], None] = lambda _: None,
+    *,
+    quiet: bool = False,
+) -> Iterator[Block]:
+    """Paths and labels of all listed rows of the classes that train."""
+    for paths, labels in _listed_rows(data, classes, block_bytes, quiet):
+        kept, (paths,) = classes.keep(labels, paths)
+        left_out(len(labels) - len(kept))
+        yield paths, kept
+
+
+def _listed_rows(data: Data, classes: Classes, block_bytes: int, quiet: bool) -> Iterator[Block]:
+    """Paths and listed labels of all that the lists, or the folder tree, hold."""
+    if data.format == "folder":
+        for label, paths in class_folders(data.root, classes.folders):
+            yield paths, np.full(len(paths), label)
+        return
+    blocks: Iterable[Lines]
+    if data.format in ("webvision2", "webvision1"):
+        files, high = [file for _, file, _ in webvision.train_lists(data)], len(classes.listed) - 1
+        blocks = (lines for file in files for lines in read_lines(file, high=high, block_bytes=block_bytes))
+    else:
+        blocks = read_list(
+            str(data.train_list),
+            root=data.root,
+            n_classes=len(classes.listed),
+            class_names=classes.listed,
+            spellings=classes.aliases,
+            block_bytes=block_bytes,
+            quiet=quiet,
+        )
+    for lines in blocks:
+        yield lines.path, lines.number
+
+
+def split_rows(data: Data, paths: Any, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """bool (n,): which rows ``val_split`` holds back. InputError where a class is left without the one or the other."""
+    assert data.val_split is not None
+    held = held_back(data.root, Names(paths), data.val_split)
+    before, after = (np.bincount(part, minlength=len(names)) for part in (labels, labels[~held]))
+    emptied = np.flatnonzero((before > 0) & (after == 0)).tolist()
+    found = f"data.val_split: found {data.val_split:g}, which holds back"
+    if emptied:
+        raise InputError(
+            f"{found} all images of class {named(names, emptied)}; a smaller share is accepted, or more images"
+        )
+    if not held.any():
+        raise InputError(
+            f"{found} none of {len(held):,} images of {data.root}; a larger share is accepted, or more images"
+        )
+    return held

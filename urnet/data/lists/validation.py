@@ -1,0 +1,93 @@
+"""The validation images of a recipe's data: lists or folders of their own, or a part of the training images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from urnet.config.recipe import Data
+from urnet.core.checks import InputError
+from urnet.core.cli import is_main
+from urnet.data.lists import webvision
+from urnet.data.lists.class_tree import labelled_folders
+from urnet.data.lists.classes import Classes, named, read_classes
+from urnet.data.lists.image_list import ImageList, read_image_list
+from urnet.data.lists.training_rows import check_root, joined, kept_rows, split_rows
+from urnet.data.table.table import Table
+
+_SPLIT = "or data.val_split=0.1, which holds a part of the training images back"
+
+
+def read_validation(data: Data, table: Table | None = None) -> ImageList:
+    """The labelled validation images: ``val_root`` and ``val_list``, or where the format keeps them.
+
+    With ``val_split`` those of the training lists that are not in ``table``; without a table they are chosen anew, for
+    which every image is read.
+    """
+    check_root(data)
+    classes = read_classes(data)
+    if data.val_split is not None:
+        return _held_back(data, classes, table)
+    images = _validation(data, classes)
+    labels, (paths, *lines) = classes.keep(images.labels, images.paths.arrow, *_arrays(images.lines))
+    if not len(labels):
+        raise InputError(f"{images.source or images.root}: has no image of data.classes")
+    if len(labels) < len(images) and is_main():
+        n = len(images) - len(labels)
+        print(f"note: data.classes: {n:,} validation images of other classes are left out", file=sys.stderr)
+    return ImageList(paths, labels, images.root, lines=lines[0] if lines else None, source=images.source)
+
+
+def _arrays(*values: np.ndarray | None) -> list[np.ndarray]:
+    return [value for value in values if value is not None]
+
+
+def _validation(data: Data, classes: Classes) -> ImageList:
+    """All validation images, with listed labels."""
+    if data.format == "folder" and data.val_list is None:
+        if data.val_root is None:
+            raise InputError(
+                f"data.val_root: found none; a folder tree with one sub-folder a class is needed, {_SPLIT}"
+            )
+        return labelled_folders(data.val_root, classes.folders, f"class of {data.root}")
+    root, file = data.val_root, data.val_list
+    if data.format in ("webvision2", "webvision1"):
+        root = root or str(webvision.validation_root(data))
+        file = file or str(webvision.validation_list(data))
+    elif data.format == "imagenet" and file is None:
+        file = str(Path(data.root) / "val_list.txt")
+    if file is None:
+        raise InputError(
+            f"data.val_list: found none; format {data.format} needs a file of `path label` lines, {_SPLIT}"
+        )
+    return read_image_list(
+        file,
+        root or data.root,
+        n_classes=len(classes.listed),
+        class_names=classes.listed,
+        spellings=classes.aliases,
+        need_labels=True,
+    )
+
+
+def _held_back(data: Data, classes: Classes, table: Table | None) -> ImageList:
+    """The part of the training images that ``val_split`` holds back for validation: those that do not train."""
+    paths, labels = joined(list(kept_rows(data, classes, quiet=True)))
+    if table is None:
+        held = split_rows(data, paths, labels, classes.names)
+    else:
+        held = ~np.asarray(pc.is_in(paths, table.texts("path")))
+    empty = np.flatnonzero(np.bincount(labels[held], minlength=len(classes.names)) == 0).tolist()
+    if is_main():
+        print(
+            f"note: data.val_split: {held.sum():,} of {len(held):,} images are held back for validation",
+            file=sys.stderr,
+        )
+        if empty:
+            n, shown = len(classes.names), named(classes.names, empty)
+            print(f"note: {len(empty)} of {n} classes have no validation image: {shown}", file=sys.stderr)
+    return ImageList(paths.filter(pa.array(held)), labels[held], data.root)
