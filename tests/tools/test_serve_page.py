@@ -51,7 +51,7 @@ class Browser:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = None
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Accessibility"):
             self.call(f"{domain}.enable")
 
     def call(self, method, **parameters):
@@ -84,9 +84,11 @@ class Browser:
             time.sleep(0.05)
         return found
 
-    def open(self, url, width=900):
+    def open(self, url, width=900, dark=False):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && document.querySelector('h1') !== null")
 
@@ -128,6 +130,7 @@ def browser(tmp_path_factory):
 
 
 ROWS = "[...document.querySelectorAll('#answers > li:first-child ol li')].map(row => row.innerText)"
+LIGHTNESS = "Number(/[0-9]+/.exec(getComputedStyle(document.body).backgroundColor)[0])"  # its red, 0 to 255
 WIDTHS = "[...document.querySelectorAll('#answers > li:first-child .track div')].map(bar => bar.style.width)"
 
 
@@ -160,7 +163,7 @@ def test_what_is_no_image_and_what_is_refused_is_said(place, browser, tmp_path):
     toys, url = place
     (tmp_path / "<b>notes.txt").write_text("no picture")
     (tmp_path / "large.png").write_bytes(bytes(30_000))
-    browser.open(url, width=400)
+    browser.open(url, width=400, dark=True)
     browser.choose(tmp_path / "large.png", tmp_path / "<b>notes.txt", toys.images / "2.png")
     browser.until("document.querySelector('#state').className === 'bad'")
     assert browser.run("document.querySelector('#state').innerText") == "1 of 3 images answered."
@@ -170,6 +173,11 @@ def test_what_is_no_image_and_what_is_refused_is_said(place, browser, tmp_path):
     assert cards[1].endswith(f"a text file, no picture; accepted: {ACCEPTED}")
     assert cards[2].split("\n")[0] == "large.png" and cards[2].endswith("body: at most 20000 bytes are accepted")
     assert browser.run("document.documentElement.scrollWidth <= 400")
+    assert browser.run(LIGHTNESS) < 64
+    browser.open(url + "docs", width=400)
+    assert browser.run("document.documentElement.scrollWidth <= 400")
+    assert browser.run(LIGHTNESS) > 192
+    assert browser.run("document.querySelectorAll('section').length") == 5
 
 
 def test_an_image_that_is_dropped_is_answered(place, browser):
@@ -185,3 +193,16 @@ def test_an_image_that_is_dropped_is_answered(place, browser):
         undefined""")
     rows = browser.until(f"({ROWS}).length === 5 && {ROWS}")
     assert rows[0].split("\n")[1] == f"{100 * toys.expected[4].max():.1f} %"
+
+
+def test_the_page_is_usable_by_keyboard_and_by_a_screen_reader(place, browser):
+    _, url = place
+    browser.open(url)
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    assert browser.run("document.activeElement.id") == "files"
+    assert browser.run("getComputedStyle(document.querySelector('#drop')).outlineStyle") == "solid"
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
+    assert any(role == "button" and name.startswith("Choose images") for role, name in roles), roles
+    assert {"heading", "status"} <= {role for role, _ in roles}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tools.service.pages import front_page
 from tools.service.queue import Full, Pipeline
 from tools.service.refused import Refused, error_response
 from tools.service.upload import Upload
+from urnet.core.cpus import usable_cores
 from urnet.core.top_k import topk
 from urnet.data.images.decode import UnreadableImage
 from urnet.inference.signature import Signature
@@ -61,6 +63,8 @@ class Service:
         self.counts = dict.fromkeys(COUNTED, 0)
         self.started = time.monotonic()
         self._held = 0  # bytes of bodies
+        # (few: while a body is taken apart it may need several times its size)
+        self._readers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="read")
 
     async def predict(self, request: Request, k: int) -> dict[str, Any]:
         """The answer to a request. Raises Refused."""
@@ -72,9 +76,11 @@ class Service:
         try:
             self.pipeline.check_space()
             await asyncio.wait_for(self._receive(request, packed, chunks), seconds)
-            chunks[:] = [b"".join(chunks)]
-            found = await asyncio.to_thread(read, chunks[0], self.limits.images)
+            self._hold(chunks, [b"".join(chunks)])
             late = Refused(504, f"no answer within {seconds:g} seconds")
+            taking = asyncio.get_running_loop().run_in_executor(self._readers, read, chunks[0], self.limits.images)
+            found = await asyncio.wait_for(taking, max(0.0, until - time.monotonic()))
+            self._hold(chunks, [upload.data for upload in found])
             work = self.pipeline.predict([upload.data for upload in found])
             rows = await asyncio.wait_for(work, max(0.0, until - time.monotonic()))
         except asyncio.TimeoutError:
@@ -85,7 +91,7 @@ class Service:
             text = f"the queue of {self.pipeline.limit} images is full; try again"
             raise Refused(429, text, Retry_After=str(full.seconds)) from None
         finally:
-            self._held -= sum(map(len, chunks))
+            self._hold(chunks, [])
         self.counts["images"] += len(found)
         images = [self._entry(upload, row, k) for upload, row in zip(found, rows, strict=True)]
         return {"model": self.signature.model, "images": images}
@@ -95,15 +101,23 @@ class Service:
         most, rest = self.limits.body, ", unpacked" if packed else ""
         length = request.headers.get("content-length", "0")
         announced = int(length) if length.isdecimal() and len(length) < 20 else 0
+        too_large = Refused(413, f"body: at most {most} bytes are accepted{rest}")
+        if announced > most:
+            raise too_large
         read = 0
         async for chunk in unpacked(request.stream()) if packed else request.stream():
             read += len(chunk)
-            if max(read, announced) > most:
-                raise Refused(413, f"body: at most {most} bytes are accepted{rest}")
+            if read > most:
+                raise too_large
             if self._held + len(chunk) > HELD * most:
                 raise Full(self.pipeline.wait_seconds())
             self._held += len(chunk)
             chunks.append(chunk)
+
+    def _hold(self, chunks: list[bytes], instead: list[bytes]) -> None:
+        """Hold other bytes instead of a request's ``chunks``."""
+        self._held += sum(map(len, instead)) - sum(map(len, chunks))
+        chunks[:] = instead
 
     def _entry(self, upload: Upload, row: np.ndarray | BaseException, k: int) -> dict[str, Any]:
         """One image's part of the answer; its keys are those of infer.py's .jsonl, with the upload's name."""

@@ -20,7 +20,7 @@ def read_openapi(model: str, n_classes: int, limits: Limits) -> dict[str, Any]:
     tree["info"]["title"] = model or tree["info"]["title"]
     predict = tree["paths"]["/predict"]["post"]
     predict["parameters"][0]["schema"]["maximum"] = n_classes
-    predict["description"] += f" At most {limits.images} images and {limits.body} bytes, unpacked, are accepted."
+    predict["description"] += f" At most {limits.images} images and {limits.body:,} bytes, unpacked, are accepted."
     return tree
 
 
@@ -31,19 +31,18 @@ def docs_page(tree: Mapping[str, Any]) -> Page:
         for path, methods in tree["paths"].items()
         for method, operation in methods.items()
     ]
-    template = (HERE / "docs.html").read_text(encoding="utf-8")
-    head = {"title": escape(tree["info"]["title"]), "about": escape(tree["info"]["description"])}
-    for name, text in {**head, "operations": "\n".join(sections)}.items():
-        template = template.replace("{{" + name + "}}", text)
-    return make_page(template)
+    info = tree["info"]
+    return make_page(
+        "docs.html", title=escape(info["title"]), about=escape(info["description"]), operations="\n".join(sections)
+    )
 
 
 def _operation(tree: Mapping[str, Any], name: str, operation: Mapping[str, Any]) -> str:
-    parts = [f"<section><h2>{escape(name)}</h2>", _text("p", operation["summary"])]
+    parts = ["<section>", _text("h2", name), _text("p", operation["summary"])]
     if "description" in operation:
         parts.append(_text("p", operation["description"]))
-    rows = [(f"?{key['name']}=", _range(key["schema"]), key["description"]) for key in operation.get("parameters", ())]
-    parts += _table(("query", "values", ""), rows)
+    keys = operation.get("parameters", ())
+    parts += _table(("query", "means"), [(f"?{key['name']}=", _range(key)) for key in keys])
     bodies = operation.get("requestBody", {}).get("content", {})
     parts += _table(("content type", "holds"), [(kind, body["schema"]["description"]) for kind, body in bodies.items()])
     parts += _examples(bodies)
@@ -63,14 +62,14 @@ def _resolved(tree: Any, node: Mapping[str, Any]) -> Mapping[str, Any]:
     return node
 
 
-def _range(schema: Mapping[str, Any]) -> str:
-    return f"{schema['minimum']} to {schema['maximum']}"
+def _range(key: Mapping[str, Any]) -> str:
+    return f"{key['schema']['minimum']} to {key['schema']['maximum']}: {key['description']}"
 
 
 def _examples(content: Mapping[str, Any]) -> Iterator[str]:
     for body in content.values():
         if "example" in body:
-            yield _text("pre", json.dumps(body["example"], ensure_ascii=False, indent=2))
+            yield _text("pre", json.dumps(body["example"], ensure_ascii=False))
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
+
+from urnet.data.images.header import ACCEPTED
 
 HERE = Path(__file__).parent
 
@@ -20,12 +23,14 @@ class Page(NamedTuple):
 
 def front_page() -> Page:
     """The page to drop images on."""
-    return make_page((HERE / "page.html").read_text(encoding="utf-8"))
+    return make_page("page.html", kinds=escape(ACCEPTED))
 
 
-def make_page(template: str) -> Page:
-    """A page of a template, whose ``{{style}}`` becomes the pages' style."""
-    text = template.replace("{{style}}", (HERE / "pages.css").read_text(encoding="utf-8"))
+def make_page(template: str, **parts: str) -> Page:
+    """The page of a file here: each ``{{name}}`` in it is replaced by that part, ``{{style}}`` by the pages' style."""
+    parts["style"] = (HERE / "pages.css").read_text(encoding="utf-8")
+    text = (HERE / template).read_text(encoding="utf-8")
+    text = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], text)
     return Page(text, {"Content-Security-Policy": _policy(text), "Referrer-Policy": "no-referrer"})
 
 
