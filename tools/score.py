@@ -18,7 +18,7 @@ from urnet.core.checks import InputError, counts_from_one
 from urnet.core.progress import Progress
 from urnet.evaluation.class_report import report_lines
 from urnet.evaluation.matching import Listed
-from urnet.evaluation.prediction_reader import CLASSES, number_of_classes
+from urnet.evaluation.prediction_reader import CLASSES, number_of_classes, read_names
 from urnet.evaluation.report_files import add_flags, open_report, wants_confusion
 from urnet.evaluation.scoring import BINS, Scored, class_groups, group_accuracy, paired_bootstrap, read_train_counts
 
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
     with open_report(args) as files:
         known = number_of_classes([file for file in (args.predictions, args.against) if file], args.class_dim)
         n_classes = known or CLASSES
-        names = read_names(args.class_names, n_classes)
+        names = given_names(args.class_names, n_classes)
         listed = Listed(args.list, known, args.root, names)
         counts = read_train_counts(args.train_sizes, n_classes, names) if args.train_sizes else None
         groups = {} if counts is None else class_groups(counts, args.borders)
@@ -91,6 +91,8 @@ def main(argv: Sequence[str]) -> None:
         if known is None:
             check_assumed(args, scored.widest, counts)
         confusion = scored.confusion(listed.labels) if wants_confusion(args) else None
+        if confusion is not None and not names:
+            names = read_names(args.predictions, n_classes)
         lines = list(accuracy_lines(scored))
         if confusion is not None:
             lines += report_lines(confusion, names)
@@ -102,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
     print("\n".join(lines))
 
 
-def read_names(file: str | None, n_classes: int) -> Sequence[str]:
+def given_names(file: str | None, n_classes: int) -> Sequence[str]:
     """The names in a file, if one is given."""
     if file is None:
         return ()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from urnet.core import cli
 from urnet.core.checks import InputError
-from urnet.evaluation.prediction_reader import read_predictions
+from urnet.evaluation.prediction_reader import CLASSES, number_of_classes, read_predictions
 from urnet.evaluation.submission import check_submission, read_test_list, write_submission
 
 EPILOG = """\
@@ -43,7 +43,8 @@ def parser() -> cli.Parser:
     add("--out", metavar="FILE", help="the submission; an existing one is replaced")
     add("--test_list", metavar="LIST", help="names of all test images, one a line")
     add("--check", metavar="FILE", help="check this submission instead of writing one")
-    add("--class_dim", type=int, default=5000, metavar="N", help="number of classes [5000]")
+    add("--root", default="", metavar="DIR", help="leading folder of paths that is left out when they are compared")
+    add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -51,7 +52,7 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Write or check; a line says what was done."""
     args = parser().parse_args(argv)
-    if args.class_dim < 5:
+    if args.class_dim is not None and args.class_dim < 5:
         raise InputError(f"--class_dim: found {args.class_dim}; 5 or more is accepted, for five classes a line")
     writes = args.predictions is not None and args.out is not None
     if (args.check is None) != writes or (args.check and (args.predictions or args.out)):
@@ -59,13 +60,16 @@ def main(argv: Sequence[str]) -> None:
     if args.check and args.test_list is None:
         raise InputError("--check needs --test_list LIST, the names of all test images")
 
+    if args.check and args.root:
+        raise InputError("--root goes with --predictions; a submission has the test list's names as they are")
     wanted = read_test_list(args.test_list) if args.test_list else None
     if args.check and wanted is not None:
-        lines = check_submission(args.check, wanted, args.test_list, args.class_dim)
+        lines = check_submission(args.check, wanted, args.test_list, args.class_dim or CLASSES)
         print(f"{args.check}: {lines} lines, each as it should be")
         return
-    blocks = read_predictions(args.predictions, args.class_dim)
-    lines = write_submission(blocks, args.out, wanted, args.test_list or "")
+    n_classes = number_of_classes([args.predictions], args.class_dim) or CLASSES
+    blocks = read_predictions(args.predictions, n_classes)
+    lines = write_submission(blocks, args.out, wanted, args.test_list or "", args.root)
     against = f", all of {args.test_list}" if args.test_list else "; not compared with a test list (--test_list)"
     print(f"{args.out}: {lines} lines{against}")
 

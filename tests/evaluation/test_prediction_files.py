@@ -1,14 +1,18 @@
 """Prediction files: what is written is read back, in any blocks, and every fault is named with its row."""
 
+import csv
 import re
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.helpers.prediction_files import listed, probabilities, write
 from urnet.core.checks import InputError
-from urnet.evaluation.prediction_reader import read_predictions
+from urnet.evaluation.prediction_names import join_names, split_names
+from urnet.evaluation.prediction_reader import number_of_classes, read_names, read_paths, read_predictions
 from urnet.evaluation.prediction_writer import ARROW_ROWS, FORMATS, open_predictions
 
 SUFFIXES = pytest.mark.parametrize("suffix", FORMATS)
@@ -48,6 +52,78 @@ def test_row_by_row_and_block_by_block_give_the_same_bytes(tmp_path, suffix):
             else:
                 file.write(f"{i}.jpg", classes[i].tolist(), scores[i].tolist())
     assert block.read_bytes() == (tmp_path / f"rows{suffix}").read_bytes()
+
+
+WORDS = st.text(st.sampled_from(' ;",=a\u00e9\n\r\t\\') | st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(WORDS, min_size=3, max_size=3), paths=st.lists(WORDS.filter(bool), min_size=2, max_size=2))
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_any_name_and_path_comes_back(tmp_path, suffix, k, names, paths):
+    """Whatever separators, quotes, line breaks and blanks are in them."""
+    file = tmp_path / f"a{suffix}"
+    classes = np.array([[2, 0, 1], [1, 0, 2]])[:, :k]
+    with open_predictions(file, names) as out:
+        out.write_rows(pa.array(paths), classes, np.array([[0.5, 0.3, 0.2]] * 2)[:, :k], ["", ""])
+    found = read_names(file, 3)
+    known = [name if c in classes else "" for c, name in enumerate(names)]
+    assert found == (known if any(known) else [])
+    assert read_paths(file).to_pylist() == paths
+    if suffix == ".csv":  # as docs/cli.md says that a cell is read
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for row, order in zip(rows, classes.tolist(), strict=True):
+            assert next(csv.reader([row["names"]], delimiter=";", skipinitialspace=True)) == [names[c] for c in order]
+
+
+def test_a_cell_of_names():
+    """Bytes of names without a semicolon, a quote or a blank in front are what they always were."""
+    plain = ["tench, Tinca tinca", 'a 5" disk', "=1+1", "é"]
+    assert join_names(plain) == "; ".join(plain)
+    assert join_names(["goldfish; carp", '"tench"', " x", "a;b"]) == '"goldfish; carp"; """tench"""; " x"; "a;b"'
+    assert split_names("a; b") == ["a", "b"]
+    assert split_names("") == []
+    assert split_names(join_names([""])) == [""]
+
+
+@SUFFIXES
+def test_a_byte_order_mark_is_read(tmp_path, suffix):
+    """Only CSV can be written with one; readers take it in any text."""
+    p = probabilities(4, 9, 0)
+    plain = write(tmp_path / f"a{suffix}", p, 3)
+    if suffix != ".csv":
+        with pytest.raises(InputError, match=r"--excel is about a CSV file: it needs --output FILE\.csv"):
+            open_predictions(plain, excel=True).__enter__()
+    if suffix == ".arrow":
+        return
+    marked = tmp_path / f"b{suffix}"
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    (one,), (other,) = (read_predictions(file, 9) for file in (plain, marked))
+    assert other.path.equals(one.path)
+    np.testing.assert_array_equal(other.scores, one.scores)
+    assert read_paths(marked).equals(one.path)
+    if suffix == ".csv":
+        with open_predictions(tmp_path / "c.csv", excel=True) as file:
+            file.write_rows(one.path, one.classes, one.scores, [""] * 4)
+        assert (tmp_path / "c.csv").read_bytes() == marked.read_bytes()
+
+
+def test_the_number_of_classes_is_in_an_arrow_file(tmp_path):
+    for name, n_classes in (("a.arrow", 9), ("b.arrow", None), ("c.csv", 9)):
+        with open_predictions(tmp_path / name, n_classes=n_classes) as file:
+            file.write("x", [1], [0.5])
+    a, b, c = tmp_path / "a.arrow", tmp_path / "b.arrow", tmp_path / "c.csv"
+    assert [number_of_classes([file]) for file in (a, b, c)] == [9, None, None]
+    assert number_of_classes([c, b, a]) == number_of_classes([a, c], 9) == 9
+    assert number_of_classes([c], 4) == 4
+    with pytest.raises(InputError, match=r"a\.arrow: is of 9 classes, but --class_dim says 10"):
+        number_of_classes([a, c], 10)
+    with open_predictions(tmp_path / "d.arrow", n_classes=8) as file:
+        file.write("x", [1], [0.5])
+    with pytest.raises(InputError, match=r"d\.arrow: is of 8 classes, but \S+a\.arrow says 9"):
+        number_of_classes([a, tmp_path / "d.arrow"])
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -104,6 +180,12 @@ def test_the_row_with_a_fault_is_named(tmp_path, suffix, classes, scores, fault)
         ("a.csv", "path,classes,scores\n", r"a\.csv: has no row"),
         ("a.jsonl", '{"path": "x", "label": [1]}\n', r"a\.jsonl: row 1: has no classes; path"),
         ("a.csv", "", r"a\.csv: "),
+        (
+            "a.csv",
+            "\ufeffpath;classes;scores;names;error\nx;1;0,5;;\n",
+            r"a\.csv: its columns are parted by semicolons",
+        ),
+        ("a.csv", "path\tclasses\tscores\nx\t1\t0.5\n", r"a\.csv: its columns are parted by tabs"),
         ("a.jsonl", '{"path": "x", "classes": [1.5], "scores": [0.5]}\n', r"a\.jsonl: is no prediction file"),
         ("a.jsonl", '{"path": "x", "classes": [1]}\n', "row 1: has no scores; path, classes, scores are"),
         ("a.jsonl", '{"path": "x", "classes": [1], "scores": []}\n', "1 classes and 0 scores"),

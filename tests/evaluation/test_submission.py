@@ -38,6 +38,11 @@ def test_lines_are_in_the_lists_order(tmp_path, names, capsys, suffix):
     assert out.read_text() == "".join(expected)
     assert call("--check", out, "--test_list", names, "--class_dim", C) == 0
     assert capsys.readouterr().out == f"{out}: {N} lines, each as it should be\n"
+    below = write(tmp_path / f"q{suffix}", p[order], 6, [f"test set\\{NAMES[i]}" for i in order])
+    flags = ["--out", out, "--test_list", names, "--class_dim", C, "--root", "test set"]
+    assert call("--predictions", below, *flags) == 0
+    assert out.read_text() == "".join(expected)
+    capsys.readouterr()
     assert call("--predictions", file, "--out", out, "--class_dim", C) == 0  # their own order
     assert "not compared with a test list" in capsys.readouterr().out
     assert out.read_text() == "".join(expected[i] for i in order)
@@ -46,9 +51,10 @@ def test_lines_are_in_the_lists_order(tmp_path, names, capsys, suffix):
 @pytest.mark.parametrize(
     ("predicted", "changes", "message"),
     [
-        (NAMES[:-1], {}, r"p\.csv: has no prediction of 'test011\.jpg' \(image 12 of \S+test_list"),
-        ([*NAMES, "other.jpg"], {}, r"p\.csv: 'other\.jpg' is not in \S+test_list\.txt"),
-        ([*NAMES, NAMES[4]], {}, r"p\.csv: 'test004\.jpg' is predicted twice"),
+        (NAMES[:-2], {}, r"2 of 12 images of .* not in \S+p\.csv \(the first: 'test010\.jpg', number 11\)"),
+        ([*NAMES, "other.jpg"], {}, r"1 of 13 rows of .* not in \S+test_list\.txt \(the first: 'other\.jpg'"),
+        ([*NAMES, NAMES[4]], {}, r"1 of 13 paths of \S+p\.csv come twice \(the first: 'test004\.jpg'\)"),
+        ([f"test/{name}" for name in NAMES], {}, "--root test leaves out the leading folder, and then they match"),
         (NAMES, {"unreadable": {7}}, r"row 8 \(test007\.jpg\): has no prediction"),
         (["a b.jpg", *NAMES[1:]], {}, r"row 1 \(a b\.jpg\): a name without blanks"),
         (NAMES, {"k": 4}, r"p\.csv: lists 4 classes an image, 5 are needed a line; infer\.py --topk 5"),
@@ -129,7 +135,10 @@ def test_other_files(tmp_path, data, message):
 def test_test_lists(names):
     names.write_text("a.jpg 3\nb.jpg\n")  # a label is not used
     assert read_test_list(names) == ["a.jpg", "b.jpg"]
-    for text, message in (("a.jpg\nb.jpg\na.jpg\n", r"'a\.jpg' is listed twice"), ("\n", "lists no image")):
+    for text, message in (
+        ("a.jpg\nb.jpg\na.jpg\n", r"1 of 3 paths .* twice \(the first: 'a\.jpg'\)"),
+        ("\n", "lists no image"),
+    ):
         names.write_text(text)
         with pytest.raises(InputError, match=message):
             read_test_list(names)

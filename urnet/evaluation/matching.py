@@ -41,8 +41,8 @@ def match(wanted: Any, found: Any, wanted_name: str, found_name: str, root: str 
     if found.equals(wanted):
         return np.arange(len(found))
     faults = [
-        *_twice(wanted, wanted_name),
-        *_twice(found, found_name),
+        *repeated(wanted, wanted_name),
+        *repeated(found, found_name),
         *_absent(wanted, found, f"images of {wanted_name}", found_name),
         *_absent(found, wanted, f"rows of {found_name}", wanted_name),
     ]
@@ -52,8 +52,8 @@ def match(wanted: Any, found: Any, wanted_name: str, found_name: str, root: str 
     return pc.index_in(found, value_set=wanted).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _twice(paths: Any, name: str) -> list[str]:
-    """A line about paths that come more than once."""
+def repeated(paths: Any, name: str) -> list[str]:
+    """A line about the paths (Arrow strings) that come more than once, if there are any."""
     number = paths.dictionary_encode().indices.to_numpy(zero_copy_only=False)
     first = np.unique(number, return_index=True)[1]
     again = np.setdiff1d(np.arange(len(paths)), first)

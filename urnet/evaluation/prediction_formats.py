@@ -84,7 +84,11 @@ def class_count(file: str | Path) -> int | None:
 
 def _csv_tables(file: Path, text_bytes: int, columns: Sequence[str]) -> Iterator[Any]:
     _check_separators(file)
-    options = pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), include_columns=columns)
+    options = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pa.string()),
+        include_columns=columns,
+        include_missing_columns="names" in columns,
+    )
     try:
         reader = pa.csv.open_csv(
             file,
@@ -122,7 +126,12 @@ def _check_separators(file: Path) -> None:
 
 
 def _json_tables(file: Path, text_bytes: int, columns: Sequence[str]) -> Iterator[Any]:
-    kinds = {"path": pa.string(), "classes": pa.list_(pa.int32()), "scores": pa.list_(pa.float32())}
+    kinds = {
+        "path": pa.string(),
+        "classes": pa.list_(pa.int32()),
+        "scores": pa.list_(pa.float32()),
+        "names": pa.list_(pa.string()),
+    }
     options = pa.json.ParseOptions(
         explicit_schema=pa.schema([(name, kinds[name]) for name in columns]), unexpected_field_behavior="ignore"
     )
@@ -134,7 +143,7 @@ def _json_tables(file: Path, text_bytes: int, columns: Sequence[str]) -> Iterato
             whole = pa.json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
             table = pa.json.read_json(pa.BufferReader(lines), read_options=whole, parse_options=options)
             for name in columns:
-                if table[name].null_count:  # a key that is not there, or null
+                if name in COLUMNS and table[name].null_count:  # a key that is not there, or null
                     row = rows + pc.index(table[name].is_null(), True).as_py() + 1
                     raise InputError(f"{file}: row {row}: has no {name}; {', '.join(COLUMNS)} are needed")
             rows += table.num_rows

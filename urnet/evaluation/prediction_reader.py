@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ import pyarrow.compute as pc
 
 from urnet.core.checks import InputError
 from urnet.evaluation.prediction_formats import COLUMNS, TEXT_BYTES, class_count, read_tables
+from urnet.evaluation.prediction_names import split_names
 
 NO_ROW = "has no row; predictions of one image or more are needed"
 CLASSES = 5000  # of the challenge: the default where nothing says how many there are
+NAMES = "names of the classes, parted by `; `, are accepted"
 SLACK = 1e-3  # by which a probability may be above 1: float16, and sums in float32
 
 
@@ -98,6 +101,28 @@ def read_paths(file: str | Path) -> Any:
     if not columns:
         raise InputError(f"{file}: {NO_ROW}")
     return _paths(str(file), 0, [chunk for column in columns for chunk in column.chunks])
+
+
+def read_names(file: str | Path, n_classes: int) -> list[str]:
+    """The names (C,) that a file gives to the classes it lists, else ""; [] where it has none, as Arrow files."""
+    if Path(file).suffix == ".arrow":
+        return []
+    names, unknown = [""] * n_classes, set(range(n_classes))
+    for table in read_tables(Path(file), columns=("classes", "names")):
+        for classes, found in zip(*(table[name].to_pylist() for name in ("classes", "names")), strict=True):
+            try:
+                own = split_names(found) if isinstance(found, str) else found or []
+                for number, name in zip(map(int, classes or ()), own, strict=False):
+                    if number in unknown:
+                        names[number] = name or ""
+                        unknown.remove(number)
+            except (ValueError, csv.Error) as error:
+                raise InputError(
+                    f"{file}: names {str(found)[:100]!r}: {error}; names parted by `; ` are accepted"
+                ) from None
+        if not unknown:
+            break
+    return names if any(names) else []
 
 
 def number_of_classes(files: Iterable[str | Path], given: int | None = None) -> int | None:

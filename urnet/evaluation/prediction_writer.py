@@ -16,6 +16,7 @@ import numpy as np
 
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
+from urnet.evaluation.prediction_names import join_names
 
 FORMATS = (".csv", ".jsonl", ".arrow")
 COLUMNS = ("path", "classes", "scores", "names", "error")
@@ -50,12 +51,15 @@ class PredictionFile:
 
 class TextPredictions(PredictionFile):
     """In JSON lines, classes, scores and names are lists. In CSV, classes and scores are parted by blanks and
-    names by `; `. Scores have nine digits, which give the float32 back.
+    names by `; ` (``urnet.evaluation.prediction_names``). Scores have nine digits, which give the float32 back.
     """
 
     def __init__(self, stream: Any, suffix: str, class_names: Sequence[str]) -> None:
         self._stream, self._names = stream, class_names
         self._csv = csv.writer(stream, lineterminator="\n") if suffix == ".csv" else None
+        self._quoting = csv.writer(
+            stream, lineterminator="\n", quoting=csv.QUOTE_ALL
+        )  # a lone return is left bare else
         if self._csv:
             self._csv.writerow(COLUMNS)
 
@@ -64,7 +68,8 @@ class TextPredictions(PredictionFile):
             numbers, texts = ([], []) if error else (row, [f"{score:.9g}" for score in values])
             names = [self._names[c] for c in numbers] if self._names else []
             if self._csv:
-                self._csv.writerow((path, " ".join(map(str, numbers)), " ".join(texts), "; ".join(names), error))
+                row_cells = (path, " ".join(map(str, numbers)), " ".join(texts), join_names(names), error)
+                (self._quoting if any("\r" in cell for cell in row_cells) else self._csv).writerow(row_cells)
             else:
                 cells = (path, numbers, list(map(float, texts)), names, error)
                 self._stream.write(json.dumps(dict(zip(COLUMNS, cells, strict=True)), ensure_ascii=False) + "\n")

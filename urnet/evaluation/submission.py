@@ -8,10 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
 from urnet.data.lists.labelled_list import read_list
+from urnet.evaluation.matching import canonical, match, repeated
 from urnet.evaluation.prediction_reader import Predictions
 
 WIDTH = 5
@@ -24,54 +29,55 @@ def read_test_list(file: str | Path) -> list[str]:
     names = [name for lines in read_list(file, needed=False) for name in lines.path.to_pylist()]
     if not names:
         raise InputError(f"{file}: lists no image; a name a line is needed")
-    known: set[str] = set()
-    for name in names:
-        if name in known:
-            raise InputError(f"{file}: {name!r} is listed twice")
-        known.add(name)
+    if faults := repeated(pa.array(names), str(file)):
+        raise InputError(f"{faults[0]}; every image has one line")
     return names
 
 
 def write_submission(
-    blocks: Iterable[Predictions], out: str | Path, wanted: Sequence[str] | None = None, list_name: str = ""
+    blocks: Iterable[Predictions],
+    out: str | Path,
+    wanted: Sequence[str] | None = None,
+    list_name: str = "",
+    root: str = "",
 ) -> int:
     """Write the five best classes of each image, whole or not at all; returns the number of lines.
 
-    With ``wanted`` (``read_test_list``) in its order, whatever the order of the predictions, which must be of
-    exactly these images; else in theirs. Raises InputError for an image without a prediction, one that is
-    predicted twice, missing or not wanted, a name that holds a blank, and fewer than five classes.
+    With ``wanted`` (``read_test_list``) in its order and with its names, whatever the order of the predictions, which
+    must be of exactly these images (``urnet.evaluation.matching`` says when paths are alike, and what ``root`` is);
+    else in theirs. Raises InputError for an image without a prediction, one that is predicted twice, missing or not
+    wanted, a name that holds a blank, and fewer than five classes.
     """
-    lines, file = _lines(blocks)
-    if wanted is not None:
-        for row, name in enumerate(wanted, 1):
-            if name not in lines:
-                raise InputError(f"{file}: has no prediction of {name!r} (image {row} of {list_name})")
-        if len(lines) > len(wanted):
-            known = set(wanted)
-            stray = next(name for name in lines if name not in known)
-            raise InputError(f"{file}: {stray!r} is not in {list_name}")
+    paths, classes, file = _rows(blocks, root)
+    if wanted is None:
+        if faults := repeated(paths, file):
+            raise InputError(f"{file}: {faults[0]}; every image has one line")
+        names, order = paths.to_pylist(), np.arange(len(paths))
+    else:
+        names, order = list(wanted), np.argsort(match(pa.array(wanted), paths, list_name, file, root))
     with atomic_file(Path(out), replace=True) as part, part.open("w", encoding="utf-8", newline="") as stream:
-        stream.writelines(lines[name] for name in (lines if wanted is None else wanted))
-    return len(lines)
+        stream.writelines(f"{name} {classes[row]}\n" for name, row in zip(names, order.tolist(), strict=True))
+    return len(names)
 
 
-def _lines(blocks: Iterable[Predictions]) -> tuple[dict[str, str], str]:
-    """Each image's line, by its name, and the file's name."""
-    lines: dict[str, str] = {}
+def _rows(blocks: Iterable[Predictions], root: str) -> tuple[Any, list[str], str]:
+    """Each image's path (Arrow strings, without ``root``) and five classes, and the file's name."""
+    paths: list[Any] = []
+    classes: list[str] = []
     file = ""
     for block in blocks:
         file = block.file
         block.check_width(WIDTH, "a line")
-        best = block.classes[:, :WIDTH].tolist()
-        rows = zip(block.path.to_pylist(), block.readable.tolist(), best, strict=True)
-        for row, (name, readable, classes) in enumerate(rows, block.first + 1):
+        path = canonical(block.path, root) if root else block.path
+        for row, (name, readable) in enumerate(zip(path.to_pylist(), block.readable.tolist(), strict=True)):
             if not (readable and NAME.fullmatch(name)):
                 what = "a name without blanks is needed" if readable else "has no prediction"
-                raise InputError(f"{file}: row {row} ({name}): {what}; every image needs five classes")
-            if name in lines:
-                raise InputError(f"{file}: {name!r} is predicted twice")
-            lines[name] = f"{name} {' '.join(map(str, classes))}\n"
-    return lines, file
+                raise InputError(
+                    f"{file}: row {block.first + row + 1} ({name}): {what}; every image needs five classes"
+                )
+        paths.append(path)
+        classes.extend(" ".join(map(str, best)) for best in block.classes[:, :WIDTH].tolist())
+    return pa.concat_arrays(paths), classes, file
 
 
 def check_submission(file: str | Path, wanted: Sequence[str], list_name: str, n_classes: int) -> int:
@@ -118,6 +124,8 @@ def _read_lines(file: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = 1 + error.object.count(b"\n", 0, error.start)
         raise InputError(f"{file}:{line}: is not UTF-8 text") from None
+    if text.startswith("\ufeff"):
+        raise InputError(f"{file}:1: begins with a byte order mark, which is no part of a name; save it without one")
     if not text:
         raise InputError(f"{file}: is empty; lines `name c1 c2 c3 c4 c5` are needed")
     return text.removesuffix("\n").split("\n")
