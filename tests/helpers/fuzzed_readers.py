@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.numpy
 
-from tests.helpers.picture_files import gif, kinds, picture, with_orientation
+from tests.helpers.picture_files import exif, gif, kinds, picture, with_chunks, with_orientation, with_webp_chunks, xmp
 from tests.helpers.torch_file import STORAGES, torch_file
 from urnet.checkpoints import fluid, pdparams, safetensors_io, torch_files
 from urnet.config.recipe import Transform, dump_recipe
@@ -44,7 +44,10 @@ class Reader(NamedTuple):
 
 def image_seeds() -> list[bytes]:
     """A small picture in every kind that is read, one with an EXIF orientation."""
-    return [*kinds().values(), gif(picture())[0], with_orientation(kinds()["jpeg"], 6)]
+    turned = [with_orientation(kinds()["jpeg"], 6), with_chunks(kinds()["png"], (b"eXIf", exif(6)))]
+    turned.append(with_webp_chunks(kinds()["webp"], (b"EXIF", exif(6)), (b"XMP ", xmp(6))))
+    texts = [b"P3 2 1 9 1 2 3 4 5 6", b"P1 3 2 010110", b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 4\nMAXVAL 9\nENDHDR\n1234"]
+    return [*kinds().values(), gif(picture())[0], *turned, *texts]
 
 
 def check_image(data: bytes, _: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from urnet.data.images.decode import UnreadableImage, decode
+from urnet.data.images.header import read_header
 
 
 def picture(height=36, width=48, seed=0):
@@ -56,6 +57,11 @@ def kinds():
         "bmp grey": encode(".bmp", rgb[..., 0]),
         "tiff": encode(".tiff", rgb),
         "tiff plain": encode(".tiff", rgb, cv2.IMWRITE_TIFF_COMPRESSION, 1),
+        "tiff alpha": tiff(np.dstack([rgb, rgb[..., 0]]), alpha=2),
+        "avif": encode(".avif", rgb, cv2.IMWRITE_AVIF_QUALITY, 95, cv2.IMWRITE_AVIF_SPEED, 10),
+        "jpeg 2000": encode(".jp2", rgb, cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000),
+        "pnm": encode(".ppm", rgb),
+        "pnm grey": encode(".pgm", rgb[..., 0]),
     }
 
 
@@ -77,6 +83,44 @@ def gif(rgb):
     return head + frame + b";", expected
 
 
+def tiff(pixels, *, alpha=None, orientation=1, order="<", planar=1, xmp=b"", tags=()):
+    """A TIFF of one strip, (height, width, 3 or 4) of 8 or 16 bits, in planes if ``planar`` is 2, with more tags."""
+    height, width, n = pixels.shape
+    stored = pixels.astype(pixels.dtype.newbyteorder(order))
+    body = (stored if planar == 1 else stored.transpose(2, 0, 1)).tobytes()
+    strips = 1 if planar == 1 else n
+    length = len(body) // strips
+    entries = [(256, 4, [width]), (257, 4, [height]), (258, 3, [8 * pixels.itemsize] * n), (259, 3, [1]), (262, 3, [2])]
+    entries += [(273, 4, [8 + i * length for i in range(strips)]), (274, 3, [orientation]), (277, 3, [n])]
+    entries += [(278, 4, [height]), (279, 4, [length] * strips), (284, 3, [planar])]
+    entries += [(338, 3, [alpha])] * (alpha is not None) + [(700, 1, list(xmp))] * bool(xmp) + list(tags)
+    at = 8 + len(body)
+    behind = at + 2 + 12 * len(entries) + 4
+    directory, values = struct.pack(order + "H", len(entries)), b""
+    for tag, kind, numbers in sorted(entries):
+        packed = struct.pack(order + f"{len(numbers)}{ {1: 'B', 3: 'H', 4: 'I'}[kind] }", *numbers)
+        if len(packed) > 4:
+            values, packed = values + packed, struct.pack(order + "I", behind + len(values))
+        directory += struct.pack(order + "HHI", tag, kind, len(numbers)) + packed.ljust(4, b"\0")
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    return mark + struct.pack(order + "I", at) + body + directory + bytes(4) + values
+
+
+def box(name, *bodies):
+    """A box of an AVIF or JP2 file."""
+    return struct.pack(">I4s", 8 + sum(map(len, bodies)), name) + b"".join(bodies)
+
+
+def avif_header(width, height, *properties, items=b""):
+    """An AVIF file of one item, whose picture is not there: its size and further boxes of properties."""
+    boxes = [box(b"ispe", bytes(4), struct.pack(">II", width, height)), *properties]
+    numbers = bytes(range(1, len(boxes) + 1))
+    associated = box(b"ipma", bytes(4), struct.pack(">IHB", 1, 1, len(numbers)), numbers)
+    parts = [box(b"pitm", bytes(4), b"\0\1"), box(b"iloc", bytes(8)), box(b"iinf", bytes(6))]
+    meta = box(b"meta", bytes(4), *parts, box(b"iprp", box(b"ipco", *boxes), associated))
+    return box(b"ftyp", b"avif", bytes(4), b"avifmif1") + meta
+
+
 def png_chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -89,12 +133,55 @@ def png(width, height, depth, colour, rows, *chunks):
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+TURNS = {  # EXIF orientation -> what shows the stored picture upright
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, 1),
+}
+EXIF = b"Exif\0\0"
+
+
+def exif(orientation, order="<", kind=3):
+    """EXIF data that holds nothing but the orientation (kind 1, 3, 4: in 1, 2, 4 bytes), without words before it."""
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    value = struct.pack(order + {1: "B", 3: "H", 4: "I"}[kind], orientation).ljust(4, b"\0")
+    return mark + struct.pack(order + "IHHHI", 8, 1, 0x112, kind, 1) + value + bytes(4)
+
+
+def xmp(orientation, form='tiff:Orientation="%d"'):
+    """XMP text that holds nothing but the orientation."""
+    return b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description " + form.encode() % orientation + b"/></x:xmpmeta>"
+
+
+def with_segments(jpeg, *bodies):
+    """The JPEG with APP1 segments of these contents."""
+    return jpeg[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(b) + 2) + b for b in bodies) + jpeg[2:]
+
+
 def with_orientation(jpeg, orientation, order="<"):
     """The JPEG with an EXIF segment that holds nothing but the orientation."""
-    mark = b"II*\0" if order == "<" else b"MM\0*"
-    entry = struct.pack(order + "HHIHH", 0x112, 3, 1, orientation, 0)
-    body = b"Exif\0\0" + mark + struct.pack(order + "IH", 8, 1) + entry + struct.pack(order + "I", 0)
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+    return with_segments(jpeg, EXIF + exif(orientation, order))
+
+
+def with_chunks(png_file, *chunks, behind=False):
+    """The PNG with further chunks (name, content), before or behind the picture."""
+    at = png_file.index(b"IEND") - 4 if behind else 33
+    return png_file[:at] + b"".join(png_chunk(*chunk) for chunk in chunks) + png_file[at:]
+
+
+def with_webp_chunks(webp, *chunks):
+    """The plain WebP as an extended one with further chunks (name, content)."""
+    image = read_header(webp)
+    size = (image.width - 1).to_bytes(3, "little") + (image.height - 1).to_bytes(3, "little")
+    parts = [(b"VP8X", bytes([0x0C, 0, 0, 0]) + size), *chunks]
+    packed = [name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) & 1) for name, body in parts]
+    body = b"WEBP" + packed[0] + webp[12:] + b"".join(packed[1:])
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def claims(width, height):
@@ -114,7 +201,21 @@ def claims(width, height):
         "BMP": b"BM" + struct.pack("<IHHIIiiHHI", 54, 0, 0, 54, 40, width, -height, 1, 24, 0) + bytes(20),
         "TIFF": tiff,
         "WebP": b"RIFF" + struct.pack("<I", 4 + len(vp8x)) + b"WEBP" + vp8x,
+        "AVIF": avif_header(width, height),
+        "JPEG 2000": codestream(width, height, max(1, width), max(1, height)),
+        "PNM": b"P6 %d %d 255\n" % (width, height),
     }
+
+
+def codestream(width, height, tile_width, tile_height, parts=1, block=4, subsampled=1):
+    """A JPEG 2000 codestream without any picture in it."""
+    size = struct.pack(">H8IH", 0, width, height, 0, 0, tile_width, tile_height, 0, 0, parts)
+    size += bytes([7, subsampled, 1]) * parts
+    style = struct.pack(">BBHBBBBBB", 0, 0, 1, 0, 0, block, block, 0, 1)
+    tile = b"\xff\x90" + struct.pack(">HHIBB", 10, 0, 14, 0, 1) + b"\xff\x93"
+    segments = ((0xFF51, size), (0xFF52, style), (0xFF5C, b"\x40\x40"))
+    head = b"".join(struct.pack(">HH", marker, 2 + len(body)) + body for marker, body in segments)
+    return b"\xff\x4f" + head + tile + b"\xff\xd9"
 
 
 def reason(data, **options):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -12,11 +11,11 @@ import numpy as np
 
 from urnet.core.checks import check_choice
 from urnet.data.images.header import Header, read_header
+from urnet.data.images.orientation import read_orientation, turn
+from urnet.data.images.stored_pixels import stored_pixels
 
 EXIF_CHOICES = ("honour", "ignore")
 MAX_PIXELS = 100_000_000
-# Beside a colour flag these are the reduced colours.
-_REDUCED = {1: 0, **{n: getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{n}") for n in (2, 4, 8)}}
 
 
 class UnreadableImage(Exception):
@@ -34,10 +33,11 @@ def decode(data: bytes, *, exif: str = "honour", max_pixels: int = MAX_PIXELS, n
     """Decode one image file's bytes to RGB, uint8, (height, width, 3), contiguous.
 
     Grey becomes three equal channels, CMYK is converted, 16 bits keep their high byte, a palette is looked
-    up, alpha is dropped, of an animation the first frame is taken. ``exif="honour"`` turns the image as its
-    EXIF orientation says. Raises UnreadableImage (with ``name`` as its path), and nothing else: for an empty
-    or damaged file, a kind other than JPEG, PNG, GIF, WebP, BMP, TIFF, a file that lacks its end, or a
-    header that claims more than ``max_pixels`` pixels (checked before anything is decoded).
+    up, alpha is dropped (the colour under it stays), of an animation the first picture is taken. ``exif="honour"``
+    turns the image as its orientation says, in EXIF, XMP or AVIF's properties. Raises UnreadableImage (with ``name``
+    as its path), and nothing else: for an empty or damaged file, one of no accepted kind (``header.ACCEPTED``), a
+    file that lacks its end, or a header that claims more than ``max_pixels`` pixels (checked before anything is
+    decoded).
     """
     check_choice("exif", exif, EXIF_CHOICES)
     return decode_checked(data, check_header(data, max_pixels, name), exif=exif, name=name)
@@ -65,18 +65,17 @@ def decode_checked(
     ``reduction`` 2, 4 or 8, for JPEG only: every side is divided by it, rounded up, while decoding (a smaller
     inverse cosine transform of each block), which leaves out most of the work.
     """
-    _silence_opencv()
-    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11; saves a pass over the image
-    flags = (cv2.IMREAD_COLOR if rgb is None else rgb) | _REDUCED[reduction]
-    if exif == "ignore":
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (cv2.error, MemoryError) as error:
-        raise UnreadableImage(name, f"OpenCV cannot decode the {header.kind} file ({_short(error)})") from None
-    if image is None or image.dtype != np.uint8 or image.ndim != 3:
-        raise UnreadableImage(name, f"OpenCV cannot decode the {header.kind} file")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if rgb is None else image
+        image = stored_pixels(data, header.kind, reduction)
+        return image if exif == "ignore" else turn(image, read_orientation(data, header.kind))
+    except (ValueError, cv2.error, MemoryError) as error:
+        raise UnreadableImage(name, _reason(error, header.kind)) from None
+
+
+def _reason(error: Exception, kind: str) -> str:
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"OpenCV cannot decode the {kind} file ({' '.join(str(error).split())[-120:]})"
 
 
 def read_image(path: str | Path, *, exif: str = "honour", max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -108,15 +107,3 @@ def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
 def _without_waiting(path: str, flags: int) -> int:
     """Open a file; a pipe that nobody writes to would be waited for for ever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-@cache
-def _silence_opencv() -> None:
-    """OpenCV's own log says on stderr what UnreadableImage says already; once a process, on the first use."""
-    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4 | 5
-    set_level(0)
-
-
-def _short(error: BaseException) -> str:
-    """The error's last words, on one line."""
-    return " ".join(str(error).split())[-120:]
