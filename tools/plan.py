@@ -61,6 +61,9 @@ Batch norm: sees the rows of a process's micro-batch, unless model.sync_batch_no
 Files: headers, state.json, recipe.yaml, classes.txt, log.txt and curves are not counted.
 Memory: rows are at most while an epoch's order is drawn. Not counted: what a reweighting computes
   with, the interpreter, and the copies in which processes exchange gradients.""".splitlines()
+NO_HOURS_NOTED = f"""\
+No hours, as no rate is known. --measure times {MEASURED_STEPS} steps here, with the recipe's own images;
+  --images-per-second R is another machine's: a run's log.txt there says it.""".splitlines()
 HOURS_NOTED = """\
 Hours: a forward alone is assumed to take a third of a training step.
 Hours: of what passes the network, at a constant rate; evaluations and measurements last as
@@ -540,7 +543,7 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
         stages=stages,
         training_rate=rate,
         evaluation_rate=evaluation_rate,
-        notes=notes + (HOURS_NOTED[bool(args.evaluation_images_per_second) :] if rate else []),
+        notes=notes + (HOURS_NOTED[bool(args.evaluation_images_per_second) :] if rate else NO_HOURS_NOTED),
     )
 
 

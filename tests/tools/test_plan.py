@@ -269,7 +269,7 @@ def test_the_table_of_a_run_is_asked_for_its_rows(capsys, run):
     assert code == 0
     for text in (f"61 (in {home}/table)", "12 images (listed)"):
         assert text in out
-    assert "Hours" not in out
+    assert "Hours" not in out and "No hours, as no rate is known. --measure times 20 steps here" in out
     assert "Files under" not in out
     size = plan.size((home / "table/base.arrow").stat().st_size)
     _, out, _ = call(capsys, "-c", file)
