@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import random
 from collections.abc import Sequence
 
@@ -25,6 +28,8 @@ def hostile(n: int, seeds: Sequence[bytes], bomb_side: int) -> list[Ask]:
     ``seeds`` are image files; ``bomb_side`` the side of a square PNG that is larger than what is accepted.
     """
     rng, good = random.Random(0), form([("a", s) for s in seeds[:3]]).body
+    texts = json.dumps({"images": [base64.b64encode(s).decode() for s in seeds[:3]]}).encode()
+    packed, zeros = gzip.compress(good), gzip.compress(bytes(50_000_000))
     bomb = cv2.imencode(".png", np.zeros((bomb_side, bomb_side, 3), np.uint8))[1].tobytes()
     makers = (
         lambda: Ask(damaged(rng.choice(seeds), rng), "image/jpeg"),
@@ -35,6 +40,10 @@ def hostile(n: int, seeds: Sequence[bytes], bomb_side: int) -> list[Ask]:
         lambda: rng.choice((Ask(b""), Ask(b"", "image/png"), form([]), form([("", b"")]), form([("x", b"")], "y"))),
         lambda: Ask(bomb, "image/png"),
         lambda: form([("bomb.png", bomb)] * 8),
+        lambda: Ask(damaged(texts, rng), "application/json"),
+        lambda: Ask(rng.choice((b"[", b'{"image":', b'{"a":1,')) * 200_000, "application/json"),
+        lambda: Ask(damaged(packed, rng), encoding="gzip"),
+        lambda: Ask(zeros, rng.choice((FORM, "image/png", "application/json")), "gzip"),
         lambda: Ask(rng.randbytes(rng.randrange(500)), rng.choice(("image/gif", ""))),
         lambda: Ask(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc", ""),
     )

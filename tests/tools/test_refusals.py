@@ -16,7 +16,14 @@ REFUSED = {
     "tools.submission": ["--predictions", "{no}.csv", "--out", "{out}/s.txt"],
     "tools.transfer": ["--pretrained_model", "{no}", "--voc", "{no}", "--out", "{out}/t.json"],
     "infer": ["--img_path", "{here}", "--pretrained_model", "{no}", "--output", "{out}/p.csv"],
-    "infer --save_inference": ["--save_inference", "True", "--pretrained_model", "{no}", "--inference_dir", "{out}/program"],
+    "infer --save_inference": [
+        "--save_inference",
+        "True",
+        "--pretrained_model",
+        "{no}",
+        "--inference_dir",
+        "{out}/program",
+    ],
     "eval": ["--img_path", "{here}", "--pretrained_model", "{no}", "--per_class", "{out}/c.csv"],
 }
 

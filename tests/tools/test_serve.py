@@ -14,6 +14,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +138,16 @@ def test_an_engine_that_hangs_is_killed_and_has_failed_for_good(toys):
         assert engine.ended(None)
 
 
-def test_sigterm_ends_a_service_whose_engine_hangs(toys, tmp_path):
+def test_more_connections_than_it_keeps_up_with_are_refused_and_sigterm_ends_it_though_its_engine_hangs(toys, tmp_path):
     toys, folder = toys
-    with running(folder, "--timeout", "1", log=tmp_path / "err") as service:
+    flags = ["--timeout", "1", "--queue", "1", "--max_images", "1"]
+    with running(folder, *flags, log=tmp_path / "err") as service:
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            crowded = (503, b'{"error": "too many connections are open; try again"}\n')
+            until(lambda: ask_once(service.port, form(blobs(toys)[:1])) == crowded)
+        until(lambda: ask_once(service.port, form(blobs(toys)[:1]))[0] == 200)
         engine = engine_of(service)
         os.kill(engine, signal.SIGSTOP)
         assert ask_once(service.port, form(blobs(toys)[:1]))[0] == 504
@@ -252,6 +260,24 @@ def test_a_model_that_is_not_the_exported_one_is_refused_in_a_line(toys, tmp_pat
         (["--timeout", "nan"], "--timeout: found nan; more than 0 is accepted"),
         (["--port", "65536"], "--port: found 65536; 0 to 65535 is accepted"),
         (["--max_images", "9", "--queue", "8"], "--max_images: found 9, but --queue is 8"),
+        *(
+            (["--cors", word], f"--cors: found {word!r}; accepted: scheme://host[:port] in small letters")
+            for word in (
+                "null",
+                "example.com",
+                "https://a.example/",
+                "https://a.example/x",
+                "https://A.example",
+                "",
+                "https://a.example:443",
+                "http://a.example:80",
+                "https://*.example",
+                "https://u@a.example",
+                "https://a.example,https://b.example",
+                "https://a.example b",
+                "https://ä.example",
+            )
+        ),
         (["--precision", "fp16"], "--precision: invalid choice: 'fp16'"),
     ],
 )
@@ -260,6 +286,19 @@ def test_flags_that_cannot_be_are_refused_in_a_line(flags, said, capsys):
         serve.main(["--model", "x", *flags])
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_origins_are_written_as_browsers_send_them():
+    origins = [
+        "https://a.example",
+        "http://127.0.0.1:3000",
+        "http://[::1]:8080",
+        "https://a.example:80",
+        "capacitor://app",
+        "*",
+    ]
+    assert serve.parse(["--model", "x", *chain(*(("--cors", origin) for origin in origins))]).cors == origins
+    assert serve.parse(["--model", "x"]).cors == []
 
 
 def test_an_address_is_bound_before_the_model_is_opened_and_an_open_one_is_said_to_be_open(capsys):

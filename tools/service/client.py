@@ -22,10 +22,11 @@ FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 class Ask(NamedTuple):
-    """A request to /predict: its body and the body's type; without a type the bytes are the whole request."""
+    """A request to /predict: its body, the body's type and encoding; without a type the bytes are the whole request."""
 
     body: bytes
     kind: str = FORM
+    encoding: str = "identity"
 
 
 class Running(NamedTuple):
@@ -68,7 +69,8 @@ def form(images: Sequence[tuple[str, bytes]], field: str = "image") -> Ask:
 
 def ask(connection: http.client.HTTPConnection, request: Ask, query: str = "") -> tuple[int, bytes]:
     """Status and body of one answer; the connection can be used again."""
-    connection.request("POST", "/predict" + query, request.body, {"Content-Type": request.kind})
+    headers = {"Content-Type": request.kind, "Content-Encoding": request.encoding}
+    connection.request("POST", "/predict" + query, request.body, headers)
     answer = connection.getresponse()
     return answer.status, answer.read()
 
