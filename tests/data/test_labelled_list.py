@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError
-from urnet.data.lists.build_table import build_table, read_validation
+from urnet.data.lists.build_table import build_table, read_validation, training_rows
 from urnet.data.lists.image_list import ImageList
 from urnet.data.lists.labelled_list import listed_classes, read_list
 from urnet.data.lists.repeated_paths import note_shared_paths
@@ -37,7 +38,10 @@ FORMS = {  # a list's text, and its rows
     "quotes": ('"a ""b"", c.jpg",1\nc.jpg,2', [('a "b", c.jpg', 1), ("c.jpg", 2)]),
     "header": ("path,label\na b.jpg,1\nc.jpg,2", TWO),
     "header of R": ('"path" "label"\n"a b.jpg" 1\n"c.jpg" 2', TWO),
-    "header, blanks": ("filename label\na.jpg 1\nc.jpg 2", [("a.jpg", 1), ("c.jpg", 2)]),
+    "header, blanks": ("filename label\na b.jpg 1\nc.jpg 2", TWO),
+    "header, blanks, names": ("path label_name\na b.jpg red fox\nc.jpg tench, Tinca tinca", TWO),
+    "header, blanks, names without a suffix": ("path label\na ant\nc café", [("a", 0), ("c", 3)]),
+    "header, blanks, the other way": ("label  path weight\n1 a.jpg 0.5\n2  c.jpg 1", [("a.jpg", 1), ("c.jpg", 2)]),
     "header, tabs": ("File Name\tClass ID\na b.jpg\t1\nc.jpg\t2", TWO),
     "header of pandas": (",image_path,target,fold\n0,a b.jpg,1,x\n1,c.jpg,2,\n", TWO),
     "header the other way": ("Label;Image\n1;a b.jpg\n2;c.jpg", TWO),
@@ -141,6 +145,8 @@ def test_absolute_paths_inside_the_root(tmp_path):
     (tmp_path / "list").write_text(text.replace("link", "links"))
     with pytest.raises(InputError, match=rf"list:3: path '{tmp_path}/links//x/3\.jpg' leaves its folder .*/link; acc"):
         rows_of(tmp_path / "list", root=tmp_path / "link")
+    (tmp_path / "list").write_text("/anywhere/x/1.jpg 1\nC:\\x.jpg 2\n")
+    assert rows_of(tmp_path / "list", anywhere=True) == [("/anywhere/x/1.jpg", 1), ("C:/x.jpg", 2)]
     for path in (f"{root}/../x.jpg", f"{root}", "C:\\data\\x.jpg", "\\\\server\\x.jpg", "x\\..\\..\\y.jpg"):
         (tmp_path / "list").write_text(f"x/1.jpg 1\n{path} 2\n")
         with pytest.raises(InputError, match=r"list:2: path .* leaves its folder"):
@@ -221,7 +227,7 @@ def test_names_that_are_numbers_are_never_guessed(tmp_path, capsys):
     note = "labels are the classes' numbers: 1 is class '10', not '1' (for names, a first line `path,label_name`)"
     assert note in capsys.readouterr().err
     (tmp_path / "list").write_text("a.jpg 1\nb.jpg 10\n")
-    with pytest.raises(InputError, match=r"label 10 is outside; accepted: 0\.\.2 .*10 is a class's name"):
+    with pytest.raises(InputError, match=r"label 10 is outside; accepted: 0\.\.2; 10 is a class's name \(for names"):
         rows_of(tmp_path / "list", **folders)
     (tmp_path / "list").write_text("path,label_name\na.jpg,1\nb.jpg,10\n")
     assert rows_of(tmp_path / "list", **folders) == [("a.jpg", 0), ("b.jpg", 1)]
@@ -245,6 +251,28 @@ def test_the_classes_of_a_list(tmp_path):
     assert listed_classes(tmp_path / "list") == (3, 11, [])
     (tmp_path / "list").write_text("a.jpg,cat\nb.jpg,10\nc.jpg,cafe\u0301\nd.jpg,caf\u00e9\n")
     assert listed_classes(tmp_path / "list") == (4, 3, ["10", "café", "cat"])
+
+
+def test_the_names_of_a_training_list_are_the_classes(tmp_path, capsys):
+    """In the order of their text; the validation list is read with them, and both may be written in another way."""
+    (tmp_path / "train").write_text("path,label\na.jpg,red fox\nb.jpg,ant\n")
+    (tmp_path / "val").write_text("c d.jpg\tred fox\n")
+    data = Data(str(tmp_path), 2, "list", train_list=str(tmp_path / "train"), val_list=str(tmp_path / "val"))
+    table = build_table(data, tmp_path / "table")
+    told = f"note: {tmp_path}/train: the names of its labels are the classes, in text order: 0 'ant', 1 'red fox'\n"
+    assert told in capsys.readouterr().err
+    assert table.class_names == ["ant", "red fox"] and table.column("label").tolist() == [1, 0]
+    assert read_validation(data).labels.tolist() == [1]
+    (tmp_path / "val").write_text("c.jpg,red fox\nd.jpg,red dog\n")
+    with pytest.raises(InputError, match=r"val:2: label 'red dog' is no class; nearest: red fox; read with commas"):
+        read_validation(data)
+    (tmp_path / "train").write_text("a.jpg,red fox\nb.jpg,ant\nc.jpg,bee\n")
+    with pytest.raises(InputError, match=r"3 names \(ant, bee, red fox\), but data\.n_classes is 2"):
+        read_validation(data)
+    (tmp_path / "synsets").write_text("n00000002 fox, red fox\nn00000001 ant\n")
+    (tmp_path / "train").write_text("a.jpg n00000001\nb.jpg n00000002\n")
+    known = dataclasses.replace(data, class_names=str(tmp_path / "synsets"))
+    assert [labels.tolist() for _, labels in training_rows(known)] == [[1, 0]]
 
 
 def images_of(paths: list[str], root: Path) -> ImageList:

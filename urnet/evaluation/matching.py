@@ -94,7 +94,7 @@ class Listed:
     def __init__(
         self, file: str | Path, n_classes: int | None, root: str = "", class_names: Sequence[str] = ()
     ) -> None:
-        lines = list(read_list(file, n_classes=n_classes or CLASSES, class_names=class_names))
+        lines = list(read_list(file, n_classes=n_classes or CLASSES, class_names=class_names, anywhere=True))
         if not lines:
             raise InputError(f"{file}: lists no image; lines `path label` are accepted")
         self.file, self.n_classes, self.root = str(file), n_classes, root

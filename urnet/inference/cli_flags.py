@@ -102,8 +102,8 @@ def make_parser(prog: str, description: str, *, batch_size: int, earlier: Sequen
     add(
         "--img_list",
         metavar="FILE",
-        help="lines `path label`; paths are relative to --img_path [infer.py: all images there;"
-        " eval.py: its sub-folders are the classes, by name]",
+        help="lines `path label`, or CSV (docs/data.md); paths are relative to --img_path or inside it"
+        " [infer.py: all images there; eval.py: its sub-folders are the classes, by name]",
     )
     add("--img_path", metavar="PATH", help="folder of the images")
     parser.earlier = (*RELEASE_FLAGS, *earlier)

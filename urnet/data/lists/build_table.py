@@ -17,6 +17,7 @@ import numpy as np
 from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
+from urnet.core.cli import is_main
 from urnet.data.lists import webvision
 from urnet.data.lists.changed_rows import changed_rows
 from urnet.data.lists.class_names import read_class_names
@@ -80,6 +81,11 @@ def build_table(
     kept.say()
     _name_empty_classes(table)
     listed.note(str(data.train_list), lambda row: _training_path(data, row))
+    if data.format == "list" and data.class_names is None and any(classes.listed) and is_main():
+        shown = named(classes.listed, range(len(classes.listed)))
+        print(
+            f"note: {data.train_list}: the names of its labels are the classes, in text order: {shown}", file=sys.stderr
+        )
     if data.format == "folder" and data.class_names is None and data.classes is None:
         note_text_order(data.root, classes.folders)
     return table

@@ -54,15 +54,16 @@ def read_list(
     needed: bool = True,
     block_bytes: int = BLOCK_BYTES,
     quiet: bool = False,
+    anywhere: bool = False,
 ) -> Iterator[Lines]:
     """Yield a list's lines block by block: paths relative to ``root``, labels 0..n_classes-1, or -1 unless ``needed``.
 
     ``class_names`` and ``spellings``, lists of other names of the classes: what labels that are names are looked up in;
-    "" is nobody's name. ``root`` None: no file is looked at. Left out lines and columns are told on stderr, unless
-    ``quiet``. Raises InputError with file and line for the first that does not fit the list's form, leaves the root, or
-    has no class.
+    "" is nobody's name. ``root`` None: no file is looked at, and absolute paths are accepted if ``anywhere``. Left out
+    lines and columns are told on stderr, unless ``quiet``. Raises InputError with file and line for the first that does
+    not fit the list's form, leaves the root, or has no class.
     """
-    reader, places = ListReader(file, root, needed, class_names), _places([class_names, *spellings])
+    reader, places = ListReader(file, root, needed, class_names, anywhere), _places([class_names, *spellings])
     high = None if n_classes is None else n_classes - 1
     for rows, path, labels in reader.blocks(block_bytes, high):
         if isinstance(labels, np.ndarray):
@@ -102,9 +103,16 @@ class ListReader:
     ``comments`` counts the lines that were left out; ``form`` says which stand above the rows.
     """
 
-    def __init__(self, file: str | Path, root: str | Path | None, needed: bool, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        file: str | Path,
+        root: str | Path | None,
+        needed: bool,
+        class_names: Sequence[str],
+        anywhere: bool = False,
+    ) -> None:
         self._file, self._needed, self._known = str(file), needed, class_names
-        self._paths = ListedPaths(file, root)
+        self._paths = ListedPaths(file, root, anywhere)
         self._is_file = None if root is None else self._paths.is_file
         self.comments = Comments(file)
         self.form = Form("last")
@@ -200,8 +208,11 @@ class ListReader:
 
     def _outside(self, label: str, accepted: str) -> str:
         """The words about a number that is no class's."""
-        named = label in self._known and f" as the classes' numbers; {label} is a class's name: for names, a first line"
-        return f"label {label} is outside; accepted: {accepted}" + (f"{named} `path,label_name`" if named else "")
+        named = f"; {label} is a class's name" if label in self._known else ""
+        unknown = named or not any(self._known)
+        return f"label {label} is outside; accepted: {accepted}{named}" + (
+            " (for names a first line `path,label_name`)" if unknown else ""
+        )
 
     def say(self) -> None:
         """Tell on stderr which lines and columns were left out, and of labels that could be read in two ways."""

@@ -107,9 +107,15 @@ def aligned(
 
 
 def read_text(file: str | Path, accepted: str) -> str:
-    """A small text file as a whole. Raises InputError, which says what is ``accepted``, where it is not UTF-8."""
+    """A small text file as a whole: UTF-8, or UTF-16 with a byte order mark; its lines end in newlines.
+
+    Raises InputError, which says what is ``accepted``, where it is neither.
+    """
     try:
-        return Path(file).read_bytes().decode("utf-8-sig")
+        data = Path(file).read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            data = data.decode("utf-16").encode()
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

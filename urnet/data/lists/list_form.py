@@ -118,10 +118,16 @@ def find_form(
     header = _header(f"{file}:{line}", texts, separator, needed)
     if header is not None:
         form = replace(header, before=line, line=line, text=texts[0])
-        labels = [label for label in (form.parts(text)[1] for text in texts[1:]) if label]
+        spaced = form.separator == BLANK and (form.path, form.label, form.n_fields) == (0, 1, 2)
+        spaced = spaced and not all(map(_QUOTED.match, texts[1:]))  # paths may hold blanks, as without a header
+        found = (text.split()[-1] if spaced else form.parts(text)[1] for text in texts[1:])
+        labels = [label for label in found if label]
         column = "" if form.label is None else _word(form.header[form.label])
         content = bool(labels) and _is_name(labels[0], known)
-        return replace(form, names=column in NAME_WORDS or (content and column not in NUMBER_WORDS))
+        form = replace(form, names=column in NAME_WORDS or (content and column not in NUMBER_WORDS))
+        if spaced and not form.names:
+            return replace(form, how="last")
+        return replace(form, how="suffix") if spaced and re.match(PATH_TO_SUFFIX, (texts[1:] or [""])[0]) else form
     form = _form_of_rows(texts, separator, needed, is_file, known)
     if form.how == "fields" and needed:
         _refuse_strange_header(f"{file}:{line}", form, texts)

@@ -19,10 +19,12 @@ class ListedPaths:
     """Makes a list's paths relative to ``root``; None: relative to a folder that nobody knows.
 
     Backslashes are Windows's separators, unless the first path that holds one is a file's name as it is. Absolute
-    paths are accepted inside ``root``, links to it followed. A list cannot name files outside the folder it was given.
+    paths are accepted inside ``root``, links to it followed, or ``anywhere`` where no file is looked at. A list cannot
+    name files outside the folder it was given.
     """
 
-    def __init__(self, file: str | Path, root: str | Path | None) -> None:
+    def __init__(self, file: str | Path, root: str | Path | None, anywhere: bool = False) -> None:
+        self._anywhere = anywhere and root is None
         self._file, self._root = str(file), None if root is None else str(root)
         roots = () if root is None else (os.path.abspath(root), os.path.realpath(root))  # noqa: PTH100
         self._roots = tuple(dict.fromkeys(path.rstrip("/") + "/" for path in roots))
@@ -51,6 +53,8 @@ class ListedPaths:
             for root in self._roots:
                 paths = pc.replace_substring_regex(paths, f"^{re.escape(root)}/*", "")
             absolute = pc.starts_with(paths, "/")
+        if self._anywhere:
+            absolute, drives = pc.equal(paths, ""), None
         bad = absolute if drives is None else pc.or_(absolute, drives)
         if b".." in data and pc.any(pc.match_substring(paths, "..")).as_py():
             bad = pc.or_(bad, pc.match_substring_regex(paths, r"(^|/)\.\.(/|$)"))

@@ -112,7 +112,7 @@ def _read_ids(main: Path, split: str) -> list[str]:
         raise InputError(f"split: found {split!r}; a name such as trainval or test is accepted")
     file = main / f"{split}.txt"
     try:
-        lines = _read_bytes(file, 64 << 20).decode("utf-8").split("\n")
+        lines = _read_bytes(file, 64 << 20).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: is not UTF-8 text ({error.reason})") from None
     ids: dict[str, int] = {}
