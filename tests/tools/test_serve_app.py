@@ -298,7 +298,7 @@ def test_a_body_may_be_compressed(server):
         GOOD,
         (json.dumps({"image": base64.b64encode(PNG).decode()}).encode(), "application/json"),
     ]
-    for body, kind in bodies:
+    for body, kind, *_ in bodies:
         for encoding in ("gzip", "GZIP", "x-gzip", "identity, gzip"):
             headers = {"Content-Type": kind, "Content-Encoding": encoding}
             status, _, text = server.get("/predict", "POST", gzip.compress(body), headers)

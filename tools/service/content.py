@@ -22,7 +22,7 @@ Reader = Callable[[bytes, int], list[Upload]]  # of a body, and how many images 
 def reader_of(content_type: str) -> Reader:
     """What takes the images out of a body of this type; both raise Refused, this one 415 for other types."""
     kind, options = parse_options_header(content_type)
-    kind = kind.strip()
+    kind = kind.strip().lower()
     if kind.startswith(b"image/") or kind == b"application/octet-stream":
         return one_image
     if kind == b"application/json":
