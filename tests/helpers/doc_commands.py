@@ -135,12 +135,12 @@ def parser_of(command: Command) -> argparse.ArgumentParser:
     with pytest.MonkeyPatch.context() as patch:
         captured: list[argparse.ArgumentParser] = []
 
-        def parse_args(self: argparse.ArgumentParser, *_: object) -> None:
+        def parse_known_args(self: argparse.ArgumentParser, *_: object) -> None:
             captured.append(self)
             raise _Captured
 
         patch.syspath_prepend(str(file.parent))  # as Python does for a script
-        patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", parse_known_args)  # every way to parse ends there
         module = importlib.import_module(command.program.removesuffix(".py").replace("/", "."))
         with pytest.raises(_Captured):
             module.main(command.arguments)
