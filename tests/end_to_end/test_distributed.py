@@ -197,11 +197,15 @@ def test_predictions_have_the_bytes_of_one_process(toys, tmp_path, more):
 
 def test_accuracy_is_that_of_one_process_to_the_digit(toys, tmp_path):
     flags = toys.argv(batch_size="2")
-    one = alone("eval.py", *flags, "--per_class", tmp_path / "one.csv")
-    two = launch(tmp_path, "eval.py", *flags, "--per_class", tmp_path / "two.csv")
+    one, two = (
+        ["--class_report", "--per_class", tmp_path / f"{n}.csv", "--confusion", tmp_path / f"{n}c.csv"] for n in (1, 2)
+    )
+    one, two = alone("eval.py", *flags, *one), launch(tmp_path, "eval.py", *flags, *two)
     assert one.returncode == two.returncode == 0, two.stderr[-2000:]
     assert results(one.stdout) == results(two.stdout) and results(one.stdout)[-1].startswith("top1:")
-    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+    assert "confused: 0 of 11 images in 0 pairs of classes" in one.stdout
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+    assert (tmp_path / "1c.csv").read_bytes() == (tmp_path / "2c.csv").read_bytes()
 
 
 def test_train_py_itself(images, tmp_path):

@@ -6,7 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
 import eval as evaluation
 from tests.helpers.predict import N_CLASSES, NAMES, Toys, run
@@ -25,8 +30,8 @@ def toys(tmp_path_factory):
 def measure(toys, capsys):
     """``measure(FLAG=VALUE, …)``: eval.py's result lines and stderr."""
 
-    def call(**changed):
-        code, _, lines, err = run(capsys, evaluation.main, toys.argv(**changed))
+    def call(*more, **changed):
+        code, _, lines, err = run(capsys, evaluation.main, toys.argv(*more, **changed))
         assert code == 0, err
         return lines, err
 
@@ -77,6 +82,51 @@ def test_the_table_of_classes(toys, measure, tmp_path):
             assert float(row["top1"]) == pytest.approx(np.mean(toys.ranking[some, 0] == c), abs=1e-6)
         else:
             assert row["top1"] == row["top5"] == ""
+
+
+def test_the_report_on_classes(toys, measure, capsys, tmp_path):
+    """Precision, recall, F1 and what is taken for what, of the best classes that the network gives."""
+    table, cells, best = tmp_path / "t.csv", tmp_path / "c.csv", toys.ranking[:, 0]
+    plain, _ = measure(per_class=table)
+    columns = table.read_text().splitlines()
+    flags = {"per_class": table, "confusion": cells}
+    lines, err = measure("--class_report", **flags)
+    assert (lines[:2], lines[-2:]) == (plain[:2], plain[-2:])
+    expected = precision_recall_fscore_support(toys.labels, best, labels=np.arange(N_CLASSES), zero_division=np.nan)
+    assert np.isnan(expected[1]).any()  # a class is empty
+    means = " ".join(f"{name}:{np.nanmean(v):.4f}" for name, v in zip(("precision", "recall"), expected, strict=False))
+    assert lines[2].startswith(f"{means} f1:")
+    assert "have no image and no recall: left out; were they counted 0: recall:" in "".join(lines)
+    at = lines.index("confused: 2 of 11 images in 2 pairs of classes")
+    wrong = sorted((int(toys.labels[i]), int(best[i])) for i in (3, 8))
+    assert lines[at + 1 : at + 3] == [f"  {NAMES[y]} ({y}) -> {NAMES[c]} ({c}) 1" for y, c in wrong]
+    rows = list(csv.DictReader(table.open(newline="")))
+    assert [row.split(",")[:4] for row in columns[1:]] == [list(row.values())[:4] for row in rows]
+    found = [float(row["precision"] or "nan") for row in rows]
+    np.testing.assert_allclose(found, expected[0], atol=1e-6)
+    matrix = np.zeros((N_CLASSES, N_CLASSES), int)
+    for row in csv.DictReader(cells.open(newline="")):
+        matrix[int(row["label"]), int(row["predicted"])] = row["images"]
+    np.testing.assert_array_equal(matrix, confusion_matrix(toys.labels, best, labels=np.arange(N_CLASSES)))
+    assert measure(**flags)[0][3:] == lines[3:]  # --confusion prints, too
+    assert table.read_text().splitlines() == columns  # and leaves the table as it was
+    measure("--class_report", "--excel", **flags)
+    assert all(file.read_bytes().startswith(b"\xef\xbb\xbf") for file in (table, cells))
+    code, _, lines, err = run(capsys, evaluation.main, toys.argv("--excel"))
+    assert (code, lines, err.count("\n")) == (2, [], 1)
+    assert "--excel is about CSV files" in err
+
+
+def test_labels_that_count_from_one(toys, measure, capsys):
+    file = toys.write_list("one.txt", np.arange(len(toys.labels)) % N_CLASSES + 1)
+    code, _, lines, err = run(capsys, evaluation.main, toys.argv(img_list=file))
+    assert (code, lines, err.count("\n")) == (2, [], 1)
+    assert "one.txt:7: label 7 is outside; accepted: 0..6; labels seem to count from 1, not from 0" in err
+    labels = np.minimum(toys.ranking[:, 0] + 1, N_CLASSES - 1)  # none is outside, and none is 0
+    err = measure(img_list=toys.write_list("less.txt", labels))[1]
+    assert re.search(
+        r"note: \S+less\.txt: no image has label 0: they seem to count from 1, .* one less 1?0?\.\d{4}\n", err
+    )
 
 
 def test_unreadable_images_are_left_out_up_to_max_bad(toys, measure, capsys, tmp_path):
