@@ -35,21 +35,21 @@ def match(wanted: Any, found: Any, wanted_name: str, found_name: str, root: str 
     Both must hold the same images, in any order; the same paths in the same order may hold one twice. Raises
     InputError with how many are missing, not wanted or there twice, and the first of each.
     """
-    if found.equals(wanted):
-        return np.arange(len(found))
-    wanted, found = canonical(wanted, root), canonical(found, root)
-    if found.equals(wanted):
-        return np.arange(len(found))
+    for spelling in (lambda paths: paths, lambda paths: canonical(paths, root)):
+        wanted, found = spelling(wanted), spelling(found)
+        if found.equals(wanted):
+            return np.arange(len(found))
+        rows = pc.fill_null(pc.index_in(found, value_set=wanted), -1).to_numpy(zero_copy_only=False)
+        if len(rows) == len(wanted) and (np.bincount(rows + 1, minlength=len(wanted) + 1)[1:] == 1).all():
+            return rows.astype(np.int64)
     faults = [
         *repeated(wanted, wanted_name),
         *repeated(found, found_name),
         *_absent(wanted, found, f"images of {wanted_name}", found_name),
         *_absent(found, wanted, f"rows of {found_name}", wanted_name),
+        *_hint(wanted, found),
     ]
-    if faults:
-        faults += _hint(wanted, found)
-        raise InputError(f"{found_name} and {wanted_name} are not of the same images: {'; '.join(faults)}")
-    return pc.index_in(found, value_set=wanted).to_numpy(zero_copy_only=False).astype(np.int64)
+    raise InputError(f"{found_name} and {wanted_name} are not of the same images: {'; '.join(faults)}")
 
 
 def repeated(paths: Any, name: str) -> list[str]:
