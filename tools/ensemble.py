@@ -20,6 +20,7 @@ from urnet.core.checks import InputError
 from urnet.core.progress import Progress
 from urnet.evaluation.ensemble import Ensemble, block_rows, make_ensemble
 from urnet.evaluation.ensemble_weights import fit_weights, label_probabilities, log_loss
+from urnet.evaluation.label_offset import label_notes
 from urnet.evaluation.leave_one_out import LeaveOneOut
 from urnet.evaluation.matching import Listed, read_aligned
 from urnet.evaluation.prediction_formats import count_rows
@@ -88,8 +89,9 @@ def main(argv: Sequence[str]) -> None:
         ensemble = make_ensemble(args.method, len(args.members), args.class_dim, weights=weights, votes=args.votes)
         accuracies = LeaveOneOut(ensemble)
         images, empty, widest = combine(args, ensemble, file, listed, accuracies)
-        if known is None and listed and empty != images:
-            listed.check_range(widest, ", ".join(args.members))
+        if listed:
+            for note in label_notes(listed, args.members, widest, accuracies.offset, accuracies.together.count):
+                print(f"note: {note}", file=sys.stderr)
         lines = accuracy_lines(args.members, args.method, accuracies) if listed else []
     if known is None and widest < CLASSES - 1:
         print(
@@ -157,7 +159,8 @@ def combine(
                 block.check_width(args.topk, f"for --topk {args.topk}")
                 if args.method in ("vote", "vote_prob"):
                     block.check_width(args.votes, f"for --votes {args.votes}")
-                widest = max(widest, int(block.classes.max(initial=-1)))
+                if block.readable.any():
+                    widest = max(widest, int(block.classes.max()))
             sums = ensemble.sums(blocks)
             if labels is not None:
                 accuracies.update(blocks, sums, labels[images : images + len(blocks[0])])

@@ -250,6 +250,9 @@ BAD = [
     (f"{ONE} --members {{one}} gone.csv", r"gone\.csv: cannot be read"),
     (f"{ONE} --out a.txt", r"--out a\.txt: accepted are names"),
     (f"{ONE} --list {{short}}", r"1 of 60 rows of .* are not in .*short\.txt \(the first: '59\.jpg', number 60\)"),
+    (f"{ONE} --list {{one_more}} --class_dim 12", r"images have labels above 10, .*; no image has label 0: they seem"),
+    ("--members {one} --list {one_more}", r"images have labels above 10, .*; labels seem to count from 1"),
+    ("--members {one} --out {out} --method weighted --fit {one} --fit_list {one_more}", "labels seem to count from 1"),
     (f"{ONE} --method median", "--method: 'median' is not known; nearest: mean"),
 ]
 
@@ -262,6 +265,7 @@ def test_bad_input_is_one_line_and_writes_nothing(files, tmp_path, capsys, line,
         "list": files[3],
         "others": write(tmp_path / "others.csv", p, 5, [f"other/{name}" for name in names]),
         "short": write_list(tmp_path / "short.txt", LABELS[:-1]),
+        "one_more": write_list(tmp_path / "one_more.txt", probabilities(N, C, 0, LABELS).argmax(axis=1) + 1),
         "none": write(tmp_path / "none.csv", p, 5, names, range(N)),
         "out": tmp_path / "o.csv",
     }

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from urnet.core.checks import InputError
+from urnet.evaluation.matching import Listed
+from urnet.evaluation.prediction_formats import class_count
 
 
 class LabelOffset:
@@ -38,3 +44,22 @@ class LabelOffset:
             return ""
         rate, now = other_hits / self.images[0], right / self.images[0]
         return f"{where}: {what}; image-averaged top1 is {now:.4f}, with every label one {other} {rate:.4f}"
+
+
+def label_notes(
+    listed: Listed, files: Sequence[str], widest: int, offset: LabelOffset, images_of_class: np.ndarray
+) -> list[str]:
+    """What looks wrong with a list's labels, beside the predictions of ``files``.
+
+    ``widest``: the highest class that they list; -1 without any prediction. Raises InputError for labels beyond it
+    where nothing says that there are more classes, and where other labels would fit besides.
+    """
+    if widest < 0:
+        return []
+    name = ", ".join(files)
+    listed.check_range(widest, name)
+    told = any(class_count(file) is not None for file in files)
+    found = "" if told else listed.beyond(widest, name), offset.note(listed.file, images_of_class)
+    if all(found):
+        raise InputError(f"{found[0]}; {found[1].removeprefix(f'{listed.file}: ')}")
+    return [note for note in found if note]

@@ -9,6 +9,7 @@ import numpy as np
 from urnet.core.top_k import topk
 from urnet.evaluation.accuracy import ClassAccuracy
 from urnet.evaluation.ensemble import Ensemble, Sums
+from urnet.evaluation.label_offset import LabelOffset
 from urnet.evaluation.prediction_reader import Predictions
 
 NEAR = 20  # best classes of a row that are looked at first; any number is exact
@@ -17,21 +18,24 @@ NEAR = 20  # best classes of a row that are looked at first; any number is exact
 class LeaveOneOut:
     """Accuracies by labels, counted block by block.
 
-    ``members``, ``without``: a ClassAccuracy for each member; ``together``: the ensemble's. Rows without a
+    ``members``, ``without``: a ClassAccuracy for each member; ``together``: the ensemble's; ``offset``: whether other
+    labels would fit the members better. Rows without a
     prediction count nowhere. Without a member means: with the other members' weights as they are.
     """
 
     def __init__(self, ensemble: Ensemble) -> None:
         m, c = len(ensemble.weights), ensemble.n_classes
         self.members, self.without = ([ClassAccuracy(c) for _ in range(m)] for _ in range(2))
-        self.together = ClassAccuracy(c)
+        self.together, self.offset = ClassAccuracy(c), LabelOffset()
 
     def update(self, blocks: Sequence[Predictions], sums: Sums, labels: np.ndarray) -> None:
         """Count a block: the members' rows, their sums, and the labels (B,)."""
         for accuracy, block in zip(self.members, blocks, strict=True):
             block.check_width(min(5, accuracy.n_classes), "for top-5")
             if block.readable.any():
-                accuracy.update(block.classes[block.readable], labels[block.readable])
+                classes, given = block.classes[block.readable], labels[block.readable]
+                accuracy.update(classes, given)
+                self.offset.update(classes[:, 0], given)
         near, best = topk(sums.totals, min(NEAR, sums.totals.shape[1]))
         _count(self.together, sums.totals, labels, sums.predicted, near, best[:, -1])
         flat = sums.totals.reshape(-1)

@@ -113,21 +113,21 @@ class Listed:
         return self.labels[self.rows_of(file)]
 
     def beyond(self, widest: int, file: str | Path) -> str:
-        """What is wrong if ``widest``, the highest class that ``file`` predicts, is below a label; else ""."""
+        """What is wrong if ``widest``, the highest class that ``file`` lists, is below a label; else ""."""
         above = np.flatnonzero(self.labels > widest)
         if not len(above):
             return ""
         path, label = self.paths[above[0]].as_py(), self.labels[above[0]]
         one = counts_from_one(int(self.labels.min()), int(self.labels.max()), widest + 1)
         return (
-            f"{self.file}: {len(above)} of {len(self)} images have labels above {widest}, the highest class that "
-            f"{file} predicts, such as {path!r} {label}" + (f"; {one}" if one else "")
+            f"{self.file}: {len(above)} of {len(self)} images have labels above {widest}, the highest class in "
+            f"{file}, such as {path!r} {label}" + (f"; {one}" if one else "")
         )
 
     def check_range(self, widest: int, file: str | Path) -> None:
         """Raise InputError for a label that is no predicted class, where nothing says how many classes there are."""
         if self.n_classes is None and (fault := self.beyond(widest, file)):
-            raise InputError(f"{fault}; --class_dim N accepts labels up to N - 1")
+            raise InputError(f"{fault}; if the network has more classes, --class_dim N says so")
 
 
 def read_aligned(

@@ -17,9 +17,8 @@ from urnet.data.lists.labelled_list import read_list
 from urnet.data.table.table import Table
 from urnet.evaluation.accuracy import ClassAccuracy
 from urnet.evaluation.class_report import Confusion
-from urnet.evaluation.label_offset import LabelOffset
+from urnet.evaluation.label_offset import LabelOffset, label_notes
 from urnet.evaluation.matching import Listed
-from urnet.evaluation.prediction_formats import class_count
 from urnet.evaluation.prediction_reader import read_predictions
 
 BINS = 15
@@ -78,13 +77,11 @@ class Scored:
                 progress.update(len(block))
         good = self.readable
         if good.any():
-            listed.check_range(self.widest, file)
+            listed.check_range(self.widest, file)  # before labels are counted as classes
         self.accuracy = ClassAccuracy(n_classes)
         self.accuracy.update_hits(listed.labels[good], self.hit1[good], self.hit5[good])
         self._confidence = confidence
-        told = class_count(file) is not None or not good.any()
-        found = "" if told else listed.beyond(self.widest, file), offset.note(listed.file, self.accuracy.count)
-        self.notes = [note for note in found if note]
+        self.notes = label_notes(listed, [str(file)], self.widest, offset, self.accuracy.count)
 
     def confusion(self, labels: np.ndarray) -> Confusion:
         """Of the rows with a prediction; ``labels`` (n,) are the list's."""
