@@ -282,8 +282,8 @@ def test_open_or_build_notices_what_changed(tmp_path):
     before = (tmp_path / "table" / "base.arrow").stat()
     assert open_or_build(data, tmp_path / "table").base_hash == built.base_hash
     assert (tmp_path / "table" / "base.arrow").stat().st_mtime_ns == before.st_mtime_ns
-    with pytest.raises(InputError, match=r"built otherwise: data\.n_classes was 2, now it is 3; --rep"):
-        open_or_build(dataclasses.replace(data, n_classes=3), tmp_path / "table")
+    with pytest.raises(InputError, match=r"built otherwise: data\.n_classes was 2, now it is 3; 'cat' is gone; 'd"):
+        open_or_build(dataclasses.replace(data, n_classes=3, class_names=None), tmp_path / "table")
     (tmp_path / "names.txt").write_text("cat\nwolf\n")
     with pytest.raises(InputError, match="class 1 was named 'dog', now it is 'wolf'; --replace builds"):
         open_or_build(data, tmp_path / "table")
@@ -323,6 +323,9 @@ def test_open_or_build_notices_a_tree_that_changed(tmp_path):
     (tree / "ant/2.jpg").rename(tree / "bee/2.jpg")  # as many files as before
     with pytest.raises(InputError, match=r"3 now; 1 added: bee/2\.jpg; 1 removed: ant/2\.jpg; --replace builds"):
         open_or_build(data, tmp_path / "table")
+    make(tree, "wasp/1.jpg")
+    with pytest.raises(InputError, match=r"data\.n_classes was 2, now it is 3; 'wasp' is new; --replace builds"):
+        open_or_build(dataclasses.replace(data, n_classes=3), tmp_path / "table")
     elsewhere = make(tmp_path / "moved", "ant/1.jpg", "ant/2.jpg", "bee/1.jpg")
     with pytest.raises(InputError, match=r"table was built otherwise: data\.root was .*tree, now it is .*moved;"):
         open_or_build(dataclasses.replace(data, root=str(elsewhere)), tmp_path / "table")

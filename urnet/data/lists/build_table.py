@@ -145,10 +145,15 @@ def table_changes(data: Data, table: Table) -> str:
     a folder tree, its files) are not what they were. Raises InputError for lists that cannot be read.
     """
     check_root(data)
-    changed = _changed(table, format=data.format, n_classes=str(data.n_classes), **_parts(data))
+    changed = _changed(table, format=data.format, **_parts(data))
     if changed:
         return changed
     classes = read_classes(data)
+    changed = _changed(table, n_classes=str(data.n_classes))
+    if changed:
+        added = [f"{name!r} is new" for name in classes.names if name and name not in table.class_names]
+        gone = [f"{name!r} is gone" for name in table.class_names if name and name not in classes.names]
+        return "; ".join([changed, *added[:3], *gone[:3]])
     changed = _changed(table, root=str(_image_root(data, classes).absolute()))
     if changed:
         return changed
