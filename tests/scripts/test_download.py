@@ -16,6 +16,7 @@ import pytest
 from tests.helpers.faulty_server import Served, serving
 from tests.helpers.tar_bytes import tar_bytes
 from tests.helpers.webvision import N_CLASSES, write_web
+from urnet.core.checks import InputError
 from urnet.data.lists.build_table import build_table, read_validation
 from urnet.pipeline.recipes import load_recipe
 
@@ -313,6 +314,14 @@ def test_training_archives_are_unpacked_one_by_one_and_the_recipes_read_them(tmp
         "/val_filelist.txt": Served(info["info/val_filelist.txt"]),
     }
     late, root = files.pop(f"/{names[4]}"), tmp_path / "data/webvision2018"
+    recipes = sorted(ROOT.glob("recipes/webvision2018/*.yaml"))
+    assert len(recipes) == 4
+    wanted = [load_recipe(recipe, [f"data.n_classes={N_CLASSES}"]).data for recipe in recipes]
+    monkeypatch.chdir(tmp_path)
+    for there in (tmp_path, root):  # nothing, and an empty folder
+        there.mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=r"`sh data/download_webvision2018\.sh info train val` fills"):
+            read_validation(wanted[0])
     with serving(files) as url:  # an interruption costs one archive
         assert download(url, None, "train", script=copied).returncode == 1
         assert len(list(root.glob("train/*/*/*.jpg"))) == sum(map(len, parts[:4]))
@@ -322,12 +331,8 @@ def test_training_archives_are_unpacked_one_by_one_and_the_recipes_read_them(tmp
     assert all(len(served.starts) == 1 for served in files.values())
     assert sorted(path.name for path in root.glob("webvision*.tar")) == names[4:]  # kept only when asked
     assert "data.root" not in done.stderr
-    monkeypatch.chdir(tmp_path)
-    recipes = sorted(ROOT.glob("recipes/webvision2018/*.yaml"))
-    assert len(recipes) == 4
-    for recipe in recipes:
-        data = load_recipe(recipe, [f"data.n_classes={N_CLASSES}"]).data
-        table, validation = build_table(data, tmp_path / recipe.stem), read_validation(data)
+    for number, data in enumerate(wanted):
+        table, validation = build_table(data, tmp_path / f"{number}"), read_validation(data)
         assert table.n_rows == n_rows
         assert {Path(path).read_bytes() for path in table.paths(range(n_rows))} == set(images.values())
         assert {(Path(validation.root) / path).read_bytes() for path in validation.paths} == set(val.values())

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 
 from tests.helpers.tar_bytes import tar_bytes
+from urnet.core.checks import InputError
+from urnet.data.lists.build_table import build_table, read_validation
+from urnet.pipeline.recipes import load_recipe
 
-DATA = Path(__file__).parents[2] / "data"
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "data"
 WNIDS = ["n02483708", "n01440764", "n01443537"]  # not sorted, as in the archive
 SORTED = ["n01440764", "n01443537", "n02483708"]
 TRUTH = ["n02483708", "n01443537", "n01440764", "n02483708"]  # of the four validation images
@@ -73,6 +77,19 @@ def test_archives_become_folders_and_lists(source, tmp_path):
     assert_prepared(target)
     assert "train_list.txt (9 images) and val_list.txt (4 images)" in done.stderr
     assert (source / "ILSVRC2012_img_train.tar").is_file()
+
+
+def test_the_recipe_names_the_script_and_reads_what_it_makes(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = load_recipe(ROOT / "recipes/imagenet/se_resnext50_32x4d.yaml", ["data.n_classes=3"]).data
+    with pytest.raises(InputError, match=r"`sh data/prepare_imagenet2012\.sh SOURCE data/ILSVRC2012` makes it"):
+        read_validation(data)
+    (tmp_path / "data").mkdir()
+    done = prepare(source, "data/ILSVRC2012")
+    assert done.returncode == 0, done.stderr
+    table, validation = build_table(data, tmp_path / "table"), read_validation(data)
+    assert (table.n_rows, table.class_names) == (9, SORTED)
+    assert [SORTED[label] for label in validation.labels] == TRUTH
 
 
 def test_an_interrupted_call_is_continued(source):

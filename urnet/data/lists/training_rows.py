@@ -22,11 +22,19 @@ from urnet.data.lists.labelled_list import read_list
 from urnet.data.lists.lines import BLOCK_BYTES, Lines, read_lines
 
 Block = tuple[Any, np.ndarray]  # paths (Arrow strings) and labels of some rows
+_FILLED_BY = {  # what makes the folder that a shipped recipe names
+    "webvision2": f" ({webvision.DOWNLOAD}; another place: -o data.root=FOLDER)",
+    "imagenet": (
+        " (`sh data/prepare_imagenet2012.sh SOURCE data/ILSVRC2012` makes it of image-net.org's archives; another "
+        "place: -o data.root=FOLDER -o data.train_list=FOLDER/train_list.txt)"
+    ),
+}
 
 
 def check_root(data: Data) -> None:
     if not Path(data.root).is_dir():
-        raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed")
+        filled = _FILLED_BY.get(data.format, "")
+        raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed{filled}")
     check_split(data, Need("recipe").under("data"))
     if data.train_list is not None and data.format not in ("list", "imagenet"):
         raise InputError(f"data.train_list: found {data.train_list!r}; format {data.format} has its own lists")

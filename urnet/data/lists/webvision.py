@@ -28,6 +28,7 @@ _VALIDATION = {
     "webvision2": ("val_images_resized", "val"),
     "webvision1": ("val_images_256", "val_images_resized", "val_images", "val"),
 }
+DOWNLOAD = "`sh data/download_webvision2018.sh info train val` fills data/webvision2018"
 _SYNSETS_FROM = {"webvision2": 0, "webvision1": 1}  # the first synset's number in queries_synsets_map.txt
 
 
@@ -53,14 +54,23 @@ def validation_root(data: Data) -> Path:
     for name in names:
         if (Path(data.root) / name).is_dir():
             return Path(data.root) / name
-    raise InputError(f"{data.root}: has no folder {' or '.join(names)}; or name one with data.val_root")
+    raise InputError(f"{data.root}: has no folder {' or '.join(names)}; or name one with data.val_root{_fetched(data)}")
 
 
 def validation_list(data: Data) -> Path:
     """The list of the validation images: info/val_filelist.txt, or the download's val_list.txt."""
     own = Path(data.root) / "info" / "val_filelist.txt"
     renamed = Path(data.root) / "val_list.txt"
-    return renamed if renamed.is_file() and not own.is_file() else own
+    if not own.is_file() and not renamed.is_file():
+        raise InputError(
+            f"{data.root}: has neither info/{own.name} nor {renamed.name}; or name a list with data.val_list"
+            + _fetched(data)
+        )
+    return own if own.is_file() else renamed
+
+
+def _fetched(data: Data) -> str:
+    return f" ({DOWNLOAD})" if data.format == "webvision2" else ""
 
 
 def image_root(data: Data) -> Path:
