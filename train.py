@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ examples:
   python train.py -c recipes/digits_web.yaml -o stages.class.duration="5 epochs" -o data.workers=2
   python train.py -c recipes/digits_web.yaml -o 'stages.*.batch_size=32' -o 'stages.*.schedule.lr=0.02'
   python train.py -c recipes/digits_web.yaml --resume
+  python train.py -c recipes/folder.yaml -o data.root=photos/train -o data.val_root=photos/val --tiny
   python train.py -c recipes/digits_web.yaml --until instance --dry-run
   python train.py -c recipes/folder.yaml --init ckpt/ResNet50.pdparams --finetune
   python train.py --num_layers=50 --batch_size=8 --with_mem_opt=True --parallel_exe=False
@@ -74,6 +76,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="FILE's classifier may be missing or of another number of classes: a new one is trained, all "
         "else must fit; as -o stages.FIRST.finetune=true",
     )
+    add(
+        "--tiny",
+        action="store_true",
+        help="a first try of about a minute: every stage, a few steps on a few small images, in OUTPUT/NAME-tiny; "
+        "-o goes before what it sets",
+    )
     add("--dry-run", action="store_true", help="say what would be done with each stage, and why; do nothing")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--stage", metavar="NAME", help="this stage only; the one it starts from must be finished")
@@ -112,6 +120,8 @@ def main(argv: Sequence[str]) -> int:
         raise InputError("--init and --pretrained_model: found both; they mean the same, give one of them")
     se_resnext_flags.translate_training(args, Path(__file__).resolve().parent)
     args.override = [*start_overrides(args), *args.override]
+    if args.tiny:
+        args.override = cut_down(args)
     with cli.results_only() as stream:
         return train(args, stream)
 
@@ -131,6 +141,24 @@ def start_overrides(args: argparse.Namespace) -> list[str]:
         keys["finetune"] = True
     stages = active_stages(read_recipe(args.config, args.override)) if keys else ()
     return [f"stages.{stages[0].name}.{key}={json.dumps(value)}" for key, value in keys.items() if stages]
+
+
+def cut_down(args: argparse.Namespace) -> list[str]:
+    """``--tiny``: the overrides that make a first try of the recipe, those of -o after them; said on stderr."""
+    from urnet.config.tiny import own_place, tiny_overrides
+    from urnet.pipeline.recipes import read_recipe
+
+    recipe = read_recipe(args.config, args.override)
+    processes = os.environ.get("PADDLE_TRAINERS_NUM", "1")
+    tiny = tiny_overrides(
+        recipe,
+        least_size=models.LEAST_SIZES.get(recipe.model.name, 1),
+        n_processes=int(processes) if processes.isdecimal() else 1,
+    )
+    apart = own_place(recipe)
+    if cli.is_main():
+        print(f"note: --tiny, a first try whose figures mean nothing, sets {' '.join(tiny + apart)}", file=sys.stderr)
+    return [*tiny, *args.override, *apart]
 
 
 def train(args: argparse.Namespace, stream: TextIO) -> int:

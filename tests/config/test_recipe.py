@@ -12,9 +12,12 @@ from urnet.config import suggest
 from urnet.config.duration import Duration
 from urnet.config.recipe import Data, Model, Recipe, Transform, dump_recipe, recipe_hash, recipe_tree
 from urnet.config.stage import Ema, Optimizer, Schedule, Stage
+from urnet.config.tiny import own_place, tiny_overrides
 from urnet.core.checks import InputError
+from urnet.nn.schedule import gate_plan, plan
 from urnet.pipeline.methods import class_size
 from urnet.pipeline.recipes import load_recipe
+from urnet.training.stage_job import check_division
 
 ROOT = Path(__file__).parents[2]
 SMALL = """
@@ -364,6 +367,29 @@ def test_shipped_recipes(path):
     for command in head.split("train.py -c ")[1:]:  # what the head proposes is accepted
         overrides = re.findall(r'-o (\S+?=(?:"[^"]*"|\S+))', command)
         load_recipe(path, [text.replace('"', "") for text in overrides])
+
+
+@pytest.mark.parametrize("n_processes", [1, 3])
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_any_recipe_is_cut_down_to_a_first_try(path, n_processes):
+    import models
+
+    whole = load_recipe(path)
+    least = models.LEAST_SIZES.get(whole.model.name, 1)
+    keys = tiny_overrides(whole, least_size=least, n_processes=n_processes)
+    tiny = load_recipe(path, [*keys, *own_place(whole)])
+    models.check_size(tiny.model.name, tiny.transform.size, "size")
+    assert (tiny.name, tiny.data.table, tiny.data.workers) == (f"{whole.name}-tiny", None, 0)
+    assert tiny.data.limit * 10 >= 2 * n_processes
+    for stage, before in zip(tiny.stages, whole.stages, strict=True):
+        assert stage.duration == Duration(4, "steps")
+        assert stage.batch_size <= 12 * n_processes
+        check_division(stage, n_processes, None)
+        plan(stage, 10)
+        gate_plan(stage, 10)
+        assert (stage.loss, stage.targets, stage.reweight) == (before.loss, before.targets, before.reweight)
+    keys = [*keys, "stages.*.batch_size=48", "transform.size=96", "transform.resize_short=96"]
+    assert {stage.batch_size for stage in load_recipe(path, keys).stages} == {48}
 
 
 def test_the_documentation_is_what_the_fields_say():

@@ -341,6 +341,38 @@ def test_a_table_without_texts_is_of_the_same_rows(tmp_path):
     assert set(small.strings("path", range(small.n_rows))) == {""}
 
 
+@pytest.mark.parametrize("kind", ["folder", "list", "webvision2", "webvision1"])
+def test_a_limit_takes_the_first_rows_of_each_class_and_is_an_input(tmp_path, kind):
+    root = tmp_path / "data"
+    if kind.startswith("webvision"):
+        write_lists(root, int(kind[-1]))
+        data = Data(str(root), 3, kind)
+    else:
+        for part in ("train", "val"):
+            for name in ("a/1.jpg", "a/2.jpg", "a/3.jpg", "b/4.jpg", "b/5.jpg", "b/6.jpg"):
+                (root / part / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / part / name).write_bytes(b"")
+        (root / "list.txt").write_text("a/1.jpg 0\nb/4.jpg 1\na/2.jpg 0\nb/5.jpg 1\nb/6.jpg 1\na/3.jpg 0\n")
+        lists = {"train_list": str(root / "list.txt"), "val_list": str(root / "list.txt")} if kind == "list" else {}
+        data = Data(str(root / "train"), 2, kind, val_root=str(root / "val"), **lists)
+    whole, few = build_table(data, tmp_path / "whole"), dataclasses.replace(data, limit=2)
+    table, labels = build_table(few, tmp_path / "few"), whole.column("label")
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:2] for c in range(data.n_classes)]))
+    assert len(rows) < len(labels)
+    for name in ("path", "text"):
+        assert table.strings(name, np.arange(table.n_rows)) == whole.strings(name, rows)
+    for name in ("label", "source", "query", "rank"):
+        np.testing.assert_array_equal(table.column(name), whole.column(name)[rows])
+    assert open_or_build(few, tmp_path / "few").n_rows == len(rows)
+    with pytest.raises(InputError, match=r"data\.limit was null, now it is 2"):
+        open_or_build(few, tmp_path / "whole")
+    with pytest.raises(InputError, match=r"data\.limit was 2, now it is null"):
+        open_or_build(data, tmp_path / "few")
+    validation = read_validation(few)
+    assert np.bincount(validation.labels).max() <= 2
+    assert "limit" not in whole.metadata
+
+
 def test_settings_that_do_not_fit(tmp_path):
     with pytest.raises(InputError, match=r"data\.root: .*nowhere is no folder"):
         build_table(Data(str(tmp_path / "nowhere"), 2), tmp_path / "table")

@@ -8,6 +8,7 @@ import pytest
 import models
 from tests.helpers.webvision import N_CLASSES, write_folders, write_listed, write_web
 from urnet.config.recipe import active_stages
+from urnet.config.tiny import own_place, tiny_overrides
 from urnet.data.table.table import Table
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.registry import column_files
@@ -26,14 +27,6 @@ STAGES = {  # of each recipe; URNet's have all five
 }
 ALL_FIVE = ["class", "cluster", "instance", "bag", "label"]
 SMALL = ["transform.size=32", "data.workers=0", "device=cpu", f"data.n_classes={N_CLASSES}"]
-SHORT = [
-    "duration=3 steps",
-    "batch_size=8",
-    "eval_every=9 steps",
-    "checkpoint_every=9 steps",
-    "schedule.warmup=0 steps",
-    "ema.bn_batches=1",
-]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +53,8 @@ def run(request, folders, tmp_path_factory):
         f"output={tmp_path_factory.mktemp('output')}",
         *(where if kind == "folder" else [f"data.root={root / kind}"]),
         *([f"data.train_list={root}/imagenet/train_list.txt"] if kind == "imagenet" else []),
-        *(f"stages.{stage.name}.{setting}" for stage in recipe.stages for setting in SHORT),
     ]
+    overrides = [*tiny_overrides(recipe, least_size=32), *overrides, *own_place(recipe), "data.limit=null"]
     recipe = load_recipe(request.param, overrides)
     return recipe, run_recipe(recipe, lambda: models.build(small, N_CLASSES)), n_rows[kind]
 
@@ -81,9 +74,9 @@ def columns_of(run):
 def test_all_stages_finish(run):
     recipe, results, _ = run
     assert [result.stage for result in results] == [stage.name for stage in recipe.stages]
-    assert [result.stage for result in results] == STAGES.get(recipe.name, ALL_FIVE)
+    assert [result.stage for result in results] == STAGES.get(recipe.name.removesuffix("-tiny"), ALL_FIVE)
     for result in results:
-        assert result.last["step"] == 3
+        assert result.last["step"] == 4
         assert 0 <= result.last["top1"] <= 1
         assert (result.folder / "final" / "model.safetensors").is_file()
 
@@ -95,7 +88,7 @@ def test_columns_are_whole_and_keep_the_laws(run):
     for name, values in written.items():
         assert len(values) == n_rows
         seen = np.isfinite(values)
-        assert seen.any() if name == "bag_attention" else seen.all()  # three steps see a part of the rows
+        assert seen.any() if name == "bag_attention" else seen.all()  # four steps see a part of the rows
     weights = ("cluster_weight", "instance_weight", "label_weight", "image_weight")
     for name in (name for name in written if name.startswith(weights)):
         assert (written[name] >= 0).all()

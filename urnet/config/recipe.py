@@ -85,6 +85,13 @@ class Data:
         below=1,
         added=True,
     )
+    limit: int | None = key(
+        None,
+        "for a first try: only the first so many images of each of the classes 0 to 9, of the training images and of "
+        "the validation images; null: all. `train.py --tiny` sets it",
+        low=2,
+        added=True,
+    )
     table: str | None = key(None, "the table of rows and weights; null: OUTPUT/NAME/table", words="a folder", free=True)
     exif: Literal["honour", "ignore"] = key("honour", "whether an image is turned as its EXIF entry says")
     max_pixels: int = key(100_000_000, "an image whose header claims more is unreadable", low=1)

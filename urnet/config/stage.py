@@ -225,12 +225,22 @@ class Stage:
     reweight: Reweighting | None = key(
         None, "a reweighting computed before the training", words="see below", by_method=True
     )
-    loss_weight: tuple[str, ...] = key((), "columns of the table multiplied into each row's loss weight", words=COLUMNS)
+    loss_weight: tuple[str, ...] = key(
+        (),
+        "columns of the table multiplied into each row's loss weight. Class weights: `[class_weight]`, with `reweight: "
+        "{method: class_size}` in this stage or an earlier one; weights of one's own a row: "
+        "[a column of one's own](data.md#the-table)",
+        words=COLUMNS,
+    )
     sampling_weight: tuple[str, ...] = key(
-        (), "columns multiplied into each row's chance to be drawn, within its class", words=COLUMNS
+        (), "columns multiplied into each row's chance to be drawn, within its class: a weighted sampler", words=COLUMNS
     )
     balance: float = key(
-        0.0, "0: classes are drawn as often as they have rows; 1: all equally often; between: mixed", low=0, high=1
+        0.0,
+        "a class-balanced sampler: 0: classes are drawn as often as they have rows; 1: all equally often; between: "
+        "mixed",
+        low=0,
+        high=1,
     )
     targets: str = key(
         "given",

@@ -23,6 +23,7 @@ from urnet.data.lists.changed_rows import changed_rows
 from urnet.data.lists.class_names import read_class_names
 from urnet.data.lists.class_tree import class_folders, labelled_folders, note_text_order
 from urnet.data.lists.classes import Classes, named, read_classes, whole
+from urnet.data.lists.first_rows import FirstRows
 from urnet.data.lists.folders import images_under, one_image
 from urnet.data.lists.image_list import ImageList, read_image_list
 from urnet.data.lists.lines import BLOCK_BYTES
@@ -67,7 +68,7 @@ def build_table(
         texts=texts,
         **_settings(data, classes),
     ) as writer:
-        kept = _Kept(writer, classes)
+        kept = _Kept(writer, classes, data.limit)
         if data.format in ("webvision2", "webvision1"):
             webvision.add_rows(kept, whole(data, classes), block_bytes)
         else:
@@ -94,8 +95,14 @@ def build_table(
 class _Kept:
     """Passes the rows of the classes that train on to a table's writer, and counts the others."""
 
-    def __init__(self, writer: BaseWriter, classes: Classes) -> None:
+    def __init__(self, writer: BaseWriter, classes: Classes, limit: int | None) -> None:
         self._writer, self._classes, self._left_out = writer, classes, 0
+        self._first = FirstRows(limit)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further row is wanted."""
+        return self._first.full(len(self._classes.names))
 
     def count(self, left_out: int) -> None:
         self._left_out += left_out
@@ -106,6 +113,7 @@ class _Kept:
         texts = [] if text is None else [text]
         kept, (path, *parts) = self._classes.keep(label, path, *texts, *arrays.values())
         self.count(len(label) - len(kept))
+        kept, (path, *parts) = self._first.choose(kept, path, *parts)
         columns.update(zip(arrays, parts[len(texts) :], strict=True))
         self._writer.add(path, kept, text=parts[0] if texts else None, **columns)
 
@@ -177,7 +185,11 @@ def _changed(table: Table, **wanted: str) -> str:
 def _parts(data: Data) -> dict[str, str]:
     """The settings that only leave rows out, as a table has them; "" where it has none."""
     classes = "" if data.classes is None else json.dumps(data.classes, ensure_ascii=False)
-    return {"classes": classes, "val_split": "" if data.val_split is None else str(data.val_split)}
+    return {
+        "classes": classes,
+        "val_split": "" if data.val_split is None else str(data.val_split),
+        "limit": "" if data.limit is None else str(data.limit),
+    }
 
 
 def _other_metadata(data: Data, table: Table, lists: str) -> str:

@@ -16,13 +16,15 @@ from urnet.core.checks import InputError
 from urnet.data.lists import webvision
 from urnet.data.lists.class_tree import class_folders
 from urnet.data.lists.classes import Classes, named, read_classes
+from urnet.data.lists.first_rows import FirstRows
 from urnet.data.lists.held_back import held_back
 from urnet.data.lists.image_list import Names
 from urnet.data.lists.labelled_list import read_list
 from urnet.data.lists.lines import BLOCK_BYTES, Lines, read_lines
 
 Block = tuple[Any, np.ndarray]  # paths (Arrow strings) and labels of some rows
-_FILLED_BY = {  # what makes the folder that a shipped recipe names
+_FILLED_BY = {  # what makes the folder that a shipped recipe names: by the folder's name, or by the format
+    "digits_web": " (`python data/make_digits_web.py --out data/digits_web` makes it)",
     "webvision2": f" ({webvision.DOWNLOAD}; another place: -o data.root=FOLDER)",
     "imagenet": (
         " (`sh data/prepare_imagenet2012.sh SOURCE data/ILSVRC2012` makes it of image-net.org's archives; another "
@@ -32,8 +34,9 @@ _FILLED_BY = {  # what makes the folder that a shipped recipe names
 
 
 def check_root(data: Data) -> None:
+    """Raise InputError for a ``root`` that is not there, with what makes it, and for keys that do not go together."""
     if not Path(data.root).is_dir():
-        filled = _FILLED_BY.get(data.format, "")
+        filled = _FILLED_BY.get(Path(data.root).name) or _FILLED_BY.get(data.format, "")
         raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed{filled}")
     check_split(data, Need("recipe").under("data"))
     if data.train_list is not None and data.format not in ("list", "imagenet"):
@@ -76,11 +79,15 @@ def kept_rows(
     *,
     quiet: bool = False,
 ) -> Iterator[Block]:
-    """Paths and labels of all listed rows of the classes that train."""
+    """Paths and labels of all listed rows of the classes that train; with ``data.limit`` the first of them."""
+    first = FirstRows(data.limit)
     for paths, labels in _listed_rows(data, classes, block_bytes, quiet):
         kept, (paths,) = classes.keep(labels, paths)
         left_out(len(labels) - len(kept))
+        kept, (paths,) = first.choose(kept, paths)
         yield paths, kept
+        if first.full(len(classes.names)):
+            return
 
 
 def _listed_rows(data: Data, classes: Classes, block_bytes: int, quiet: bool) -> Iterator[Block]:

@@ -15,6 +15,7 @@ from urnet.core.cli import is_main
 from urnet.data.lists import webvision
 from urnet.data.lists.class_tree import labelled_folders
 from urnet.data.lists.classes import Classes, named, read_classes
+from urnet.data.lists.first_rows import FirstRows
 from urnet.data.lists.image_list import ImageList, read_image_list
 from urnet.data.lists.training_rows import check_root, joined, kept_rows, split_rows
 from urnet.data.table.table import Table
@@ -39,6 +40,11 @@ def read_validation(data: Data, table: Table | None = None) -> ImageList:
     if len(labels) < len(images) and is_main():
         n = len(images) - len(labels)
         print(f"note: data.classes: {n:,} validation images of other classes are left out", file=sys.stderr)
+    labels, (paths, *lines) = FirstRows(data.limit).choose(labels, paths, *lines)
+    if not len(labels):
+        raise InputError(
+            f"{images.source or images.root}: has no image of the classes 0 to 9, all that data.limit takes"
+        )
     return ImageList(paths, labels, images.root, lines=lines[0] if lines else None, source=images.source)
 
 

@@ -33,7 +33,10 @@ _SYNSETS_FROM = {"webvision2": 0, "webvision1": 1}  # the first synset's number 
 
 
 class RowWriter(Protocol):
-    """What takes rows: ``BaseWriter.add``."""
+    """What takes rows: ``BaseWriter.add``; and whether no more of them are wanted."""
+
+    @property
+    def full(self) -> bool: ...
 
     def add(self, path: Any, label: np.ndarray, *, text: Any = None, **columns: Any) -> None: ...
 
@@ -109,17 +112,21 @@ def add_rows(writer: RowWriter, data: Data, block_bytes: int = BLOCK_BYTES) -> N
         print(f"note: {data.root}/info: no train_filelist_{engine}.txt; read without {engine}", file=sys.stderr)
     labels = query_labels(data)
     for engine, file, meta in lists:
+        if writer.full:
+            break
         images = read_lines(file, high=data.n_classes - 1, block_bytes=block_bytes)
         root = _metadata_root(data, meta)
         if root is None:
             print(f"note: {data.root}: no metadata of {engine}; texts are empty, queries unknown", file=sys.stderr)
-            for lines in images:
+            for lines in itertools.takewhile(lambda _: not writer.full, images):
                 writer.add(lines.path, lines.number, source=engine)
             continue
         disagreements = _Disagreements(labels, file, data)
         read = functools.lru_cache(64)(read_metadata)  # the published lists go through each file once
         entries = read_lines(meta, what="row", low=1, block_bytes=block_bytes)
         for lines, wheres in aligned(images, entries, str(file), str(meta)):
+            if writer.full:
+                break
             for part, where, stems in _same_file(lines, wheres):
                 name = where.path[0].as_py()
                 query, metadata = _query_number(meta, where, name), read(root / name)
