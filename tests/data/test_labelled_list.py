@@ -205,6 +205,8 @@ REFUSED = {  # a list's text, and what the message has
     "mixed line ends": ("a.jpg 1\nb.jpg 1\rc.jpg 2\n", "LIST:2: found a carriage return inside 'b.jpg 1\\rc.jpg 2'"),
     "an HTML page": ("<!DOCTYPE html>\n<p>a 1\n", "LIST: is an HTML or XML page; a list is text"),
     "UTF-16 without a mark": ("a\0.\0j\0 \0" + "1\0\n\0", "LIST:1: found a zero byte; text is accepted: save"),
+    "several numbers": ("a.jpg 1 0.5\n", "LIST:1: label '0.5' is no integer; accepted: `path label`, 0..3; read with"),
+    "JSON": ('{"a.jpg": 1}', "LIST: is JSON; a list is text, a line an image"),
     "a workbook": ("PK\3\4", "LIST: is a ZIP archive or an Excel workbook; save it as CSV"),
 }
 

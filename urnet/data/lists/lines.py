@@ -156,6 +156,8 @@ class Text:
             head = head.replace(b"\r", b"\n")
         if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
             raise InputError(f"{file}: is an HTML or XML page; a list is text, a line an image")
+        if re.match(rb'\s*(\[\s*)?\{\s*"', head):
+            raise InputError(f"{file}: is JSON; a list is text, a line an image: `path label`, or CSV")
         self.head: bytes = head[: head.rfind(b"\n") + 1] or head
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:

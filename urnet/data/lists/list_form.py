@@ -49,7 +49,8 @@ ENDS_IN_SUFFIX = "(?i)" + _SUFFIX + "$"  # these two are also RE2's, for Arrow
 PATH_TO_SUFFIX = r"(?i)^(?P<path>.*" + _SUFFIX + r")[ \t]+(?P<label>[^ \t].*)$"
 _NUMBERED = re.compile(r"(.*?)[ \t]+-?[0-9]{1,10}")
 _AFTER_COMMA = re.compile(r".*([,;])[ \t]+-?[0-9]{1,10}")
-_LIKE_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?[,;]*")
+_A_NUMBER = r"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?[,;]*"
+_LIKE_NUMBER = re.compile(rf"{_A_NUMBER}(?:[ \t,;]+{_A_NUMBER})*")  # or several
 _QUOTED = re.compile(r'"(?:[^"]|"")*"[ \t]')
 _EXCEL = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
