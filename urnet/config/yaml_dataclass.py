@@ -258,7 +258,8 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
-        raise InputError(f"{where}: {kind.__name__} is needed, found {shown(value)}")
+        hint = " (text that YAML reads otherwise stands in quotes: 'no')" if kind is str and value is not None else ""
+        raise InputError(f"{where}: {kind.__name__} is needed, found {shown(value)}{hint}")
     if kind is str and re.search("[\0\ud800-\udfff]", value):
         raise InputError(f"{where}: found {shown(value)}; no zero byte and no half of a character is accepted")
     if kind is float and value != value:

@@ -93,6 +93,11 @@ def settle(data: Data) -> Data:
     listed = _listed(data, None)
     n_listed = len(listed.names)
     if data.classes is None:
+        if n_listed < 2 and data.format == "folder":
+            names = f" ({', '.join(listed.folders)})" if listed.folders else ""
+            raise InputError(
+                f"data.root: {data.root} has {n_listed} sub-folders{names}; two or more are needed, one a class"
+            )
         if n_listed < 2:
             raise InputError(f"data.n_classes: null, and {_source(data)} gives {n_listed}; 2 or more are needed")
         return dataclasses.replace(data, n_classes=n_listed)
