@@ -111,15 +111,6 @@ def settle(data: Data) -> Data:
     return dataclasses.replace(data, n_classes=len(chosen), classes=names)
 
 
-def check_counted(data: Data, source: str) -> None:
-    """Raise InputError where classes were to be counted, but the data are not on this machine."""
-    if data.n_classes is None:
-        raise InputError(
-            f"{source}: data.n_classes: null counts the classes of data.root, but {data.root} is no folder; give the "
-            "number (-o data.n_classes=12) or the folder"
-        )
-
-
 def read_classes(data: Data) -> Classes:
     """The classes of a ``data`` that is settled. Raises InputError where they do not fit what is there."""
     if data.classes is None:
