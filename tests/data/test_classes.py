@@ -116,7 +116,7 @@ def test_a_part_of_a_list_without_names(listed, tmp_path):
     assert images.where(0).endswith("val.txt:3") and images.labels.tolist() == [1]
 
 
-@pytest.mark.parametrize("classes", [("0-1",), ("n00000001", "two"), ("one, first", "1")])
+@pytest.mark.parametrize("classes", [("0-1",), ("n00000001", "two"), ("one, first", "1"), ("one", "two")])
 def test_a_part_of_webvision_stays_beside_its_metadata(web, tmp_path, classes):
     written, data = web
     data = settle(dataclasses.replace(data, classes=classes))

@@ -8,7 +8,7 @@ import pytest
 
 import eval as evaluation
 import infer
-from tests.helpers.predict import run, weights_of
+from tests.helpers.predict import NAMES, run, weights_of
 from urnet.checkpoints import safetensors_io
 
 LISTS = {
@@ -42,6 +42,7 @@ def bad(toys, tmp_path_factory):
         (folder / f"{name}.txt").write_text(text)
     shutil.copytree(toys.checkpoint, folder / "names")
     (folder / "names" / "classes.txt").write_text("one\ntwo\n")
+    (folder / "swapped.txt").write_text("".join(f"{6 - c}: {name}\n" for c, name in enumerate(NAMES)))
     return folder
 
 
@@ -72,6 +73,10 @@ BOTH = [  # flags, what is said
     ({"engine": "dynamic"}, r"--engine: 'dynamic' is not known"),
     ({"precision": "fp16"}, r"--precision: 'fp16' is not known"),
     ({"precision": "bf16"}, r"--precision bf16: on the CPU --engine inference is needed"),
+    (
+        {"class_names": "BAD/swapped.txt"},
+        r"swapped\.txt:7: class 0 is 'class 6, toy', but 'class 0, toy' in \S+classes\.txt, where .* is class 6",
+    ),
     ({"class_names": "BAD/class names.txt"}, r"names\.txt: has 2 class names, but n_classes is 7"),
     ({"pretrained_model": "BAD/names"}, r"names/classes\.txt: has 2 class names, but class_dim is 7"),
     ({"img_path": None}, r"--img_path: found none"),

@@ -180,6 +180,7 @@ def test_what_does_not_fit_is_one_line(toys):
     for changed, message in (
         ({"model": "ResNet50"}, f"model is 'ResNet50', but .*checkpoint was trained with '{NETWORK}'"),
         ({"n_classes": 9}, r"n_classes is 9, but .* was trained with 7 \(its recipe.yaml\)"),
+        ({"class_names": NAMES[::-1]}, "class_names: class 0 is 'class 6, toy', but 'class 0, toy' in .*classes.txt"),
         ({"class_names": ["a"]}, "class_names: found 1 names; the network has 7 classes"),
         ({"build": mine}, rf"checkpoint: build does not make its network, '{NETWORK}' \(.*\)"),
         ({"build": lambda name, n: None}, rf"build\('{NETWORK}', 7\) gave NoneType; a network is needed"),

@@ -108,8 +108,12 @@ class PredictionJob:
 
     def _note_other_names(self) -> None:
         """Say on stderr that ``--class_names`` calls classes otherwise than the checkpoint does."""
+        if self.class_file is None or len(self.info.class_names or []) != len(self.class_names):
+            return
+        from urnet.data.lists.class_names import same_name
+
         known = self.info.class_names or []
-        other = [c for c, name in enumerate(known) if name and name != self.class_names[c]]
+        other = [c for c, name in enumerate(known) if name and same_name(name) != same_name(self.class_names[c])]
         if other and is_main():
             c, source = other[0], f"{self.info.folder}/classes.txt"
             print(
@@ -238,14 +242,15 @@ def batches(n_rows: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
 def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> tuple[list[str], ClassFile | None]:
     """``--class_names``, else the checkpoint's, else none; and the file of ``--class_names``."""
     names, source = info.class_names or [], f"{info.folder}/classes.txt"
-    if names and len(names) != args.class_dim:
+    fits = len(names) in (0, args.class_dim)
+    if args.class_names is None and not fits:
         raise InputError(f"{source}: has {len(names)} class names, but class_dim is {args.class_dim}")
     if args.class_names is None:
         return names if any(names) else [], None
     from urnet.data.lists.class_names import read_class_file
 
     file = read_class_file(args.class_names, args.class_dim)
-    if not any(names):
+    if not any(names) or not fits:
         return file.names, file
     file.check_order(names, source)
     return (file.agreeing(names) or file.readings[0]).names, file

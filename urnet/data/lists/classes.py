@@ -196,7 +196,8 @@ def _tree(data: Data, n_classes: int | None) -> TreeClasses:
 
 def _chosen(data: Data, listed: Listed) -> list[int]:
     """The listed numbers of ``data.classes``: an entry is a class's name, else its number, or a range of numbers."""
-    columns = [list(map(same_name, column)) for column in (listed.names, *listed.aliases)]
+    short = [name.split(",")[0] for name in listed.names]  # `tench` of the synset `tench, Tinca tinca`
+    columns = [list(map(same_name, column)) for column in (listed.names, *listed.aliases, short)]
     chosen: dict[int, str] = {}
     for entry, where in _entries(data):
         key = same_name(entry)
