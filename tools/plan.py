@@ -139,9 +139,7 @@ def with_classes(recipe: Recipe) -> Recipe:
     if recipe.data.n_classes is not None:
         return recipe
     root = recipe.data.root
-    print(
-        f"note: {root} is not here to count classes in; {CLASSES} are taken, or -o data.n_classes=N", file=sys.stderr
-    )
+    print(f"note: {root} is not here to count classes in; {CLASSES} are taken, or -o data.n_classes=N", file=sys.stderr)
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, n_classes=CLASSES))
 
 
