@@ -197,6 +197,7 @@ def test_jpeg_2000_without_boxes_and_of_luma_and_chroma():
     "data, words",
     [
         (codestream(10_000, 9_000, 1, 1), "has 90000000 tiles; at most 8192"),
+        (codestream(640, 640, 10, 10, layers=65_535), "has up to 268431360 parts; 4194304 are accepted"),
         (codestream(9_000, 9_000, 9_000, 9_000, block=0), "has up to 5062501 parts"),
         (codestream(48, 36, 48, 36, parts=3, subsampled=2), "colours at fewer pixels, .* convert it to JPEG"),
         (codestream(48, 36, 0, 36), "header is broken"),

@@ -207,11 +207,11 @@ def claims(width, height):
     }
 
 
-def codestream(width, height, tile_width, tile_height, parts=1, block=4, subsampled=1):
+def codestream(width, height, tile_width, tile_height, parts=1, layers=1, block=4, subsampled=1):
     """A JPEG 2000 codestream without any picture in it."""
     size = struct.pack(">H8IH", 0, width, height, 0, 0, tile_width, tile_height, 0, 0, parts)
     size += bytes([7, subsampled, 1]) * parts
-    style = struct.pack(">BBHBBBBBB", 0, 0, 1, 0, 0, block, block, 0, 1)
+    style = struct.pack(">BBHBBBBBB", 0, 0, layers, 0, 0, block, block, 0, 1)
     tile = b"\xff\x90" + struct.pack(">HHIBB", 10, 0, 14, 0, 1) + b"\xff\x93"
     segments = ((0xFF51, size), (0xFF52, style), (0xFF5C, b"\x40\x40"))
     head = b"".join(struct.pack(">HH", marker, 2 + len(body)) + body for marker, body in segments)

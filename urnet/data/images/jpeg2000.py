@@ -39,7 +39,7 @@ def read_jpeg2000(data: bytes) -> tuple[int, int, bool]:
         if marker < 0xFF00 or length < 2:
             raise ValueError("the JPEG 2000 header is broken")
         if marker == 0xFF52:
-            _check_cost(data, at + 4, length - 2, width * height * parts)
+            _check_cost(data, at + 4, length - 2, n_tiles * parts, width * height * parts)
         at += 2 + length
     return width, height, _ends(data, at)
 
@@ -52,14 +52,14 @@ def as_srgb(data: bytes) -> tuple[bytes, bool]:
     return data[: at + 10] + b"\x10" + data[at + 11 :], True
 
 
-def _check_cost(data: bytes, at: int, length: int, samples: int) -> None:
+def _check_cost(data: bytes, at: int, length: int, planes: int, samples: int) -> None:
     """The coding style: refuse so many layers, precincts and code blocks that they cost more than the pixels."""
     style, _, layers, _, levels, log_width, log_height = struct.unpack_from(">BBHBBBB", data, at)
     block = 1 << (log_width & 15) + (log_height & 15) + 4
     precincts = data[at + 10 : at + length] if style & 1 else b"\xff"
     smallest = min((1 << (size & 15) + (size >> 4) for size in precincts), default=1)
     blocks = samples // min(block, smallest) + 1
-    packets = (samples // smallest + levels + 1) * layers
+    packets = (samples // smallest + planes * (levels + 1)) * layers
     if blocks > _MOST_BLOCKS or packets > _MOST_BLOCKS:
         raise ValueError(f"the JPEG 2000 file has up to {max(blocks, packets)} parts; {_MOST_BLOCKS} are accepted")
 
