@@ -147,7 +147,7 @@ def test_unreadable_images_are_marked_up_to_max_bad(toys, predict, capsys, tmp_p
     (tmp_path / "list.txt").write_text("b.png\ngone.png\n")
     code, _, _, err = run(capsys, infer.main, toys.argv(**flags, max_bad=2))
     assert code == 2
-    assert re.search(r"error: \S+/b\.png: .*cut off; none of the 2 images can be read\n$", err)
+    assert re.search(r"error: none of the 2 images can be read; the first: \S+/b\.png: .*cut off\n$", err)
     assert (tmp_path / "out.jsonl").read_text() == before
 
 

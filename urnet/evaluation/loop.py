@@ -153,5 +153,5 @@ def check_some_readable(bad: Unreadable, readable: int, what: str = "images") ->
     """Raise InputError, naming the first of ``bad`` and why, where none is ``readable``: nothing was measured then."""
     if readable == 0 and bad:
         path, reason = bad[min(bad)]
-        whole = f"none of the {len(bad)} {what} can be read" if len(bad) > 1 else "no other image is there"
-        raise InputError(f"{path}: {reason}; {whole}")
+        count = f"none of the {len(bad)} {what} can be read; the first: " if len(bad) > 1 else ""
+        raise InputError(f"{count}{path}: {reason}" + ("" if count else "; no other image is there"))

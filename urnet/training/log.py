@@ -232,8 +232,8 @@ class Unreadable:
         """Raise InputError: no image was read."""
         row, path, why = self._lines[min(self._lines)].split("\t")
         raise InputError(
-            f"{path}: {why} (row {row}); none of the {len(self._lines)} training images met could be read; all are in "
-            f"{self.file}"
+            f"none of the {len(self._lines)} training images met could be read (all are in {self.file}); the first: "
+            f"{path}: {why} (row {row})"
         )
 
     def check_classes(self, labels: np.ndarray, names: Sequence[str]) -> None:
@@ -244,11 +244,12 @@ class Unreadable:
         if len(whole):
             first = int(whole[0])
             row, path, why = self._lines[int(rows[labels[rows] == first][0])].split("\t")
+            name = f" ({names[first]})" if names[first] else ""
             more = f" (and those of {len(whole) - 1} other classes)" if len(whole) > 1 else ""
             raise InputError(
-                f"{path}: {why} (row {row}); all {unread[first]} training images of class {first}"
-                f"{f' ({names[first]})' if names[first] else ''}{more} are unreadable: mend them, or leave the class "
-                f"out; all unreadable ones are in {self.file}"
+                f"all {unread[first]} training images of class {first}{name}{more} "
+                f"are unreadable: mend them, or leave the class out (those that are not read are in {self.file}); the "
+                f"first: {path}: {why} (row {row})"
             )
 
     def _check(self) -> None:
