@@ -97,6 +97,15 @@ def test_a_sub_command_measures_prints_and_writes(capsys, monkeypatch, tmp_path)
     assert tree["figures"][3]["value"] > 20
 
 
+def test_the_speed_of_ensembles_is_of_every_method(capsys):
+    words = ["ensemble", "--members", "2", "--images", "40", "--topk", "6", "--classes", "20", "--rounds", "1"]
+    assert bench.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    names = ["mean", "weighted", "geometric", "vote_prob", "vote", "mean with --list"]
+    assert [line.split("  ")[0] for line in lines] == [f"ensemble: {name}, 2 members, top-6 of 20" for name in names]
+    assert all(line.endswith("plain sum of the files") for line in lines)
+
+
 def test_help_and_usage_can_be_followed(tmp_path):
     def call(*words, script="tools/bench.py"):
         command = [sys.executable, str(ROOT / script), *words]

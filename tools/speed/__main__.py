@@ -29,6 +29,7 @@ COMMANDS = {
     "density": "the density curriculum of a class",
     "table": "building and reading the table of images, beside plain array operations",
     "cluster": "the cluster reweighting, and how its time grows with the rows",
+    "ensemble": "predictions of several networks made one, beside a plain sum of the same files",
     "serve": "the HTTP service, beside infer.py's own loop",
     "networks": "every network's parameters, work and speed of prediction, beside a bare matrix product",
 }

@@ -21,13 +21,19 @@ def topk(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     if not finite.all():
         raise FloatingPointError(f"the network's scores of image {np.argmin(finite)} of a batch are not finite")
     border = ordered[:, n_classes - k, None]  # the k-th best
-    chosen = scores >= border
-    rows = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)  # more scores equal the border than places are left
-    if len(rows):
-        better, chosen_there = scores[rows] > border[rows], chosen[rows]
-        equal, places = chosen_there & ~better, k - better.sum(axis=1, keepdims=True)
-        chosen[rows] = better | (equal & (np.cumsum(equal, axis=1) <= places))  # the first ones
-    indices = np.flatnonzero(chosen).reshape(n_rows, k) - n_classes * np.arange(n_rows)[:, None]
+    chosen = np.flatnonzero(scores >= border)  # k or more a row, by row and class
+    if len(chosen) > n_rows * k:
+        row = chosen // n_classes
+        chosen = chosen[_first_equals(row, scores.reshape(-1)[chosen] == border[row, 0], k)]
+    indices = chosen.reshape(n_rows, k) - n_classes * np.arange(n_rows)[:, None]
     values = np.take_along_axis(scores, indices, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     return np.take_along_axis(indices, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def _first_equals(row: np.ndarray, equal: np.ndarray, k: int) -> np.ndarray:
+    """Of candidates in order of rows those that are kept, bool: all but ``equal`` ones, and the first of these."""
+    starts = np.flatnonzero(np.diff(row, prepend=-1))  # every row has candidates
+    before = np.cumsum(equal) - equal
+    before -= before[starts][row]
+    return ~equal | (before < (k - np.add.reduceat(~equal, starts, dtype=np.int64))[row])
