@@ -26,6 +26,7 @@ from tests.helpers.predict import (
     run,
     save_fluid,
 )
+from urnet.evaluation.prediction_reader import number_of_classes
 from urnet.runtime.precision import has_gpu
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,19 @@ def test_csv_and_json_lines(toys, predict, tmp_path):
         np.testing.assert_allclose(item["scores"], toys.expected[i, best], atol=2e-5)
         assert [float(word) for word in row["scores"].split()] == item["scores"]
         assert row["error"] == item["error"] == ""
+    predict("--excel", output=tmp_path / "b.csv", topk=2)
+    assert (tmp_path / "b.csv").read_bytes() == b"\xef\xbb\xbf" + (tmp_path / "new" / "a.csv").read_bytes()
+    predict(output=tmp_path / "a.arrow", topk=2)
+    assert number_of_classes([tmp_path / "a.arrow"]) == N_CLASSES
+
+
+@pytest.mark.parametrize("output", [None, "a.jsonl", "a.arrow"])
+def test_excel_is_about_a_csv_file(toys, capsys, tmp_path, output):
+    where = output and tmp_path / output
+    code, _, lines, err = run(capsys, infer.main, toys.argv("--excel", output=where))
+    assert (code, lines, list(tmp_path.iterdir())) == (2, [], [])
+    assert err == "error: --excel is about a CSV file: it needs --output FILE.csv\n"
+    assert infer.parser().parse_args(["--e", "dygraph"]).engine == "dygraph"  # as before there was --excel
 
 
 def test_images_without_a_list_and_one_image(toys, predict):
