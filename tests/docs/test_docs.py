@@ -70,6 +70,7 @@ RUN_BY = {
     "train.py -c": "end_to_end/test_recipes.py::test_all_stages_finish",
     "train.py -c -o": "end_to_end/test_train_cli.py::test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing",
     "train.py --debug -c -o": "end_to_end/test_train_cli.py::test_debug_shows_a_traceback",
+    "train.py --tiny -c -o": "end_to_end/test_recipes.py::test_all_stages_finish",
     "train.py --dry-run -c -o": "end_to_end/test_train_cli.py::test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing",
     "train.py --finetune --init -c -o": "pipeline/test_finetune.py::test_the_flags_and_the_recipe_that_was_saved_give_the_same_bytes",
     "train.py --resume -c": "training/test_resume.py::test_killed_at_random_moments",
