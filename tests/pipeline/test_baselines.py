@@ -179,7 +179,7 @@ def test_elr_adds_to_the_step_what_the_function_says():
         ("subsets={parts: [1], loss_weight: [1.0]}", "column: no stage up to this one writes 'subset'"),
         ("gate={threshold: 0}", "gate.threshold: found 0.0; accepted: more than 0, up to 1"),
         ("gate={threshold: 0.5, until: 1 images}", "1 images is 0 steps; 1 to the stage's 9 are accepted"),
-        ("gate={}", "key stages.1.gate.threshold is missing"),
+        ("gate={}", "key stages.more.gate.threshold is missing"),
         ("elr={weight: 0}", "elr.weight: found 0.0; accepted: more than 0"),
         ("loss={name: focal}", "loss.name: found 'focal'; accepted: cross_entropy, generalised, symmetric"),
         ("loss={name: symmetric, alpha: 0, beta: 0}", "loss.alpha: found 0.0; accepted: a term above 0"),

@@ -88,7 +88,7 @@ def test_it_is_planned_and_its_settings_and_version_decide(images, trained, monk
     ("override", "message"),
     [
         ("reweight.factor=11", "reweight.factor: found 11.0; accepted: more than 0, up to 10"),
-        ("reweight.facto=1", "unknown key stages.1.reweight.facto; nearest: factor"),
+        ("reweight.facto=1", "unknown key stages.more.reweight.facto; nearest: stages.more.reweight.factor"),
         ("reweight.method=to", "reweight.method: found 'to'; accepted: class_size, cluster, .*, toy"),
         ("loss_weight=[toy_rank_x]", "loss_weight: column 'toy_rank_x' holds no weights"),
         ("loss_weight=[toy_weight]", "the table has no column 'toy_weight'; nearest: toy_weight_x"),
