@@ -25,6 +25,7 @@ from urnet.data.lists.build_table import (
     read_validation,
 )
 from urnet.data.lists.lines import read_lines
+from urnet.data.lists.missing import check_some_there
 
 # ------------------------------------------------------------------ lines
 
@@ -124,6 +125,30 @@ def test_an_image_list(tmp_path):
     assert images.name(1) == "c.jpg" and images.path(1) == str(tmp_path / "c.jpg")
     assert images.paths[1:3] == ["c.jpg", "d.jpg"] and images.paths[-1] == "d.jpg"
     assert images.where(2) == f"{tmp_path / 'list.txt'}:4"
+
+
+@pytest.mark.parametrize(
+    "listed, words",
+    [
+        ("1/a", "; 1/a.jpg is: paths need their suffix"),
+        ("1/A.jpg", r"; \S+/root/1/a.jpg is: large and small letters differ"),
+        ("root/1/a.jpg", r"; below \S+ it is: give that folder"),
+        ("a.jpg", "; below .*/root/1 it is: give that folder"),
+        ("data/train/1/a.jpg", "; without data/train/ it is: paths are relative to .*/root"),
+        ("2/b.jpg", ""),
+    ],
+)
+def test_where_a_list_s_images_are_instead(tmp_path, listed, words):
+    make(tmp_path / "root", "1/a.jpg")
+    (tmp_path / "list.txt").write_text(f"{listed} 0\n" * 3)
+    with pytest.raises(
+        InputError, match=rf"list\.txt:1: \S+ is not there \(3 of 3 listed images are missing\){words}$"
+    ):
+        read_image_list(tmp_path / "list.txt", tmp_path / "root", check_exists=True)
+    with pytest.raises(InputError, match=rf"list\.txt: \S+ is not there, nor is .* looked at{words}$"):
+        check_some_there("list.txt", tmp_path / "root", [listed] * 99)
+    check_some_there("list.txt", tmp_path / "root", [listed, "1/a.jpg"])
+    check_some_there("list.txt", tmp_path / "root", [])
 
 
 def test_image_list_faults(tmp_path):

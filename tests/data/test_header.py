@@ -90,6 +90,8 @@ def test_what_is_no_image_says_why(data, words):
         (b"\xff\x0a\x00", "a JPEG XL picture"),
         (b"8BPS\0\1", "a Photoshop picture"),
         (b"\0\0\1\0\1\0", "an icon"),
+        (b"\0\0\2\0\1\0", "a cursor"),
+        (b"\0\0\2\0" + bytes(8) + b"\5\0\7\0\x18\0", "a TGA picture, which cannot be read; convert it to JPEG"),
         (b"%PDF-1.4", "a PDF document, no picture"),
         (b"PK\3\4", "an archive, no picture; unpack it"),
         (b"\x1f\x8b\x08", "an archive, no picture"),

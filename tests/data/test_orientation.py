@@ -134,6 +134,11 @@ def test_avif_as_pillow_writes_and_reads_it(orientation):
     data = pillow(picture(), "AVIF", exif=tags, quality=90)
     assert np.array_equal(decode(data), np.asarray(ops.exif_transpose(pil.open(io.BytesIO(data)))))
     assert decode(data, exif="ignore").shape == (36, 48, 3)
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
+    alone = pillow(picture(), "AVIF", xmp=xmp % orientation, quality=90)
+    assert np.array_equal(decode(alone), np.asarray(ops.exif_transpose(pil.open(io.BytesIO(alone)))))
+    both = pillow(picture(), "AVIF", exif=tags, xmp=xmp % (orientation % 8 + 1), quality=90)
+    assert np.array_equal(decode(both), np.asarray(ops.exif_transpose(pil.open(io.BytesIO(both)))))
 
 
 @pytest.mark.parametrize(

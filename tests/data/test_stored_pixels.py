@@ -189,6 +189,8 @@ def test_an_avif_whose_picture_is_larger_than_it_says_is_a_bomb():
 def test_jpeg_2000_without_boxes_and_of_luma_and_chroma():
     pil = pytest.importorskip("PIL.Image")
     assert np.array_equal(decode(pillow(picture(), "JPEG2000", no_jp2=True)), picture())
+    grey = picture()[..., 1]
+    assert np.array_equal(decode(pillow(grey, "JPEG2000", no_jp2=True)), np.dstack([grey] * 3))
     data = pillow(pil.fromarray(picture()).convert("YCbCr"), "JPEG2000")
     assert np.abs(decode(data).astype(int) - picture()).max() < 4
 

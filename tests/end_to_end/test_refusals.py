@@ -26,6 +26,7 @@ def tree(tmp_path_factory):
     (folder / "label9.txt").write_text("train/000.png 9\n")
     (folder / "nothing.txt").write_text("\n")
     (folder / "latin.txt").write_bytes(b"train/caf\xe9.png 0\n")
+    (folder / "moved.txt").write_text("".join(f"old/train/{i:03}.png {i % 3}\n" for i in range(9)))
     (folder / "out.txt").write_text("../train/000.png 0\n")
     (folder / "web/info").mkdir(parents=True)
     (folder / "web/val").mkdir()
@@ -57,6 +58,8 @@ REFUSED = {
     "no such list": ("data.train_list={tree}/no.txt", "no.txt: cannot be read"),
     "a list in another encoding": ("data.train_list={tree}/latin.txt", "latin.txt:1: found the byte 0xe9"),
     "a path that leads out": ("data.train_list={tree}/out.txt", "out.txt:1"),
+    "a list of another folder": ("data.train_list={tree}/moved.txt", "; without old/ it is: paths are relative to"),
+    "a validation list of another": ("data.val_list={tree}/moved.txt", "; without old/ it is: paths are relative to"),
     "no such validation list": ("data.val_list={tree}/no.txt", "no.txt: cannot be read"),
     "an unknown label to validate": ("data.val_list={tree}/label9.txt", "label9.txt:1: label 9"),
     "no such root": ("data.root={tree}/no", "/no is no folder"),

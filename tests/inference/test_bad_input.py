@@ -83,8 +83,8 @@ BOTH = [  # flags, what is said
     ({"img_path": "BAD/no"}, r"--img_path \S+/no: is not there"),
     ({"img_path": "BAD/pictures.d"}, r"/pictures\.d: is not there; nearest there: pictures"),
     (
-        {"img_path": "BAD/*.png"},
-        r"/\*\.png: is not there; a pattern in quotes is not expanded: give the folder \(\S+\), o",
+        {"img_path": "BAD/*/*.png"},
+        r"/\*\.png: is not there; a pattern in quotes is not expanded: give the folder \([^*]+\), o.* --img_path /$",
     ),
     ({"img_path": "http://a.org/b.jpg"}, r"is not there; it is an address: download the picture first"),
     ({"img_path": "BAD/pictures/bad.png"}, r"bad\.png: is a file; beside --img_list it is the folder"),

@@ -37,10 +37,12 @@ def _instead(path: str) -> str:
     if path.startswith(("http://", "https://", "s3://", "gs://")):
         return "; it is an address: download the picture first"
     if PATTERN & set(path):
-        folder = Path(path).parent
+        parts = Path(path).parts
+        plain = next(i for i, part in enumerate(parts) if PATTERN & set(part))
+        folder, root = Path(*parts[:plain]), "/" if path.startswith("/") else "."
         return (
             f"; a pattern in quotes is not expanded: give the folder ({folder}), or a list of the files: "
-            f"ls {path} > list.txt, then --img_list list.txt --img_path ."
+            f"ls {path} > list.txt, then --img_list list.txt --img_path {root}"
         )
     if path.startswith("~"):
         return "; the shell expands ~ only outside of quotes"

@@ -20,7 +20,9 @@ from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
 from urnet.data.lists.build_table import build_table, note_shared_rows, open_or_build, read_validation, table_changes
-from urnet.data.lists.image_list import ImageList
+from urnet.data.lists.image_list import ImageList, Names
+from urnet.data.lists.missing import check_some_there
+from urnet.data.lists.training_rows import training_rows
 from urnet.data.table.table import Table
 from urnet.nn.network import Network
 from urnet.pipeline import row_weights, run_folder
@@ -83,6 +85,7 @@ def run_recipe(
             validation = validation or read_validation(recipe.data, table)
             inputs = Fingerprints(recipe, home, table, validation)
             steps = _steps(chosen, inputs, build_network, resume, replace, group.size, mine=group.is_main)
+            _check_images(steps, inputs, validation)
         if group.is_main:
             note_shared_rows(recipe.data, table, validation)
             _say_unrecorded(steps, inputs)
@@ -114,6 +117,7 @@ def plan_recipe(
         validation = validation or read_validation(recipe.data, table)
         inputs = Fingerprints(recipe, home, table, validation)
         steps = _steps(chosen, inputs, build_network, resume, replace, n_processes)
+        _check_images(steps, inputs, validation)
         note_shared_rows(recipe.data, table, validation)
     _say_unrecorded(steps, inputs)
     return steps
@@ -171,6 +175,18 @@ def _steps(
     if build_network is not None:
         _check_weights(steps, inputs, build_network)
     return steps
+
+
+def _check_images(steps: Sequence[Step], inputs: Fingerprints, validation: ImageList) -> None:
+    """Raise InputError where a stage is to train and a list is of another folder than the one that is given."""
+    data, table = inputs.recipe.data, inputs.table
+    if all(step.action == "keep" for step in steps):
+        return
+    if table is not None and data.format != "folder" and data.val_split is None:  # else they were found, or read
+        paths, _ = next(training_rows(data, quiet=True))  # of a plan the table has none
+        check_some_there(str(data.train_list or data.root), table.root, Names(paths))
+    if validation.lines is not None:
+        check_some_there(str(validation.source), validation.root, Names(validation.paths.arrow))
 
 
 def _check_weights(steps: Sequence[Step], inputs: Fingerprints, build_network: BuildNetwork) -> None:

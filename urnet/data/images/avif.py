@@ -35,14 +35,15 @@ _ORIENTATIONS: dict[tuple[int, int | None], int] = {
 class Avif(NamedTuple):
     """Size in pixels as stored, whether the picture's bytes are there, EXIF's number for its turn and mirror.
 
-    Of a grey picture: whether its values are 16 to 235, and where the names of the boxes are that make another item
-    its alpha. OpenCV takes the values as they are, and cannot decode grey with alpha.
+    ``orientation`` None: nothing says it. Of a grey picture: whether its values are 16 to 235, and where the names of
+    the boxes are that make another item its alpha. OpenCV takes the values as they are, and cannot decode grey with
+    alpha.
     """
 
     width: int
     height: int
     whole: bool
-    orientation: int = 1
+    orientation: int | None = None
     limited_grey: bool = False
     grey_alpha: tuple[int, ...] = ()
 
@@ -74,11 +75,11 @@ def read_avif(data: bytes) -> Avif:
     whole = all(place.stop <= len(data) for place in places)
     if whole and sum(place.stop - place.start for place in places) > 2 * len(data):
         raise ValueError("the AVIF header is broken")
-    for item in _av1_items(data, meta) if whole else ():
+    for item in _items(data, meta, b"av01") if whole else ():
         _check_frames(b"".join(data[place] for place in parts.get(item, ())), width, height)
     turns = {found.name: data[found.start] for found in own if found.name in (b"irot", b"imir")}
     mirror = turns[b"imir"] & 1 if b"imir" in turns else None
-    orientation = _ORIENTATIONS[turns.get(b"irot", 0) & 3, mirror]
+    orientation = _ORIENTATIONS[turns.get(b"irot", 0) & 3, mirror] if turns else None
     grey = any(found.name == b"av1C" and data[found.start + 2] & 0x10 for found in own)
     ranges = [data[found.start + 10] for found in own if data[found.start - 4 : found.start + 4] == b"colrnclx"]
     limited = any(not full & 0x80 for full in ranges)
@@ -143,13 +144,24 @@ def _associated(data: bytes, iprp: Box, wanted: int) -> list[int]:
     return found
 
 
-def _av1_items(data: bytes, meta: Box) -> Iterator[int]:
-    """The items that are AV1 pictures: the picture itself, its tiles, its transparency."""
+def avif_xmp(data: bytes) -> bytes:
+    """The XMP text of a file whose header was read, b"" where there is none, or EXIF as well."""
+    meta = box(data, b"meta", 0, len(data))
+    meta = Box(b"meta", meta.start + 4, meta.end)
+    parts = _extents(data, meta)
+    if any(True for _ in _items(data, meta, b"Exif")):
+        return b""
+    texts = [b"".join(data[place] for place in parts.get(item, ())) for item in _items(data, meta, b"mime")]
+    return next((text for text in texts if b"tiff:" in text), b"")
+
+
+def _items(data: bytes, meta: Box, wanted: bytes) -> Iterator[int]:
+    """The items of a kind; `av01` are pictures: the picture itself, its tiles, its transparency."""
     iinf = box(data, b"iinf", meta.start, meta.end)
     for infe in boxes(data, iinf.start + (8 if data[iinf.start] else 6), iinf.end):
         of_item = 2 if data[infe.start] < 3 else 4
         kind = infe.start + 4 + of_item + 2
-        if infe.name == b"infe" and data[kind : kind + 4] == b"av01":
+        if infe.name == b"infe" and data[kind : kind + 4] == wanted:
             yield _number(data, infe.start + 4, of_item)
 
 

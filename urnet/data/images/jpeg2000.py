@@ -52,6 +52,11 @@ def as_srgb(data: bytes) -> tuple[bytes, bool]:
     return data[: at + 10] + b"\x10" + data[at + 11 :], True
 
 
+def is_grey_codestream(data: bytes) -> bool:
+    """Whether a file without boxes, whose header was read, has one component."""
+    return data.startswith(CODESTREAM) and data[40:42] == b"\0\1"
+
+
 def _check_cost(data: bytes, at: int, length: int, planes: int, samples: int) -> None:
     """The coding style: refuse so many layers, precincts and code blocks that they cost more than the pixels."""
     style, _, layers, _, levels, log_width, log_height = struct.unpack_from(">BBHBBBB", data, at)

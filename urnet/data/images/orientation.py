@@ -1,7 +1,7 @@
 """Which way up a picture is: the EXIF orientation 1 to 8, wherever a file may have it, and turning by it.
 
 EXIF's own tag comes first (JPEG's APP1, PNG's eXIf and ImageMagick's raw profiles, WebP's EXIF, TIFF's tag 274), then
-XMP's tiff:Orientation; AVIF has properties of its own instead, which its standard puts before EXIF.
+XMP's tiff:Orientation; AVIF has properties of its own, which its standard puts before both and Pillow in EXIF's place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from urnet.data.images import png, tiff
-from urnet.data.images.avif import read_avif
+from urnet.data.images.avif import avif_xmp, read_avif
 
 _MOST_TEXT = 1 << 20  # bytes of an unpacked text; XMP has some kilobytes
 _PROFILES = frozenset([b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp"])
@@ -26,7 +26,7 @@ _XMP = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([0-9])")
 def read_orientation(data: bytes, kind: str) -> int:
     """The orientation, 1 to 8, of the image in a file of this kind; 1 where it says none or none that there is."""
     if kind == "AVIF":
-        return read_avif(data).orientation
+        return _avif(data)
     exif: int | None = None
     xmp: int | None = None
     try:
@@ -83,6 +83,14 @@ def _from_exif(data: bytes) -> int | None:
 def _from_xmp(data: bytes) -> int | None:
     found = _XMP.search(data)
     return int(found[1]) if found else None
+
+
+def _avif(data: bytes) -> int:
+    """The picture's properties; where there are none, and no EXIF, which they stand for, XMP."""
+    found = read_avif(data).orientation
+    if found is None and b"tiff:Orientation" in data:
+        found = _from_xmp(avif_xmp(data))
+    return found if found in _TURNS else 1
 
 
 def _tiff(data: bytes) -> Iterator[tuple[str, bytes]]:

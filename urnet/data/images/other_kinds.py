@@ -19,6 +19,10 @@ def other_kind(data: bytes) -> Other | None:
     for start, other in _STARTS.items():
         if data.startswith(start):
             return other
+    if data[:4] in (b"\0\0\1\0", b"\0\0\2\0") and any(data[4:6]):  # and how many; TGA has two zeros there
+        return Other("an icon (ICO)" if data[2] == 1 else "a cursor (CUR)")
+    if re.match(rb"\0\0[\2\3\x0a\x0b]\0{5}.{8}[\x08\x10\x18\x20][\0-\x2f]", data, re.DOTALL):
+        return Other("a TGA picture")
     if data[4:8] == b"ftyp":
         return _brand(data)
     if data[:4] == b"RIFF":
@@ -40,8 +44,6 @@ _STARTS = {
     b"II\xbc\x01": Other("a JPEG XR picture"),
     b"8BPS": Other("a Photoshop picture"),
     b"gimp xcf": Other("a GIMP picture"),
-    b"\0\0\1\0": Other("an icon (ICO)"),
-    b"\0\0\2\0": Other("a cursor (CUR)"),
     b"icns": Other("an icon (ICNS)"),
     b"\x76\x2f\x31\x01": Other("an OpenEXR picture"),
     b"#?RADIANCE": Other("a Radiance HDR picture"),

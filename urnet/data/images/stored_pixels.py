@@ -35,6 +35,8 @@ def stored_pixels(data: bytes, kind: str, reduction: int = 1) -> np.ndarray:
         if luma_chroma:
             luma_first = cv2.cvtColor(_decoded(data, kind, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
             return cv2.cvtColor(np.ascontiguousarray(luma_first[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB)
+        if jpeg2000.is_grey_codestream(data):  # which OpenCV does not turn into colours
+            return cv2.cvtColor(_decoded(data, kind, cv2.IMREAD_GRAYSCALE), cv2.COLOR_GRAY2RGB)
     if kind == "AVIF":
         return _avif(data)
     if kind == "GIF":
@@ -62,7 +64,12 @@ def _decoded(data: bytes, kind: str, flags: int) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags if unchanged else flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if unchanged and image is not None and image.ndim == 2:  # grey, whose alpha OpenCV drops
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None or image.ndim != 3 or image.dtype not in ((np.uint8, np.uint16) if unchanged else (np.uint8,)):
+    n_axes = 2 if flags == cv2.IMREAD_GRAYSCALE else 3
+    if (
+        image is None
+        or image.ndim != n_axes
+        or image.dtype not in ((np.uint8, np.uint16) if unchanged else (np.uint8,))
+    ):
         raise ValueError(_cannot(kind))
     return image
 

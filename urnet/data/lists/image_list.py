@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from urnet.core.checks import InputError, check_same_rows
 from urnet.data.lists.labelled_list import read_list
+from urnet.data.lists.missing import instead
 from urnet.data.lists.repeated_paths import LabelsOfPaths
 
 
@@ -118,4 +119,5 @@ def _check_exist(images: ImageList) -> None:
             why = f"cannot be reached ({error.strerror})"
         raise InputError(
             f"{images.where(missing[0])}: {first} {why} ({len(missing)} of {len(images)} listed images are missing)"
+            f"{instead(base, images.name(missing[0]))}"
         )
