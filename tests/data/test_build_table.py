@@ -135,11 +135,12 @@ def test_an_image_list(tmp_path):
         ("root/1/a.jpg", r"; below \S+ it is: give that folder"),
         ("a.jpg", "; below .*/root/1 it is: give that folder"),
         ("data/train/1/a.jpg", "; without data/train/ it is: paths are relative to .*/root"),
+        ("1/cafe\u0301.jpg", r"; '1/caf\\xe9\.jpg' is, .* NFC, while the list has '1/cafe\\u0301\.jpg': write it .*"),
         ("2/b.jpg", ""),
     ],
 )
 def test_where_a_list_s_images_are_instead(tmp_path, listed, words):
-    make(tmp_path / "root", "1/a.jpg")
+    make(tmp_path / "root", "1/a.jpg", "1/caf\xe9.jpg")
     (tmp_path / "list.txt").write_text(f"{listed} 0\n" * 3)
     with pytest.raises(
         InputError, match=rf"list\.txt:1: \S+ is not there \(3 of 3 listed images are missing\){words}$"

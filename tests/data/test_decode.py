@@ -103,6 +103,8 @@ def test_what_cannot_be_read_is_unreadable(tmp_path):
         return caught.value.reason
 
     assert "No such file" in why(tmp_path / "missing.jpg")
+    (tmp_path / "caf\xe9.jpg").touch()
+    assert why(tmp_path / "cafe\u0301.jpg").endswith("; what looks the same on the disk is in Unicode's form NFC")
     assert "Is a directory" in why(tmp_path)
     assert "Not a directory" in why(__file__ + "/x.jpg")
     assert "null" in why("a\0b.jpg")

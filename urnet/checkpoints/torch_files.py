@@ -68,7 +68,10 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Refused as error:
-        raise InputError(f"{path}: is no state dict of tensors that torch.save wrote: {error}") from None
+        raise InputError(
+            f"{path}: is no state dict of tensors that torch.save wrote: {error}; where it holds a whole model, save "
+            "model.state_dict() instead, in PyTorch"
+        ) from None
     prefix = "module." if all(key.startswith("module.") for key in arrays) else ""
     return {key[len(prefix) :]: array for key, array in arrays.items()}
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from urnet.core.checks import check_choice
+from urnet.core.unicode_forms import other_forms
 from urnet.data.images.header import Header, read_header
 from urnet.data.images.orientation import read_orientation, turn
 from urnet.data.images.stored_pixels import stored_pixels
@@ -101,7 +102,15 @@ def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
             return stream.read()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableImage(str(path), f"cannot be read ({reason})") from None
+        raise UnreadableImage(str(path), f"cannot be read ({reason}){_other_form(str(path))}") from None
+
+
+def _other_form(path: str) -> str:
+    """Words about a file that looks the same: its name in the other of Unicode's forms; "" where there is none."""
+    for form, other in other_forms(path).items():
+        if Path(other).is_file():
+            return f"; what looks the same on the disk is in Unicode's form {form}"
+    return ""
 
 
 def _without_waiting(path: str, flags: int) -> int:

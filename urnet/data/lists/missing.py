@@ -1,4 +1,4 @@
-"""Listed images that are not there: found before anything heavy begins, with what is there instead."""
+"""Listed images that are not there, and where they are instead."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from urnet.core.checks import InputError
+from urnet.core.unicode_forms import other_forms
 
 _LOOKS = 64  # images of a list that are looked at
 _SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".webp")
@@ -40,6 +41,9 @@ def _found(root: Path, name: str) -> Iterator[str]:
         for entry in os.listdir(place.parent):  # noqa: PTH208
             if entry.casefold() == place.name.casefold():
                 yield f"; {place.with_name(entry)} is: large and small letters differ"
+    for form, other in other_forms(name).items():
+        if (root / other).is_file():
+            yield f"; {other!a} is, in Unicode's form {form}, while the list has {name!a}: write it as the file"
     folders = [root.parent]
     if root.is_dir():
         folders += [Path(entry) for entry in os.scandir(root) if entry.is_dir()][:_MOST_FOLDERS]
