@@ -147,6 +147,8 @@ def test_broken_files(tmp_path, text, message):
 def test_unreadable_files_and_a_byte_order_mark(tmp_path):
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
     assert load_recipe(tmp_path / "bom.yaml").name == "small"
+    with pytest.raises(InputError, match=r"/folder\.yaml: cannot be read .*; meant is perhaps recipes/folder\.yaml$"):
+        load_recipe(tmp_path / "folder.yaml")
     with pytest.raises(InputError, match=r"missing\.yaml: cannot be read \(No such file"):
         load_recipe(tmp_path / "missing.yaml")
     with pytest.raises(InputError, match="cannot be read"):

@@ -7,7 +7,8 @@ import pytest
 
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError
-from urnet.data.lists.build_table import build_table, labelled_folders, open_or_build, read_validation
+from urnet.data.lists.build_table import build_table, labelled_folders, open_or_build, read_validation, table_changes
+from urnet.data.table.table import Table
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -115,3 +116,39 @@ def test_an_image_without_a_class_is_refused_in_training_too(numbers, tmp_path):
     make(tmp_path / "t", "also.png")
     with pytest.raises(InputError, match=r"image 'also.png' is in no sub-folder, .* \(2 such images\)"):
         build_table(numbers, tmp_path / "x")
+
+
+def test_what_is_left_out_is_said_once(tmp_path, capsys):
+    for i, name in enumerate(("ant", "bee")):
+        for j in range(10):
+            file = tmp_path / f"t/{name}/{j}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"\xff\xd8\xff" + bytes([i, j]))
+    (tmp_path / "t/ant/x.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    data, table = Data(str(tmp_path / "t"), 2, "folder", val_split=0.3), tmp_path / "table"
+    read_validation(data, open_or_build(data, table))
+    assert capsys.readouterr().err.count("x.HEIC") == 1
+    read_validation(data, open_or_build(data, table))  # as another call of the same line does
+    assert capsys.readouterr().err.count("x.HEIC") == 1
+    for i in range(9):  # some are held back, by their bytes
+        (tmp_path / f"t/ant/new{i}.jpg").write_bytes(b"\xff\xd8\xff" + bytes([7, i]))
+    with pytest.raises(InputError, match="the table was built otherwise"):
+        open_or_build(data, table)
+    assert capsys.readouterr().err.count("x.HEIC") == 1
+    assert table_changes(data, Table.open(table), quiet=True) and "HEIC" not in capsys.readouterr().err
+
+
+def test_a_folder_one_level_too_high_is_noted(tmp_path, capsys):
+    tree = make(tmp_path / "t", "train/ant/a.jpg", "train/bee/b.jpg", "val/ant/c.jpg", "val/bee/d.jpg")
+    assert build_table(Data(str(tree), 2, "folder"), tmp_path / "table").class_names == ["train", "val"]
+    said = "its folders are the classes (train, val), and each of them holds folders of the same names (ant, bee)"
+    assert f"note: {tree}: {said}; where those are the classes, name one" in capsys.readouterr().err
+    make(tree, "test/e.jpg")  # a class without them
+    build_table(Data(str(tree), 3, "folder"), tmp_path / "table2")
+    assert "note" not in capsys.readouterr().err
+
+
+def test_a_validation_tree_that_is_not_there(numbers):
+    numbers = dataclasses.replace(numbers, class_names=None, val_root=f"{numbers.root}/no")
+    with pytest.raises(InputError, match=r"^data\.val_root: .*/no: is no folder; .* data\.val_split=0\.1"):
+        read_validation(numbers)

@@ -131,7 +131,7 @@ def test_the_release_s_checkpoint_and_command(toys, capsys, tmp_path):
     for resize, more in (("straight", []), ("short", ["--resize", "short"])):
         code, _, lines, err = run(capsys, infer.main, argv + more)
         assert code == 0
-        assert err.count("note: --use_gpu True, but this Paddle") == (0 if has_gpu() else 1)
+        assert err.count("note: computing on the CPU, as this Paddle") == (0 if has_gpu() else 1)
         expected = expected_probabilities(network, toys.images, toys.names, dataclasses.replace(RELEASE, eval=resize))
         classes, scores = numbers(lines)
         np.testing.assert_array_equal(classes[:, 0], expected.argmax(axis=1))

@@ -41,7 +41,9 @@ def read_yaml(path: Path) -> dict:
             raise InputError(f"{path}: has more than {MOST_BYTES >> 10} KiB; is this a recipe?")
         tree = parse_yaml(data.decode("utf-8-sig"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        shipped = Path("recipes") / path.name
+        hint = f"; meant is perhaps {shipped}" if shipped.is_file() else ""
+        raise InputError(f"{path}: cannot be read ({error.strerror}){hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):

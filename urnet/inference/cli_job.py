@@ -266,5 +266,5 @@ def _device(use_gpu: bool) -> str:
         return "gpu" if use_gpu else "cpu"
     why = "finds no GPU" if paddle.is_compiled_with_cuda() else "is a build without CUDA"
     if is_main():
-        print(f"note: --use_gpu True, but this Paddle {why}; computing on the CPU", file=sys.stderr)
+        print(f"note: computing on the CPU, as this Paddle {why} (--use_gpu False: without this line)", file=sys.stderr)
     return "cpu"

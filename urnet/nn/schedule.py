@@ -54,7 +54,10 @@ def learning_rate(
     s, warmup, every = schedule, to_steps(schedule.warmup), to_steps(schedule.every)
     milestones = [to_steps(milestone) for milestone in s.milestones]
     if warmup > total:
-        raise InputError(f"{where}.warmup: {s.warmup} is {warmup} steps, the stage has only {total}")
+        raise InputError(
+            f"{where}.warmup: {s.warmup} is {warmup} steps, the stage has only {total}; a shorter warm-up "
+            "(`0 steps` for none) or a longer duration is accepted"
+        )
     if s.name == "step" and every < 1:
         raise InputError(f"{where}.every: {s.every} is less than one step")
 

@@ -220,7 +220,7 @@ def _rebuilt(recipe: Recipe, chosen: Sequence[Stage], folder: Path, replace: boo
     if len(chosen) == len(active_stages(recipe)):
         return "--replace"
     try:
-        return table_changes(recipe.data, Table.open(folder))
+        return table_changes(recipe.data, Table.open(folder), quiet=True)
     except InputError as error:  # a broken table; broken lists are refused again when it is built
         return str(error)
 
@@ -278,11 +278,12 @@ def _say_rebuilt(recipe: Recipe, chosen: Sequence[Stage], why: str) -> None:
     """Where only a part of the stages is replaced, what a new table means for the others."""
     others = [s.name for s in active_stages(recipe) if s not in chosen and (_home(recipe) / s.name).exists()]
     if why and others:
-        print(
-            f"note: {_table_folder(recipe)}: is built again ({why}); stage {', '.join(others)} was trained on the old "
-            "one and runs again when its turn comes",
-            file=sys.stderr,
+        said = (
+            f"stage {others[0]} was trained on the old one and runs again when its turn comes"
+            if len(others) == 1
+            else f"stages {', '.join(others)} were trained on the old one and run again when their turn comes"
         )
+        print(f"note: {_table_folder(recipe)}: is built again ({why}); {said}", file=sys.stderr)
 
 
 def _remove(places: Sequence[Path]) -> None:

@@ -173,12 +173,13 @@ class TrainLog:
     def evaluation(self, done: int, metrics: Mapping[str, float], best: bool, seconds: float) -> None:
         """The validation's result after ``done`` steps."""
         self._add(done, {"val/top1": metrics["top1"], "val/top5": metrics["top5"]})
-        self.line(
+        said = (
             f"evaluation at step {done}: top1 {metrics['top1']:.4f}  top5 {metrics['top5']:.4f}  "
             f"({seconds:.1f} s){'  best so far' if best else ''}"
-            + (f"  {metrics['unreadable']} images unreadable" if metrics.get("unreadable") else ""),
-            show=True,
+            + (f"  {metrics['unreadable']} images unreadable" if metrics.get("unreadable") else "")
         )
+        self.line(said)
+        self._bar.say(f"stage {self.stage}: {said}")
 
     def close(self) -> None:
         """End bar, log and curves."""

@@ -135,7 +135,7 @@ class Trainer:
                 yield wait
         if len(bad):
             rows = f"{len(bad)} of {len(self.job.labels)} rows"
-            log.line(f"{rows} are unreadable ({bad.file.name})", show=True)
+            log.line(f"{rows} are unreadable ({bad.file})", show=True)
 
     def _check_readable(self, bad: Unreadable, blind: int) -> None:
         """At the end of an epoch, or of all: raise InputError where nothing, or nothing of a class, could be read."""

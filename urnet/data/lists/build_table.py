@@ -21,7 +21,7 @@ from urnet.core.cli import is_main
 from urnet.data.lists import webvision
 from urnet.data.lists.changed_rows import changed_rows
 from urnet.data.lists.class_names import read_class_names
-from urnet.data.lists.class_tree import class_folders, labelled_folders, note_text_order
+from urnet.data.lists.class_tree import class_folders, labelled_folders, note_level, note_text_order
 from urnet.data.lists.classes import Classes, named, read_classes, whole
 from urnet.data.lists.first_rows import FirstRows
 from urnet.data.lists.folders import images_under, one_image
@@ -89,6 +89,7 @@ def build_table(
         )
     if data.format == "folder" and data.class_names is None and data.classes is None:
         note_text_order(data.root, classes.folders)
+        note_level(data.root, classes.folders)
     return table
 
 
@@ -146,11 +147,12 @@ def open_or_build(data: Data, folder: str | Path) -> Table:
     return table
 
 
-def table_changes(data: Data, table: Table) -> str:
+def table_changes(data: Data, table: Table, *, quiet: bool = False) -> str:
     """What has changed since ``table`` was built, in words; "" where it is what would be built now.
 
     From another root or format, another number or other names of classes, or from other rows: lists whose lines (for
-    a folder tree, its files) are not what they were. Raises InputError for lists that cannot be read.
+    a folder tree, its files) are not what they were. ``quiet``: without notes on what was read, as it is to be read
+    again. Raises InputError for lists that cannot be read.
     """
     check_root(data)
     changed = _changed(table, format=data.format, **_parts(data))
@@ -168,10 +170,12 @@ def table_changes(data: Data, table: Table) -> str:
     for number, (was, name) in enumerate(zip(table.class_names, classes.names, strict=True)):
         if was != name:
             return f"class {number} was named {was!r}, now it is {name!r}"
-    lists = _settings(data, classes)["lists"]
+    lists = _settings(data, classes, quiet=quiet)["lists"]
     if table.metadata.get("lists", "") == lists:
         return ""
-    return changed_rows(table, training_rows(data)) or _other_metadata(data, table, lists)
+    return changed_rows(table, training_rows(data, quiet=quiet or data.format == "folder")) or _other_metadata(
+        data, table, lists
+    )
 
 
 def _changed(table: Table, **wanted: str) -> str:
@@ -224,7 +228,7 @@ def _training_path(data: Data, row: int) -> str:
     raise IndexError(row)
 
 
-def _settings(data: Data, classes: Classes) -> dict[str, str]:
+def _settings(data: Data, classes: Classes, *, quiet: bool = True) -> dict[str, str]:
     """What identifies a table's rows: lists with their hashes, or a folder tree with a hash of its names.
 
     Metadata lists count; the JSON files they name, gigabytes of text, do not.
@@ -232,7 +236,7 @@ def _settings(data: Data, classes: Classes) -> dict[str, str]:
     settings = {key: value for key, value in _parts(data).items() if value}
     if data.format == "folder":
         digest = hashlib.sha256()
-        for _, paths in class_folders(data.root, classes.own_folders):
+        for _, paths in class_folders(data.root, classes.own_folders, quiet=quiet):
             for block in range(0, len(paths), BLOCK):
                 digest.update("\0".join([*paths[block : block + BLOCK].to_pylist(), ""]).encode())
         return {"lists": f"{Path(data.root).absolute()} ({digest.hexdigest()[:16]})", **settings}

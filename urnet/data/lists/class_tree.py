@@ -66,23 +66,43 @@ def note_text_order(root: str | Path, folders: Sequence[str]) -> None:
             return
 
 
+def note_level(root: str | Path, folders: Sequence[str]) -> None:
+    """Say on stderr that every class holds the same folders (train/cat, val/cat), so that those may be the classes."""
+    common: set[str] | None = None
+    for name in folders:
+        if not (Path(root) / name).is_dir():
+            return
+        with os.scandir(Path(root) / name) as entries:
+            below = {entry.name for entry in entries if is_folder(entry) and not is_litter(entry.name)}
+        common = below if common is None else common & below
+        if len(common) < 2:
+            return
+    if common:
+        print(
+            f"note: {root}: its folders are the classes ({', '.join(folders[:3])}), and each of them holds folders of "
+            f"the same names ({', '.join(sorted(common)[:3])}); where those are the classes, name one of its folders "
+            f"instead, such as {Path(root) / folders[-1]}",
+            file=sys.stderr,
+        )
+
+
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """A key that sorts 2 before 10."""
     parts = re.split("([0-9]+)", name)
     return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part]
 
 
-def class_folders(root: str | Path, folders: Sequence[str]) -> Iterator[tuple[int, Any]]:
+def class_folders(root: str | Path, folders: Sequence[str], *, quiet: bool = False) -> Iterator[tuple[int, Any]]:
     """(label, image paths relative to ``root``) of every class that has a folder there.
 
-    Raises InputError for an image beside the folders, which has no class.
+    ``quiet``: what is left out was said before. Raises InputError for an image beside the folders, which has no class.
     """
     own = {same_name(name): name for name in sub_folders(root)}
     _refuse_loose(root)
     for label, name in enumerate(folders):
         found = own.get(same_name(name))
         if found is not None:
-            paths = images_under(Path(root) / found, allow_empty=True).paths
+            paths = images_under(Path(root) / found, allow_empty=True, quiet=quiet).paths
             yield label, pa.array([f"{found}/{path}" for path in paths], pa.string())
 
 

@@ -25,13 +25,13 @@ def one_image(path: str | Path) -> ImageList:
         raise InputError(f"{str(path)!r}: the file's name is not UTF-8; rename it") from None
 
 
-def images_under(root: str | Path, *, allow_empty: bool = False) -> ImageList:
+def images_under(root: str | Path, *, allow_empty: bool = False, quiet: bool = False) -> ImageList:
     """Every image file below a folder (``what_is``), sorted by path; linked folders are followed.
 
     Pictures that cannot be read (HEIC, SVG …) and other files are counted on stderr; hidden files and other litter
     are left out. A name that is not UTF-8 is listed with `\\xNN` for what is wrong in it, which names no file: its
-    image is unreadable, and stderr says why. Raises InputError when there is no image (unless ``allow_empty``) or no
-    such folder.
+    image is unreadable, and stderr says why. ``quiet``: all this was said before. Raises InputError when there is no
+    image (unless ``allow_empty``) or no such folder.
     """
     root = Path(root)
     if not root.is_dir():
@@ -41,9 +41,9 @@ def images_under(root: str | Path, *, allow_empty: bool = False) -> ImageList:
         sorts.setdefault(what_is(f"{root}/{path}"), []).append(path)
     found, other = sorts.pop(True, []), sorts.pop(False, [])
     unread = ", ".join(f"{len(paths)} x {kind} ({min(paths)} …)" for kind, paths in sorted(sorts.items()))
-    if other:
+    if other and not quiet:
         print(f"note: {root}: {len(other)} files are no images: {min(other)} …", file=sys.stderr)
-    if unread and (found or allow_empty):
+    if unread and (found or allow_empty) and not quiet:
         print(f"note: {root}: left out, since it cannot be read: {unread}; convert it to JPEG", file=sys.stderr)
     if not found and not allow_empty:
         rest = f", only what cannot be read: {unread}; convert it to JPEG" if unread else f"; accepted: {ACCEPTED}"
@@ -51,7 +51,7 @@ def images_under(root: str | Path, *, allow_empty: bool = False) -> ImageList:
     try:
         paths = pa.array(sorted(found), pa.string())
     except UnicodeEncodeError:
-        paths = pa.array(sorted(_as_utf8(str(root), found)), pa.string())
+        paths = pa.array(sorted(_as_utf8(str(root), found, quiet)), pa.string())
     return ImageList(paths, np.full(len(paths), -1, np.int32), root)
 
 
@@ -81,7 +81,7 @@ def is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _as_utf8(root: str, names: Sequence[str]) -> list[str]:
+def _as_utf8(root: str, names: Sequence[str], quiet: bool) -> list[str]:
     """File names as UTF-8 text, `\\xNN` for a byte that is none; InputError where a file is really called so.
 
     Such a name cannot be kept in a table or list, and must not lead to another image.
@@ -91,6 +91,7 @@ def _as_utf8(root: str, names: Sequence[str]) -> list[str]:
     shown = changed[0].replace("\n", "\\n")
     if not set(changed).isdisjoint(names):
         raise InputError(f"{root}: a file's name is not UTF-8, and so written is another's: {shown}; rename one")
-    said = f"{len(changed)} files whose names are not UTF-8 are unreadable until they are renamed: {shown} …"
-    print(f"note: {root}: {said}", file=sys.stderr)
+    if not quiet:
+        said = f"{len(changed)} files whose names are not UTF-8 are unreadable until they are renamed: {shown} …"
+        print(f"note: {root}: {said}", file=sys.stderr)
     return texts

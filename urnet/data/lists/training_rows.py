@@ -24,6 +24,8 @@ from urnet.data.lists.lines import BLOCK_BYTES, Lines, read_lines
 
 Block = tuple[Any, np.ndarray]  # paths (Arrow strings) and labels of some rows
 _FILLED_BY = {  # what makes the folder that a shipped recipe names: by the folder's name, or by the format
+    "folder": " (another place: -o data.root=FOLDER)",
+    "list": " (another place: -o data.root=FOLDER)",
     "digits_web": " (`python data/make_digits_web.py --out data/digits_web` makes it)",
     "webvision2": f" ({webvision.DOWNLOAD}; another place: -o data.root=FOLDER)",
     "imagenet": (
@@ -93,7 +95,7 @@ def kept_rows(
 def _listed_rows(data: Data, classes: Classes, block_bytes: int, quiet: bool) -> Iterator[Block]:
     """Paths and listed labels of all that the lists, or the folder tree, hold."""
     if data.format == "folder":
-        for label, paths in class_folders(data.root, classes.folders):
+        for label, paths in class_folders(data.root, classes.folders, quiet=quiet):
             yield paths, np.full(len(paths), label)
         return
     blocks: Iterable[Lines]
