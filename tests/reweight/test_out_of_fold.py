@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import roc_auc_score
 
 from tests.helpers.web_rows import Recorder
 from urnet.core.checks import InputError
 from urnet.reweight.evidence.folds import fold_of_rows, hashes_and_mean
-from urnet.reweight.evidence.out_of_fold import out_of_fold
+from urnet.reweight.evidence.out_of_fold import SHRINKAGES, out_of_fold
 
 
 def blobs(n=900, n_classes=5, d=12, apart=1.2, wrong=0.0, seed=0):
@@ -146,6 +147,22 @@ def test_constant_and_repeated_features_do_no_harm():
     assert np.mean(got["index"][:, 0] == labels) > 0.97
 
 
+def test_auto_takes_the_shrinkage_under_which_the_given_labels_are_likeliest():
+    features, labels, true = blobs(n=300, d=120, apart=0.35, wrong=0.2)
+    weight = 1 / np.bincount(labels)[labels]  # every class counts the same, as in the head
+
+    def likelihood(found):
+        return float(weight @ np.log(found["given"].astype(float)))
+
+    found = {s: out_of_fold(features, labels, 5, shrinkage=s) for s in SHRINKAGES}
+    best = max(SHRINKAGES, key=lambda s: likelihood(found[s]))
+    auto = out_of_fold(features, labels, 5, shrinkage="auto")
+    assert best > 0.1
+    for key, values in found[best].items():
+        np.testing.assert_array_equal(auto[key], values)
+    assert roc_auc_score(labels == true, auto["given"]) > roc_auc_score(labels == true, found[0.1]["given"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -162,6 +179,7 @@ def test_constant_and_repeated_features_do_no_harm():
         ({"targets": (np.zeros((4, 1), int), np.full((4, 1), np.nan))}, "finite probabilities"),
         ({"folds": 1}, "folds 1"),
         ({"shrinkage": 2.0}, "shrinkage 2.0"),
+        ({"shrinkage": "most"}, "shrinkage most"),
         ({"k": 0}, "k 0"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def label_quality(
     n_classes: int,
     *,
     folds: int = 5,
-    shrinkage: float = 0.1,
+    shrinkage: float | Literal["auto"] = 0.1,
     power: float = 1.0,
     floor: float = 0.02,
     seed: int = 0,
@@ -42,7 +42,8 @@ def label_quality(
     in them, and a network that was trained on these labels until it fits them has learned the wrong ones too.
 
     Args: ``features`` (N, d) finite floats, an array or an array-like read by slices; ``labels`` (N,)
-    integers in 0..n_classes - 1; ``folds`` >= 2; ``shrinkage`` in 0..1; ``power`` >= 0; 0 < ``floor`` <= 1.
+    integers in 0..n_classes - 1; ``folds`` >= 2; ``shrinkage`` in 0..1, or "auto" (``out_of_fold``: better for wide
+    features of few rows); ``power`` >= 0; 0 < ``floor`` <= 1.
     Returns (N,) arrays: ``relevance`` float32 in 0..1, ``instance_weight`` float32 > 0, ``suggested`` int32,
     ``suggested_prob`` and ``score`` float32 in 0..1. ``most_suspect(score, n)`` are the rows to look at.
     Raises InputError for arrays that do not fit each other, values or settings outside their ranges.

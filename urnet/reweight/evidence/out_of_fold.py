@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.top_k import topk
-from urnet.reweight.evidence.calibration import Calibration, calibrate
+from urnet.reweight.evidence.calibration import FAR, Calibration, calibrate
 from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean
 
 SAMPLE_CELLS, SAMPLE_ROWS = 1 << 22, 20_000  # rows x classes, and rows, that it is fitted to at most
+SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97)  # that "auto" chooses among
 
 
 class _Head(NamedTuple):
@@ -40,7 +41,7 @@ def out_of_fold(
     sample_weight: np.ndarray | None = None,
     targets: tuple[np.ndarray, np.ndarray] | None = None,
     balanced: bool = True,
-    shrinkage: float = 0.1,
+    shrinkage: float | Literal["auto"] = 0.1,
     k: int = 5,
     seed: int = 0,
     block_cells: int = BLOCK_CELLS,
@@ -53,6 +54,8 @@ def out_of_fold(
     number of steps, and all folds come from one pass: sums of the other folds are the total less the fold's
     own. μ_c of n_c rows inflates the second term by tr(Σ⁻¹Σ̂)/n_c, which is taken off, or small classes would
     lose. A scale and class biases are fitted to the held-out likelihood of a sample of rows (``calibrate``).
+    ``shrinkage="auto"`` takes the one of ``SHRINKAGES`` under which that likelihood is greatest: of the given
+    labels, no truth is needed. Wide features of few rows want more than those of many.
 
     Args: ``features`` (N, d), array or array-like read by slices; ``labels`` (N,); ``sample_weight`` (N,)
     >= 0, how much a row counts in training; ``targets`` (index, prob), each (N, m), soft targets to train on
@@ -68,11 +71,15 @@ def out_of_fold(
     fold = fold_of_rows(hashes, labels, folds)
     size = max(block_cells // max(n_classes, features.shape[1]), 1)
     sums = _sums(features, labels, weight, targets, fold, folds, n_classes, centre, size)
-    heads = [_head([sums[g] for g in range(folds) if g != f], balanced, shrinkage) for f in range(folds)]
     present = np.bincount(labels, minlength=n_classes) > 0
     sampled = min(max(SAMPLE_CELLS // n_classes, 1), SAMPLE_ROWS)  # a sample free of the rows' order
     sample = np.sort(np.argsort(hashes, kind="stable")[:sampled])
-    calibration = _calibrated(features, labels, targets, fold, heads, centre, sample, balanced)
+    best = -np.inf
+    for tried in SHRINKAGES if shrinkage == "auto" else (shrinkage,):
+        of = [_head([sums[g] for g in range(folds) if g != f], balanced, tried) for f in range(folds)]
+        fitted, likelihood = _calibrated(features, labels, targets, fold, of, centre, sample, balanced)
+        if likelihood > best or best == -np.inf:
+            heads, calibration, best = of, fitted, likelihood
 
     n, k = len(labels), min(k, n_classes)
     given, index, prob = np.empty(n, np.float32), np.empty((n, k), np.int32), np.empty((n, k), np.float16)
@@ -86,7 +93,7 @@ def out_of_fold(
 
 
 def _checked(
-    features: Any, labels: Any, n_classes: int, folds: int, weight: Any, targets: Any, shrinkage: float, k: int
+    features: Any, labels: Any, n_classes: int, folds: int, weight: Any, targets: Any, shrinkage: Any, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """labels and float64 weights, after all checks but that of the features' values."""
     labels = check_labels(np.asarray(labels), n_classes)
@@ -103,9 +110,11 @@ def _checked(
         check_labels(index.reshape(-1), n_classes, "targets")
         if not (np.isfinite(prob).all() and (prob >= 0).all()):
             raise InputError("targets: finite probabilities >= 0 are accepted")
-    if not (folds >= 2 and 0 <= shrinkage <= 1 and k >= 1):
+    good = shrinkage == "auto" or (not isinstance(shrinkage, str) and 0 <= shrinkage <= 1)
+    if not (folds >= 2 and good and k >= 1):
         raise InputError(
-            f"folds {folds}, shrinkage {shrinkage}, k {k}: folds >= 2, 0 <= shrinkage <= 1, k >= 1 are accepted"
+            f"folds {folds}, shrinkage {shrinkage}, k {k}: folds >= 2, 0 <= shrinkage <= 1 or 'auto', k >= 1 are "
+            "accepted"
         )
     return labels, weight
 
@@ -186,8 +195,8 @@ def _calibrated(
     centre: np.ndarray,
     rows: np.ndarray,
     balanced: bool,
-) -> Calibration:
-    """Scale and biases of the least held-out loss of the sampled rows.
+) -> tuple[Calibration, float]:
+    """Scale and biases of the least held-out loss of the sampled rows, and their mean log-likelihood.
 
     The loss is that of what the heads learned from: with soft targets a head is as sure as those are, not as
     unsure as wrong labels would have it. ``balanced``: every class counts the same.
@@ -199,4 +208,6 @@ def _calibrated(
     if balanced:
         mass = np.bincount(index.ravel(), weight.ravel(), minlength=logits.shape[1])
         weight = weight / np.where(mass > 0, mass, 1)[index]
-    return calibrate(logits, index, weight)
+    fitted = calibrate(logits, index, weight)
+    log_p = np.take_along_axis(np.maximum(fitted.apply(logits), FAR), index, 1)
+    return fitted, float((weight * log_p).sum() / max(weight.sum(), np.finfo(float).tiny))
