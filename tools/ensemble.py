@@ -18,6 +18,7 @@ import numpy as np
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
+from urnet.evaluation.class_order import agreed_names
 from urnet.evaluation.ensemble import Ensemble, block_rows, make_ensemble
 from urnet.evaluation.ensemble_weights import fit_weights, label_probabilities, log_loss
 from urnet.evaluation.label_offset import label_notes
@@ -81,11 +82,13 @@ def main(argv: Sequence[str]) -> None:
     if args.class_dim is not None and args.class_dim < 1:
         raise InputError(f"--class_dim: found {args.class_dim}; 1 or more is accepted")
     known = number_of_classes([*args.members, *(args.fit or ())], args.class_dim)
+    names = agreed_names([*args.members, *(args.fit or ())], args.class_names, known)
+    known = known or len(names) or None
     args.class_dim = known or CLASSES
     check(args)
-    listed = Listed(args.list, known, args.root, names(args)) if args.list else None
-    with open_predictions(args.out, names(args), "--out", n_classes=known, excel=args.excel) as file:
-        weights = fitted(args, known) if args.fit else args.weights
+    listed = Listed(args.list, known, args.root, names) if args.list else None
+    with open_predictions(args.out, names, "--out", n_classes=known, excel=args.excel) as file:
+        weights = fitted(args, known, names) if args.fit else args.weights
         ensemble = make_ensemble(args.method, len(args.members), args.class_dim, weights=weights, votes=args.votes)
         accuracies = LeaveOneOut(ensemble)
         images, empty, widest = combine(args, ensemble, file, listed, accuracies)
@@ -103,15 +106,6 @@ def main(argv: Sequence[str]) -> None:
     gone = f", {empty} without a prediction in any member" if empty else ""
     place = args.out or "not written (no --out)"
     print(f"{place}: {images} images, {args.method} of {len(args.members)} members{gone}")
-
-
-def names(args: argparse.Namespace) -> Sequence[str]:
-    """The names of ``--class_names``, if it is given."""
-    if args.class_names is None:
-        return ()
-    from urnet.data.lists.build_table import read_class_names
-
-    return read_class_names(args.class_names, args.class_dim)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -174,9 +168,9 @@ def combine(
     return images, empty, widest
 
 
-def fitted(args: argparse.Namespace, known: int | None) -> list[float]:
+def fitted(args: argparse.Namespace, known: int | None, names: Sequence[str]) -> list[float]:
     """Weights from labelled predictions; prints them and the log losses."""
-    listed, m = Listed(args.fit_list, known, args.root, names(args)), len(args.members)
+    listed, m = Listed(args.fit_list, known, args.root, names), len(args.members)
     with Progress("fit", len(listed)) as display:
         probability = label_probabilities(args.fit, listed, args.class_dim, progress=display)
     weights, excess = fit_weights(probability)

@@ -16,6 +16,7 @@ import numpy as np
 from urnet.core import cli
 from urnet.core.checks import InputError, counts_from_one
 from urnet.core.progress import Progress
+from urnet.evaluation.class_order import LOOKS, agreed_names
 from urnet.evaluation.class_report import report_lines
 from urnet.evaluation.matching import Listed
 from urnet.evaluation.prediction_reader import CLASSES, number_of_classes, read_names
@@ -80,10 +81,12 @@ def main(argv: Sequence[str]) -> None:
     if args.borders and not args.train_sizes:
         raise InputError("--borders needs --train_sizes, the training images of each class")
     with open_report(args) as files:
-        known = number_of_classes([file for file in (args.predictions, args.against) if file], args.class_dim)
+        files_in = [file for file in (args.predictions, args.against) if file]
+        known = number_of_classes(files_in, args.class_dim)
+        names = agreed_names(files_in, args.class_names, known)
+        known = known or len(names) or None
         n_classes = known or CLASSES
-        names = given_names(args.class_names, n_classes)
-        listed = Listed(args.list, known, args.root, names)
+        listed = Listed(args.list, known, args.root, names or read_names(args.predictions, n_classes, LOOKS))
         counts = read_train_counts(args.train_sizes, n_classes, names) if args.train_sizes else None
         groups = {} if counts is None else class_groups(counts, args.borders)
         scored = score(args.predictions, listed, n_classes)
@@ -102,15 +105,6 @@ def main(argv: Sequence[str]) -> None:
             lines += comparison_lines(args, listed, scored, other)
         files.write(scored.accuracy, confusion, names, None if counts is None else {"train_images": counts})
     print("\n".join(lines))
-
-
-def given_names(file: str | None, n_classes: int) -> Sequence[str]:
-    """The names in a file, if one is given."""
-    if file is None:
-        return ()
-    from urnet.data.lists.build_table import read_class_names
-
-    return read_class_names(file, n_classes)
 
 
 def score(file: str, listed: Listed, n_classes: int) -> Scored:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.csv
 import pyarrow.json
 
 from urnet.core.checks import InputError
-from urnet.evaluation.prediction_writer import ARROW_ROWS, CLASS_COUNT, FORMATS
+from urnet.evaluation.prediction_writer import ARROW_ROWS, CLASS_COUNT, CLASS_NAMES, FORMATS
 
 TEXT_BYTES = 1 << 20  # of a text file, read at once
 COLUMNS = ("path", "classes", "scores")
@@ -67,6 +68,19 @@ def _batch_rows(file: Path) -> list[int]:
     """The rows of each batch, from a map that ends at once: the pages it touches count as memory in use."""
     reader = _open_arrow(file, mapped=True)
     return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
+
+
+def arrow_names(file: Path) -> list[str]:
+    """The names of the classes that an Arrow file says, [] where it says none."""
+    _check_opens(file)
+    said = (_open_arrow(file, (), mapped=True).schema.metadata or {}).get(CLASS_NAMES, b"[]")
+    try:
+        names = json.loads(said)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{file}: says that its classes are {said[:40]!r}; a JSON list of names is accepted")
+    return names
 
 
 def class_count(file: str | Path) -> int | None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from urnet.core.checks import InputError
-from urnet.evaluation.prediction_formats import COLUMNS, TEXT_BYTES, class_count, read_tables
+from urnet.evaluation.prediction_formats import COLUMNS, TEXT_BYTES, arrow_names, class_count, read_tables
 from urnet.evaluation.prediction_names import split_names
 
 NO_ROW = "has no row; predictions of one image or more are needed"
@@ -104,11 +104,15 @@ def read_paths(file: str | Path) -> Any:
     return _paths(str(file), 0, [chunk for column in columns for chunk in column.chunks])
 
 
-def read_names(file: str | Path, n_classes: int) -> list[str]:
-    """The names (C,) that a file gives to the classes it lists, else ""; [] where it has none, as Arrow files."""
+def read_names(file: str | Path, n_classes: int, most_rows: int | None = None) -> list[str]:
+    """The names (C,) that a file gives to the classes it lists, else ""; [] where it has none.
+
+    ``most_rows``: about so many rows are looked at.
+    """
     if Path(file).suffix == ".arrow":
-        return []
-    names, unknown = [""] * n_classes, set(range(n_classes))
+        said = arrow_names(Path(file))[:n_classes]
+        return said + [""] * (n_classes - len(said)) if any(said) else []
+    names, unknown, seen = [""] * n_classes, set(range(n_classes)), 0
     for table in read_tables(Path(file), columns=("classes", "names")):
         for classes, found in zip(*(table[name].to_pylist() for name in ("classes", "names")), strict=True):
             try:
@@ -121,7 +125,8 @@ def read_names(file: str | Path, n_classes: int) -> list[str]:
                 raise InputError(
                     f"{file}: names {str(found)[:100]!r}: {error}; names parted by `; ` are accepted"
                 ) from None
-        if not unknown:
+        seen += table.num_rows
+        if not unknown or (most_rows is not None and seen >= most_rows):
             break
     return names if any(names) else []
 

@@ -20,7 +20,7 @@ from urnet.evaluation.prediction_names import join_names
 
 FORMATS = (".csv", ".jsonl", ".arrow")
 COLUMNS = ("path", "classes", "scores", "names", "error")
-CLASS_COUNT = b"n_classes"  # key of an Arrow file's metadata
+CLASS_COUNT, CLASS_NAMES = b"n_classes", b"class_names"  # keys of an Arrow file's metadata
 ARROW_ROWS = 4096  # of a record batch: at 100 classes 3 MB, which is what a reader holds of a file
 
 
@@ -75,19 +75,21 @@ class TextPredictions(PredictionFile):
                 self._stream.write(json.dumps(dict(zip(COLUMNS, cells, strict=True)), ensure_ascii=False) + "\n")
 
 
-def arrow_schema(n_classes: int | None = None) -> Any:
-    """The columns of an Arrow file of predictions, and the number of classes they are of, where it is known."""
+def arrow_schema(n_classes: int | None = None, class_names: Sequence[str] = ()) -> Any:
+    """The columns of an Arrow file of predictions, and number and names of the classes, where they are known."""
     import pyarrow as pa
 
     lists = (("classes", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32())))
-    metadata = None if n_classes is None else {CLASS_COUNT: str(n_classes)}
-    return pa.schema([("path", pa.string()), *lists, ("error", pa.string())], metadata)
+    metadata = {} if n_classes is None else {CLASS_COUNT: str(n_classes)}
+    if any(class_names):
+        metadata[CLASS_NAMES] = json.dumps(list(class_names))
+    return pa.schema([("path", pa.string()), *lists, ("error", pa.string())], metadata or None)
 
 
 class ArrowPredictions(PredictionFile):
     """Record batches of ``arrow_schema`` (Arrow IPC file, uncompressed): 8 k bytes and the path an image.
 
-    A row with an error has empty lists. Class names are not in it. A batch is written once ``batch_rows`` wait.
+    A row with an error has empty lists. Class names are metadata. A batch is written once ``batch_rows`` wait.
     """
 
     def __init__(self, writer: Any, schema: Any, batch_rows: int = ARROW_ROWS) -> None:
@@ -134,7 +136,8 @@ def open_predictions(
 
     An existing file is replaced then, and only then. Raises InputError, at once, for a suffix that is not in
     FORMATS and for a place that cannot be written. ``excel``: as in ``open_text``, for CSV only. For Arrow files:
-    ``n_classes`` that the predictions are of, which readers then know, and ``batch_rows`` of a record batch.
+    ``n_classes`` that the predictions are of, which readers then know as they do the names, and ``batch_rows`` of a
+    record batch.
     """
     if excel and (path is None or Path(path).suffix != ".csv"):
         raise InputError(f"--excel is about a CSV file: it needs {flag} FILE.csv")
@@ -145,7 +148,7 @@ def open_predictions(
     if path.suffix not in FORMATS:
         raise InputError(f"{flag} {path}: accepted are names that end in {' or '.join(FORMATS)}")
     if path.suffix == ".arrow":
-        with _open_arrow(path, flag, n_classes, batch_rows) as file:
+        with _open_arrow(path, flag, arrow_schema(n_classes, class_names), batch_rows) as file:
             yield file
         return
     with open_text(path, flag, excel=excel) as stream:
@@ -153,13 +156,13 @@ def open_predictions(
 
 
 @contextlib.contextmanager
-def _open_arrow(path: Path, flag: str, n_classes: int | None, batch_rows: int) -> Iterator[ArrowPredictions]:
+def _open_arrow(path: Path, flag: str, schema: Any, batch_rows: int) -> Iterator[ArrowPredictions]:
     _refuse_folder(path, flag)
     with contextlib.ExitStack() as stack:
         part = stack.enter_context(atomic_file(path, replace=True))
         import pyarrow as pa
 
-        sink, schema = stack.enter_context(pa.OSFile(str(part), "wb")), arrow_schema(n_classes)
+        sink = stack.enter_context(pa.OSFile(str(part), "wb"))
         file = ArrowPredictions(stack.enter_context(pa.ipc.new_file(sink, schema)), schema, batch_rows)
         yield file
         file.flush()
