@@ -139,6 +139,27 @@ def test_a_checkpoint_that_changed_on_the_disk_is_noticed(images, tmp_path):
     assert "start was 'file " in found["more"][1]
 
 
+def test_a_network_of_classes_in_another_order_does_not_measure(images, tmp_path, capsys):
+    names = tmp_path / "names.txt"
+    names.write_text("ant\nbee\ncat\n")
+    train(recipe_of(images, tmp_path, "name=first", f"data.class_names={names}", stages=()))
+    names.write_text("bee\nant\ncat\n")
+    start = str(tmp_path / "out/first/class/final")
+    measures = {"reweight": {"method": "label"}, "measure": {"network": start}, "loss_weight": []}
+    measuring = {**MORE, "start": start, **measures}
+    recipe = recipe_of(images, tmp_path, f"data.class_names={names}", stages=(measuring,))
+    for call in (plan, train):
+        with pytest.raises(
+            InputError, match=r"class 0 is 'bee', but 'ant' in .*/final, which stage more measures with"
+        ):
+            call(recipe)
+    assert not (tmp_path / "out/tiny").exists()
+    capsys.readouterr()
+    training = recipe_of(images, tmp_path, f"data.class_names={names}", stages=({**MORE, "start": start},))
+    assert plan(training)["more"][0] == "run"
+    assert "which stage more starts from, where 'bee' is class 1" in capsys.readouterr().err
+
+
 def test_until_and_stage_cut_the_recipe(images, tmp_path):
     recipe = recipe_of(images, tmp_path)
     assert [result.stage for result in train(recipe, until="more")] == ["class", "more"]

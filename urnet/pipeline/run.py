@@ -20,6 +20,7 @@ from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
 from urnet.data.lists.build_table import build_table, note_shared_rows, open_or_build, read_validation, table_changes
+from urnet.data.lists.class_names import check_order
 from urnet.data.lists.image_list import ImageList, Names
 from urnet.data.lists.missing import check_some_there
 from urnet.data.lists.training_rows import training_rows
@@ -196,11 +197,29 @@ def _check_weights(steps: Sequence[Step], inputs: Fingerprints, build_network: B
         if step.action == "keep":
             continue
         starts = {stage.start: True} if step.action != "resume" else {}
-        if measures(stage) and not inputs.columns_fit(stage):
+        measuring = measures(stage) and not inputs.columns_fit(stage)
+        if measuring:
             starts = {stage.measure.network: False, **starts}
         for source, trains in starts.items():
             if source not in ("previous", "scratch") and own_stage(Path(source), inputs.home, tuple(inputs.of)) is None:
+                _check_classes(inputs, stage, source, not (measuring and source == stage.measure.network))
                 start_network(inputs.recipe, stage, source, inputs.home, build_network, trains=trains)
+
+
+def _check_classes(inputs: Fingerprints, stage: Stage, source: str, trains: bool) -> None:
+    """Raise InputError for a network to measure with whose classes have another order; one that trains learns it."""
+    table, names = inputs.table, checkpoint.describe(source).class_names
+    if table is None or not names or len(names) != len(table.class_names):
+        return
+    where = [str(inputs.recipe.data.root)] * len(names)
+    use = "starts from" if trains else "measures with"
+    try:
+        check_order(table.class_names, names, where, f"{source}, which stage {stage.name} {use}")
+    except InputError as error:
+        if not trains:
+            raise
+        if is_main():
+            print(f"note: {error}; its classifier learns them anew", file=sys.stderr)
 
 
 def _say_unrecorded(steps: Sequence[Step], inputs: Fingerprints) -> None:
