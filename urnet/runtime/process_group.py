@@ -184,7 +184,9 @@ def _main_host() -> str:
 
 def _patience(error: BaseException) -> float:
     """Seconds to wait for the report of another process's end, which may have caused this error; 0: it did not."""
-    if isinstance(error, (RuntimeError, PeerLost)):  # what Paddle raises when its communication fails
+    if isinstance(error, InputError):
+        return 0.0
+    if isinstance(error, (RuntimeError, ValueError, PeerLost)):  # what Paddle raises when its communication fails
         return VERDICT_SECONDS
     return 1.0 if isinstance(error, (Terminated, Interrupted)) else 0.0  # the launcher ends all then
 
