@@ -214,7 +214,7 @@ def test_training_begins_with_the_weights_that_are_given(work, trained, monkeypa
 
 
 def test_weights_of_another_number_of_classes_are_refused(work, trained):
-    from urnet.pipeline.run import start_network
+    from urnet.pipeline.stage_network import start_network
 
     weights = work / "output/imagenet/se_resnext50/train"
     recipe = resolved(*TRAIN, f"--pretrained_model={weights}", *overrides([*SMALL, "data.n_classes=4"]))

@@ -20,7 +20,8 @@ from urnet.config.stage import Optimizer
 from urnet.core.checks import InputError
 from urnet.pipeline.fingerprints import Fingerprints
 from urnet.pipeline.recipes import load_recipe
-from urnet.pipeline.run import run_recipe, start_network
+from urnet.pipeline.run import run_recipe
+from urnet.pipeline.stage_network import start_network
 from urnet.training.step import train_step
 
 FC = ["fc.weight", "fc.bias"]

@@ -490,7 +490,7 @@ def test_start_names_a_checkpoint_or_scratch(images, tmp_path):
     recipe = two_stages(images, tmp_path)
     train(recipe, only="class")
     best = tmp_path / "out/tiny/class/best"
-    from urnet.pipeline.run import start_network
+    from urnet.pipeline.stage_network import start_network
 
     def begin(start):
         home, build = tmp_path / "out/tiny", lambda: models.build("ResNeXt_small32", 3)

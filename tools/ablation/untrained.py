@@ -40,7 +40,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     from urnet.checkpoints import checkpoint
     from urnet.core.signals import GracefulStop
     from urnet.data.lists.build_table import open_or_build, read_validation
-    from urnet.pipeline.run import start_network
+    from urnet.pipeline.stage_network import start_network
     from urnet.runtime.precision import choose_device
     from urnet.training.stage_job import StageJob, make_sampler
     from urnet.training.step import TrainState

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,11 @@ from typing import Any
 from paddle import nn
 
 from urnet.checkpoints import checkpoint
-from urnet.checkpoints.load import classifiers_text
-from urnet.config.recipe import Recipe, active_stages, recipe_hash
+from urnet.config.recipe import Recipe, recipe_hash
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
-from urnet.data.lists.build_table import build_table, note_shared_rows, open_or_build, read_validation, table_changes
-from urnet.data.lists.class_names import check_order
+from urnet.data.lists.build_table import note_shared_rows, read_validation
 from urnet.data.lists.image_list import ImageList, Names
 from urnet.data.lists.missing import check_some_there
 from urnet.data.lists.training_rows import training_rows
@@ -28,17 +24,15 @@ from urnet.data.table.table import Table
 from urnet.nn.network import Network
 from urnet.pipeline import row_weights, run_folder
 from urnet.pipeline.columns import ColumnWriter
-from urnet.pipeline.fingerprints import Fingerprints, own_stage
+from urnet.pipeline.fingerprints import Fingerprints
 from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps, unrecorded
 from urnet.pipeline.preflight import check_shared, check_stages
-from urnet.pipeline.registry import measures
+from urnet.pipeline.run_table import planned_table, remove, run_table
+from urnet.pipeline.stage_network import BuildNetwork, check_weights, start_network
 from urnet.runtime.precision import choose_amp, choose_device, tune_gpu
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.stage_job import StageJob
-from urnet.training.trainer import Trainer, seed_network
-
-BuildNetwork = Callable[[], Network]
-BASE, ASIDE = "base.arrow", ".table.old"  # of a table; where one that is built anew waits until the run can begin
+from urnet.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ def run_recipe(
     ``build_network()`` returns a new network with random weights. All processes of ``group`` call this with the same
     arguments and get the same; the main one writes, and all must see the same run's folder.
     """
-    home, chosen = _home(recipe), chosen_stages(recipe, only, until)
+    home, chosen = run_folder.home_of(recipe), chosen_stages(recipe, only, until)
     device, amps = _devices(recipe, chosen, group.size)
     if device == "gpu":
         tune_gpu(recipe.model.channels_last)
@@ -82,7 +76,7 @@ def run_recipe(
                 held.enter_context(_locked(recipe))
             validation = _validation(recipe)
         check_shared(home, group)
-        with group.main_first(), _table(recipe, chosen, replace, group.is_main) as table:
+        with group.main_first(), run_table(recipe, chosen, replace, group.is_main) as table:
             validation = validation or read_validation(recipe.data, table)
             inputs = Fingerprints(recipe, home, table, validation)
             steps = _steps(chosen, inputs, build_network, resume, replace, group.size, mine=group.is_main)
@@ -109,12 +103,12 @@ def plan_recipe(
     Lists are read and counted as they would be, weights are loaded into a network (without ``build_network`` those
     are left to the run); no image is read.
     """
-    home, chosen = _home(recipe), chosen_stages(recipe, only, until)
+    home, chosen = run_folder.home_of(recipe), chosen_stages(recipe, only, until)
     _devices(recipe, chosen, n_processes)
     with _locked(recipe, keep=False):
         pass  # it could begin
     validation = _validation(recipe)
-    with _planned_table(recipe, chosen, replace) as table:
+    with planned_table(recipe, chosen, replace) as table:
         validation = validation or read_validation(recipe.data, table)
         inputs = Fingerprints(recipe, home, table, validation)
         steps = _steps(chosen, inputs, build_network, resume, replace, n_processes)
@@ -124,17 +118,9 @@ def plan_recipe(
     return steps
 
 
-def _home(recipe: Recipe) -> Path:
-    return Path(recipe.output) / recipe.name
-
-
 def _validation(recipe: Recipe) -> ImageList | None:
     """The validation images, before anything is written; None where the table decides which they are."""
     return read_validation(recipe.data) if recipe.data.val_split is None else None
-
-
-def _table_folder(recipe: Recipe) -> Path:
-    return Path(recipe.data.table or _home(recipe) / "table")
 
 
 def _devices(recipe: Recipe, chosen: Sequence[Stage], n_processes: int) -> tuple[str, dict[str, str | None]]:
@@ -154,7 +140,7 @@ def _locked(recipe: Recipe, *, keep: bool = True) -> Iterator[None]:
     """Hold the run's folder, and that of a table which several runs share."""
     shared = [] if recipe.data.table is None else [Path(recipe.data.table)]
     with contextlib.ExitStack() as held:
-        for folder in (_home(recipe), *shared):
+        for folder in (run_folder.home_of(recipe), *shared):
             held.enter_context(run_folder.locked(folder, keep=keep))
         yield
 
@@ -174,7 +160,7 @@ def _steps(
     check_steps(steps, inputs, resume=resume)
     check_stages(chosen, inputs, n_processes)
     if build_network is not None:
-        _check_weights(steps, inputs, build_network)
+        check_weights(steps, inputs, build_network)
     return steps
 
 
@@ -190,38 +176,6 @@ def _check_images(steps: Sequence[Step], inputs: Fingerprints, validation: Image
         check_some_there(str(validation.source), validation.root, Names(validation.paths.arrow))
 
 
-def _check_weights(steps: Sequence[Step], inputs: Fingerprints, build_network: BuildNetwork) -> None:
-    """Raise InputError for weights, other than those of this run's own stages, that do not fit the network."""
-    for step in steps:
-        stage = step.stage
-        if step.action == "keep":
-            continue
-        starts = {stage.start: True} if step.action != "resume" else {}
-        measuring = measures(stage) and not inputs.columns_fit(stage)
-        if measuring:
-            starts = {stage.measure.network: False, **starts}
-        for source, trains in starts.items():
-            if source not in ("previous", "scratch") and own_stage(Path(source), inputs.home, tuple(inputs.of)) is None:
-                _check_classes(inputs, stage, source, not (measuring and source == stage.measure.network))
-                start_network(inputs.recipe, stage, source, inputs.home, build_network, trains=trains)
-
-
-def _check_classes(inputs: Fingerprints, stage: Stage, source: str, trains: bool) -> None:
-    """Raise InputError for a network to measure with whose classes have another order; one that trains learns it."""
-    table, names = inputs.table, checkpoint.describe(source).class_names
-    if table is None or not names or len(names) != len(table.class_names):
-        return
-    where = [str(inputs.recipe.data.root)] * len(names)
-    use = "starts from" if trains else "measures with"
-    try:
-        check_order(table.class_names, names, where, f"{source}, which stage {stage.name} {use}")
-    except InputError as error:
-        if not trains:
-            raise
-        if is_main():
-            print(f"note: {error}; its classifier learns them anew", file=sys.stderr)
-
-
 def _say_unrecorded(steps: Sequence[Step], inputs: Fingerprints) -> None:
     names = unrecorded(steps, inputs)
     if names:
@@ -230,85 +184,6 @@ def _say_unrecorded(steps: Sequence[Step], inputs: Fingerprints) -> None:
             "they have changed since is not known",
             file=sys.stderr,
         )
-
-
-def _rebuilt(recipe: Recipe, chosen: Sequence[Stage], folder: Path, replace: bool) -> str:
-    """Why the run's own table in ``folder`` is to be built again; "" where it stays, or there is none."""
-    if not replace or recipe.data.table is not None or not (folder / BASE).exists():
-        return ""
-    if len(chosen) == len(active_stages(recipe)):
-        return "--replace"
-    try:
-        return table_changes(recipe.data, Table.open(folder), quiet=True)
-    except InputError as error:  # a broken table; broken lists are refused again when it is built
-        return str(error)
-
-
-@contextlib.contextmanager
-def _table(recipe: Recipe, chosen: Sequence[Stage], replace: bool, mine: bool) -> Iterator[Table]:
-    """The run's table, built where there is none, or anew (``_rebuilt``); on an error all is as it was.
-
-    A table that several runs share is held by one of them at a time; ``mine``: by this process.
-    """
-    folder, aside = _table_folder(recipe), _home(recipe) / ASIDE
-    if not mine:
-        yield open_or_build(recipe.data, folder)
-        return
-    if aside.exists():  # a run was killed in the block below
-        _remove([folder])
-        aside.rename(folder)
-    why = _rebuilt(recipe, chosen, folder, replace)
-    if why:
-        folder.rename(aside)
-    new = not (folder / BASE).exists()
-    try:
-        table = open_or_build(recipe.data, folder)
-        _say_rebuilt(recipe, chosen, why)
-        yield table
-    except BaseException:
-        if aside.exists():
-            _remove([folder])
-            aside.rename(folder)
-        elif new:
-            (folder / BASE).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
-    _remove([aside])
-
-
-@contextlib.contextmanager
-def _planned_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool) -> Iterator[Table]:
-    """The table as ``_table`` would give it. One that is not there is built elsewhere and removed."""
-    folder, aside = _table_folder(recipe), _home(recipe) / ASIDE
-    if aside.exists():
-        folder = aside
-    why = _rebuilt(recipe, chosen, folder, replace)
-    if (folder / BASE).exists() and not why:
-        yield open_or_build(recipe.data, folder)
-        return
-    with tempfile.TemporaryDirectory(prefix="urnet-plan-") as place:
-        table = build_table(recipe.data, place, texts=recipe.data.val_split is not None)
-        _say_rebuilt(recipe, chosen, why)
-        yield table
-
-
-def _say_rebuilt(recipe: Recipe, chosen: Sequence[Stage], why: str) -> None:
-    """Where only a part of the stages is replaced, what a new table means for the others."""
-    others = [s.name for s in active_stages(recipe) if s not in chosen and (_home(recipe) / s.name).exists()]
-    if why and others:
-        said = (
-            f"stage {others[0]} was trained on the old one and runs again when its turn comes"
-            if len(others) == 1
-            else f"stages {', '.join(others)} were trained on the old one and run again when their turn comes"
-        )
-        print(f"note: {_table_folder(recipe)}: is built again ({why}); {said}", file=sys.stderr)
-
-
-def _remove(places: Sequence[Path]) -> None:
-    for place in places:
-        if place.exists():
-            shutil.rmtree(place)
 
 
 @dataclass(frozen=True)
@@ -356,11 +231,11 @@ class _Run:
 
     def _clear(self, step: Step, folder: Path) -> None:
         if self.replace:
-            _remove([folder])
+            remove([folder])
         else:
             place = run_folder.set_aside(folder)
             print(f"stage {step.stage.name}: runs again, as {step.why}; what it had is in {place}", file=sys.stderr)
-        _remove([self.home / "curves" / step.stage.name])
+        remove([self.home / "curves" / step.stage.name])
 
     def _write_columns(self, stage: Stage, amp: str | None) -> None:
         if stage.reweight is None:
@@ -391,39 +266,3 @@ class _Run:
 
     def _network(self, stage: Stage, source: str, **how: bool) -> Network:
         return start_network(self.recipe, stage, source, self.home, self.build_network, **how)
-
-
-def start_network(
-    recipe: Recipe,
-    stage: Stage,
-    source: str,
-    home: Path,
-    build_network: BuildNetwork,
-    *,
-    trains: bool = False,
-    say: bool = False,
-) -> Network:
-    """A network with the weights a stage starts from (``trains``), or measures with.
-
-    With ``stage.finetune`` the one that trains may have another classifier than the weights: it then keeps
-    its first random one; with ``say`` a line on stderr tells. ``previous`` means the last weights of the
-    stage before, not its best ones: those were chosen on the validation images, which must not steer
-    training.
-    """
-    seed_network(recipe.seed, stage.name, 0)
-    network = build_network()
-    names = [s.name for s in active_stages(recipe)]
-    if source == "previous":
-        before = names.index(stage.name) - 1
-        source = str(home / names[before] / "final") if before >= 0 else "scratch"
-    if source != "scratch":
-        inside = checkpoint.taken_inside(source) if say else ""
-        if inside:
-            print(f"stage {stage.name}: from {inside}", file=sys.stderr)
-        weights = checkpoint.read_weights(source, network)
-        finetune = trains and stage.finetune
-        hint = f"; a new one is trained with --finetune (stages.{stage.name}.finetune)" if trains else ""
-        kept = checkpoint.load_into(network, weights, strict=not finetune, source=source, hint=hint)
-        if finetune and say:
-            print(f"stage {stage.name}: from {source}: {classifiers_text(kept, weights, network)}", file=sys.stderr)
-    return network

@@ -21,6 +21,11 @@ LOCK = ".lock"
 INPUTS = "inputs.json"  # what decided the stage's outcome, key by key
 
 
+def home_of(recipe: Recipe) -> Path:
+    """The run's folder, OUTPUT/NAME."""
+    return Path(recipe.output) / recipe.name
+
+
 @contextlib.contextmanager
 def locked(folder: Path, *, keep: bool = True) -> Iterator[None]:
     """Hold ``folder`` for this process; InputError while another one has it. A killed holder lets go.
