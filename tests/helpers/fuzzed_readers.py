@@ -78,6 +78,19 @@ def list_seeds() -> list[bytes]:
     return [plain, odd, b"a.jpg\nb.jpg 4\n-1 -1\nc.jpg -1", b"info/q0001.json 1\n" * 5, csv, named, b"a;1\rb; 2;\r"]
 
 
+def _check_rows(results: list[Any], place: Path, low: int) -> bool:
+    """The same from blocks of two sizes: an error of one line (False), or rows of paths inside and numbers low..49."""
+    assert isinstance(results[1], str) == isinstance(results[0], str)
+    if isinstance(results[0], str):
+        assert results[0].startswith(str(place)) and "\n" not in results[0]
+        return False
+    assert results[0] == results[1]
+    for path, number, *_ in results[0]:
+        assert path and not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
+        assert low <= number <= 49
+    return True
+
+
 def check_list(data: bytes, place: Path) -> None:
     """Every path stays inside, every number in range; blocks of any size give the same lines or an error."""
     for needed in (True, False):
@@ -94,14 +107,7 @@ def check_list(data: bytes, place: Path) -> None:
                 )
             except InputError as error:
                 results.append(str(error))
-        assert isinstance(results[1], str) == isinstance(results[0], str)
-        if isinstance(results[0], str):
-            assert results[0].startswith(str(place)) and "\n" not in results[0]
-            continue
-        assert results[0] == results[1]
-        for path, number, _ in results[0]:
-            assert path and not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
-            assert (0 if needed else -1) <= number <= 49
+        _check_rows(results, place, 0 if needed else -1)
 
 
 def check_labelled_list(data: bytes, place: Path) -> None:
@@ -120,14 +126,9 @@ def check_labelled_list(data: bytes, place: Path) -> None:
                 lines = [int(line) for rows, _, _ in reader.blocks(block_bytes, 49) for line in rows.line]
             except InputError as error:
                 results.append(str(error))
-        assert isinstance(results[1], str) == isinstance(results[0], str)
-        if isinstance(results[0], str):
-            assert results[0].startswith(str(place)) and "\n" not in results[0]
+        if not _check_rows(results, place, 0 if needed else -1):
             continue
-        assert results[0] == results[1] and len(lines) == len(results[0]) and lines == sorted(set(lines))
-        for path, number in results[0]:
-            assert path and not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
-            assert (0 if needed else -1) <= number < 50
+        assert len(lines) == len(results[0]) and lines == sorted(set(lines))
         encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         text = data.decode(encoding)
         full = [line.strip(" \t\r") and line[0] for line in re.split("\n" if "\n" in text else "\r", text)]

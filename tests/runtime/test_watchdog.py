@@ -108,8 +108,7 @@ def test_a_refusal_of_process_0_is_told_on_other_machines_only(processes, capfd,
     for line in ends[1:]:
         assert line.lost(60) == words and line.exit_code == 2
     assert sorted(ended.get(timeout=60) for _ in ends[1:]) == [(1, 2), (2, 2)]
-    told = capfd.readouterr().err.replace("\n", "")  # two threads write here, and their line ends may come later
-    assert told == f"error: {words}" * (2 if local == "0" else 0)
+    assert capfd.readouterr().err == f"error: {words}\n" * (2 if local == "0" else 0)
 
 
 def test_strangers_are_hung_up_on():

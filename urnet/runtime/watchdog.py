@@ -99,9 +99,9 @@ class Watchdog:
         with contextlib.suppress(OSError, ValueError):  # at once: gloo may abort this process any moment
             if not refused:
                 hint = "once that is mended, --resume goes on from the last checkpoint"
-                print(f"failed: {text}; {hint}", file=sys.stderr, flush=True)
+                print(f"failed: {text}; {hint}\n", end="", file=sys.stderr, flush=True)  # one write: a line is whole
             elif cli.is_first_here():  # on another machine than process 0, which has said it
-                print(f"error: {text}", file=sys.stderr, flush=True)
+                print(f"error: {text}\n", end="", file=sys.stderr, flush=True)
         self._lost, self.exit_code = text, cli.BAD_INPUT if refused else cli.FAILED
         self._known.set()
         if not self._left.wait(self._grace):

@@ -118,6 +118,7 @@ class ListReader:
         self.form = Form("last")
 
     def blocks(self, block_bytes: int, high: int | None) -> Iterator[tuple[Rows, Any, Any]]:
+        """Rows, their relative paths, and their labels: int64 up to ``high``, -1 none, or Arrow strings where names."""
         with open_text(self._file) as text:
             form = self.form = find_form(
                 self._file, text.head, needed=self._needed, is_file=self._is_file, known=self._known
