@@ -20,6 +20,7 @@ class Served:
     head_plan: list[str] = field(default_factory=list)  # statuses that HEAD answers first
     ranges: bool = True
     claimed: int | None = None  # what HEAD claims as Content-Length, where that is not the truth
+    kind: str = ""  # what GET says of the Content-Type
     starts: list[int | None] = field(default_factory=list)  # the first byte each GET asked for
     heads: int = 0
 
@@ -60,6 +61,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(served.body) - 1}/{len(served.body)}")
         self.send_header("Content-Length", str(len(served.body) - first))
+        if served.kind:
+            self.send_header("Content-Type", served.kind)
         self.end_headers()
         self.wfile.write(served.body[first:] if step is None else served.body[first : first + abs(step)])
         if step is not None and step < 0:

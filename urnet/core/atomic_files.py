@@ -165,9 +165,9 @@ class AppendedFile:
         self._stream.close()
 
 
-def file_hash(path: Path, block: int = 1 << 20) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
+def file_hash(path: Path, block: int = 1 << 20, algorithm: str = "sha256") -> str:
+    """SHA-256 (or another of hashlib's) of a file's bytes, in hexadecimal."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with Path(path).open("rb") as stream:
         while chunk := stream.read(block):
             digest.update(chunk)
