@@ -10,7 +10,7 @@ from scipy.special import softmax
 from urnet.checkpoints import checkpoint
 from urnet.core.checks import InputError
 from urnet.inference import predictor, program
-from urnet.inference.predictor import Predictor
+from urnet.inference.predictor import FeatureExtractor, Predictor
 from urnet.inference.program import Engine, export_inference, write_program
 from urnet.inference.program_cache import ProgramSource
 from urnet.nn.normalise import Normalise
@@ -29,8 +29,11 @@ class Tiny(paddle.nn.Layer):
         self.bn = paddle.nn.BatchNorm2D(8)
         self.fc = paddle.nn.Linear(8, N_CLASSES)
 
+    def features(self, x):
+        return paddle.nn.functional.relu(self.bn(self.conv(x))).mean(axis=[2, 3])
+
     def forward(self, x):
-        return self.fc(paddle.nn.functional.relu(self.bn(self.conv(x))).mean(axis=[2, 3]))
+        return self.fc(self.features(x))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def images():
 
 
 def by_hand(network, images):
-    """The same probabilities from NumPy alone."""
+    """The same features and probabilities from NumPy alone."""
     tiny = network.network
     x = ((images / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
@@ -59,7 +62,7 @@ def by_hand(network, images):
         p.numpy().reshape(1, 8, 1, 1) for p in (tiny.bn._mean, tiny.bn._variance, tiny.bn.weight, tiny.bn.bias)
     )
     y = np.maximum((y - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0).mean(axis=(2, 3))
-    return softmax(y @ tiny.fc.weight.numpy() + tiny.fc.bias.numpy(), axis=1)
+    return y, softmax(y @ tiny.fc.weight.numpy() + tiny.fc.bias.numpy(), axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +71,20 @@ def engines(network):
 
 
 @pytest.mark.parametrize("name", ["inference", "dygraph"])
+def test_features_are_those_computed_by_hand(network, images, name):
+    extractor = FeatureExtractor(network, SIZE, engine=name, batch_size=4, threads=1)
+    features = extractor.features(images)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, by_hand(network, images)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(extractor.features(images[:3]), features[:3], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["inference", "dygraph"])
 def test_probabilities_are_those_computed_by_hand(engines, network, images, name):
     network.train()  # a predictor computes in evaluation mode, whatever mode the network is in
     probabilities = engines[name].probabilities(images)
     assert probabilities.dtype == np.float32
-    np.testing.assert_allclose(probabilities, by_hand(network, images), atol=2e-6)
+    np.testing.assert_allclose(probabilities, by_hand(network, images)[1], atol=2e-6)
     assert network.training
     for n in (1, 3):  # filled up to four
         np.testing.assert_allclose(engines[name].probabilities(images[:n]), probabilities[:n], atol=1e-7)
@@ -80,7 +92,7 @@ def test_probabilities_are_those_computed_by_hand(engines, network, images, name
 
 def test_topk_orders_by_probability(engines, network, images):
     indices, scores = engines["inference"].topk(images, 3)
-    expected = by_hand(network, images)
+    expected = by_hand(network, images)[1]
     np.testing.assert_array_equal(indices, np.argsort(-expected, axis=1)[:, :3])
     np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :3], atol=2e-6)
 
@@ -88,7 +100,7 @@ def test_topk_orders_by_probability(engines, network, images):
 def test_auto_takes_the_engine_of_the_device_and_the_network_may_be_a_function(network, images):
     assert Predictor(network, SIZE, threads=1, batch_size=1).engine == "inference"
     live = Predictor(lambda: network, SIZE, engine="dygraph", batch_size=4)
-    np.testing.assert_allclose(live.probabilities(images), by_hand(network, images), atol=2e-6)
+    np.testing.assert_allclose(live.probabilities(images), by_hand(network, images)[1], atol=2e-6)
 
 
 def test_bf16_is_near_or_refused(network, images, engines, monkeypatch):
@@ -134,7 +146,7 @@ def test_a_written_model_predicts_like_the_network(network, images, tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["model.json", "model.pdiparams", "signature.json"]
     assert "batch_norm" not in (folder / "model.json").read_text()  # folded, which makes opening it quick
     assert type(network.network.bn) is paddle.nn.BatchNorm2D
-    np.testing.assert_allclose(Engine(folder, threads=1)(images), by_hand(network, images), atol=2e-6)
+    np.testing.assert_allclose(Engine(folder, threads=1)(images), by_hand(network, images)[1], atol=2e-6)
     signature = json.loads((folder / "signature.json").read_text())
     assert signature["largest_difference_from_live"] == difference < 1e-5
     assert signature["input"]["shape"] == ["batch", SIZE, SIZE, 3]
@@ -173,7 +185,7 @@ def cached(network, tmp_path, monkeypatch):
     weights = {key: value.numpy() for key, value in network.network.state_dict().items()}
     checkpoint.save(tmp_path / "weights", weights=weights, state={})
 
-    def open_one(place=tmp_path / "weights"):
+    def open_one(place=tmp_path / "weights", kind=Predictor):
         built = []
 
         def build():
@@ -182,7 +194,7 @@ def cached(network, tmp_path, monkeypatch):
             return Normalise(built[-1], MEAN, STD)
 
         source = ProgramSource(place, "Tiny", N_CLASSES, SIZE, MEAN, STD, tmp_path / "code")
-        return Predictor(build, SIZE, batch_size=4, threads=1, source=source), len(built)
+        return kind(build, SIZE, batch_size=4, threads=1, source=source), len(built)
 
     return open_one
 
@@ -194,13 +206,23 @@ def test_a_second_start_needs_no_network_and_predicts_the_same(cached, network, 
     assert built == 0
     expected = first.probabilities(images)
     np.testing.assert_array_equal(second.probabilities(images), expected)
-    np.testing.assert_allclose(expected, by_hand(network, images), atol=2e-6)
+    np.testing.assert_allclose(expected, by_hand(network, images)[1], atol=2e-6)
     (entry,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
     (entry / "model.pdiparams").write_bytes(b"damaged")
     third, built = cached()
     assert built == 1
     np.testing.assert_array_equal(third.probabilities(images), expected)
     assert cached()[1] == 0
+
+
+def test_features_are_another_program_of_the_same_weights(cached, network, images, tmp_path):
+    cached()
+    first, built = cached(kind=FeatureExtractor)
+    assert built == 1
+    second, built = cached(kind=FeatureExtractor)
+    assert built == 0 and cached()[1] == 0
+    np.testing.assert_array_equal(second.features(images), first.features(images))
+    np.testing.assert_allclose(first.features(images), by_hand(network, images)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_changed_weights_are_another_program(cached, network, images, tmp_path):
@@ -210,7 +232,7 @@ def test_changed_weights_are_another_program(cached, network, images, tmp_path):
     checkpoint.save(tmp_path / "weights", weights=weights, state={})
     after, built = cached()
     assert built == 1
-    odds = by_hand(network, images) * np.exp([3, 0, 0, 0, 0, 0, 0])
+    odds = by_hand(network, images)[1] * np.exp([3, 0, 0, 0, 0, 0, 0])
     np.testing.assert_allclose(after.probabilities(images), odds / odds.sum(1, keepdims=True), atol=1e-5)
 
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from scipy.special import softmax
 
 import models
 import urnet
@@ -30,6 +31,7 @@ from tests.helpers.predict import (
 from tests.helpers.webvision import N_CLASSES as WEB_CLASSES
 from tests.helpers.webvision import write_web
 from urnet.checkpoints import safetensors_io
+from urnet.checkpoints.checkpoint import read_weights
 from urnet.config.recipe import Transform
 from urnet.data.images.decode import decode
 from urnet.data.table.table import BaseWriter
@@ -96,6 +98,29 @@ def test_arrays_of_any_sizes_and_paths_give_what_the_recipe_means(toys, predicto
     same = np.stack([cv2.resize(rgb(path), (50, 40)) for path in paths[:5]])
     np.testing.assert_array_equal(predictor(same), predictor(list(same)))
     assert predictor([]).shape == (0, N_CLASSES)
+
+
+def test_features_are_what_the_classifier_is_given(toys, predictor):
+    images = [toys.images / name for name in toys.names[:5]]
+    features = predictor.features(images)
+    assert features.dtype == np.float32
+    weights = read_weights(toys.checkpoint)
+    logits = features @ weights["fc.weight"] + weights["fc.bias"]
+    np.testing.assert_allclose(softmax(logits, axis=1), toys.expected[:5], atol=2e-6)
+    assert predictor.features([]).shape == (0, features.shape[1])
+
+
+def test_a_network_of_ones_own_may_lack_features(toys):
+    class Plain(paddle.nn.Layer):
+        def __init__(self, network):
+            super().__init__()
+            self.forward, self.state_dict = network.forward, network.state_dict
+
+    loaded = urnet.load_predictor(
+        toys.checkpoint, build=lambda *which: Plain(models.build(*which)), engine="dygraph", batch_size=4
+    )
+    with pytest.raises(urnet.InputError, match=f"features: {NETWORK} of .* has no method `features`"):
+        loaded.features([toys.images / toys.names[0]])
 
 
 def test_the_best_classes_and_their_names(toys, predictor):

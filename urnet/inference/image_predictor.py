@@ -1,4 +1,4 @@
-"""A checkpoint as a function of images, for scripts: arrays or paths in, probabilities out.
+"""A checkpoint as a function of images, for scripts: arrays or paths in, probabilities or features out.
 
 Preprocessing is that of the checkpoint's recipe, as in infer.py. Paddle is imported when a checkpoint is
 loaded.
@@ -24,7 +24,7 @@ from urnet.data.lists.class_names import check_order
 from urnet.runtime.threads import import_paddle
 
 if TYPE_CHECKING:
-    from urnet.inference.predictor import Predictor
+    from urnet.inference.predictor import FeatureExtractor, Predictor
 
 Image = np.ndarray | str | Path
 
@@ -57,14 +57,34 @@ class ImagePredictor:
         *,
         exif: str = "honour",
         max_pixels: int = MAX_PIXELS,
+        extractor: Callable[[], FeatureExtractor] | None = None,
     ) -> None:
+        """``extractor`` makes what ``features`` computes with, when that is first asked for."""
         self.predictor, self.transform, self.class_names = predictor, transform, tuple(class_names)
         self.exif, self.max_pixels = exif, max_pixels
+        self._make_extractor = extractor
+        self._extractor: FeatureExtractor | None = None
 
     def __call__(self, images: Iterable[Image]) -> np.ndarray:
         """float32 (n, C); rows sum to 1. ``top`` keeps less where there are many images and classes."""
         none = np.empty((0, len(self.class_names)), np.float32)
         return np.concatenate([none, *map(self.predictor.probabilities, self._batches(images))])
+
+    def features(self, images: Iterable[Image]) -> np.ndarray:
+        """The penultimate vectors, float32 (n, d): what the classifier is given.
+
+        The first call prepares the network a second time, for features. Raises InputError where its class has no
+        ``features`` method (a network of yours), and as calling the predictor does.
+        """
+        if self._extractor is None:
+            if self._make_extractor is None:
+                raise InputError("features: this predictor was made without its network; load_predictor makes one")
+            self._extractor = self._make_extractor()
+        found = [self._extractor.features(batch) for batch in self._batches(images)]
+        if found:
+            return np.concatenate(found)
+        size = self.transform.size
+        return self._extractor.features(np.zeros((1, size, size, 3), np.uint8))[:0]
 
     def top(self, images: Iterable[Image], k: int = 1) -> Top:
         """The ``k`` most probable classes of each image, 1 to the number of classes."""
@@ -151,23 +171,37 @@ def load_predictor(
     if info.class_names is not None and len(info.class_names) == classes:
         check_order(names, info.class_names, ["class_names"] * classes, f"{info.folder}/classes.txt")
     import_paddle()
-    from urnet.inference.predictor import Predictor, check_precision
+    from urnet.inference.predictor import FeatureExtractor, Predictor, check_precision
     from urnet.nn.normalise import Normalise
     from urnet.runtime.precision import choose_device
 
     place = choose_device(device)
     check_precision(engine, precision, place)
     view = transform or (info.recipe.transform if info.recipe else Transform())
-    network = _built(build, name, classes, checkpoint)
-    load_into(network, read_weights(checkpoint, network), source=str(checkpoint))
-    normalised = Normalise(network, view.mean, view.std)
-    normalised.eval()
-    predictor = Predictor(
-        normalised, view.size, engine=engine, precision=precision, batch_size=batch_size, threads=threads, device=place
-    )
+
+    def network() -> Any:
+        made = _built(build, name, classes, checkpoint)
+        load_into(made, read_weights(checkpoint, made), source=str(checkpoint))
+        return made
+
+    def normalised(of: Any) -> Normalise:
+        behind = Normalise(of, view.mean, view.std)
+        behind.eval()
+        return behind
+
+    how: dict[str, Any] = {"engine": engine, "precision": precision, "batch_size": batch_size}
+    how.update(threads=threads, device=place)
+
+    def extractor() -> FeatureExtractor:
+        made = network()
+        if not hasattr(made, "features"):
+            raise InputError(f"features: {name} of {checkpoint} has no method `features`; networks of `models` have it")
+        return FeatureExtractor(normalised(made), view.size, **how)
+
+    predictor = Predictor(normalised(network()), view.size, **how)
     data = info.recipe.data if info.recipe else None
     exif, most = (data.exif, data.max_pixels) if data else ("honour", MAX_PIXELS)
-    return ImagePredictor(predictor, view, names, exif=exif, max_pixels=most)
+    return ImagePredictor(predictor, view, names, exif=exif, max_pixels=most, extractor=extractor)
 
 
 def _network(info: CheckpointInfo, checkpoint: str | Path, model: str | None, n_classes: int | None) -> tuple[str, int]:

@@ -1,13 +1,14 @@
-"""Probabilities of batches of images, whatever computes them: the live network or Paddle's inference engine."""
+"""Probabilities and features of batches of images, whatever computes them: the live network or Paddle's engine."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import paddle
@@ -15,7 +16,7 @@ import paddle
 from urnet.config.choices import ENGINES, PRECISIONS
 from urnet.core.checks import InputError, check_choice
 from urnet.core.top_k import topk
-from urnet.inference.program import Engine, cpu_has_bf16, live_probabilities, write_program
+from urnet.inference.program import Engine, cpu_has_bf16, live_features, live_probabilities, write_program
 from urnet.inference.program_cache import ProgramSource, cache_folder, find_program, keep_program
 from urnet.runtime.threads import compute_threads
 
@@ -23,8 +24,8 @@ Network: TypeAlias = paddle.nn.Layer | Callable[[], paddle.nn.Layer]
 BF16_NEEDED = "a CPU with bfloat16 instructions (avx512_bf16 or amx_bf16)"
 
 
-class BatchPredictor:
-    """Probabilities of uint8 RGB images (b, image_size, image_size, 3), b from 1 to ``batch_size``.
+class BatchRunner:
+    """Computes uint8 RGB images (b, image_size, image_size, 3), b from 1 to ``batch_size``.
 
     ``run`` computes batches of ``batch_size``; smaller ones are filled up, as every other size costs an engine
     memory. ``engine`` names what computes: "inference" or "dygraph".
@@ -35,8 +36,7 @@ class BatchPredictor:
     ) -> None:
         self._run, self.image_size, self.batch_size, self.engine = run, image_size, batch_size, engine
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, C); rows sum to 1."""
+    def _compute(self, images: np.ndarray) -> np.ndarray:
         n = len(images)
         if images.dtype != np.uint8 or images.shape[1:] != (self.image_size, self.image_size, 3):
             accepted = f"uint8 (b, {self.image_size}, {self.image_size}, 3)"
@@ -48,13 +48,21 @@ class BatchPredictor:
             images = np.concatenate([images, padding])
         return self._run(images)[:n]
 
+
+class BatchPredictor(BatchRunner):
+    """Probabilities of a batch of images, see ``BatchRunner``."""
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, C); rows sum to 1."""
+        return self._compute(images)
+
     def topk(self, images: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k most probable classes: indices (b, k) int64 and probabilities (b, k), best first."""
         return topk(self.probabilities(images), k)
 
 
-class Predictor(BatchPredictor):
-    """The predictor of a ``normalise.Normalise`` network.
+class _OfNetwork(BatchRunner):
+    """What computes a ``normalise.Normalise`` network.
 
     ``engine``: "inference" is Paddle's inference engine with oneDNN (CPU), "dygraph" the live network,
     "auto" the first on the CPU and the second on a GPU. ``precision``: "bf16" is several times as fast on
@@ -65,6 +73,8 @@ class Predictor(BatchPredictor):
     the engine's program is in the cache. That is so only with ``source``, which says what the network is
     made from (program_cache.py); without it nothing is kept.
     """
+
+    output: ClassVar[str]  # of program.OUTPUTS
 
     def __init__(
         self,
@@ -84,11 +94,28 @@ class Predictor(BatchPredictor):
         engine = check_precision(engine, precision, device)
         run: Callable[[np.ndarray], np.ndarray]
         if engine == "inference":
-            with _program(normalised, image_size, source) as folder:
+            with _program(normalised, image_size, self.output, source) as folder:
                 run = Engine(folder, threads=threads or compute_threads(), precision=precision)
         else:
-            run = functools.partial(live_probabilities, _built(normalised), bf16=precision == "bf16")
+            live = live_features if self.output == "features" else live_probabilities
+            run = functools.partial(live, _built(normalised), bf16=precision == "bf16")
         super().__init__(run, image_size, batch_size=batch_size, engine=engine)
+
+
+class Predictor(_OfNetwork, BatchPredictor):
+    """The probabilities of a network."""
+
+    output = "probabilities"
+
+
+class FeatureExtractor(_OfNetwork):
+    """The features of a network that has them (``urnet.nn.network.Network``): what its classifier is given."""
+
+    output = "features"
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, d)."""
+        return self._compute(images)
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -115,20 +142,21 @@ def check_precision(engine: str, precision: str, device: str) -> str:
 
 
 @contextlib.contextmanager
-def _program(network: Network, image_size: int, source: ProgramSource | None) -> Iterator[Path]:
+def _program(network: Network, image_size: int, output: str, source: ProgramSource | None) -> Iterator[Path]:
     """The folder of the network's program, from the cache, new in the cache, or gone after the block."""
     place, entry = cache_folder(), None
     if source is not None and place is not None:
+        source = dataclasses.replace(source, output=output)
         key = source.key()
         entry = find_program(place, key)
         if entry is None:
             network = live = _built(network)
-            entry = keep_program(place, key, source, lambda to: write_program(live, image_size, to))
+            entry = keep_program(place, key, source, lambda to: write_program(live, image_size, to, output=output))
     if entry is not None:
         yield entry
         return
     with tempfile.TemporaryDirectory(prefix="urnet-") as folder:
-        write_program(_built(network), image_size, Path(folder))
+        write_program(_built(network), image_size, Path(folder), output=output)
         yield Path(folder)
 
 

@@ -2,7 +2,8 @@
 
 A model is a folder of three files: ``model.json`` (the program), ``model.pdiparams`` (its parameters) and
 ``signature.json`` (what goes in and comes out). The program takes uint8 RGB images and gives probabilities:
-normalisation and softmax are inside, so that nobody has to repeat them.
+normalisation and softmax are inside, so that nobody has to repeat them. A program for our own use may give the
+network's features instead.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from urnet.runtime.host_to_device import to_tensor
 
 NAME = "model"
 FILES = (f"{NAME}.json", f"{NAME}.pdiparams")  # of a program
+OUTPUTS = ("probabilities", "features")  # what a program may give
 TOLERANCE = 1e-3  # of the largest probability, between the saved model and the live network
 
 
@@ -38,11 +40,26 @@ class Probabilities(paddle.nn.Layer):
         return paddle.nn.functional.softmax(self.normalised(images).astype("float32"), axis=-1)
 
 
-def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path) -> None:
-    """Write the FILES of a ``Normalise`` network into an existing folder, batch norm folded (fold.py)."""
+class Features(paddle.nn.Layer):
+    """The penultimate vectors of ``normalised(images)``: float32 (B, d)."""
+
+    def __init__(self, normalised: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.normalised = normalised
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """uint8 (B, S, S, 3) -> (B, d)."""
+        return self.normalised.features(images).astype("float32")
+
+
+def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path, *, output: str = "probabilities") -> None:
+    """Write the FILES of a ``Normalise`` network into an existing folder, batch norm folded (fold_batch_norm.py).
+
+    ``output``: which of OUTPUTS the program gives.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (1, image_size, image_size, 3), np.uint8)
     with evaluating(normalised), folded(normalised, paddle.to_tensor(noise)):
-        layer = Probabilities(normalised)
+        layer = (Features if output == "features" else Probabilities)(normalised)
         layer.eval()
         images = paddle.static.InputSpec([None, image_size, image_size, 3], "uint8", name="images")
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[images], full_graph=True), str(folder / NAME))
@@ -54,8 +71,8 @@ def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path) ->
 class Engine:
     """A written program, run by ``paddle.inference`` with oneDNN on the CPU.
 
-    ``engine(images)``: uint8 (B, S, S, 3) -> float32 (B, C). Every new B costs memory and a second or more of
-    preparation, so the callers keep to one. Not to be shared by threads.
+    ``engine(images)``: uint8 (B, S, S, 3) -> float32 (B, C), or (B, d) where the program gives features. Every new B
+    costs memory and a second or more of preparation, so the callers keep to one. Not to be shared by threads.
     """
 
     def __init__(self, folder: Path, *, threads: int, precision: str = "fp32") -> None:
@@ -131,3 +148,11 @@ def live_probabilities(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16:
         with paddle.no_grad(), cast:
             logits = normalised(to_tensor(images))
         return paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()
+
+
+def live_features(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> np.ndarray:
+    """The network's penultimate vectors, evaluation mode: uint8 (B, S, S, 3) -> float32 (B, d)."""
+    with evaluating(normalised):
+        cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
+        with paddle.no_grad(), cast:
+            return normalised.features(to_tensor(images)).astype("float32").numpy()

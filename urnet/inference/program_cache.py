@@ -35,7 +35,8 @@ OURS = (normalise, program, fold_batch_norm)  # what a program is made by, besid
 
 @dataclass(frozen=True)
 class ProgramSource:
-    """All that a program is made from. ``code`` is the folder of the network's Python files."""
+    """All that a program is made from. ``code`` is the folder of the network's Python files; ``output`` is one of
+    ``program.OUTPUTS``."""
 
     weights: str | Path  # as checkpoint.read_weights takes it
     network: str
@@ -44,12 +45,14 @@ class ProgramSource:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     code: Path
+    output: str = "probabilities"
 
     def key(self) -> str:
         """SHA-256 of the weights' bytes, the network's and our code, the numbers, and Paddle's version."""
         ours = [Path(str(module.__file__)) for module in OURS]
         parts = {
             "layout": LAYOUT,
+            "output": self.output,
             "paddle": [paddle.__version__, paddle.version.commit],
             "network": [self.network, self.n_classes, self.image_size, *self.mean, *self.std],
             "weights": _hashes(_weight_files(self.weights)),
