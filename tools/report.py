@@ -37,7 +37,8 @@ def parser() -> cli.Parser:
     add("--table", metavar="DIR", help="the table's folder [the run's own]")
     add("--out", metavar="FILE.html", help="the page; an existing one is replaced [OUTPUT/NAME/report.html]")
     add("--suspects", metavar="FILE.csv", help="write the suspect labels, the most suspect first")
-    add("--max_suspects", type=int, metavar="N", help="rows of FILE.csv at most [all]")
+    add("--max_suspects", type=int, metavar="N", help="rows of FILE.csv at most [all whose verdict is not fine]")
+    add("--excel", action="store_true", help="FILE.csv begins with a byte order mark, which Excel needs for UTF-8")
     add("--benchmark", metavar="FILE.json", help='list of {"method", "seed", "top1_last", …}')
     add("--classes", type=int, default=20, metavar="N", help="worst classes shown one by one [20]")
     add("--show", nargs="+", default=[], metavar="CLASS", help="show these classes (number or name) instead")
@@ -53,6 +54,8 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     if args.max_suspects is not None and args.max_suspects < 0:
         raise InputError(f"--max_suspects: found {args.max_suspects}; 0 or more is accepted")
+    if args.excel and args.suspects is None:
+        raise InputError("--excel is about a CSV file: it needs --suspects FILE.csv")
     for flag, place in (("--out", args.out), ("--suspects", args.suspects)):
         if place is not None and Path(place).is_dir():
             raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
@@ -62,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     from urnet.data.table.table import Table
     from urnet.report.build import Settings, build_report
     from urnet.report.run_state import read_benchmark, read_run
-    from urnet.report.suspects import most_suspect, write_csv
+    from urnet.report.suspects import suspect_rows, write_csv
     from urnet.report.thumbnails import thumbnailer
 
     run = read_run(Path(args.run))
@@ -83,8 +86,8 @@ def main(argv: Sequence[str]) -> None:
     gone = f" ({report.missing} missing or unreadable, {report.left_out} left out)"
     print(f"{out}: {size}, {report.pictures} images{gone if report.missing + report.left_out else ''}")
     if args.suspects and report.evidence is not None:
-        rows = most_suspect(report.evidence.score)
-        write_csv(Path(args.suspects), report.columns, report.evidence, rows[: args.max_suspects])
+        rows = suspect_rows(report.evidence)
+        write_csv(Path(args.suspects), report.columns, report.evidence, rows[: args.max_suspects], excel=args.excel)
         print(f"{args.suspects}: {len(rows[: args.max_suspects])} of {len(rows)} suspect rows")
 
 

@@ -38,7 +38,7 @@ from urnet.data.table.table import BaseWriter
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe
 from urnet.report.columns import Columns
-from urnet.report.suspects import label_evidence
+from urnet.report.run_evidence import label_evidence
 
 ROOT = Path(__file__).parents[2]
 
@@ -260,7 +260,7 @@ def test_the_one_call_is_the_instance_stage_byte_for_byte(tmp_path):
         assert found[name].dtype == column.dtype
         np.testing.assert_array_equal(found[name], column, err_msg=name)
     reported = label_evidence(Columns(table))
-    np.testing.assert_array_equal(found["score"], reported.score)
+    np.testing.assert_array_equal(found["relevance"], reported.label_quality)
     assert (found["score"] > 0).any()
     np.testing.assert_array_equal(found["score"] == 0, found["suggested"] == table.column("label"))
 

@@ -12,8 +12,8 @@ from urnet.core.blocks import class_sizes
 from urnet.core.checks import InputError
 from urnet.report.class_sections import choose_classes
 from urnet.report.columns import Columns
+from urnet.report.run_evidence import label_evidence
 from urnet.report.run_state import Method
-from urnet.report.suspects import label_evidence
 from urnet.report.thumbnails import thumbnail, thumbnailer
 
 WORDS_OF_BARE = [
@@ -78,8 +78,7 @@ def test_the_page_says_what_is_known(made):
         "60.0 ± 1.0 % 3 seeds",
         "70.0 % 1 of 2 seeds",
         "3 to 12 rows a class, 4.0 : 1",
-        "10 rows have another suggested label than the given one (33.3 % of all)",
-        "suggested_prob · (1 − relevance)",
+        "4 rows look wrong (13.3 % of all)",
         "quality 1.50",
         "1 row",
         "Most confident",
@@ -145,10 +144,10 @@ def test_the_worst_classes_come_first(made):
     table = made[0]
     columns = Columns(table)
     sizes, evidence = class_sizes(table.column("label"), 4), label_evidence(columns)
-    means = [evidence.score[table.column("label") == c].sum() for c in range(4)]
+    means = [evidence.label_quality[table.column("label") == c].sum() for c in range(4)]
     shrunk = [(m + 10 * sum(means) / 30) / (n + 10) for m, n in zip(means, sizes, strict=True)]
     choice = choose_classes(columns, evidence, sizes, 3)
-    assert list(choice.classes) == sorted(range(4), key=lambda c: -shrunk[c])[:3]
+    assert list(choice.classes) == sorted(range(4), key=lambda c: shrunk[c])[:3]
 
 
 def test_without_evidence_the_largest_or_the_least_confident_classes_come_first(tmp_path):

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from paddle import nn
 
@@ -20,7 +19,7 @@ from urnet.core import cli, cpus
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
 from urnet.report.columns import Columns
-from urnet.report.suspects import label_evidence
+from urnet.report.run_evidence import label_evidence
 
 ROOT = Path(__file__).parents[2]
 
@@ -244,10 +243,10 @@ def test_the_table_is_measured_from_lists_to_report(tmp_path):
     for plain in ("class_weight", "cluster_weight", "cluster", "relevance", "confidence", "suggested", "keep"):
         assert columns.get(plain) is not None, plain
     evidence = label_evidence(columns)
-    assert evidence.source == "topk_prob"
-    suspects = np.count_nonzero(evidence.score)
+    assert evidence.source == "part of its training target"
+    suspects = evidence.counts()["wrong label"]
     share = table.WRONG * (1 - 1 / 12)  # a random class may be the given one
-    assert suspects == pytest.approx(share * len(evidence.score), rel=0.05)
+    assert suspects == pytest.approx(share * len(evidence.verdict), rel=0.05)
     assert {figure.name: figure.limit for figure in figures if figure.limit_name == table.MOST} == {
         "lists and metadata to base.arrow": 90,
         "peak memory of that": 2000,  # the last of three

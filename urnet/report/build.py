@@ -16,9 +16,10 @@ from urnet.report.class_sections import Choice, choose_classes, class_section
 from urnet.report.columns import Columns
 from urnet.report.gallery import Gallery, Thumbnails
 from urnet.report.page import Section, page
+from urnet.report.run_evidence import label_evidence
 from urnet.report.run_state import Method, RunState
 from urnet.report.suspect_sections import confusion_section, suspect_list
-from urnet.report.suspects import Evidence, label_evidence
+from urnet.report.suspects import Evidence
 from urnet.report.text import plural
 
 SHARE = 0.85  # of the page's bytes that pictures may take
@@ -71,7 +72,7 @@ def build_report(
     check_settings(settings)
     _check_table(run, table)
     columns, n_classes = Columns(table, run.order), len(table.class_names)
-    sizes, evidence = class_sizes(columns.labels, n_classes), label_evidence(columns)
+    sizes, evidence = class_sizes(columns.labels, n_classes), label_evidence(columns, run.unreadable)
     choice = _choose(settings, columns, evidence, sizes)
     gallery = Gallery(table, thumbnails, int(SHARE * settings.max_bytes))
     sections = [

@@ -9,7 +9,7 @@ import numpy as np
 from urnet.report.aggregates import class_sums, shrunk_means
 from urnet.report.columns import Columns
 from urnet.report.gallery import Gallery
-from urnet.report.suspects import Evidence
+from urnet.report.suspects import FINE, Evidence
 from urnet.report.text import class_name, decimal, percent, plural
 
 CONFIDENCE = ("relevance", "confidence", "keep", "instance_weight")  # the first one there is orders the images
@@ -24,7 +24,7 @@ class Choice:
 
 
 def choose_classes(columns: Columns, evidence: Evidence | None, sizes: np.ndarray, n: int) -> Choice:
-    """The ``n`` classes with the largest mean suspect score (shrunk), or, without evidence, the largest ones.
+    """The ``n`` classes with the lowest mean label quality (shrunk), or, without evidence, the largest ones.
 
     Between the two: those with the lowest mean confidence, where only that was measured.
     """
@@ -32,8 +32,8 @@ def choose_classes(columns: Columns, evidence: Evidence | None, sizes: np.ndarra
     confidence = columns.get("confidence")
     value, reason = sizes.astype(np.float64), "the largest ones, as there is no evidence about labels yet"
     if evidence is not None:
-        value = shrunk_means(*class_sums(labels, evidence.score, len(sizes)))
-        reason = "those with the largest mean suspect score"
+        value = -shrunk_means(*class_sums(labels, evidence.label_quality, len(sizes)))
+        reason = "those with the lowest mean label quality"
     elif confidence is not None:
         value, reason = (-shrunk_means(*class_sums(labels, confidence, len(sizes))), "those with the least confidence")
     value = np.where(sizes > 0, np.nan_to_num(value, nan=-np.inf), -np.inf)
@@ -48,7 +48,7 @@ def class_section(
     names = columns.table.class_names
     facts = [plural(len(rows), "row")]
     if evidence is not None:
-        suspect = float((evidence.score[rows] > 0).mean()) if len(rows) else float("nan")
+        suspect = float((evidence.verdict[rows] != FINE).mean()) if len(rows) else float("nan")
         facts.append(f"{percent(suspect)} suspect")
     weight = columns.get("class_weight")
     if weight is not None and len(rows):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from urnet.data.table.table import Table
-from urnet.data.table.writer import BASE_SCHEMA
+from urnet.data.table.writer import BASE_SCHEMA, BLOCK
 
 
 class Columns:
@@ -24,6 +27,31 @@ class Columns:
     def __init__(self, table: Table, order: Sequence[str] = ()) -> None:
         self.table, self.labels = table, table.column("label")  # a copy, so only once
         self._order = order
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.table.class_names
+
+    def files(self, rows: np.ndarray) -> list[str]:
+        """Where the pictures of ``rows`` lie."""
+        return self.table.paths(rows)
+
+    def titles(self, rows: np.ndarray) -> list[str]:
+        """Texts that belong to the pictures of ``rows``, "" where there is none."""
+        return self.table.strings("text", rows)
+
+    def path_texts(self, rows: np.ndarray) -> Any:
+        """The paths of ascending ``rows``, an Arrow array; read by batch, not mapped, so that nothing stays."""
+        options = pa.ipc.IpcReadOptions(included_fields=[BASE_SCHEMA.get_field_index("path")])
+        file = str(self.table.folder / "base.arrow")
+        with pa.OSFile(file) as stream, pa.ipc.open_file(stream, options=options) as reader:
+            edges = np.searchsorted(rows, BLOCK * np.arange(reader.num_record_batches + 1))
+            parts = [pa.array([], pa.large_string())]
+            for number, (start, end) in enumerate(itertools.pairwise(edges)):
+                if end > start:  # every batch but the last has BLOCK rows
+                    values = reader.get_batch(number).column(0)
+                    parts.append(values.take(pa.array(rows[start:end] - number * BLOCK)).cast(pa.large_string()))
+        return pa.concat_arrays(parts)
 
     def name(self, plain: str) -> str | None:
         """The table's name of a column, None where there is no such column yet."""

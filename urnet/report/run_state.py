@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class RunState:
     stages: tuple[StageState, ...]
     order: tuple[str, ...] = ()  # names of all stages, those that have not begun yet as well
     date: str = ""  # of the newest state.json, UTC
+    unreadable: tuple[int, ...] = ()  # rows whose pictures a stage could not read
 
     def setting(self, *keys: str, default: Any = None) -> Any:
         """A value of the recipe, ``default`` where it has none."""
@@ -74,7 +76,17 @@ def read_run(folder: Path) -> RunState:
         date = moment.strftime("%Y-%m-%d")
     order = (*planned, *(name for name in names if name not in planned))
     stages = tuple(_stage(folder / name) for name in names)
-    return RunState(folder.absolute().name, folder, recipe, stages, order, date)
+    return RunState(folder.absolute().name, folder, recipe, stages, order, date, _unreadable(folder, order))
+
+
+def _unreadable(folder: Path, stages: Sequence[str]) -> tuple[int, ...]:
+    """The rows that the newest stage to train met and could not read: its lines begin with the row's number."""
+    newest = next((folder / name for name in reversed(stages) if (folder / name / "log.txt").is_file()), folder)
+    file = newest / "unreadable.txt"
+    if not file.is_file():
+        return ()
+    numbers = (line.split("\t")[0] for line in file.read_text(encoding="utf-8", errors="replace").split("\n"))
+    return tuple(int(number) for number in numbers if number.isascii() and number.isdigit())
 
 
 def _recipe(folder: Path, newest: Path | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from urnet.report.aggregates import confusion
 from urnet.report.class_sections import Choice
 from urnet.report.columns import Columns
 from urnet.report.gallery import Gallery
-from urnet.report.suspects import Evidence, most_suspect
+from urnet.report.suspects import Evidence, suspect_rows
 from urnet.report.text import class_name, count, decimal, escape, percent, plural
 
 NO_EVIDENCE = "No evidence about labels yet: suggested and relevance (instance stage) or topk and keep (label stage)."
@@ -22,12 +22,12 @@ def suspect_list(columns: Columns, evidence: Evidence | None, top: int, gallery:
     """The ``top`` most suspect rows: picture, given and suggested label, score, title."""
     if evidence is None:
         return f'<p class="note">{NO_EVIDENCE}</p>'
-    rows = most_suspect(evidence.score, top)
-    total, n_rows = int(np.count_nonzero(evidence.score)), columns.table.n_rows
+    rows = suspect_rows(evidence, top)
+    n_rows = columns.table.n_rows
+    total = n_rows - evidence.counts()["fine"]
     words = (
-        f"<p>{plural(total, 'row has', 'rows have')} another suggested label than the given one "
-        f"({percent(total / n_rows)} of all). Score = <code>{escape(evidence.source)}</code>, "
-        "from 0 (the given label stands) to 1 (nothing speaks for it, all for the suggested one). "
+        f"<p>{plural(total, 'row looks', 'rows look')} wrong "
+        f"({percent(total / n_rows)} of all). Label quality: {escape(evidence.source)}. "
         "A suggestion is no proof: look first.</p>"
     )
     if not len(rows):
@@ -40,7 +40,7 @@ def suspect_list(columns: Columns, evidence: Evidence | None, top: int, gallery:
         gallery.titles(rows),
         labels,
         evidence.suggested[rows].tolist(),
-        evidence.score[rows].tolist(),
+        evidence.label_quality[rows].tolist(),
         strict=False,
     ):
         cards.append(

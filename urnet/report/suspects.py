@@ -1,12 +1,11 @@
-"""Which labels look wrong: a score for every row, the rows in order of it, and their list as CSV."""
+"""Which labels look wrong: what is known about each row, the rows in order of it, and their list as CSV."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,79 +13,85 @@ import pyarrow.compute as pc
 
 from urnet.core.atomic_files import atomic_file
 from urnet.core.blocks import ROWS, blocks
-from urnet.core.checks import InputError
-from urnet.data.table.writer import BASE_SCHEMA, BLOCK
-from urnet.report.columns import Columns
+from urnet.core.checks import InputError, check_same_rows
+from urnet.report.photos import Rows
 
-HEADER = ("path", "given", "suggested", "score", "given_name", "suggested_name")
-SCORES = 10_000  # a score is written as so many parts of 1: with four decimals
+HEADER = ("path", "given", "suggested", "suggested_prob", "label_quality", "verdict", "group", "in_classes", "same_as")
+VERDICTS = (
+    "fine",
+    "wrong label",
+    "off topic",
+    "near duplicate",
+    "duplicate under another label",
+    "leak from validation",
+    "unreadable",
+)
+FINE = 0  # of VERDICTS
+UNKNOWN = 0.5  # the label quality of a row that nothing is known about, such as an unreadable picture
+PARTS = 10_000  # a number 0..1 is written as so many parts of 1: with four decimals
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """``suggested`` int32 (N,), each row's most probable class, -1 where unknown; ``score`` float32 (N,).
+    """What is known about N rows; what is None is not known of any row.
 
-    The score is 0..1: 0 where the suggestion is the given label or there is none, 1 where nothing speaks for
-    the given label and all for the suggested one. ``source`` says from which columns, as a formula.
+    ``suggested`` int32 (N,), each row's most probable class, -1 where unknown, and its probability
+    ``suggested_prob`` float32 (N,), nan where unknown; ``label_quality`` float32 (N,) in 0..1, low is bad, the one
+    number that rows are ordered by, ``UNKNOWN`` where nothing is known; ``verdict`` int8 (N,), places in ``VERDICTS``;
+    ``group`` int32 (N,), rows that show the same have one number, -1 is alone; ``in_classes`` float32 (N,) in
+    0..1, 0.5 the threshold, nan where unknown; ``same_as`` (N,) texts, the path of the picture that a row equals,
+    "" for none. ``source`` says in words what label_quality is. Raises InputError for arrays of different lengths.
     """
 
     suggested: np.ndarray
-    score: np.ndarray
-    source: str
+    label_quality: np.ndarray
+    verdict: np.ndarray
+    suggested_prob: np.ndarray | None = None
+    group: np.ndarray | None = None
+    in_classes: np.ndarray | None = None
+    same_as: Sequence[str] | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        optional = {name: getattr(self, name) for name in ("suggested_prob", "group", "in_classes", "same_as")}
+        arrays = {"suggested": self.suggested, "label_quality": self.label_quality, "verdict": self.verdict}
+        check_same_rows(**arrays, **{name: values for name, values in optional.items() if values is not None})
+
+    def is_of(self, verdict: str) -> np.ndarray:
+        """The rows of this verdict, bool (N,)."""
+        return self.verdict == VERDICTS.index(verdict)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows each verdict of ``VERDICTS`` has."""
+        found = np.zeros(len(VERDICTS), np.int64)
+        for part in blocks(len(self.verdict), ROWS):
+            found += np.bincount(self.verdict[part], minlength=len(VERDICTS))
+        return dict(zip(VERDICTS, found.tolist(), strict=True))
 
 
-def label_evidence(columns: Columns, *, block: int = ROWS) -> Evidence | None:
-    """Score all rows from the newest evidence there is; None where no stage has left any.
+def suspect_rows(evidence: Evidence, n: int | None = None) -> np.ndarray:
+    """The first ``n`` rows (None: all) whose verdict is not "fine", in the list's order; equal ones by row number."""
+    return in_order(evidence, np.flatnonzero(evidence.verdict != FINE), n)
 
-    From the label stage: s = argmax of topk_prob, score = topk_prob[s], the part of the training target that
-    the given label lost to class s. Else from the instance stage:
-    suggested_prob * (1 - relevance), or (1 - confidence) where there is no relevance (all ours). Raises
-    InputError for a suggested class that the table does not have.
+
+def in_order(evidence: Evidence, rows: np.ndarray | None = None, n: int | None = None, paths: Any = None) -> np.ndarray:
+    """The first ``n`` (None: all) of ``rows`` (None: of all) as the list has them, int64.
+
+    By label_quality ascending, unreadable ones last; equal ones by path where ``paths`` is given (all rows' paths, an
+    Arrow array), else by row number. Raises InputError for a negative ``n``.
     """
-    found = _once(columns, "topk_index", "topk_prob")
-    if found:
-        return _evidence(columns, "topk_prob", block, *found)
-    for name in ("relevance", "confidence"):
-        found = _once(columns, "suggested", "suggested_prob", name)
-        if found:
-            return _evidence(columns, f"suggested_prob · (1 − {name})", block, *found)
-    return None
-
-
-def _once(columns: Columns, *plain: str) -> list[np.ndarray]:
-    """The columns for one pass; none where one of them is not there."""
-    names = [name for name in map(columns.name, plain) if name is not None]
-    return [columns.once(name) for name in names] if len(names) == len(plain) else []
-
-
-def _evidence(
-    columns: Columns, source: str, block: int, index: np.ndarray, prob: np.ndarray, confidence: np.ndarray | None = None
-) -> Evidence:
-    labels, n_classes = columns.labels, len(columns.table.class_names)
-    suggested, score = np.empty(len(labels), np.int32), np.zeros(len(labels), np.float32)
-    for part in blocks(len(labels), block):
-        best, p = _most_probable(index[part], prob[part])
-        if len(best) and best.max() >= n_classes:
-            raise InputError(
-                f"{columns.table.folder}: class {best.max()} is suggested, the table has {n_classes} classes"
-            )
-        value = np.clip(p, 0, 1)
-        if confidence is not None:
-            value = value * np.clip(1 - confidence[part].astype(np.float32), 0, 1)
-        wrong = (best >= 0) & (best != labels[part]) & np.isfinite(value)
-        suggested[part] = best
-        score[part] = np.where(wrong, value, 0)
-    return Evidence(suggested, score, source)
-
-
-def _most_probable(index: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Class and probability of each row's best candidate; -1 and 0 where none is known (-1 or nan)."""
-    index, prob = index.reshape(len(index), -1), prob.reshape(len(prob), -1).astype(np.float32)
-    known = (index >= 0) & np.isfinite(prob)
-    prob = np.where(known, prob, -1)
-    best, rows = prob.argmax(axis=1), np.arange(len(prob))
-    found = known[rows, best]
-    return np.where(found, index[rows, best], -1), np.where(found, prob[rows, best], 0)
+    if n is not None and n < 0:
+        raise InputError(f"n: found {n}; 0 or more is accepted")
+    rows = np.arange(len(evidence.label_quality)) if rows is None else np.sort(rows)
+    key = np.where(evidence.is_of("unreadable")[rows], np.float32(2), evidence.label_quality[rows])
+    if n is not None and n < len(rows):
+        some = key <= np.partition(key, n - 1)[n - 1] if n else np.zeros(len(rows), bool)
+        rows, key = rows[some], key[some]
+    if paths is not None:
+        by_path = np.asarray(pc.sort_indices(paths.take(pa.array(rows))))
+        rows, key = rows[by_path], key[by_path]
+    return rows[np.argsort(key, kind="stable")][:n]
 
 
 def most_suspect(score: np.ndarray, n: int | None = None) -> np.ndarray:
@@ -100,42 +105,52 @@ def most_suspect(score: np.ndarray, n: int | None = None) -> np.ndarray:
     return rows[np.argsort(-score[rows], kind="stable")][:n]
 
 
+# --- the list
+
+
 def write_csv(
     path: Path,
-    columns: Columns,
+    source: Rows,
     evidence: Evidence,
     rows: np.ndarray,
     *,
+    excel: bool = False,
     paths_at_once: int = 1 << 21,
     lines_at_once: int = 1 << 16,
 ) -> None:
     """Write ``rows`` in their order, whole or not at all; an existing file is replaced.
 
-    Columns: path as the table has it, given and suggested class number (-1 where unknown), score with four
-    decimals, and the two classes' names. Memory: ``paths_at_once`` paths, twice.
+    Columns: ``HEADER``. given and suggested are names of classes, the number where a class has none; numbers 0..1 have
+    four decimals; what is not known is empty. ``excel``: the file begins with a byte order mark. Memory:
+    ``paths_at_once`` paths, twice. Raises InputError where ``evidence`` is about other rows than ``source``.
     """
-    words = _words(columns.table.class_names)
+    check_same_rows(labels=source.labels, label_quality=evidence.label_quality)
     with atomic_file(path, replace=True) as part, part.open("wb") as stream:
-        stream.write(f"{','.join(HEADER)}\n".encode())
+        stream.write((BYTE_ORDER_MARK if excel else b"") + f"{','.join(HEADER)}\n".encode())
+        words = _Words(source.class_names)
         for some in blocks(len(rows), paths_at_once):
-            for lines in _lines(columns, evidence, rows[some], words, lines_at_once):
+            for lines in _lines(source, evidence, rows[some], words, lines_at_once):
                 stream.write(lines)
 
 
-class _Words(NamedTuple):
-    """Arrow arrays of every text that may be in a line but the path; of class -1 at the end."""
+class _Words:
+    """Arrow arrays of the texts that a line is made of; of -1 at the end, which is empty."""
 
-    number: Any
-    name: Any
-    last: Any  # the name again, as a line's end
-    score: Any
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.name = _quoted(_texts([*(name or str(c) for c, name in enumerate(class_names)), ""]))
+        self.verdict = _texts(VERDICTS)
+        self.number = _texts([*(f"{i / PARTS:.4f}" for i in range(PARTS + 1)), ""])
 
+    def numbers(self, values: np.ndarray | None, rows: np.ndarray) -> Any:
+        """Numbers 0..1 of ``rows``, "" for nan and for all of None."""
+        if values is None:
+            return _text("")
+        # exact, as a float32 has 24 bits and 10,000 has 10: rounded as its own decimals would be
+        exact = values[rows].astype(np.float64) * PARTS
+        return self.number.take(pa.array(np.rint(np.where(np.isnan(exact), PARTS + 1, exact)).astype(np.int32)))
 
-def _words(class_names: Sequence[str]) -> _Words:
-    number = _texts([str(c) for c in (*range(len(class_names)), -1)])
-    name = _quoted(_texts([*class_names, ""]))
-    last = pc.binary_join_element_wise(name, _text("\n"), _text(""))
-    return _Words(number, name, last, _texts([f"{i / SCORES:.4f}" for i in range(SCORES + 1)]))
+    def names(self, classes: np.ndarray) -> Any:
+        return self.name.take(pa.array(classes % len(self.name)))  # -1: the last
 
 
 def _texts(values: Sequence[str]) -> Any:
@@ -156,38 +171,40 @@ def _quoted(texts: Any) -> Any:
     return pc.if_else(special, pc.binary_join_element_wise(quote, inside, quote, _text("")), texts)
 
 
-def _lines(columns: Columns, evidence: Evidence, rows: np.ndarray, words: _Words, at_once: int) -> Iterator[Any]:
+def _lines(source: Rows, evidence: Evidence, rows: np.ndarray, words: _Words, at_once: int) -> Iterator[Any]:
     """The bytes of the lines of ``rows``, ``at_once`` lines at a time."""
     order = np.argsort(rows, kind="stable")
-    paths = _quoted(_paths(columns.table.folder, rows[order]))
+    paths = _quoted(source.path_texts(rows[order]))
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     for part in blocks(len(rows), at_once):
         some = rows[part]
-        given, to = columns.labels[some], evidence.suggested[some] % len(words.number)  # -1: the last
-        # exact, as a score has 24 bits and 10,000 has 10: rounded as its own decimals would be
-        score = np.rint(evidence.score[some].astype(np.float64) * SCORES).astype(np.int32)
         lines = pc.binary_join_element_wise(
             paths.take(pa.array(place[part])),
-            words.number.take(pa.array(given)),
-            words.number.take(pa.array(to)),
-            words.score.take(pa.array(score)),
-            words.name.take(pa.array(given)),
-            words.last.take(pa.array(to)),
+            words.names(source.labels[some]),
+            words.names(evidence.suggested[some]),
+            words.numbers(evidence.suggested_prob, some),
+            words.numbers(evidence.label_quality, some),
+            words.verdict.take(pa.array(evidence.verdict[some])),
+            _groups(evidence.group, some),
+            words.numbers(evidence.in_classes, some),
+            _ends(evidence.same_as, some),
             _text(","),
         )
         _, offsets, data = lines.buffers()
         yield memoryview(data)[: np.frombuffer(offsets, np.int64)[len(lines)]]
 
 
-def _paths(folder: Path, rows: np.ndarray) -> Any:
-    """The paths of ascending ``rows``, an Arrow array; read by batch, not mapped, so that nothing stays."""
-    options = pa.ipc.IpcReadOptions(included_fields=[BASE_SCHEMA.get_field_index("path")])
-    with pa.OSFile(str(folder / "base.arrow")) as file, pa.ipc.open_file(file, options=options) as reader:
-        edges = np.searchsorted(rows, BLOCK * np.arange(reader.num_record_batches + 1))
-        parts = [_texts([])]
-        for number, (start, end) in enumerate(itertools.pairwise(edges)):
-            if end > start:  # every batch but the last has BLOCK rows
-                values = reader.get_batch(number).column(0)
-                parts.append(values.take(pa.array(rows[start:end] - number * BLOCK)).cast(pa.large_string()))
-    return pa.concat_arrays(parts)
+def _groups(group: np.ndarray | None, rows: np.ndarray) -> Any:
+    if group is None:
+        return _text("")
+    numbers = group[rows]
+    return pc.if_else(pa.array(numbers < 0), _text(""), pa.array(numbers).cast(pa.large_string()))
+
+
+def _ends(same_as: Sequence[str] | None, rows: np.ndarray) -> Any:
+    """The last column with the line's end."""
+    if same_as is None:
+        return _text("\n")
+    texts = _quoted(_texts([same_as[row] for row in rows.tolist()]))
+    return pc.binary_join_element_wise(texts, _text("\n"), _text(""))

@@ -1,0 +1,68 @@
+"""Labelled pictures as the report and the list meet them: a run's table (``Columns``) or a folder's ``Photos``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from urnet.core.checks import InputError, check_labels, check_same_rows
+
+
+class Rows(Protocol):
+    """``labels`` int32 (N,) are the given ones, ``class_names`` "" where a class has no name."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+    def path_texts(self, rows: np.ndarray) -> Any:
+        """The paths of ascending ``rows`` as the list has them, an Arrow array of large strings."""
+
+    def files(self, rows: np.ndarray) -> list[str]:
+        """Where the pictures of ``rows`` lie."""
+
+    def titles(self, rows: np.ndarray) -> list[str]:
+        """Texts that belong to the pictures of ``rows``, "" where there is none."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Labelled pictures that no table holds.
+
+    ``paths`` (N,) texts, a sequence or an Arrow array, relative to ``root`` or absolute; ``labels`` (N,) integers
+    into ``class_names``. Raises InputError for arrays of different lengths and labels out of range.
+    """
+
+    paths: Any
+    labels: np.ndarray
+    class_names: Sequence[str]
+    root: str | os.PathLike[str] = ""
+
+    def __post_init__(self) -> None:
+        paths = self.paths.combine_chunks() if isinstance(self.paths, pa.ChunkedArray) else self.paths
+        try:
+            paths = pa.array(paths, pa.large_string()) if not isinstance(paths, pa.Array) else paths
+        except UnicodeEncodeError:
+            raise InputError("paths: one is not UTF-8; rename that file") from None
+        labels = np.asarray(self.labels)
+        check_same_rows(paths=paths, labels=labels)
+        check_labels(labels, len(self.class_names))
+        object.__setattr__(self, "paths", paths.cast(pa.large_string()))
+        object.__setattr__(self, "labels", labels.astype(np.int32))
+
+    def path_texts(self, rows: np.ndarray) -> Any:
+        return self.paths.take(pa.array(rows))
+
+    def files(self, rows: np.ndarray) -> list[str]:
+        return [str(Path(self.root) / path) for path in self.path_texts(rows).to_pylist()]
+
+    def titles(self, rows: np.ndarray) -> list[str]:
+        return [""] * len(rows)
