@@ -32,6 +32,8 @@ _FAMILIES = {  # file -> its networks
         "ResNeXt50_32x4d_standard",
         "ResNeXt101_32x4d_standard",
         "ResNeXt152_32x4d_standard",
+        "ResNeXt50_64x4d",
+        "ResNeXt101_64x4d",
         "ResNeXt_small32",
     ),
     "resnet": ("ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152"),
@@ -45,6 +47,7 @@ _FAMILIES = {  # file -> its networks
     "resnest": ("ResNeSt50", "ResNeSt101"),
     "dpn": ("DPN92", "DPN131"),
     "efficientnet_lite": ("EfficientNetLite0",),
+    "mobilenet_v3": ("MobileNetV3_large",),
 }
 NETWORKS: dict[str, Callable[..., Any]] = {name: _in(file, name) for file, names in _FAMILIES.items() for name in names}
 NAMES: tuple[str, ...] = tuple(NETWORKS)

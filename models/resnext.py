@@ -2,11 +2,13 @@
 
 ``ResNeXt*_32x4d`` are the networks of the 2018 release. Their units are 256, 512, 1024 and 2048 wide
 in all three convolutions, which the paper would call 32x8d; ``…_standard`` have the paper's 32x4d width.
-Released weights fit the former only.
+Released weights fit the former only. The latter, and ``…_64x4d``, compute what Paddle's networks of these
+names do (``paddle.vision.models``) and read the weights published for them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import paddle
@@ -74,6 +76,16 @@ class ResNeXt(FromFeatures, nn.Layer):
         # Not x.mean(axis=[2, 3]): oneDNN's pass for it writes a line on stdout, and the pool is as fast.
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
 
+    def published_names(self) -> dict[str, str]:
+        """State-dict key -> its name in the weights published for Paddle's network of the same widths."""
+        names = {}
+        for key in self.state_dict():
+            name = re.sub(r"^stem\.(conv|bn)", r"\g<1>1", key)
+            name = re.sub(r"^stage(.*)\.conv(\d)\.(conv|bn)", r"layer\1.\3\2", name)
+            name = re.sub(r"^stage(.*)\.shortcut\.conv", r"layer\1.downsample.0", name)
+            names[key] = re.sub(r"^stage(.*)\.shortcut\.bn", r"layer\1.downsample.1", name)
+        return names
+
     def _units(self) -> Iterator[tuple[int, int, Unit]]:
         """Every unit with its stage and its place there, both counted from 0."""
         for i in range(len(self.depths)):
@@ -117,9 +129,10 @@ def _conv_bn_names(key: str, name: str) -> dict[str, str]:
 _DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-def _standard(n_classes: int, layers: int, recompute: bool) -> ResNeXt:
-    widths, n_outs = (128, 256, 512, 1024), (256, 512, 1024, 2048)  # 32 groups of 4, doubled a stage
-    return ResNeXt(n_classes, depths=_DEPTHS[layers], widths=widths, n_outs=n_outs, recompute=recompute)
+def _standard(n_classes: int, layers: int, recompute: bool, groups: int = 32) -> ResNeXt:
+    widths = [4 * groups * 2**stage for stage in range(4)]  # groups of 4 channels, doubled a stage
+    n_outs, depths = (256, 512, 1024, 2048), _DEPTHS[layers]
+    return ResNeXt(n_classes, depths=depths, widths=widths, n_outs=n_outs, groups=groups, recompute=recompute)
 
 
 def ResNeXt50_32x4d(n_classes: int = 1000, *, recompute: bool = False) -> ReleasedResNeXt:
@@ -150,6 +163,16 @@ def ResNeXt101_32x4d_standard(n_classes: int = 1000, *, recompute: bool = False)
 def ResNeXt152_32x4d_standard(n_classes: int = 1000, *, recompute: bool = False) -> ResNeXt:
     """The 152-layer network at the paper's 32x4d width."""
     return _standard(n_classes, 152, recompute)
+
+
+def ResNeXt50_64x4d(n_classes: int = 1000, *, recompute: bool = False) -> ResNeXt:
+    """ResNeXt-50 with 64 groups of 4 channels."""
+    return _standard(n_classes, 50, recompute, groups=64)
+
+
+def ResNeXt101_64x4d(n_classes: int = 1000, *, recompute: bool = False) -> ResNeXt:
+    """ResNeXt-101 (64x4d), the paper's largest."""
+    return _standard(n_classes, 101, recompute, groups=64)
 
 
 def ResNeXt_small32(n_classes: int = 1000, *, recompute: bool = False) -> ResNeXt:

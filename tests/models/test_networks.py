@@ -26,6 +26,8 @@ PARAMETERS = {
     "ResNeXt50_32x4d_standard": 25_028_904,  # the paper's network
     "ResNeXt101_32x4d_standard": 44_177_704,
     "ResNeXt101_32x4d": 88_791_336,  # known elsewhere as ResNeXt101_32x8d
+    "ResNeXt50_64x4d": 45_192_488,
+    "ResNeXt101_64x4d": 83_455_272,
     "ResNet18": 11_689_512,
     "ResNet34": 21_797_672,
     "ResNet50": 25_557_032,
@@ -48,6 +50,7 @@ PARAMETERS = {
     "DenseNet169": 14_149_480,
     "DenseNet201": 20_013_928,
     "EfficientNetLite0": 4_652_008,
+    "MobileNetV3_large": 5_483_032,
     "InceptionV3": 27_161_264,  # with its auxiliary head; 23,834,568 without
 }
 GRIDS = {  # channels and side behind each unit, with the paper's images
@@ -67,10 +70,10 @@ GRIDS = {  # channels and side behind each unit, with the paper's images
     ],
 }
 EPSILON = dict.fromkeys(
-    ("DPN92", "DPN131", "InceptionV4", "InceptionResNetV2", "EfficientNetLite0"), 1e-3
+    ("DPN92", "DPN131", "InceptionV4", "InceptionResNetV2", "EfficientNetLite0", "MobileNetV3_large"), 1e-3
 )  # the others: 1e-5
 # A shift in front of a linear convolution, which the batch norm behind that takes away again while it trains.
-TAKEN_AWAY = {"EfficientNetLite0": r"project\.bn\.bias$"}
+TAKEN_AWAY = {"EfficientNetLite0": r"project\.bn\.bias$", "MobileNetV3_large": r"linear_conv\.1\.bias$"}
 LARGE = 30_000_000  # values; above it a second instance and a file would take seconds and show nothing new
 
 
@@ -99,6 +102,7 @@ def test_what_was_published(network):
         assert parameters(net, 5000) == 96_987_336  # the released checkpoint's
     norms = [layer for layer in net.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
     assert {norm._epsilon for norm in norms} == {EPSILON.get(name, 1e-5)}
+    assert {norm._momentum for norm in norms} == {0.9}
     if name == "InceptionResNetV2":
         units = [unit for unit in net.units if isinstance(unit, Residual)]
         assert [unit.scale for unit in units] == [0.17] * 10 + [0.1] * 20 + [0.2] * 9 + [1.0]
@@ -187,6 +191,7 @@ UNITS_INSIDE = {  # one of each family, and in it a convolution in the middle an
     "SENet": lambda network: conv_bn(network.units[1].conv2),
     "ResNeSt": lambda network: conv_bn(network.units[1].conv2.conv),
     "EfficientNetLite0": lambda network: conv_bn(network.units[1].depthwise),
+    "MobileNetV3_large": lambda network: tuple(network.blocks[4].bottleneck_conv[i] for i in (0, 1)),
     "DPN": lambda network: (network.units[1].conv2.conv, network.units[1].conv2.bn),
     "DenseNet121": lambda network: (
         network.dense_block_func_list[1].dense_layer_func[5].bn_ac_func2._conv,

@@ -186,6 +186,7 @@ TIMM: Mapping[str, tuple[str, Family]] = {  # our network -> timm's of the same 
     "ResNeXt101_32x4d": ("resnext101_32x8d", RESNEXT),
     "ResNeXt50_32x4d_standard": ("resnext50_32x4d", RESNEXT),
     "ResNeXt101_32x4d_standard": ("resnext101_32x4d", RESNEXT),
+    "ResNeXt101_64x4d": ("resnext101_64x4d", RESNEXT),
     "ResNet18": ("resnet18", RESNET),
     "ResNet34": ("resnet34", RESNET),
     "ResNet50": ("resnet50", RESNET),
