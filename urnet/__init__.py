@@ -26,6 +26,7 @@ _HOMES = {
     "label_quality": "urnet.reweight.label_quality",
     "load_predictor": "urnet.inference.image_predictor",
     "most_suspect": "urnet.report.suspects",
+    "off_topic": "urnet.reweight.off_topic",
     "out_of_fold": "urnet.reweight.evidence.out_of_fold",
     "posterior": "urnet.reweight.evidence.posterior",
     "relabel": "urnet.baselines.relabel",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from urnet.reweight.instance import instance as instance
     from urnet.reweight.label import label as label
     from urnet.reweight.label_quality import label_quality as label_quality
+    from urnet.reweight.off_topic import off_topic as off_topic
     from urnet.reweight.sampling_weight import sampling_weight as sampling_weight
 else:  # hidden from type checkers, so that they know each name and no other
 

@@ -48,6 +48,36 @@ def hashes_and_mean(features: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return hashes, (total / n).astype(np.float32)
 
 
+def joined(hashes: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """(N,) uint64, equal for rows that show the same picture: of equal hash, or of one group >= 0, or both in a chain.
+
+    It is the smallest hash of them all, so that permuted rows and renamed groups keep theirs. ``groups`` (N,)
+    integers, -1 for a row without one. Raises InputError for others.
+    """
+    if groups is None:
+        return hashes
+    groups = np.asarray(groups)
+    check_same_rows(features=hashes, groups=groups)
+    if groups.ndim != 1 or not np.issubdtype(groups.dtype, np.integer):
+        raise InputError(f"groups: a one-dimensional integer array is needed, found {groups.dtype} {groups.shape}")
+    rows = np.flatnonzero(groups >= 0)
+    if not len(rows):
+        return hashes
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    _, equal = np.unique(hashes, return_inverse=True)
+    named, group = np.unique(groups[rows], return_inverse=True)
+    n = int(equal.max()) + 1
+    size = n + len(named)
+    links = coo_matrix((np.ones(len(rows), np.int8), (equal[rows], n + group)), (size, size))
+    part = connected_components(links, directed=False)[1][equal]
+    least = np.full(size, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(least, part, hashes)
+    smallest: np.ndarray = least[part]
+    return smallest
+
+
 def fold_of_rows(hashes: np.ndarray, labels: np.ndarray, folds: int) -> np.ndarray:
     """(N,) int16 fold of each row, a function of (its hash, the set of rows): permuted rows keep theirs.
 
