@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -193,6 +194,7 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
         return stopped.exit_code
     if group.is_main:
         report(results, Path(recipe.output) / recipe.name, stream)
+        say_what_to_use(results, recipe)
     return cli.DONE
 
 
@@ -206,6 +208,18 @@ def report(results: Sequence[Any], home: Path, stream: TextIO) -> None:
         print(f"checkpoint {result.folder / 'best'}", file=stream)
         print(f"log {result.folder / 'log.txt'}", file=stream)
     print(f"curves {home / 'curves'}", file=stream)
+
+
+def say_what_to_use(results: Sequence[Any], recipe: Any) -> None:
+    """Say on stderr which checkpoint is the one to use, and the two commands that use it."""
+    best, data = results[-1].folder / "best", recipe.data
+    images = ["--img_path", data.val_root or (data.root if data.val_list else "FOLDER")]
+    if data.val_list or data.format != "folder":
+        images += ["--img_list", data.val_list or "FILE"]
+    what = "the best evaluation of the last stage" if len(results) > 1 else "the best evaluation"
+    print(f"use {best} ({what}):", file=sys.stderr)
+    for program, flags in (("infer.py", ["--img_path", "FOLDER"]), ("eval.py", images)):
+        print(f"  {shlex.join(['python', program, '--pretrained_model', str(best), *flags])}", file=sys.stderr)
 
 
 if __name__ == "__main__":

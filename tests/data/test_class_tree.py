@@ -101,8 +101,12 @@ def test_one_name_in_two_unicode_forms(tmp_path):
 @pytest.mark.parametrize(("folder", "hint"), [("Cat", "'cat'"), ("cat ", "'cat'"), ("d og", "'dog'"), ("dgo", "dog")])
 def test_a_name_that_is_nearly_a_class(tmp_path, folder, hint):
     tree = make(tmp_path / "v", f"{folder}/a.jpg")
-    with pytest.raises(InputError, match=f"sub-folder {folder!r} is no class of mine; nearest: {hint}$"):
+    with pytest.raises(InputError, match=f"sub-folder {folder!r} is no class of mine; nearest: {hint} "):
         labelled_folders(tree, ["cat", "dog"], "class of mine")
+    make(tree, "zebu/a.jpg", "cat/a.jpg")
+    message = r"no class of mine, nor is 1 more; nearest: .* \(of 2 classes\); rename it or move it out, or give up$"
+    with pytest.raises(InputError, match=message):
+        labelled_folders(tree, ["cat", "dog"], "class of mine", "give up")
 
 
 def test_an_image_without_a_class_is_refused_in_training_too(numbers, tmp_path):

@@ -1,6 +1,7 @@
 """train.py as a user meets it: help, refusals, results on stdout, what is kept and what is done again."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from visualdl import LogReader
 
+import eval as evaluation
 from tests.helpers.tiny_training import ROOT, run, write_images, write_recipe
 
 
@@ -77,10 +79,25 @@ def test_results_on_stdout_and_the_rest_on_stderr(finished):
     ]
     assert "evaluation at step 8: top1" in done.stderr
     assert "Warning" not in done.stderr
-    assert "OMP_NUM_THREADS" not in done.stderr
+    assert "OMP_NUM_THREADS" not in done.stderr and "amp" not in done.stderr  # nobody asked for it
     for name in ("best", "final"):
         files = {path.name for path in (folder / name).iterdir()}
         assert files == {"model.safetensors", "state.json", "recipe.yaml"}  # no class names are known here
+
+
+def test_the_end_says_which_checkpoint_to_use_and_how(finished, capfd):
+    recipe, folder, done = finished
+    use, predict, measure = done.stderr.splitlines()[-3:]
+    assert use == f"use {folder}/best (the best evaluation):"
+    assert predict == f"  python infer.py --pretrained_model {folder}/best --img_path FOLDER"
+    python, program, *flags = shlex.split(measure)
+    assert (python, program) == ("python", "eval.py")
+    assert flags[2:] == ["--img_path", str(recipe.parent), "--img_list", str(recipe.parent / "val.txt")]
+    capfd.readouterr()
+    assert evaluation.main(flags) == 0
+    assert (
+        capfd.readouterr().out.splitlines()[-1] == done.stdout.splitlines()[0].split(" ", 3)[3].rpartition(" step")[0]
+    )
 
 
 def test_visualdl_reads_the_curves(finished):

@@ -121,7 +121,11 @@ INFER = [
     ({"crops": 5, "save_inference": True, "inference_dir": "BAD/m"}, r"a saved model answers one view"),
 ]
 EVAL = [
-    ({"img_list": None}, r"images: sub-folder 'some dir' is no class \(the checkpoint's"),
+    (
+        {"img_list": None},
+        r"images: sub-folder 'some dir' is no class of \S+; nearest: .* \(of 7 classes\); rename it or move it out, or "
+        r"call the classes otherwise by --class_names FILE",
+    ),
     ({**BARE, "img_list": None}, r"--img_list: found none; a file of `path label` lines is needed, or class names"),
     ({"img_list": None, "img_path": "BAD/0.png"}, r"0\.png: is one file; a folder with a sub-folder a class, or"),
     ({"img_list": None, "img_path": "BAD/empty"}, r"has no image in its"),

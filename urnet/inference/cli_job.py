@@ -89,7 +89,9 @@ class PredictionJob:
             names = self.class_names
             if self.class_file is not None:  # which may know classes by synsets' identifiers, too
                 names = self.class_file.reading_for(sub_folders(root)).keys
-            return labelled_folders(root, names, "class (the checkpoint's, or --class_names)")
+            source = args.class_names or args.pretrained_model
+            remedy = "call the classes otherwise by --class_names FILE (a name a line, in the network's order)"
+            return labelled_folders(root, names, f"class of {source}", remedy)
         return one_image(root) if root.is_file() else images_under(root)
 
     def start(self, build: Callable[[str, int], Any]) -> None:

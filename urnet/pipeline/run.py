@@ -127,8 +127,8 @@ def _devices(recipe: Recipe, chosen: Sequence[Stage], n_processes: int) -> tuple
     """The device of the run, and the number format of each of its stages. InputError for keys it does not have."""
     device, model = choose_device(recipe.device), recipe.model
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
-    if is_main() and any(s.amp == "auto" and amps[s.name] is None for s in chosen):
-        print(f"note: amp: auto is off, the {device} has no mixed precision here", file=sys.stderr)
+    if device == "gpu" and is_main() and any(s.amp == "auto" and amps[s.name] is None for s in chosen):
+        print("note: amp: auto is off, this GPU has no mixed precision", file=sys.stderr)
     if device != "gpu" and (model.channels_last or (model.sync_batch_norm and n_processes > 1)):
         key = "channels_last" if model.channels_last else "sync_batch_norm"
         raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")

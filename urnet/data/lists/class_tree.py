@@ -106,19 +106,26 @@ def class_folders(root: str | Path, folders: Sequence[str], *, quiet: bool = Fal
             yield label, pa.array([f"{found}/{path}" for path in paths], pa.string())
 
 
-def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str) -> ImageList:
+def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str, remedy: str = "") -> ImageList:
     """The images in the sub-folders of ``root``, each labelled with its place in ``class_names``.
 
     A class without a sub-folder has no image. Raises InputError for a sub-folder that is none of the names
-    ("is no ``kind``") or the name of two classes, for an image in none of them, and where there is no image.
+    ("is no ``kind``"; ``remedy``: what can be done but renaming it and moving it out) or the name of two
+    classes, for an image in none of them, and where there is no image.
     """
     places: dict[str, list[int]] = {}
     for number, name in enumerate(class_names):
         places.setdefault(same_name(name), []).append(number)
-    for name in sub_folders(root):
-        of = places.get(same_name(name), [])
-        if not of:
-            raise InputError(f"{root}: sub-folder {name!r} is no {kind}; nearest: {like(name, class_names)}")
+    own = sub_folders(root)
+    strange = [name for name in own if same_name(name) not in places]
+    if strange:
+        more = f", nor {'are' if len(strange) > 2 else 'is'} {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise InputError(
+            f"{root}: sub-folder {strange[0]!r} is no {kind}{more}; nearest: {like(strange[0], class_names)} "
+            f"(of {len(class_names)} classes); rename it or move it out{remedy and f', or {remedy}'}"
+        )
+    for name in own:
+        of = places[same_name(name)]
         if len(of) > 1:
             raise InputError(
                 f"{root}: sub-folder {name!r} is the name of two classes, {of[0]} and {of[1]}; one is accepted"
