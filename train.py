@@ -30,6 +30,7 @@ examples:
   python train.py -c recipes/digits_web.yaml --resume
   python train.py -c recipes/folder.yaml -o data.root=photos/train -o data.val_root=photos/val --tiny
   python train.py -c recipes/digits_web.yaml --until instance --dry-run
+  python train.py -c recipes/folder.yaml --init imagenet -o data.root=photos/train -o data.val_root=photos/val
   python train.py -c recipes/folder.yaml --init ckpt/ResNet50.pdparams --finetune
   python train.py --num_layers=50 --batch_size=8 --with_mem_opt=True --parallel_exe=False
 
@@ -68,8 +69,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--init",
         metavar="FILE",
-        help="weights that the first stage starts from: a checkpoint folder, .safetensors, .pdparams or the "
-        "2018 release's folder; as -o stages.FIRST.start=FILE",
+        help="weights that the first stage starts from: `imagenet`, the published ones of the recipe's network; or a "
+        "checkpoint folder, .safetensors, .pdparams, .pth or the 2018 release's folder; as -o stages.FIRST.start=FILE",
     )
     add(
         "--finetune",
@@ -110,7 +111,7 @@ def explained(argument: str) -> str:
     word, _, value = argument.lstrip("-").partition("=")
     key, _, form = key_for_flag(word, key_paths(Recipe)).partition("=")
     if key.endswith(".start"):
-        return "weights to begin with are given by --init FILE"
+        return "weights to begin with are given by --init: imagenet (ImageNet's, published), or a checkpoint's path"
     return f"the recipe has a key for it: -o '{key}={form or value or 'VALUE'}'" if key else ""
 
 
@@ -167,7 +168,7 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
     from urnet.pipeline.recipes import load_recipe
     from urnet.runtime.threads import import_paddle
 
-    recipe = load_recipe(args.config, args.override)
+    recipe = load_recipe(args.config, args.override, replace=args.replace)
     check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
     models.check_size(recipe.model.name, recipe.transform.size, f"{args.config}: transform.size")
     warnings.filterwarnings("ignore", message="When training, we now always track")

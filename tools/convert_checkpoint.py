@@ -40,8 +40,10 @@ def main(argv: Sequence[str]) -> None:
 
     from urnet.checkpoints.checkpoint import describe, load_into, read_weights
     from urnet.checkpoints.convert import write_weights
+    from urnet.checkpoints.published import whole_word
     from urnet.runtime.threads import import_paddle
 
+    args.source = whole_word(args.source, args.model)
     info = describe(args.source)
     recipe = info.recipe
     model, n_classes = args.model, args.class_dim

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from urnet.checkpoints import fluid, foreign, not_weights, pdparams, safetensors_io, torch_files
+from urnet.checkpoints import fluid, foreign, not_weights, pdparams, published, safetensors_io, torch_files
 from urnet.checkpoints.load import classifier_keys, load_into
-from urnet.config.recipe import Recipe, load_recipe
+from urnet.config.recipe import Data, Model, Recipe, load_recipe
 from urnet.core.atomic_files import atomic_folder, recover_folder
 from urnet.core.checks import InputError
 
@@ -34,22 +34,37 @@ __all__ = [
 ]
 Arrays = dict[str, np.ndarray]
 PathLike = str | Path
-Kind = Literal["safetensors", "pdparams", "torch", "checkpoint", "fluid"]
+Kind = Literal["safetensors", "pdparams", "torch", "checkpoint", "fluid", "published"]
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 RECIPE, CLASSES = "recipe.yaml", "classes.txt"
 _ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams", ".pth": "torch", ".pt": "torch"}
-ACCEPTED = "a checkpoint folder, a .safetensors, .pdparams or .pth file, or the 2018 release's folder"
+ACCEPTED = "a checkpoint folder, a .safetensors, .pdparams or .pth file, the 2018 release's folder, or imagenet:NETWORK"
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a path holds. ``folder`` is the checkpoint's own (None for a file without one)."""
+    """What a path holds. ``folder`` is the checkpoint's own (None for a file without one).
+
+    ``word``: what published weights are called (``urnet.checkpoints.published``); their ``recipe`` has no stages and
+    says which network they are of, for how many classes, and how its pixels are prepared.
+    """
 
     kind: Kind
     folder: Path | None
     recipe: Recipe | None
     class_names: list[str] | None
     state: dict | None
+    word: str = ""
+
+    @property
+    def classes_file(self) -> Path:
+        """Where the names of the classes are read."""
+        return published.CLASSES if self.word else (self.folder or Path()) / CLASSES
+
+    @property
+    def told_by(self) -> str:
+        """Where the network's name and classes are from, for a message."""
+        return "as published" if self.word else "its recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,7 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
     ``network.published_names()`` gives, where the network has it. float64, float16 and bfloat16 become
     float32. Raises InputError.
     """
-    kind, place = locate(Path(path))
+    kind, place = locate(path)
     if kind == "checkpoint":
         weights = safetensors_io.read_safetensors(place / MODEL)
     elif kind == "safetensors":
@@ -178,7 +193,9 @@ def describe(path: PathLike) -> CheckpointInfo:
 
     Precedence of recipe and classes is the caller's: flags > checkpoint > default. Raises InputError.
     """
-    kind, place = locate(Path(path))
+    if published.is_word(path):
+        return _of_word(str(path))
+    kind, place = locate(path)
     folder = place if kind == "checkpoint" else place.parent
     if kind != "checkpoint" and (kind == "fluid" or not (folder / STATE).is_file()):
         return CheckpointInfo(kind, place if kind == "fluid" and place.is_dir() else None, None, None, None)
@@ -189,12 +206,22 @@ def describe(path: PathLike) -> CheckpointInfo:
     return CheckpointInfo(kind, folder, recipe, names, _read_state(folder))
 
 
-def locate(path: Path) -> tuple[Kind, Path]:
+def _of_word(word: str) -> CheckpointInfo:
+    """What published weights are; whether their file is here is not looked at."""
+    network = published.network_of(word)
+    data = Data(root="", n_classes=published.N_CLASSES)
+    recipe = Recipe(published.WORD, data, Model(network), (), published.transform_of(network))
+    names = [name for _, name in published.classes()]
+    return CheckpointInfo("published", None, recipe, names, None, word)
+
+
+def locate(path: PathLike) -> tuple[Kind, Path]:
     """The kind of a path (see ``CheckpointInfo``), and the file or folder that holds the weights.
 
-    Raises InputError where ``path`` holds none, or several.
+    Published weights (``imagenet:NETWORK``, as text) are downloaded where they are not on this machine. Raises
+    InputError where ``path`` holds none, or several.
     """
-    path = _survivor(path)
+    path = _survivor(published.weights_of(path).file_here if published.is_word(path) else Path(path))
     if path.is_file():
         kind = _ENDINGS.get(path.suffix, "fluid")
         if kind != "safetensors" and torch_files.is_torch_file(path):  # whatever it is called
@@ -238,7 +265,9 @@ def _refuse_several(path: Path) -> None:
 
 def taken_inside(path: PathLike) -> str:
     """Which folder inside ``path``, a stage's, is taken for its weights, in words; "" where it is itself one."""
-    kind, place = locate(Path(path))
+    if published.is_word(path):
+        return ""
+    kind, place = locate(path)
     inside = kind == "checkpoint" and place.absolute() != Path(path).absolute() and Path(path).is_dir()
     why = {"best": "the weights of the best evaluation", "final": "the last weights"}.get(place.name, "")
     return f"{path}: its {place.name}/ is taken{', ' + why if why else ''}" if inside else ""

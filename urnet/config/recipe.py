@@ -222,6 +222,15 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = (), methods: Mappin
     return reader.build(Recipe, tree, "")
 
 
+def said_of(path: str | Path, overrides: Sequence[str], section: str) -> dict[str, Any]:
+    """What the file and the overrides themselves say under a key of the recipe, such as ``transform``."""
+    tree = {section: read_yaml(Path(path)).get(section) or {}}
+    for text in overrides:
+        if text.split("=")[0].split(".")[0] == section:
+            override(tree, text)
+    return dict(tree[section])
+
+
 def _expand(tree: dict, reader: Reader) -> None:
     """Give every stage of the tree the keys of ``stage_defaults`` that it does not say itself, in place."""
     defaults = tree.pop(DEFAULTS)

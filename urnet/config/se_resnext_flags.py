@@ -22,7 +22,7 @@ TODAY = {  # flag of the example's train.py -> the same beside -c
     "batch_size": "-o stages.NAME.batch_size=N",
     "with_mem_opt": "-o model.recompute=true",
     "parallel_exe": "python -m paddle.distributed.launch",
-    "pretrained_model": "-o stages.NAME.start=PATH",
+    "pretrained_model": "--init PATH (--init imagenet: published weights)",
 }
 
 
@@ -65,6 +65,8 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--pretrained_model",
         metavar="PATH",
+        nargs="?",
+        const="",  # others have a flag --pretrained without a value
         help=f"weights to begin with, with as many classes as the recipe; today's words: {TODAY['pretrained_model']}",
     )
 

@@ -36,8 +36,8 @@ _MEANT = {  # the key, and how others call it
     "stages.*.log_every": "log_interval print_freq print_interval logging_steps print_batch_step",
     "stages.*.balance": "balanced class_balance balanced_sampler class_balanced sampler oversample",
     "stages.*.loss_weight=[COLUMN]": "class_weight class_weights sample_weight sample_weights row_weights weighted",
-    "stages.NAME.start=CHECKPOINT": "pretrained pretrain init weights checkpoint pretrained_model load_from "
-    "pretrained_weights finetune_from model_path ckpt",
+    "stages.NAME.start=CHECKPOINT (or imagenet, published weights: --init imagenet)": "pretrained pretrain init "
+    "weights checkpoint pretrained_model load_from pretrained_weights finetune_from model_path ckpt imagenet",
     "data.root": "data dataset data_dir data_path dataset_dir dataset_path train_dir train_path train_root train "
     "image_root image_dir images img_dir img_path data_root",
     "data.val_root": "val_dir valid_dir val_path test_dir test_root validation_dir validation valid val eval_dir",

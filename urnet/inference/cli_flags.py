@@ -96,7 +96,11 @@ def make_parser(prog: str, description: str, *, batch_size: int, earlier: Sequen
     add("--use_gpu", type=boolean_word, default=True, help="True: on a GPU where there is one [True]")
     add("--class_dim", type=int, help="number of classes [the checkpoint's recipe, else 5000]")
     add("--image_shape", help="channels,height,width [the checkpoint's recipe, else 3,224,224]")
-    add("--pretrained_model", metavar="PATH", help="checkpoint folder, weights file, or the 2018 release's folder")
+    add(
+        "--pretrained_model",
+        metavar="PATH",
+        help="checkpoint folder, weights file, the 2018 release's folder, or imagenet[:NETWORK]: the published weights",
+    )
     add("--model", metavar="NAME", help="network [the checkpoint's recipe, else ResNeXt101_32x4d]")
     add("--resize_short_size", type=int, metavar="PIXELS", help="short side, for --resize short [256]")
     add(
@@ -146,8 +150,10 @@ def complete(
     recipe: Recipe | None,
     names: Sequence[str],
     defaults: Mapping[str, Any] = RELEASE_DEFAULTS,
+    *,
+    told_by: str = "its recipe.yaml",
 ) -> Transform:
-    """Fill the flags that were not given; return the transform they make together."""
+    """Fill the flags that were not given; return the transform they make together. ``told_by``: the recipe's source."""
     transform = recipe.transform if recipe else Transform()
     known = dict(defaults)
     if recipe:
@@ -165,7 +171,7 @@ def complete(
                 layers = getattr(args, "num_layers", None) if name == "model" else None
                 flag = f"--{name}" if layers is None else f"--num_layers {layers}"
                 raise InputError(
-                    f"{flag} is {given}, but {args.pretrained_model} was trained with {known[name]} (its recipe.yaml)"
+                    f"{flag} is {given}, but {args.pretrained_model} was trained with {known[name]} ({told_by})"
                 )
     if args.resize is not None and args.resize.isdecimal():  # the 2018 release's prefix form of --resize_short_size
         args.resize, args.resize_short_size = None, int(args.resize)

@@ -38,13 +38,16 @@ class PredictionJob:
         self, args: argparse.Namespace, network_names: Sequence[str], defaults: Mapping[str, Any] = RELEASE_DEFAULTS
     ) -> None:
         from urnet.checkpoints.checkpoint import describe, taken_inside
+        from urnet.checkpoints.published import whole_word
 
         self.args = args
         if args.pretrained_model is None:
             raise InputError("--pretrained_model: found none; a checkpoint folder or weights file is needed")
         check_numbers(args)
+        args.pretrained_model = whole_word(args.pretrained_model, args.model)
         self.info: CheckpointInfo = describe(args.pretrained_model)
-        self.transform = complete(args, self.info.recipe, network_names, defaults)
+        told_by = self.info.told_by
+        self.transform = complete(args, self.info.recipe, network_names, defaults, told_by=told_by)
         self.class_names, self.class_file = _class_names(args, self.info)
         inside = taken_inside(args.pretrained_model)
         if inside and is_main():
@@ -110,14 +113,18 @@ class PredictionJob:
 
     def _note_other_names(self) -> None:
         """Say on stderr that ``--class_names`` calls classes otherwise than the checkpoint does."""
-        if self.class_file is None or len(self.info.class_names or []) != len(self.class_names):
+        if (
+            self.class_file is None
+            or self.args.class_names is None
+            or len(self.info.class_names or []) != len(self.class_names)
+        ):
             return
         from urnet.data.lists.class_names import same_name
 
         known = self.info.class_names or []
         other = [c for c, name in enumerate(known) if name and same_name(name) != same_name(self.class_names[c])]
         if other and is_main():
-            c, source = other[0], f"{self.info.folder}/classes.txt"
+            c, source = other[0], self.info.classes_file
             print(
                 f"note: {self.args.class_names}: class {c} is {self.class_names[c]!r}, but {known[c]!r} in {source}; "
                 f"{len(other)} of {len(known)} names differ, and the file's are used",
@@ -243,14 +250,16 @@ def batches(n_rows: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
 
 def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> tuple[list[str], ClassFile | None]:
     """``--class_names``, else the checkpoint's, else none; and the file of ``--class_names``."""
-    names, source = info.class_names or [], f"{info.folder}/classes.txt"
+    names, source = info.class_names or [], str(info.classes_file)
     fits = len(names) in (0, args.class_dim)
     if args.class_names is None and not fits:
         raise InputError(f"{source}: has {len(names)} class names, but class_dim is {args.class_dim}")
-    if args.class_names is None:
-        return names if any(names) else [], None
     from urnet.data.lists.class_names import read_class_file
 
+    if args.class_names is None and info.word:  # folders and lists may have WordNet's identifiers
+        return names, read_class_file(source)
+    if args.class_names is None:
+        return names if any(names) else [], None
     file = read_class_file(args.class_names, args.class_dim)
     if not any(names) or not fits:
         return file.names, file

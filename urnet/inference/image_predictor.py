@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from urnet.checkpoints.checkpoint import CheckpointInfo, describe, load_into, read_weights
+from urnet.checkpoints.published import whole_word
 from urnet.config.choices import PRECISIONS
 from urnet.config.combinations import check_transform
 from urnet.config.recipe import Transform
@@ -146,6 +147,8 @@ def load_predictor(
 ) -> ImagePredictor:
     """Load a checkpoint for prediction: all that ``infer.py --pretrained_model`` takes (docs/cli.md).
 
+    Published weights are ``"imagenet:NETWORK"``, or ``"imagenet"`` with ``model``.
+
     ``build(name, n_classes)`` returns a new network, ``models.build`` or a function of yours. ``model`` and
     ``n_classes`` come from the checkpoint's recipe and must agree with it; without a recipe (a file of
     weights, the 2018 release's folder) they must be given. Precedence for ``transform``: the argument, the
@@ -163,13 +166,14 @@ def load_predictor(
             raise InputError(f"{argument}: found {number!r}; a whole number above 0 is accepted")
     if transform is not None:
         check_transform(transform, "load_predictor")
+    checkpoint = whole_word(checkpoint, model)
     info = describe(checkpoint)
     name, classes = _network(info, checkpoint, model, n_classes)
     names = list(class_names if class_names is not None else info.class_names or [""] * classes)
     if len(names) != classes:
         raise InputError(f"class_names: found {len(names)} names; the network has {classes} classes")
     if info.class_names is not None and len(info.class_names) == classes:
-        check_order(names, info.class_names, ["class_names"] * classes, f"{info.folder}/classes.txt")
+        check_order(names, info.class_names, ["class_names"] * classes, str(info.classes_file))
     import_paddle()
     from urnet.inference.predictor import FeatureExtractor, Predictor, check_precision
     from urnet.nn.normalise import Normalise
@@ -215,7 +219,7 @@ def _network(info: CheckpointInfo, checkpoint: str | Path, model: str | None, n_
         if value is None:
             raise InputError(f"{argument}: found none; {checkpoint} has no recipe that tells it")
         if given is not None and given != value:
-            raise InputError(f"{argument} is {given!r}, but {checkpoint} was trained with {value!r} (its recipe.yaml)")
+            raise InputError(f"{argument} is {given!r}, but {checkpoint} was trained with {value!r} ({info.told_by})")
         values.append(value)
     return values[0], values[1]
 

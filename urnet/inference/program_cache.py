@@ -129,7 +129,7 @@ def _hashes(files: list[Path]) -> list[tuple[str, str]]:
 
 
 def _weight_files(weights: str | Path) -> list[Path]:
-    kind, place = checkpoint.locate(Path(weights))
+    kind, place = checkpoint.locate(weights)
     if kind == "checkpoint":
         return [place / checkpoint.MODEL]
     return [place] if place.is_file() else sorted(file for file in place.iterdir() if file.is_file())

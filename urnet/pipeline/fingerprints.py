@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from urnet.checkpoints import checkpoint
+from urnet.checkpoints.published import is_word, published
 from urnet.config.recipe import Recipe, active_stages, recipe_hash, recipe_tree
 from urnet.config.stage import Evidence, Stage
 from urnet.core.atomic_files import file_hash
@@ -149,7 +150,9 @@ class Fingerprints:
         if own is not None:
             needs.add(own)
             return f"{Path(source).name} of stage {own} {recipe_hash(self.of[own])}"
-        return f"file {weights_hash(Path(source))}"
+        if is_word(source):
+            return f"published {published(source).identity}"
+        return f"file {weights_hash(source)}"
 
 
 def describe_validation(images: ImageList) -> Inputs:
@@ -198,7 +201,7 @@ def own_stage(path: Path, home: Path, stages: tuple[str, ...]) -> str | None:
     return name if name in stages else None
 
 
-def weights_hash(path: Path) -> str:
+def weights_hash(path: str | Path) -> str:
     """SHA-256 (16 digits) of a checkpoint's weights. Raises InputError where ``path`` is none."""
     kind, place = checkpoint.locate(path)
     if kind == "checkpoint":

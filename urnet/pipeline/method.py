@@ -63,6 +63,7 @@ class Method:
     score: str  # the column that says how much the method makes of a row, for comparisons of methods
     usage: str  # Markdown: which keys of a stage name its columns
     needs_features: bool = True  # a network measures the training images first
+    reads_classes: Callable[[Any], bool] | None = None  # the settings with which it uses that network's probabilities
     needs_texts: bool = False  # `settings.evidence` says which texts beside the table are read
     sees_sampling: bool = False  # its columns depend on which rows the stage draws
     per_class: bool = False  # `compute` is called by all processes, which share the classes; else by the main one

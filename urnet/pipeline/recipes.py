@@ -14,14 +14,17 @@ from urnet.config.stage import Stage
 from urnet.data.lists.classes import settle
 from urnet.pipeline.methods import METHODS
 from urnet.pipeline.registry import known_as, method_of, target_columns, target_files
+from urnet.pipeline.start_weights import settle_weights
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, replace: bool = False) -> Recipe:
     """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe.
 
-    Its classes are counted and named (``settle``) where the data are on this machine.
+    Its classes are counted and named (``settle``) where the data are on this machine. Its images are prepared as the
+    weights that it starts from need it (``settle_weights``; ``replace``: whatever an earlier run did).
     """
     recipe = read_recipe(path, overrides)
+    recipe = settle_weights(recipe, config.said_of(path, overrides, "transform"), replace=replace)
     check_recipe(recipe, str(path))
     check_methods(recipe, str(path))
     if Path(recipe.data.root).is_dir():

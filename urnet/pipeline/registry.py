@@ -23,6 +23,12 @@ def measures(stage: Stage) -> bool:
     return method is not None and method.needs_features
 
 
+def reads_classes(stage: Stage) -> bool:
+    """Whether the stage's reweighting uses the class probabilities of the network that measures."""
+    method = method_of(stage)
+    return method is not None and method.reads_classes is not None and method.reads_classes(stage.reweight)
+
+
 def column_files(stage: Stage) -> dict[str, Mapping[str, Column]]:
     """The files of the table that a stage writes, each with its columns: its reweighting's, and its bags'."""
     method = method_of(stage)

@@ -111,7 +111,7 @@ def plan_recipe(
     with planned_table(recipe, chosen, replace) as table:
         validation = validation or read_validation(recipe.data, table)
         inputs = Fingerprints(recipe, home, table, validation)
-        steps = _steps(chosen, inputs, build_network, resume, replace, n_processes)
+        steps = _steps(chosen, inputs, build_network, resume, replace, n_processes, fetch=False)
         _check_images(steps, inputs, validation)
         note_shared_rows(recipe.data, table, validation)
     _say_unrecorded(steps, inputs)
@@ -154,13 +154,14 @@ def _steps(
     n_processes: int,
     *,
     mine: bool = False,
+    fetch: bool = True,
 ) -> list[Step]:
     """What is to be done. Raises InputError for what could not be done when its turn comes."""
     steps = plan_steps(chosen, inputs, replace=replace, mine=mine)
     check_steps(steps, inputs, resume=resume)
     check_stages(chosen, inputs, n_processes)
     if build_network is not None:
-        check_weights(steps, inputs, build_network)
+        check_weights(steps, inputs, build_network, fetch=fetch)
     return steps
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.load import classifiers_text
+from urnet.checkpoints.published import is_word, published
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
@@ -16,7 +17,7 @@ from urnet.data.lists.class_names import check_order
 from urnet.nn.network import Network
 from urnet.pipeline.fingerprints import Fingerprints, own_stage
 from urnet.pipeline.plan import Step
-from urnet.pipeline.registry import measures
+from urnet.pipeline.registry import measures, reads_classes
 from urnet.training.trainer import seed_network
 
 BuildNetwork = Callable[[], Network]
@@ -35,7 +36,8 @@ def start_network(
     """A network with the weights a stage starts from (``trains``), or measures with.
 
     With ``stage.finetune`` the one that trains may have another classifier than the weights: it then keeps
-    its first random one; with ``say`` a line on stderr tells. ``previous`` means the last weights of the
+    its first random one; with ``say`` a line on stderr tells. So may published weights
+    of which the features alone are measured. ``previous`` means the last weights of the
     stage before, not its best ones: those were chosen on the validation images, which must not steer
     training.
     """
@@ -50,16 +52,25 @@ def start_network(
         if inside:
             print(f"stage {stage.name}: from {inside}", file=sys.stderr)
         weights = checkpoint.read_weights(source, network)
-        finetune = trains and stage.finetune
+        # published weights measure with their features, unless the reweighting uses the network's classes as well
+        finetune = stage.finetune if trains else is_word(source) and not reads_classes(stage)
         hint = f"; a new one is trained with --finetune (stages.{stage.name}.finetune)" if trains else ""
+        if not trains and is_word(source):
+            hint = f", and the reweighting of stage {stage.name} uses the classes of the network that measures"
         kept = checkpoint.load_into(network, weights, strict=not finetune, source=source, hint=hint)
-        if finetune and say:
+        if trains and finetune and say:
             print(f"stage {stage.name}: from {source}: {classifiers_text(kept, weights, network)}", file=sys.stderr)
     return network
 
 
-def check_weights(steps: Sequence[Step], inputs: Fingerprints, build_network: BuildNetwork) -> None:
-    """Raise InputError for weights, other than those of this run's own stages, that do not fit the network."""
+def check_weights(
+    steps: Sequence[Step], inputs: Fingerprints, build_network: BuildNetwork, *, fetch: bool = True
+) -> None:
+    """Raise InputError for weights, other than those of this run's own stages, that do not fit the network.
+
+    ``fetch``: published weights that are not on this machine are downloaded; else they pass. Without it a line on
+    stderr says where they are, or would be.
+    """
     for step in steps:
         stage = step.stage
         if step.action == "keep":
@@ -71,7 +82,19 @@ def check_weights(steps: Sequence[Step], inputs: Fingerprints, build_network: Bu
         for source, trains in starts.items():
             if source not in ("previous", "scratch") and own_stage(Path(source), inputs.home, tuple(inputs.of)) is None:
                 _check_classes(inputs, stage, source, not (measuring and source == stage.measure.network))
+                if not fetch and is_word(source) and not _is_here(stage, source):
+                    continue
                 start_network(inputs.recipe, stage, source, inputs.home, build_network, trains=trains)
+
+
+def _is_here(stage: Stage, word: str) -> bool:
+    """Whether the file of published weights is on this machine, said on stderr. InputError if it cannot come here."""
+    weights = published(word)
+    path = weights.find()
+    if path is None and not weights.url:
+        raise InputError(f"{word}: {weights.missing()}")
+    print(f"stage {stage.name}: {word} {weights.missing() if path is None else f'is here: {path}'}", file=sys.stderr)
+    return path is not None
 
 
 def _check_classes(inputs: Fingerprints, stage: Stage, source: str, trains: bool) -> None:

@@ -87,6 +87,7 @@ METHOD = Method(
     compute=compute,
     score="cluster_weight",
     usage="`sampling_weight: [cluster_weight]`",
+    reads_classes=lambda settings: settings.confidence == "network",
     needs_texts=True,
     per_class=True,
     check=check,

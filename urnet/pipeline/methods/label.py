@@ -105,6 +105,7 @@ METHOD = Method(
     compute=compute,
     score="topk_prob",
     usage="`targets: label` (the file), `sampling_weight: [label_weight]`, `loss_weight: [target_weight]`",
+    reads_classes=lambda settings: settings.teacher == "network",
     needs_texts=True,
     sees_sampling=True,
     check_use=check_use,

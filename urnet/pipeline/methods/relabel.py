@@ -63,5 +63,6 @@ METHOD = Method(
     compute=compute,
     score="image_weight",
     usage="`sampling_weight: [image_weight]`, `targets: relabel`",
+    reads_classes=lambda settings: True,
     check_use=check_use,
 )
