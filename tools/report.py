@@ -43,7 +43,7 @@ def parser() -> cli.Parser:
     add("--classes", type=int, default=20, metavar="N", help="worst classes shown one by one [20]")
     add("--show", nargs="+", default=[], metavar="CLASS", help="show these classes (number or name) instead")
     add("--per_class", type=int, default=12, metavar="N", help="images of a strip of a class [12]")
-    add("--top", type=int, default=100, metavar="N", help="suspects shown on the page [100]")
+    add("--top", type=int, default=200, metavar="N", help="suspects shown on the page [200]")
     add("--max_mb", type=float, default=10.0, metavar="MB", help="pictures are left out above this [10]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
@@ -74,12 +74,12 @@ def main(argv: Sequence[str]) -> None:
         exif=run.setting("data", "exif", default="honour"),
         max_pixels=run.setting("data", "max_pixels", default=MAX_PIXELS),
     )
-    settings = Settings(args.classes, args.per_class, args.top, int(args.max_mb * 1e6), tuple(args.show))
+    out = Path(args.out) if args.out else Path(args.run) / "report.html"
+    settings = Settings(args.classes, args.per_class, args.top, int(args.max_mb * 1e6), tuple(args.show), out)
     methods = read_benchmark(Path(args.benchmark)) if args.benchmark else None
     report = build_report(run, table, thumbnails, settings, methods)
     if args.suspects and report.evidence is None:
         raise InputError(f"--suspects: {table.folder} has no evidence about labels yet; run a stage that measures it")
-    out = Path(args.out) if args.out else Path(args.run) / "report.html"
     with atomic_file(out, replace=True) as part:
         part.write_text(report.html, encoding="utf-8")
     size = f"{len(report.html.encode()) / 1e6:.1f} MB"

@@ -89,9 +89,9 @@ def write_run(folder: Path, base_hash: str, stages=("class", "cluster"), unfinis
     return folder
 
 
-def no_images(paths):
+def no_images(files, size=0):
     """Thumbnails where no image can be read."""
-    return [None] * len(paths)
+    return [None] * len(files)
 
 
 def report_of(table, folder, thumbnails=no_images, methods=None, **settings):

@@ -77,11 +77,10 @@ def test_the_page_says_what_is_known(made):
         "60.0 % last 58.0 %",
         "60.0 ± 1.0 % 3 seeds",
         "70.0 % 1 of 2 seeds",
-        "3 to 12 rows a class, 4.0 : 1",
-        "4 rows look wrong (13.3 % of all)",
+        "3 to 12 pictures a class, 4.0 : 1",
+        "4 of 30 pictures look wrong, the most likely ones first.",
         "quality 1.50",
-        "1 row",
-        "Most confident",
+        "Highest label quality",
         "1 image is missing or unreadable",
     ):
         assert words in text, words
@@ -101,13 +100,13 @@ def test_the_same_inputs_give_the_same_bytes(made):
     assert first == second
 
 
-def test_clusters_come_by_quality_and_images_by_relevance(made):
+def test_clusters_and_images_come_by_quality(made):
     table, run, _ = made
     text = Page(report_of(table, run, show=("0",), per_class=2).html).text
     text = text[text.index("Open all") :]
     assert text.index("Cluster 1") < text.index("Cluster 0")
     relevance = table.column("relevance")[:12]
-    shown = re.findall(r"(\d\.\d\d) (?:title|</script|img/)", text[text.index("Most confident") :])
+    shown = re.findall(r"(\d\.\d\d) (?:title|</script|img/)", text[text.index("Highest label quality") :])
     order = np.sort(relevance)[::-1]
     assert shown == [f"{v:.2f}" for v in (*order[:2], *order[::-1][:2])]
 
@@ -177,7 +176,7 @@ def test_five_thousand_classes_make_a_small_page(tmp_path):
     html = report_of(table, tmp_path).html
     assert len(html) < 2_000_000
     assert len(Page(html).tags) < 15_000
-    assert "1 to 60 rows a class" in html
+    assert "1 to 60 pictures a class" in html
 
 
 # --- pictures

@@ -9,10 +9,11 @@ import numpy as np
 from urnet.report.aggregates import class_sums, shrunk_means
 from urnet.report.columns import Columns
 from urnet.report.gallery import Gallery
-from urnet.report.suspects import FINE, Evidence
-from urnet.report.text import class_name, decimal, percent, plural
+from urnet.report.photos import Rows
+from urnet.report.suspects import FINE, UNREADABLE, Evidence
+from urnet.report.text import class_name, decimal, percent, plain_name, plural
 
-CONFIDENCE = ("relevance", "confidence", "keep", "instance_weight")  # the first one there is orders the images
+CONFIDENCE = ("confidence", "keep", "instance_weight")  # without evidence the first one there is orders the images
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Choice:
     reason: str
 
 
-def choose_classes(columns: Columns, evidence: Evidence | None, sizes: np.ndarray, n: int) -> Choice:
+def choose_classes(source: Rows, evidence: Evidence | None, sizes: np.ndarray, n: int) -> Choice:
     """The ``n`` classes with the lowest mean label quality (shrunk), or, without evidence, the largest ones.
 
     Between the two: those with the lowest mean confidence, where only that was measured.
     """
-    labels = columns.labels
-    confidence = columns.get("confidence")
+    labels = source.labels
+    confidence = source.get("confidence") if isinstance(source, Columns) else None
     value, reason = sizes.astype(np.float64), "the largest ones, as there is no evidence about labels yet"
     if evidence is not None:
         value = -shrunk_means(*class_sums(labels, evidence.label_quality, len(sizes)))
@@ -42,18 +43,20 @@ def choose_classes(columns: Columns, evidence: Evidence | None, sizes: np.ndarra
 
 
 def class_section(
-    columns: Columns, evidence: Evidence | None, c: int, rows: np.ndarray, gallery: Gallery, per_class: int
+    source: Rows, evidence: Evidence | None, c: int, rows: np.ndarray, gallery: Gallery, per_class: int
 ) -> str:
-    """One class: its clusters by quality, its images of most and of least confidence; folded until it is opened."""
-    names = columns.table.class_names
-    facts = [plural(len(rows), "row")]
+    """One class: its clusters by quality, its images of highest and lowest label quality; folded until it is opened."""
+    names = source.class_names
+    facts = [plural(len(rows), "picture")]
     if evidence is not None:
         suspect = float((evidence.verdict[rows] != FINE).mean()) if len(rows) else float("nan")
         facts.append(f"{percent(suspect)} suspect")
-    weight = columns.get("class_weight")
-    if weight is not None and len(rows):
-        facts.append(f"class weight {decimal(float(weight[rows].mean(dtype=np.float64)))}")
-    body = _clusters(columns, rows, gallery, per_class) + _by_confidence(columns, evidence, rows, gallery, per_class)
+    body = _by_confidence(source, evidence, rows, gallery, per_class)
+    if isinstance(source, Columns):
+        weight = source.get("class_weight")
+        if weight is not None and len(rows):
+            facts.append(f"class weight {decimal(float(weight[rows].mean(dtype=np.float64)))}")
+        body = _clusters(source, rows, gallery, per_class) + body
     return (
         f'<details class="class" id="class-{c}"><summary><span class="title">{class_name(names, c)}</span>'
         f'<span class="facts">{" · ".join(facts)}</span></summary>{body}</details>'
@@ -92,39 +95,46 @@ def _evenly(length: int, n: int) -> np.ndarray:
     return np.unique(np.linspace(0, length - 1, min(n, length)).round().astype(np.int64))
 
 
-def _by_confidence(
-    columns: Columns, evidence: Evidence | None, rows: np.ndarray, gallery: Gallery, per_class: int
-) -> str:
-    """The images of a class with the most and with the least confidence."""
-    name = next((name for name in CONFIDENCE if columns.name(name)), None)
-    if name is None:
+def _by_confidence(source: Rows, evidence: Evidence | None, rows: np.ndarray, gallery: Gallery, per_class: int) -> str:
+    """The images of a class with the highest and with the lowest label quality, or confidence."""
+    name, value = _confidence(source, evidence, rows)
+    if value is None:
         return '<h4>Confidence</h4><p class="note">No relevance or confidence column yet.</p>'
-    values = columns.get(name)
-    assert values is not None
-    value = values[rows].astype(np.float64)
     rows, value = rows[np.isfinite(value)], value[np.isfinite(value)]
     order = np.argsort(-value, kind="stable")
     n = min(per_class, (len(order) + 1) // 2)  # a small class shows no image as both
     most, least = order[:n], order[n:][::-1][:n]
     parts = []
-    for title, some in (("Most confident", most), ("Least confident", least)):
-        cards = _confidence_cards(columns, evidence, rows[some], value[some], gallery)
-        parts.append(f'<h4>{title} <small>{name}</small></h4><ul class="cards small">{cards}</ul>')
+    for title, some in (("Highest", most), ("Lowest", least)):
+        cards = _confidence_cards(source, evidence, rows[some], value[some], gallery)
+        parts.append(f'<h4>{title} {name}</h4><ul class="cards small">{cards}</ul>')
     return "".join(parts)
 
 
+def _confidence(source: Rows, evidence: Evidence | None, rows: np.ndarray) -> tuple[str, np.ndarray | None]:
+    """What the images are ordered by, and its values; nan for unreadable images."""
+    if evidence is not None:
+        return "label quality", np.where(evidence.verdict[rows] == UNREADABLE, np.nan, evidence.label_quality[rows])
+    if isinstance(source, Columns):
+        for name in CONFIDENCE:
+            values = source.get(name)
+            if values is not None:
+                return name, values[rows].astype(np.float64)
+    return "", None
+
+
 def _confidence_cards(
-    columns: Columns, evidence: Evidence | None, rows: np.ndarray, value: np.ndarray, gallery: Gallery
+    source: Rows, evidence: Evidence | None, rows: np.ndarray, value: np.ndarray, gallery: Gallery
 ) -> str:
     cards = []
     suggested = np.full(len(rows), -1) if evidence is None else evidence.suggested[rows]
-    given = columns.labels[rows]
+    given = source.labels[rows]
     for picture, title, v, to, label in zip(
         gallery.pictures(rows), gallery.titles(rows), value.tolist(), suggested.tolist(), given.tolist(), strict=False
     ):
         other = ""
         if to not in (-1, label):
-            other = f'<p class="labels"><span class="to">{class_name(columns.table.class_names, to)}</span></p>'
+            other = f'<p class="labels"><span class="to">{plain_name(source.class_names, to)}</span></p>'
         cards.append(
             f'<li class="card">{picture}{other}<p class="caption"><b>{decimal(v)}</b> <bdi>{title}</bdi></p></li>'
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA, BLOCK
@@ -39,6 +40,14 @@ class Columns:
     def titles(self, rows: np.ndarray) -> list[str]:
         """Texts that belong to the pictures of ``rows``, "" where there is none."""
         return self.table.strings("text", rows)
+
+    def file(self, path: str, *, of_validation: bool = False) -> str:
+        """Where the picture of a ``same_as`` lies."""
+        return str(self.table.root / path)
+
+    def row(self, path: str) -> int:
+        """The row of a ``same_as``, -1 where it is no row's path."""
+        return int(pc.index(self.table.texts("path"), pa.scalar(path)).as_py())
 
     def path_texts(self, rows: np.ndarray) -> Any:
         """The paths of ascending ``rows``, an Arrow array; read by batch, not mapped, so that nothing stays."""

@@ -2,53 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
 
 import numpy as np
 
-from urnet.data.table.table import Table
+from urnet.report.photos import Rows
 from urnet.report.text import NAME, TITLE, clean, escape
 
-Thumbnails = Callable[[Sequence[str]], list[str | None]]  # paths -> data: addresses, None if unreadable
+SMALL, LARGE = 112, 256  # pixels of a picture's longer side: in strips, of suspects
 MISSING = '<span class="none">image missing or unreadable</span>'
 LEFT_OUT = '<span class="none">left out: the page is full</span>'
+
+
+class Thumbnails(Protocol):
+    """Makes pictures of at most ``size`` pixels from files: data: addresses, None for one that is unreadable."""
+
+    def __call__(self, files: Sequence[str], size: int = SMALL) -> list[str | None]: ...
 
 
 class Gallery:
     """Makes pictures until they fill ``budget`` bytes; ``shown`` and ``left_out`` count them.
 
-    ``missing`` counts the rows, each once, whose image cannot be read.
+    ``missing`` counts the files, each once, that cannot be read. ``page`` is the file that the page will be: its
+    pictures are linked relative to it (None: not at all).
     """
 
-    def __init__(self, table: Table, thumbnails: Thumbnails, budget: int) -> None:
-        self.table, self._thumbnails, self._left = table, thumbnails, budget
+    def __init__(self, source: Rows, thumbnails: Thumbnails, budget: int, page: Path | None = None) -> None:
+        self.source, self._thumbnails, self._left = source, thumbnails, budget
+        self._folder = None if page is None else page.absolute().parent
         self.shown = self.left_out = 0
-        self._gone: set[int] = set()
+        self._gone: set[str] = set()
 
     @property
     def missing(self) -> int:
         return len(self._gone)
 
-    def pictures(self, rows: np.ndarray, *, tooltip: bool = False) -> list[str]:
+    def pictures(self, rows: np.ndarray, *, size: int = SMALL, tooltip: bool = False) -> list[str]:
         """An <img> for each row, or the words in its place.
 
         The alternative text is the beginning of the row's title; ``tooltip`` shows it under the pointer.
         """
+        return self.of_files(self.source.files(rows), self.titles(rows, NAME), size=size, tooltip=tooltip)
+
+    def of_files(
+        self, files: Sequence[str], titles: Sequence[str], *, size: int = SMALL, tooltip: bool = False
+    ) -> list[str]:
+        """As ``pictures``, of files with their escaped titles."""
         if self._left <= 0:
-            self.left_out += len(rows)
-            return [LEFT_OUT] * len(rows)
-        addresses, titles = self._thumbnails(self.table.paths(rows)), self.titles(rows, NAME)
-        self._gone.update(row for row, address in zip(rows.tolist(), addresses, strict=True) if address is None)
-        return [self._picture(address, title, tooltip) for address, title in zip(addresses, titles, strict=True)]
+            self.left_out += len(files)
+            return [LEFT_OUT] * len(files)
+        addresses = self._thumbnails(files, size)
+        self._gone.update(file for file, address in zip(files, addresses, strict=True) if address is None)
+        return [
+            self._picture(file, address, title, size, tooltip)
+            for file, address, title in zip(files, addresses, titles, strict=True)
+        ]
 
     def titles(self, rows: np.ndarray, limit: int = TITLE) -> list[str]:
         """The rows' texts, cleaned and escaped; the end of the path where a row has none."""
-        texts, paths = self.table.strings("text", rows), self.table.strings("path", rows)
         return [
-            escape(text if clean(text, 8) else path[-limit:], limit) for text, path in zip(texts, paths, strict=True)
+            escape(text if clean(text, 8) else path[-limit:], limit)
+            for text, path in zip(self.source.titles(rows), self.paths(rows), strict=True)
         ]
 
-    def _picture(self, address: str | None, title: str, tooltip: bool) -> str:
+    def paths(self, rows: np.ndarray) -> list[str]:
+        """The rows' paths as in the list."""
+        order = np.argsort(rows, kind="stable")
+        found = self.source.path_texts(rows[order]).to_pylist()
+        return [found[place] for place in np.argsort(order).tolist()]
+
+    def _picture(self, file: str, address: str | None, title: str, size: int, tooltip: bool) -> str:
         if address is None:
             return MISSING
         if len(address) > self._left:
@@ -58,4 +85,13 @@ class Gallery:
         self._left -= len(address)
         self.shown += 1
         hint = f' title="{title}"' if tooltip else ""
-        return f'<img src="{address}" alt="{title}"{hint} loading="lazy" decoding="async">'
+        link = f' data-file="{self._link(file)}"' if size >= LARGE and self._folder is not None else ""
+        return f'<img src="{address}" alt="{title}"{hint}{link} loading="lazy" decoding="async">'
+
+    def _link(self, file: str) -> str:
+        """The file's address from the page, which holds while both lie where they are; "" on another drive."""
+        try:
+            relative = os.path.relpath(file, self._folder)
+        except ValueError:
+            return ""
+        return quote("./" + relative.replace(os.sep, "/"), errors="replace")

@@ -13,6 +13,7 @@ from urnet.data.table.table import Table
 from urnet.report import charts
 from urnet.report.aggregates import class_means, histogram
 from urnet.report.columns import Columns
+from urnet.report.photos import Rows
 from urnet.report.run_state import Method, RunState, StageState
 from urnet.report.text import NAME, class_name, count, decimal, escape, percent, plural
 
@@ -20,23 +21,28 @@ NAMED_BARS = 40  # classes shown by name; more of them become a line
 
 
 def head(run: RunState, table: Table) -> str:
-    """Name, network, date, size of the run, and which stage wrote which column file."""
+    """Name, network, date and size of the run."""
     n_classes = len(table.class_names)
     finished = sum(stage.finished for stage in run.stages)
     facts = [
         ("network", str(run.setting("model", "name", default="not known"))),
-        ("rows", count(table.n_rows)),
+        ("pictures", count(table.n_rows)),
         ("classes", count(n_classes)),
         ("stages", f"{finished} finished" + (f" of {len(run.stages)}" if finished < len(run.stages) else "")),
         ("newest state", run.date or "none yet"),
         ("seed", str(run.setting("seed", default="not known"))),
         ("table", f"{table.metadata.get('format', 'unknown')}, base {table.base_hash[:12]}"),
     ]
+    return title(run.name, facts)
+
+
+def title(name: str, facts: Sequence[tuple[str, str]]) -> str:
+    """The page's heading and its facts (name, value) in a line."""
     listed = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    return f'<h1><bdi>{escape(run.name, NAME)}</bdi></h1><dl class="facts">{listed}</dl>{_files(table)}'
+    return f'<h1><bdi>{escape(name, NAME)}</bdi></h1><dl class="facts line">{listed}</dl>'
 
 
-def _files(table: Table) -> str:
+def column_files(table: Table) -> str:
     """Which stage wrote which columns."""
     rows = []
     for file in table.files:
@@ -136,46 +142,47 @@ def _benchmark_panel(methods: Sequence[Method], metric: str) -> str:
 # --- classes and weights
 
 
-def class_sizes(columns: Columns, sizes: np.ndarray) -> str:
-    """Sizes of all classes, largest first, and the mean class weight of each, on logarithmic scales."""
+def class_sizes(source: Rows, sizes: np.ndarray) -> str:
+    """Sizes of all classes, largest first, on a logarithmic scale, and the mean class weight of each in a run."""
     order = np.argsort(-sizes, kind="stable")
     order = order[sizes[order] > 0]
-    weight = columns.name("class_weight")
-    means = None if weight is None else class_means(columns.labels, columns.once(weight), len(sizes))
+    means, none = None, ""
+    if isinstance(source, Columns):
+        weight = source.name("class_weight")
+        if weight is None:
+            none = '<p class="note">No class_weight column yet.</p>'
+        else:
+            means = class_means(source.labels, source.once(weight), len(sizes))
     draw = _named_bars if len(order) <= NAMED_BARS else _lines
     largest, smallest = int(sizes[order[0]]), int(sizes[order[-1]])
     words = (
-        f"{count(smallest)} to {plural(largest, 'row')} a class, {largest / smallest:.1f} : 1, "
+        f"{count(smallest)} to {plural(largest, 'picture')} a class, {largest / smallest:.1f} : 1, "
         f"median {decimal(float(np.median(sizes[order])), 0)}."
     )
     empty = len(sizes) - len(order)
     if empty:
         words += f" {plural(empty, 'class has', 'classes have')} no row."
-    none = '<p class="note">No class_weight column yet.</p>' if means is None else ""
-    return f"<p>{words}</p>{draw(columns.table, sizes, means, order)}{none}"
+    return f"<p>{words}</p>{draw(source.class_names, sizes, means, order)}{none}"
 
 
-def _named_bars(table: Table, sizes: np.ndarray, means: Any, order: np.ndarray) -> str:
+def _named_bars(names: Sequence[str], sizes: np.ndarray, means: Any, order: np.ndarray) -> str:
     top = math.log10(int(sizes.max()) + 1)
     rows = []
     for c in order.tolist():
         words = count(sizes[c]) + ("" if means is None else f", weight {decimal(means[c])}")
         drawing = charts.bar(math.log10(int(sizes[c]) + 1) / top, words)
-        rows.append(
-            f'<div class="row" role="listitem"><span class="name">{class_name(table.class_names, c)}</span>'
-            f"{drawing}</div>"
-        )
+        rows.append(f'<div class="row" role="listitem"><span class="name">{class_name(names, c)}</span>{drawing}</div>')
+    said = "" if means is None else "; the number behind is its mean class weight"
     return (
-        f'<div class="rows" role="list">{"".join(rows)}</div>'
-        '<p class="note">Rows a class, logarithmic; the number behind is its mean class weight.</p>'
+        f'<div class="rows" role="list">{"".join(rows)}</div><p class="note">Pictures a class, logarithmic{said}.</p>'
     )
 
 
-def _lines(table: Table, sizes: np.ndarray, means: Any, order: np.ndarray) -> str:
+def _lines(names: Sequence[str], sizes: np.ndarray, means: Any, order: np.ndarray) -> str:
     sized, n = sizes[order], len(order)
-    label = f"Sizes of {n} classes, largest first, from {sized[0]} to {sized[-1]} rows"
+    label = f"Sizes of {n} classes, largest first, from {sized[0]} to {sized[-1]} pictures"
     panels = [
-        "<div><h3>Rows a class</h3>"
+        "<div><h3>Pictures a class</h3>"
         + charts.line_chart(sized, charts.log_axis(sized), x_name="classes", label=label)
         + "</div>"
     ]
@@ -187,7 +194,7 @@ def _lines(table: Table, sizes: np.ndarray, means: Any, order: np.ndarray) -> st
     ends = [("largest", order[:5]), ("smallest", order[::-1][:5])]
     lists = "".join(
         f"<div><h4>The {name}</h4><ul class='plain'>"
-        + "".join(f"<li>{class_name(table.class_names, c)} <b>{count(sizes[c])}</b></li>" for c in some.tolist())
+        + "".join(f"<li>{class_name(names, c)} <b>{count(sizes[c])}</b></li>" for c in some.tolist())
         + "</ul></div>"
         for name, some in ends
     )

@@ -9,10 +9,10 @@ import numpy as np
 from urnet.core.blocks import ROWS, blocks
 from urnet.core.checks import InputError
 from urnet.report.columns import Columns
-from urnet.report.suspects import FINE, UNKNOWN, VERDICTS, Evidence
+from urnet.report.suspects import FINE, UNKNOWN, UNREADABLE, VERDICTS, Evidence
 
 WRONG_BELOW = 0.5  # label quality under which another suggested class makes a label wrong
-_WRONG, _UNREADABLE = VERDICTS.index("wrong label"), VERDICTS.index("unreadable")
+_WRONG = VERDICTS.index("wrong label")
 
 
 def label_evidence(columns: Columns, unreadable: Sequence[int] = (), *, block: int = ROWS) -> Evidence | None:
@@ -69,7 +69,7 @@ def _evidence(
         suggested[part], suggested_prob[part], quality[part] = best, p, value
         verdict[part][(best >= 0) & (best != labels[part]) & (value < WRONG_BELOW)] = _WRONG
     gone = np.array([row for row in unreadable if row < n], np.int64)
-    suggested[gone], suggested_prob[gone], quality[gone], verdict[gone] = -1, np.nan, UNKNOWN, _UNREADABLE
+    suggested[gone], suggested_prob[gone], quality[gone], verdict[gone] = -1, np.nan, UNKNOWN, UNREADABLE
     return Evidence(suggested, quality, suggested_prob=suggested_prob, verdict=verdict, source=source)
 
 

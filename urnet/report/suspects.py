@@ -26,7 +26,7 @@ VERDICTS = (
     "leak from validation",
     "unreadable",
 )
-FINE = 0  # of VERDICTS
+FINE, UNREADABLE = 0, 6  # of VERDICTS
 UNKNOWN = 0.5  # the label quality of a row that nothing is known about, such as an unreadable picture
 PARTS = 10_000  # a number 0..1 is written as so many parts of 1: with four decimals
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -84,7 +84,7 @@ def in_order(evidence: Evidence, rows: np.ndarray | None = None, n: int | None =
     if n is not None and n < 0:
         raise InputError(f"n: found {n}; 0 or more is accepted")
     rows = np.arange(len(evidence.label_quality)) if rows is None else np.sort(rows)
-    key = np.where(evidence.is_of("unreadable")[rows], np.float32(2), evidence.label_quality[rows])
+    key = np.where(evidence.verdict[rows] == UNREADABLE, np.float32(2), evidence.label_quality[rows])
     if n is not None and n < len(rows):
         some = key <= np.partition(key, n - 1)[n - 1] if n else np.zeros(len(rows), bool)
         rows, key = rows[some], key[some]

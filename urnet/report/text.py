@@ -44,6 +44,14 @@ def class_name(names: Sequence[str], label: int) -> str:
     return f'<bdi><span class="no">{label}</span> {name}</bdi>' if name else f"<bdi>class {label}</bdi>"
 
 
+def plain_name(names: Sequence[str], label: int) -> str:
+    """A class's name, escaped, alone; with its number where another class has the same name or it has none."""
+    name = names[label] if 0 <= label < len(names) else ""
+    if not clean(name, NAME):
+        return f"class {label}"
+    return escape(name, NAME) if names.count(name) == 1 else f"{escape(name, NAME)} ({label})"
+
+
 def count(number: float) -> str:
     """A whole number, thousands grouped."""
     return f"{int(number):,}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
 from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, read_image
+from urnet.report.gallery import SMALL, Thumbnails
 
 QUALITY = 72
 
@@ -32,13 +33,11 @@ def thumbnail(path: str, *, size: int, exif: str, max_pixels: int) -> str | None
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
-def thumbnailer(
-    *, size: int = 112, exif: str = "honour", max_pixels: int = MAX_PIXELS, threads: int = 2
-) -> Callable[[Sequence[str]], list[str | None]]:
-    """A function from paths to small pictures in the same order, decoded in ``threads`` threads."""
+def thumbnailer(*, exif: str = "honour", max_pixels: int = MAX_PIXELS, threads: int = 2) -> Thumbnails:
+    """A function from files to small pictures in the same order, decoded in ``threads`` threads."""
 
-    def thumbnails(paths: Sequence[str]) -> list[str | None]:
+    def thumbnails(files: Sequence[str], size: int = SMALL) -> list[str | None]:
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(lambda path: thumbnail(path, size=size, exif=exif, max_pixels=max_pixels), paths))
+            return list(pool.map(lambda path: thumbnail(path, size=size, exif=exif, max_pixels=max_pixels), files))
 
     return thumbnails

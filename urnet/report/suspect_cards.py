@@ -1,0 +1,190 @@
+"""The page's first section: the suspects as cards, with filters, and what a card opens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from urnet.report.gallery import LARGE, Gallery
+from urnet.report.photos import Rows
+from urnet.report.suspects import VERDICTS, Evidence, in_order, suspect_rows
+from urnet.report.text import TITLE, count, escape, plain_name, plural
+from urnet.report.typical import typical_pictures
+
+LONGEST = 300  # characters of a path
+EACH = 40  # of every verdict as many are shown, also where the first by label quality have none of it
+LEAK = "leak from validation"
+PAIRS = ("near duplicate", "duplicate under another label", LEAK)  # shown beside what they equal
+# "off topic" says by itself that the suggestion counts for nothing
+NO_SUGGESTION = ("off topic", *PAIRS, "unreadable")
+WORDS = ((0.05, "very likely wrong"), (0.25, "probably wrong"), (0.5, "doubtful"), (0.75, "probably right"))
+EXPLAINED = {
+    "wrong label": "another class fits the picture better",
+    "off topic": "it shows none of the classes",
+    "near duplicate": "another picture of the class shows the same",
+    "duplicate under another label": "the same picture is in two classes: one of the labels is wrong",
+    "leak from validation": "the picture is one of the validation pictures, which then measure nothing",
+    "unreadable": "the file is no whole picture",
+}
+NO_EVIDENCE = "No evidence about labels yet: suggested and relevance (instance stage) or topk and keep (label stage)."
+
+
+def quality_words(quality: float) -> str:
+    """A label quality in plain words: below 0.05 very likely wrong … from 0.75 on right."""
+    return next((words for below, words in WORDS if quality < below), "looks right")
+
+
+def shown_rows(evidence: Evidence, top: int) -> np.ndarray:
+    """The first ``top`` suspects, and ``EACH`` (at most ``top``) of every verdict, in the list's order."""
+    parts = [suspect_rows(evidence, top)]
+    for verdict in VERDICTS[1:]:
+        parts.append(in_order(evidence, np.flatnonzero(evidence.is_of(verdict)), min(top, EACH)))
+    return in_order(evidence, np.unique(np.concatenate(parts)))
+
+
+def suspect_section(source: Rows, evidence: Evidence | None, top: int, gallery: Gallery) -> str:
+    """How many there are, the filters, a card for each shown one, and the typical pictures of their classes."""
+    if evidence is None:
+        return f'<p class="note">{NO_EVIDENCE}</p>'
+    counts, n_rows = evidence.counts(), len(evidence.verdict)
+    total = n_rows - counts["fine"]
+    words = (
+        f"<p>{count(total)} of {plural(n_rows, 'picture looks', 'pictures look')} wrong, the most likely ones first. "
+        "Open one to compare it with typical pictures.</p>"
+    )
+    rows = shown_rows(evidence, top)
+    if not len(rows):
+        return words + _explained(evidence, counts)
+    suggested, twins = _shown_suggestions(evidence, rows), _twin_labels(source, evidence, rows)
+    cards = "".join(_cards(source, evidence, rows, suggested, twins, gallery))
+    more = ""
+    if total > len(rows):
+        more = f'<p class="note">{count(len(rows))} of {count(total)} are shown here; the list has all.</p>'
+    classes = sorted({*source.labels[rows].tolist(), *suggested, *twins} - {-1})
+    filters = _filters(source, evidence, rows, suggested, counts)
+    return (
+        f'{words}{filters}<ul class="cards" id="suspects-list">{cards}</ul>{more}'
+        f"{_explained(evidence, counts)}{DIALOG}{typical_pictures(source, evidence, classes, gallery)}"
+    )
+
+
+def _explained(evidence: Evidence, counts: dict[str, int]) -> str:
+    """What the words mean, folded."""
+    steps = ", ".join(f"below {below:g} {words}" for below, words in WORDS)
+    met = "".join(f"<dt>{word}</dt><dd>{EXPLAINED[word]}</dd>" for word in VERDICTS[1:] if counts[word])
+    source = f": here, {escape(evidence.source)}" if evidence.source else ""
+    return (
+        "<details><summary>What the words mean</summary><p>Label quality is a number from 0 to 1 that says how much "
+        f"speaks for the given label{source}. In words: {steps}, else it looks right. "
+        "A low one is no proof: look first.</p>"
+        f'<dl class="words-list">{met}</dl></details>'
+    )
+
+
+# --- filters
+
+
+def _filters(source: Rows, evidence: Evidence, rows: np.ndarray, suggested: list[int], counts: dict[str, int]) -> str:
+    """Buttons by verdict, a choice by class or by pair of given and suggested, and a field for words."""
+    verdicts = Counter(evidence.verdict[rows].tolist())
+    buttons = [_button("", "all", len(rows), sum(counts.values()) - counts["fine"])]
+    buttons += [_button(str(v), word, verdicts[v], counts[word]) for v, word in enumerate(VERDICTS) if verdicts[v]]
+    pairs = [(g, s) for g, s in zip(source.labels[rows].tolist(), suggested, strict=True)]
+    names = source.class_names
+    classes = _options(((str(c), plain_name(names, c)) for pair in pairs for c in {*pair} if c >= 0), "Classes")
+    both = ((f"{g}&gt;{s}", f"{plain_name(names, g)} → {plain_name(names, s)}") for g, s in pairs if s not in (-1, g))
+    return (
+        f'<div class="filters"><div class="verdicts" role="group" aria-label="Verdict">{"".join(buttons)}</div>'
+        '<select id="of-class" aria-label="Class"><option value="">all classes</option>'
+        f"{classes}{_options(both, 'Given → suggested')}</select>"
+        '<input type="search" id="of-words" aria-label="Words" placeholder="word in name or text">'
+        '<span id="shown-now" role="status"></span></div>'
+    )
+
+
+def _button(value: str, word: str, n: int, total: int) -> str:
+    of = f" <small>of {count(total)}</small>" if total > n else ""
+    pressed = "false" if value else "true"
+    return (
+        f'<button type="button" data-verdict="{value}" aria-pressed="{pressed}">{word} <b>{count(n)}</b>{of}</button>'
+    )
+
+
+def _options(values: Iterable[tuple[str, str]], group: str) -> str:
+    """<option>s with how often each occurs, the most frequent first."""
+    counted = Counter(values).most_common()
+    options = "".join(f'<option value="{value}">{words} ({count(n)})</option>' for (value, words), n in counted)
+    return f'<optgroup label="{group}">{options}</optgroup>' if options else ""
+
+
+# --- cards
+
+
+def _shown_suggestions(evidence: Evidence, rows: np.ndarray) -> list[int]:
+    """The suggested class of each row where its verdict leaves it a meaning, else -1."""
+    silent = np.isin(evidence.verdict[rows], [VERDICTS.index(word) for word in NO_SUGGESTION])
+    return np.where(silent, -1, evidence.suggested[rows]).tolist()
+
+
+def _twin_labels(source: Rows, evidence: Evidence, rows: np.ndarray) -> list[int]:
+    """The given class of the row that each row equals, -1 where it equals none."""
+    found = [-1] * len(rows)
+    if evidence.same_as is not None:
+        for place, row in enumerate(rows.tolist()):
+            path, verdict = evidence.same_as[row], VERDICTS[evidence.verdict[row]]
+            other = source.row(path) if path and verdict in PAIRS and verdict != LEAK else -1
+            found[place] = int(source.labels[other]) if other >= 0 else -1
+    return found
+
+
+def _cards(
+    source: Rows, evidence: Evidence, rows: np.ndarray, suggested: list[int], twins: list[int], gallery: Gallery
+) -> Iterator[str]:
+    names = source.class_names
+    pictures, titles, paths = gallery.pictures(rows, size=LARGE), gallery.titles(rows), gallery.paths(rows)
+    for place, row in enumerate(rows.tolist()):
+        given, to, verdict = int(source.labels[row]), suggested[place], VERDICTS[evidence.verdict[row]]
+        labels = f'<span class="given"><i>given:</i> {plain_name(names, given)}</span>'
+        if to not in (-1, given):
+            labels += f'<span class="to"><i>suggested:</i> {plain_name(names, to)}</span>'
+        picture, path = pictures[place], f'<bdi class="path">{escape(paths[place], LONGEST)}</bdi>'
+        equal = "" if evidence.same_as is None or verdict not in PAIRS else evidence.same_as[row]
+        if equal:
+            (twin,) = gallery.of_files(
+                [source.file(equal, of_validation=verdict == LEAK)], [escape(equal[-TITLE:])], size=LARGE
+            )
+            other = "validation" if verdict == LEAK else plain_name(names, twins[place])
+            picture, path = picture + twin, f'{path} = <bdi class="path">{escape(equal, LONGEST)}</bdi>'
+            labels += f'<span class="given"><i>same as in:</i> {other}</span>'
+        title = "" if titles[place] == escape(paths[place][-TITLE:]) else f"<bdi>{titles[place]}</bdi> "
+        yield (
+            f'<li class="card suspect{" both" if equal else ""}" data-verdict="{evidence.verdict[row]}" '
+            f'data-given="{given}" data-to="{to}" data-like="{max(to, twins[place])}">'
+            f'<button type="button" class="open" aria-label="Open: {titles[place]}">{picture}</button>'
+            f'<span class="verdict v{evidence.verdict[row]}">{verdict}</span>'
+            f'<p class="labels">{labels}</p>{_facts(evidence, row, verdict)}<p class="caption">{title}{path}</p></li>'
+        )
+
+
+def _facts(evidence: Evidence, row: int, verdict: str) -> str:
+    """The label quality in words and as a number, and how well the picture fits the classes."""
+    if verdict == "unreadable":
+        return ""
+    quality = float(evidence.label_quality[row])
+    said = "label quality" if verdict in NO_SUGGESTION else f"<b>{quality_words(quality)}</b>"
+    fits = ""
+    if verdict == "off topic" and evidence.in_classes is not None and np.isfinite(evidence.in_classes[row]):
+        fits = f"<span>, fits the classes <small>{evidence.in_classes[row]:.2f}</small></span>"
+    return f'<p class="quality">{said} <small title="label quality, 0 to 1">{quality:.3f}</small>{fits}</p>'
+
+
+DIALOG = (
+    '<dialog id="large" aria-labelledby="large-title"><div class="bar"><span id="large-place"></span>'
+    '<button type="button" data-go="-1" aria-label="Previous">←</button>'
+    '<button type="button" data-go="1" autofocus aria-label="Next">→</button>'
+    '<button type="button" data-go="0" aria-label="Close">✕</button></div>'
+    '<div class="seen"></div><h3 id="large-title"></h3><div class="said"></div>'
+    '<div class="compare"></div></dialog>'
+)
