@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     if args.model is not None:
         check_choice("--model", args.model, NAMES)
 
-    from urnet.checkpoints.checkpoint import describe, load_into, read_weights
+    from urnet.checkpoints.checkpoint import describe, find_weights, load_into
     from urnet.checkpoints.convert import write_weights
     from urnet.checkpoints.published import whole_word
     from urnet.runtime.threads import import_paddle
@@ -53,10 +53,12 @@ def main(argv: Sequence[str]) -> None:
         n_classes = recipe.data.n_classes if recipe else DEFAULT_CLASS_DIM
     import_paddle()
     network = build(model, n_classes)
-    load_into(network, read_weights(args.source, network), source=args.source)
+    found = find_weights(args.source, network)
+    load_into(network, found.weights, source=args.source)
     form = write_weights(args.target, network, replace=args.replace)
+    origin = f"{info.kind} ({found})" if str(found) else info.kind
     count = sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
-    print(f"{args.target}: {form}, {model} with {n_classes} classes, {count:,} parameters, from {info.kind}")
+    print(f"{args.target}: {form}, {model} with {n_classes} classes, {count:,} parameters, from {origin}")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from urnet.checkpoints import fluid, foreign, not_weights, pdparams, published, safetensors_io, torch_files
-from urnet.checkpoints.load import classifier_keys, load_into
+from urnet.checkpoints.load import load_into
 from urnet.config.recipe import Data, Model, Recipe, load_recipe
 from urnet.core.atomic_files import atomic_folder, recover_folder
 from urnet.core.checks import InputError
@@ -25,6 +25,7 @@ __all__ = [
     "CheckpointInfo",
     "TrainingState",
     "describe",
+    "find_weights",
     "load_into",
     "load_training",
     "locate",
@@ -134,22 +135,44 @@ def load_training(folder: PathLike) -> TrainingState:
     return TrainingState(sets.pop("model"), sets.pop("optimizer", None), sets, state)
 
 
+class Found(NamedTuple):
+    """What a path holds for a network: the weights, and in which words it was told ("" for ours).
+
+    ``library``: who calls the parameters so. ``entry``: under which key of a training script's dict they were.
+    """
+
+    weights: Arrays
+    library: str = ""
+    entry: str = ""
+
+    def __str__(self) -> str:
+        """For a line that says where weights come from."""
+        names = f"names of {self.library}" if self.library else ""
+        return ", ".join(filter(None, (f"its {self.entry}" if self.entry else "", names)))
+
+
 def read_weights(path: PathLike, network: Any = None) -> Arrays:
     """State-dict key -> float32 array (other kinds of numbers stay what they are), from any accepted form.
 
-    Accepted: a ``.safetensors`` or ``.pdparams`` file; a checkpoint folder; a stage's folder (its ``best``,
+    Accepted: a ``.safetensors``, ``.pdparams`` or ``.pth`` file; a checkpoint folder; a stage's folder (its ``best``,
     else its ``final``); the 2018 release's persistables, a folder or one combined file, for which
     ``network.release_names()`` says which variable is which; weights published elsewhere under the names that
-    ``network.published_names()`` gives, where the network has it. float64, float16 and bfloat16 become
-    float32. Raises InputError.
+    ``network.published_names()`` gives, where the network has it, or under those of a library that
+    ``urnet.checkpoints.foreign`` knows. float64, float16 and bfloat16 become float32. Raises InputError.
     """
+    return find_weights(path, network).weights
+
+
+def find_weights(path: PathLike, network: Any = None) -> Found:
+    """As ``read_weights``, and whose names the parameters had."""
     kind, place = locate(path)
+    entry = ""
     if kind == "checkpoint":
         weights = safetensors_io.read_safetensors(place / MODEL)
     elif kind == "safetensors":
         weights = safetensors_io.read_safetensors(place)
     elif kind == "torch":
-        weights = torch_files.read_tensors(place)
+        weights, entry = torch_files.read_state_dict(place)
     elif kind == "pdparams":
         weights = pdparams.read_arrays(place)
     else:
@@ -162,30 +185,13 @@ def read_weights(path: PathLike, network: Any = None) -> Arrays:
         read = fluid.read_folder if place.is_dir() else fluid.read_combined
         variables = read(place, names.values())
         weights = {key: variables[name] for key, name in names.items()}
+    library = ""
     if network is not None:
-        weights = _from_elsewhere(weights, network)
-    return {key: safetensors_io.as_float32(value) for key, value in weights.items()}
-
-
-def _from_elsewhere(weights: Arrays, network: Any) -> Arrays:
-    """``weights`` under our names, if they are those that ``network.published_names()`` (ours -> published) or a
-    family of another library's networks names, with a classifier or without; what is not published (a head that
-    only training uses) keeps the network's own values.
-    """
-    own = network.state_dict()
-    if set(own) <= set(weights):
-        return weights
-    found = None
-    if hasattr(network, "published_names"):
-        names = network.published_names()
-        classifier = {names[key] for key in classifier_keys(network) if key in names}
-        if set(names.values()) - classifier <= set(weights) <= set(names.values()):
-            found = {key: weights[name] for key, name in names.items() if name in weights}
-    found = found or foreign.in_our_names(weights, {key: tuple(value.shape) for key, value in own.items()})
-    if found is None:
-        return weights
-    heads = [key for key in own if key.startswith(foreign.TRAINING_ONLY) and key not in found]
-    return {**{key: own[key].numpy() for key in heads}, **found}
+        try:
+            library, weights = foreign.for_network(weights, network)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return Found({key: safetensors_io.as_float32(value) for key, value in weights.items()}, library, entry)
 
 
 def describe(path: PathLike) -> CheckpointInfo:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from urnet.checkpoints import foreign
 from urnet.checkpoints.download import fetch
+from urnet.checkpoints.pytorch_names import TIMM
 from urnet.config.recipe import Transform
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
@@ -277,10 +277,10 @@ def _import_paddle() -> None:
 def _none_of(network: str) -> str:
     """Why ``imagenet`` means nothing for a network, and what there is instead."""
     there = f"{WORD} means weights of {', '.join(NETWORKS)}"
-    timm = foreign.TIMM.get(network)
+    timm = TIMM.get(network)
     if timm is not None:
         return (
-            f"{WORD}: Paddle has no weights of {network}, but timm's of {timm[0]} fit: give the path of their "
+            f"{WORD}: Paddle has no weights of {network}, but timm's of {timm} fit: give the path of their "
             f".safetensors file; {there}"
         )
     return f"{WORD}: no weights are published of {network}; {there}"

@@ -22,9 +22,11 @@ _PLAIN_DATA = """
     TUPLE2 TUPLE3 SETITEM SETITEMS APPEND APPENDS MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET
     GLOBAL STACK_GLOBAL REDUCE BUILD
 """
+_PLAIN = frozenset(_PLAIN_DATA.split())
+_OUTSIDE = _PLAIN | {"BINPERSID", "NEWOBJ"}  # where arrays are kept outside the pickle
 _LONGEST_LINE = 1024
 _SPARE_PLACES = 16  # Python 2 counts from 1
-_TEXT, _MARK = "text", "mark"
+_TEXT, _MARK, _SMALL = "text", "mark", "small"  # small: a number of at most two bytes
 
 
 class Refused(Exception):
@@ -38,20 +40,37 @@ def short(value: Any) -> str:
     return repr(value if len(value) <= 60 else value[:60] + "…")
 
 
+class Inert:
+    """What stands for an object that is not looked at: it can be made and filled, and keeps nothing."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __new__(cls, *_: Any) -> Inert:
+        return super().__new__(cls)
+
+    def _ignore(self, *_: Any) -> None:
+        pass
+
+    __setstate__ = __setitem__ = append = extend = _ignore
+
+
 class RestrictedUnpickler(pickle.Unpickler):
     """Loads one pickle of dicts (with text as keys), lists, tuples, text, bytes, numbers and what ``builders`` make.
 
     ``stream`` is a file that can seek; the pickle must fill it from its position to its end. A builder may
     be given at most twice the file's bytes, characters and items in total. An object that it returns takes a
-    state from the file if it has ``__setstate__``. ``persistent_load`` gives the object of a persistent
-    identifier (what PyTorch's files keep their arrays under); without it they are refused.
+    state from the file if it has ``__setstate__``; ``Inert`` in place of a builder stands for a class whose objects
+    are passed over. ``persistent_load`` gives the object of a persistent identifier (what PyTorch's files keep their
+    arrays under); without it they are refused. Files that have them may also have what a training script keeps
+    beside: dicts with numbers below 65,536 as keys, and objects made the new way.
     """
 
     def __init__(
         self, stream: BinaryIO, builders: Builders, *, persistent_load: Callable[[Any], Any] | None = None
     ) -> None:
         start, check = stream.tell(), _Check(stream)
-        check.run({*_PLAIN_DATA.split(), *(["BINPERSID"] if persistent_load else [])})
+        check.run(_OUTSIDE if persistent_load else _PLAIN)
         stream.seek(start)
         super().__init__(stream)
         self._builders, self._identified, self._budget = builders, persistent_load, 2 * check.size
@@ -77,6 +96,8 @@ class RestrictedUnpickler(pickle.Unpickler):
         known = f"{module}.{name}"
         if known not in self._builders:
             raise Refused(f"it asks for {short(known)}")
+        if self._builders[known] is Inert:
+            return Inert
         return NamedBuilder(known, self._builders[known], self._spend)
 
     def persistent_load(self, identifier: Any) -> Any:
@@ -94,7 +115,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 def pickle_end(data: bytes, start: int) -> int:
     """Where the pickle of plain data (persistent identifiers allowed) ends that begins at ``start``."""
     check = _Check(io.BytesIO(memoryview(data)[start:]))
-    check.run({*_PLAIN_DATA.split(), "BINPERSID"}, alone=False)
+    check.run(_OUTSIDE, alone=False)
     return len(data) - check.left
 
 
@@ -131,6 +152,7 @@ class _Opcode(NamedTuple):
         to_mark = pickletools.markobject in opcode.stack_before
         kinds = {pickletools.pyunicode: _TEXT, pickletools.markobject: _MARK}
         left = [kinds.get(kind, "other") for kind in opcode.stack_after]
+        left = [_SMALL] if opcode.name in ("BININT1", "BININT2") else left
         width = {-2: 1, -3: 4, -4: 4, -5: 8}.get(n, n)  # pickletools' TAKEN_FROM_ARGUMENT1, 4, 4U and 8U
         return cls(opcode.name, width, n < -1, to_mark, len(opcode.stack_before) - 2 * to_mark, left)
 
@@ -151,14 +173,16 @@ class _Check:
         self.size = self.left = stream.seek(0, os.SEEK_END) - start
         stream.seek(start)
         self.stream = stream
-        self.stack: list[str] = []  # kinds: text, mark or other
+        self.stack: list[str] = []  # kinds: text, mark, small or other
         self.memo: dict[int, str] = {}
+        self.keys: tuple[str, ...] = (_TEXT,)
 
     def run(self, allowed: Collection[str], *, alone: bool = True) -> None:
         """Raise Refused for other opcodes than the allowed ones, and for what is said above.
 
         ``alone`` False: more may follow behind the pickle, ``left`` bytes.
         """
+        self.keys = (_TEXT, _SMALL) if "NEWOBJ" in allowed else (_TEXT,)
         for _ in range(MOST_OPCODES):
             opcode = _OPCODES.get(self._read(1))
             if opcode is None:
@@ -222,7 +246,7 @@ class _Check:
                 at -= 1
             keys = stack[at + 1 :: 2] if opcode.name == "SETITEMS" else []
             del stack[at:]
-        if any(key != _TEXT for key in keys):
+        if any(key not in self.keys for key in keys):
             raise Refused("a dict with a key that is no text")
         if len(stack) < opcode.taken:
             raise LookupError

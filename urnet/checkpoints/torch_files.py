@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from urnet.checkpoints.restricted_unpickler import NamedBuilder, Refused, RestrictedUnpickler, pickle_end, short
+from urnet.checkpoints.restricted_unpickler import Inert, NamedBuilder, Refused, RestrictedUnpickler, pickle_end, short
 from urnet.checkpoints.safetensors_io import bfloat16_to_float32
 from urnet.core.checks import InputError
 
 ZIP, CHAIN = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how the two forms begin
-STATE_DICTS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")  # of training scripts
+STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")  # of training scripts
 MOST_NAMES = 8  # bytes of arrays a byte of the file: views of one storage may overlap, a few bytes not become many
 _TYPES = {
     "torch.DoubleStorage": "<f8",
@@ -37,7 +37,7 @@ _TYPES = {
     "torch.ByteStorage": "u1",
     "torch.BoolStorage": "b1",
 }
-_ACCEPTED = "a state dict of tensors is accepted, or a dict that holds one as " + ", ".join(STATE_DICTS[:3])
+_ACCEPTED = "a state dict of tensors is accepted, or a dict that holds one as " + ", ".join(STATE_DICTS[2:])
 
 
 def is_torch_file(path: Path) -> bool:
@@ -50,16 +50,23 @@ def is_torch_file(path: Path) -> bool:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict that ``torch.save`` wrote, by key; bfloat16 as float32.
+    """The tensors of a state dict that ``torch.save`` wrote, by key; bfloat16 as float32. See ``read_state_dict``."""
+    return read_state_dict(path)[0]
 
-    A training script's dict that holds the state dict under one of ``STATE_DICTS`` is looked into, and `module.`,
-    which data parallel training puts before every key, is taken away. Raises InputError when the file is truncated,
+
+def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """The tensors of a state dict that ``torch.save`` wrote, and the key it is kept under ("" where it is the file).
+
+    A training script's dict that holds the state dict under one of ``STATE_DICTS``, averaged weights first, is looked
+    into (its arguments, optimiser and so on are passed over), and `module.`, which data parallel training puts before
+    every key, is taken away. Raises InputError when the file is truncated,
     asks for anything but tensors and plain data, or holds no state dict.
     """
     try:
         data = path.read_bytes()
         tree, storages = (_read_zip if data.startswith(ZIP) else _read_chain)(data)
-        tensors = _state_dict(tree)
+        entry = next((key for key in STATE_DICTS if isinstance(tree, dict) and isinstance(tree.get(key), dict)), "")
+        tensors = _state_dict(tree[entry] if entry else tree)
         claimed = sum(tensor.n_bytes for tensor in tensors.values())
         if claimed > MOST_NAMES * len(data):
             raise Refused(f"it has {len(data)} bytes, but its tensors would take {claimed}")
@@ -73,7 +80,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
             "model.state_dict() instead, in PyTorch"
         ) from None
     prefix = "module." if all(key.startswith("module.") for key in arrays) else ""
-    return {key[len(prefix) :]: array for key, array in arrays.items()}
+    return {key[len(prefix) :]: array for key, array in arrays.items()}, entry
 
 
 Storages = Callable[["_Storage"], bytes]
@@ -158,7 +165,21 @@ def _class_only(*_: Any) -> None:
     raise Refused("the class of a storage called")
 
 
+_PASSED_OVER = {  # module -> names of what training scripts keep beside the state dict
+    "argparse": "Namespace",
+    "types": "SimpleNamespace",
+    "collections": "Counter defaultdict deque",
+    "builtins": "list dict set",
+    "__builtin__": "list dict set",
+    "_codecs": "encode",
+    "numpy": "dtype",
+    "numpy.core.multiarray": "scalar",
+    "numpy._core.multiarray": "scalar",
+    "pathlib": "PosixPath WindowsPath PurePosixPath",
+    "torch": "device Size",
+}
 _BUILDERS: Mapping[str, Callable[..., Any]] = {
+    **{f"{module}.{name}": Inert for module, names in _PASSED_OVER.items() for name in names.split()},
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "collections.OrderedDict": _Dict,
@@ -243,11 +264,10 @@ def _read_chain(data: bytes) -> tuple[Any, Storages]:
 
 def _state_dict(tree: Any) -> dict[str, _Tensor]:
     """The tensors of a state dict; entries that are numbers (a counter, say) are left out."""
-    inner = next((tree[key] for key in STATE_DICTS if isinstance(tree, dict) and isinstance(tree.get(key), dict)), tree)
-    if not isinstance(inner, dict):
-        raise Refused(f"it holds {short(inner)}; {_ACCEPTED}")
-    tensors = {key: value for key, value in inner.items() if isinstance(value, _Tensor)}
-    others = [key for key, value in inner.items() if not isinstance(value, (_Tensor, int, float))]
+    if not isinstance(tree, dict):
+        raise Refused(f"it holds {short(tree)}; {_ACCEPTED}")
+    tensors = {key: value for key, value in tree.items() if isinstance(value, _Tensor)}
+    others = [key for key, value in tree.items() if not isinstance(value, (_Tensor, int, float))]
     if others or not tensors:
         raise Refused(f"its entry {short(others[0])} is no tensor; {_ACCEPTED}" if others else f"empty; {_ACCEPTED}")
     return tensors

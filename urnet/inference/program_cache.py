@@ -20,7 +20,7 @@ from pathlib import Path
 
 import paddle
 
-from urnet.checkpoints import checkpoint
+from urnet.checkpoints import checkpoint, foreign, paddleclas_names, pytorch_names, renaming, torch_files
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
@@ -30,7 +30,8 @@ from urnet.nn import fold_batch_norm, normalise
 VARIABLE = "URNET_CACHE"
 ENTRY = "entry.json"
 LAYOUT = 1  # of an entry; another number finds no old entry
-OURS = (normalise, program, fold_batch_norm)  # what a program is made by, beside the network's code
+WEIGHTS = (torch_files, foreign, renaming, pytorch_names, paddleclas_names)  # how others' weights are read
+OURS = (normalise, program, fold_batch_norm, *WEIGHTS)  # what a program is made by, beside the network's code
 
 
 @dataclass(frozen=True)
