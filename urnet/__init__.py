@@ -24,9 +24,11 @@ _HOMES = {
     "instance": "urnet.reweight.instance",
     "label": "urnet.reweight.label",
     "label_quality": "urnet.reweight.label_quality",
+    "leaks": "urnet.reweight.near_duplicates",
     "load_predictor": "urnet.inference.image_predictor",
     "most_suspect": "urnet.report.suspects",
     "off_topic": "urnet.reweight.off_topic",
+    "near_duplicates": "urnet.reweight.near_duplicates",
     "out_of_fold": "urnet.reweight.evidence.out_of_fold",
     "posterior": "urnet.reweight.evidence.posterior",
     "relabel": "urnet.baselines.relabel",
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from urnet.reweight.instance import instance as instance
     from urnet.reweight.label import label as label
     from urnet.reweight.label_quality import label_quality as label_quality
+    from urnet.reweight.near_duplicates import leaks as leaks
+    from urnet.reweight.near_duplicates import near_duplicates as near_duplicates
     from urnet.reweight.off_topic import off_topic as off_topic
     from urnet.reweight.sampling_weight import sampling_weight as sampling_weight
 else:  # hidden from type checkers, so that they know each name and no other
