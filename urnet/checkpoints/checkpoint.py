@@ -197,12 +197,17 @@ def find_weights(path: PathLike, network: Any = None) -> Found:
 def describe(path: PathLike) -> CheckpointInfo:
     """What ``path`` holds, with the recipe, class names and state that are beside the weights.
 
-    Precedence of recipe and classes is the caller's: flags > checkpoint > default. Raises InputError.
+    Precedence of recipe and classes is the caller's: flags > checkpoint > default. A published file is known by its
+    bytes, wherever it is (``CheckpointInfo.word``). Raises InputError.
     """
     if published.is_word(path):
         return _of_word(str(path))
     kind, place = locate(path)
     folder = place if kind == "checkpoint" else place.parent
+    if kind in ("pdparams", "torch") and not (folder / STATE).is_file():
+        word = published.word_of(place)
+        if word:
+            return _of_word(word)
     if kind != "checkpoint" and (kind == "fluid" or not (folder / STATE).is_file()):
         return CheckpointInfo(kind, place if kind == "fluid" and place.is_dir() else None, None, None, None)
     recipe = load_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None

@@ -42,6 +42,9 @@ _PADDLE = {  # our network -> module of paddle.vision.models, and its name in th
     "ResNeXt50_32x4d_standard": ("resnet", "resnext50_32x4d"),
     "ResNeXt101_32x4d_standard": ("resnet", "resnext101_32x4d"),
     "ResNeXt152_32x4d_standard": ("resnet", "resnext152_32x4d"),
+    "ResNeXt50_64x4d": ("resnet", "resnext50_64x4d"),
+    "ResNeXt101_64x4d": ("resnet", "resnext101_64x4d"),
+    "MobileNetV3_large": ("mobilenetv3", "mobilenet_v3_large_x1.0"),
     "DenseNet121": ("densenet", "densenet121"),
     "DenseNet161": ("densenet", "densenet161"),
     "DenseNet169": ("densenet", "densenet169"),
@@ -231,6 +234,17 @@ _LITE0 = Published(
     licence="Apache-2.0",
     package=PACKAGE,
 )
+
+
+def word_of(path: Path) -> str:
+    """What a file is called here that is one of the published ones, by its name and its digest; "" for any other."""
+    stem = path.stem.removesuffix("_pretrained").casefold()
+    names = [name for name, (_, key) in _PADDLE.items() if key == stem]
+    for name in [_LITE0.network] if path.name == _LITE0.file else names:
+        weights = published(f"{WORD}:{name}")
+        if path.name == weights.file and file_hash(path, algorithm=weights.digest[0]) == weights.digest[1]:
+            return weights.word
+    return ""
 
 
 def weights_of(word: str, network: str | None = None, **how: Any) -> Published:

@@ -49,6 +49,9 @@ class PredictionJob:
         told_by = self.info.told_by
         self.transform = complete(args, self.info.recipe, network_names, defaults, told_by=told_by)
         self.class_names, self.class_file = _class_names(args, self.info)
+        if self.info.word not in ("", args.pretrained_model) and is_main():
+            belongs = "its view of images and its class names are used"
+            print(f"note: {args.pretrained_model}: is what {self.info.word} means; {belongs}", file=sys.stderr)
         inside = taken_inside(args.pretrained_model)
         if inside and is_main():
             print(f"note: {inside}", file=sys.stderr)
