@@ -254,7 +254,8 @@ def test_the_one_call_is_the_instance_stage_byte_for_byte(tmp_path):
     run_recipe(load_recipe(tmp_path / "r.yaml"), lambda: models.build("ResNet8_small32", WEB_CLASSES))
     table = urnet.Table.open(tmp_path / "r/table")
     features = urnet.Measurement.open(tmp_path / "r/measure/instance").features
-    found = urnet.label_quality(features, table.column("label"), WEB_CLASSES, seed=5)
+    given = table.column("label")
+    found = urnet.label_quality(features, given, WEB_CLASSES, shrinkage=0.1, evidence="head", seed=5)
     for name in ("relevance", "instance_weight", "suggested", "suggested_prob"):
         column = table.column(name)
         assert found[name].dtype == column.dtype

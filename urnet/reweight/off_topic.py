@@ -18,7 +18,7 @@ FEW = 20  # of fewer distances nothing can be said
 NEAREST = 1e-6  # the least distance, before its logarithm
 VALLEY = (1.2, 6.0)  # where the valley is looked for, in robust deviations above the median
 RISE = 1.05  # how much higher than the valley the hill behind it must be
-PLAIN = 2.2  # the threshold where there is no valley
+PLAIN = 2.33  # the threshold where there is no valley: 1 in 100 of a normal distribution
 STEEPNESS = 3.0  # of in_classes, a robust deviation beyond the threshold
 LEAST_SCALE = 0.02  # of log distance: closer together, distances say nothing
 
@@ -62,7 +62,7 @@ def off_topic(
 
     A picture of something else has no one like it in the set: its nearest neighbours are far. The threshold t is the
     point between 1.2 and 6 from which the density of z (Gaussian kernel of width 0.9 N^-0.2) rises most, if it rises
-    at all: the valley between the classes' pictures and the others. Without a valley t = 2.2: of
+    at all: the valley between the classes' pictures and the others. Without a valley t = 2.33: of
     classes without any off-topic picture about 1 in 100 is then below 0.5. No truth and no label is needed.
     What it does not see: pictures of another subject that come in numbers (they are each other's neighbours),
     and pictures of things much like the classes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,26 +11,31 @@ from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.top_k import topk
 from urnet.reweight.evidence.calibration import FAR, Calibration, calibrate
-from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean
+from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean, joined
+from urnet.reweight.evidence.linear_head import Head, Sums, head_of, quick_head
 
 SAMPLE_CELLS, SAMPLE_ROWS = 1 << 22, 20_000  # rows x classes, and rows, that it is fitted to at most
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97)  # that "auto" chooses among
+FIRST = SHRINKAGES.index(0.8)  # where it begins
 
 
-class _Head(NamedTuple):
-    """Logits of features x: (x - centre) @ weight + bias; bias is -inf for a class without training rows."""
+class Scored(NamedTuple):
+    """What ``out_of_fold`` returns, the shrinkage it used, and (N,) bool: whether a row's class could be scored."""
 
-    weight: np.ndarray  # (d, C) float32
-    bias: np.ndarray  # (C,) float32
+    columns: dict[str, np.ndarray]
+    shrinkage: float
+    seen: np.ndarray
 
 
-class _Sums(NamedTuple):
-    """What one fold adds to a head; the sums of any folds are the sum of their sums."""
+class Settings(NamedTuple):
+    """The settings of ``out_of_fold`` that are no arrays."""
 
-    mass: np.ndarray  # (C,) Σ w
-    square: np.ndarray  # (C,) Σ w²
-    first: np.ndarray  # (C, d) Σ w x
-    second: np.ndarray  # (d, d) Σ w x xᵀ
+    folds: int = 5
+    balanced: bool = True
+    shrinkage: float | Literal["auto"] = 0.1
+    k: int = 5
+    seed: int = 0
+    block_cells: int = BLOCK_CELLS
 
 
 def out_of_fold(
@@ -40,6 +46,7 @@ def out_of_fold(
     folds: int = 5,
     sample_weight: np.ndarray | None = None,
     targets: tuple[np.ndarray, np.ndarray] | None = None,
+    groups: np.ndarray | None = None,
     balanced: bool = True,
     shrinkage: float | Literal["auto"] = 0.1,
     k: int = 5,
@@ -54,42 +61,86 @@ def out_of_fold(
     number of steps, and all folds come from one pass: sums of the other folds are the total less the fold's
     own. μ_c of n_c rows inflates the second term by tr(Σ⁻¹Σ̂)/n_c, which is taken off, or small classes would
     lose. A scale and class biases are fitted to the held-out likelihood of a sample of rows (``calibrate``).
-    ``shrinkage="auto"`` takes the one of ``SHRINKAGES`` under which that likelihood is greatest: of the given
+    ``shrinkage="auto"`` climbs from 0.8 through ``SHRINKAGES`` to where that likelihood is greatest: of the given
     labels, no truth is needed. Wide features of few rows want more than those of many.
 
     Args: ``features`` (N, d), array or array-like read by slices; ``labels`` (N,); ``sample_weight`` (N,)
     >= 0, how much a row counts in training; ``targets`` (index, prob), each (N, m), soft targets to train on
-    in place of the labels (the rows are still scored by their labels); ``block_cells``: rows x (classes or
+    in place of the labels (the rows are still scored by their labels); ``groups`` (N,) integers: rows of one
+    group >= 0 show the same picture and share a fold, as equal rows do; ``block_cells``: rows x (classes or
     features) at a time.
     Returns ``given`` (N,) float32, p_i(y_i); ``index`` (N, k) int32 and ``prob`` (N, k) float16, best first,
     k cut to n_classes. A row whose class has no row outside its fold cannot be scored: ``given`` is 1 over
     the number of classes with rows. Memory: folds x (C d + d²) numbers and a block. Folds: ``fold_of_rows``.
     Raises InputError for shapes that differ, values that are not finite, and settings out of range.
     """
+    settings = Settings(folds, balanced, shrinkage, k, seed, block_cells)
+    return scored(
+        features, labels, n_classes, settings, sample_weight=sample_weight, targets=targets, groups=groups
+    ).columns
+
+
+def scored(
+    features: Any,
+    labels: np.ndarray,
+    n_classes: int,
+    settings: Settings,
+    *,
+    sample_weight: np.ndarray | None = None,
+    targets: tuple[np.ndarray, np.ndarray] | None = None,
+    groups: np.ndarray | None = None,
+) -> Scored:
+    """``out_of_fold``, and what it found on the way."""
+    folds, balanced, shrinkage, k = settings.folds, settings.balanced, settings.shrinkage, settings.k
     labels, weight = _checked(features, labels, n_classes, folds, sample_weight, targets, shrinkage, k)
-    hashes, centre = hashes_and_mean(features, seed)
-    fold = fold_of_rows(hashes, labels, folds)
-    size = max(block_cells // max(n_classes, features.shape[1]), 1)
+    hashes, centre = hashes_and_mean(features, settings.seed)
+    fold = fold_of_rows(joined(hashes, groups), labels, folds)
+    size = max(settings.block_cells // max(n_classes, features.shape[1]), 1)
     sums = _sums(features, labels, weight, targets, fold, folds, n_classes, centre, size)
+    others = [[sums[g] for g in range(folds) if g != f] for f in range(folds)]
     present = np.bincount(labels, minlength=n_classes) > 0
     sampled = min(max(SAMPLE_CELLS // n_classes, 1), SAMPLE_ROWS)  # a sample free of the rows' order
     sample = np.sort(np.argsort(hashes, kind="stable")[:sampled])
-    best = -np.inf
-    for tried in SHRINKAGES if shrinkage == "auto" else (shrinkage,):
-        of = [_head([sums[g] for g in range(folds) if g != f], balanced, tried) for f in range(folds)]
-        fitted, likelihood = _calibrated(features, labels, targets, fold, of, centre, sample, balanced)
-        if likelihood > best or best == -np.inf:
-            heads, calibration, best = of, fitted, likelihood
+    if shrinkage == "auto":
+        shrinkage = _likeliest(
+            lambda tried: _calibrated(
+                features,
+                labels,
+                targets,
+                fold,
+                [quick_head(parts, balanced, tried) for parts in others],
+                centre,
+                sample,
+                balanced,
+            )[1]
+        )
+    heads = [head_of(parts, balanced, shrinkage) for parts in others]
+    calibration, _ = _calibrated(features, labels, targets, fold, heads, centre, sample, balanced)
 
     n, k = len(labels), min(k, n_classes)
     given, index, prob = np.empty(n, np.float32), np.empty((n, k), np.int32), np.empty((n, k), np.float16)
+    seen = np.empty(n, bool)
     for start in range(0, n, size):
         rows = np.arange(start, min(start + size, n))
         p = np.exp(calibration.apply(_logits(block_of(features, rows) - centre, fold[rows], heads)))
         own = p[np.arange(len(rows)), labels[rows]]
-        given[rows] = np.where(_class_seen(heads, fold[rows], labels[rows]), own, 1 / present.sum())
+        seen[rows] = _class_seen(heads, fold[rows], labels[rows])
+        given[rows] = np.where(seen[rows], own, 1 / present.sum())
         index[rows], prob[rows] = topk(p, k)
-    return {"given": given, "index": index, "prob": prob}
+    return Scored({"given": given, "index": index, "prob": prob}, shrinkage, seen)
+
+
+def _likeliest(likelihood: Callable[[float], float]) -> float:
+    """The one of ``SHRINKAGES`` of the greatest likelihood, climbing from ``FIRST`` as long as it grows."""
+    found = {FIRST: likelihood(SHRINKAGES[FIRST])}
+    best = FIRST
+    for step in (-1, 1):
+        while 0 <= best + step < len(SHRINKAGES) and best + step not in found:
+            found[best + step] = likelihood(SHRINKAGES[best + step])
+            if found[best + step] <= found[best]:
+                break
+            best += step
+    return SHRINKAGES[best]
 
 
 def _checked(
@@ -121,12 +172,11 @@ def _checked(
 
 def _sums(
     features: Any, labels: Any, weight: Any, targets: Any, fold: Any, folds: int, n_classes: int, centre: Any, size: int
-) -> list[_Sums]:
+) -> list[Sums]:
     """One pass over the rows; features are centred, so that the second moments keep their digits."""
     d = len(centre)
     sums = [
-        _Sums(np.zeros(n_classes), np.zeros(n_classes), np.zeros((n_classes, d)), np.zeros((d, d)))
-        for _ in range(folds)
+        Sums(np.zeros(n_classes), np.zeros(n_classes), np.zeros((n_classes, d)), np.zeros((d, d))) for _ in range(folds)
     ]
     index, prob = (labels[:, None], np.ones((len(labels), 1))) if targets is None else targets
     for rows in blocks(len(labels), size):
@@ -141,7 +191,7 @@ def _sums(
     return sums
 
 
-def _add_by_class(sums: _Sums, x: np.ndarray, classes: np.ndarray, w: np.ndarray) -> None:
+def _add_by_class(sums: Sums, x: np.ndarray, classes: np.ndarray, w: np.ndarray) -> None:
     np.add(sums.mass, np.bincount(classes, w, len(sums.mass)), out=sums.mass)
     np.add(sums.square, np.bincount(classes, w * w, len(sums.mass)), out=sums.square)
     order = np.argsort(classes, kind="stable")
@@ -149,29 +199,7 @@ def _add_by_class(sums: _Sums, x: np.ndarray, classes: np.ndarray, w: np.ndarray
     sums.first[there] += np.add.reduceat(x[order] * w[order, None], first, axis=0)
 
 
-def _head(parts: list[_Sums], balanced: bool, shrinkage: float) -> _Head:
-    """Linear discriminant analysis from the sums of some folds."""
-    mass, square, first, second = (np.sum(columns, axis=0) for columns in zip(*parts, strict=True))
-    there = mass > 0
-    c, d = first.shape
-    weight, bias = np.zeros((d, c), np.float32), np.full(c, -np.inf, np.float32)
-    if not there.any():
-        return _Head(weight, bias)
-    mean = first[there] / mass[there, None]
-    within = (second - (mean * mass[there, None]).T @ mean) / mass.sum()
-    diagonal = np.maximum(np.diag(within), 1e-6 * max(within.trace() / d, 1e-12))  # a constant feature
-    shrunk = (1 - shrinkage) * within
-    shrunk[np.diag_indices(d)] = (1 + 1e-6) * diagonal
-    solved = np.linalg.solve(shrunk, np.concatenate([mean.T, within], axis=1))
-    weight[:, there] = solved[:, : len(mean)]
-    inflated = np.trace(solved[:, len(mean) :]) * square[there] / mass[there] ** 2  # 1 / effective rows
-    quadratic = np.einsum("cd,dc->c", mean, solved[:, : len(mean)]) - inflated
-    prior = 0.0 if balanced else np.log(mass[there])
-    bias[there] = prior - quadratic / 2
-    return _Head(weight, bias)
-
-
-def _logits(x: np.ndarray, fold: np.ndarray, heads: list[_Head]) -> np.ndarray:
+def _logits(x: np.ndarray, fold: np.ndarray, heads: list[Head]) -> np.ndarray:
     """(rows, C) by each row's own head; a head without any class gives 0 throughout."""
     out = np.zeros((len(x), len(heads[0].bias)), np.float32)
     for f in np.unique(fold):
@@ -181,7 +209,7 @@ def _logits(x: np.ndarray, fold: np.ndarray, heads: list[_Head]) -> np.ndarray:
     return out
 
 
-def _class_seen(heads: list[_Head], fold: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _class_seen(heads: list[Head], fold: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Of which rows the head has seen the class."""
     return np.isfinite(np.stack([head.bias for head in heads]))[fold, labels]
 
@@ -191,7 +219,7 @@ def _calibrated(
     labels: np.ndarray,
     targets: tuple[np.ndarray, np.ndarray] | None,
     fold: np.ndarray,
-    heads: list[_Head],
+    heads: list[Head],
     centre: np.ndarray,
     rows: np.ndarray,
     balanced: bool,

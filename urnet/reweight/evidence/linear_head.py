@@ -1,0 +1,76 @@
+"""A linear head from sums over rows: linear discriminant analysis with a shrunk covariance."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Head(NamedTuple):
+    """Logits of features x: (x - centre) @ weight + bias; bias is -inf for a class without training rows."""
+
+    weight: np.ndarray  # (d, C) float32
+    bias: np.ndarray  # (C,) float32
+
+
+class Sums(NamedTuple):
+    """What one fold adds to a head; the sums of any folds are the sum of their sums."""
+
+    mass: np.ndarray  # (C,) Σ w
+    square: np.ndarray  # (C,) Σ w²
+    first: np.ndarray  # (C, d) Σ w x
+    second: np.ndarray  # (d, d) Σ w x xᵀ
+
+
+def head_of(parts: list[Sums], balanced: bool, shrinkage: float) -> Head:
+    """Linear discriminant analysis from the sums of some folds."""
+    mass, square, first, second = (np.sum(columns, axis=0) for columns in zip(*parts, strict=True))
+    there = mass > 0
+    c, d = first.shape
+    weight, bias = np.zeros((d, c), np.float32), np.full(c, -np.inf, np.float32)
+    if not there.any():
+        return Head(weight, bias)
+    mean = first[there] / mass[there, None]
+    within = (second - (mean * mass[there, None]).T @ mean) / mass.sum()
+    diagonal = np.maximum(np.diag(within), 1e-6 * max(within.trace() / d, 1e-12))  # a constant feature
+    shrunk = (1 - shrinkage) * within
+    shrunk[np.diag_indices(d)] = (1 + 1e-6) * diagonal
+    solved = np.linalg.solve(shrunk, np.concatenate([mean.T, within], axis=1))
+    weight[:, there] = solved[:, : len(mean)]
+    inflated = np.trace(solved[:, len(mean) :]) * square[there] / mass[there] ** 2  # 1 / effective rows
+    quadratic = np.einsum("cd,dc->c", mean, solved[:, : len(mean)]) - inflated
+    prior = 0.0 if balanced else np.log(mass[there])
+    bias[there] = prior - quadratic / 2
+    return Head(weight, bias)
+
+
+def quick_head(parts: list[Sums], balanced: bool, shrinkage: float) -> Head:
+    """What ``head_of`` gives, to single precision and in a quarter of the time: to compare shrinkages above 0.
+
+    In units of each feature's deviation the shrunk covariance S has ones on its diagonal and no eigenvalue
+    under ``shrinkage``, so that single precision is enough; tr(S⁻¹Σ̂) follows from the diagonal of S⁻¹.
+    """
+    from scipy.linalg.lapack import spotrf, spotri
+
+    mass, square, first, second = (np.sum(columns, axis=0) for columns in zip(*parts, strict=True))
+    there = mass > 0
+    c, d = first.shape
+    weight, bias = np.zeros((d, c), np.float32), np.full(c, -np.inf, np.float32)
+    if not there.any():
+        return Head(weight, bias)
+    mean = first[there] / mass[there, None]
+    within = (second - (mean * mass[there, None]).T @ mean) / mass.sum()
+    unit = 1 / np.sqrt(np.maximum(np.diag(within), 1e-6 * max(within.trace() / d, 1e-12)))
+    shrunk = ((1 - shrinkage) * within * unit * unit[:, None]).astype(np.float32)
+    added = 1 + 1e-6 - np.diag(shrunk).astype(np.float64)  # what shrinking adds to the diagonal
+    shrunk[np.diag_indices(d)] = 1 + 1e-6
+    inverse = spotri(spotrf(shrunk, lower=1, overwrite_a=1)[0], lower=1, overwrite_c=1)[0]
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    scaled = mean * unit
+    solved = inverse.astype(np.float64) @ scaled.T
+    trace = (d - float(np.diag(inverse) @ added)) / (1 - shrinkage)
+    quadratic = np.einsum("cd,dc->c", scaled, solved) - trace * square[there] / mass[there] ** 2
+    weight[:, there] = solved * unit[:, None]
+    bias[there] = (0.0 if balanced else np.log(mass[there])) - quadratic / 2
+    return Head(weight, bias)
