@@ -20,7 +20,8 @@ from pathlib import Path
 
 import paddle
 
-from urnet.checkpoints import checkpoint, foreign, paddleclas_names, pytorch_names, renaming, torch_files
+from urnet.checkpoints import foreign, paddleclas_names, pytorch_names, renaming, torch_files
+from urnet.checkpoints.weight_files import weight_files
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
@@ -56,7 +57,7 @@ class ProgramSource:
             "output": self.output,
             "paddle": [paddle.__version__, paddle.version.commit],
             "network": [self.network, self.n_classes, self.image_size, *self.mean, *self.std],
-            "weights": _hashes(_weight_files(self.weights)),
+            "weights": _hashes(weight_files(self.weights)),
             "code": _hashes([*sorted(Path(self.code).glob("*.py")), *ours]),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -127,13 +128,6 @@ def keep_program(
 
 def _hashes(files: list[Path]) -> list[tuple[str, str]]:
     return [(file.name, file_hash(file)) for file in files]
-
-
-def _weight_files(weights: str | Path) -> list[Path]:
-    kind, place = checkpoint.locate(weights)
-    if kind == "checkpoint":
-        return [place / checkpoint.MODEL]
-    return [place] if place.is_file() else sorted(file for file in place.iterdir() if file.is_file())
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ from urnet.data.table.table import BLOCK, BaseWriter, Table
 __all__ = [
     "ImageList",
     "build_table",
+    "image_root",
     "images_under",
     "labelled_folders",
     "note_shared_rows",
@@ -61,7 +62,7 @@ def build_table(
     classes, listed = read_classes(data), LabelsOfPaths()
     with BaseWriter(
         folder,
-        root=_image_root(data, classes),
+        root=image_root(data, classes),
         format=data.format,
         class_names=classes.names,
         replace=replace,
@@ -164,7 +165,7 @@ def table_changes(data: Data, table: Table, *, quiet: bool = False) -> str:
         added = [f"{name!r} is new" for name in classes.names if name and name not in table.class_names]
         gone = [f"{name!r} is gone" for name in table.class_names if name and name not in classes.names]
         return "; ".join([changed, *added[:3], *gone[:3]])
-    changed = _changed(table, root=str(_image_root(data, classes).absolute()))
+    changed = _changed(table, root=str(image_root(data, classes).absolute()))
     if changed:
         return changed
     for number, (was, name) in enumerate(zip(table.class_names, classes.names, strict=True)):
@@ -205,7 +206,7 @@ def _other_metadata(data: Data, table: Table, lists: str) -> str:
     return f"the lists of metadata are not what they were: {changed[0]}"
 
 
-def _image_root(data: Data, classes: Classes) -> Path:
+def image_root(data: Data, classes: Classes) -> Path:
     """What column ``path`` is relative to."""
     return (
         webvision.image_root(whole(data, classes)) if data.format in ("webvision2", "webvision1") else Path(data.root)
@@ -217,7 +218,7 @@ def note_shared_rows(data: Data, table: Table, validation: ImageList) -> None:
     if data.format not in ("webvision2", "webvision1"):
         kept = table.strings("path", [0]) != [""]  # not in a table that was built to be counted
         blocks = table.texts("path").chunks if kept else (paths for paths, _ in training_rows(data, quiet=True))
-        note_shared_paths(blocks, str(_image_root(data, read_classes(data))), validation)
+        note_shared_paths(blocks, str(image_root(data, read_classes(data))), validation)
 
 
 def _training_path(data: Data, row: int) -> str:

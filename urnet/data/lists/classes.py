@@ -82,24 +82,23 @@ def named(names: Sequence[str], numbers: Sequence[int]) -> str:
     return shown + (" …" if len(numbers) > 5 else "")
 
 
-def settle(data: Data) -> Data:
+def settle(data: Data, *, least: int = 2) -> Data:
     """``data`` with ``n_classes`` counted where it is None, and ``classes`` as names (numbers where they have none).
 
-    Raises InputError where there is nothing to count, and for classes that are not there, are there twice, or are
-    not as many as ``n_classes``.
+    ``least``: so many classes must be there. Raises InputError where there is nothing to count, and for classes that
+    are not there, are there twice, or are not as many as ``n_classes``.
     """
     if data.n_classes is not None and data.classes is None:
         return data
     listed = _listed(data, None)
     n_listed = len(listed.names)
     if data.classes is None:
-        if n_listed < 2 and data.format == "folder":
+        if n_listed < least and data.format == "folder":
             names = f" ({', '.join(listed.folders)})" if listed.folders else ""
-            raise InputError(
-                f"data.root: {data.root} has {n_listed} sub-folders{names}; two or more are needed, one a class"
-            )
-        if n_listed < 2:
-            raise InputError(f"data.n_classes: null, and {_source(data)} gives {n_listed}; 2 or more are needed")
+            needed = "two or more are" if least == 2 else "one or more is"
+            raise InputError(f"data.root: {data.root} has {n_listed} sub-folders{names}; {needed} needed, one a class")
+        if n_listed < least:
+            raise InputError(f"data.n_classes: null, and {_source(data)} gives {n_listed}; {least} or more are needed")
         return dataclasses.replace(data, n_classes=n_listed)
     chosen = _chosen(data, listed)
     if data.n_classes not in (None, len(chosen)):

@@ -22,7 +22,7 @@ from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, decode, read_b
 from urnet.data.images.multi_crop import MultiCrop
 from urnet.data.images.reduced_decode import train_view
 from urnet.data.images.transforms import eval_transform
-from urnet.data.loading.prefetch import Decoded, Job, Prefetcher, decode_here
+from urnet.data.loading.prefetch import Decoded, Job, Prefetcher, Source, decode_here
 from urnet.data.loading.worker_pool import WorkerPool
 
 
@@ -130,7 +130,7 @@ class Loader:
     arrives as an opaque SystemError. `tools/bench.py data` measures this one beside the bare pipeline.
     """
 
-    def __init__(self, source: ImageSource, batches: Iterable[Job], *, workers: int = 0, prefetch: int = 4) -> None:
+    def __init__(self, source: Source, batches: Iterable[Job], *, workers: int = 0, prefetch: int = 4) -> None:
         if workers < 0 or prefetch < 1:
             raise InputError(f"workers {workers}, prefetch {prefetch}: 0 or more, and 1 or more, are accepted")
         if workers > 0 and os.name != "posix":

@@ -1,0 +1,206 @@
+"""tools/suspects.py: every form of input, the list and the page, and what is refused in one line."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.helpers.judged_pictures import COLOURS, NETWORK, picture, read_rows, save_weights, write, write_tree
+from tests.helpers.picture_files import kinds
+from tests.helpers.webvision import write_web
+from tools import suspects
+from urnet.core import cli
+from urnet.report.suspects import HEADER
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_weights(tmp_path_factory.mktemp("weights") / "toy")
+
+
+@pytest.fixture
+def judge(weights, tmp_path, capsys, monkeypatch):
+    """``judge(*arguments)`` -> exit code, the rows of suspects.csv by path, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, out=tmp_path / "suspects.csv"):
+        capsys.readouterr()
+        code = cli.run(suspects.main, [*map(str, arguments), "--weights", str(weights)])
+        said = capsys.readouterr()
+        rows = {row["path"]: row for row in read_rows(out)} if code == cli.DONE else {}
+        return code, rows, said.out, said.err
+
+    return run
+
+
+def verdicts(rows):
+    """verdict -> the paths that have it, but for fine ones."""
+    found = {}
+    for path, row in rows.items():
+        if row["verdict"] != "fine":
+            found.setdefault(row["verdict"], []).append(path)
+    return {verdict: sorted(paths) for verdict, paths in found.items()}
+
+
+# --- what is found
+
+
+def test_planted_faults_are_found_and_named(judge, tmp_path):
+    root, val = write_tree(tmp_path / "photos"), tmp_path / "val"
+    write(root / "red" / "mistaken.png", picture("blue", 50))
+    write(root / "green" / "copy.jpg", cv2.resize(picture("green", 3), (48, 36)))
+    write(root / "red" / "elsewhere.jpg", picture("green", 5))
+    (root / "blue" / "page.jpg").write_text("<html>not found</html>")
+    write(val / "green" / "kept.png", picture("green", 7))
+    write(val / "green" / "other.png", picture("green", 70))
+    code, rows, out, err = judge(root, "--val", val)
+    assert code == cli.DONE, err
+    assert list(next(iter(rows.values()))) == list(HEADER)
+    assert len(rows) == 40
+    found = verdicts(rows)
+    assert found["wrong label"] == ["red/mistaken.png"]
+    assert found["unreadable"] == ["blue/page.jpg"]
+    assert found["near duplicate"] == ["green/copy.jpg"]
+    assert found["duplicate under another label"] == ["green/05.png", "red/elsewhere.jpg"]
+    assert found["leak from validation"] == ["green/07.png"]
+    assert rows["red/mistaken.png"]["suggested"] == "blue"
+    assert rows["green/copy.jpg"]["same_as"] == "green/03.png"
+    assert rows["green/copy.jpg"]["group"] == rows["green/03.png"]["group"] != ""
+    assert rows["green/07.png"]["same_as"] == "green/kept.png"
+    assert rows["red/elsewhere.jpg"]["same_as"] == "green/05.png"
+    qualities = [float(row["label_quality"]) for row in rows.values()]
+    assert qualities[:-1] == sorted(qualities[:-1]) and list(rows)[-1] == "blue/page.jpg"
+    assert re.search(r"^ +1  wrong label$", out, re.M) and re.search(r"^ +40  in all$", out, re.M)
+    assert "red -> blue: red/mistaken.png" in out and "suspects.csv: 40 pictures" in out
+
+
+def test_the_page_shows_them(judge, tmp_path):
+    root = write_tree(tmp_path / "photos", each=6)
+    write(root / "red" / "mistaken.png", picture("blue", 50))
+    code, _, out, _ = judge(root, "--report", tmp_path / "page.html")
+    assert code == cli.DONE and re.search(r"page\.html: \d+\.\d MB, \d+ pictures", out)
+    assert "mistaken.png" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+# --- what is accepted
+
+
+def test_a_list_is_read_like_a_recipe_s(judge, tmp_path):
+    root = write_tree(tmp_path / "pictures", each=6)
+    lines = [f"{name}/{i:02d}.png,{name}" for name in COLOURS for i in range(6)]
+    (tmp_path / "list.csv").write_text("image,class\n" + "\n".join(lines) + "\n")
+    code, rows, _, err = judge("--list", tmp_path / "list.csv", "--root", root)
+    assert code == cli.DONE, err
+    assert len(rows) == 18 and rows["red/00.png"]["given"] == "red"
+    numbers = [f"{name}/{i:02d}.png {c}" for c, name in enumerate(COLOURS) for i in range(6)]
+    (tmp_path / "list.txt").write_text("\n".join(numbers) + "\n")
+    code, rows, _, err = judge(root, "--list", tmp_path / "list.txt")
+    assert code == cli.DONE, err
+    assert rows["red/00.png"]["given"] == "2"  # a class without a name
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_webvision_s_layout_is_seen(judge, tmp_path, version):
+    write_web(tmp_path / "web", version)
+    code, rows, _, err = judge(tmp_path / "web")
+    assert code == cli.DONE, err
+    assert f"(--format webvision{version})" in err
+    assert len(rows) > 10
+
+
+def test_pictures_of_all_kinds_and_odd_names(judge, tmp_path):
+    root = tmp_path / "photos"
+    for number, (kind, data) in enumerate(kinds().items()):
+        place = root / ("cat, the" if number % 2 else "über ☂") / f"{kind} {number}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    (root / "__MACOSX").mkdir()
+    code, rows, _, err = judge(root)
+    assert code == cli.DONE, err
+    assert len(rows) == len(kinds())
+    assert {row["given"] for row in rows.values()} == {"cat, the", "über ☂"}
+    assert not any(row["verdict"] == "unreadable" for row in rows.values())
+
+
+def test_one_class_one_picture_and_pictures_without_a_sub_folder(judge, tmp_path):
+    write(tmp_path / "one" / "cat" / "a.png", picture("red", 1))
+    code, rows, _, err = judge(tmp_path / "one")
+    assert code == cli.DONE, err
+    assert [row["verdict"] for row in rows.values()] == ["fine"]
+    for i in range(4):
+        write(tmp_path / "flat" / f"{i}.png", picture("red", i))
+    write(tmp_path / "flat" / "again.png", picture("red", 2))
+    code, rows, _, err = judge(tmp_path / "flat")
+    assert code == cli.DONE, err
+    assert "has no sub-folder; its pictures are taken for one class, 'flat'" in err
+    assert {row["given"] for row in rows.values()} == {"flat"}
+    assert verdicts(rows) == {"near duplicate": ["again.png"]}
+
+
+def test_a_class_of_one_picture_does_not_stop_it(judge, tmp_path):
+    root = write_tree(tmp_path / "photos", each=8)
+    write(root / "grey" / "alone.png", np.full((40, 40), 128, np.uint8))
+    code, rows, _, err = judge(root)
+    assert code == cli.DONE, err
+    assert len(rows) == 25
+
+
+def test_validation_of_other_classes_is_a_note(judge, tmp_path):
+    root = write_tree(tmp_path / "photos", each=4)
+    write(tmp_path / "val" / "violet" / "a.png", picture("red", 1))
+    code, rows, _, err = judge(root, "--val", tmp_path / "val")
+    assert code == cli.DONE
+    assert "sub-folder 'violet' is none of the classes (1 such)" in err
+    assert rows["red/01.png"]["verdict"] == "leak from validation"
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "DIR: found none; a folder with a sub-folder a class is needed"),
+        (("nowhere",), "nowhere: is not there"),
+        (("file.txt",), "file.txt: is a file; a folder with a sub-folder a class is accepted (a list"),
+        (("empty",), "DIR: empty has 0 sub-folders; one or more is needed, one a class"),
+        (("hollow",), "hollow: has no picture; a folder with a sub-folder of pictures a class is accepted"),
+        (("stray",), "image 'loose.png' is in no sub-folder"),
+        (("parts",), "DIR: parts has the sub-folders train, val, which look like parts of a data set"),
+        (("bad",), "none of the 2 pictures can be read; the first: "),
+        (("photos", "--val", "photos"), "--val photos: is photos, or one of them lies in the other"),
+        (("photos", "--val", "empty"), "empty: has no image below it"),
+        (("photos", "--model", "ResNet50"), f"--model is ResNet50, but {{weights}} was trained with {NETWORK}"),
+        (("photos", "--out", "photos"), "--out photos: is a folder; a file's path is needed"),
+        (("photos", "--features", "suspects.csv"), "--features suspects.csv: is --out suspects.csv, too"),
+        (("photos", "--features", "file.txt"), "file.txt: is no file of kept features"),
+        (("photos", "--exif", "no"), "--exif: 'no' is not known"),
+        (("photos", "--format", "coco"), "--format: 'coco' is not known"),
+        (("photos", "--list", "nolist.txt"), "nolist.txt"),
+    ],
+)
+def test_bad_input_is_one_line(judge, weights, tmp_path, arguments, message):
+    write_tree(tmp_path / "photos", each=2)
+    (tmp_path / "file.txt").write_text("red/00.png red\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hollow" / "cat").mkdir(parents=True)
+    write(tmp_path / "stray" / "cat" / "a.png", picture("red", 0))
+    write(tmp_path / "stray" / "loose.png", picture("red", 1))
+    for part in ("train", "val"):
+        write(tmp_path / "parts" / part / "cat" / "a.png", picture("red", 0))
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "bad" / "cat").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bad" / "cat" / name).write_bytes(b"no picture")
+    code, _, out, err = judge(*arguments)
+    assert code == cli.BAD_INPUT and out == ""
+    line = err.splitlines()[-1]
+    assert line.startswith("error: ") and message.format(weights=weights) in line, err
+    assert not (tmp_path / "suspects.csv").exists()
+
+
+def test_flags_of_other_commands_are_explained(capsys):
+    for flag, words in (("--img_path", "it is DIR here"), ("--max_bad", "unreadable pictures are in the list")):
+        with pytest.raises(SystemExit):
+            suspects.parser().parse_args(["photos", flag, "5"])
+        assert words in capsys.readouterr().err

@@ -1,0 +1,191 @@
+"""What is wrong in a folder of photographs: wrong labels, off-topic pictures, duplicates, leaks, unreadable files.
+
+    python tools/suspects.py photos/train --val photos/val --report suspects.html
+
+Needs no recipe, no training and no validation set: a published network's features are enough. stdout has a summary,
+suspects.csv every picture, the most suspect first. docs/suspects.md explains the columns and the verdicts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import models
+from urnet.core import cli
+from urnet.core.checks import InputError
+
+EPILOG = """\
+examples:
+  python tools/suspects.py photos/train --val photos/val
+  python tools/suspects.py --list photos/list.csv --root photos --report page.html
+
+exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
+"""
+NONE = "none"  # of --features
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    p = cli.Parser(
+        prog="tools/suspects.py",
+        description="Find wrong labels, off-topic pictures, duplicates, leaks and unreadable files.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    count = cli.number(int, 1)
+    add = p.add_argument_group("pictures").add_argument
+    add("dir", nargs="?", metavar="DIR", help="a folder with a sub-folder a class, or WebVision's layout")
+    add("--list", metavar="FILE", help="lines `path label`, or CSV (docs/data.md), instead of sub-folders")
+    add("--root", metavar="DIR", help="the folder that the list's paths are relative to [DIR]")
+    add("--format", metavar="NAME", help="folder, list, webvision2, webvision1 or imagenet [by what is there]")
+    add("--class_names", metavar="FILE", help="names: one a line, or synsets.txt [the sub-folders']")
+    add("--val", metavar="DIR", help="validation pictures: those that are among the others are leaks")
+    add("--exif", metavar="honour|ignore", help="whether pictures are turned as their EXIF entry says [honour]")
+    add = p.add_argument_group("the network that looks at them").add_argument
+    add(
+        "--weights",
+        metavar="PATH",
+        help="imagenet, imagenet:NETWORK, a file of weights or a checkpoint [the best published ones that are here]",
+    )
+    add("--model", metavar="NAME", help="its network [the weights']")
+    add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs [fp32]")
+    add("--batch_size", type=count, default=16, help="pictures computed at once [16]")
+    add("--threads", type=count, metavar="N", help="threads of the network [the cores]")
+    add("--workers", type=cli.number(int, 0), default=0, help="decoding processes; 0: a thread [0]")
+    add("--seed", type=cli.number(int, 0), default=0, help="of the folds [0]")
+    add = p.add_argument_group("results").add_argument
+    add(
+        "--out", default="suspects.csv", metavar="FILE.csv", help="the list; an existing one is replaced [suspects.csv]"
+    )
+    add("--max_suspects", type=cli.number(int, 0), metavar="N", help="rows of the list at most [all pictures]")
+    add("--excel", action="store_true", help="the list begins with a byte order mark, which Excel needs for UTF-8")
+    add("--report", metavar="FILE.html", help="also write a page with the pictures; an existing one is replaced")
+    add(
+        "--features",
+        metavar="FILE",
+        help="where features are kept, so that a second call computes only new and changed pictures; "
+        f"{NONE}: nowhere [beside --out: suspects.features]",
+    )
+    add("--debug", action="store_true", help="show a traceback on errors")
+    p.explain = _explained
+    return p
+
+
+def _explained(argument: str) -> str:
+    """What a flag of infer.py or others is called here."""
+    word = argument.strip("-").partition("=")[0].casefold().replace("-", "_")
+    others = {
+        "pretrained_model": "--weights",
+        "img_path": "DIR",
+        "img_list": "--list",
+        "output": "--out",
+        "val_root": "--val",
+        "max_bad": "",
+    }
+    if word == "max_bad":
+        return "unreadable pictures are in the list, none stops this command"
+    return f"it is {others[word]} here" if word in others else ""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read, compute, judge, write, and print the summary."""
+    args = parser().parse_args(argv)
+    where = _where(args)
+    kept = _features_file(args)
+    _check_places(args, kept)
+    from urnet.suspects.network import network_of
+    from urnet.suspects.photos import read_photos, read_validation
+
+    photos = read_photos(where)
+    validation = None if args.val is None else read_validation(args.val, photos)
+    network = network_of(args.weights, build=models.build, model=args.model, exif=args.exif, precision=args.precision)
+    models.check_size(network.name, network.transform.size, "--weights")
+    with cli.results_only() as results:
+        start = time.perf_counter()
+        found = _find(args, photos, validation, network, kept)
+        for line in _written(args, found, network):
+            print(line, file=results)
+        n = len(photos.labels) + (0 if validation is None else len(validation.labels))
+        print(
+            f"{n:,} pictures in {time.perf_counter() - start:.1f} s; {network.describe()}: features of "
+            f"{found.computed:,} were computed" + (f", all are kept in {kept}" if kept else ""),
+            file=sys.stderr,
+        )
+
+
+def _find(args: argparse.Namespace, photos: Any, validation: Any, network: Any, kept: Path | None) -> Any:
+    from urnet.suspects.extract import Work
+    from urnet.suspects.find import find_suspects
+
+    work = Work(args.batch_size, args.threads, args.workers, kept)
+    return find_suspects(photos, network, validation=validation, work=work, seed=args.seed)
+
+
+def _written(args: argparse.Namespace, found: Any, network: Any) -> list[str]:
+    """Write the list and the page; the lines of the summary."""
+    from urnet.report.suspects import in_order, write_csv
+    from urnet.suspects.summary import summary_lines
+
+    rows = in_order(found.evidence, paths=found.photos.paths)[: args.max_suspects]
+    write_csv(Path(args.out), found.photos, found.evidence, rows, excel=args.excel)
+    written = [f"{args.out}: {len(rows):,} pictures, the most suspect first"]
+    if args.report:
+        written.append(_write_page(Path(args.report), found, network))
+    return [*summary_lines(found), "", *written]
+
+
+def _write_page(out: Path, found: Any, network: Any) -> str:
+    """Write the page; what is said of it."""
+    from urnet.core.atomic_files import atomic_file
+    from urnet.report.build import Settings, build_folder_report
+    from urnet.report.thumbnails import thumbnailer
+
+    name = Path(found.photos.root).resolve().name
+    thumbnails = thumbnailer(exif=network.exif, max_pixels=network.max_pixels)
+    page = build_folder_report(name, found.photos, found.evidence, thumbnails, Settings(page=out))
+    with atomic_file(out, replace=True) as part:
+        part.write_text(page.html, encoding="utf-8")
+    return f"{out}: {len(page.html.encode()) / 1e6:.1f} MB, {page.pictures} pictures"
+
+
+def _where(args: argparse.Namespace) -> Any:
+    from urnet.suspects.photos import Where
+
+    root = args.root or args.dir
+    if root is None:
+        raise InputError("DIR: found none; a folder with a sub-folder a class is needed (or --list FILE --root DIR)")
+    if args.root is not None and args.dir is not None and Path(args.root) != Path(args.dir):
+        raise InputError(f"--root {args.root}: DIR is {args.dir}; one of both is accepted")
+    return Where(root, args.list, args.format, args.class_names)
+
+
+def _features_file(args: argparse.Namespace) -> Path | None:
+    if args.features == NONE:
+        return None
+    return Path(args.features) if args.features else Path(args.out).with_suffix(".features")
+
+
+def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
+    """Raise InputError for a file to write that is a folder, or that is read or written as another thing."""
+    taken: dict[Path, str] = {
+        Path(place).resolve(): f"{flag} {place}"
+        for flag, place in (("--list", args.list), ("--class_names", args.class_names), ("--weights", args.weights))
+        if place is not None
+    }
+    for flag, place in (("--out", args.out), ("--report", args.report), ("--features", kept)):
+        if place is None:
+            continue
+        if Path(place).is_dir():
+            raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
+        other = taken.setdefault(Path(place).resolve(), f"{flag} {place}")
+        if other != f"{flag} {place}":
+            raise InputError(f"{flag} {place}: is {other}, too; two files are needed")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,158 @@
+"""Features kept in a file, by the content of the pictures: what was computed once is not computed again.
+
+The file is two lines of text, what it is and the identity of the features (JSON), and then records of one size, in the
+order in which they were computed: ``ABOUT`` of the picture, its features (float16), and a CRC-32 of both. Records
+are only added, each batch in one piece. A killed process leaves at most a part of one, which the next run takes
+away.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from urnet.core.atomic_files import AppendedFile, atomic_file
+from urnet.core.checks import InputError
+from urnet.suspects.pictures import ABOUT
+
+MAGIC = b"urnet features 1\n"
+LONGEST_HEADER = 1 << 16
+
+
+class KeptFeatures:
+    """The records of a file, by the SHA-256 of the pictures' bytes. ``width``: of the features, 0 as long as unknown.
+
+    Made for features of one ``identity`` (JSON values by name). A file of others is replaced as soon as there is
+    something to keep, with a note; one that is no such file is an InputError, and stays as it is.
+    """
+
+    def __init__(self, path: str | Path, identity: Mapping[str, Any]) -> None:
+        self.path, self.identity = Path(path), dict(identity)
+        self.width = 0
+        self._row_of: dict[bytes, int] = {}
+        self._records = np.empty(0, record_type(0))
+        self._file: AppendedFile | None = None
+        self._fresh = True  # the file is to be begun anew
+        if self.path.is_dir():
+            raise InputError(f"{self.path}: is a folder; a file's path is needed, where features are kept")
+        if self.path.exists() and self.path.stat().st_size:
+            self._open()
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def row(self, content: bytes) -> int:
+        """The record of the picture with this SHA-256, -1 for none."""
+        return self._row_of.get(content, -1)
+
+    @property
+    def records(self) -> np.ndarray:
+        """The records (``record_type(width)``) that were there when the file was opened, mapped."""
+        return self._records
+
+    def add(self, about: np.ndarray, features: np.ndarray) -> None:
+        """Append n records: ``ABOUT`` (n,) and float16 (n, width); all of them or, on a full disk, none."""
+        self.width = features.shape[1]
+        records = np.empty(len(about), record_type(self.width))
+        records["about"], records["features"] = about, features
+        records["crc"] = _crcs(records)
+        if self._file is None:
+            if self._fresh:
+                with atomic_file(self.path, replace=True) as part:
+                    part.write_bytes(_header(self.identity, self.width))
+            self._file, self._fresh = AppendedFile(self.path), False
+        self._file.write(records.tobytes())
+
+    def close(self) -> None:
+        """Close the file; records that were added are found when it is opened again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> None:
+        found, start = self._read_header()
+        changed = [
+            key for key in {**found, **self.identity} if key != "width" and found.get(key) != self.identity.get(key)
+        ]
+        if changed:
+            key = changed[0]
+            what = "weights" if key == "weights" else f"{key} {found.get(key)}, now it is {self.identity.get(key)}"
+            said = "of other weights" if key == "weights" else f"made with {what}"
+            print(
+                f"note: {self.path}: its features are {said}; all are computed again, and the file is replaced",
+                file=sys.stderr,
+            )
+            return
+        self.width, self._fresh = found["width"], False
+        kind = record_type(self.width)
+        whole = (self.path.stat().st_size - start) // kind.itemsize
+        end = start + whole * kind.itemsize
+        if self.path.stat().st_size > end:  # what a killed process was writing
+            with self.path.open("r+b") as stream:
+                stream.truncate(end)
+        if not whole:
+            return
+        self._records = np.memmap(self.path, kind, "r", start, (whole,))
+        good = self._records["crc"] == _crcs(self._records)
+        if not good.all():
+            bad = int((~good).sum())
+            print(
+                f"note: {self.path}: {bad} of {whole} records are damaged; those pictures are computed again",
+                file=sys.stderr,
+            )
+            self._rewrite(np.flatnonzero(good))
+        content = self._records["about"]["content"]
+        self._row_of = {row.tobytes(): i for i, row in enumerate(content)}
+
+    def _rewrite(self, rows: np.ndarray) -> None:
+        """Replace the file by one that holds these records only."""
+        header = _header(self.identity, self.width)
+        with atomic_file(self.path, replace=True) as part, part.open("wb") as stream:
+            stream.write(header)
+            for begin in range(0, len(rows), 1024):
+                stream.write(self._records[rows[begin : begin + 1024]].tobytes())
+        kind = record_type(self.width)
+        self._records = np.memmap(self.path, kind, "r", len(header), (len(rows),)) if len(rows) else np.empty(0, kind)
+
+    def _read_header(self) -> tuple[dict[str, Any], int]:
+        """The identity that the file tells, and where its records begin. Raises InputError."""
+        with self.path.open("rb") as stream:
+            begin = stream.read(len(MAGIC) + LONGEST_HEADER)
+        if not begin.startswith(MAGIC):
+            raise InputError(
+                f"{self.path}: is no file of kept features, it begins with {begin[:16]!r}; name another one"
+            )
+        line, end, _ = begin[len(MAGIC) :].partition(b"\n")
+        try:
+            found = json.loads(line)
+            if not end or type(found["width"]) is not int or found["width"] < 1:
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{self.path}: its second line is damaged, so nothing of it can be used; remove it"
+            ) from None
+        return found, len(MAGIC) + len(line) + 1
+
+
+def record_type(width: int) -> np.dtype:
+    """A record of the file, of ``width`` features."""
+    return np.dtype([("about", ABOUT), ("features", "<f2", (width,)), ("crc", "<u4")])
+
+
+def _header(identity: Mapping[str, Any], width: int) -> bytes:
+    return MAGIC + json.dumps({**identity, "width": width}, sort_keys=True).encode() + b"\n"
+
+
+def _crcs(records: np.ndarray) -> np.ndarray:
+    """CRC-32 of each record but for its own field, uint32 (n,)."""
+    size = records.dtype.itemsize
+    values = np.empty(len(records), np.uint32)
+    for i in range(len(records)):
+        values[i] = zlib.crc32(records[i : i + 1].tobytes()[: size - 4])
+    return values

@@ -1,0 +1,70 @@
+"""What the command prints: how many pictures have which verdict, the first suspects, labels that are often wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from urnet.core.blocks import ROWS, blocks
+from urnet.report.suspects import FINE, VERDICTS, suspect_rows
+from urnet.suspects.find import Suspects
+
+FIRST, PAIRS = 10, 5  # suspects and pairs of classes that are shown
+NAME = 60  # characters of a path that are shown
+
+
+def summary_lines(found: Suspects) -> Iterator[str]:
+    """The lines of the summary."""
+    counts = found.counts()
+    total = len(found.photos.labels)
+    width = max(len(f"{total:,}"), 8)
+    yield f"{'pictures':>{width}}  verdict"
+    for verdict in [*VERDICTS[1:], VERDICTS[FINE]]:
+        yield f"{counts[verdict]:>{width},}  {verdict}"
+    yield f"{total:>{width},}  in all"
+    yield from _first(found)
+    yield from _confused(found)
+
+
+def _first(found: Suspects) -> Iterator[str]:
+    evidence, names = found.evidence, _names(found)
+    rows = suspect_rows(evidence, FIRST)
+    if not len(rows):
+        return
+    order = np.sort(rows)
+    paths = dict(zip(order.tolist(), found.photos.path_texts(order).to_pylist(), strict=True))
+    yield ""
+    yield f"the first {len(rows)}, by label quality:"
+    for row in rows.tolist():
+        given, to = int(found.photos.labels[row]), int(evidence.suggested[row])
+        verdict = VERDICTS[evidence.verdict[row]]
+        better = f" -> {names[to]}" if verdict == "wrong label" else ""
+        path = paths[row] if len(paths[row]) <= NAME else f"…{paths[row][-NAME:]}"
+        yield f"  {evidence.label_quality[row]:.4f}  {verdict:<12}  {names[given]}{better}: {_plain(path)}"
+
+
+def _confused(found: Suspects) -> Iterator[str]:
+    evidence, names, n_classes = found.evidence, _names(found), len(found.photos.class_names)
+    pairs = np.zeros(0, np.int64)
+    for part in blocks(len(evidence.verdict), ROWS):
+        wrong = evidence.verdict[part] == VERDICTS.index("wrong label")
+        given, to = found.photos.labels[part][wrong].astype(np.int64), evidence.suggested[part][wrong]
+        pairs = np.concatenate([pairs, given * n_classes + to])
+    pair, n = np.unique(pairs, return_counts=True)
+    if not len(pair):
+        return
+    yield ""
+    yield "labels that look wrong most often:"
+    for k in np.lexsort((pair, -n))[:PAIRS].tolist():
+        given, to = divmod(int(pair[k]), n_classes)
+        yield f"  {n[k]:>6,}  {names[given]} -> {names[to]}"
+
+
+def _names(found: Suspects) -> list[str]:
+    return [_plain(name) or str(c) for c, name in enumerate(found.photos.class_names)]
+
+
+def _plain(text: str) -> str:
+    """A text that stays on its line: what is no printable character is written out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
