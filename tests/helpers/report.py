@@ -11,7 +11,9 @@ import yaml
 
 from urnet.data.table.table import BaseWriter, Table
 from urnet.report.build import Settings, build_report
+from urnet.report.photos import Photos
 from urnet.report.run_state import read_run
+from urnet.report.suspects import VERDICTS
 
 # The last class has no name.
 NAMES = ["zero", 'one "1" & <b>one</b> onmouseover=\'alert(5)', "</title><script>alert(4)</script>", ""]
@@ -138,3 +140,31 @@ class Page(HTMLParser):
     @property
     def text(self):
         return " ".join("".join(self.texts).split())
+
+
+def photos_of(folder: Path, n_classes: int = 3, each: int = 6, size=(300, 400)):
+    """A folder of pictures class by class, each of one grey, and what is known of them: all are fine."""
+    names = (NAMES * n_classes)[:n_classes]
+    labels, paths = np.repeat(np.arange(n_classes), each), []
+    for row, label in enumerate(labels.tolist()):
+        paths.append(f"c{label}/{row}.jpg")
+        (folder / f"c{label}").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / paths[-1]), np.full((*size, 3), 10 * row % 256, np.uint8))
+    n = len(labels)
+    known = {
+        "suggested": labels.astype(np.int32),
+        "label_quality": np.linspace(0.6, 0.99, n, dtype=np.float32),
+        "verdict": np.zeros(n, np.int8),
+        "suggested_prob": np.full(n, 0.9, np.float32),
+        "group": np.full(n, -1, np.int32),
+        "in_classes": np.full(n, 0.9, np.float32),
+        "same_as": [""] * n,
+    }
+    return Photos(paths, labels, names, folder), known
+
+
+def mark(known: dict, row: int, verdict: str, quality: float, **more) -> None:
+    """Set what is known of one row."""
+    values = {"verdict": VERDICTS.index(verdict), "label_quality": quality, **more}
+    for name, value in values.items():
+        known[name][row] = value

@@ -134,7 +134,7 @@ def _confidence_cards(
     ):
         other = ""
         if to not in (-1, label):
-            other = f'<p class="labels"><span class="to">{plain_name(source.class_names, to)}</span></p>'
+            other = f'<p class="labels"><span class="to"><bdi>{plain_name(source.class_names, to)}</bdi></span></p>'
         cards.append(
             f'<li class="card">{picture}{other}<p class="caption"><b>{decimal(v)}</b> <bdi>{title}</bdi></p></li>'
         )

@@ -49,6 +49,10 @@ class Columns:
         """The row of a ``same_as``, -1 where it is no row's path."""
         return int(pc.index(self.table.texts("path"), pa.scalar(path)).as_py())
 
+    def paths_of(self, rows: np.ndarray) -> list[str]:
+        """The paths of a few ``rows`` as the list has them."""
+        return self.table.strings("path", rows)
+
     def path_texts(self, rows: np.ndarray) -> Any:
         """The paths of ascending ``rows``, an Arrow array; read by batch, not mapped, so that nothing stays."""
         options = pa.ipc.IpcReadOptions(included_fields=[BASE_SCHEMA.get_field_index("path")])

@@ -31,10 +31,10 @@ def confusion_section(source: Rows, evidence: Evidence | None, choice: Choice, *
         n, same = int(row.sum()), int(row[c])
         row[c] = 0
         others = [int(o) for o in np.argsort(-row, kind="stable")[:SUGGESTIONS] if row[o]]
-        chips = "".join(f"<li>{plain_name(names, o)} <b>{count(row[o])}</b></li>" for o in others)
+        chips = "".join(f"<li><bdi>{plain_name(names, o)}</bdi> <b>{count(row[o])}</b></li>" for o in others)
         share = (n - same) / n if n else float("nan")
         lines.append(
-            f'<tr><th scope="row"><a href="#class-{c}">{plain_name(names, c)}</a></th>'
+            f'<tr><th scope="row"><a href="#class-{c}"><bdi>{plain_name(names, c)}</bdi></a></th>'
             f'<td class="num">{count(n)}</td>'
             f'<td class="share">{charts.bar(share, percent(share))}</td>'
             f'<td><ul class="chips">{chips or "<li>none</li>"}</ul></td></tr>'
@@ -62,7 +62,7 @@ def _pairs(source: Rows, evidence: Evidence, block: int) -> str:
     lines = []
     for number, size in zip(numbers[first].tolist(), sizes[first].tolist(), strict=True):
         given, to = divmod(number, n_classes)
-        words = f"{plain_name(source.class_names, given)} → {plain_name(source.class_names, to)}"
+        words = " → ".join(f"<bdi>{plain_name(source.class_names, c)}</bdi>" for c in (given, to))
         lines.append(
             f'<div class="row" role="listitem"><button type="button" class="name" data-pair="{given}&gt;{to}">{words}'
             f"</button>{charts.bar(size / int(sizes[first[0]]), plural(size, 'picture'))}</div>"

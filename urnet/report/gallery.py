@@ -66,14 +66,8 @@ class Gallery:
         """The rows' texts, cleaned and escaped; the end of the path where a row has none."""
         return [
             escape(text if clean(text, 8) else path[-limit:], limit)
-            for text, path in zip(self.source.titles(rows), self.paths(rows), strict=True)
+            for text, path in zip(self.source.titles(rows), self.source.paths_of(rows), strict=True)
         ]
-
-    def paths(self, rows: np.ndarray) -> list[str]:
-        """The rows' paths as in the list."""
-        order = np.argsort(rows, kind="stable")
-        found = self.source.path_texts(rows[order]).to_pylist()
-        return [found[place] for place in np.argsort(order).tolist()]
 
     def _picture(self, file: str, address: str | None, title: str, size: int, tooltip: bool) -> str:
         if address is None:

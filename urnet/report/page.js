@@ -38,7 +38,7 @@ return img};
 const typical=(number,kind)=>{const found=document.getElementById('typical-'+number);
 if(!found||!found.content.childElementCount)return [];
 const box=document.createElement('div'),title=document.createElement('h4'),row=document.createElement('div');
-title.append('Typical ',Object.assign(document.createElement('b'),{className:kind,textContent:found.dataset.name}));
+title.append('Typical ',Object.assign(document.createElement('bdi'),{className:kind,textContent:found.dataset.name}));
 row.className='three';row.append(found.content.cloneNode(true));box.append(title,row);return [box]};
 const show=card=>{at=card;
 const seen=cards.filter(other=>!other.hidden);

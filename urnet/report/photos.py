@@ -24,7 +24,10 @@ class Rows(Protocol):
     def class_names(self) -> list[str]: ...
 
     def path_texts(self, rows: np.ndarray) -> Any:
-        """The paths of ascending ``rows`` as the list has them, an Arrow array of large strings."""
+        """The paths of ascending ``rows`` as the list has them, an Arrow array of large strings: for millions."""
+
+    def paths_of(self, rows: np.ndarray) -> list[str]:
+        """The paths of a few ``rows``."""
 
     def files(self, rows: np.ndarray) -> list[str]:
         """Where the pictures of ``rows`` lie."""
@@ -70,8 +73,11 @@ class Photos:
     def path_texts(self, rows: np.ndarray) -> Any:
         return self.paths.take(pa.array(rows))
 
+    def paths_of(self, rows: np.ndarray) -> list[str]:
+        return self.path_texts(rows).to_pylist()
+
     def files(self, rows: np.ndarray) -> list[str]:
-        return [str(Path(self.root) / path) for path in self.path_texts(rows).to_pylist()]
+        return [str(Path(self.root) / path) for path in self.paths_of(rows)]
 
     def file(self, path: str, *, of_validation: bool = False) -> str:
         return str(Path(self.val_root if of_validation else self.root) / path)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,19 +52,21 @@ def suspect_section(source: Rows, evidence: Evidence | None, top: int, gallery: 
     counts, n_rows = evidence.counts(), len(evidence.verdict)
     total = n_rows - counts["fine"]
     words = (
-        f"<p>{count(total)} of {plural(n_rows, 'picture looks', 'pictures look')} wrong, the most likely ones first. "
-        "Open one to compare it with typical pictures.</p>"
+        f"<p class='lead'>{count(total)} of {plural(n_rows, 'picture looks', 'pictures look')} wrong, "
+        "the most likely ones first. Open one to compare it with typical pictures.</p>"
     )
     rows = shown_rows(evidence, top)
     if not len(rows):
         return words + _explained(evidence, counts)
     suggested, twins = _shown_suggestions(evidence, rows), _twin_labels(source, evidence, rows)
-    cards = "".join(_cards(source, evidence, rows, suggested, twins, gallery))
+    classes = sorted({*source.labels[rows].tolist(), *suggested, *twins} - {-1})
+    names = {c: plain_name(source.class_names, c) for c in classes}
+    cards = "".join(_cards(source, evidence, _Shown(rows, suggested, twins, names), gallery))
     more = ""
     if total > len(rows):
         more = f'<p class="note">{count(len(rows))} of {count(total)} are shown here; the list has all.</p>'
-    classes = sorted({*source.labels[rows].tolist(), *suggested, *twins} - {-1})
-    filters = _filters(source, evidence, rows, suggested, counts)
+    pairs = list(zip(source.labels[rows].tolist(), suggested, strict=True))
+    filters = _filters(pairs, names, Counter(evidence.verdict[rows].tolist()), counts)
     return (
         f'{words}{filters}<ul class="cards" id="suspects-list">{cards}</ul>{more}'
         f"{_explained(evidence, counts)}{DIALOG}{typical_pictures(source, evidence, classes, gallery)}"
@@ -86,15 +89,18 @@ def _explained(evidence: Evidence, counts: dict[str, int]) -> str:
 # --- filters
 
 
-def _filters(source: Rows, evidence: Evidence, rows: np.ndarray, suggested: list[int], counts: dict[str, int]) -> str:
-    """Buttons by verdict, a choice by class or by pair of given and suggested, and a field for words."""
-    verdicts = Counter(evidence.verdict[rows].tolist())
-    buttons = [_button("", "all", len(rows), sum(counts.values()) - counts["fine"])]
+def _filters(
+    pairs: Sequence[tuple[int, int]], names: Mapping[int, str], verdicts: Counter[int], counts: Mapping[str, int]
+) -> str:
+    """Buttons by verdict, a choice by class or by pair of given and suggested, and a field for words.
+
+    ``pairs`` and ``verdicts`` are of the shown rows, ``counts`` of all.
+    """
+    buttons = [_button("", "all", len(pairs), sum(counts.values()) - counts["fine"])]
     buttons += [_button(str(v), word, verdicts[v], counts[word]) for v, word in enumerate(VERDICTS) if verdicts[v]]
-    pairs = [(g, s) for g, s in zip(source.labels[rows].tolist(), suggested, strict=True)]
-    names = source.class_names
-    classes = _options(((str(c), plain_name(names, c)) for pair in pairs for c in {*pair} if c >= 0), "Classes")
-    both = ((f"{g}&gt;{s}", f"{plain_name(names, g)} → {plain_name(names, s)}") for g, s in pairs if s not in (-1, g))
+    said = {c: f"\u2068{name}\u2069" for c, name in names.items()}  # so that a name's direction of writing ends with it
+    classes = _options(((str(c), said[c]) for pair in pairs for c in {*pair} if c >= 0), "Classes")
+    both = ((f"{g}&gt;{s}", f"{said[g]} → {said[s]}") for g, s in pairs if s not in (-1, g))
     return (
         f'<div class="filters"><div class="verdicts" role="group" aria-label="Verdict">{"".join(buttons)}</div>'
         '<select id="of-class" aria-label="Class"><option value="">all classes</option>'
@@ -139,25 +145,33 @@ def _twin_labels(source: Rows, evidence: Evidence, rows: np.ndarray) -> list[int
     return found
 
 
-def _cards(
-    source: Rows, evidence: Evidence, rows: np.ndarray, suggested: list[int], twins: list[int], gallery: Gallery
-) -> Iterator[str]:
-    names = source.class_names
-    pictures, titles, paths = gallery.pictures(rows, size=LARGE), gallery.titles(rows), gallery.paths(rows)
+@dataclass(frozen=True)
+class _Shown:
+    """The shown rows, the class suggested for each and the class of what it equals (-1: none), and classes' names."""
+
+    rows: np.ndarray
+    suggested: list[int]
+    twins: list[int]
+    names: dict[int, str]
+
+
+def _cards(source: Rows, evidence: Evidence, shown: _Shown, gallery: Gallery) -> Iterator[str]:
+    rows, twins, names = shown.rows, shown.twins, shown.names
+    pictures, titles, paths = gallery.pictures(rows, size=LARGE), gallery.titles(rows), source.paths_of(rows)
     for place, row in enumerate(rows.tolist()):
-        given, to, verdict = int(source.labels[row]), suggested[place], VERDICTS[evidence.verdict[row]]
-        labels = f'<span class="given"><i>given:</i> {plain_name(names, given)}</span>'
+        given, to, verdict = int(source.labels[row]), shown.suggested[place], VERDICTS[evidence.verdict[row]]
+        labels = f'<span class="given"><i>given:</i> <bdi>{names[given]}</bdi></span>'
         if to not in (-1, given):
-            labels += f'<span class="to"><i>suggested:</i> {plain_name(names, to)}</span>'
+            labels += f'<span class="to"><i>suggested:</i> <bdi>{names[to]}</bdi></span>'
         picture, path = pictures[place], f'<bdi class="path">{escape(paths[place], LONGEST)}</bdi>'
         equal = "" if evidence.same_as is None or verdict not in PAIRS else evidence.same_as[row]
         if equal:
             (twin,) = gallery.of_files(
                 [source.file(equal, of_validation=verdict == LEAK)], [escape(equal[-TITLE:])], size=LARGE
             )
-            other = "validation" if verdict == LEAK else plain_name(names, twins[place])
+            other = "validation" if verdict == LEAK else names.get(twins[place], "another folder")
             picture, path = picture + twin, f'{path} = <bdi class="path">{escape(equal, LONGEST)}</bdi>'
-            labels += f'<span class="given"><i>same as in:</i> {other}</span>'
+            labels += f'<span class="given"><i>same as in:</i> <bdi>{other}</bdi></span>'
         title = "" if titles[place] == escape(paths[place][-TITLE:]) else f"<bdi>{titles[place]}</bdi> "
         yield (
             f'<li class="card suspect{" both" if equal else ""}" data-verdict="{evidence.verdict[row]}" '
