@@ -213,10 +213,12 @@ def report(results: Sequence[Any], home: Path, stream: TextIO) -> None:
 
 def say_what_to_use(results: Sequence[Any], recipe: Any) -> None:
     """Say on stderr which checkpoint is the one to use, and the two commands that use it."""
-    best, data = results[-1].folder / "best", recipe.data
-    images = ["--img_path", data.val_root or (data.root if data.val_list else "FOLDER")]
-    if data.val_list or data.format != "folder":
-        images += ["--img_list", data.val_list or "FILE"]
+    from urnet.data.lists.validation import validation_places
+
+    best, (root, file) = results[-1].folder / "best", validation_places(recipe.data)
+    images = ["--img_path", root or "FOLDER"]
+    if file or (root is None and recipe.data.format != "folder"):
+        images += ["--img_list", file or "FILE"]
     what = "the best evaluation of the last stage" if len(results) > 1 else "the best evaluation"
     print(f"use {best} ({what}):", file=sys.stderr)
     for program, flags in (("infer.py", ["--img_path", "FOLDER"]), ("eval.py", images)):

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import tiny_training
+import eval as evaluation
+import infer
+from tests.helpers import distributed_job, tiny_training
 from tests.helpers.distributed_job import CASES
-from tests.helpers.launch import STAGE, TOYS, alone, children, launch, make_images, wait_for, with_start, write_recipe
-from tests.helpers.predict import Toys
+from tests.helpers.launch import STAGE, TOYS, children, launch, make_images, wait_for, with_start, write_recipe
+from tests.helpers.predict import Toys, run
 from urnet.checkpoints.safetensors_io import read_safetensors
 from urnet.data.table.table import Table
 
@@ -73,8 +75,11 @@ def both(images, tmp_path_factory):
     for number in (1, 2):
         folder = folders[number] = tmp_path_factory.mktemp(f"run{number}")
         recipe = write_recipe(images, folder, with_start(images))
-        done = alone(TOYS, "train", recipe) if number == 1 else launch(folder, TOYS, "train", recipe)
-        assert done.returncode == 0, done.stderr[-3000:]
+        if number == 1:
+            assert distributed_job.main("train", str(recipe)) == 0
+        else:
+            done = launch(folder, TOYS, "train", recipe)
+            assert done.returncode == 0, done.stderr[-3000:]
     return folders
 
 
@@ -115,45 +120,46 @@ def test_only_process_0_writes_a_log(both):
 
 
 def test_another_number_of_processes_goes_on(images, both, tmp_path):
-    """Two processes train five updates, one goes on; the weights are those of one process throughout."""
-    recipe = write_recipe(images, tmp_path, with_start(images)[:1])
-    (tmp_path / "run").mkdir()
+    """One process trains a stage, which two keep, and then five updates of the next, which one goes on with: the
+    weights are those of one process throughout."""
+    stages = with_start(images)[:2]
+    assert distributed_job.main("train", str(write_recipe(images, tmp_path, stages[:1]))) == 0
+    recipe = write_recipe(images, tmp_path, stages)
     first = launch(tmp_path, TOYS, "train", recipe, wait=False)
-    log = tmp_path / "run/class/log.txt"
+    log = tmp_path / "run/cluster/log.txt"
     give_up = time.monotonic() + 120
     while not (log.exists() and "step 5/10 " in log.read_text()) and time.monotonic() < give_up:
         time.sleep(0.01)
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=60)
-    steps = sorted(path.name for path in (tmp_path / "run/class").glob("step-*"))
+    out, err = first.communicate(timeout=60)
+    assert "stage class: finished already, kept" in out + err
+    steps = sorted(path.name for path in (tmp_path / "run/cluster").glob("step-*"))
     assert steps and steps[-1] >= "step-00000004"
-    done = alone(TOYS, "train", recipe, "--resume")
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert distributed_job.main("train", str(recipe), "--resume") == 0
     begun = re.findall(r"begin at step (\d+) of 10, 5 steps an epoch(.*)", log.read_text())
     assert begun[0] == ("0", ", 2 processes")
-    expected, found = final(both[1], "class"), final(tmp_path, "class")
-    for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
-    again = launch(tmp_path, TOYS, "train", recipe, "--resume")  # and two keep what one has finished
-    assert again.returncode == 0 and "stage class: finished already, kept" in again.stdout + again.stderr
+    for stage in ("class", "cluster"):
+        expected, found = final(both[1], stage), final(tmp_path, stage)
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, both, tmp_path, rank):
+def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, tmp_path):
     stages = [{**with_start(images)[0], "duration": "400 epochs", "checkpoint_every": "5 steps"}]
     recipe = write_recipe(images, tmp_path, stages)
     run = launch(tmp_path, TOYS, "train", recipe, wait=False)
     folder = tmp_path / "run/class"
     wait_for(lambda: any(folder.glob("step-*")))
-    os.kill(children(run)[rank], signal.SIGKILL)
-    out, err = run.communicate(timeout=300)
-    assert run.returncode != 0
-    logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
-    assert re.search(f"failed: process {rank} of 2.* ended: it was killed", logs), logs[-2000:]
-    assert re.search("Container rank [01] status failed", out + err)  # the launcher's words: of the first it sees ended
-    newest = max(folder.glob("step-*")).name
-    run = launch(tmp_path, TOYS, "train", recipe, "--resume", wait=False)
-    wait_for(lambda: f"begin at step {int(newest[5:])} of" in (folder / "log.txt").read_text())
+    for rank in (0, 1):
+        os.kill(children(run)[rank], signal.SIGKILL)
+        out, err = run.communicate(timeout=300)
+        assert run.returncode != 0
+        logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
+        assert re.search(f"failed: process {rank} of 2.* ended: it was killed", logs), logs[-2000:]
+        assert re.search("Container rank [01] status failed", out + err)  # the launcher's words: of the first it sees
+        newest = max(folder.glob("step-*")).name
+        run = launch(tmp_path, TOYS, "train", recipe, "--resume", wait=False)
+        wait_for(lambda newest=newest: f"begin at step {int(newest[5:])} of" in (folder / "log.txt").read_text())
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=60)
 
@@ -185,25 +191,27 @@ def toys(tmp_path_factory):
     return Toys(tmp_path_factory.mktemp("toys"))
 
 
-@pytest.mark.parametrize("more", [["--batch_size", "2"], ["--batch_size", "10", "--crops", "5"]])
-def test_predictions_have_the_bytes_of_one_process(toys, tmp_path, more):
-    flags = [*toys.argv(*more), "--topk", 2]
-    one = alone("infer.py", *flags, "--output", tmp_path / "one.csv")
+def test_predictions_have_the_bytes_of_one_process(toys, tmp_path, capsys):
+    """Three batches, so that one process has more than the other; tests/inference/test_gather.py has other numbers."""
+    flags = toys.argv("--batch_size", "4", "--crops", "5", "--topk", "2")
+    _, _, one, _ = run(capsys, infer.main, [*flags, "--output", str(tmp_path / "one.csv")])
     two = launch(tmp_path, "infer.py", *flags, "--output", tmp_path / "two.csv")
-    assert one.returncode == two.returncode == 0, two.stderr[-2000:]
-    assert results(one.stdout) == results(two.stdout) and len(results(one.stdout)) > 3
+    assert two.returncode == 0, two.stderr[-2000:]
+    assert results("\n".join(one)) == results(two.stdout) and len(results(two.stdout)) > 3
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
 
-def test_accuracy_is_that_of_one_process_to_the_digit(toys, tmp_path):
+def test_accuracy_is_that_of_one_process_to_the_digit(toys, tmp_path, capsys):
     flags = toys.argv(batch_size="2")
-    one, two = (
-        ["--class_report", "--per_class", tmp_path / f"{n}.csv", "--confusion", tmp_path / f"{n}c.csv"] for n in (1, 2)
-    )
-    one, two = alone("eval.py", *flags, *one), launch(tmp_path, "eval.py", *flags, *two)
-    assert one.returncode == two.returncode == 0, two.stderr[-2000:]
-    assert results(one.stdout) == results(two.stdout) and results(one.stdout)[-1].startswith("top1:")
-    assert "confused: 0 of 11 images in 0 pairs of classes" in one.stdout
+    more = [
+        ["--class_report", "--per_class", str(tmp_path / f"{n}.csv"), "--confusion", str(tmp_path / f"{n}c.csv")]
+        for n in (1, 2)
+    ]
+    _, _, one, _ = run(capsys, evaluation.main, [*flags, *more[0]])
+    two = launch(tmp_path, "eval.py", *flags, *more[1])
+    assert two.returncode == 0, two.stderr[-2000:]
+    assert results("\n".join(one)) == results(two.stdout) and results(two.stdout)[-1].startswith("top1:")
+    assert "confused: 0 of 11 images in 0 pairs of classes" in one
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
     assert (tmp_path / "1c.csv").read_bytes() == (tmp_path / "2c.csv").read_bytes()
 

@@ -16,7 +16,7 @@ from urnet.checkpoints import checkpoint
 
 ROOT = Path(__file__).parents[2]
 TOYS = str(Path(__file__).parent / "distributed_job.py")
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"], "PYTHONPATH": str(ROOT)}  # those of this process
 STAGE = {
     "duration": "2 epochs",
     "batch_size": 12,

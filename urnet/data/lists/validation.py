@@ -52,6 +52,20 @@ def _arrays(*values: np.ndarray | None) -> list[np.ndarray]:
     return [value for value in values if value is not None]
 
 
+def validation_places(data: Data) -> tuple[str | None, str | None]:
+    """Folder and list of the validation images, as given or where the format keeps them: no list where sub-folders are
+    the classes; neither where a part of the training images is held back."""
+    root, file = data.val_root, data.val_list
+    if data.val_split is not None:
+        return None, None
+    if data.format in ("webvision2", "webvision1"):
+        root = root or str(webvision.validation_root(data))
+        file = file or str(webvision.validation_list(data))
+    elif data.format == "imagenet" and file is None:
+        file = str(Path(data.root) / "val_list.txt")
+    return root or data.root, file
+
+
 def _validation(data: Data, classes: Classes) -> ImageList:
     """All validation images, with listed labels."""
     if data.format == "folder" and data.val_list is None:
@@ -65,19 +79,14 @@ def _validation(data: Data, classes: Classes) -> ImageList:
                 "data.val_root=null with data.val_split=0.1, which holds a part of the training images back"
             )
         return labelled_folders(data.val_root, classes.folders, f"class of {data.root}")
-    root, file = data.val_root, data.val_list
-    if data.format in ("webvision2", "webvision1"):
-        root = root or str(webvision.validation_root(data))
-        file = file or str(webvision.validation_list(data))
-    elif data.format == "imagenet" and file is None:
-        file = str(Path(data.root) / "val_list.txt")
-    if file is None:
+    root, file = validation_places(data)
+    if root is None or file is None:
         raise InputError(
             f"data.val_list: found none; format {data.format} needs a file of `path label` lines, {_SPLIT}"
         )
     return read_image_list(
         file,
-        root or data.root,
+        root,
         n_classes=len(classes.listed),
         class_names=classes.listed,
         spellings=classes.aliases,
