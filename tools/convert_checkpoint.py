@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
 
     from urnet.checkpoints.checkpoint import describe, find_weights, load_into
     from urnet.checkpoints.convert import write_weights
-    from urnet.checkpoints.published import whole_word
+    from urnet.checkpoints.imagenet import whole_word
     from urnet.runtime.threads import import_paddle
 
     args.source = whole_word(args.source, args.model)

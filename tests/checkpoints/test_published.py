@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.faulty_server import Served, serving
-from urnet.checkpoints.published import FOLDER, NETWORKS, Published, is_word, published, weights_of
+from urnet.checkpoints.imagenet import NETWORKS, is_word
+from urnet.checkpoints.published import FOLDER, Published, published, weights_of
 from urnet.core.checks import InputError
 
 BODY = b"weights" * 1000

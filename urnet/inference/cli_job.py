@@ -38,7 +38,7 @@ class PredictionJob:
         self, args: argparse.Namespace, network_names: Sequence[str], defaults: Mapping[str, Any] = RELEASE_DEFAULTS
     ) -> None:
         from urnet.checkpoints.checkpoint import describe, taken_inside
-        from urnet.checkpoints.published import whole_word
+        from urnet.checkpoints.imagenet import whole_word
 
         self.args = args
         if args.pretrained_model is None:
@@ -259,7 +259,7 @@ def _class_names(args: argparse.Namespace, info: CheckpointInfo) -> tuple[list[s
         raise InputError(f"{source}: has {len(names)} class names, but class_dim is {args.class_dim}")
     from urnet.data.lists.class_names import read_class_file
 
-    if args.class_names is None and info.word:  # folders and lists may have WordNet's identifiers
+    if args.class_names is None and info.imagenet:  # folders and lists may have WordNet's identifiers
         return names, read_class_file(source)
     if args.class_names is None:
         return names if any(names) else [], None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from urnet.checkpoints.checkpoint import CheckpointInfo, describe, load_into, read_weights
-from urnet.checkpoints.published import whole_word
+from urnet.checkpoints.imagenet import whole_word
 from urnet.config.choices import PRECISIONS
 from urnet.config.combinations import check_transform
 from urnet.config.recipe import Transform

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from urnet.checkpoints import checkpoint
-from urnet.checkpoints.published import is_word, published
+from urnet.checkpoints.imagenet import is_word
+from urnet.checkpoints.published import published
 from urnet.config.recipe import Recipe, active_stages, recipe_hash, recipe_tree
 from urnet.config.stage import Evidence, Stage
 from urnet.core.atomic_files import file_hash

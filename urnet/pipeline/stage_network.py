@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from urnet.checkpoints import checkpoint
+from urnet.checkpoints.imagenet import is_word
 from urnet.checkpoints.load import classifiers_text
-from urnet.checkpoints.published import is_word, published
+from urnet.checkpoints.published import published
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError

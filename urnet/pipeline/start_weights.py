@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from urnet.checkpoints.checkpoint import describe
-from urnet.checkpoints.published import is_word, network_of, transform_of, whole_word
+from urnet.checkpoints.imagenet import is_word, network_of, transform_of, whole_word
 from urnet.config.recipe import Recipe, Transform, active_stages, recipe_tree
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError

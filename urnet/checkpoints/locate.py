@@ -1,0 +1,79 @@
+"""What a path is of which weights are to be read: its kind, and the file or folder that holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from urnet.checkpoints import fluid, imagenet, not_weights, published, torch_files
+from urnet.core.checks import InputError
+
+PathLike = str | Path
+Kind = Literal["safetensors", "pdparams", "torch", "checkpoint", "fluid", "published"]
+MODEL, STATE = "model.safetensors", "state.json"
+_ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams", ".pth": "torch", ".pt": "torch"}
+ACCEPTED = "a checkpoint folder, a .safetensors, .pdparams or .pth file, the 2018 release's folder, or imagenet:NETWORK"
+
+
+def locate(path: PathLike) -> tuple[Kind, Path]:
+    """The kind of a path (see ``CheckpointInfo``), and the file or folder that holds the weights.
+
+    Published weights (``imagenet:NETWORK``, as text) are downloaded where they are not on this machine. Raises
+    InputError where ``path`` holds none, or several.
+    """
+    path = _survivor(published.weights_of(path).file_here if imagenet.is_word(path) else Path(path))
+    if path.is_file():
+        kind = _ENDINGS.get(path.suffix, "fluid")
+        if kind != "safetensors" and torch_files.is_torch_file(path):  # whatever it is called
+            return "torch", path
+        other = not_weights.what_file(path)
+        if other:
+            raise InputError(f"{path}: {other}")
+        if kind == "fluid" and not fluid.may_be_variable(path):
+            raise InputError(f"{path}: is no file of weights; accepted: {ACCEPTED}")
+        return kind, path
+    if not path.is_dir():
+        beside = [path.name + end for end in _ENDINGS if Path(f"{path}{end}").is_file()]
+        hint = f" ({beside[0]} is there)" if beside else ""
+        raise InputError(f"{path}: does not exist{hint}; accepted: {ACCEPTED}")
+    for folder in (path, _survivor(path / "best"), _survivor(path / "final")):
+        if (folder / MODEL).is_file():
+            return "checkpoint", folder
+    if (path / STATE).is_file():
+        raise InputError(f"{path}: is a checkpoint folder without {MODEL}")
+    _refuse_several(path)
+    other = not_weights.what_folder(path, MODEL, tuple(_ENDINGS))
+    if other:
+        raise InputError(f"{path}: {other}")
+    return "fluid", path
+
+
+def _refuse_several(path: Path) -> None:
+    """Raise InputError, which names the newest, for a folder above those of checkpoints: of a run, or of runs."""
+    depths = (
+        ("*", 0, "holds checkpoints for --resume"),
+        ("*/*", 1, "is the folder of a run"),
+        ("*/*/*", 1, "holds runs"),
+    )
+    for pattern, above, what in depths:
+        found = sorted(path.glob(f"{pattern}/{MODEL}"), key=lambda file: file.stat().st_mtime)
+        if found:
+            places = [file.parents[above] for file in found]
+            names = ", ".join(sorted({str(place.relative_to(path)) for place in places})[:8])
+            raise InputError(f"{path}: {what}; name one of its folders: {names} (the newest is {places[-1]})")
+
+
+def taken_inside(path: PathLike) -> str:
+    """Which folder inside ``path``, a stage's, is taken for its weights, in words; "" where it is itself one."""
+    if imagenet.is_word(path):
+        return ""
+    kind, place = locate(path)
+    inside = kind == "checkpoint" and place.absolute() != Path(path).absolute() and Path(path).is_dir()
+    why = {"best": "the weights of the best evaluation", "final": "the last weights"}.get(place.name, "")
+    return f"{path}: its {place.name}/ is taken{', ' + why if why else ''}" if inside else ""
+
+
+def _survivor(path: Path) -> Path:
+    """``path``, or what a save killed half-way left of it aside."""
+    old = path.parent / f".{path.name}.old"
+    return old if not path.exists() and (old / MODEL).is_file() else path
