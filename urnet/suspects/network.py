@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from urnet.checkpoints.checkpoint import describe, load_into, read_weights
-from urnet.checkpoints.published import best_here, transform_of, whole_word
+from urnet.checkpoints.imagenet import transform_of, whole_word
+from urnet.checkpoints.published import best_here
 from urnet.checkpoints.weight_files import weights_hash
 from urnet.config.choices import PRECISIONS
 from urnet.config.recipe import Transform
@@ -108,7 +109,7 @@ def network_of(
     """The network of ``weights``; None: the best published ones (``published.best_here``) of ``model``, or at all.
 
     A file of weights without a recipe needs ``model``; its pictures are prepared as those of the network's published
-    weights are (``published.transform_of``). ``exif``: the recipe's, else "honour".
+    weights are (``imagenet.transform_of``). ``exif``: the recipe's, else "honour".
     Raises InputError for weights that are not there, another model than theirs, or unknown words.
     """
     check_choice("--precision", precision, PRECISIONS)
