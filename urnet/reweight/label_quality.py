@@ -17,8 +17,8 @@ from urnet.reweight.off_topic import off_topic
 from urnet.reweight.sampling_weight import sampling_weight
 
 K = 20  # classes of a row that are looked at, as by a stage (measure.top_k)
-VOTES = 0.5  # exponent of the neighbours' votes beside the head
-WEIGHT = 0.02  # the least that a row teaches and votes with
+ORDERING, SUGGESTING = 0.75, 0.5  # exponents of the neighbours' votes beside the heads
+LEAST = 0.02  # the least that a row votes with
 UNKNOWN = 0.5  # the label quality of which nothing is known
 
 
@@ -49,14 +49,15 @@ def label_quality(
 
     With ``evidence="all"`` two witnesses say what class a row is of, neither having seen its label:
 
-        p_i(c) ∝ head_i(c) · votes_i(c)^½
+        relevance        p_i(y_i),  p_i(c) ∝ (head_i(c) head'_i(c))^½ votes'_i(c)^¾
+        suggested        argmax q_i,  q_i(c) ∝ (head_i(c) head'_i(c))^½ votes_i(c)^½
 
     ``head_i`` is the linear head that was not trained on the row's fold (``out_of_fold``), ``votes_i`` are those of
-    the 40 nearest other rows (``urnet.reweight.evidence.votes``). Both are asked twice: the second time each row
-    teaches and votes with the rank of its first p_i(y_i) in its class, so that wrong labels count less. Features
-    without a negative value go in as their square roots (after RootSIFT, Arandjelović & Zisserman 2012), others
-    as they are. The settings were chosen over 15 data sets with planted and human errors, beside the held-out
-    likelihood; docs/method.md has the figures.
+    the 40 nearest other rows (``urnet.reweight.evidence.votes``). With r_i ∝ head_i votes_i^½ a second head' learns
+    on other folds from rows weighted by r_j(y_j)^½, and in votes' a neighbour counts r_j(y_j): wrong labels teach and
+    vote less. (Which class is suggested is found better by all neighbours alike.) Features without a negative
+    value go in as their square roots (after RootSIFT, Arandjelović & Zisserman 2012), others as they are. Forms and
+    exponents were chosen over 15 data sets with planted and human errors; docs/method.md has the figures.
 
     ``evidence="head"`` is the head alone on the features as they are: with ``shrinkage=0.1`` the instance stage of a
     recipe with ``evidence: {text: 0, rank_bins: 0, noise: 0}``, equal to it in every byte. ``noise`` is 0 there, unlike
@@ -179,15 +180,20 @@ def _of_head(head: Scored, labels: np.ndarray, n_classes: int) -> tuple[np.ndarr
 def _of_all(
     features: Any, labels: np.ndarray, n_classes: int, settings: Settings, groups: np.ndarray | None
 ) -> tuple[Scored, np.ndarray, np.ndarray, np.ndarray]:
-    """The second head; relevance, suggestion and its probability by head and votes together."""
+    """The first head; relevance, suggestion and its probability by heads and votes together."""
     used = features if _any_negative(features) else Roots(features)
     hashes, centre = hashes_and_mean(used, settings.seed)
     neighbours = Neighbours(used, labels, n_classes, keys=joined(hashes, groups), centre=centre)
-    head = scored(used, labels, n_classes, settings, groups=groups)
-    weight = np.maximum(class_ranks(_join(head, neighbours, labels, None)[0], labels), WEIGHT)
-    again = settings._replace(shrinkage=head.shrinkage)
+    first = scored(used, labels, n_classes, settings, groups=groups)
+    classes, p = _candidates([first], labels, n_classes)
+    right = _shares(p, neighbours.log_votes(classes), SUGGESTING)[:, 0]
+    weight = np.sqrt(np.maximum(right, LEAST))
+    again = settings._replace(shrinkage=first.shrinkage, seed=settings.seed + 1)
     second = scored(used, labels, n_classes, again, sample_weight=weight, groups=groups)
-    return second, *_join(second, neighbours, labels, weight)
+    classes, p = _candidates([first, second], labels, n_classes)
+    relevance = _shares(p, neighbours.log_votes(classes, weight**2), ORDERING)[:, 0]
+    best, prob = largest(classes, _shares(p, neighbours.log_votes(classes), SUGGESTING), 1)
+    return first, relevance.astype(np.float32), best[:, 0], prob[:, 0].astype(np.float32)
 
 
 def _any_negative(features: Any) -> bool:
@@ -195,14 +201,28 @@ def _any_negative(features: Any) -> bool:
     return any(bool((block_of(features, rows) < 0).any()) for rows in blocks(features.shape[0], size))
 
 
-def _join(
-    head: Scored, neighbours: Neighbours, labels: np.ndarray, weight: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Relevance, suggestion and its probability over the given label and the head's best classes."""
-    index, prob, given = (head.columns[name] for name in ("index", "prob", "given"))
-    classes = np.concatenate([labels[:, None].astype(np.int32), index], axis=1)
-    p = np.concatenate([given[:, None], np.where(index == labels[:, None], 0, prob)], axis=1).astype(np.float64)
-    p *= np.exp(VOTES * (votes := neighbours.log_votes(classes, weight)) - VOTES * votes.max(axis=1, keepdims=True))
-    p /= np.maximum(p.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    best, best_prob = largest(classes, p, 1)
-    return p[:, 0].astype(np.float32), best[:, 0], best_prob[:, 0].astype(np.float32)
+def _candidates(heads: list[Scored], labels: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row the classes to choose among, (N, m) int32, the given one first; the heads' geometric mean, float64.
+
+    They are the label and each head's best; a class that another head does not list has 0.01 / n_classes there at
+    least. A class that is in a row twice has 0 the second time.
+    """
+    classes = np.concatenate([labels[:, None].astype(np.int32), *(head.columns["index"] for head in heads)], axis=1)
+    log = np.zeros(classes.shape)
+    for head in heads:
+        p = np.full(classes.shape, 0.01 / n_classes)
+        for index, prob in zip(head.columns["index"].T, head.columns["prob"].T, strict=True):
+            p = np.where(classes == index[:, None], np.maximum(prob[:, None], np.float32(1e-6)), p)
+        p = np.where(classes == labels[:, None], np.maximum(head.columns["given"][:, None], 1e-9), p)
+        log += np.log(p) / len(heads)
+    mean = np.exp(log)
+    for column in range(1, classes.shape[1]):
+        mean[(classes[:, :column] == classes[:, column, None]).any(axis=1), column] = 0
+    return classes, mean
+
+
+def _shares(p: np.ndarray, log_votes: np.ndarray, power: float) -> np.ndarray:
+    """(N, m) float64, p times the votes to a power, scaled to sum 1 in each row."""
+    joint = p * np.exp(power * (log_votes - log_votes.max(axis=1, keepdims=True)).astype(np.float64))
+    shares: np.ndarray = joint / np.maximum(joint.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    return shares

@@ -61,7 +61,8 @@ def quick_head(parts: list[Sums], balanced: bool, shrinkage: float) -> Head:
         return Head(weight, bias)
     mean = first[there] / mass[there, None]
     within = (second - (mean * mass[there, None]).T @ mean) / mass.sum()
-    unit = 1 / np.sqrt(np.maximum(np.diag(within), 1e-6 * max(within.trace() / d, 1e-12)))
+    least = max(1e-6 * within.trace(), 1e-10 * second.trace() / mass.sum()) / d  # classes of equal rows
+    unit = 1 / np.sqrt(np.maximum(np.diag(within), least or 1.0))
     shrunk = ((1 - shrinkage) * within * unit * unit[:, None]).astype(np.float32)
     added = 1 + 1e-6 - np.diag(shrunk).astype(np.float64)  # what shrinking adds to the diagonal
     shrunk[np.diag_indices(d)] = 1 + 1e-6
