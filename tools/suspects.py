@@ -98,12 +98,14 @@ def main(argv: Sequence[str]) -> None:
     where = _where(args)
     kept = _features_file(args)
     _check_places(args, kept)
-    from urnet.suspects.network import network_of
+    from urnet.suspects.network import feature_network
     from urnet.suspects.photos import read_photos, read_validation
 
     photos = read_photos(where)
     validation = None if args.val is None else read_validation(args.val, photos)
-    network = network_of(args.weights, build=models.build, model=args.model, exif=args.exif, precision=args.precision)
+    network = feature_network(
+        args.weights, build=models.build, model=args.model, exif=args.exif, precision=args.precision
+    )
     models.check_size(network.name, network.transform.size, "--weights")
     with cli.results_only() as results:
         start = time.perf_counter()
@@ -128,12 +130,10 @@ def _find(args: argparse.Namespace, photos: Any, validation: Any, network: Any, 
 
 def _written(args: argparse.Namespace, found: Any, network: Any) -> list[str]:
     """Write the list and the page; the lines of the summary."""
-    from urnet.report.suspects import in_order, write_csv
     from urnet.suspects.summary import summary_lines
 
-    rows = in_order(found.evidence, paths=found.photos.paths)[: args.max_suspects]
-    write_csv(Path(args.out), found.photos, found.evidence, rows, excel=args.excel)
-    written = [f"{args.out}: {len(rows):,} pictures, the most suspect first"]
+    n = found.write_csv(args.out, args.max_suspects, excel=args.excel)
+    written = [f"{args.out}: {n:,} pictures, the most suspect first"]
     if args.report:
         written.append(_write_page(Path(args.report), found, network))
     return [*summary_lines(found), "", *written]

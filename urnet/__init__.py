@@ -21,6 +21,8 @@ _HOMES = {
     "class_size": "urnet.reweight.class_size",
     "cluster": "urnet.reweight.cluster",
     "curriculum": "urnet.baselines.curriculumnet",
+    "feature_network": "urnet.suspects.network",
+    "find_suspects": "urnet.suspects.find",
     "instance": "urnet.reweight.instance",
     "label": "urnet.reweight.label",
     "label_quality": "urnet.reweight.label_quality",
@@ -31,6 +33,7 @@ _HOMES = {
     "off_topic": "urnet.reweight.off_topic",
     "out_of_fold": "urnet.reweight.evidence.out_of_fold",
     "posterior": "urnet.reweight.evidence.posterior",
+    "read_photos": "urnet.suspects.photos",
     "relabel": "urnet.baselines.relabel",
     "sampling_weight": "urnet.reweight.sampling_weight",
 }
@@ -60,6 +63,9 @@ if TYPE_CHECKING:
     from urnet.reweight.near_duplicates import near_duplicates as near_duplicates
     from urnet.reweight.off_topic import off_topic as off_topic
     from urnet.reweight.sampling_weight import sampling_weight as sampling_weight
+    from urnet.suspects.find import find_suspects as find_suspects
+    from urnet.suspects.network import feature_network as feature_network
+    from urnet.suspects.photos import read_photos as read_photos
 else:  # hidden from type checkers, so that they know each name and no other
 
     def __getattr__(name: str) -> Any:

@@ -38,11 +38,11 @@ def write(path: Path, image: np.ndarray) -> Path:
     return path
 
 
-def write_tree(root: Path, each: int = 12) -> Path:
-    """``root``/CLASS/NN.png, ``each`` pictures a class."""
+def write_tree(root: Path, each: int = 12, ending: str = "png") -> Path:
+    """``root``/CLASS/NN.``ending``, ``each`` pictures a class."""
     for name in COLOURS:
         for i in range(each):
-            write(root / name / f"{i:02d}.png", picture(name, i))
+            write(root / name / f"{i:02d}.{ending}", picture(name, i))
     return root
 
 

@@ -17,6 +17,8 @@ from scipy.special import softmax
 
 import models
 import urnet
+from tests.helpers.judged_pictures import picture as solid
+from tests.helpers.judged_pictures import write, write_tree
 from tests.helpers.picture_files import encode, picture, with_orientation
 from tests.helpers.predict import (
     N_CLASSES,
@@ -289,6 +291,8 @@ def finished_run(tmp_path, monkeypatch):
     images = tmp_path / "data/digits_web/val_images_resized"
     images.mkdir(parents=True)
     cv2.imwrite(str(images / "val000001.jpg"), np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    write_tree(tmp_path / "photos", each=10, ending="jpg")
+    write(tmp_path / "photos/blue/mistaken.jpg", solid("red", 30))
     monkeypatch.chdir(tmp_path)
 
 

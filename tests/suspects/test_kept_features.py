@@ -14,7 +14,7 @@ from urnet.report.photos import Photos
 from urnet.suspects.extract import Work
 from urnet.suspects.find import find_suspects
 from urnet.suspects.kept_features import MAGIC, KeptFeatures, record_type
-from urnet.suspects.network import network_of
+from urnet.suspects.network import feature_network
 from urnet.suspects.photos import Where, read_photos
 from urnet.suspects.pictures import ABOUT
 
@@ -23,7 +23,7 @@ IDENTITY = {"network": "Tiny", "weights": "abc"}
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    return network_of(save_weights(tmp_path_factory.mktemp("weights") / "toy"), build=models.build)
+    return feature_network(save_weights(tmp_path_factory.mktemp("weights") / "toy"), build=models.build)
 
 
 def find(root, network, kept):

@@ -13,7 +13,7 @@ from paddle import nn
 import models
 from tools import machine
 from tools.speed import __main__ as bench
-from tools.speed import cluster, data, networks, table, timing, train
+from tools.speed import cluster, data, networks, suspects, table, timing, train
 from tools.speed.figures import Figure, number, print_table
 from urnet.core import cli, cpus
 from urnet.core.checks import InputError
@@ -293,3 +293,10 @@ def test_the_description_names_what_a_reader_needs(monkeypatch, capsys):
     assert about["OpenCV"].startswith(cv2.__version__)
     assert machine.main(["--cores"]) == 0
     assert capsys.readouterr().out == f"{cpus.usable_cores()}\n"
+
+
+def test_features_of_photographs_beside_the_bare_engine():
+    words = ("--model", "ResNet8_small32", "--images", "4", "--batch_size", "4", "--rounds", "1")
+    stream, again = measured(suspects, *words)
+    assert (stream.limit_name, again.unit) == ("bare engine, one prepared batch", "s")
+    assert stream.value > 0 and stream.limit > 0 and again.limit > 0

@@ -31,6 +31,7 @@ COMMANDS = {
     "cluster": "the cluster reweighting, and how its time grows with the rows",
     "ensemble": "predictions of several networks made one, beside a plain sum of the same files",
     "serve": "the HTTP service, beside infer.py's own loop",
+    "suspects": "features of photographs for tools/suspects.py, beside the bare engine",
     "networks": "every network's parameters, work and speed of prediction, beside a bare matrix product",
 }
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from urnet.core.checks import InputError
 from urnet.report.photos import Photos
-from urnet.report.suspects import UNKNOWN, VERDICTS, Evidence
+from urnet.report.suspects import UNKNOWN, VERDICTS, Evidence, in_order, write_csv
 from urnet.reweight.label_quality import label_quality
 from urnet.reweight.near_duplicates import leaks, near_duplicates
-from urnet.reweight.off_topic import off_topic
 from urnet.suspects.extract import Extracted, Work, extracted
 from urnet.suspects.network import FeatureNetwork
 from urnet.suspects.verdicts import Findings, verdicts
 
-SOURCE = "P(given label) of a head that was not trained on the picture, times in_classes"
+SOURCE = "how likely the picture shows its label, times how likely it shows any of the classes"
+LEAK = VERDICTS.index("leak from validation")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class Suspects:
     evidence: Evidence
     reasons: dict[int, str]
     computed: int
+
+    def rows(self, n: int | None = None) -> np.ndarray:
+        """The first ``n`` pictures (None: all) in the list's order: the most suspect first."""
+        return in_order(self.evidence, paths=self.photos.paths)[:n]
+
+    def write_csv(self, path: str | Path, n: int | None = None, *, excel: bool = False) -> int:
+        """Write ``rows(n)`` as the list of docs/suspects.md and return their number; an existing file is replaced."""
+        rows = self.rows(n)
+        write_csv(Path(path), self.photos, self.evidence, rows, excel=excel)
+        return len(rows)
 
     def counts(self) -> dict[str, int]:
         """How many pictures each verdict has."""
@@ -48,8 +59,9 @@ def find_suspects(
     """Judge every picture's label without training the network, and without a validation set (docs/suspects.md).
 
     ``photos``: labelled pictures (``read_photos``, or your own); ``network``: whose features they are judged by
-    (``network_of``); ``validation``: pictures that must not be among them, their labels are not looked at; ``work``:
-    how features are computed and where they are kept; ``seed``: of the folds. The same arguments give the same result.
+    (``feature_network``); ``validation``: pictures that must not be among them, their labels are not looked at;
+    ``work``: how features are computed and where they are kept; ``seed``: of the folds. The same arguments give
+    the same result.
     Raises InputError where none of the pictures can be read.
     """
     if not len(photos.labels):
@@ -88,71 +100,31 @@ def _evidence(
     photos: Photos, validation: Photos, own: Extracted, group: np.ndarray, leak: np.ndarray, seed: int
 ) -> Evidence:
     good = own.readable
-    labels, n_classes = photos.labels[good], len(photos.class_names)
-    features = own.features if good.all() else own.features[good]
-    judged = _judged(features, labels, n_classes, group[good], seed)
-    full = {name: _spread(values, good) for name, values in judged.items()}
-    quality = np.where(good, full["label_quality"], np.float32(UNKNOWN)).astype(np.float32)
-    suggested = np.where(good, full["suggested"], -1).astype(np.int32)
+    found = label_quality(own.features, photos.labels, len(photos.class_names), groups=group, readable=good, seed=seed)
     findings = Findings(
-        photos.labels,
-        good,
-        suggested,
-        full["given_prob"],
-        full["suggested_prob"],
-        quality,
-        np.where(good, full["in_classes"], np.float32(1)),
-        group,
-        leak,
-        own.pixels,
+        labels=photos.labels,
+        readable=good,
+        suggested=found["suggested"],
+        given_prob=found["relevance"],
+        suggested_prob=found["suggested_prob"],
+        label_quality=found["label_quality"],
+        in_classes=found["in_classes"],
+        group=group,
+        leak=leak,
+        pixels=own.pixels,
     )
     verdict, same_as = verdicts(findings)
+    unknown = np.float32(np.nan)
     return Evidence(
-        suggested=suggested,
-        label_quality=quality,
+        suggested=np.where(good, found["suggested"], -1).astype(np.int32),
+        label_quality=np.where(good, found["label_quality"], np.float32(UNKNOWN)),
         verdict=verdict,
-        suggested_prob=np.where(good, full["suggested_prob"], np.float32(np.nan)),
+        suggested_prob=np.where(good, found["suggested_prob"], unknown),
         group=group,
-        in_classes=np.where(good, full["in_classes"], np.float32(np.nan)),
+        in_classes=np.where(good, found["in_classes"], unknown),
         same_as=_paths_of(photos, validation, same_as, np.where(verdict == LEAK, leak, -1)),
         source=SOURCE,
     )
-
-
-LEAK = VERDICTS.index("leak from validation")
-
-
-def _judged(
-    features: np.ndarray, labels: np.ndarray, n_classes: int, group: np.ndarray, seed: int
-) -> dict[str, np.ndarray]:
-    """Evidence about the labels of readable pictures, (m,) arrays."""
-    topic = off_topic(features, labels=labels, groups=group, seed=seed)
-    if len(np.unique(labels)) < 2:  # nothing else could be suggested
-        one = np.ones(len(labels), np.float32)
-        return {
-            "suggested": labels,
-            "suggested_prob": one,
-            "given_prob": one,
-            "label_quality": topic["in_classes"],
-            "in_classes": topic["in_classes"],
-        }
-    found = label_quality(features, labels, n_classes, shrinkage="auto", seed=seed)
-    return {
-        "suggested": found["suggested"],
-        "suggested_prob": found["suggested_prob"],
-        "given_prob": found["relevance"],
-        "label_quality": found["relevance"] * topic["in_classes"],
-        "in_classes": topic["in_classes"],
-    }
-
-
-def _spread(values: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Values of the readable rows at their places among all; 0 elsewhere."""
-    if good.all():
-        return values
-    full = np.zeros(len(good), values.dtype)
-    full[good] = values
-    return full
 
 
 def _paths_of(photos: Photos, validation: Photos, same_as: np.ndarray, leak: np.ndarray) -> Sequence[str]:

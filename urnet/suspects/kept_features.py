@@ -77,9 +77,8 @@ class KeptFeatures:
 
     def _open(self) -> None:
         found, start = self._read_header()
-        changed = [
-            key for key in {**found, **self.identity} if key != "width" and found.get(key) != self.identity.get(key)
-        ]
+        keys = [*self.identity, *sorted(found.keys() - self.identity.keys() - {"width"})]
+        changed = [key for key in keys if found.get(key) != self.identity.get(key)]
         if changed:
             key = changed[0]
             what = "weights" if key == "weights" else f"{key} {found.get(key)}, now it is {self.identity.get(key)}"

@@ -33,7 +33,7 @@ CLASSES = 1000  # of a file of weights that does not tell; the classifier is not
 class FeatureNetwork:
     """A network with its weights (any that ``checkpoint.read_weights`` takes), and how its pictures are prepared.
 
-    ``network_of`` makes one. The classifier may be missing in the weights, or be of any number of classes.
+    ``feature_network`` makes one. The classifier may be missing in the weights, or be of any number of classes.
     """
 
     build: Build
@@ -98,7 +98,7 @@ class FeatureNetwork:
         return normalised
 
 
-def network_of(
+def feature_network(
     weights: str | Path | None,
     *,
     build: Build,

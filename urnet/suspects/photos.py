@@ -37,12 +37,14 @@ class Where:
     class_names: str | None = None
 
 
-def read_photos(where: Where) -> Photos:
-    """The labelled pictures. Raises InputError where there are none, and for all that a recipe's data is refused for.
+def read_photos(where: Where | str | Path) -> Photos:
+    """The labelled pictures below a folder, or of a ``Where``.
 
     A folder of pictures without a sub-folder is one class, of the folder's name. Notes on stderr: as for a recipe, and
-    what the layout was taken for.
+    what the layout was taken for. Raises InputError where there are none, and for all that a recipe's data is
+    refused for.
     """
+    where = where if isinstance(where, Where) else Where(str(where))
     root = Path(where.root)
     if not root.is_dir():
         raise InputError(f"{root}: {_not_a_folder(root)}")
