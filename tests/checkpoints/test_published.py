@@ -104,3 +104,14 @@ def test_without_a_network_one_line_says_it_all(tmp_path: Path) -> None:
 def test_what_no_weights_are_published_of(word: str, network: str | None, line: str) -> None:
     with pytest.raises(InputError, match=line):
         weights_of(word, network)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_documents_table_is_true(network: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+    found = published("imagenet", network)
+    view = f"{found.transform.size} of {found.transform.resize_short}"
+    where = found.package or found.source.partition(" ")[0]
+    (line,) = [line for line in page.splitlines() if line.startswith(f"| {network} |")]
+    assert all(part in line for part in (f"`{found.file}`", f"`{where}`", f"| {view} |", "Apache-2.0"))
+    assert ("(x - 127) / 128" in line) == (found.transform.mean[0] == 127 / 255)

@@ -40,6 +40,8 @@ RUN_BY = {
     ". ./set_env.sh": "scripts/test_set_env.py::test_sourced_twice_installs_once",
     "export OMP_NUM_THREADS=8": "not run: a variable of the shell",
     "pip install -e .[benchmark]": "not run: installs; tools/test_benchmark_scores.py uses it",
+    "pip install -e .[pretrained]": "not run: installs; checkpoints/test_published.py does without",
+    "train.py --init -c -o": "pipeline/test_start_weights.py::test_a_run_from_the_word",
     "pip install -e .[peer]": "not run: installs; checkpoints/test_foreign.py does without",
     "pytest -s": "not run: models/test_peer.py itself",
     "pytest --hypothesis-profile": "not run: robustness/test_fuzz.py itself, for long",

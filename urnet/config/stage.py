@@ -26,7 +26,9 @@ class Measure:
     """How the training images are measured before a reweighting that needs it."""
 
     network: str = key(
-        "previous", "what measures: the stage before (its `final`), or a checkpoint", words="previous or a path"
+        "previous",
+        "what measures: the stage before (its `final`), a checkpoint, or (features only) the published weights",
+        words="previous, imagenet or a path",
     )
     batch_size: int = key(256, "images at once", low=1)
     top_k: int = key(
@@ -209,15 +211,15 @@ class Stage:
     accumulate: int = key(1, "micro-batches a step is cut into, to save memory; a divisor of batch_size", low=1)
     start: str = key(
         "previous",
-        "first weights: the stage before (its `final`, as `best` was chosen on validation images), random, or a "
-        "checkpoint; the first stage's previous is scratch",
-        words="previous, scratch or a path",
+        "first weights: the stage before (its `final`, as `best` was chosen on validation images), random, a "
+        "checkpoint, or the network's published ones ([weights.md](weights.md)); the first stage's previous is scratch",
+        words="previous, scratch, imagenet or a path",
     )
     finetune: bool = key(
         False,
         "the classifier in `start`'s checkpoint may be missing or of another number of classes: a new one with random "
         "weights is trained, at its own rate with `optimizer.classifier_lr`; everything else must fit. One that fits "
-        "is kept. Only with a checkpoint's path as `start`",
+        "is kept. Only with a checkpoint's path as `start`; `imagenet` implies it",
         added=True,
     )
     enabled: bool = key(True, "false: the stage is left out, as if the recipe did not have it", free=True)
