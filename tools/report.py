@@ -3,7 +3,7 @@
     python tools/report.py --run output/digits_web --suspects suspects.csv
 
 stdout says what was written. The table is --table, else that of the run (OUTPUT/NAME/table, or data.table of
-its recipe). docs/report.md explains the page, the score and the list.
+its recipe). docs/report.md explains the page, label quality and the list.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def parser() -> cli.Parser:
     add("--classes", type=int, default=20, metavar="N", help="worst classes shown one by one [20]")
     add("--show", nargs="+", default=[], metavar="CLASS", help="show these classes (number or name) instead")
     add("--per_class", type=int, default=12, metavar="N", help="images of a strip of a class [12]")
-    add("--top", type=int, default=200, metavar="N", help="suspects shown on the page [200]")
+    add("--top", type=int, default=400, metavar="N", help="suspects shown on the page [400]")
     add("--max_mb", type=float, default=10.0, metavar="MB", help="pictures are left out above this [10]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p

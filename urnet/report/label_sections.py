@@ -34,7 +34,7 @@ class Settings:
 
     classes: int = 20
     per_class: int = 12
-    top: int = 200
+    top: int = 400
     max_bytes: int = 10_000_000
     show: tuple[str, ...] = ()
     page: Path | None = None

@@ -15,11 +15,10 @@ from urnet.report.text import TITLE, count, escape, plain_name, plural
 from urnet.report.typical import typical_pictures
 
 LONGEST = 300  # characters of a path
-EACH = 40  # of every verdict as many are shown, also where the first by label quality have none of it
+EACH = 60  # of every verdict as many are shown, also where the first by label quality have none of it
 LEAK = "leak from validation"
 PAIRS = ("near duplicate", "duplicate under another label", LEAK)  # shown beside what they equal
-# "off topic" says by itself that the suggestion counts for nothing
-NO_SUGGESTION = ("off topic", *PAIRS, "unreadable")
+NO_SUGGESTION = ("off topic", "near duplicate", LEAK, "unreadable")  # what they say holds whatever the class
 WORDS = ((0.05, "very likely wrong"), (0.25, "probably wrong"), (0.5, "doubtful"), (0.75, "probably right"))
 EXPLAINED = {
     "wrong label": "another class fits the picture better",
@@ -175,7 +174,7 @@ def _cards(source: Rows, evidence: Evidence, shown: _Shown, gallery: Gallery) ->
         title = "" if titles[place] == escape(paths[place][-TITLE:]) else f"<bdi>{titles[place]}</bdi> "
         yield (
             f'<li class="card suspect{" both" if equal else ""}" data-verdict="{evidence.verdict[row]}" '
-            f'data-given="{given}" data-to="{to}" data-like="{max(to, twins[place])}">'
+            f'data-given="{given}" data-to="{to}" data-like="{twins[place] if to in (-1, given) else to}">'
             f'<button type="button" class="open" aria-label="Open: {titles[place]}">{picture}</button>'
             f'<span class="verdict v{evidence.verdict[row]}">{verdict}</span>'
             f'<p class="labels">{labels}</p>{_facts(evidence, row, verdict)}<p class="caption">{title}{path}</p></li>'
