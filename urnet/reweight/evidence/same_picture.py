@@ -22,7 +22,8 @@ NEAREST = 4  # candidates of a row, by either witness
 SAMPLE = 2000  # rows that the usual distance is measured on
 MIRRORED = np.uint64(0x5555555555555555)  # bits of a hash that change when its picture is mirrored
 # Bits in which hashes differ. Unrelated pictures: 32 on average, 8 or less in 1 of 100,000 pairs (of clothes).
-EQUAL, CLOSE, NEAR, FAR = 2, 4, 8, 24
+EQUAL, CLOSE, NEAR, WIDE, FAR = 2, 4, 8, 12, 24
+MANY = 1000  # pairs that are always looked at where hashes alone propose them, or half as many as there are rows
 USUAL = 1e-4, 0.3  # the usual distance, at least and at most: sets of copies, sets of three pictures
 EQUAL_FEATURES = 1e-5  # 1 - cosine: one picture in two batches
 OVERLAY, HALF_COVERED = 0.9, 0.6  # correlations: the same; the same under a mark or a caption, if the others agree
@@ -64,8 +65,17 @@ class SamePicture:
         if self.a.hashes is not None and self.b.hashes is not None:
             found += self._near_hashes(self.a.hashes, self.b.hashes)
         candidates = np.unique(np.concatenate(found), axis=0)
+        if self._features is None:
+            candidates = self._affordable(candidates)
         fit = self.judge(candidates)
         return candidates[fit > 0], fit[fit > 0]
+
+    def _affordable(self, candidates: np.ndarray) -> np.ndarray:
+        """The candidates of hashes alone: up to NEAR bits, and up to WIDE as far as there are not too many of them."""
+        bits, _ = self._bits(candidates)
+        levels = np.cumsum(np.bincount(bits, minlength=WIDE + 1))
+        most = max(MANY, len(self.a.hashes) // 2) if self.a.hashes is not None else 0
+        return candidates[bits <= max(NEAR, np.count_nonzero(levels <= most) - 1)]
 
     def judge(self, pairs: np.ndarray) -> np.ndarray:
         """How well each pair (P, 2) fits, 0 to 2; 0: not the same picture."""
@@ -82,7 +92,7 @@ class SamePicture:
         asked = np.flatnonzero(~equal & ((bits <= FAR) | alike))
         with ThreadPoolExecutor(usable_cores()) as pool:
             fit[asked] = list(pool.map(self._laid_over, pairs[asked, 0], pairs[asked, 1], mirrored[asked]))
-        covered = alike & (bits <= FAR // 2) & (fit >= HALF_COVERED)
+        covered = alike & (bits <= WIDE) & (fit >= HALF_COVERED)
         return np.where((fit >= OVERLAY) | covered, fit, 0)
 
     def _laid_over(self, i: int, j: int, mirrored: bool) -> float:
@@ -115,10 +125,11 @@ class SamePicture:
         return np.concatenate([1 - np.einsum("pd,pd->p", a[p[:, 0]], b[p[:, 1]]) for p in parts] or [np.zeros(0)])
 
     def _near_hashes(self, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-        """Pairs with hashes that differ by NEAR bits at most, mirrored or not; of equal hashes each with the first."""
+        """Pairs whose hashes differ by few bits, mirrored or not; of equal hashes each with the first."""
         rows, columns = (np.flatnonzero(_ones(hashes) >= _PATTERN) for hashes in (a, b))
         x, y, flipped = (UnitRows(_signs(h)) for h in (a[rows], b[columns], b[columns] ^ MIRRORED))
-        least = 1 - 2 * NEAR / _HASH_BITS - 1e-4
+        most = NEAR if self._features is not None or self.a.thumbnails is None else WIDE
+        least = 1 - 2 * most / _HASH_BITS - 1e-4
         found = [nearest_pairs(x, None if self._within else y, least, NEAREST)[0]]
         found.append(nearest_pairs(x, flipped, least, NEAREST)[0])
         pairs = [np.stack([rows[p[:, 0]], columns[p[:, 1]]], 1) for p in found]
