@@ -150,6 +150,15 @@ def test_names_that_fit_in_part_are_refused_with_the_first_of_them(ours, theirs,
         in_our_names(marked(changed), ours)
 
 
+def test_a_deeper_network_s_weights_say_whose_they_are(ours, theirs):
+    units = {key for key in theirs if re.match(r"layer3\.\d", key)}
+    few = {key: shape for key, shape in theirs.items() if key not in units}
+    with pytest.raises(
+        InputError, match=r"as in timm and torchvision, but 95 of the network's are missing \(stage3\.0"
+    ):
+        in_our_names(marked(few), ours)
+
+
 def test_names_of_nobody_are_left_to_the_caller(ours):
     assert in_our_names(marked({f"x.{key}": shape for key, shape in ours.items()}), ours) is None
     assert in_our_names(marked({key: shape for key, shape in ours.items() if "stage4" not in key}), ours) is None
@@ -161,14 +170,25 @@ def test_names_of_nobody_are_left_to_the_caller(ours):
         (NAME, "bb_0_0.scale.squeeze.weight", r"PaddleClas's SE_ResNeXt: its max-pool has a border of one pixel"),
         (NAME, "layer1.0.se.fc1.weight", r"timm's seresnext and its kind"),
         ("ResNet18", "blocks.0.short.conv.weight", r"PaddleClas's ResNet18 or ResNet34: its first unit projects"),
-        ("ResNet50", "stem.2.conv.weight", r"PaddleClas's ResNet_vc or ResNet_vd"),
+        ("ResNet50", "stem.2.conv.weight blocks.0.conv0.conv.weight", r"PaddleClas's ResNet_vc or ResNet_vd"),
         ("InceptionV4", "_inception_stem._conv_1._conv.weight", r"PaddleClas's InceptionV4.*; timm's inception_v4 is"),
         ("ResNeSt50", "layer1.layer1_bottleneck_0.conv1._conv.weight", r"PaddleClas's ResNeSt: its average pools"),
     ],
 )
 def test_networks_that_only_look_like_ours_are_refused(network, key, message):
     with pytest.raises(InputError, match=message):
-        in_our_names({key: np.zeros(1, "f4")}, shapes_of(network))
+        in_our_names(dict.fromkeys(key.split(), np.zeros(1, "f4")), shapes_of(network))
+
+
+@pytest.mark.parametrize("name", [NAME, "InceptionV3", "SENet154", "ResNeSt50", "DPN92", "EfficientNetLite0"])
+def test_our_own_names_are_nobody_else_s(name):
+    """Also without a classifier, as a network to begin with may come, and where they do not fit."""
+    ours = shapes_of(name)
+    weights = {key: np.broadcast_to(np.float32(0), shape) for key, shape in ours.items() if key[:3] != "fc."}
+    library, found = in_our_names(weights, ours)
+    assert library == "" and set(found) == set(weights)
+    assert all(found[key] is weights[key] for key in weights)
+    assert in_our_names(weights, shapes_of("ResNet18")) is None
 
 
 def paddleclas_resnet50(key):

@@ -43,6 +43,7 @@ RUN_BY = {
     "pip install -e .[pretrained]": "not run: installs; checkpoints/test_published.py does without",
     "train.py --init -c -o": "pipeline/test_start_weights.py::test_a_run_from_the_word",
     "pip install -e .[peer]": "not run: installs; checkpoints/test_foreign.py does without",
+    "pip install --no-deps paddleclas": "not run: installs; checkpoints/test_foreign.py does without",
     "pytest -s": "not run: models/test_peer.py itself",
     "pytest --hypothesis-profile": "not run: robustness/test_fuzz.py itself, for long",
     "pytest --hypothesis-profile --hypothesis-seed -k": "not run: robustness/test_fuzz.py itself, for long",

@@ -43,7 +43,13 @@ PADDLECLAS = {  # our network -> module and name
     "DPN92": "model_zoo.dpn.DPN92",
     "DPN131": "model_zoo.dpn.DPN131",
 }
-PEERS = {"timm": TIMM, "torchvision": TORCHVISION, "paddle.vision": PADDLE_VISION, "PaddleClas": PADDLECLAS}
+PEERS = {
+    "timm": TIMM,
+    "torchvision": TORCHVISION,
+    "efficientnet-lite-pytorch": {"EfficientNetLite0": "efficientnet-lite0"},
+    "paddle.vision": PADDLE_VISION,
+    "PaddleClas": PADDLECLAS,
+}
 PADDLES = ("paddle.vision", "PaddleClas")
 IMAGES, LEAST_VARIANCE = 3, 0.03
 
@@ -57,6 +63,8 @@ def peer(library, name):
     elif library == "torchvision":
         options = {"init_weights": False, "transform_input": True} if name == "InceptionV3" else {}
         network = getattr(pytest.importorskip("torchvision").models, theirs)(weights=None, **options)
+    elif library == "efficientnet-lite-pytorch":
+        network = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet.from_name(theirs)
     elif library == "paddle.vision":
         network = getattr(paddle.vision.models, theirs)()
     else:
@@ -152,7 +160,7 @@ def write(library, network, folder: Path) -> Path:
     if library == "timm":
         importlib.import_module("safetensors.torch").save_file(weights, folder / "model.safetensors")
         return folder / "model.safetensors"
-    if library == "torchvision":
+    if library not in PADDLES:
         importlib.import_module("torch").save(weights, folder / "weights.pth")
         return folder / "weights.pth"
     paddle.save(weights, str(folder / "weights.pdparams"))

@@ -16,10 +16,11 @@ import paddle
 import pytest
 
 import models
-from tests.helpers.peers import PADDLES, PEERS, noise, outputs, peer, randomise, write
+from tests.helpers.peers import PADDLES, PEERS, noise, outputs, paddleclas, peer, randomise, write
 from tests.helpers.photographs import PHOTOGRAPHS, photograph
 from urnet.checkpoints.checkpoint import find_weights, load_into, read_weights
 from urnet.checkpoints.published import published
+from urnet.core.checks import InputError
 from urnet.data.images.decode import read_image
 from urnet.data.images.transforms import eval_transform
 
@@ -81,3 +82,19 @@ def test_published_weights_give_the_package_s_own_logits_of_photographs():
     print(f"\n{weights.network} {len(files)} photographs {error:.1e}", end=" ")
     assert error < TOLERANCE
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("legendary_models.resnet.ResNet18", "ResNet18"),
+        ("legendary_models.resnet.ResNet50_vd", "ResNet50"),
+        ("model_zoo.se_resnext.SE_ResNeXt50_32x4d", "SE_ResNeXt50_32x4d"),
+        ("model_zoo.inception_v4.InceptionV4", "InceptionV4"),
+        ("model_zoo.resnest.ResNeSt50", "ResNeSt50"),
+    ],
+)
+def test_networks_of_paddleclas_that_are_not_ours_are_refused(theirs, ours, tmp_path):
+    file, kind = write("PaddleClas", paddleclas(theirs), tmp_path), theirs.rpartition(".")[2].partition("_")[0]
+    with pytest.raises(InputError, match=rf"weights\.pdparams: these are weights of PaddleClas's {kind[:6]}"):
+        read_weights(file, models.build(ours, 1000))

@@ -5,7 +5,6 @@ Which library calls what how is in ``pytorch_names.py`` and ``paddleclas_names.p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -69,13 +68,13 @@ def in_our_names(weights: Mapping[str, np.ndarray], ours: Mapping[str, Shape]) -
     InputError where a family's names fit in part only, and for networks that compute something else than ours.
     """
     weights = bare(weights)
-    if set(ours) <= set(weights):
-        return Recognised("", dict(weights))
-    for unlike in UNLIKE:
-        if unlike.unless not in ours and any(re.search(unlike.key, key) for key in weights):
-            raise InputError(f"these are weights of {unlike.why}")
     optional = {key for key in ours if key.startswith((TRAINING_ONLY, *CLASSIFIERS))}
     needed, pytorch = set(ours) - optional, any(key.endswith(".running_mean") for key in weights)
+    if needed <= set(weights):
+        return Recognised("", weights)
+    for unlike in UNLIKE:
+        if unlike.unless not in ours and set(unlike.keys) <= set(weights):
+            raise InputError(f"these are weights of {unlike.why}")
     nearest, most = None, len(needed & set(weights))
     for family in FAMILIES:
         if family.pytorch != pytorch:
@@ -88,7 +87,7 @@ def in_our_names(weights: Mapping[str, np.ndarray], ours: Mapping[str, Shape]) -
             return Recognised(family.library, arrays)
         if len(needed & found) > most:
             nearest, most = (family, names), len(needed & found)
-    if nearest and 2 * most > len(needed):
+    if nearest and 2 * most > min(len(needed), len(weights)):
         raise InputError(_partly(*nearest, needed, ours))
     return None
 

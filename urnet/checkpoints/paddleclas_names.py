@@ -56,28 +56,28 @@ DPN = Family(
 FAMILIES = (RESNET, RESNEXT, INCEPTION_V3, DPN)
 UNLIKE = (
     Unlike(
-        r"^stem\.2\.conv\.",
+        ("stem.2.conv.weight", "blocks.0.conv0.conv.weight"),
         "PaddleClas's ResNet_vc or ResNet_vd: three convolutions in the stem, where ours has one; its ResNet50, 101 "
         "and 152 are accepted",
     ),
     Unlike(
-        r"^blocks\.0\.short\.",
+        ("blocks.0.short.conv.weight",),
         "PaddleClas's ResNet18 or ResNet34: its first unit projects its shortcut, which ours does not; its ResNet50, "
         "101 and 152 are accepted, and ResNets of torchvision, timm and paddle.vision",
         unless="layer1.0.downsample.0.weight",
     ),
     Unlike(
-        r"^bb_0_0\.scale\.squeeze\.",
+        ("bb_0_0.scale.squeeze.weight",),
         "PaddleClas's SE_ResNeXt: its max-pool has a border of one pixel, which ours has not; timm's "
         "legacy_seresnext50_32x4d and legacy_seresnext101_32x4d are accepted",
     ),
     Unlike(
-        r"^_inception_stem\._conv_1\.",
+        ("_inception_stem._conv_1._conv.weight",),
         "PaddleClas's InceptionV4: its convolutions along rows and columns come in another order than the authors'; "
         "timm's inception_v4 is accepted",
     ),
     Unlike(
-        r"^layer1\.layer1_bottleneck_0\.conv1\._conv\.",
+        ("layer1.layer1_bottleneck_0.conv1._conv.weight",),
         "PaddleClas's ResNeSt: its average pools leave out the border, which ours count; timm's resnest50d and "
         "resnest101e are accepted",
     ),

@@ -204,7 +204,7 @@ FAMILIES = (
 )
 UNLIKE = (
     Unlike(
-        r"^layer1\.0\.se\.fc1\.",
+        ("layer1.0.se.fc1.weight",),
         "timm's seresnext and its kind: their max-pool has a border of one pixel, which ours has not; "
         "legacy_seresnext50_32x4d and legacy_seresnext101_32x4d fit SE_ResNeXt",
     ),

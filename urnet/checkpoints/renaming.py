@@ -73,11 +73,11 @@ class Family:
 class Unlike:
     """Networks that are like ours in names and shapes, and compute something else.
 
-    ``key``: an expression that finds a key of theirs. ``why``: whose they are, what differs, what is accepted.
+    ``keys``: names of theirs, which they have all. ``why``: whose they are, what differs, what is accepted.
     ``unless``: a key of ours; a network that has it is theirs after all.
     """
 
-    key: str
+    keys: tuple[str, ...]
     why: str
     unless: str = ""
 
