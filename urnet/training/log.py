@@ -258,7 +258,8 @@ class Unreadable:
             row, path, why = list(self._lines.values())[-1].split("\t")
             raise InputError(
                 f"{path}: unreadable training image ({why}; row {row}); {len(self._lines)} are unreadable so far,"
-                f" data.max_bad accepts {self.max_bad} (-o data.max_bad=N accepts N); all are in {self.file}"
+                f" data.max_bad accepts {self.max_bad} (-o data.max_bad=N accepts N); all are in {self.file}; "
+                "tools/check.py finds the others beforehand"
             )
 
 
