@@ -65,7 +65,8 @@ def peer(library, name):
         network = getattr(pytest.importorskip("torchvision").models, theirs)(weights=None, **options)
     elif library == "efficientnet-lite-pytorch":
         network = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet.from_name(theirs)
-    elif library == "paddle.vision":
+    elif library == "paddle.vision":  # all of them with the others; test_vision_wrappers.py has each family everywhere
+        pytest.importorskip("torch", reason="with the extra `peer` only")
         network = getattr(paddle.vision.models, theirs)()
     else:
         network = paddleclas(theirs)
