@@ -34,8 +34,8 @@ def test_nothing_known_is_fine():
     assert words(findings(2)) == (["fine", "fine"], [-1, -1])
 
 
-def test_a_suggestion_counts_from_twice_the_probability():
-    found = findings(3, suggested=[1, 1, 0], given_prob=[0.2, 0.21, 0.1], suggested_prob=[0.4, 0.4, 0.9])
+def test_a_suggestion_counts_from_three_times_the_probability():
+    found = findings(3, suggested=[1, 1, 0], given_prob=[0.125, 0.13, 0.1], suggested_prob=[0.375, 0.375, 0.9])
     assert words(found)[0] == ["wrong label", "fine", "fine"]
 
 
