@@ -402,3 +402,18 @@ def test_the_documentation_is_what_the_fields_say():
 def test_no_placeholder_is_left_in_the_texts():
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         assert not re.findall(r"@[A-Z]+@", path.read_text()), path.name
+
+
+def test_shrinkage_is_a_number_or_a_word_and_its_default_leaves_the_hash():
+    key = "stages.instance.reweight.evidence.shrinkage"
+    plain, auto, said = (
+        load_recipe(ROOT / "recipes/folder.yaml", [f"{key}={value}"] if value else []) for value in ("", "auto", "0.1")
+    )
+    stage = next(stage for stage in auto.stages if stage.name == "instance")
+    assert stage.reweight.evidence.shrinkage == "auto"
+    assert recipe_hash(said) == recipe_hash(plain) != recipe_hash(auto)
+    for wrong in ("most", "true", "[1]"):
+        with pytest.raises(InputError, match=f"{key}: found .*; accepted: a number, or auto"):
+            load_recipe(ROOT / "recipes/folder.yaml", [f"{key}={wrong}"])
+    with pytest.raises(InputError, match="accepted: 0 to 1, or auto"):
+        load_recipe(ROOT / "recipes/folder.yaml", [f"{key}=2"])

@@ -248,7 +248,10 @@ def test_the_one_call_is_the_instance_stage_byte_for_byte(tmp_path):
                 "name": "instance",
                 **short,
                 "measure": {"keep": True},
-                "reweight": {"method": "instance", "evidence": {"text": 0, "rank_bins": 0, "noise": 0}},
+                "reweight": {
+                    "method": "instance",
+                    "evidence": {"text": 0, "rank_bins": 0, "noise": 0, "shrinkage": "auto"},
+                },
             },
         ],
     }
@@ -257,7 +260,7 @@ def test_the_one_call_is_the_instance_stage_byte_for_byte(tmp_path):
     table = urnet.Table.open(tmp_path / "r/table")
     features = urnet.Measurement.open(tmp_path / "r/measure/instance").features
     given = table.column("label")
-    found = urnet.label_quality(features, given, WEB_CLASSES, shrinkage=0.1, evidence="head", seed=5)
+    found = urnet.label_quality(features, given, WEB_CLASSES, evidence="head", seed=5)
     for name in ("relevance", "instance_weight", "suggested", "suggested_prob"):
         column = table.column(name)
         assert found[name].dtype == column.dtype

@@ -47,7 +47,13 @@ class Evidence:
     rounds: int = key(
         3, "the head learns from the labels, then so often from the distribution found with it", low=0, high=100
     )
-    shrinkage: float = key(0.1, "of the head's covariance toward its diagonal", low=0, high=1)
+    shrinkage: float | Literal["auto"] = key(
+        0.1,
+        "of the head's covariance toward its diagonal; auto: that under which held-out labels are likeliest, for wide "
+        "features of few rows",
+        accepts=lambda value: value == "auto" or 0 <= value <= 1,
+        words="0 to 1, or auto",
+    )
     noise: float = key(1.0, "exponent of P(given label, true class); 0: not used", low=0)
     text: float = key(1.0, "exponent of P(class the text names, true class); 0: texts are not read", low=0)
     rank_bins: int = key(

@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
@@ -150,7 +150,7 @@ class Reader:
     root: type | None = None
 
     def build(self, kind: Any, value: Any, key: str) -> Any:
-        """Turn plain YAML data into ``kind`` (a dataclass, Duration, scalar, Optional, Tuple or Literal)."""
+        """Turn data into ``kind``: a dataclass, Duration, scalar, Optional, Tuple, Literal, or number with words."""
         where = self._where(key)
         if kind is Duration:
             return parse_duration(value if isinstance(value, (str, int, float)) else shown(value), where)
@@ -160,6 +160,11 @@ class Reader:
         if optional:
             return None if value is None else self.build(kind, value, key)
         options = get_args(kind)
+        if get_origin(kind) is Union:  # float | Literal["auto"]: a number, or one of the words
+            number, words = options[0], get_args(options[1])
+            with contextlib.suppress(InputError):
+                return value if value in words else self.build(number, value, key)
+            raise InputError(f"{where}: found {shown(value)}; accepted: a number, or {', '.join(words)}")
         if get_origin(kind) is Literal:
             if value is False and "off" in options:  # YAML 1.1 reads a bare `off` as false
                 value = "off"

@@ -76,7 +76,7 @@ class KeptFeatures:
             self._file = None
 
     def _open(self) -> None:
-        found, start = self._read_header()
+        found, start = _read_header(self.path)
         keys = [*self.identity, *sorted(found.keys() - self.identity.keys() - {"width"})]
         changed = [key for key in keys if found.get(key) != self.identity.get(key)]
         if changed:
@@ -119,24 +119,30 @@ class KeptFeatures:
         kind = record_type(self.width)
         self._records = np.memmap(self.path, kind, "r", len(header), (len(rows),)) if len(rows) else np.empty(0, kind)
 
-    def _read_header(self) -> tuple[dict[str, Any], int]:
-        """The identity that the file tells, and where its records begin. Raises InputError."""
-        with self.path.open("rb") as stream:
-            begin = stream.read(len(MAGIC) + LONGEST_HEADER)
-        if not begin.startswith(MAGIC):
-            raise InputError(
-                f"{self.path}: is no file of kept features, it begins with {begin[:16]!r}; name another one"
-            )
-        line, end, _ = begin[len(MAGIC) :].partition(b"\n")
-        try:
-            found = json.loads(line)
-            if not end or type(found["width"]) is not int or found["width"] < 1:
-                raise ValueError
-        except (ValueError, KeyError, TypeError):
-            raise InputError(
-                f"{self.path}: its second line is damaged, so nothing of it can be used; remove it"
-            ) from None
-        return found, len(MAGIC) + len(line) + 1
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The identity that the file tells, and where its records begin. Raises InputError."""
+    with path.open("rb") as stream:
+        begin = stream.read(len(MAGIC) + LONGEST_HEADER)
+    if not begin.startswith(MAGIC):
+        raise InputError(f"{path}: is no file of kept features, it begins with {begin[:16]!r}; name another one")
+    line, end, _ = begin[len(MAGIC) :].partition(b"\n")
+    try:
+        found = json.loads(line)
+        if not end or type(found["width"]) is not int or found["width"] < 1:
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: its second line is damaged, so nothing of it can be used; remove it") from None
+    return found, len(MAGIC) + len(line) + 1
+
+
+def records_of(path: Path) -> np.ndarray:
+    """The whole records of a file, mapped, whatever their identity. Raises InputError for a file that is none."""
+    if not path.is_file():
+        raise InputError(f"{path}: is no file; one that tools/suspects.py --features kept is needed")
+    found, start = _read_header(path)
+    kind = record_type(found["width"])
+    return np.memmap(path, kind, "r", start, ((path.stat().st_size - start) // kind.itemsize,))
 
 
 def record_type(width: int) -> np.dtype:
