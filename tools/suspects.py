@@ -9,6 +9,7 @@ suspects.csv every picture, the most suspect first. docs/suspects.md explains th
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -65,6 +66,8 @@ def parser() -> cli.Parser:
     add("--max_suspects", type=cli.number(int, 0), metavar="N", help="rows of the list at most [all pictures]")
     add("--excel", action="store_true", help="the list begins with a byte order mark, which Excel needs for UTF-8")
     add("--report", metavar="FILE.html", help="also write a page with the pictures; an existing one is replaced")
+    add("--top", type=cli.number(int, 0), metavar="N", help="suspects on the page; of each verdict at least 60 [400]")
+    add("--max_mb", type=cli.number(float, 0, above=True), metavar="MB", help="pictures are left out above this [10]")
     add(
         "--features",
         metavar="FILE",
@@ -98,6 +101,9 @@ def main(argv: Sequence[str]) -> None:
     where = _where(args)
     kept = _features_file(args)
     _check_places(args, kept)
+    for flag, value in (("--top", args.top), ("--max_mb", args.max_mb)):
+        if value is not None and args.report is None:
+            raise InputError(f"{flag} is about the page: it needs --report FILE.html")
     from urnet.suspects.network import feature_network
     from urnet.suspects.photos import read_photos, read_validation
 
@@ -135,19 +141,21 @@ def _written(args: argparse.Namespace, found: Any, network: Any) -> list[str]:
     n = found.write_csv(args.out, args.max_suspects, excel=args.excel)
     written = [f"{args.out}: {n:,} pictures, the most suspect first"]
     if args.report:
-        written.append(_write_page(Path(args.report), found, network))
+        written.append(_write_page(args, found, network))
     return [*summary_lines(found), "", *written]
 
 
-def _write_page(out: Path, found: Any, network: Any) -> str:
+def _write_page(args: argparse.Namespace, found: Any, network: Any) -> str:
     """Write the page; what is said of it."""
     from urnet.core.atomic_files import atomic_file
     from urnet.report.build import Settings, build_folder_report
     from urnet.report.thumbnails import thumbnailer
 
-    name = Path(found.photos.root).resolve().name
+    out, name = Path(args.report), Path(found.photos.root).resolve().name
     thumbnails = thumbnailer(exif=network.exif, max_pixels=network.max_pixels)
-    page = build_folder_report(name, found.photos, found.evidence, thumbnails, Settings(page=out))
+    asked = {"top": args.top, "max_bytes": None if args.max_mb is None else math.ceil(1e6 * args.max_mb)}
+    settings = Settings(page=out, **{key: value for key, value in asked.items() if value is not None})
+    page = build_folder_report(name, found.photos, found.evidence, thumbnails, settings)
     with atomic_file(out, replace=True) as part:
         part.write_text(page.html, encoding="utf-8")
     return f"{out}: {len(page.html.encode()) / 1e6:.1f} MB, {page.pictures} pictures"

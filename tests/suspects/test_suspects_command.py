@@ -78,9 +78,10 @@ def test_planted_faults_are_found_and_named(judge, tmp_path):
 def test_the_page_shows_them(judge, tmp_path):
     root = write_tree(tmp_path / "photos", each=6)
     write(root / "red" / "mistaken.png", picture("blue", 50))
-    code, _, out, _ = judge(root, "--report", tmp_path / "page.html")
-    assert code == cli.DONE and re.search(r"page\.html: \d+\.\d MB, \d+ pictures", out)
-    assert "mistaken.png" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    for limits, pictures in (((), r"[1-9]\d*"), (("--top", 1, "--max_mb", 1e-6), 0)):
+        code, _, out, _ = judge(root, "--report", tmp_path / "page.html", *limits)
+        assert code == cli.DONE and re.search(rf"page\.html: \d+\.\d MB, {pictures} pictures", out)
+        assert "mistaken.png" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 # --- what is accepted
@@ -178,6 +179,7 @@ def test_validation_of_other_classes_is_a_note(judge, tmp_path):
         (("photos", "--exif", "no"), "--exif: 'no' is not known"),
         (("photos", "--format", "coco"), "--format: 'coco' is not known"),
         (("photos", "--list", "nolist.txt"), "nolist.txt"),
+        (("photos", "--top", "5"), "--top is about the page: it needs --report FILE.html"),
     ],
 )
 def test_bad_input_is_one_line(judge, weights, tmp_path, arguments, message):
