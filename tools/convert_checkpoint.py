@@ -23,7 +23,9 @@ DEFAULT_MODEL, DEFAULT_CLASS_DIM = "ResNeXt101_32x4d", 5000
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(description="Convert weights: .safetensors, .pdparams, the 2018 release's folder.")
-    p.add_argument("source", metavar="IN", help="weights file, checkpoint folder, released folder or file")
+    p.add_argument(
+        "source", metavar="IN", help="weights file, checkpoint folder, released folder or file, imagenet:NETWORK"
+    )
     p.add_argument("target", metavar="OUT", help="X.safetensors, X.pdparams, or X for a released folder")
     p.add_argument("--model", metavar="NAME", help=f"network [recipe beside IN, else {DEFAULT_MODEL}]")
     p.add_argument("--class_dim", type=int, help=f"classes [recipe beside IN, else {DEFAULT_CLASS_DIM}]")

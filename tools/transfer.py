@@ -56,7 +56,7 @@ def parser() -> cli.Parser:
         "--pretrained_model",
         required=True,
         metavar="PATH",
-        help="checkpoint folder, weights file, or the 2018 release's folder",
+        help="checkpoint folder, weights file, the 2018 release's folder, or imagenet[:NETWORK]: published weights",
     )
     add("--voc", required=True, metavar="DIR", help="VOCdevkit/VOC2007, or another folder in its layout")
     add("--train", default="trainval", metavar="SPLIT", help="images the classifiers learn from [trainval]")
