@@ -22,7 +22,7 @@ TODAY = {  # flag of the example's train.py -> the same beside -c
     "batch_size": "-o stages.NAME.batch_size=N",
     "with_mem_opt": "-o model.recompute=true",
     "parallel_exe": "python -m paddle.distributed.launch",
-    "pretrained_model": "--init PATH (--init imagenet: published weights)",
+    "pretrained_model": "--init PATH (--init imagenet: published weights), or -o stages.NAME.start=PATH",
 }
 
 
