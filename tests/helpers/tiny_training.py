@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 import yaml
 
+import train
+from urnet.core import cli
+
 ROOT = Path(__file__).parents[2]
 SIZES = (30, 20, 11)  # rows of the three classes
 
@@ -75,7 +78,7 @@ def start(recipe: Path, *arguments: str, **environment: str) -> subprocess.Popen
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, **environment},
     )
 
 
@@ -84,3 +87,8 @@ def run(recipe: Path, *arguments: str, **environment: str) -> subprocess.Complet
     process = start(recipe, *arguments, **environment)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run_here(recipe: Path, *arguments: str) -> int:
+    """train.py to its end in this process, with as many threads: the exit code."""
+    return cli.run(train.main, ["-c", str(recipe), *arguments])

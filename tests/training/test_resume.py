@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.tiny_training import run, start, write_images, write_recipe
+from tests.helpers.tiny_training import run_here, start, write_images, write_recipe
 from urnet.training.trainer import checkpoints
 
 TOTAL = 21  # steps: 61 rows, batches of 8, 3 epochs
@@ -21,8 +21,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     write_images(folder)
     recipe = write_recipe(folder)
-    done = run(recipe)
-    assert done.returncode == 0, done.stderr
+    assert run_here(recipe) == 0
     return recipe, folder / "output" / "tiny" / "class"
 
 
@@ -76,8 +75,7 @@ def test_killed_at_random_moments(whole, tmp_path):
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
         reached += [int(path.name[5:]) for path in checkpoints(folder)[-1:]]
-    done = run(recipe, "--resume")
-    assert done.returncode == 0, done.stderr
+    assert run_here(recipe, "--resume") == 0
     assert kills >= 1  # the tiny run may have been over before the later ones
     assert reached == sorted(reached)  # nothing that was saved is lost
     assert_same_end(folder, whole[1])
@@ -101,8 +99,7 @@ def test_signals_save_a_checkpoint_and_name_their_exit_code(whole, tmp_path):
         assert f"stopped by {number.name} at step {step} of {TOTAL}" in err
         assert not (folder / "final").exists()
         begun = step
-    done = run(recipe, "--resume")
-    assert done.returncode == 0, done.stderr
+    assert run_here(recipe, "--resume") == 0
     assert f"begin at step {begun} of {TOTAL}" in (folder / "log.txt").read_text()
     assert_same_end(folder, whole[1])
 
@@ -116,8 +113,7 @@ def test_a_torn_newest_file_of_curves_is_mended(whole, tmp_path):
     curves = folder / "curves.csv"
     curves.write_text(curves.read_text() + "21,train/lo")
     assert [p.name for p in checkpoints(folder)] == ["step-00000018"]
-    done = run(recipe, "--resume")
-    assert done.returncode == 0, done.stderr
+    assert run_here(recipe, "--resume") == 0
     # The run went on from step 18; what was best at step 15 or before is in that checkpoint's state.
     assert (folder / "final/model.safetensors").read_bytes() == (whole[1] / "final/model.safetensors").read_bytes()
     assert [line.split(",")[:2] for line in read_curves(folder)] == [
@@ -138,6 +134,5 @@ def test_only_the_newest_checkpoints_are_kept(whole):
 
 def test_other_workers_and_another_folder_give_the_same_weights(whole, tmp_path):
     recipe, folder = beside(whole, tmp_path)
-    done = run(recipe, "-o", "data.workers=2", "-o", "stages.class.checkpoint_every=100 steps")
-    assert done.returncode == 0, done.stderr
+    assert run_here(recipe, "-o", "data.workers=2", "-o", "stages.class.checkpoint_every=100 steps") == 0
     assert_same_end(folder, whole[1])
