@@ -111,7 +111,7 @@ def explained(argument: str) -> str:
     word, _, value = argument.lstrip("-").partition("=")
     key, _, form = key_for_flag(word, key_paths(Recipe)).partition("=")
     if key.endswith(".start"):
-        return "weights to begin with are given by --init: imagenet (ImageNet's, published), or a checkpoint's path"
+        return "weights to begin with are given by --init FILE, ImageNet's published ones by --init imagenet"
     return f"the recipe has a key for it: -o '{key}={form or value or 'VALUE'}'" if key else ""
 
 
