@@ -71,7 +71,7 @@ def measure(job: PredictionJob, images: Any) -> Evaluation:
         display = Progress("eval", -(-len(images) // group.size), show=group.is_main)
         with contextlib.closing(loader), display:
             found = evaluate(
-                job.probabilities(predictor),
+                job.answers(predictor),
                 loader,
                 images.labels,
                 args.class_dim,

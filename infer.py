@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return cli.DONE
         images = job.images(need_labels=False)
         where = (args.output, args.excel) if cli.is_main() else (None, False)
-        with open_predictions(where[0], job.class_names, n_classes=args.class_dim, excel=where[1]) as file:
+        known = {"n_classes": args.class_dim, "in_classes": job.reference is not None}
+        with open_predictions(where[0], job.class_names, excel=where[1], **known) as file:
             predict(job, images, results, file)
     return cli.DONE
 
@@ -88,10 +89,11 @@ def predict_images(
     bad: Mapping[int, tuple[str, str]] = {}  # row -> path and reason
     display = Progress("infer", -(-len(images) // group.size), show=group.is_main)
     with contextlib.closing(loader), display:
-        own = ranked(job.probabilities(predictor), loader, args.topk, max_bad=args.max_bad, progress=display)
+        own = ranked(job.answers(predictor), loader, args.topk, max_bad=args.max_bad, progress=display)
         n_batches = -(-len(images) // job.images_a_batch)
         for batch, bad in gather_in_order(own, loader, group, n_batches, args.max_bad):
-            for row, readable, classes, scores in zip(*batch, strict=True):
+            fits = [None] * len(batch.rows) if batch.in_classes is None else batch.in_classes.tolist()
+            for row, readable, classes, scores, fit in zip(*batch[:4], fits, strict=True):
                 if readable:
                     error = ""
                     print(result_line(row, scores, classes), file=results)
@@ -99,7 +101,7 @@ def predict_images(
                     error, classes, scores = bad[row][1], classes[:0], scores[:0]
                     print(unreadable_line(row), file=results)
                 if file is not None:
-                    file.write(images.name(row), classes.tolist(), scores.tolist(), error)
+                    file.write(images.name(row), classes.tolist(), scores.tolist(), error, fit)
             results.flush()
     check_some_readable(bad, len(images) - len(bad))
     return len(bad)

@@ -6,7 +6,8 @@ import pytest
 
 from tests.helpers.picture_files import picture
 from urnet.config.recipe import Transform
-from urnet.data.images.multi_crop import MultiCrop, mean_probabilities
+from urnet.core.answers import mean_answers
+from urnet.data.images.multi_crop import MultiCrop
 from urnet.data.images.transforms import eval_transform
 
 SHAPES = [(36, 48), (48, 36), (101, 67), (32, 32), (33, 512), (1, 900)]
@@ -82,5 +83,5 @@ def test_the_mean_is_over_an_image_s_own_views(most):
         return images.reshape(len(images), -1)[:, :5].astype(np.float32)
 
     expected = [[np.mean([view.ravel()[c] for view in image]) for c in range(5)] for image in views]
-    np.testing.assert_allclose(mean_probabilities(probabilities, views, most), expected)
+    np.testing.assert_allclose(mean_answers(probabilities, views, most).probabilities, expected)
     assert max(sizes) <= most and sum(sizes) == 12

@@ -72,18 +72,18 @@ def test_infer_averages_what_the_network_says_of_the_views(toys, predict, flags,
     ],
 )
 def test_an_image_is_decoded_once_and_no_pass_is_wasted(toys, capsys, monkeypatch, flags, batch_size, at_once):
-    sizes, decoded, decode, compute = [], [], loader.decode, Predictor.probabilities
+    sizes, decoded, decode, compute = [], [], loader.decode, Predictor.answers
 
     def counted(data, **how):
         decoded.append(len(data))
         return decode(data, **how)
 
-    def probabilities(self, images):
+    def answers(self, images):
         sizes.append((len(images), self.batch_size))
         return compute(self, images)
 
     monkeypatch.setattr(loader, "decode", counted)
-    monkeypatch.setattr(Predictor, "probabilities", probabilities)
+    monkeypatch.setattr(Predictor, "answers", answers)
     code, *_ = run(capsys, infer.main, toys.argv(*flags, batch_size=batch_size))
     assert (code, len(decoded)) == (0, N_IMAGES)
     assert {largest for _, largest in sizes} == {at_once}

@@ -18,6 +18,7 @@ from tests.helpers.serve import exported_toys
 from tools import export
 from urnet.config.recipe import Transform
 from urnet.core import cli
+from urnet.core.answers import Answers
 from urnet.core.checks import InputError
 from urnet.data.images.decode import read_image
 from urnet.data.images.transforms import eval_transform
@@ -125,7 +126,7 @@ def test_a_model_that_answers_otherwise_is_not_written(exported, tmp_path, capsy
     code, lines, err = run(capsys, line(toys, tmp_path / "strict", "--tolerance", "1e-12"))
     assert (code, lines) == (1, [])
     assert re.search(r"strict: not written; paddle: .*, 4 random images, accepted: ", err)
-    monkeypatch.setattr(Exported, "probabilities", lambda self, images: np.full((len(images), 7), np.nan, "f4"))
+    monkeypatch.setattr(Exported, "answers", lambda self, images: Answers(np.full((len(images), 7), np.nan, "f4")))
     code, _, err = run(capsys, line(toys, tmp_path / "nan"))
     assert code == 1 and "difference from the live network inf" in err
     assert list(tmp_path.iterdir()) == []  # no leftovers
@@ -223,7 +224,7 @@ def test_the_onnx_model_answers_like_the_network(exported, tmp_path, capsys):
     signature = read_signature(out)
     images = np.stack([signature.prepare((toys.images / name).read_bytes()) for name in toys.names])
     for some in (images, images[:1], images[:3]):  # any batch size
-        assert answer(some) == pytest.approx(toys.expected[: len(some)], abs=1e-4)
+        assert answer(some).probabilities == pytest.approx(toys.expected[: len(some)], abs=1e-4)
     with pytest.raises(InputError, match=r"model\.json is needed; found model\.onnx"):
         Exported(out)
     shutil.copy(toys.images / toys.names[0], out / "IMAGE.jpg")

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from urnet.core.answers import Answers
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
 from urnet.core.top_k import topk
@@ -17,7 +18,7 @@ from urnet.evaluation.class_report import Confusion
 from urnet.evaluation.label_offset import LabelOffset
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
-Predict = Callable[[np.ndarray], np.ndarray]  # uint8 images (B, S, S, 3) -> scores (B, C)
+Predict = Callable[[np.ndarray], np.ndarray | Answers]  # uint8 images (B, S, S, 3) -> scores (B, C)
 Unreadable = Mapping[int, tuple[str, str]]  # row -> path and reason
 BY_FLAG, BY_KEY = "--max_bad N", "-o data.max_bad=N"  # how a command is told to leave some out
 
@@ -99,6 +100,7 @@ class Ranked(NamedTuple):
     readable: np.ndarray  # bool (B,)
     classes: np.ndarray  # int64 (B, k)
     scores: np.ndarray  # float32 (B, k)
+    in_classes: np.ndarray | None = None  # float32 (B,); None: not known
 
 
 def ranked(
@@ -114,11 +116,15 @@ def ranked(
     for batch in checked(loader, max_bad=max_bad, remedy=remedy, progress=progress):
         good = batch.readable
         classes = np.zeros((len(good), k), np.int64)
-        scores = np.full((len(good), k), np.nan, np.float32)
+        scores, fits = np.full((len(good), k), np.nan, np.float32), None
         if good.any():
             images = batch.images if good.all() else batch.images[good]
-            classes[good], scores[good] = topk(predict(images), k)
-        yield Ranked(batch.rows, good, classes, scores)
+            answers = Answers.of(predict(images))
+            classes[good], scores[good] = topk(answers.probabilities, k)
+            if answers.in_classes is not None:
+                fits = np.full(len(good), np.nan, np.float32)
+                fits[good] = answers.in_classes
+        yield Ranked(batch.rows, good, classes, scores, fits)
 
 
 def checked(

@@ -23,11 +23,13 @@ from urnet.runtime.threads import compute_threads, import_paddle
 
 if TYPE_CHECKING:
     from urnet.checkpoints.checkpoint import CheckpointInfo
+    from urnet.core.answers import Answers
     from urnet.data.images.multi_crop import MultiCrop
     from urnet.data.lists.class_names import ClassFile
     from urnet.data.lists.image_list import ImageList
     from urnet.data.loading.loader import Loader
     from urnet.inference.predictor import Predictor
+    from urnet.reweight.class_centres import ClassCentres
     from urnet.runtime.process_group import ProcessGroup
 
 
@@ -138,14 +140,23 @@ class PredictionJob:
     def normalised(self) -> Any:
         """The network with its weights, behind the normalisation; made when it is first asked for."""
         from urnet.checkpoints.checkpoint import load_into, read_weights
+        from urnet.nn.in_classes import in_classes_layer
         from urnet.nn.normalise import Normalise
 
         args = self.args
         network = self.build(args.model, args.class_dim)
         load_into(network, read_weights(args.pretrained_model, network), source=args.pretrained_model)
-        normalised = Normalise(network, self.transform.mean, self.transform.std)
+        fits = in_classes_layer(self.reference, network, args.pretrained_model)
+        normalised = Normalise(network, self.transform.mean, self.transform.std, fits)
         normalised.eval()
         return normalised
+
+    @functools.cached_property
+    def reference(self) -> ClassCentres | None:
+        """What the checkpoint knows of where its classes lie; None: predictions have no in_classes."""
+        from urnet.checkpoints.in_classes import read_reference
+
+        return read_reference(self.args.pretrained_model)
 
     def notes(self) -> dict[str, Any]:
         """What must be known to use the network elsewhere: the words of ``signature.json``."""
@@ -211,13 +222,13 @@ class PredictionJob:
         views = min(self.images_a_batch, n_images) * self.n_views
         return -(-views // -(-views // self.args.batch_size))
 
-    def probabilities(self, predictor: Predictor) -> Callable[[np.ndarray], np.ndarray]:
-        """The function from a batch of the loader to probabilities (B, C), the mean over an image's views."""
+    def answers(self, predictor: Predictor) -> Callable[[np.ndarray], Answers]:
+        """The function from a batch of the loader to what is said of it, the mean over an image's views."""
         if self.views is None:
-            return predictor.probabilities
-        from urnet.data.images.multi_crop import mean_probabilities
+            return predictor.answers
+        from urnet.core.answers import mean_answers
 
-        return lambda images: mean_probabilities(predictor.probabilities, images, predictor.batch_size)
+        return lambda images: mean_answers(predictor.answers, images, predictor.batch_size)
 
     def loader(self, images: ImageList, group: ProcessGroup) -> Loader:
         """This process's share of the images' batches of ``--batch_size``, decoded ahead."""

@@ -14,6 +14,7 @@ from typing import TextIO
 
 import numpy as np
 
+from urnet.core.answers import Answers
 from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
 from urnet.data.images.decode import UnreadableImage, read_bytes, read_image
@@ -22,7 +23,7 @@ from urnet.inference.cli_job import PredictionJob
 from urnet.inference.export_readme import readme
 from urnet.inference.exported_predictor import Exported
 from urnet.inference.onnx_model import convert, onnx_predictor
-from urnet.inference.program import FILES, export_inference, live_probabilities
+from urnet.inference.program import FILES, check_in_classes, export_inference, live_answers
 from urnet.inference.signature import CLASSES, ONNX, SIGNATURE, Signature, read_signature
 from urnet.runtime.threads import compute_threads
 
@@ -33,19 +34,21 @@ BATCH = 8  # images compared at once
 class Difference:
     """How far a model's probabilities are from the live network's, over the images compared so far."""
 
-    predict: Callable[[np.ndarray], np.ndarray] | None  # None: nothing is installed that runs this format
+    predict: Callable[[np.ndarray], Answers] | None  # None: nothing is installed that runs this format
     largest: float = 0.0
     same_best: int = 0
 
-    def add(self, images: np.ndarray, live: np.ndarray) -> None:
-        """Compare on ``images``, of which the network's probabilities are ``live`` (b, C)."""
+    def add(self, images: np.ndarray, live: Answers, out: Path) -> None:
+        """Compare on ``images``, of which the network says ``live``. RuntimeError, of ``out``, for other in_classes."""
         if self.predict is None:
             return
-        found = self.predict(images)
+        answers = self.predict(images)
+        check_in_classes(out, answers.in_classes, live.in_classes)
+        found, expected = answers.probabilities, live.probabilities
         # a score that is not finite must not slip through a maximum
-        difference = float(np.nan_to_num(np.abs(found - live), nan=np.inf).max())
+        difference = float(np.nan_to_num(np.abs(found - expected), nan=np.inf).max())
         self.largest = max(self.largest, difference)
-        self.same_best += int((found.argmax(axis=1) == live.argmax(axis=1)).sum())
+        self.same_best += int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Export:
         network by the recipe's transform: both must be the same. Raises RuntimeError over the tolerance.
         """
         model = Exported(folder, batch_size=BATCH)
-        found = {"paddle": Difference(model.probabilities)}
+        found = {"paddle": Difference(model.answers)}
         if "onnx" in self.formats:
             found["onnx"] = Difference(onnx_predictor(folder / ONNX, compute_threads()))
             if found["onnx"].predict is None:
@@ -106,10 +109,10 @@ class Export:
         found = {name: found[name] for name in self.formats}
         largest, n_images = 0.0, 0
         for images in self._batches(model.signature):
-            live = live_probabilities(self.job.normalised, images)
-            largest, n_images = max(largest, float(live.max())), n_images + len(images)
+            live = live_answers(self.job.normalised, images)
+            largest, n_images = max(largest, float(live.probabilities.max())), n_images + len(images)
             for difference in found.values():
-                difference.add(images, live)
+                difference.add(images, live, self.out)
         what, limit = "images" if self.files else "random images", self.tolerance * largest
         for name, d in found.items():
             if d.predict is None:

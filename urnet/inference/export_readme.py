@@ -14,7 +14,7 @@ In:   uint8 RGB images, resized, (batch, {size}, {size}, 3). Normalisation and s
       Resize, bilinear: {rule}
       EXIF orientation: {exif}
 Out:  float32 probabilities, (batch, {n_classes}); {columns}
-Files: {files}
+{fits}Files: {files}
       signature.json says all this to programs, with every file's SHA-256.
 
 Python, with {packages}:
@@ -39,6 +39,9 @@ top, left = (height - {size}) // 2, (width - {size}) // 2
 image = image[top : top + {size}, left : left + {size}]
 """,
 }
+IN_CLASSES = """\
+      Then float32 in_classes, (batch), 0..1: below 0.5 an image probably fits none of the classes.
+"""
 RUN = {
     "paddle": """\
 config = Config("model.json", "model.pdiparams")
@@ -77,6 +80,7 @@ def readme(signature: Signature, formats: Sequence[str]) -> str:
         rule=rules[signature.transform.eval],
         exif="turned as it says" if signature.exif == "honour" else "not looked at",
         columns=lines,
+        fits=IN_CLASSES if signature.in_classes else "",
         files=", ".join(FILES[name] for name in formats),
         packages=f"numpy, opencv-python-headless and {PACKAGES[first]}",
         code="".join(f"    {line}" if line.strip() else line for line in code.splitlines(keepends=True)),

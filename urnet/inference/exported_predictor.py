@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from urnet.core.answers import Answers
 from urnet.core.checks import InputError
 from urnet.inference.predictor import BatchPredictor, check_batch_size, check_precision
 from urnet.inference.program import Engine
@@ -37,10 +38,14 @@ class Exported(BatchPredictor):
         self._engine = Engine(self.signature.folder, threads=threads or compute_threads(), precision=precision)
         super().__init__(self._checked, self.signature.size, batch_size=batch_size, engine=engine)
 
-    def _checked(self, images: np.ndarray) -> np.ndarray:
-        """The engine's scores (b, C), if C is what the signature says."""
-        scores, n_classes = self._engine(images), self.signature.n_classes
+    def _checked(self, images: np.ndarray) -> Answers:
+        """The engine's answers, if their C is what the signature says."""
+        answers, n_classes = self._engine.answers(images), self.signature.n_classes
+        scores = answers.probabilities
         if scores.shape[1:] != (n_classes,):
             where = self.signature.folder / SIGNATURE
             raise InputError(f"{where}: output.shape: says {n_classes} classes, the model's answer is {scores.shape}")
-        return scores
+        if (answers.in_classes is not None) != self.signature.in_classes:
+            said, has = (("one", "none"), ("no in_classes", "one"))[not self.signature.in_classes]
+            raise InputError(f"{self.signature.folder / SIGNATURE}: in_classes: says {said}, the model has {has}")
+        return answers

@@ -14,6 +14,7 @@ import numpy as np
 
 from urnet.checkpoints.checkpoint import CheckpointInfo, describe, load_into, read_weights
 from urnet.checkpoints.imagenet import whole_word
+from urnet.checkpoints.in_classes import read_reference
 from urnet.config.choices import PRECISIONS
 from urnet.config.combinations import check_transform
 from urnet.config.recipe import Transform
@@ -30,12 +31,20 @@ if TYPE_CHECKING:
 Image = np.ndarray | str | Path
 
 
-class Top(NamedTuple):
-    """The k most probable classes of n images, best first; equal scores are ordered by class number."""
-
+class _Top(NamedTuple):
     classes: np.ndarray  # int64 (n, k)
     scores: np.ndarray  # float32 (n, k), probabilities
     names: list[list[str]]  # (n, k), "" where the checkpoint has no names
+
+
+class Top(_Top):
+    """The k most probable classes of n images, best first; equal scores are ordered by class number.
+
+    A triple, with ``in_classes`` beside it: float32 (n,), 0..1, below 0.5 for an image that probably fits none of the
+    classes; None where the checkpoint does not know (docs/cli.md).
+    """
+
+    in_classes: np.ndarray | None = None
 
 
 class ImagePredictor:
@@ -91,14 +100,19 @@ class ImagePredictor:
         """The ``k`` most probable classes of each image, 1 to the number of classes."""
         if not isinstance(k, (int, np.integer)) or not 1 <= k <= len(self.class_names):
             raise InputError(f"k: found {k!r}; 1..{len(self.class_names)} is accepted")
-        classes, scores = [np.empty((0, k), np.int64)], [np.empty((0, k), np.float32)]
+        classes, scores, fits = [np.empty((0, k), np.int64)], [np.empty((0, k), np.float32)], []
         for batch in self._batches(images):
-            best, score = topk(self.predictor.probabilities(batch), k)
+            answers = self.predictor.answers(batch)
+            best, score = topk(answers.probabilities, k)
             classes.append(best)
             scores.append(score)
+            fits.append(answers.in_classes)
         found = np.concatenate(classes)
         names = [[self.class_names[c] for c in row] for row in found.tolist()]
-        return Top(found, np.concatenate(scores), names)
+        top = Top(found, np.concatenate(scores), names)
+        known = [values for values in fits if values is not None]
+        top.in_classes = np.concatenate(known) if known else None
+        return top
 
     def _batches(self, images: Iterable[Image]) -> Iterator[np.ndarray]:
         """uint8 (b, S, S, 3), b from 1 to the batch size."""
@@ -176,11 +190,13 @@ def load_predictor(
         check_order(names, info.class_names, ["class_names"] * classes, str(info.classes_file))
     import_paddle()
     from urnet.inference.predictor import FeatureExtractor, Predictor, check_precision
+    from urnet.nn.in_classes import in_classes_layer
     from urnet.nn.normalise import Normalise
     from urnet.runtime.precision import choose_device
 
     place = choose_device(device)
     check_precision(engine, precision, place)
+    reference = read_reference(checkpoint)
     view = transform or (info.recipe.transform if info.recipe else Transform())
 
     def network() -> Any:
@@ -189,7 +205,7 @@ def load_predictor(
         return made
 
     def normalised(of: Any) -> Normalise:
-        behind = Normalise(of, view.mean, view.std)
+        behind = Normalise(of, view.mean, view.std, in_classes_layer(reference, of, checkpoint))
         behind.eval()
         return behind
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from urnet.core.answers import Answers
 from urnet.core.checks import InputError
 
 CONVERTER, OLDEST = "paddle2onnx", (2, 1)  # 2.1 and later read the programs of Paddle 3.0 to 3.3
@@ -46,8 +47,8 @@ def convert(program: Path, parameters: Path, target: Path) -> None:
         raise RuntimeError(f"paddle2onnx ended with {done.returncode}: {said[-1] if said else 'no word'}")
 
 
-def onnx_predictor(model: Path, threads: int) -> Callable[[np.ndarray], np.ndarray] | None:
-    """A function from uint8 (B, S, S, 3) to probabilities (B, C); None where onnxruntime is not installed."""
+def onnx_predictor(model: Path, threads: int) -> Callable[[np.ndarray], Answers] | None:
+    """A function from uint8 (B, S, S, 3) to what the model answers; None where onnxruntime is not installed."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     import onnxruntime
@@ -56,4 +57,4 @@ def onnx_predictor(model: Path, threads: int) -> Callable[[np.ndarray], np.ndarr
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
+    return lambda images: Answers(*session.run(None, {name: images}))

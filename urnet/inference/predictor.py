@@ -8,15 +8,16 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import paddle
 
 from urnet.config.choices import ENGINES, PRECISIONS
+from urnet.core.answers import Answers
 from urnet.core.checks import InputError, check_choice
 from urnet.core.top_k import topk
-from urnet.inference.program import Engine, cpu_has_bf16, live_features, live_probabilities, write_program
+from urnet.inference.program import Engine, cpu_has_bf16, live_answers, live_features, write_program
 from urnet.inference.program_cache import ProgramSource, cache_folder, find_program, keep_program
 from urnet.runtime.threads import compute_threads
 
@@ -31,12 +32,10 @@ class BatchRunner:
     memory. ``engine`` names what computes: "inference" or "dygraph".
     """
 
-    def __init__(
-        self, run: Callable[[np.ndarray], np.ndarray], image_size: int, *, batch_size: int, engine: str
-    ) -> None:
+    def __init__(self, run: Callable[[np.ndarray], Any], image_size: int, *, batch_size: int, engine: str) -> None:
         self._run, self.image_size, self.batch_size, self.engine = run, image_size, batch_size, engine
 
-    def _compute(self, images: np.ndarray) -> np.ndarray:
+    def _compute(self, images: np.ndarray) -> Any:
         n = len(images)
         if images.dtype != np.uint8 or images.shape[1:] != (self.image_size, self.image_size, 3):
             accepted = f"uint8 (b, {self.image_size}, {self.image_size}, 3)"
@@ -46,7 +45,8 @@ class BatchRunner:
         if n < self.batch_size:
             padding = np.zeros((self.batch_size - n, *images.shape[1:]), np.uint8)
             images = np.concatenate([images, padding])
-        return self._run(images)[:n]
+        found = self._run(images)
+        return found.first(n) if isinstance(found, Answers) else found[:n]
 
 
 class BatchPredictor(BatchRunner):
@@ -54,7 +54,11 @@ class BatchPredictor(BatchRunner):
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, C); rows sum to 1."""
-        return self._compute(images)
+        return self.answers(images).probabilities
+
+    def answers(self, images: np.ndarray) -> Answers:
+        """The same, and float32 (b,) of how well each image fits the classes where the network knows that."""
+        return Answers.of(self._compute(images))
 
     def topk(self, images: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k most probable classes: indices (b, k) int64 and probabilities (b, k), best first."""
@@ -92,12 +96,14 @@ class _OfNetwork(BatchRunner):
         check_choice("--precision", precision, PRECISIONS)
         check_batch_size(batch_size)
         engine = check_precision(engine, precision, device)
-        run: Callable[[np.ndarray], np.ndarray]
+        run: Callable[[np.ndarray], Any]
+        features = self.output == "features"
         if engine == "inference":
             with _program(normalised, image_size, self.output, source) as folder:
-                run = Engine(folder, threads=threads or compute_threads(), precision=precision)
+                opened = Engine(folder, threads=threads or compute_threads(), precision=precision)
+                run = opened if features else opened.answers
         else:
-            live = live_features if self.output == "features" else live_probabilities
+            live: Callable[..., Any] = live_features if features else live_answers
             run = functools.partial(live, _built(normalised), bf16=precision == "bf16")
         super().__init__(run, image_size, batch_size=batch_size, engine=engine)
 
@@ -115,7 +121,8 @@ class FeatureExtractor(_OfNetwork):
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, d)."""
-        return self._compute(images)
+        found: np.ndarray = self._compute(images)
+        return found
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -3,7 +3,8 @@
 A model is a folder of three files: ``model.json`` (the program), ``model.pdiparams`` (its parameters) and
 ``signature.json`` (what goes in and comes out). The program takes uint8 RGB images and gives probabilities:
 normalisation and softmax are inside, so that nobody has to repeat them. A program for our own use may give the
-network's features instead.
+network's features instead. Where the network comes with a reference (``urnet.nn.in_classes``), the
+program has a second output beside the probabilities: in_classes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from urnet.core.answers import Answers
 from urnet.core.atomic_files import atomic_folder, naming
 from urnet.nn.fold_batch_norm import folded
 from urnet.nn.modes import evaluating
@@ -26,18 +28,26 @@ NAME = "model"
 FILES = (f"{NAME}.json", f"{NAME}.pdiparams")  # of a program
 OUTPUTS = ("probabilities", "features")  # what a program may give
 TOLERANCE = 1e-3  # of the largest probability, between the saved model and the live network
+IN_CLASSES_TOLERANCE = 0.01  # the same of in_classes, which is steep
+IN_CLASSES = {"output": 1, "dtype": "float32", "shape": ["batch"], "meaning": "below 0.5: probably none of the classes"}
 
 
 class Probabilities(paddle.nn.Layer):
-    """``normalised(images)`` as probabilities: float32 (B, C), rows sum to 1."""
+    """``normalised(images)`` as probabilities: float32 (B, C), rows sum to 1; in_classes (B,) where it has them."""
 
     def __init__(self, normalised: paddle.nn.Layer) -> None:
         super().__init__()
         self.normalised = normalised
 
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """uint8 (B, S, S, 3) -> (B, C)."""
-        return paddle.nn.functional.softmax(self.normalised(images).astype("float32"), axis=-1)
+    def forward(self, images: paddle.Tensor) -> Any:
+        """uint8 (B, S, S, 3) -> (B, C), or a pair."""
+        if self.normalised.in_classes is None:
+            return paddle.nn.functional.softmax(self.normalised(images).astype("float32"), axis=-1)
+        features = self.normalised.features(images)
+        logits = self.normalised.network.fc(features)
+        with paddle.amp.auto_cast(enable=False):
+            fits = self.normalised.in_classes(features)
+        return paddle.nn.functional.softmax(logits.astype("float32"), axis=-1), fits
 
 
 class Features(paddle.nn.Layer):
@@ -71,8 +81,9 @@ def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path, *,
 class Engine:
     """A written program, run by ``paddle.inference`` with oneDNN on the CPU.
 
-    ``engine(images)``: uint8 (B, S, S, 3) -> float32 (B, C), or (B, d) where the program gives features. Every new B
-    costs memory and a second or more of preparation, so the callers keep to one. Not to be shared by threads.
+    ``engine(images)``: uint8 (B, S, S, 3) -> float32 (B, C), or (B, d) where the program gives features;
+    ``answers`` also in_classes where it gives them. Every new B costs memory and a second or more of
+    preparation, so the callers keep to one. Not to be shared by threads.
     """
 
     def __init__(self, folder: Path, *, threads: int, precision: str = "fp32") -> None:
@@ -88,12 +99,16 @@ class Engine:
             config.enable_onednn_bfloat16()
         self._predictor = create_predictor(config)
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+        self._outputs = [self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self.answers(images).probabilities
+
+    def answers(self, images: np.ndarray) -> Answers:
+        """All outputs of a program of probabilities."""
         self._input.copy_from_cpu(np.ascontiguousarray(images))
         self._predictor.run()
-        return self._output.copy_to_cpu().astype(np.float32, copy=False)
+        return Answers(*(output.copy_to_cpu().astype(np.float32, copy=False) for output in self._outputs))
 
 
 def cpu_has_bf16() -> bool:
@@ -121,18 +136,21 @@ def export_inference(
     images = np.random.default_rng(seed).integers(0, 256, (4, size, size, 3), np.uint8)
     with atomic_folder(Path(folder)) as temporary:
         write_program(normalised, size, temporary)
-        found = Engine(temporary, threads=threads)(images)
-        expected = live_probabilities(normalised, images)
-        difference = float(np.abs(found - expected).max())
-        limit = TOLERANCE * float(expected.max())
+        answers, expected = Engine(temporary, threads=threads).answers(images), live_answers(normalised, images)
+        found = answers.probabilities
+        difference = float(np.abs(found - expected.probabilities).max())
+        limit = TOLERANCE * float(expected.probabilities.max())
         if not difference <= limit:
             raise RuntimeError(
                 f"{folder}: not written; its probabilities are {difference:.3g} off the live network's, "
                 f"accepted: {limit:.3g}"
             )
+        check_in_classes(folder, answers.in_classes, expected.in_classes)
+        fits = {} if answers.in_classes is None else {"in_classes": IN_CLASSES}
         signature = {
             "input": {"name": "images", "dtype": "uint8", "shape": ["batch", size, size, 3], "order": "RGB"},
             "output": {"dtype": "float32", "shape": ["batch", found.shape[1]], "meaning": "probabilities"},
+            **fits,
             "normalisation": "inside the model",
             "largest_difference_from_live": difference,
             **(notes or {}),
@@ -141,13 +159,29 @@ def export_inference(
     return difference
 
 
-def live_probabilities(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> np.ndarray:
-    """Softmax of the network, evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C)."""
+def check_in_classes(folder: Path, found: np.ndarray | None, expected: np.ndarray | None) -> None:
+    """Raise RuntimeError where a written model's in_classes (B,) are not the network's."""
+    if expected is None and found is None:
+        return
+    off = (
+        np.inf
+        if found is None or expected is None
+        else float(np.nan_to_num(np.abs(found - expected), nan=np.inf).max())
+    )
+    if not off <= IN_CLASSES_TOLERANCE:
+        raise RuntimeError(
+            f"{folder}: not written; its in_classes are {off:.3g} off the live network's, "
+            f"accepted: {IN_CLASSES_TOLERANCE:g}"
+        )
+
+
+def live_answers(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> Answers:
+    """What a program would give, from the network in evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C), (B,)."""
     with evaluating(normalised):
         cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
         with paddle.no_grad(), cast:
-            logits = normalised(to_tensor(images))
-        return paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()
+            found = Probabilities(normalised)(to_tensor(images))
+        return Answers(*(output.numpy() for output in (found if isinstance(found, tuple) else (found,))))
 
 
 def live_features(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> np.ndarray:

@@ -21,18 +21,20 @@ from pathlib import Path
 import paddle
 
 from urnet.checkpoints import foreign, paddleclas_names, pytorch_names, renaming, torch_files
+from urnet.checkpoints.in_classes import reference_file
 from urnet.checkpoints.weight_files import weight_files
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
 from urnet.inference import program
-from urnet.nn import fold_batch_norm, normalise
+from urnet.nn import fold_batch_norm, in_classes, normalise
 
 VARIABLE = "URNET_CACHE"
 ENTRY = "entry.json"
 LAYOUT = 1  # of an entry; another number finds no old entry
 WEIGHTS = (torch_files, foreign, renaming, pytorch_names, paddleclas_names)  # how others' weights are read
-OURS = (normalise, program, fold_batch_norm, *WEIGHTS)  # what a program is made by, beside the network's code
+# what a program is made by, beside the network's code
+OURS = (normalise, program, fold_batch_norm, in_classes, *WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class ProgramSource:
             "output": self.output,
             "paddle": [paddle.__version__, paddle.version.commit],
             "network": [self.network, self.n_classes, self.image_size, *self.mean, *self.std],
-            "weights": _hashes(weight_files(self.weights)),
+            "weights": _hashes([*weight_files(self.weights), *filter(None, [reference_file(self.weights)])]),
             "code": _hashes([*sorted(Path(self.code).glob("*.py")), *ours]),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

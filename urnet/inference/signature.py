@@ -26,7 +26,8 @@ PADDLE, ONNX = "model.json", "model.onnx"  # the file that says that the folder 
 
 @dataclass(frozen=True)
 class Signature:
-    """``class_names`` has a name a class, or is empty; ``model`` is the network's name."""
+    """``class_names`` has a name a class, or is empty; ``model`` is the network's name. ``in_classes``: whether the
+    model's second output says how well an image fits the classes."""
 
     folder: Path
     model: str
@@ -34,6 +35,7 @@ class Signature:
     class_names: tuple[str, ...]
     transform: Transform
     exif: str
+    in_classes: bool = False
 
     @property
     def size(self) -> int:
@@ -79,7 +81,10 @@ def read_signature(folder: str | Path) -> Signature:
         )
     _check_files(folder, tree.get("files", {}))
     transform = Transform(size=size, eval=resize, resize_short=short)  # type: ignore[arg-type]
-    return Signature(folder, str(tree.get("model", "")), n_classes, tuple(names), transform, exif)
+    fits = tree.get("in_classes")
+    if fits is not None and _found(tree, "in_classes.output") != 1:
+        raise InputError(f"{where}: in_classes: found {_shown(fits)}; an object with output 1, or none, is accepted")
+    return Signature(folder, str(tree.get("model", "")), n_classes, tuple(names), transform, exif, fits is not None)
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 
 from urnet.core.checks import InputError
+from urnet.nn.in_classes import InClasses
 
 
 class Normalise(paddle.nn.Layer):
@@ -19,14 +20,16 @@ class Normalise(paddle.nn.Layer):
 
     Takes uint8 or float batches (B, height, width, 3), RGB, values 0..255. Mean and std are not part of
     ``state_dict``; its keys carry the prefix ``network.``, so weights are read and written through
-    ``self.network``.
+    ``self.network``. ``in_classes``: what says of its features whether an image fits any class; None: nothing.
     """
 
-    def __init__(self, network: paddle.nn.Layer, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, network: paddle.nn.Layer, mean: Sequence[float], std: Sequence[float], in_classes: InClasses | None = None
+    ) -> None:
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
             raise InputError(f"mean {list(mean)} and std {list(std)}: three numbers each, std above 0")
-        self.network = network
+        self.network, self.in_classes = network, in_classes
         # x * scale + shift, rounded once from float64: within 1e-6 of the formula.
         scale = 1 / (255 * np.asarray(std, np.float64))
         shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)

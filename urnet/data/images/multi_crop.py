@@ -1,8 +1,7 @@
-"""Several views of one image at test time, and the mean of the network's probabilities over them."""
+"""Several views of one image at test time; ``urnet.core.answers`` takes the means over them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -75,21 +74,6 @@ class MultiCrop:
         for square in _squares(image):
             views += [*_corners_and_centre(square, size), resize(square, size, size)]
         return views
-
-
-def mean_probabilities(
-    probabilities: Callable[[np.ndarray], np.ndarray], views: np.ndarray, batch_size: int
-) -> np.ndarray:
-    """The mean over an image's views: uint8 (B, V, S, S, 3) -> float32 (B, C).
-
-    ``probabilities`` takes up to ``batch_size`` images (b, S, S, 3) and gives (b, C).
-    """
-    n_images, n_views = views.shape[:2]
-    flat = views.reshape(n_images * n_views, *views.shape[2:])
-    parts = [probabilities(flat[first : first + batch_size]) for first in range(0, len(flat), batch_size)]
-    scores = np.concatenate(parts).reshape(n_images, n_views, -1)
-    mean: np.ndarray = scores.mean(axis=1, dtype=np.float32)
-    return mean
 
 
 def _corners_and_centre(image: np.ndarray, size: int) -> list[np.ndarray]:
