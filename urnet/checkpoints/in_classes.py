@@ -13,14 +13,20 @@ from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
 from urnet.reweight.class_centres import ClassCentres
 
-FILE = "in_classes.safetensors"
+NAME = "in_classes"
+FILE = f"{NAME}.safetensors"
 
 
 def write_reference(folder: Path, reference: ClassCentres) -> None:
     """Put the file into a checkpoint's folder, whole; one that is there is replaced."""
-    numbers = {name: np.array([getattr(reference, name)], np.float32) for name in ("threshold", "scale")}
     with atomic_file(folder / FILE, replace=True) as part:
-        write_safetensors(part, {"centres": reference.centres, **numbers})
+        write_safetensors(part, arrays_of(reference))
+
+
+def arrays_of(reference: ClassCentres) -> dict[str, np.ndarray]:
+    """The file's arrays, by name."""
+    numbers = {name: np.array([getattr(reference, name)], np.float32) for name in ("threshold", "scale")}
+    return {"centres": reference.centres, **numbers}
 
 
 def reference_file(weights: str | Path) -> Path | None:

@@ -172,6 +172,13 @@ class Model:
         "useful with `amp`). On the CPU it is refused. Not measured",
         added=True,
     )
+    in_classes: bool = key(
+        True,
+        "at the end of a stage 20 training images a class and 1,000 validation images are looked at once more, so that "
+        "predictions say whether an image fits any class ([cli.md](cli.md#in-classes))",
+        added=True,
+        free=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -148,16 +148,23 @@ class StageJob:
         batches = [(0, rows[i : i + self.view_batch]) for i in range(0, len(rows), self.view_batch)]
         return self._loader(self._share(batches), train=False)
 
+    def plain_loader(self, rows: np.ndarray, *, train: bool) -> Loader:
+        """This process's share of some training images, or validation images, in the evaluation's view."""
+        batches = [(0, rows[i : i + self.view_batch]) for i in range(0, len(rows), self.view_batch)]
+        data, source = self.recipe.data, self.source(train=train, plain=True)
+        return Loader(source, self._share(batches), workers=data.workers, prefetch=data.prefetch)
+
     def _share(self, batches: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
         return batches[self.group.rank :: self.group.size]
 
-    def source(self, *, train: bool) -> ImageSource:
-        """The training images, or those for validation, by row."""
+    def source(self, *, train: bool, plain: bool = False) -> ImageSource:
+        """The training images, or those for validation, by row; ``plain``: in the evaluation's view, which these have
+        anyway."""
         data = self.recipe.data
         return ImageSource(
             self.table.path if train else self.validation.path,
             self.recipe.transform,
-            train=train,
+            train=train and not plain,
             seed=self.recipe.seed,
             exif=data.exif,
             max_pixels=data.max_pixels,

@@ -1,0 +1,110 @@
+"""What a stage's checkpoints need for ``in_classes``: where its network sees the classes, measured at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+
+from urnet.checkpoints.load import load_into
+from urnet.core.checks import InputError
+from urnet.core.progress import Progress
+from urnet.core.seeds import stage_key
+from urnet.core.signals import GracefulStop
+from urnet.reweight.class_centres import ClassCentres, from_sums
+from urnet.runtime.host_to_device import to_tensor
+from urnet.training.stage_job import StageJob
+from urnet.training.step import TrainState
+
+PER_CLASS = 20  # training images that a class's centre is the mean of; more gain nothing (docs/method.md)
+HELD_OUT = 1000  # validation images that the threshold is found from
+STREAM = 3  # of random numbers, see urnet.core.seeds
+
+
+def reference_rows(job: StageJob, per_class: int = PER_CLASS) -> np.ndarray:
+    """At most ``per_class`` rows of each class, ordered by class, int64.
+
+    Drawn without replacement with probabilities by what training makes of them, w = expected draws times loss weight:
+    those of the largest u^(1/w), u uniform (Efraimidis & Spirakis 2006). Weight 0 is never drawn.
+    """
+    weight = job.sampler.expected_draws() * job.loss_weight
+    rows = np.flatnonzero(weight > 0)
+    rng = np.random.default_rng([STREAM, job.recipe.seed, stage_key(job.stage.name)])
+    key = np.log(rng.random(len(rows))) / weight[rows]  # in (-inf, 0], the largest first
+    rows = rows[np.lexsort((-key, job.labels[rows]))]
+    labels = job.labels[rows]
+    place = np.arange(len(rows)) - np.searchsorted(labels, labels)  # in its class
+    chosen: np.ndarray = rows[place < per_class]
+    return chosen
+
+
+def measured_reference(job: StageJob, state: TrainState, stop: GracefulStop) -> ClassCentres | str:
+    """The reference of the network as it is now, or why there is none. All processes call this and get the same.
+
+    The same bytes for any number of processes: sums are added in the order of the batches.
+    """
+    rows = reference_rows(job)
+    held = np.linspace(0, len(job.validation) - 1, min(HELD_OUT, len(job.validation))).round().astype(np.int64)
+    sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    rest: dict[int, np.ndarray] = {}
+    shown = Progress(
+        f"stage {job.stage.name}: in_classes", -(-(len(rows) + len(held)) // job.group.size), show=job.group.is_main
+    )
+    with shown:
+        for number, read, features in _features(job, state, stop, rows, shown, train=True):
+            labels, first = np.unique(job.labels[read], return_index=True)
+            sums[number] = labels, np.add.reduceat(features.astype(np.float64), first) if len(first) else features
+        for number, _, features in _features(job, state, stop, held, shown, train=False):
+            rest[number] = features
+    sums, rest = _together(job.group.all_gather(sums)), _together(job.group.all_gather(rest))
+    width = next((part.shape[1] for _, part in sums.values() if len(part)), 0)
+    held_out = [part for part in rest.values() if len(part)]
+    if not width or not held_out:
+        return "no image of the training or the validation can be read"
+    total = np.zeros((job.recipe.data.n_classes, width))
+    for labels, part in sums.values():
+        if len(part):
+            total[labels] += part
+    held_features = np.concatenate(held_out)
+    if not (np.isfinite(total).all() and np.isfinite(held_features).all()):
+        return "the network's features are not finite"
+    try:
+        return from_sums(total, held_features)
+    except InputError as error:
+        return str(error)
+
+
+def _features(
+    job: StageJob, state: TrainState, stop: GracefulStop, rows: np.ndarray, shown: Progress, *, train: bool
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """This process's batches: number, rows that could be read, their features (b, d)."""
+    state.model.eval()
+    numbers = iter(range(job.group.rank, len(rows), job.group.size))
+    with contextlib.closing(job.plain_loader(rows, train=train)) as loader:
+        for batch in loader:
+            if job.group.is_single:
+                stop.check()
+            good = batch.readable
+            with paddle.no_grad():
+                features = state.model.features(to_tensor(batch.images)).astype("float32").numpy()
+            shown.update(len(good))
+            yield next(numbers), batch.rows[good], features[good]
+
+
+def _together(shares: list[dict[int, Any]]) -> dict[int, Any]:
+    return dict(sorted((item for share in shares for item in share.items()), key=lambda item: item[0]))
+
+
+@contextlib.contextmanager
+def weights_in_place(network: Any, weights: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """Inside the block ``network`` has these weights; afterwards, also after an error, its own bytes again."""
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    try:
+        load_into(network, weights)
+        yield
+    finally:
+        for name, value in network.state_dict().items():
+            value.set_value(kept[name])
