@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import gzip
 import html
 import json
@@ -20,7 +21,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
 from tests.helpers.picture_files import encode, picture
-from tests.helpers.serve_server import BODY, PNG, Held, Server, expected, refused, sentence, until
+from tests.helpers.serve_server import BODY, PNG, SIGNATURE, Held, Server, expected, refused, sentence, until
 from tools.service.app import HELD
 from tools.service.client import Ask, ask_once, form
 from urnet.data.images.header import ACCEPTED
@@ -39,6 +40,16 @@ def server(module_server):
     module_server.compute.error = None
     module_server.compute.go.set()
     until(lambda: module_server.pipeline.pending == 0)
+
+
+def test_in_classes_is_said_where_the_model_knows_it(server, monkeypatch):
+    monkeypatch.setattr(server.service, "signature", dataclasses.replace(SIGNATURE, in_classes=True))
+    compute = server.pipeline._compute
+    monkeypatch.setattr(server.pipeline, "_compute", lambda images: [(row, 0.25) for row in compute(images)])
+    status, body = ask_once(server.port, form([("a.png", PNG), ("b.png", b"no image")]))
+    good, bad = json.loads(body)["images"]
+    assert (status, good) == (200, {"file": "a.png", **expected(PNG), "error": "", "in_classes": 0.25})
+    assert bad["error"] and bad["in_classes"] is None
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -119,15 +118,23 @@ class Service:
         self._held += sum(map(len, instead)) - sum(map(len, chunks))
         chunks[:] = instead
 
-    def _entry(self, upload: Upload, row: np.ndarray | BaseException, k: int) -> dict[str, Any]:
-        """One image's part of the answer; its keys are those of infer.py's .jsonl, with the upload's name."""
+    def _entry(self, upload: Upload, row: Any, k: int) -> dict[str, Any]:
+        """One image's part of the answer; its keys are those of infer.py's .jsonl, with the upload's name.
+
+        ``row``: probabilities (C,), or a pair of them and in_classes, or why there are none.
+        """
         entry: dict[str, Any] = {"file": upload.file, "classes": [], "scores": [], "names": [], "error": ""}
+        if self.signature.in_classes:
+            entry["in_classes"] = None
         if isinstance(row, UnreadableImage):
             self.counts["unreadable"] += 1
             return {**entry, "error": row.reason}
         if isinstance(row, BaseException):
             raise Refused(500, "the model failed; the service's log says why")
-        classes, scores = (values[0].tolist() for values in topk(row[None], k))
+        probabilities, fits = row if isinstance(row, tuple) else (row, None)
+        if fits is not None:
+            entry["in_classes"] = float(f"{fits:.9g}")
+        classes, scores = (values[0].tolist() for values in topk(probabilities[None], k))
         names = [self.signature.class_names[c] for c in classes] if self.signature.class_names else []
         return {**entry, "classes": classes, "scores": [float(f"{s:.9g}") for s in scores], "names": names}
 

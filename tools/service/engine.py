@@ -18,10 +18,12 @@ from multiprocessing.connection import Connection, wait
 
 import numpy as np
 
+from urnet.core.answers import Answers
 from urnet.core.checks import InputError
 from urnet.inference.signature import PADDLE, Signature, read_signature
 
 STARTING, PATIENCE = 600.0, 30.0  # seconds until an engine that does not answer is killed: at first, at least later
+Rows = np.ndarray | list  # of probabilities, or of pairs: what is said of each image
 WATCH_SECONDS = 0.5  # between two checks whether it is time for that
 
 
@@ -30,7 +32,8 @@ class EngineFailed(Exception):
 
 
 class Engine:
-    """``engine(images)``: uint8 (n, S, S, 3), 1 <= n <= batch_size, to float32 (n, C). One thread at a time.
+    """``engine(images)``: uint8 (n, S, S, 3), 1 <= n <= batch_size, to float32 (n, C), or, of a model that gives
+    in_classes, to n pairs of (C,) and a number. One thread at a time.
 
     Construction waits until the engine has computed a first batch, so that what cannot be opened is refused
     at once: InputError. An engine that raises, dies or does not answer in ``patience`` seconds (by default
@@ -59,11 +62,11 @@ class Engine:
             raise
         self._patience = max(PATIENCE, time.monotonic() - begin) if patience is None else patience
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> Rows:
         self._until = time.monotonic() + self._patience
         try:
             self._connection.send(images)
-            answer: np.ndarray | Exception = self._connection.recv()
+            answer: Rows | Exception = self._connection.recv()
         except (OSError, EOFError):
             raise EngineFailed("the engine's process ended, or was killed as it did not answer") from None
         finally:
@@ -112,11 +115,18 @@ class TwoSizes:
             blank = np.zeros((batch_size, signature.size, signature.size, 3), np.uint8)
             self.few = _seconds(self.many.probabilities, blank) / _seconds(self.one.probabilities, blank[:1])
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (n, S, S, 3), 1 <= n <= batch_size -> float32 (n, C)."""
-        if len(images) < self.few:
-            return np.concatenate([self.one.probabilities(image[None]) for image in images])
-        return self.many.probabilities(images)
+    def __call__(self, images: np.ndarray) -> Rows:
+        """uint8 (n, S, S, 3), 1 <= n <= batch_size -> what ``Engine`` gives."""
+        if len(images) >= self.few:
+            return _rows(self.many.answers(images))
+        rows = [_rows(self.one.answers(image[None])) for image in images]
+        return [row for one in rows for row in one]
+
+
+def _rows(answers: Answers) -> Rows:
+    if answers.in_classes is None:
+        return answers.probabilities
+    return list(zip(answers.probabilities, answers.in_classes.tolist(), strict=True))
 
 
 def _seconds(compute: Callable[[np.ndarray], object], images: np.ndarray) -> float:
@@ -143,7 +153,7 @@ def serve_batches(connection: Connection, signature: Signature, batch_size: int,
         if read_signature(signature.folder) != signature:
             raise InputError(f"{signature.folder}: was replaced while it was opened; start the service again")
         while True:
-            connection.send(model.probabilities(connection.recv()))
+            connection.send(model(connection.recv()))
     except EOFError:  # the service has ended
         return
     except InputError as error:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -27,17 +28,18 @@ class Full(Exception):
 
 
 class Pipeline:
-    """``predict(blobs)`` takes image files' bytes to probabilities (C,), or the error, of each.
+    """``predict(blobs)`` takes image files' bytes to what ``compute`` says, or the error, of each.
 
     ``prepare(blob)`` makes an image (S, S, 3); what it raises is that image's result. ``compute(images)``
-    takes (n, S, S, 3), n <= batch_size; what it raises is the result of all n. ``limit`` images are accepted
+    takes (n, S, S, 3), n <= batch_size, and gives n results, probabilities (C,) say; what it raises is the result of
+    all n. ``limit`` images are accepted
     at a time. Of a caller that was cancelled, only what has begun is still computed.
     """
 
     def __init__(
         self,
         prepare: Callable[[bytes], np.ndarray],
-        compute: Callable[[np.ndarray], np.ndarray],
+        compute: Callable[[np.ndarray], Sequence[Any] | np.ndarray],
         *,
         batch_size: int,
         limit: int,
@@ -48,7 +50,7 @@ class Pipeline:
         self.pending, self.batches, self.computed = 0, 0, 0
         self.image_seconds = 0.0  # average of the last few batches, decoding and waiting included
         self._since = 0.0  # when the last batch ended, or the first image came after a pause
-        self._ready: asyncio.Queue[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = asyncio.Queue()
+        self._ready: asyncio.Queue[tuple[np.ndarray, asyncio.Future[Any]]] = asyncio.Queue()
         self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
 
@@ -61,7 +63,7 @@ class Pipeline:
         if self.pending + n > self.limit:
             raise Full(self.wait_seconds())
 
-    async def predict(self, blobs: Sequence[bytes]) -> list[np.ndarray | BaseException]:
+    async def predict(self, blobs: Sequence[bytes]) -> list[Any]:
         """The result of each; all are accepted, or none of them: raises Full."""
         self.check_space(len(blobs))
         if not self.pending:
@@ -72,10 +74,10 @@ class Pipeline:
         finally:
             self.pending -= len(blobs)
 
-    async def _predict(self, blob: bytes) -> np.ndarray:
+    async def _predict(self, blob: bytes) -> Any:
         loop = asyncio.get_running_loop()
         image = await loop.run_in_executor(self._decoders, self._prepare, blob)
-        result: asyncio.Future[np.ndarray] = loop.create_future()
+        result: asyncio.Future[Any] = loop.create_future()
         self._ready.put_nowait((image, result))
         return await result
 
@@ -89,7 +91,7 @@ class Pipeline:
             if wanted:
                 await self._compute_batch([image for image, _ in wanted], [result for _, result in wanted])
 
-    async def _compute_batch(self, images: list[np.ndarray], results: list[asyncio.Future[np.ndarray]]) -> None:
+    async def _compute_batch(self, images: list[np.ndarray], results: list[asyncio.Future[Any]]) -> None:
         loop = asyncio.get_running_loop()
         try:
             rows = await loop.run_in_executor(self._engine, self._compute, np.stack(images))
