@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 
+from urnet.checkpoints.checkpoint import read_weights
+from urnet.checkpoints.in_classes import write_reference
 from urnet.checkpoints.load import load_into
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
@@ -16,12 +19,42 @@ from urnet.core.seeds import stage_key
 from urnet.core.signals import GracefulStop
 from urnet.reweight.class_centres import ClassCentres, from_sums
 from urnet.runtime.host_to_device import to_tensor
+from urnet.training.log import TrainLog
 from urnet.training.stage_job import StageJob
 from urnet.training.step import TrainState
 
 PER_CLASS = 20  # training images that a class's centre is the mean of; more gain nothing (docs/method.md)
 HELD_OUT = 1000  # validation images that the threshold is found from
 STREAM = 3  # of random numbers, see urnet.core.seeds
+
+
+def leave_references(
+    job: StageJob, state: TrainState, stop: GracefulStop, log: TrainLog, better: bool
+) -> ClassCentres | None:
+    """The reference of the network as it is, for ``final/``; None where there is none, with a line in the log.
+
+    ``best/``, which has the same weights if ``better``, gets its own. All processes call this.
+    """
+    if not job.recipe.model.in_classes:
+        return None
+    found = measured_reference(job, state, stop)
+    own = found if better else _reference_of(job.folder / "best", job, state, stop)
+    for name, reference in (("best", own), ("final", found)):
+        if isinstance(reference, str):
+            log.line(f"note: {name}/ has no reference for in_classes: {reference}", show=True)
+    if isinstance(own, ClassCentres) and job.group.is_main:
+        write_reference(job.folder / "best", own)
+    return found if isinstance(found, ClassCentres) else None
+
+
+def _reference_of(folder: Path, job: StageJob, state: TrainState, stop: GracefulStop) -> ClassCentres | str:
+    """The reference of the weights that a checkpoint holds, or why there is none: somebody may have removed it."""
+    try:
+        weights = read_weights(folder)
+    except InputError as error:
+        return str(error)
+    with weights_in_place(state.network, weights):
+        return measured_reference(job, state, stop)
 
 
 def reference_rows(job: StageJob, per_class: int = PER_CLASS) -> np.ndarray:

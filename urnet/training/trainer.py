@@ -28,7 +28,7 @@ from urnet.nn.schedule import gate_plan, plan
 from urnet.reweight.class_centres import ClassCentres
 from urnet.training.bag_attention import Attention
 from urnet.training.elr_memory import ElrMemory
-from urnet.training.in_classes import measured_reference, weights_in_place
+from urnet.training.in_classes import leave_references
 from urnet.training.log import TrainLog, Unreadable
 from urnet.training.objective import StepInput
 from urnet.training.stage_job import StageJob
@@ -194,7 +194,7 @@ class Trainer:
             log.evaluation(now.step, metrics, better, time.perf_counter() - start)
             if now.step == self.total:  # last, as it marks the stage as finished
                 self.attention.write(self.job)
-                reference = self._measure_references(log, better)
+                reference = leave_references(self.job, self.state, self.stop, log, better)
                 self._save_for_use("final", reference)
         self.group.barrier()  # for process 0, which writes
         log.restart_clock()
@@ -202,22 +202,6 @@ class Trainer:
     def _save_for_use(self, name: str, reference: ClassCentres | None = None) -> None:
         extra = {} if reference is None else {in_classes.NAME: in_classes.arrays_of(reference)}
         self._save(name, weights=self.state.weights(), state=self._run_state(), extra=extra)
-
-    def _measure_references(self, log: TrainLog, better: bool) -> ClassCentres | None:
-        """The reference for ``in_classes`` of the weights as they are (None: none); ``best/`` gets its own."""
-        best = self.job.folder / "best"
-        if not self.job.recipe.model.in_classes:
-            return None
-        own = found = measured_reference(self.job, self.state, self.stop)
-        if not better:
-            with weights_in_place(self.state.network, checkpoint.read_weights(best)):
-                own = measured_reference(self.job, self.state, self.stop)
-        for name, reference in (("best", own), ("final", found)):
-            if isinstance(reference, str):
-                log.line(f"note: {name}/ has no reference for in_classes: {reference}", show=True)
-        if isinstance(own, ClassCentres) and self.group.is_main:
-            in_classes.write_reference(best, own)
-        return found if isinstance(found, ClassCentres) else None
 
     # --- checkpoints
 
