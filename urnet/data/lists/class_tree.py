@@ -117,6 +117,12 @@ def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str, re
     for number, name in enumerate(class_names):
         places.setdefault(same_name(name), []).append(number)
     own = sub_folders(root)
+    for name in own:
+        of = places.get(same_name(name), [])
+        if len(of) > 1:
+            raise InputError(
+                f"{root}: sub-folder {name!r} is the name of two classes, {of[0]} and {of[1]}; one is accepted"
+            )
     strange = [name for name in own if same_name(name) not in places]
     if strange:
         more = f", nor {'are' if len(strange) > 2 else 'is'} {len(strange) - 1} more" if len(strange) > 1 else ""
@@ -124,12 +130,6 @@ def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str, re
             f"{root}: sub-folder {strange[0]!r} is no {kind}{more}; nearest: {like(strange[0], class_names)} "
             f"(of {len(class_names)} classes); rename it or move it out{remedy and f', or {remedy}'}"
         )
-    for name in own:
-        of = places[same_name(name)]
-        if len(of) > 1:
-            raise InputError(
-                f"{root}: sub-folder {name!r} is the name of two classes, {of[0]} and {of[1]}; one is accepted"
-            )
     found = list(class_folders(root, class_names))
     paths = pa.chunked_array([paths for _, paths in found], pa.string())
     if not len(paths):
