@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
     """Read, look, print."""
     args = parser().parse_args(argv)
     data, validate = _data(args)
+    _check_place(args)
 
     from urnet.core.atomic_files import atomic_file
     from urnet.data.check.data_set import open_data_set
@@ -79,6 +80,20 @@ def main(argv: Sequence[str]) -> int:
             part.write_text(text, encoding="utf-8")
     sys.stdout.write(text if args.json == "-" else "\n".join(lines) + "\n")
     return cli.FAILED if found["refused"] else cli.DONE
+
+
+def _check_place(args: argparse.Namespace) -> None:
+    """Raise InputError for --json where it is one of the files that are read."""
+    from urnet.data.lists.image_files import check_no_picture
+
+    if not args.json or args.json == "-":
+        return
+    check_no_picture("--json", args.json)
+    if Path(args.json).is_dir():
+        raise InputError(f"--json {args.json}: is a folder; a file's path is needed")
+    for flag, place in (("--list", args.list), ("--val_list", args.val_list), ("-c", args.config)):
+        if place is not None and Path(place).resolve() == Path(args.json).resolve():
+            raise InputError(f"--json {args.json}: is {flag} {place}, too; two files are needed")
 
 
 def _data(args: argparse.Namespace) -> tuple[Any, bool]:

@@ -56,8 +56,13 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(f"--max_suspects: found {args.max_suspects}; 0 or more is accepted")
     if args.excel and args.suspects is None:
         raise InputError("--excel is about a CSV file: it needs --suspects FILE.csv")
+    from urnet.data.lists.image_files import check_no_picture
+
     for flag, place in (("--out", args.out), ("--suspects", args.suspects)):
-        if place is not None and Path(place).is_dir():
+        if place is None:
+            continue
+        check_no_picture(flag, place)
+        if Path(place).is_dir():
             raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
 
     from urnet.core.atomic_files import atomic_file

@@ -185,6 +185,8 @@ def _features_file(args: argparse.Namespace) -> Path | None:
 
 def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
     """Raise InputError for a file to write that is a folder, or that is read or written as another thing."""
+    from urnet.data.lists.image_files import check_no_picture
+
     taken: dict[Path, str] = {
         Path(place).resolve(): f"{flag} {place}"
         for flag, place in (("--list", args.list), ("--class_names", args.class_names), ("--weights", args.weights))
@@ -193,6 +195,7 @@ def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
     for flag, place in (("--out", args.out), ("--report", args.report), ("--features", kept)):
         if place is None:
             continue
+        check_no_picture(flag, place)
         if Path(place).is_dir():
             raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
         other = taken.setdefault(Path(place).resolve(), f"{flag} {place}")

@@ -159,3 +159,48 @@ def test_features_that_float16_cannot_hold_are_an_error(network, tmp_path, monke
 def test_no_pictures_at_all_are_an_error(network):
     with pytest.raises(InputError, match="no picture"):
         find_suspects(Photos([], np.zeros(0, np.int32), ["a"]), network)
+
+
+# --- two processes
+
+
+def test_two_processes_never_write_one_file(tmp_path):
+    path = tmp_path / "new" / "kept"
+    late, other = KeptFeatures(path, IDENTITY), KeptFeatures(path, IDENTITY)
+    other.begin()
+    with pytest.raises(InputError, match="kept: another process keeps its features there now; wait for it"):
+        late.begin()
+    other.close()
+    assert not path.parent.exists()  # nothing came of it
+    filled(path)
+    with pytest.raises(InputError, match="kept: another process has changed it meanwhile"):
+        late.add(np.zeros(1, ABOUT), np.zeros((1, 4), np.float16))
+    assert len(KeptFeatures(path, IDENTITY)) == 3 and [item.name for item in path.parent.iterdir()] == ["kept"]
+
+
+def test_a_record_that_another_process_is_writing_is_not_cut_off(tmp_path):
+    path = tmp_path / "kept"
+    filled(path)
+    writer = KeptFeatures(path, IDENTITY)
+    writer.begin()
+    with path.open("ab") as stream:
+        stream.write(b"the begin of a record")
+    size = path.stat().st_size
+    with pytest.raises(InputError, match="another process keeps its features there"):
+        KeptFeatures(path, IDENTITY)
+    assert path.stat().st_size == size
+    writer.close()
+    assert len(KeptFeatures(path, IDENTITY)) == 3 and path.stat().st_size < size
+
+
+def test_features_that_another_process_threw_away_are_an_error(network, tmp_path, monkeypatch):
+    root, kept = write_tree(tmp_path / "photos", each=1), tmp_path / "kept"
+    close = KeptFeatures.close
+
+    def close_and_lose(self):
+        close(self)
+        kept.unlink()
+
+    monkeypatch.setattr(KeptFeatures, "close", close_and_lose)
+    with pytest.raises(InputError, match="kept: was changed by another process meanwhile"):
+        find(root, network, kept)

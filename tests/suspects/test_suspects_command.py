@@ -159,6 +159,15 @@ def test_validation_of_other_classes_is_a_note(judge, tmp_path):
     assert rows["red/01.png"]["verdict"] == "leak from validation"
 
 
+def test_unreadable_validation_pictures_are_a_note(judge, tmp_path):
+    root = write_tree(tmp_path / "photos", each=4)
+    write(tmp_path / "val" / "red" / "a.png", picture("red", 50))
+    (tmp_path / "val" / "red" / "page.jpg").write_text("<html>")
+    code, _, _, err = judge(root, "--val", tmp_path / "val")
+    assert code == cli.DONE
+    assert "val: 1 of 2 validation pictures cannot be read, so their leaks are not seen; the first: red/page.jpg" in err
+
+
 # --- what is refused
 
 
@@ -177,6 +186,8 @@ def test_validation_of_other_classes_is_a_note(judge, tmp_path):
         (("photos", "--val", "empty"), "empty: has no image below it"),
         (("photos", "--model", "ResNet50"), f"--model is ResNet50, but {{weights}} was trained with {NETWORK}"),
         (("photos", "--out", "photos"), "--out photos: is a folder; a file's path is needed"),
+        (("photos", "--out", "photos/red/00.png"), "--out photos/red/00.png: .png is a picture's name, which would be"),
+        (("photos", "--report", "a.JPG"), "--report a.JPG: .JPG is a picture's name, which would be replaced"),
         (("photos", "--features", "suspects.csv"), "--features suspects.csv: is --out suspects.csv, too"),
         (("photos", "--features", "file.txt"), "file.txt: is no file of kept features"),
         (("photos", "--exif", "no"), "--exif: 'no' is not known"),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, dump_recipe
 from urnet.core.atomic_files import atomic_file, missing_above, remove_empty
 from urnet.core.checks import InputError
+from urnet.core.file_lock import hold
 from urnet.pipeline.fingerprints import VALIDATION, Inputs, validation_changes
 
 RECIPE = "recipe.yaml"
@@ -37,7 +35,7 @@ def locked(folder: Path, *, keep: bool = True) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         new = not (folder / LOCK).exists()
-        stream = _hold(folder / LOCK)
+        stream = hold(folder / LOCK)
     except OSError as error:
         remove_empty(made)
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
@@ -55,21 +53,6 @@ def locked(folder: Path, *, keep: bool = True) -> Iterator[None]:
             if empty or (new and (refused or not keep)):
                 (folder / LOCK).unlink()
             remove_empty(made)
-
-
-def _hold(lock: Path) -> TextIO | None:
-    """The lock's open file, held; None while another process holds it."""
-    while True:
-        stream = lock.open("a")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            stream.close()
-            return None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(stream.fileno()), lock.stat()):
-                return stream
-        stream.close()  # whoever held it has removed it
 
 
 def condition(folder: Path, *, mine: bool = False) -> str:

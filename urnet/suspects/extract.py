@@ -85,7 +85,7 @@ def extracted(files: Sequence[str], network: FeatureNetwork, work: Work) -> Iter
 
     What is computed is kept batch by batch in ``work.kept``, so that a run that is ended in between loses nothing.
     Memory: 2 d + 60 bytes a picture. Raises InputError where none can be read, or the file of kept features is another
-    one's; FloatingPointError for features that float16 cannot hold.
+    one's, or changed by another process at the same time; FloatingPointError for features that float16 cannot hold.
     """
     with contextlib.ExitStack() as stack:
         place = work.kept
@@ -99,6 +99,8 @@ def extracted(files: Sequence[str], network: FeatureNetwork, work: Work) -> Iter
         _check_some_readable(files, unreadable)
         kept = KeptFeatures(place, network.identity()) if missing else kept
         rows = np.array([kept.row(content.get(i, b"")) for i in range(len(files))], np.int64)
+        if np.count_nonzero(rows < 0) > len(unreadable):
+            raise InputError(f"{place}: was changed by another process meanwhile; name another file for each of both")
         yield _gathered(kept, rows, unreadable, len(missing) - len(unreadable.keys() & set(missing)))
 
 
@@ -136,6 +138,7 @@ def _compute(
     """Send the ``missing`` pictures through the network, keep what comes out, fill ``content`` and ``unreadable``."""
     if not missing:
         return
+    kept.begin()
     source = PictureSource(files, network.transform, exif=network.exif, max_pixels=network.max_pixels)
     size = min(work.batch_size, len(missing))
     jobs = [(0, np.asarray(missing[at : at + size])) for at in range(0, len(missing), size)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,6 +75,7 @@ def find_suspects(
         group = near_duplicates(own.features, own.hashes, thumbnails=own.thumbnails)
         leak = np.full(n, -1, np.int32)
         if validation is not None:
+            _note_unreadable(validation, val.unreadable)
             leak = leaks(
                 own.features,
                 own.hashes,
@@ -86,6 +88,17 @@ def find_suspects(
     if validation is not None:
         photos = replace(photos, val_root=validation.root)
     return Suspects(photos, evidence, own.unreadable, all_of.computed)
+
+
+def _note_unreadable(validation: Photos, reasons: dict[int, str]) -> None:
+    if reasons:
+        row = min(reasons)
+        (first,) = validation.path_texts(np.array([row])).to_pylist()
+        print(
+            f"note: {validation.root}: {len(reasons)} of {len(validation.labels)} validation pictures cannot be read, "
+            f"so their leaks are not seen; the first: {first}: {reasons[row]}",
+            file=sys.stderr,
+        )
 
 
 def _part(of: Extracted, begin: int, end: int) -> Extracted:

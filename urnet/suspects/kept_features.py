@@ -3,22 +3,24 @@
 The file is two lines of text, what it is and the identity of the features (JSON), and then records of one size, in the
 order in which they were computed: ``ABOUT`` of the picture, its features (float16), and a CRC-32 of both. Records
 are only added, each batch in one piece. A killed process leaves at most a part of one, which the next run takes
-away.
+away. Any number of processes read the file; the one that changes it holds ``.NAME.lock`` beside it until it is closed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
-from urnet.core.atomic_files import AppendedFile, atomic_file
+from urnet.core.atomic_files import AppendedFile, atomic_file, missing_above, remove_empty
 from urnet.core.checks import InputError
+from urnet.core.file_lock import hold
 from urnet.suspects.pictures import ABOUT
 
 MAGIC = b"urnet features 1\n"
@@ -29,7 +31,8 @@ class KeptFeatures:
     """The records of a file, by the SHA-256 of the pictures' bytes. ``width``: of the features, 0 as long as unknown.
 
     Made for features of one ``identity`` (JSON values by name). A file of others is replaced as soon as there is
-    something to keep, with a note; one that is no such file is an InputError, and stays as it is.
+    something to keep, with a note; one that is no such file is an InputError, and stays as it is. So is one that
+    another process changes while this one is to.
     """
 
     def __init__(self, path: str | Path, identity: Mapping[str, Any]) -> None:
@@ -39,9 +42,12 @@ class KeptFeatures:
         self._records = np.empty(0, record_type(0))
         self._file: AppendedFile | None = None
         self._fresh = True  # the file is to be begun anew
+        self._lock: TextIO | None = None
+        self._made: list[Path] = []  # folders, for its sake
         if self.path.is_dir():
             raise InputError(f"{self.path}: is a folder; a file's path is needed, where features are kept")
-        if self.path.exists() and self.path.stat().st_size:
+        self._found = self._state()
+        if self._found is not None and self.path.stat().st_size:
             self._open()
 
     def __len__(self) -> int:
@@ -56,8 +62,30 @@ class KeptFeatures:
         """The records (``record_type(width)``) that were there when the file was opened, mapped."""
         return self._records
 
+    def begin(self) -> None:
+        """Hold the file: from now on nobody else changes it. Raises InputError where another process does, or did."""
+        if self._lock is not None:
+            return
+        self._made = missing_above(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = hold(self._lock_file)
+        except OSError as error:
+            raise InputError(f"{self.path.parent}: cannot be written ({error.strerror})") from None
+        if self._lock is None:
+            raise InputError(
+                f"{self.path}: another process keeps its features there now; wait for it, or name another file"
+            )
+        if self._found != self._state():
+            self.close()
+            raise InputError(f"{self.path}: another process has changed it meanwhile; the same call uses what it kept")
+
     def add(self, about: np.ndarray, features: np.ndarray) -> None:
-        """Append n records: ``ABOUT`` (n,) and float16 (n, width); all of them or, on a full disk, none."""
+        """Append n records: ``ABOUT`` (n,) and float16 (n, width); all of them or, on a full disk, none.
+
+        The file is held from the first on, as by ``begin``.
+        """
+        self.begin()
         self.width = features.shape[1]
         records = np.empty(len(about), record_type(self.width))
         records["about"], records["features"] = about, features
@@ -74,6 +102,23 @@ class KeptFeatures:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._lock is not None:
+            self._lock_file.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+            remove_empty(self._made)
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
+
+    def _state(self) -> tuple[int, ...] | None:
+        """What tells whether the file was changed."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def _open(self) -> None:
         found, start = _read_header(self.path)
@@ -93,7 +138,7 @@ class KeptFeatures:
         whole = (self.path.stat().st_size - start) // kind.itemsize
         end = start + whole * kind.itemsize
         if self.path.stat().st_size > end:  # what a killed process was writing
-            with self.path.open("r+b") as stream:
+            with self._mending(), self.path.open("r+b") as stream:
                 stream.truncate(end)
         if not whole:
             return
@@ -105,9 +150,20 @@ class KeptFeatures:
                 f"note: {self.path}: {bad} of {whole} records are damaged; those pictures are computed again",
                 file=sys.stderr,
             )
-            self._rewrite(np.flatnonzero(good))
+            with self._mending():
+                self._rewrite(np.flatnonzero(good))
         content = self._records["about"]["content"]
         self._row_of = {row.tobytes(): i for i, row in enumerate(content)}
+
+    @contextlib.contextmanager
+    def _mending(self) -> Iterator[None]:
+        """Hold the file, which is as it was found, while it is made right."""
+        self.begin()
+        try:
+            yield
+        finally:
+            self.close()
+            self._found = self._state()
 
     def _rewrite(self, rows: np.ndarray) -> None:
         """Replace the file by one that holds these records only."""

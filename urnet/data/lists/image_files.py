@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from urnet.core.checks import InputError
 from urnet.data.images.header import kind_of
 from urnet.data.images.other_kinds import other_kind
 
@@ -38,6 +39,13 @@ _FIRST_BYTES = 512
 def is_litter(name: str) -> bool:
     """Whether a file or folder is hidden, or one that a system or program leaves among the user's."""
     return name.startswith(".") or name.lower() in _LITTER
+
+
+def check_no_picture(flag: str, place: str | Path) -> None:
+    """Raise InputError where a file to write is called as a picture is: it may be one, and would be lost."""
+    if str(place).lower().endswith(IMAGE_SUFFIXES):
+        suffix = Path(place).suffix
+        raise InputError(f"{flag} {place}: {suffix} is a picture's name, which would be replaced; name another file")
 
 
 def what_is(file: str) -> bool | str:
