@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from urnet.suspects.network import FeatureNetwork
 from urnet.suspects.verdicts import Findings, verdicts
 
 SOURCE = "how likely the picture shows its label, times how likely it shows any of the classes"
+MANY = 20_000  # pictures from which on the matrices are large enough for several threads
 LEAK = VERDICTS.index("leak from validation")
 
 
@@ -70,7 +73,7 @@ def find_suspects(
     n, no_validation = len(photos.labels), Photos([], np.zeros(0, np.int32), [])
     others = validation or no_validation
     files = [*photos.files(np.arange(n)), *others.files(np.arange(len(others.labels)))]
-    with extracted(files, network, work or Work()) as all_of:
+    with extracted(files, network, work or Work()) as all_of, _threads_that_pay(n):
         own, val = _part(all_of, 0, n), _part(all_of, n, len(files))
         group = near_duplicates(own.features, own.hashes, thumbnails=own.thumbnails)
         leak = np.full(n, -1, np.int32)
@@ -84,10 +87,17 @@ def find_suspects(
                 thumbnails=own.thumbnails,
                 val_thumbnails=val.thumbnails,
             )
-    evidence = _evidence(photos, others, own, group, leak, seed)
+        evidence = _evidence(photos, others, own, group, leak, seed)
     if validation is not None:
         photos = replace(photos, val_root=validation.root)
     return Suspects(photos, evidence, own.unreadable, all_of.computed)
+
+
+def _threads_that_pay(n: int) -> AbstractContextManager[Any]:
+    """One thread for matrices of few rows: two take as long on two cores, and much longer beside other programs."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1 if n < MANY else None)
 
 
 def _note_unreadable(validation: Photos, reasons: dict[int, str]) -> None:
