@@ -30,6 +30,7 @@ and normalised margin.
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 """
 OFF_TOPIC, BROKEN = "off_topic", "broken"
+FOLDS = 10  # of label_quality
 
 
 def parser() -> cli.Parser:
@@ -135,9 +136,9 @@ def compared(
 
     yield "AUC, precision at 100, at 300, right suggestions:"
     for seed in map(int, args.seeds.split(",")):
-        ours = label_quality(features, labels, len(names), groups=groups, seed=seed)
+        ours = label_quality(features, labels, len(names), groups=groups, folds=FOLDS, seed=seed)
         yield line("label_quality", seed, ours["label_quality"], ours["suggested"])
-        fold = fold_of_rows(joined(hashes_and_mean(features, seed)[0], groups), labels, 5)
+        fold = fold_of_rows(joined(hashes_and_mean(features, seed)[0], groups), labels, FOLDS)
         for strength in map(float, args.strengths.split(",")):
             model = LogisticRegression(C=strength, max_iter=1000)
             p = cross_val_predict(model, features, labels, cv=PredefinedSplit(fold), method="predict_proba")

@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from urnet.core.checks import InputError
 from urnet.reweight.evidence.neighbours import nearest_rows, reference_rows, unit_rows
+from urnet.reweight.evidence.out_of_fold import Settings, scored
 from urnet.reweight.evidence.votes import Neighbours
 from urnet.reweight.label_quality import label_quality
 
@@ -56,6 +57,31 @@ def test_rows_may_be_permuted_and_classes_and_groups_renamed():
     assert np.corrcoef(renamed["label_quality"], one["label_quality"])[0, 1] > 0.98
     again = label_quality(features, labels, 4, groups=groups)
     assert all(again[name].tobytes() == one[name].tobytes() for name in one)
+
+
+def test_two_looks_at_one_picture_have_one_suggestion():
+    features, labels, true = pictures(200, wrong=0.3)
+    rng = np.random.default_rng(2)
+    twins = np.r_[0:40]
+    features = np.concatenate([features, features[twins] + rng.gamma(1.0, size=(40, 40)).astype(np.float32)])
+    labels, true = np.r_[labels, rng.integers(0, 4, 40)], np.r_[true, true[twins]]
+    groups = np.r_[0:40, np.full(160, -1), 0:40]
+    alone, found = (label_quality(features, labels, 4, groups=of) for of in (None, groups))
+    assert (found["suggested"][:40] == found["suggested"][200:]).all()
+    assert (alone["suggested"][:40] != alone["suggested"][200:]).any()
+    np.testing.assert_allclose(found["suggested_prob"][:40], found["suggested_prob"][200:], rtol=1e-5)
+    several = groups >= 0
+    assert np.mean((found["suggested"] == true)[several]) > np.mean((alone["suggested"] == true)[several])
+
+
+def test_quick_heads_are_the_exact_ones():
+    features, labels, _ = pictures(300)
+    found = [
+        scored(features, labels, 4, Settings(shrinkage=0.5, quick=quick), sample_weight=labels + 0.5).columns
+        for quick in (False, True)
+    ]
+    np.testing.assert_allclose(found[1]["given"], found[0]["given"], atol=1e-4)
+    np.testing.assert_allclose(found[1]["prob"], found[0]["prob"], atol=2e-3)  # float16
 
 
 def test_copies_of_a_picture_do_not_vouch_for_its_wrong_label():

@@ -19,6 +19,7 @@ from urnet.reweight.sampling_weight import sampling_weight
 K = 20  # classes of a row that are looked at, as by a stage (measure.top_k)
 ORDERING, SUGGESTING = 0.75, 0.5  # exponents of the neighbours' votes beside the heads
 LEAST = 0.02  # the least that a row votes with
+LEAST_SHARE = 1e-6  # of a class, before its logarithm
 UNKNOWN = 0.5  # the label quality of which nothing is known
 
 
@@ -27,7 +28,7 @@ def label_quality(
     labels: np.ndarray,
     n_classes: int,
     *,
-    folds: int = 5,
+    folds: int | None = None,
     shrinkage: float | Literal["auto"] = "auto",
     evidence: Literal["all", "head"] = "all",
     groups: np.ndarray | None = None,
@@ -55,22 +56,24 @@ def label_quality(
     ``head_i`` is the linear head that was not trained on the row's fold (``out_of_fold``), ``votes_i`` are those of
     the 40 nearest other rows (``urnet.reweight.evidence.votes``). With r_i ∝ head_i votes_i^½ a second head' learns
     on other folds from rows weighted by r_j(y_j)^½, and in votes' a neighbour counts r_j(y_j): wrong labels teach and
-    vote less. (Which class is suggested is found better by all neighbours alike.) Features without a negative
+    vote less. (Which class is suggested is found better by all neighbours alike.) Rows that show the same picture share
+    the geometric mean of their p and of their q. Features without a negative
     value go in as their square roots (after RootSIFT, Arandjelović & Zisserman 2012), others as they are. Forms and
     exponents were chosen over 15 data sets with planted and human errors; docs/method.md has the figures.
 
-    ``evidence="head"`` is the head alone on the features as they are: with ``shrinkage=0.1`` the instance stage of a
-    recipe with ``evidence: {text: 0, rank_bins: 0, noise: 0}``, equal to it in every byte. ``noise`` is 0 there, unlike
-    by default, because the head is the only evidence: it has learned from the labels, so of a row whose true class
-    is c it gives P(label | c); a vote of the label, P(y | c) once more, would bring a wrong label level with the
-    right one. All of it is as good as the features: the classes must be nearly linear in them, and a network
-    that was trained on these labels until it fits them has learned the wrong ones too.
+    ``evidence="head"`` is the head alone on the features as they are: with ``shrinkage=0.1`` the instance stage of
+    a recipe with ``evidence: {text: 0, rank_bins: 0, noise: 0}`` and as many folds, equal to it in every byte.
+    ``noise`` is 0 there, unlike by default, because the head is the only evidence: it has learned from the labels,
+    so of a row whose true class is c it gives P(label | c); a vote of the label, P(y | c) once more, would bring a
+    wrong label level with the right one. All of it is as good as the features: the classes must be nearly linear in
+    them, and a network that was trained on these labels until it fits them has learned the wrong ones too.
 
-    Args: ``features`` (N, d) finite floats, an array or an array-like read by slices; ``labels`` (N,)
-    integers in 0..n_classes - 1; ``folds`` >= 2; ``shrinkage`` in 0..1, or "auto": the likeliest (``out_of_fold``);
-    ``groups`` (N,) integers, rows of one group >= 0 show the same picture (``urnet.near_duplicates``): no evidence
-    for each other, as equal rows are none; ``readable`` (N,) bool, False: nothing is known of the row, its features
-    are not looked at; ``power`` >= 0; 0 < ``floor`` <= 1.
+    Args: ``features`` (N, d) finite floats, an array or an array-like read by slices; ``labels`` (N,) integers in
+    0..n_classes - 1; ``folds`` >= 2 (None: 10, of the head alone 5); ``shrinkage`` in 0..1, or "auto": the
+    likeliest (``out_of_fold``); ``groups`` (N,) integers, rows of one group >= 0 show the same picture
+    (``urnet.near_duplicates``): their labels are no evidence for each other, as those of equal rows are none;
+    ``readable`` (N,) bool, False: nothing is known of the row, its features are not looked at; ``power`` >= 0; 0 <
+    ``floor`` <= 1.
     Returns (N,) arrays: ``label_quality``, ``relevance``, ``in_classes``, ``suggested_prob`` and ``score`` float32
     in 0..1, ``instance_weight`` float32 >= 0, ``suggested`` int32. A row of which nothing is known keeps its label with
     probability 0 and has 0.5 of label_quality: one that is not readable (weight and score 0, in_classes and relevance
@@ -81,6 +84,7 @@ def label_quality(
     check_choice("evidence", evidence, ("all", "head"))
     labels = check_labels(np.asarray(labels), n_classes)
     check_features(features, labels)
+    folds = folds if folds is not None else 10 if evidence == "all" else 5
     settings = Settings(folds=folds, shrinkage=shrinkage, k=K, seed=seed)
     rows = None if readable is None else _readable(readable, labels)
     if rows is not None and len(rows) < len(labels):
@@ -183,7 +187,9 @@ def _of_all(
     """The first head; relevance, suggestion and its probability by heads and votes together."""
     used = features if _any_negative(features) else Roots(features)
     hashes, centre = hashes_and_mean(used, settings.seed)
-    neighbours = Neighbours(used, labels, n_classes, keys=joined(hashes, groups), centre=centre)
+    keys = joined(hashes, groups)
+    neighbours = Neighbours(used, labels, n_classes, keys=keys, centre=centre)
+    settings = settings._replace(quick=True)
     first = scored(used, labels, n_classes, settings, groups=groups)
     classes, p = _candidates([first], labels, n_classes)
     right = _shares(p, neighbours.log_votes(classes), SUGGESTING)[:, 0]
@@ -191,8 +197,9 @@ def _of_all(
     again = settings._replace(shrinkage=first.shrinkage, seed=settings.seed + 1)
     second = scored(used, labels, n_classes, again, sample_weight=weight, groups=groups)
     classes, p = _candidates([first, second], labels, n_classes)
-    relevance = _shares(p, neighbours.log_votes(classes, weight**2), ORDERING)[:, 0]
-    best, prob = largest(classes, _shares(p, neighbours.log_votes(classes), SUGGESTING), 1)
+    relevance = _of_pictures(classes, _shares(p, neighbours.log_votes(classes, weight**2), ORDERING), keys)[:, 0]
+    shares = _of_pictures(classes, _shares(p, neighbours.log_votes(classes), SUGGESTING), keys)
+    best, prob = largest(classes, shares, 1)
     return first, relevance.astype(np.float32), best[:, 0], prob[:, 0].astype(np.float32)
 
 
@@ -226,3 +233,21 @@ def _shares(p: np.ndarray, log_votes: np.ndarray, power: float) -> np.ndarray:
     joint = p * np.exp(power * (log_votes - log_votes.max(axis=1, keepdims=True)).astype(np.float64))
     shares: np.ndarray = joint / np.maximum(joint.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     return shares
+
+
+def _of_pictures(classes: np.ndarray, shares: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """The shares (N, m) of ``classes``, those of rows that show the same picture (equal ``keys``) made one: their
+    geometric mean, in which a class that a row does not list has ``LEAST_SHARE``."""
+    _, picture, rows_of = np.unique(keys, return_inverse=True, return_counts=True)
+    several = np.flatnonzero(rows_of[picture] > 1)
+    several = several[np.argsort(picture[several], kind="stable")]
+    out = shares.copy()
+    for rows in np.split(several, np.flatnonzero(np.diff(picture[several])) + 1) if len(several) else ():
+        listed, place = np.unique(classes[rows], return_inverse=True)
+        found = np.full((len(rows), len(listed)), LEAST_SHARE)
+        row = np.arange(len(rows))[:, None]
+        np.maximum.at(found, (row, place.reshape(len(rows), -1)), shares[rows])  # a class twice in a row has 0 once
+        mean = np.exp(np.log(found).mean(axis=0))
+        one = np.where(shares[rows] > 0, mean[place.reshape(len(rows), -1)], 0)
+        out[rows] = one / one.sum(axis=1, keepdims=True)
+    return out

@@ -12,7 +12,7 @@ from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.top_k import topk
 from urnet.reweight.evidence.calibration import FAR, Calibration, calibrate
 from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean, joined
-from urnet.reweight.evidence.linear_head import Head, Sums, head_of, quick_head
+from urnet.reweight.evidence.linear_head import Head, Sums, head_of, quick_head, sums_without, total_of
 
 SAMPLE_CELLS, SAMPLE_ROWS = 1 << 22, 20_000  # rows x classes, and rows, that it is fitted to at most
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97)  # that "auto" chooses among
@@ -28,7 +28,7 @@ class Scored(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The settings of ``out_of_fold`` that are no arrays."""
+    """The settings of ``out_of_fold`` that are no arrays; ``quick``: single precision is enough (``quick_head``)."""
 
     folds: int = 5
     balanced: bool = True
@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     k: int = 5
     seed: int = 0
     block_cells: int = BLOCK_CELLS
+    quick: bool = False
 
 
 def out_of_fold(
@@ -97,24 +98,22 @@ def scored(
     fold = fold_of_rows(joined(hashes, groups), labels, folds)
     size = max(settings.block_cells // max(n_classes, features.shape[1]), 1)
     sums = _sums(features, labels, weight, targets, fold, folds, n_classes, centre, size)
-    others = [[sums[g] for g in range(folds) if g != f] for f in range(folds)]
     present = np.bincount(labels, minlength=n_classes) > 0
     sampled = min(max(SAMPLE_CELLS // n_classes, 1), SAMPLE_ROWS)  # a sample free of the rows' order
     sample = np.sort(np.argsort(hashes, kind="stable")[:sampled])
+    total = total_of(sums)
+
+    def quick(tried: float) -> list[Head]:
+        return [quick_head(sums_without(sums, total, f), balanced, tried) for f in range(folds)]
+
     if shrinkage == "auto":
         shrinkage = _likeliest(
-            lambda tried: _calibrated(
-                features,
-                labels,
-                targets,
-                fold,
-                [quick_head(parts, balanced, tried) for parts in others],
-                centre,
-                sample,
-                balanced,
-            )[1]
+            lambda tried: _calibrated(features, labels, targets, fold, quick(tried), centre, sample, balanced)[1]
         )
-    heads = [head_of(parts, balanced, shrinkage) for parts in others]
+    if settings.quick and SHRINKAGES[0] <= shrinkage <= SHRINKAGES[-1]:
+        heads = quick(shrinkage)
+    else:
+        heads = [head_of([*sums[:f], *sums[f + 1 :]], balanced, shrinkage) for f in range(folds)]
     calibration, _ = _calibrated(features, labels, targets, fold, heads, centre, sample, balanced)
 
     n, k = len(labels), min(k, n_classes)
