@@ -90,6 +90,7 @@ RUN_BY = {
     "tools/benchmark.py --data --out --seeds -o": "tools/test_benchmark.py::test_bad_input_is_one_line",
     "tools/check.py": "tools/test_check.py::test_a_good_tree_is_accepted",
     "tools/check.py --val": "tools/test_check.py::test_a_good_tree_is_accepted",
+    "tools/check.py -c -o": "tools/test_check.py::test_lists_and_recipes",
     "tools/convert_checkpoint.py": "checkpoints/test_convert.py::test_there_and_back_on_the_command_line",
     "tools/convert_checkpoint.py --class_dim --model": "checkpoints/test_convert.py::test_released_folder_and_back",
     "tools/plan.py --evaluation-images --images-per-second --no-files --processes --rows -c": "tools/test_plan.py::test_the_page_shows_what_the_tool_prints",

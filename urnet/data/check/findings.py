@@ -36,8 +36,11 @@ def findings(data_set: DataSet, data: Data, *, workers: int) -> dict[str, Any]:
         looked.append(_Looked(part, records, bad, FileThumbnails(source)))
         if len(bad) > data.max_bad:
             first = f"{part.path_of(min(bad))}: {bad[min(bad)]}"
+            most = (
+                f"{data.max_bad:,} are accepted" if data.max_bad else "0 are accepted where no recipe sets data.max_bad"
+            )
             refused.append(
-                f"{len(bad)} of {part.n} {words} images cannot be read ({first}); at most {data.max_bad} are accepted: "
+                f"{len(bad):,} of {part.n:,} {words} images cannot be read ({first}); at most {most}: "
                 f"remove or replace them, or train with -o data.max_bad={len(bad)}"
             )
     return {

@@ -86,6 +86,7 @@ def _duplicates(found: dict[str, Any]) -> Iterator[str]:
             chosen = [g for g in groups if g["kind"] == kind]
             for group in sorted(chosen, key=lambda g: len(g["classes"]) < 2)[:EXAMPLES]:
                 yield f"  {' = '.join(group['paths'][:4])}{' …' if len(group['paths']) > 4 else ''}"
+            yield from _more(len(chosen))
     if not groups:
         yield "equal files, near duplicates: none"
     if "val" in found:
@@ -96,7 +97,14 @@ def _duplicates(found: dict[str, Any]) -> Iterator[str]:
         )
         for leak in leaks[:EXAMPLES]:
             yield f"  {leak['path']} = {leak['val']}"
+        yield from _more(len(leaks))
     yield ""
+
+
+def _more(n: int) -> Iterator[str]:
+    """How many of ``n`` are not among the examples, and where they are."""
+    if n > EXAMPLES:
+        yield f"  … and {n - EXAMPLES:,} more (--json FILE has all)"
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -104,4 +112,5 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:EXAMPLES]) + (" …" if len(names) > EXAMPLES else "")
+    more = f" … and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
+    return ", ".join(names[:EXAMPLES]) + more
