@@ -185,6 +185,7 @@ def _features_file(args: argparse.Namespace) -> Path | None:
 
 def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
     """Raise InputError for a file to write that is a folder, or that is read or written as another thing."""
+    from urnet.core.atomic_files import check_no_device
     from urnet.data.lists.image_files import check_no_picture
 
     taken: dict[Path, str] = {
@@ -196,6 +197,7 @@ def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
         if place is None:
             continue
         check_no_picture(flag, place)
+        check_no_device(Path(place))
         if Path(place).is_dir():
             raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
         other = taken.setdefault(Path(place).resolve(), f"{flag} {place}")

@@ -175,3 +175,13 @@ def test_a_file_and_a_folder_do_not_replace_one_another(tmp_path):
     with pytest.raises(InputError, match="is a file; a folder's path"), atomic_folder(tmp_path / "file", replace=True):
         pass
     assert names_in(tmp_path) == ["file", "folder"]
+
+
+def test_devices_pipes_and_streams_stay(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "stream").symlink_to("/proc/self/fd/1")
+    (tmp_path / "device").symlink_to("/dev/null")
+    for name, what in (("pipe", "is a device, a pipe"), ("device", "is a device"), ("stream", "is an open stream")):
+        with pytest.raises(InputError, match=f"{name}: {what}"), atomic_file(tmp_path / name, replace=True):
+            pass
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "stream").is_symlink() and (tmp_path / "device").is_symlink()

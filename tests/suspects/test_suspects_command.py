@@ -188,6 +188,7 @@ def test_unreadable_validation_pictures_are_a_note(judge, tmp_path):
         (("photos", "--model", "ResNet50"), f"--model is ResNet50, but {{weights}} was trained with {NETWORK}"),
         (("photos", "--out", "photos"), "--out photos: is a folder; a file's path is needed"),
         (("photos", "--out", "photos/red/00.png"), "--out photos/red/00.png: .png is a picture's name, which would be"),
+        (("photos", "--out", "/dev/null"), "/dev/null: is a device, a pipe or a socket; a file's path is needed"),
         (("photos", "--report", "a.JPG"), "--report a.JPG: .JPG is a picture's name, which would be replaced"),
         (("photos", "--features", "suspects.csv"), "--features suspects.csv: is --out suspects.csv, too"),
         (("photos", "--features", "file.txt"), "file.txt: is no file of kept features"),

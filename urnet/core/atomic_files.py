@@ -45,8 +45,9 @@ def naming(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
 def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success fsync and rename it, on any error remove it.
 
-    Raises InputError when ``path`` exists (also when it was written meanwhile) and ``replace`` is false,
-    or when its folder cannot be written; OSError with the name of ``path`` for a full or broken disk.
+    Raises InputError when ``path`` exists (also when it was written meanwhile) and ``replace`` is false, when it is
+    no file (a device such as /dev/null stays), or when its folder cannot be written; OSError with the name of
+    ``path`` for a full or broken disk.
     """
     path = Path(path)
     with _parents_of(path):
@@ -90,6 +91,15 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
                 if old.exists() and not path.exists():  # an error or a signal between the two renamings
                     os.replace(old, path)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_no_device(path: Path) -> None:
+    """Raise InputError for a device, a pipe or a link to an open stream: renaming a file onto it would remove it."""
+    path = Path(path)
+    if path.is_symlink() and str(path.readlink()).startswith("/proc/"):
+        raise InputError(f"{path}: is an open stream (a link into /proc); a file's path is needed")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: is a device, a pipe or a socket; a file's path is needed")
 
 
 def missing_above(path: Path) -> list[Path]:
@@ -195,6 +205,7 @@ def _begin(path: Path, *, replace: bool, folder: bool) -> Path:
     """Make the temporary file or folder beside ``path``, with the mode that the umask gives it."""
     temporary = path.parent / f".{_stem(path)}.{os.urandom(4).hex()}.tmp"
     try:
+        check_no_device(path)
         if path.exists() and path.is_dir() != folder:
             is_a, needed = ("file", "folder") if folder else ("folder", "file")
             raise InputError(f"{path}: is a {is_a}; a {needed}'s path is needed")
