@@ -206,7 +206,7 @@ def report(results: Sequence[Any], home: Path, stream: TextIO) -> None:
             top = f"top1:{metrics['top1']:.4f} top5:{metrics['top5']:.4f}"
             print(f"stage {result.stage} {kind} {top} step {metrics['step']}", file=stream)
     for result in results:
-        print(f"checkpoint {result.folder / 'best'}", file=stream)
+        print(f"checkpoint {result.folder / 'final'}", file=stream)
         print(f"log {result.folder / 'log.txt'}", file=stream)
     print(f"curves {home / 'curves'}", file=stream)
 
@@ -215,14 +215,14 @@ def say_what_to_use(results: Sequence[Any], recipe: Any) -> None:
     """Say on stderr which checkpoint is the one to use, and the two commands that use it."""
     from urnet.data.lists.validation import validation_places
 
-    best, (root, file) = results[-1].folder / "best", validation_places(recipe.data)
+    final, (root, file) = results[-1].folder / "final", validation_places(recipe.data)
     images = ["--img_path", root or "FOLDER"]
     if file or (root is None and recipe.data.format != "folder"):
         images += ["--img_list", file or "FILE"]
-    what = "the best evaluation of the last stage" if len(results) > 1 else "the best evaluation"
-    print(f"use {best} ({what}):", file=sys.stderr)
+    what = "the last weights of the last stage" if len(results) > 1 else "the last weights"
+    print(f"use {final} ({what}; best/ was chosen on the validation images, so its figure flatters):", file=sys.stderr)
     for program, flags in (("infer.py", ["--img_path", "FOLDER"]), ("eval.py", images)):
-        print(f"  {shlex.join(['python', program, '--pretrained_model', str(best), *flags])}", file=sys.stderr)
+        print(f"  {shlex.join(['python', program, '--pretrained_model', str(final), *flags])}", file=sys.stderr)
 
 
 if __name__ == "__main__":

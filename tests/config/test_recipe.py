@@ -197,6 +197,7 @@ def test_unreadable_files_and_a_byte_order_mark(tmp_path):
         ("stages.more.name=a.b", "stages.1.name: found 'a.b'; accepted: a folder name"),
         ("stages.more.name=table", "stages.1.name: found 'table'"),
         ("stages.class.duration=0 epochs", "stages.class.duration: found '0 epochs'; accepted: more than 0"),
+        ("stages.class.duration=0", "stages.class.duration: found '0 epochs'; accepted: more than 0"),
         ("stages.class.accumulate=3", "class.accumulate: found 3; accepted: a divisor of batch_size 256"),
         ("stages.class.balance=1.5", "stages.class.balance: found 1.5; accepted: 0 to 1"),
         ("stages.class.mixup=.inf", "stages.class.mixup"),
@@ -402,6 +403,17 @@ def test_the_documentation_is_what_the_fields_say():
 def test_no_placeholder_is_left_in_the_texts():
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         assert not re.findall(r"@[A-Z]+@", path.read_text()), path.name
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", "0 steps"])
+def test_a_warm_up_of_nothing_needs_no_unit_and_leaves_the_hash(tmp_path, zero):
+    """In a file as in an override; 0 of anything is 0."""
+    plain = load_recipe(write(tmp_path, SMALL))
+    said = load_recipe(tmp_path / "r.yaml", [f"stages.class.schedule.warmup={zero}"])
+    written = SMALL.replace("duration: 2 epochs", f"duration: 2 epochs, schedule: {{warmup: {zero}}}")
+    assert said == load_recipe(write(tmp_path, written))
+    assert said.stages[0].schedule.warmup.amount == 0
+    assert zero == "0 steps" or recipe_hash(said) == recipe_hash(plain)
 
 
 def test_shrinkage_is_a_number_or_a_word_and_its_default_leaves_the_hash():

@@ -185,7 +185,7 @@ def test_the_training_command_trains(work, trained):
     lines = trained.stdout.splitlines()
     assert re.fullmatch(r"stage train last top1:[01]\.\d{4} top5:1\.0000 step 3", lines[1])
     home = "output/imagenet/se_resnext50"
-    assert lines[2:] == [f"checkpoint {home}/train/best", f"log {home}/train/log.txt", f"curves {home}/curves"]
+    assert lines[2:] == [f"checkpoint {home}/train/final", f"log {home}/train/log.txt", f"curves {home}/curves"]
     assert "note: --parallel_exe" not in trained.stderr
     recipe = load_recipe(work / home / "train/final/recipe.yaml")
     assert recipe.model == Model("ResNet8_small32", recompute=True)

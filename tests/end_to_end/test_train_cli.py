@@ -73,7 +73,7 @@ def test_results_on_stdout_and_the_rest_on_stderr(finished):
     assert done.stdout.splitlines() == [
         f"stage class best top1:{best['top1']:.4f} top5:{best['top5']:.4f} step {best['step']}",
         f"stage class last top1:{last['top1']:.4f} top5:{last['top5']:.4f} step 8",
-        f"checkpoint {folder}/best",
+        f"checkpoint {folder}/final",
         f"log {folder}/log.txt",
         f"curves {folder.parent}/curves",
     ]
@@ -88,15 +88,15 @@ def test_results_on_stdout_and_the_rest_on_stderr(finished):
 def test_the_end_says_which_checkpoint_to_use_and_how(finished, capfd):
     recipe, folder, done = finished
     use, predict, measure = done.stderr.splitlines()[-3:]
-    assert use == f"use {folder}/best (the best evaluation):"
-    assert predict == f"  python infer.py --pretrained_model {folder}/best --img_path FOLDER"
+    assert use == f"use {folder}/final (the last weights; best/ was chosen on the validation images, so its figure flatters):"
+    assert predict == f"  python infer.py --pretrained_model {folder}/final --img_path FOLDER"
     python, program, *flags = shlex.split(measure)
     assert (python, program) == ("python", "eval.py")
     assert flags[2:] == ["--img_path", str(recipe.parent), "--img_list", str(recipe.parent / "val.txt")]
     capfd.readouterr()
     assert evaluation.main(flags) == 0
     assert (
-        capfd.readouterr().out.splitlines()[-1] == done.stdout.splitlines()[0].split(" ", 3)[3].rpartition(" step")[0]
+        capfd.readouterr().out.splitlines()[-1] == done.stdout.splitlines()[1].split(" ", 3)[3].rpartition(" step")[0]
     )
 
 

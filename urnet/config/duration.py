@@ -31,9 +31,11 @@ class Duration:
 
 
 def parse_duration(text: object, where: str = "duration") -> Duration:
-    """Read "<number> epochs|steps|images" (the singular too). Raises InputError naming ``where``."""
+    """Read "<number> epochs|steps|images" (the singular too), or 0, of epochs. Raises InputError naming ``where``."""
     accepted = 'a number and epochs, steps or images, such as "30 epochs"'
     words = str(text).replace("_", "").split()
+    if words in (["0"], ["0.0"]):
+        words.append("epochs")
     if len(words) != 2:
         raise InputError(f"{where}: found {text!r}; accepted is {accepted}")
     unit = words[1] if words[1].endswith("s") else words[1] + "s"
