@@ -82,7 +82,7 @@ def test_results_on_stdout_and_the_rest_on_stderr(finished):
     assert "OMP_NUM_THREADS" not in done.stderr and "amp" not in done.stderr  # nobody asked for it
     for name in ("best", "final"):
         files = {path.name for path in (folder / name).iterdir()}
-        assert files == {"model.safetensors", "state.json", "recipe.yaml"}  # no class names are known here
+        assert files == {"model.safetensors", "in_classes.safetensors", "state.json", "recipe.yaml"}  # no class names are known here
 
 
 def test_the_end_says_which_checkpoint_to_use_and_how(finished, capfd):
