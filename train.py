@@ -220,7 +220,7 @@ def say_what_to_use(results: Sequence[Any], recipe: Any) -> None:
     if file or (root is None and recipe.data.format != "folder"):
         images += ["--img_list", file or "FILE"]
     what = "the last weights of the last stage" if len(results) > 1 else "the last weights"
-    print(f"use {final} ({what}; best/ was chosen on the validation images, so its figure flatters):", file=sys.stderr)
+    print(f"use {final} ({what}; best/ was chosen on the validation images and flatters):", file=sys.stderr)
     for program, flags in (("infer.py", ["--img_path", "FOLDER"]), ("eval.py", images)):
         print(f"  {shlex.join(['python', program, '--pretrained_model', str(final), *flags])}", file=sys.stderr)
 

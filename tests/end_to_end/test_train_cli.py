@@ -82,13 +82,18 @@ def test_results_on_stdout_and_the_rest_on_stderr(finished):
     assert "OMP_NUM_THREADS" not in done.stderr and "amp" not in done.stderr  # nobody asked for it
     for name in ("best", "final"):
         files = {path.name for path in (folder / name).iterdir()}
-        assert files == {"model.safetensors", "in_classes.safetensors", "state.json", "recipe.yaml"}  # no class names are known here
+        assert files == {
+            "model.safetensors",
+            "in_classes.safetensors",
+            "state.json",
+            "recipe.yaml",
+        }  # no class names are known here
 
 
 def test_the_end_says_which_checkpoint_to_use_and_how(finished, capfd):
     recipe, folder, done = finished
     use, predict, measure = done.stderr.splitlines()[-3:]
-    assert use == f"use {folder}/final (the last weights; best/ was chosen on the validation images, so its figure flatters):"
+    assert use == f"use {folder}/final (the last weights; best/ was chosen on the validation images and flatters):"
     assert predict == f"  python infer.py --pretrained_model {folder}/final --img_path FOLDER"
     python, program, *flags = shlex.split(measure)
     assert (python, program) == ("python", "eval.py")
