@@ -73,6 +73,9 @@ def test_what_cannot_be_counted(tree, web, tmp_path):
     (tmp_path / "web/info/synsets.txt").unlink()
     with pytest.raises(InputError, match=r"null counts the names in .*synsets\.txt, which is not there; give"):
         settle(web[1])
+    (tmp_path / "big.txt").write_text("ant/1.jpg 0\nant/2.jpg 100000000\n")
+    with pytest.raises(InputError, match=r"big\.txt: its largest label is 100,000,000, .* up to 1,000,000 classes are"):
+        settle(Data(tree.root, None, "list", train_list=str(tmp_path / "big.txt"), val_list=str(tmp_path / "big.txt")))
 
 
 # ------------------------------------------------------------------ a part of the classes

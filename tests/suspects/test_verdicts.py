@@ -35,8 +35,16 @@ def test_nothing_known_is_fine():
 
 
 def test_a_suggestion_counts_from_three_times_the_probability():
-    found = findings(3, suggested=[1, 1, 0], given_prob=[0.125, 0.13, 0.1], suggested_prob=[0.375, 0.375, 0.9])
-    assert words(found)[0] == ["wrong label", "fine", "fine"]
+    evidence = {"given_prob": [0.125, 0.13, 0.1, 1, 1], "suggested_prob": [0.375, 0.375, 0.9, 1, 1]}
+    found = findings(5, suggested=[1, 1, 0, 0, 0], **evidence)
+    assert words(found)[0] == ["wrong label", "fine", "fine", "fine", "fine"]
+
+
+def test_in_a_class_of_fewer_than_five_different_pictures_no_label_is_called_wrong():
+    evidence = {"suggested": [1] * 6, "given_prob": [0.1] * 6, "suggested_prob": [0.9] * 6}
+    assert set(words(findings(6, **evidence))[0]) == {"wrong label"}
+    for fewer in ({"group": [0, 0, 0, -1, -1, -1]}, {"readable": [True] * 4 + [False] * 2}):
+        assert "wrong label" not in words(findings(6, **evidence, **fewer))[0]
 
 
 def test_of_a_group_the_largest_stays_then_the_better_label_then_the_first():
@@ -63,8 +71,10 @@ def test_the_first_rule_that_fits_counts():
         "labels": [0, 0, 0, 0, 2, 0],
         "group": [0, 0, 1, -1, 1, -1],
     }
+    fine = {"suggested": 0, "given_prob": 0.9, "suggested_prob": 0.9, "labels": 0, "group": -1}  # 2 more, so that
+    every = {name: [*values, *2 * [fine[name]]] for name, values in every.items()}  # class 0 has 5 pictures
     # group 0 is of one label, group 1 of two
-    found = findings(6, **every, in_classes=[1, 1, 0.4, 0.4, 1, 1], leak=[5, -1, -1, -1, -1, -1])
+    found = findings(8, **every, in_classes=[1, 1, 0.4, 0.4, 1, 1, 1, 1], leak=[5, -1, -1, -1, -1, -1, -1, -1])
     expected = [
         "leak from validation",
         "wrong label",
@@ -72,7 +82,9 @@ def test_the_first_rule_that_fits_counts():
         "off topic",
         "duplicate under another label",
         "wrong label",
+        "fine",
+        "fine",
     ]
     assert words(found)[0] == expected
-    gone = dataclasses.replace(found, readable=np.zeros(6, bool))
+    gone = dataclasses.replace(found, readable=np.zeros(8, bool))
     assert set(words(gone)[0]) == {"unreadable"}

@@ -4,7 +4,8 @@
 2. ``leak from validation``: it shows the same as a validation picture.
 3. ``off topic``: ``in_classes`` is below 0.5, so it is far from the pictures of every class.
 4. ``duplicate under another label``: a picture that shows the same has another label. Both have the verdict.
-5. ``wrong label``: another class is suggested, and is at least ``TIMES`` as probable as the given label (ours).
+5. ``wrong label``: another class is suggested, and is at least ``TIMES`` as probable as the given label (ours); never
+   in a class of fewer than ``FEW`` different pictures, of which too little is known.
 6. ``near duplicate``: a picture that shows the same has the same label, and is the one to keep: of a group the one with
    the most pixels, of equal ones the one with the better label, then the first.
 7. ``fine``: none of these.
@@ -19,6 +20,7 @@ import numpy as np
 from urnet.report.suspects import VERDICTS
 
 TIMES = 3.0  # how much more probable than the given label the suggested one must be: of the two 3 in 4
+FEW = 5  # different pictures of a class from which a wrong label is told; of fewer every second one would be
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def verdicts(found: Findings) -> tuple[np.ndarray, np.ndarray]:
     """
     same_as, other_label = _within_groups(found)
     suggests = (found.suggested >= 0) & (found.suggested != found.labels)
+    different = np.bincount(found.labels[found.readable & (same_as < 0)], minlength=int(found.labels.max()) + 1)
+    suggests &= different[found.labels] >= FEW
     rules = {  # the last one that fits is what is seen
         "near duplicate": same_as >= 0,
         "wrong label": suggests & (found.suggested_prob >= TIMES * found.given_prob),

@@ -23,6 +23,7 @@ from urnet.data.lists.class_tree import TreeClasses, sub_folders, tree_classes
 from urnet.data.lists.labelled_list import listed_classes, listed_names
 from urnet.data.lists.lines import read_text
 
+MOST_COUNTED = 1_000_000  # classes that the labels of a list may make by themselves
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # of a data set, not classes
 
 
@@ -173,6 +174,11 @@ def _of_labels(data: Data) -> Listed:
             "data.class_names"
         )
     found = listed_classes(data.train_list, data.root)
+    if found.n_classes > MOST_COUNTED:
+        raise InputError(
+            f"{data.train_list}: its largest label is {found.n_classes - 1:,}, which makes as many classes; labels "
+            f"count from 0, and up to {MOST_COUNTED:,} classes are counted (data.n_classes: null)"
+        )
     return Listed(found.names or [""] * found.n_classes, [], [])
 
 

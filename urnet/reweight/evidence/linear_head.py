@@ -73,12 +73,16 @@ def quick_head(sums: Sums, balanced: bool, shrinkage: float) -> Head:
         return Head(weight, bias)
     mean = first[there] / mass[there, None]
     within = (second - (mean * mass[there, None]).T @ mean) / mass.sum()
-    least = max(1e-6 * within.trace(), 1e-10 * second.trace() / mass.sum()) / d  # classes of equal rows
-    unit = 1 / np.sqrt(np.maximum(np.diag(within), least or 1.0))
+    least = 1e-6 * within.trace() / d
+    rounding = 1e-5 * np.diag(second) / mass.sum()  # of second, a hundredfold: classes of one row, or of equal ones
+    unit = 1 / np.sqrt(np.maximum.reduce([np.diag(within), rounding, np.full(d, least if least > 0 else 1.0)]))
     shrunk = ((1 - shrinkage) * within * unit * unit[:, None]).astype(np.float32)
     added = 1 + 1e-6 - np.diag(shrunk).astype(np.float64)  # what shrinking adds to the diagonal
     shrunk[np.diag_indices(d)] = 1 + 1e-6
-    inverse = spotri(spotrf(shrunk, lower=1, overwrite_a=1)[0], lower=1, overwrite_c=1)[0]
+    factor, failed = spotrf(shrunk, lower=1, overwrite_a=1)
+    if failed:  # by rounding: singular in single precision
+        return head_of([sums], balanced, shrinkage)
+    inverse = spotri(factor, lower=1, overwrite_c=1)[0]
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     scaled = mean * unit
     solved = inverse.astype(np.float64) @ scaled.T
