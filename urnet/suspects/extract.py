@@ -182,4 +182,4 @@ def _gathered(kept: KeptFeatures, rows: np.ndarray, unreadable: dict[int, str], 
         found = records[part[there]]
         features[begin + there] = found["features"]
         hashes[begin + there], pixels[begin + there] = found["about"]["hash"], found["about"]["pixels"]
-    return Extracted(features, hashes, pixels, Thumbnails(records, rows), unreadable, computed)
+    return Extracted(features, hashes, pixels, Thumbnails(kept.records, rows), unreadable, computed)

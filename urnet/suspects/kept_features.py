@@ -39,7 +39,7 @@ class KeptFeatures:
         self.path, self.identity = Path(path), dict(identity)
         self.width = 0
         self._row_of: dict[bytes, int] = {}
-        self._records = np.empty(0, record_type(0))
+        self._place = 0, 0  # where the records begin, and how many there are
         self._file: AppendedFile | None = None
         self._fresh = True  # the file is to be begun anew
         self._lock: TextIO | None = None
@@ -59,8 +59,10 @@ class KeptFeatures:
 
     @property
     def records(self) -> np.ndarray:
-        """The records (``record_type(width)``) that were there when the file was opened, mapped."""
-        return self._records
+        """The records (``record_type(width)``) that were there at opening, mapped anew: pages go with the array."""
+        begin, n = self._place
+        kind = record_type(self.width)
+        return np.memmap(self.path, kind, "r", begin, (n,)) if n else np.empty(0, kind)
 
     def begin(self) -> None:
         """Hold the file: from now on nobody else changes it. Raises InputError where another process does, or did."""
@@ -142,8 +144,9 @@ class KeptFeatures:
                 stream.truncate(end)
         if not whole:
             return
-        self._records = np.memmap(self.path, kind, "r", start, (whole,))
-        good = self._records["crc"] == _crcs(self._records)
+        self._place = start, whole
+        records = self.records
+        good = records["crc"] == _crcs(records)
         if not good.all():
             bad = int((~good).sum())
             print(
@@ -152,7 +155,7 @@ class KeptFeatures:
             )
             with self._mending():
                 self._rewrite(np.flatnonzero(good))
-        content = self._records["about"]["content"]
+        content = self.records["about"]["content"]
         self._row_of = {row.tobytes(): i for i, row in enumerate(content)}
 
     @contextlib.contextmanager
@@ -167,13 +170,12 @@ class KeptFeatures:
 
     def _rewrite(self, rows: np.ndarray) -> None:
         """Replace the file by one that holds these records only."""
-        header = _header(self.identity, self.width)
+        header, records = _header(self.identity, self.width), self.records
         with atomic_file(self.path, replace=True) as part, part.open("wb") as stream:
             stream.write(header)
             for begin in range(0, len(rows), 1024):
-                stream.write(self._records[rows[begin : begin + 1024]].tobytes())
-        kind = record_type(self.width)
-        self._records = np.memmap(self.path, kind, "r", len(header), (len(rows),)) if len(rows) else np.empty(0, kind)
+                stream.write(records[rows[begin : begin + 1024]].tobytes())
+        self._place = len(header), len(rows)
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
