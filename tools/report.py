@@ -15,6 +15,7 @@ from pathlib import Path
 
 from urnet.core import cli
 from urnet.core.checks import InputError
+from urnet.core.counted import plural
 
 EPILOG = """\
 example:
@@ -89,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
         part.write_text(report.html, encoding="utf-8")
     size = f"{len(report.html.encode()) / 1e6:.1f} MB"
     gone = f" ({report.missing} missing or unreadable, {report.left_out} left out)"
-    print(f"{out}: {size}, {report.pictures} images{gone if report.missing + report.left_out else ''}")
+    print(f"{out}: {size}, {plural(report.pictures, 'image')}{gone if report.missing + report.left_out else ''}")
     if args.suspects and report.evidence is not None:
         rows = suspect_rows(report.evidence)
         write_csv(Path(args.suspects), report.columns, report.evidence, rows[: args.max_suspects], excel=args.excel)

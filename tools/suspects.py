@@ -19,6 +19,7 @@ from typing import Any
 import models
 from urnet.core import cli
 from urnet.core.checks import InputError
+from urnet.core.counted import plural, verb
 
 EPILOG = """\
 examples:
@@ -120,8 +121,9 @@ def main(argv: Sequence[str]) -> None:
             print(line, file=results)
         n = len(photos.labels) + (0 if validation is None else len(validation.labels))
         print(
-            f"{n:,} pictures in {time.perf_counter() - start:.1f} s; {network.describe()}: features of "
-            f"{found.computed:,} were computed" + (f", all are kept in {kept}" if kept else ""),
+            f"{plural(n, 'picture')} in {time.perf_counter() - start:.1f} s; {network.describe()}: features of "
+            f"{found.computed:,} {verb(found.computed, 'was', 'were')} computed"
+            + (f", all are kept in {kept}" if kept else ""),
             file=sys.stderr,
         )
 
@@ -144,7 +146,7 @@ def _written(args: argparse.Namespace, found: Any, network: Any) -> list[str]:
     from urnet.suspects.summary import summary_lines
 
     n = found.write_csv(args.out, args.max_suspects, excel=args.excel)
-    written = [f"{args.out}: {n:,} pictures, the most suspect first"]
+    written = [f"{args.out}: {plural(n, 'picture')}, the most suspect first"]
     if args.report:
         written.append(_write_page(args, found, network))
     return [*summary_lines(found), "", *written]
@@ -163,7 +165,7 @@ def _write_page(args: argparse.Namespace, found: Any, network: Any) -> str:
     page = build_folder_report(name, found.photos, found.evidence, thumbnails, settings)
     with atomic_file(out, replace=True) as part:
         part.write_text(page.html, encoding="utf-8")
-    return f"{out}: {len(page.html.encode()) / 1e6:.1f} MB, {page.pictures} pictures"
+    return f"{out}: {len(page.html.encode()) / 1e6:.1f} MB, {plural(page.pictures, 'picture')}"
 
 
 def _where(args: argparse.Namespace) -> Any:

@@ -187,7 +187,7 @@ def test_images_under_a_folder(tmp_path, capsys):
     images = images_under(tmp_path / "r")
     assert list(images.paths) == ["a/y.jpeg", "a/z.png", "b.JPG", "gone.jpg", "link/linked.webp", "link/x.gif"]
     assert (images.labels == -1).all() and images.path(2) == str(tmp_path / "r" / "b.JPG")
-    assert "1 files are no images: a/readme.txt" in capsys.readouterr().err
+    assert "1 file is no image: a/readme.txt" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: has no image below it; accepted: JPEG, PNG"):
         images_under(tmp_path / "empty")
@@ -205,7 +205,7 @@ def test_a_file_name_that_is_not_utf8(tmp_path, capsys):
         pytest.skip("this file system takes UTF-8 names only")
     assert list(images_under(tmp_path).paths) == ["\\xff.jpg", "a\n.jpg", "b.jpg"]
     err = capsys.readouterr().err
-    assert "1 files whose names are not UTF-8 are unreadable until they are renamed: \\xff.jpg" in err
+    assert "1 file whose name is not UTF-8 is unreadable until it is renamed: \\xff.jpg" in err
     make(tmp_path, "\\xff.jpg")
     with pytest.raises(InputError, match=r"another's: \\xff\.jpg; rename one"):
         images_under(tmp_path)
@@ -283,7 +283,7 @@ def test_a_folder_tree(tmp_path, capsys):
         ("zebra/1.jpg", 2),
     ]
     assert table.class_names == ["ant", "bee", "zebra"]
-    assert "1 of 3 classes have no training image: 1 'bee'" in capsys.readouterr().err
+    assert "1 of 3 classes has no training image: 1 'bee'" in capsys.readouterr().err
     val = read_validation(data)
     assert list(val.paths) == ["ant/8.png", "zebra/9.png"] and val.labels.tolist() == [0, 2]
     with pytest.raises(InputError, match=r"has 3 sub-folders \(ant, bee, zebra\), but data.n_classes is 4"):

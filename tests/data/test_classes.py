@@ -91,7 +91,7 @@ def test_a_part_of_a_tree(tree, tmp_path, classes, capsys):
     table = open_or_build(data, tmp_path / "table")
     assert pairs(table) == [("ant/1.jpg", 1), ("ant/2.jpg", 1), ("cat/4.jpg", 0)]
     assert table.class_names == ["cat", "ant"]
-    note = "note: data.classes: 2 of 3 classes train, 0 'cat', 1 'ant'; 1 images of the others do not\n"
+    note = "note: data.classes: 2 of 3 classes train, 0 'cat', 1 'ant'; 1 image of the others does not\n"
     assert capsys.readouterr().err == note
     images = read_validation(data)
     assert list(images.paths) == ["ant/5.jpg", "cat/7.jpg"] and images.labels.tolist() == [1, 0]

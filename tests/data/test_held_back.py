@@ -108,7 +108,7 @@ def test_a_class_without_a_validation_image_is_named(data, tmp_path, capsys):
         if f"bee/{file.name}" in held:
             file.unlink()
     read_validation(data)
-    assert "note: 1 of 2 classes have no validation image: 1 'bee'" in capsys.readouterr().err
+    assert "note: 1 of 2 classes has no validation image: 1 'bee'" in capsys.readouterr().err
 
 
 def test_both_a_split_and_images_of_their_own_are_refused(data, tmp_path):

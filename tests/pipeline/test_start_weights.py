@@ -86,7 +86,7 @@ def test_a_word_is_made_whole_and_implies_a_new_classifier(images, tmp_path, cap
     stage = load_recipe(path).stages[0]
     assert (stage.start, stage.measure.network, stage.finetune) == (WORD, WORD, True)
     assert load_recipe(path).transform == Transform(train="pad_crop", pad=2, eval="short")
-    line = f"{WORD}: images are prepared as its weights need them: transform.eval=short (what the recipe"
+    line = f"{WORD}: images are prepared as its weights need them: transform.eval=short (set them in the recipe"
     assert line in capsys.readouterr().err
     said = load_recipe(path, ["transform.size=32", "transform.mean=[0.4, 0.4, 0.4]"]).transform
     assert (said.size, said.eval, said.mean) == (32, "straight", (0.4, 0.4, 0.4))
@@ -181,7 +181,11 @@ def test_a_run_from_the_word(images, file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(file, "md5", "0" * 32)
     file.published(monkeypatch, tmp_path / "empty")
     code, out, err = called(capsys, "-c", path, "--init", "imagenet", "--dry-run")
-    assert code == 0 and out.startswith("stage class again: ") and "start was 'published md5:" in out
+    assert (
+        code == 0
+        and out.startswith("stage class again: ")
+        and "what it starts from, published weights, differs (md5:" in out
+    )
 
 
 def test_a_reweighting_that_uses_the_networks_classes_is_refused(images, file, tmp_path, monkeypatch, capsys):

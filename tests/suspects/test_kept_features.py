@@ -112,7 +112,7 @@ def test_a_damaged_record_is_named_and_the_others_stay(tmp_path, capsys):
     data[-record_type(4).itemsize - 10] ^= 1  # in the second of three
     path.write_bytes(data)
     kept = KeptFeatures(path, IDENTITY)
-    assert "1 of 3 records are damaged; those pictures are computed again" in capsys.readouterr().err
+    assert "1 of 3 records is damaged; that picture is computed again" in capsys.readouterr().err
     assert [kept.row(row.tobytes()) >= 0 for row in content] == [True, False, True]
     np.testing.assert_array_equal(kept.records["features"][kept.row(content[2].tobytes())], [8, 9, 10, 11])
     assert len(KeptFeatures(path, IDENTITY)) == 2 and capsys.readouterr().err == ""

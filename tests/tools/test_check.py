@@ -86,7 +86,7 @@ def test_every_planted_fault_is_found(tree, capsys):
     lines = list(report_lines(found))
     assert "equal files: 2 in 1 groups, 1 of them under several labels" in lines
     assert "  b/4.jpg = c/cut.jpg" in lines
-    assert "no validation image: 1 classes (d)" in lines
+    assert "no validation image: 1 class (d)" in lines
 
 
 def test_modes_of_other_files(tree, capsys):

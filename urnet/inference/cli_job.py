@@ -18,6 +18,7 @@ import numpy as np
 
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
+from urnet.core.counted import plural, verb
 from urnet.inference.cli_flags import RELEASE_DEFAULTS, check_numbers, complete, parse_scales
 from urnet.runtime.threads import compute_threads, import_paddle
 
@@ -132,7 +133,7 @@ class PredictionJob:
             c, source = other[0], self.info.classes_file
             print(
                 f"note: {self.args.class_names}: class {c} is {self.class_names[c]!r}, but {known[c]!r} in {source}; "
-                f"{len(other)} of {len(known)} names differ, and the file's are used",
+                f"{len(other)} of {len(known)} names {verb(len(other), 'differs', 'differ')}, and the file's are used",
                 file=sys.stderr,
             )
 
@@ -249,7 +250,7 @@ class PredictionJob:
         """One line on stderr, of process 0."""
         if not is_main():
             return
-        rate = f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} images/s)"
+        rate = f"{plural(n_images, 'image')} in {seconds:.1f} s ({n_images / seconds:.1f} images/s)"
         if self.n_views > 1:
             rate += f", {self.n_views} views each"
         start = f"start-up {start_seconds:.1f} s, engine {predictor.engine}"

@@ -17,6 +17,7 @@ import numpy as np
 from urnet.core.answers import Answers
 from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
+from urnet.core.counted import verb
 from urnet.data.images.decode import UnreadableImage, read_bytes, read_image
 from urnet.data.images.transforms import eval_transform
 from urnet.inference.cli_job import PredictionJob
@@ -144,7 +145,8 @@ class Export:
         if bad:
             if len(bad) == len(self.files):
                 raise InputError(f"--images: none of {len(self.files)} is readable; {bad[0]}")
-            print(f"note: {len(bad)} of {len(self.files)} images are unreadable: {bad[0]} …", file=sys.stderr)
+            said = f"{len(bad)} of {len(self.files)} images {verb(len(bad))} unreadable"
+            print(f"note: {said}: {bad[0]}{' …' if len(bad) > 1 else ''}", file=sys.stderr)
 
     def _image(self, file: str, signature: Signature) -> np.ndarray:
         """The file's image (S, S, 3), made twice. Raises UnreadableImage, RuntimeError where the two differ."""

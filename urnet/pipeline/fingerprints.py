@@ -22,6 +22,7 @@ from urnet.checkpoints.published import published
 from urnet.config.recipe import Recipe, active_stages, recipe_hash, recipe_tree
 from urnet.config.stage import Evidence, Stage
 from urnet.core.atomic_files import file_hash
+from urnet.core.counted import plural
 from urnet.data.lists.image_list import ImageList
 from urnet.data.lists.query_texts import read_query_texts
 from urnet.data.table.table import BLOCK, Table
@@ -176,7 +177,7 @@ def validation_changes(then: Inputs, now: Inputs) -> list[str]:
     differing = [key for key in ("names", "labels", "root") if then.get(key) != now[key]]
     if not differing:
         return []
-    said = f"{then.get('images')} images then, {now['images']} now"
+    said = f"{plural(then.get('images', 0), 'image')} then, {now['images']} now"
     if then.get("images") == now["images"]:
         said += f", of other {' and '.join(differing)}"
     return [f"the validation images changed: {now['from']}: {said}"]

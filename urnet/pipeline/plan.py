@@ -9,6 +9,7 @@ from typing import Literal
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError, check_choice
+from urnet.core.counted import plural
 from urnet.pipeline import run_folder
 from urnet.pipeline.fingerprints import VALIDATION, Fingerprints
 from urnet.pipeline.registry import measures
@@ -58,7 +59,7 @@ def _step(stage: Stage, inputs: Fingerprints, replace: bool) -> Step:
         return Step(stage, "again", "--replace")
     changed = run_folder.changes(folder, inputs.of[stage.name], inputs.validation)
     if changed:
-        more = f" and {len(changed) - 3} more keys" if len(changed) > 3 else ""
+        more = f" and {plural(len(changed) - 3, 'more key')}" if len(changed) > 3 else ""
         return Step(stage, "again", "; ".join(changed[:3]) + more)
     if found != "finished":
         return Step(stage, "resume", "unfinished")

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, dump_recipe
@@ -107,8 +108,25 @@ def changes(folder: Path, inputs: Inputs, validation: Inputs | None = None) -> l
         said.append("the training images, or their labels, changed")
     for key in sorted(differing, key=lambda key: key.startswith(("column", "start"))):  # what follows from others last
         if key != "table":
-            said.append(f"{key} was {then.get(key)!r}, now {inputs.get(key)!r}")
+            said.append(_change(key, then.get(key), inputs.get(key)))
     return said
+
+
+_KINDS = {"file": "a file", "published": "published weights"}  # of ``Fingerprints``: what people call it
+
+
+def _change(key: str, was: Any, now: Any) -> str:
+    """What became of one input, in words; a hash tells people nothing, so it comes last, in brackets."""
+    if key == "columns":
+        return f"what its reweighting writes would differ ({was} then, {now} now)"
+    if key.startswith("column ") and was and now:
+        return f"{key}, which it trains with, would differ ({was} then, {now} now)"
+    if key == "start":
+        (kind, _, then), (other, _, new) = str(was).rpartition(" "), str(now).rpartition(" ")
+        if kind and kind == other:
+            return f"what it starts from, {_KINDS.get(kind, kind)}, differs ({then} then, {new} now)"
+        return f"start was {kind or was}, now {other or now}"
+    return f"{key} was {was!r}, now {now!r}"
 
 
 def set_aside(folder: Path) -> Path:

@@ -110,7 +110,7 @@ def _tell(source: str, own: Transform, view: Transform, weights: Transform) -> N
     if taken and is_main():
         print(
             f"{source}: images are prepared as its weights need them: {_shown(view, taken)} "
-            "(what the recipe or -o says of it goes before)",
+            "(set them in the recipe or by -o to override)",
             file=sys.stderr,
         )
     if kept and is_main():

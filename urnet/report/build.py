@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from urnet.core.blocks import class_sizes
 from urnet.core.checks import InputError, check_same_rows
+from urnet.core.counted import count
 from urnet.data.table.table import Table
 from urnet.report import overview
 from urnet.report.columns import Columns
@@ -17,7 +18,6 @@ from urnet.report.photos import Photos
 from urnet.report.run_evidence import label_evidence
 from urnet.report.run_state import Method, RunState
 from urnet.report.suspects import Evidence
-from urnet.report.text import count
 
 __all__ = ["FolderReport", "Report", "Settings", "build_folder_report", "build_report"]
 

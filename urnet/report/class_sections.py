@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from urnet.core.counted import plural
 from urnet.report.aggregates import class_sums, shrunk_means
 from urnet.report.columns import Columns
 from urnet.report.gallery import Gallery
 from urnet.report.photos import Rows
 from urnet.report.suspects import FINE, UNREADABLE, Evidence
-from urnet.report.text import class_name, decimal, percent, plain_name, plural
+from urnet.report.text import class_name, decimal, percent, plain_name
 
 CONFIDENCE = ("confidence", "keep", "instance_weight")  # without evidence the first one there is orders the images
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from urnet.core.blocks import ROWS, blocks
+from urnet.core.counted import count, plural
 from urnet.report import charts
 from urnet.report.aggregates import confusion
 from urnet.report.class_sections import Choice
 from urnet.report.photos import Rows
 from urnet.report.suspect_cards import NO_EVIDENCE
 from urnet.report.suspects import Evidence
-from urnet.report.text import count, percent, plain_name, plural
+from urnet.report.text import percent, plain_name
 
 SUGGESTIONS, HEAT = 5, 20  # suggestions named for a class; rows and columns of the matrix
 PAIRS = 12  # pairs of classes

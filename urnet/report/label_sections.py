@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from urnet.core.checks import InputError, nearest
+from urnet.core.counted import plural
 from urnet.report import overview
 from urnet.report.aggregates import rows_of
 from urnet.report.class_sections import Choice, choose_classes, class_section
@@ -18,7 +19,6 @@ from urnet.report.page import Section
 from urnet.report.photos import Rows
 from urnet.report.suspect_cards import suspect_section
 from urnet.report.suspects import Evidence
-from urnet.report.text import plural
 
 SHARE = 0.85  # of the page's bytes that pictures may take
 

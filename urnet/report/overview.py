@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from urnet.core.counted import count, plural
 from urnet.data.table.table import Table
 from urnet.report import charts
 from urnet.report.aggregates import class_means, histogram
 from urnet.report.columns import Columns
 from urnet.report.photos import Rows
 from urnet.report.run_state import Method, RunState, StageState
-from urnet.report.text import NAME, class_name, count, decimal, escape, percent, plural
+from urnet.report.text import NAME, class_name, decimal, escape, percent
 
 NAMED_BARS = 40  # classes shown by name; more of them become a line
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from urnet.core.counted import count, plural
 from urnet.report.gallery import LARGE, Gallery
 from urnet.report.photos import Rows
 from urnet.report.suspects import VERDICTS, Evidence, in_order, suspect_rows
-from urnet.report.text import TITLE, count, escape, plain_name, plural
+from urnet.report.text import TITLE, escape, plain_name
 from urnet.report.typical import typical_pictures
 
 LONGEST = 300  # characters of a path

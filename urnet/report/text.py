@@ -52,16 +52,6 @@ def plain_name(names: Sequence[str], label: int) -> str:
     return escape(name, NAME) if names.count(name) == 1 else f"{escape(name, NAME)} ({label})"
 
 
-def count(number: float) -> str:
-    """A whole number, thousands grouped."""
-    return f"{int(number):,}"
-
-
-def plural(number: int, one: str, many: str = "") -> str:
-    """``number`` with its noun: 1 row, 2 rows."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
-
-
 def decimal(value: float, digits: int = 2) -> str:
     """A number with ``digits`` decimals, grouped; one digit where nothing but zeros would be left."""
     if not math.isfinite(value):

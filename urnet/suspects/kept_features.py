@@ -20,6 +20,7 @@ import numpy as np
 
 from urnet.core.atomic_files import AppendedFile, atomic_file, missing_above, remove_empty
 from urnet.core.checks import InputError
+from urnet.core.counted import verb
 from urnet.core.file_lock import hold
 from urnet.suspects.pictures import ABOUT
 
@@ -150,7 +151,8 @@ class KeptFeatures:
         if not good.all():
             bad = int((~good).sum())
             print(
-                f"note: {self.path}: {bad} of {whole} records are damaged; those pictures are computed again",
+                f"note: {self.path}: {bad} of {whole} records {verb(bad)} damaged; "
+                f"{verb(bad, 'that picture is', 'those pictures are')} computed again",
                 file=sys.stderr,
             )
             with self._mending():

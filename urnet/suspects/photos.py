@@ -11,6 +11,7 @@ import numpy as np
 
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError, check_choice
+from urnet.core.counted import verb
 from urnet.data.lists.build_table import image_root
 from urnet.data.lists.class_names import same_name
 from urnet.data.lists.class_tree import note_level, sub_folders
@@ -80,7 +81,10 @@ def _read(data: Data) -> Photos:
     empty = np.flatnonzero(np.bincount(labels, minlength=len(classes.names)) == 0).tolist()
     if empty:
         shown = named(classes.names, empty)
-        print(f"note: {len(empty)} of {len(classes.names)} classes have no picture: {shown}", file=sys.stderr)
+        print(
+            f"note: {len(empty)} of {len(classes.names)} classes {verb(len(empty), 'has', 'have')} no picture: {shown}",
+            file=sys.stderr,
+        )
     return Photos(paths, labels, classes.names, image_root(data, classes))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from urnet.config.recipe import Data
+from urnet.core.counted import verb
 from urnet.data.check.data_set import DataSet, Part
 from urnet.data.check.records import ALPHA, CMYK, GREY, KINDS, SEVERAL, FileThumbnails, RecordSource, read_records
 from urnet.reweight.near_duplicates import leaks, near_duplicates
@@ -37,7 +38,9 @@ def findings(data_set: DataSet, data: Data, *, workers: int) -> dict[str, Any]:
         if len(bad) > data.max_bad:
             first = f"{part.path_of(min(bad))}: {bad[min(bad)]}"
             most = (
-                f"{data.max_bad:,} are accepted" if data.max_bad else "0 are accepted where no recipe sets data.max_bad"
+                f"{data.max_bad:,} {verb(data.max_bad)} accepted"
+                if data.max_bad
+                else "0 are accepted where no recipe sets data.max_bad"
             )
             refused.append(
                 f"{len(bad):,} of {part.n:,} {words} images cannot be read ({first}); at most {most}: "

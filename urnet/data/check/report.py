@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from urnet.core.counted import plural
 from urnet.data.check.findings import crossing, imbalance
 
 SHOWN = 50  # classes; of more, the largest and the smallest
@@ -17,7 +18,7 @@ def report_lines(found: dict[str, Any]) -> Iterator[str]:
     """The lines of the report; the last says whether training would refuse."""
     parts = [(word, found[key]) for key, word in (("train", "training"), ("val", "validation")) if key in found]
     for word, part in parts:
-        yield f"{word:<11}{part['images']:,} images in {part['root']}"
+        yield f"{word:<11}{plural(part['images'], 'image')} in {part['root']}"
     yield ""
     yield from _classes(found)
     for word, part in parts:
@@ -44,17 +45,19 @@ def _classes(found: dict[str, Any]) -> Iterator[str]:
     for c in shown:
         if c < 0:
             high, low = sizes[order[ENDS]], sizes[order[-ENDS - 1]]
-            yield f"{'…':<{width}}  ({len(order) - 2 * ENDS:,} more classes of {low:,} to {high:,} images)"
+            more = plural(len(order) - 2 * ENDS, "more class", "more classes")
+            yield f"{'…':<{width}}  ({more} of {low:,} to {high:,} images)"
             continue
         bar = "█" * max(round(_BAR * sizes[c] / max(max(sizes), 1)), int(sizes[c] > 0))
         other = "" if val is None else f"  {val[c]:>10,}"
         name = labels[c] if len(labels[c]) <= width else labels[c][: width - 1] + "…"
         yield f"{name:<{width}}  {sizes[c]:>{max(figures, 8)},}{other}  {bar}".rstrip()
-    yield f"{len(names):,} classes; the largest has {imbalance(sizes):.1f} times as many images as the smallest"
+    n_classes = plural(len(names), "class", "classes")
+    yield f"{n_classes}; the largest has {imbalance(sizes):.1f} times as many images as the smallest"
     for key, word in (("train", "training"), ("val", "validation")):
         missing = found["missing"].get(key)
         if missing:
-            yield f"no {word} image: {len(missing):,} classes ({_some(missing)})"
+            yield f"no {word} image: {plural(len(missing), 'class', 'classes')} ({_some(missing)})"
     yield ""
 
 

@@ -18,6 +18,7 @@ from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
+from urnet.core.counted import plural, verb
 from urnet.data.lists import webvision
 from urnet.data.lists.changed_rows import changed_rows
 from urnet.data.lists.class_names import read_class_names
@@ -124,7 +125,9 @@ class _Kept:
         if self._classes.chosen is not None:
             names = self._classes.names
             shown, n_listed = named(names, range(len(names))), len(self._classes.listed)
-            said = f"{len(names)} of {n_listed} classes train, {shown}; {self._left_out:,} images of the others do not"
+            left_out = plural(self._left_out, "image")
+            said = f"{len(names)} of {n_listed} classes {verb(len(names), 'trains', 'train')}, {shown}; "
+            said += f"{left_out} of the others {verb(self._left_out, 'does', 'do')} not"
             print(f"note: data.classes: {said}", file=sys.stderr)
 
 
@@ -257,4 +260,7 @@ def _name_empty_classes(table: Table) -> None:
     empty = np.flatnonzero(np.bincount(table.column("label"), minlength=n_classes) == 0).tolist()
     if empty:
         shown = named(names, empty)
-        print(f"note: {len(empty)} of {n_classes} classes have no training image: {shown}", file=sys.stderr)
+        print(
+            f"note: {len(empty)} of {n_classes} classes {verb(len(empty), 'has', 'have')} no training image: {shown}",
+            file=sys.stderr,
+        )

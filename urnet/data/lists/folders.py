@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from urnet.core.checks import InputError
+from urnet.core.counted import plural
 from urnet.data.images.header import ACCEPTED
 from urnet.data.lists.image_files import is_litter, what_is
 from urnet.data.lists.image_list import ImageList
@@ -42,7 +43,8 @@ def images_under(root: str | Path, *, allow_empty: bool = False, quiet: bool = F
     found, other = sorts.pop(True, []), sorts.pop(False, [])
     unread = ", ".join(f"{len(paths)} x {kind} ({min(paths)} …)" for kind, paths in sorted(sorts.items()))
     if other and not quiet:
-        print(f"note: {root}: {len(other)} files are no images: {min(other)} …", file=sys.stderr)
+        said = plural(len(other), "file is no image", "files are no images")
+        print(f"note: {root}: {said}: {min(other)}{' …' if len(other) > 1 else ''}", file=sys.stderr)
     if unread and (found or allow_empty) and not quiet:
         print(f"note: {root}: left out, since it cannot be read: {unread}; convert it to JPEG", file=sys.stderr)
     if not found and not allow_empty:
@@ -92,6 +94,10 @@ def _as_utf8(root: str, names: Sequence[str], quiet: bool) -> list[str]:
     if not set(changed).isdisjoint(names):
         raise InputError(f"{root}: a file's name is not UTF-8, and so written is another's: {shown}; rename one")
     if not quiet:
-        said = f"{len(changed)} files whose names are not UTF-8 are unreadable until they are renamed: {shown} …"
-        print(f"note: {root}: {said}", file=sys.stderr)
+        said = plural(
+            len(changed),
+            "file whose name is not UTF-8 is unreadable until it is renamed",
+            "files whose names are not UTF-8 are unreadable until they are renamed",
+        )
+        print(f"note: {root}: {said}: {shown}{' …' if len(changed) > 1 else ''}", file=sys.stderr)
     return texts

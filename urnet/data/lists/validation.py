@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
+from urnet.core.counted import verb
 from urnet.data.lists import webvision
 from urnet.data.lists.class_tree import labelled_folders
 from urnet.data.lists.classes import Classes, named, read_classes
@@ -103,11 +104,15 @@ def _held_back(data: Data, classes: Classes, table: Table | None) -> ImageList:
         held = ~np.asarray(pc.is_in(paths, table.texts("path")))
     empty = np.flatnonzero(np.bincount(labels[held], minlength=len(classes.names)) == 0).tolist()
     if is_main():
+        n_held = int(held.sum())
         print(
-            f"note: data.val_split: {held.sum():,} of {len(held):,} images are held back for validation",
+            f"note: data.val_split: {n_held:,} of {len(held):,} images {verb(n_held)} held back for validation",
             file=sys.stderr,
         )
         if empty:
             n, shown = len(classes.names), named(classes.names, empty)
-            print(f"note: {len(empty)} of {n} classes have no validation image: {shown}", file=sys.stderr)
+            print(
+                f"note: {len(empty)} of {n} classes {verb(len(empty), 'has', 'have')} no validation image: {shown}",
+                file=sys.stderr,
+            )
     return ImageList(paths.filter(pa.array(held)), labels[held], data.root)
