@@ -158,7 +158,8 @@ def _write_page(args: argparse.Namespace, found: Any, network: Any) -> str:
     from urnet.report.build import Settings, build_folder_report
     from urnet.report.thumbnails import thumbnailer
 
-    out, name = Path(args.report), Path(found.photos.root).resolve().name
+    out, root = Path(args.report), Path(found.photos.root).resolve()
+    name = "/".join(root.parts[1:][-2:]) or str(root)
     thumbnails = thumbnailer(exif=network.exif, max_pixels=network.max_pixels)
     asked = {"top": args.top, "max_bytes": None if args.max_mb is None else math.ceil(1e6 * args.max_mb)}
     settings = Settings(page=out, **{key: value for key, value in asked.items() if value is not None})

@@ -11,6 +11,7 @@ import yaml
 
 from urnet.data.table.table import BaseWriter, Table
 from urnet.report.build import Settings, build_report
+from urnet.report.gallery import NoPicture
 from urnet.report.photos import Photos
 from urnet.report.run_state import read_run
 from urnet.report.suspects import VERDICTS
@@ -93,7 +94,7 @@ def write_run(folder: Path, base_hash: str, stages=("class", "cluster"), unfinis
 
 def no_images(files, size=0):
     """Thumbnails where no image can be read."""
-    return [None] * len(files)
+    return [NoPicture("none of these tests")] * len(files)
 
 
 def report_of(table, folder, thumbnails=no_images, methods=None, **settings):

@@ -12,6 +12,7 @@ from urnet.core.blocks import class_sizes
 from urnet.core.checks import InputError
 from urnet.report.class_sections import choose_classes
 from urnet.report.columns import Columns
+from urnet.report.gallery import NoPicture
 from urnet.report.run_evidence import label_evidence
 from urnet.report.run_state import Method
 from urnet.report.thumbnails import thumbnail, thumbnailer
@@ -78,7 +79,7 @@ def test_the_page_says_what_is_known(made):
         "60.0 ± 1.0 % 3 seeds",
         "70.0 % 1 of 2 seeds",
         "3 to 12 pictures a class, 4.0 : 1",
-        "4 of 30 pictures look wrong, the most likely ones first.",
+        "4 of 30 pictures to look at, the most likely wrong ones first.",
         "quality 1.50",
         "Highest label quality",
         "1 image is missing or unreadable",
@@ -197,7 +198,7 @@ def test_thumbnails_keep_the_aspect_and_are_never_enlarged(tmp_path):
         assert np.abs(small.reshape(-1, 3).mean(axis=0) - [0, 0, 200]).max() < 6
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8nonsense")
     paths = [str(tmp_path / name) for name in ("broken.jpg", "small.png", "nowhere.jpg")]
-    assert [address is None for address in thumbnailer()(paths)] == [True, False, True]
+    assert [isinstance(address, NoPicture) for address in thumbnailer()(paths)] == [True, False, True]
 
 
 # --- what is asked for

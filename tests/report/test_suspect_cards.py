@@ -56,7 +56,8 @@ def test_every_verdict_has_its_card_in_the_lists_order(marked, tmp_path):
     assert said[2].endswith("c2/13.jpg = c1/9.jpg")
     assert "same as in: validation" in said[3]
     assert said[3].endswith("c2/14.jpg = v.jpg")
-    assert said[5] == f"image missing or unreadableunreadablegiven: {title}c2/15.jpg"
+    assert said[5].startswith("image missing or unreadable: a text file, no picture; accepted: JPEG, ")
+    assert said[5].endswith(f"unreadablegiven: {title}c2/15.jpg")
     assert [card.count("<img") for card in found] == [1, 1, 2, 2, 2, 0]
     links = [unquote(link) for card in found for link in re.findall(r'data-file="([^"]*)"', card)]
     assert links[:2] == ["./../train/c0/0.jpg", "./../train/c0/1.jpg"]
@@ -99,15 +100,18 @@ def test_filters_count_what_is_shown_of_all(marked):
         re.findall(r'<button type="button" data-verdict="(\d?)" aria-pressed="[a-z]+">[a-z ]+<b>(\d+)</b>', html)
     )
     assert found == {"": "6", **dict.fromkeys("123456", "1")}
-    assert '<option value="0&gt;2">' in html
+    options = re.findall(r'<option value="([^"]+)">.*?\((\d)\)</option>', html)
+    assert options == [("2", "4"), ("0", "2"), ("1", "2"), ("0&gt;2", "1")]  # a pair of wrong labels alone
     text = Page(page_of(*marked, top=0)).text
-    assert "6 of 18 pictures look wrong" in text
+    assert "6 of 18 pictures to look at" in text
+    assert "0 of 6 are shown: --top 100 shows all" in text
     photos, known = marked
     known["verdict"][:] = 1
     known["suggested"][:] = (np.asarray(photos.labels) + 1) % 3
     text = Page(page_of(photos, known, top=5)).text
     assert "all 5 of 18wrong label 5 of 18" in text
-    assert "5 of 18 are shown here; the list has all." in text
+    assert "5 of 18 are shown: --top 100 shows all; the list has them, too." in text
+    assert "(2 of 6)" in text and "(5)" in text
 
 
 @pytest.mark.parametrize("names", [["only"], ["", "", ""], ["twice", "twice", "עברית"], ["😀" * 99, "x" * 500, "<!--"]])
@@ -130,7 +134,7 @@ def test_pages_of_odd_classes_are_sound(tmp_path, names):
 def test_a_folder_with_nothing_wrong_and_one_with_nothing_at_all(tmp_path):
     photos, known = photos_of(tmp_path, 1, 1, (5, 5))
     html = page_of(photos, known, thumbnailer())
-    assert "0 of 1 picture looks wrong" in Page(html).text
+    assert "0 of 1 picture to look at." in Page(html).text
     assert "No label is called wrong." in Page(html).text
     assert cards(html) == []
     nothing = {name: values[:0] for name, values in known.items()}

@@ -55,15 +55,21 @@ def rows_of(labels: np.ndarray, classes: Sequence[int], n_classes: int, *, block
 
 
 def confusion(
-    labels: np.ndarray, suggested: np.ndarray, classes: Sequence[int], n_classes: int, *, block: int = ROWS
+    labels: np.ndarray,
+    suggested: np.ndarray,
+    wrong: np.ndarray,
+    classes: Sequence[int],
+    n_classes: int,
+    *,
+    block: int = ROWS,
 ) -> np.ndarray:
-    """Rows of each of ``classes`` by their suggested class, int64 (len(classes), C); -1 counts nowhere."""
+    """Rows of each of ``classes`` by suggested class where ``wrong``, else by their own, int64 (len(classes), C)."""
     place = np.full(n_classes, -1, np.int64)
     place[list(classes)] = np.arange(len(classes))
     counted = np.zeros(len(classes) * n_classes, np.int64)
     for part in blocks(len(labels), block):
-        at, to = place[labels[part]], suggested[part]
-        good = (at >= 0) & (to >= 0)
+        at, to = place[labels[part]], np.where(wrong[part], suggested[part], labels[part])
+        good = at >= 0
         counted += np.bincount(at[good] * n_classes + to[good], minlength=len(counted))
     return counted.reshape(len(classes), n_classes)
 

@@ -61,7 +61,7 @@ def build_report(
         sections["sizes"],
         Section("weights", "Weights", overview.weight_histograms(columns)),
     ]
-    html = page(run.name, overview.head(run, table), in_order, pictures_note(gallery))
+    html = page(run.name, overview.head(run, table) + pictures_note(gallery), in_order)
     return Report(html, gallery.shown, gallery.missing, gallery.left_out, columns, evidence)
 
 
@@ -80,7 +80,7 @@ def build_folder_report(
     facts = [("pictures", count(len(photos.paths))), ("classes", count(n_classes))]
     gallery = Gallery(photos, thumbnails, int(SHARE * settings.max_bytes), settings.page)
     sections = label_sections(photos, evidence, class_sizes(photos.labels, n_classes), gallery, settings)
-    html = page(name, overview.title(name, facts), list(sections.values()), pictures_note(gallery))
+    html = page(name, overview.title(name, facts) + pictures_note(gallery), list(sections.values()))
     return FolderReport(html, gallery.shown, gallery.missing, gallery.left_out)
 
 

@@ -11,7 +11,7 @@ from urnet.report.aggregates import class_sums, shrunk_means
 from urnet.report.columns import Columns
 from urnet.report.gallery import Gallery
 from urnet.report.photos import Rows
-from urnet.report.suspects import FINE, UNREADABLE, Evidence
+from urnet.report.suspects import FINE, UNREADABLE, WRONG, Evidence
 from urnet.report.text import class_name, decimal, percent, plain_name
 
 CONFIDENCE = ("confidence", "keep", "instance_weight")  # without evidence the first one there is orders the images
@@ -50,8 +50,11 @@ def class_section(
     names = source.class_names
     facts = [plural(len(rows), "picture")]
     if evidence is not None:
-        suspect = float((evidence.verdict[rows] != FINE).mean()) if len(rows) else float("nan")
-        facts.append(f"{percent(suspect)} suspect")
+        wrong, suspect = (
+            float(some.mean()) if len(rows) else float("nan")
+            for some in (evidence.verdict[rows] == WRONG, evidence.verdict[rows] != FINE)
+        )
+        facts.append(f"{percent(wrong)} wrong labels, {percent(suspect)} to look at for any reason")
     body = _by_confidence(source, evidence, rows, gallery, per_class)
     if isinstance(source, Columns):
         weight = source.get("class_weight")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from urnet.core.blocks import ROWS, blocks
+from urnet.core.blocks import ROWS
 from urnet.core.counted import count, plural
 from urnet.report import charts
 from urnet.report.aggregates import confusion
 from urnet.report.class_sections import Choice
 from urnet.report.photos import Rows
 from urnet.report.suspect_cards import NO_EVIDENCE
-from urnet.report.suspects import Evidence
+from urnet.report.suspects import Evidence, wrong_pairs
 from urnet.report.text import percent, plain_name
 
 SUGGESTIONS, HEAT = 5, 20  # suggestions named for a class; rows and columns of the matrix
@@ -25,7 +25,8 @@ def confusion_section(source: Rows, evidence: Evidence | None, choice: Choice, *
     if evidence is None:
         return f'<p class="note">{NO_EVIDENCE}</p>'
     names = source.class_names
-    counts = confusion(source.labels, evidence.suggested, choice.classes, len(names), block=block)
+    wrong = evidence.is_of("wrong label")
+    counts = confusion(source.labels, evidence.suggested, wrong, choice.classes, len(names), block=block)
     lines = []
     for place, c in enumerate(choice.classes):
         row = counts[place].copy()
@@ -41,9 +42,10 @@ def confusion_section(source: Rows, evidence: Evidence | None, choice: Choice, *
             f'<td><ul class="chips">{chips or "<li>none</li>"}</ul></td></tr>'
         )
     table = (
-        f"<h3>By class</h3><p class='note'>{choice.reason[0].upper()}{choice.reason[1:]}.</p>"
+        "<h3>By class <small>the same wrong labels</small></h3>"
+        f"<p class='note'>{choice.reason[0].upper()}{choice.reason[1:]}.</p>"
         '<div class="scroll"><table class="confused"><thead><tr><th>given label</th><th class="num">pictures</th>'
-        "<th>suggested otherwise</th><th>suggested instead</th></tr></thead>"
+        "<th>wrong labels</th><th>suggested instead</th></tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
     return _pairs(source, evidence, block) + table + _matrix(counts, choice.classes, names)
@@ -51,25 +53,19 @@ def confusion_section(source: Rows, evidence: Evidence | None, choice: Choice, *
 
 def _pairs(source: Rows, evidence: Evidence, block: int) -> str:
     """The pairs of given and suggested class with the most wrong labels; a button shows their suspects."""
-    n_classes, wrong = len(source.class_names), evidence.is_of("wrong label")
-    found = []
-    for part in blocks(len(wrong), block):
-        some = wrong[part]
-        found.append(source.labels[part][some].astype(np.int64) * n_classes + evidence.suggested[part][some])
-    numbers, sizes = np.unique(np.concatenate(found), return_counts=True) if found else (np.zeros(0, int),) * 2
-    first = np.argsort(-sizes, kind="stable")[:PAIRS]
-    if not len(first):
+    pairs, sizes = wrong_pairs(source, evidence, block=block)
+    if not len(pairs):
         return '<p class="note">No label is called wrong.</p>'
-    lines = []
-    for number, size in zip(numbers[first].tolist(), sizes[first].tolist(), strict=True):
-        given, to = divmod(number, n_classes)
+    lines, most = [], int(sizes[0])
+    for pair, size in zip(pairs[:PAIRS].tolist(), sizes[:PAIRS].tolist(), strict=True):
+        given, to = divmod(pair, len(source.class_names))
         words = " → ".join(f"<bdi>{plain_name(source.class_names, c)}</bdi>" for c in (given, to))
         lines.append(
             f'<div class="row" role="listitem"><button type="button" class="name" data-pair="{given}&gt;{to}">{words}'
-            f"</button>{charts.bar(size / int(sizes[first[0]]), plural(size, 'picture'))}</div>"
+            f"</button>{charts.bar(size / most, plural(size, 'picture'))}</div>"
         )
     return (
-        "<h3>Most frequent pairs <small>given label → what it looks like</small></h3>"
+        "<h3>Most frequent pairs <small>of wrong labels: given → suggested</small></h3>"
         f'<div class="rows pairs" role="list">{"".join(lines)}</div>'
     )
 
@@ -91,8 +87,9 @@ def _matrix(counts: np.ndarray, classes: Sequence[int], names: list[str]) -> str
         cells = "".join(_cell(float(share[place, o]), o == c) for o in shown)
         body.append(f'<tr><th scope="row">{plain_name(names, c)}</th>{cells}</tr>')
     return (
-        "<details open><summary>As a matrix: share of a given label's pictures (down) by suggested label "
-        "(across), in per cent</summary><div class='scroll'><table class='heat'>"
+        "<details open><summary>As a matrix: of a given label's pictures (down) those whose label looks wrong, by "
+        "suggested label (across), in per cent; where both are the same, all others</summary>"
+        "<div class='scroll' tabindex='0'><table class='heat'>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div></details>"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -14,14 +15,21 @@ from urnet.report.photos import Rows
 from urnet.report.text import NAME, TITLE, clean, escape
 
 SMALL, LARGE = 112, 256  # pixels of a picture's longer side: in strips, of suspects
-MISSING = '<span class="none">image missing or unreadable</span>'
+MISSING = "image missing or unreadable"
 LEFT_OUT = '<span class="none">left out: the page is full</span>'
 
 
 class Thumbnails(Protocol):
-    """Makes pictures of at most ``size`` pixels from files: data: addresses, None for one that is unreadable."""
+    """Makes pictures of at most ``size`` pixels from files: data: addresses, ``NoPicture`` for an unreadable one."""
 
-    def __call__(self, files: Sequence[str], size: int = SMALL) -> list[str | None]: ...
+    def __call__(self, files: Sequence[str], size: int = SMALL) -> list[str | NoPicture]: ...
+
+
+@dataclass(frozen=True)
+class NoPicture:
+    """Why a file has none."""
+
+    reason: str
 
 
 class Gallery:
@@ -56,7 +64,9 @@ class Gallery:
             self.left_out += len(files)
             return [LEFT_OUT] * len(files)
         addresses = self._thumbnails(files, size)
-        self._gone.update(file for file, address in zip(files, addresses, strict=True) if address is None)
+        self._gone.update(
+            file for file, address in zip(files, addresses, strict=True) if isinstance(address, NoPicture)
+        )
         return [
             self._picture(file, address, title, size, tooltip)
             for file, address, title in zip(files, addresses, titles, strict=True)
@@ -69,9 +79,10 @@ class Gallery:
             for text, path in zip(self.source.titles(rows), self.source.paths_of(rows), strict=True)
         ]
 
-    def _picture(self, file: str, address: str | None, title: str, size: int, tooltip: bool) -> str:
-        if address is None:
-            return MISSING
+    def _picture(self, file: str, address: str | NoPicture, title: str, size: int, tooltip: bool) -> str:
+        if isinstance(address, NoPicture):
+            reason = escape(address.reason)
+            return f'<span class="none" title="{reason}">{MISSING}{f": {reason}" if size >= LARGE else ""}</span>'
         if len(address) > self._left:
             self._left = 0
             self.left_out += 1

@@ -19,6 +19,7 @@ from urnet.report.page import Section
 from urnet.report.photos import Rows
 from urnet.report.suspect_cards import suspect_section
 from urnet.report.suspects import Evidence
+from urnet.report.text import NUMBERS
 
 SHARE = 0.85  # of the page's bytes that pictures may take
 
@@ -79,7 +80,7 @@ def pictures_note(gallery: Gallery) -> str:
 def _classes(source: Rows, evidence: Evidence | None, choice: Choice, gallery: Gallery, per_class: int) -> str:
     n_classes = len(source.class_names)
     rows = rows_of(source.labels, choice.classes, n_classes)
-    words = f"{len(choice.classes)} of {plural(n_classes, 'class', 'classes')}: {choice.reason}."
+    words = f"{len(choice.classes)} of {plural(n_classes, 'class', 'classes')}: {choice.reason}. {NUMBERS}"
     buttons = "".join(
         f'<button type="button" data-open="{key}">{word} all</button>' for key, word in ((1, "Open"), (0, "Close"))
     )

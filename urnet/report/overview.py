@@ -16,9 +16,10 @@ from urnet.report.aggregates import class_means, histogram
 from urnet.report.columns import Columns
 from urnet.report.photos import Rows
 from urnet.report.run_state import Method, RunState, StageState
-from urnet.report.text import NAME, class_name, decimal, escape, percent
+from urnet.report.text import NAME, NUMBERS, class_name, decimal, escape, percent
 
 NAMED_BARS = 40  # classes shown by name; more of them become a line
+UNEVEN = 20  # from so many times the smallest class on bars are logarithmic: shorter ones could not be seen
 
 
 def head(run: RunState, table: Table) -> str:
@@ -144,7 +145,7 @@ def _benchmark_panel(methods: Sequence[Method], metric: str) -> str:
 
 
 def class_sizes(source: Rows, sizes: np.ndarray) -> str:
-    """Sizes of all classes, largest first, on a logarithmic scale, and the mean class weight of each in a run."""
+    """Sizes of all classes, largest first, and the mean class weight of each in a run."""
     order = np.argsort(-sizes, kind="stable")
     order = order[sizes[order] > 0]
     means, none = None, ""
@@ -167,15 +168,18 @@ def class_sizes(source: Rows, sizes: np.ndarray) -> str:
 
 
 def _named_bars(names: Sequence[str], sizes: np.ndarray, means: Any, order: np.ndarray) -> str:
-    top = math.log10(int(sizes.max()) + 1)
+    top, log = int(sizes.max()), int(sizes.max()) >= UNEVEN * int(sizes[order].min())
     rows = []
     for c in order.tolist():
         words = count(sizes[c]) + ("" if means is None else f", weight {decimal(means[c])}")
-        drawing = charts.bar(math.log10(int(sizes[c]) + 1) / top, words)
+        share = math.log10(int(sizes[c]) + 1) / math.log10(top + 1) if log else int(sizes[c]) / top
+        drawing = charts.bar(share, words)
         rows.append(f'<div class="row" role="listitem"><span class="name">{class_name(names, c)}</span>{drawing}</div>')
     said = "" if means is None else "; the number behind is its mean class weight"
+    scale = "bars on a logarithmic scale" if log else "bars in proportion"
     return (
-        f'<div class="rows" role="list">{"".join(rows)}</div><p class="note">Pictures a class, logarithmic{said}.</p>'
+        f'<div class="rows" role="list">{"".join(rows)}</div>'
+        f'<p class="note">Pictures a class, {scale}{said}. {NUMBERS}</p>'
     )
 
 

@@ -14,7 +14,7 @@ const texts=new Map(cards.map(card=>[card,card.textContent.toLowerCase()]));
 let verdict='',at=null;
 const has=(card,wanted)=>{if(wanted==='')return true;
 const {given,to,like}=card.dataset;
-return wanted.includes('>')?wanted===given+'>'+to:wanted===given||wanted===like};
+return wanted.includes('>')?card.dataset.verdict==='1'&&wanted===given+'>'+to:wanted===given||wanted===like};
 const filter=()=>{
 const word=words.value.trim().toLowerCase(),matching=cards.filter(
 card=>has(card,ofClass.value)&&(word===''||texts.get(card).includes(word)));

@@ -24,7 +24,7 @@ class Section(NamedTuple):
     body: str
 
 
-def page(title: str, head: str, sections: Sequence[Section], foot: str = "") -> str:
+def page(title: str, head: str, sections: Sequence[Section]) -> str:
     """The whole HTML document."""
     style, script = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in FILES)
     links = "".join(f'<li><a href="#{s.key}">{escape(s.title)}</a></li>' for s in sections)
@@ -35,6 +35,6 @@ def page(title: str, head: str, sections: Sequence[Section], foot: str = "") -> 
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title, NAME)}: report</title><style>\n{style}</style></head>\n"
         f'<body><nav aria-label="Sections"><ul>{links}</ul></nav>\n'
-        f'<main><header id="top">{head}</header>\n{bodies}\n{foot}</main>'
+        f'<main><header id="top">{head}</header>\n{bodies}\n</main>'
         f"<script>\n{script}</script></body></html>\n"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from urnet.core.counted import count, plural
 from urnet.report.gallery import LARGE, Gallery
 from urnet.report.photos import Rows
-from urnet.report.suspects import VERDICTS, Evidence, in_order, suspect_rows
+from urnet.report.suspects import VERDICTS, Evidence, in_order, suspect_rows, wrong_pairs
 from urnet.report.text import TITLE, escape, plain_name
 from urnet.report.typical import typical_pictures
 
@@ -51,24 +51,26 @@ def suspect_section(source: Rows, evidence: Evidence | None, top: int, gallery: 
         return f'<p class="note">{NO_EVIDENCE}</p>'
     counts, n_rows = evidence.counts(), len(evidence.verdict)
     total = n_rows - counts["fine"]
-    words = (
-        f"<p class='lead'>{count(total)} of {plural(n_rows, 'picture looks', 'pictures look')} wrong, "
-        "the most likely ones first. Open one to compare it with typical pictures.</p>"
-    )
+    words = f"{count(total)} of {plural(n_rows, 'picture')} to look at"
+    if total:
+        words += ", the most likely wrong ones first. Open one to compare it with typical pictures"
+    words = f"<p class='lead'>{words}.</p>"
     rows = shown_rows(evidence, top)
+    if total > len(rows):
+        words += (
+            f'<p class="note">{count(len(rows))} of {count(total)} are shown: '
+            f"--top {-(-total // 100) * 100} shows all; the list has them, too.</p>"
+        )
     if not len(rows):
         return words + _explained(evidence, counts)
     suggested, twins = _shown_suggestions(evidence, rows), _twin_labels(source, evidence, rows)
     classes = sorted({*source.labels[rows].tolist(), *suggested, *twins} - {-1})
     names = {c: plain_name(source.class_names, c) for c in classes}
-    cards = "".join(_cards(source, evidence, _Shown(rows, suggested, twins, names), gallery))
-    more = ""
-    if total > len(rows):
-        more = f'<p class="note">{count(len(rows))} of {count(total)} are shown here; the list has all.</p>'
-    pairs = list(zip(source.labels[rows].tolist(), suggested, strict=True))
-    filters = _filters(pairs, names, Counter(evidence.verdict[rows].tolist()), counts)
+    shown = _Shown(rows, suggested, twins, names)
+    cards = "".join(_cards(source, evidence, shown, gallery))
+    filters = _verdicts(Counter(evidence.verdict[rows].tolist()), counts) + _choices(source, evidence, shown)
     return (
-        f'{words}{filters}<ul class="cards" id="suspects-list">{cards}</ul>{more}'
+        f'{words}<div class="filters">{filters}</div><ul class="cards" id="suspects-list">{cards}</ul>'
         f"{_explained(evidence, counts)}{DIALOG}{typical_pictures(source, evidence, classes, gallery)}"
     )
 
@@ -89,24 +91,33 @@ def _explained(evidence: Evidence, counts: dict[str, int]) -> str:
 # --- filters
 
 
-def _filters(
-    pairs: Sequence[tuple[int, int]], names: Mapping[int, str], verdicts: Counter[int], counts: Mapping[str, int]
-) -> str:
-    """Buttons by verdict, a choice by class or by pair of given and suggested, and a field for words.
-
-    ``pairs`` and ``verdicts`` are of the shown rows, ``counts`` of all.
-    """
-    buttons = [_button("", "all", len(pairs), sum(counts.values()) - counts["fine"])]
+def _verdicts(verdicts: Counter[int], counts: Mapping[str, int]) -> str:
+    """A button a verdict; ``verdicts`` are of the shown rows, ``counts`` of all."""
+    buttons = [_button("", "all", verdicts.total(), sum(counts.values()) - counts["fine"])]
     buttons += [_button(str(v), word, verdicts[v], counts[word]) for v, word in enumerate(VERDICTS) if verdicts[v]]
-    said = {c: f"\u2068{name}\u2069" for c, name in names.items()}  # so that a name's direction of writing ends with it
-    classes = _options(((str(c), said[c]) for pair in pairs for c in {*pair} if c >= 0), "Classes")
-    both = ((f"{g}&gt;{s}", f"{said[g]} → {said[s]}") for g, s in pairs if s not in (-1, g))
+    return f'<div class="verdicts" role="group" aria-label="Verdict">{"".join(buttons)}</div>'
+
+
+def _choices(source: Rows, evidence: Evidence, shown: _Shown) -> str:
+    """A choice by class or by pair of a wrong label and the suggested one, and a field for words."""
+    said = {c: f"\u2068{name}\u2069" for c, name in shown.names.items()}  # a name's direction of writing ends with it
+    both = zip(source.labels[shown.rows].tolist(), shown.like(source), strict=True)
+    touched = Counter(c for pair in both for c in {*pair} - {-1})
+    classes = [(str(c), said[c], count(n)) for c, n in touched.most_common()]
+    pairs, here = wrong_pairs(source, evidence, shown.rows)
+    known, sizes = wrong_pairs(source, evidence)
+    known, sizes = known[np.isin(known, pairs)], sizes[np.isin(known, pairs)]
+    total = dict(zip(known.tolist(), sizes.tolist(), strict=True))
+    wrong = []
+    for pair, n in zip(pairs.tolist(), here.tolist(), strict=True):
+        given, to = divmod(pair, len(source.class_names))
+        of = f" of {count(total[pair])}" if total[pair] > n else ""
+        wrong.append((f"{given}&gt;{to}", f"{said[given]} → {said[to]}", count(n) + of))
     return (
-        f'<div class="filters"><div class="verdicts" role="group" aria-label="Verdict">{"".join(buttons)}</div>'
         '<select id="of-class" aria-label="Class"><option value="">all classes</option>'
-        f"{classes}{_options(both, 'Given → suggested')}</select>"
+        f"{_options(classes, 'Classes: pictures shown')}{_options(wrong, 'Wrong labels: given → suggested')}</select>"
         '<input type="search" id="of-words" aria-label="Words" placeholder="word in name or text">'
-        '<span id="shown-now" role="status"></span></div>'
+        '<span id="shown-now" role="status"></span>'
     )
 
 
@@ -118,10 +129,9 @@ def _button(value: str, word: str, n: int, total: int) -> str:
     )
 
 
-def _options(values: Iterable[tuple[str, str]], group: str) -> str:
-    """<option>s with how often each occurs, the most frequent first."""
-    counted = Counter(values).most_common()
-    options = "".join(f'<option value="{value}">{words} ({count(n)})</option>' for (value, words), n in counted)
+def _options(values: Sequence[tuple[str, str, str]], group: str) -> str:
+    """<option>s of (value, words, how many)."""
+    options = "".join(f'<option value="{value}">{words} ({n})</option>' for value, words, n in values)
     return f'<optgroup label="{group}">{options}</optgroup>' if options else ""
 
 
@@ -154,9 +164,15 @@ class _Shown:
     twins: list[int]
     names: dict[int, str]
 
+    def like(self, source: Rows) -> list[int]:
+        """The class that each is held against: the suggested one, else that of what it equals, -1 for none."""
+        given = source.labels[self.rows].tolist()
+        both = zip(given, self.suggested, self.twins, strict=True)
+        return [twin if to in (-1, label) else to for label, to, twin in both]
+
 
 def _cards(source: Rows, evidence: Evidence, shown: _Shown, gallery: Gallery) -> Iterator[str]:
-    rows, twins, names = shown.rows, shown.twins, shown.names
+    rows, twins, names, like = shown.rows, shown.twins, shown.names, shown.like(source)
     pictures, titles, paths = gallery.pictures(rows, size=LARGE), gallery.titles(rows), source.paths_of(rows)
     for place, row in enumerate(rows.tolist()):
         given, to, verdict = int(source.labels[row]), shown.suggested[place], VERDICTS[evidence.verdict[row]]
@@ -175,7 +191,7 @@ def _cards(source: Rows, evidence: Evidence, shown: _Shown, gallery: Gallery) ->
         title = "" if titles[place] == escape(paths[place][-TITLE:]) else f"<bdi>{titles[place]}</bdi> "
         yield (
             f'<li class="card suspect{" both" if equal else ""}" data-verdict="{evidence.verdict[row]}" '
-            f'data-given="{given}" data-to="{to}" data-like="{twins[place] if to in (-1, given) else to}">'
+            f'data-given="{given}" data-to="{to}" data-like="{like[place]}">'
             f'<button type="button" class="open" aria-label="Open: {titles[place]}">{picture}</button>'
             f'<span class="verdict v{evidence.verdict[row]}">{verdict}</span>'
             f'<p class="labels">{labels}</p>{_facts(evidence, row, verdict)}<p class="caption">{title}{path}</p></li>'

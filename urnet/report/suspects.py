@@ -26,7 +26,7 @@ VERDICTS = (
     "leak from validation",
     "unreadable",
 )
-FINE, UNREADABLE = 0, 6  # of VERDICTS
+FINE, WRONG, UNREADABLE = 0, 1, 6  # of VERDICTS
 UNKNOWN = 0.5  # the label quality of a row that nothing is known about, such as an unreadable picture
 PARTS = 10_000  # a number 0..1 is written as so many parts of 1: with four decimals
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -103,6 +103,24 @@ def most_suspect(score: np.ndarray, n: int | None = None) -> np.ndarray:
         least = np.partition(score[rows], len(rows) - n)[len(rows) - n] if n else np.inf
         rows = rows[score[rows] >= least]
     return rows[np.argsort(-score[rows], kind="stable")][:n]
+
+
+def wrong_pairs(
+    source: Rows, evidence: Evidence, rows: np.ndarray | None = None, *, block: int = ROWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of classes of "wrong label" among ``rows`` (None: all), and how many there are, most first.
+
+    A pair is given * C + suggested, int64 (P,). Equally frequent ones: by number.
+    """
+    found = [np.zeros(0, np.int64)]
+    for part in blocks(len(evidence.verdict) if rows is None else len(rows), block):
+        some = part if rows is None else rows[part]
+        wrong = evidence.verdict[some] == WRONG
+        given, suggested = source.labels[some][wrong], evidence.suggested[some][wrong]
+        found.append(given.astype(np.int64) * len(source.class_names) + suggested)
+    pairs, n = np.unique(np.concatenate(found), return_counts=True)
+    order = np.argsort(-n, kind="stable")
+    return pairs[order], n[order]
 
 
 # --- the list

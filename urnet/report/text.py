@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 TITLE, NAME = 140, 60  # characters shown of an image's title, of a class's name
+NUMBERS = "Grey is a class's own number."
 JOINERS = "\u200c\u200d"  # written inside words and signs; they hide and turn nothing
 
 

@@ -10,17 +10,17 @@ import cv2
 import numpy as np
 
 from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, read_image
-from urnet.report.gallery import SMALL, Thumbnails
+from urnet.report.gallery import SMALL, NoPicture, Thumbnails
 
 QUALITY = 72
 
 
-def thumbnail(path: str, *, size: int, exif: str, max_pixels: int) -> str | None:
-    """The whole image, its longer side at most ``size`` pixels, as a data: address; None if unreadable."""
+def thumbnail(path: str, *, size: int, exif: str, max_pixels: int) -> str | NoPicture:
+    """The whole image, its longer side at most ``size`` pixels, as a data: address."""
     try:
         image = read_image(path, exif=exif, max_pixels=max_pixels)
-    except UnreadableImage:
-        return None
+    except UnreadableImage as error:
+        return NoPicture(error.reason)
     height, width = image.shape[:2]
     scale = size / max(height, width)
     if scale < 1:
@@ -36,7 +36,7 @@ def thumbnail(path: str, *, size: int, exif: str, max_pixels: int) -> str | None
 def thumbnailer(*, exif: str = "honour", max_pixels: int = MAX_PIXELS, threads: int = 2) -> Thumbnails:
     """A function from files to small pictures in the same order, decoded in ``threads`` threads."""
 
-    def thumbnails(files: Sequence[str], size: int = SMALL) -> list[str | None]:
+    def thumbnails(files: Sequence[str], size: int = SMALL) -> list[str | NoPicture]:
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(lambda path: thumbnail(path, size=size, exif=exif, max_pixels=max_pixels), files))
 

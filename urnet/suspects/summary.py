@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from urnet.core.blocks import ROWS, blocks
-from urnet.report.suspects import FINE, VERDICTS, suspect_rows
+from urnet.report.suspects import FINE, VERDICTS, suspect_rows, wrong_pairs
 from urnet.suspects.find import Suspects
 
 FIRST, PAIRS = 10, 5  # suspects and pairs of classes that are shown
@@ -45,20 +44,15 @@ def _first(found: Suspects) -> Iterator[str]:
 
 
 def _confused(found: Suspects) -> Iterator[str]:
-    evidence, names, n_classes = found.evidence, _names(found), len(found.photos.class_names)
-    pairs = np.zeros(0, np.int64)
-    for part in blocks(len(evidence.verdict), ROWS):
-        wrong = evidence.verdict[part] == VERDICTS.index("wrong label")
-        given, to = found.photos.labels[part][wrong].astype(np.int64), evidence.suggested[part][wrong]
-        pairs = np.concatenate([pairs, given * n_classes + to])
-    pair, n = np.unique(pairs, return_counts=True)
-    if not len(pair):
+    names = _names(found)
+    pairs, counts = wrong_pairs(found.photos, found.evidence)
+    if not len(pairs):
         return
     yield ""
     yield "labels that look wrong most often:"
-    for k in np.lexsort((pair, -n))[:PAIRS].tolist():
-        given, to = divmod(int(pair[k]), n_classes)
-        yield f"  {n[k]:>6,}  {names[given]} -> {names[to]}"
+    for pair, n in zip(pairs[:PAIRS].tolist(), counts[:PAIRS].tolist(), strict=True):
+        given, to = divmod(pair, len(names))
+        yield f"  {n:>6,}  {names[given]} -> {names[to]}"
 
 
 def _names(found: Suspects) -> list[str]:
