@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.faulty_server import Served, serving
-from urnet.checkpoints.imagenet import NETWORKS, is_word
+from urnet.checkpoints.imagenet import NETWORKS, is_word, whole_word
+from urnet.checkpoints.locate import locate
 from urnet.checkpoints.published import FOLDER, Published, published, weights_of
 from urnet.core.checks import InputError
 
@@ -95,8 +96,10 @@ def test_without_a_network_one_line_says_it_all(tmp_path: Path) -> None:
         ("imagenet", None, "of which network"),
         ("imagenet:ResNet50", "ResNet18", "the network is ResNet18"),
         ("imagenet", "SENet154", "timm's of legacy_senet154 fit: give the path of their .safetensors file"),
-        ("imagenet", "ResNeXt_small32", "no weights are published of ResNeXt_small32; imagenet means weights of Eff"),
-        ("imagenet:resnet50", None, "no weights are published of resnet50"),
+        ("imagenet", "ResNeXt_small32", "no weights are published of ResNeXt_small32; .*imagenet means weights of Eff"),
+        ("imagenet:Resnet51", None, "no weights are published of Resnet51; nearest: .*ResNet50"),
+        ("imagenet:EfficientNetlit", None, "nearest: EfficientNetLite0; imagenet means"),
+        ("imagenet:senet154", None, "timm's of legacy_senet154 fit"),
         ("imagenet:", None, "no weights are published of"),
         ("weights", None, "is no word"),
     ],
@@ -104,6 +107,33 @@ def test_without_a_network_one_line_says_it_all(tmp_path: Path) -> None:
 def test_what_no_weights_are_published_of(word: str, network: str | None, line: str) -> None:
     with pytest.raises(InputError, match=line):
         weights_of(word, network)
+
+
+def test_capitals_of_a_networks_name_do_not_matter() -> None:
+    assert published("imagenet:resnet50") == published("imagenet:ResNet50")
+    assert whole_word("imagenet:EfficientNetlite0", "EfficientNetLite0") == "imagenet:EfficientNetLite0"
+
+
+def test_what_is_on_this_machine_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = published("imagenet", "ResNet34").file
+    (tmp_path / file).write_bytes(b"")
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    with pytest.raises(InputError, match=r"ResNet34 \(on this machine\), ResNet"):
+        weights_of("imagenet")
+    monkeypatch.setenv(FOLDER, str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"of which network\? .* EfficientNetLite0, ResNet18"):
+        weights_of("imagenet")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("imagenett", "imagenet"), ("ImageNet:ResNet50", "imagenet:ResNet50"), ("images", ""), ("net.pdparams", "")],
+)
+def test_a_misspelled_word_is_recognised(text: str, meant: str) -> None:
+    with pytest.raises(InputError) as caught:
+        locate(text)
+    assert f"(did you mean {meant}?)" in str(caught.value) if meant else "did you mean" not in str(caught.value)
+    assert "imagenet or imagenet:NETWORK" in str(caught.value)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

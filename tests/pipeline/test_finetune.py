@@ -190,7 +190,7 @@ def test_the_flags_and_the_recipe_that_was_saved_give_the_same_bytes(work, tmp_p
     assert capsys.readouterr().out.endswith("stage class keep: finished already\n")
     changed = ("--init", str(work / "headless.safetensors"), "--finetune", *rate)
     assert train_main(work, *changed, "-o", f"output={tmp_path / 'one'}", "--dry-run") == 0
-    assert "stage class again: start was 'file " in capsys.readouterr().out
+    assert "stage class again: what it starts from, a file, differs (" in capsys.readouterr().out
 
 
 def test_a_resumed_run_ends_with_the_same_bytes_and_says_nothing_of_a_classifier(work, tmp_path, capsys):

@@ -6,6 +6,7 @@ always a path. Their files: ``urnet.checkpoints.published``.
 
 from __future__ import annotations
 
+import difflib
 import functools
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -68,13 +69,15 @@ def whole_word(path: Any, network: str | None) -> Any:
 def network_of(word: str, network: str | None = None) -> str:
     """Of which network the weights are that a word means. ``network``: what ``imagenet`` alone stands for.
 
-    Raises InputError for a network without published weights, or of another name than ``network``.
+    Capitals in a network's name do not matter. Raises InputError for a network without published weights, or of
+    another name than ``network``.
     """
     if not is_word(word):
         raise InputError(f"{word}: is no word for published weights; accepted: {WORD} and {WORD}:NETWORK")
     named = word.partition(":")[2] if ":" in word else network
     if named is None:
-        raise InputError(f"{WORD}: of which network? {WORD}:NETWORK is accepted, of {', '.join(NETWORKS)}")
+        raise InputError(f"{WORD}: of which network? {WORD}:NETWORK is accepted, of {_listed()}")
+    named = {name.casefold(): name for name in (*NETWORKS, *TIMM)}.get(named.casefold(), named)
     if named not in NETWORKS:
         raise InputError(_none_of(named))
     if network is not None and named != network:
@@ -89,14 +92,32 @@ def transform_of(network: str) -> Transform:
 
 def _none_of(network: str) -> str:
     """Why ``imagenet`` means nothing for a network, and what there is instead."""
-    there = f"{WORD} means weights of {', '.join(NETWORKS)}"
+    there = f"{WORD} means weights of {_listed()}"
     timm = TIMM.get(network)
     if timm is not None:
         return (
             f"{WORD}: Paddle has no weights of {network}, but timm's of {timm} fit: give the path of their "
             f".safetensors file; {there}"
         )
-    return f"{WORD}: no weights are published of {network}; {there}"
+    alike = difflib.get_close_matches(network.casefold(), [name.casefold() for name in NETWORKS])
+    names = ", ".join(name for name in NETWORKS if name.casefold() in alike)
+    return f"{WORD}: no weights are published of {network or 'no name'}{names and f'; nearest: {names}'}; {there}"
+
+
+def _listed() -> str:
+    """The networks with published weights; those whose file is on this machine say so."""
+    from urnet.checkpoints.published import here_now  # it builds on this module
+
+    here = here_now()
+    return ", ".join(f"{name} (on this machine)" if name in here else name for name in NETWORKS)
+
+
+def word_meant(text: str) -> str:
+    """The word that ``text``, which is no path and no word, was probably meant to be; "" where none is like it."""
+    word, colon, network = text.partition(":")
+    if not difflib.get_close_matches(word.casefold(), [WORD], cutoff=0.8):
+        return ""
+    return f"{WORD}{colon}{network}"
 
 
 def class_names() -> list[str]:

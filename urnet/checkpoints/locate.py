@@ -12,7 +12,7 @@ PathLike = str | Path
 Kind = Literal["safetensors", "pdparams", "torch", "checkpoint", "fluid", "published"]
 MODEL, STATE = "model.safetensors", "state.json"
 _ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams", ".pth": "torch", ".pt": "torch"}
-ACCEPTED = "a checkpoint folder, a .safetensors, .pdparams or .pth file, the 2018 release's folder, or imagenet:NETWORK"
+ACCEPTED = "a checkpoint folder, a .safetensors, .pdparams or .pth file, the 2018 release's folder, imagenet or imagenet:NETWORK"
 
 
 def locate(path: PathLike) -> tuple[Kind, Path]:
@@ -34,7 +34,8 @@ def locate(path: PathLike) -> tuple[Kind, Path]:
         return kind, path
     if not path.is_dir():
         beside = [path.name + end for end in _ENDINGS if Path(f"{path}{end}").is_file()]
-        hint = f" ({beside[0]} is there)" if beside else ""
+        meant = imagenet.word_meant(str(path))
+        hint = f" ({beside[0]} is there)" if beside else f" (did you mean {meant}?)" if meant else ""
         raise InputError(f"{path}: does not exist{hint}; accepted: {ACCEPTED}")
     for folder in (path, _survivor(path / "best"), _survivor(path / "final")):
         if (folder / MODEL).is_file():

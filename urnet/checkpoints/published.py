@@ -200,6 +200,14 @@ def best_here(model: str | None = None) -> Published:
     )
 
 
+def here_now() -> set[str]:
+    """The networks whose file lies in one of its places on this machine; its bytes are not looked at."""
+    try:
+        return {name for name in NETWORKS if any(place.is_file() for place in published(WORD, name).places())}
+    except InputError:  # URNET_WEIGHTS is no folder: said where weights are looked for
+        return set()
+
+
 def paddle_addresses(module: str) -> Addresses:
     """The list of addresses and MD5s of a module of ``paddle.vision.models``."""
     _import_paddle()
