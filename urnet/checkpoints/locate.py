@@ -12,7 +12,10 @@ PathLike = str | Path
 Kind = Literal["safetensors", "pdparams", "torch", "checkpoint", "fluid", "published"]
 MODEL, STATE = "model.safetensors", "state.json"
 _ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams", ".pth": "torch", ".pt": "torch"}
-ACCEPTED = "a checkpoint folder, a .safetensors, .pdparams or .pth file, the 2018 release's folder, imagenet or imagenet:NETWORK"
+ACCEPTED = (
+    "a checkpoint folder, a .safetensors, .pdparams or .pth file, the 2018 release's folder, "
+    "imagenet or imagenet:NETWORK"
+)
 
 
 def locate(path: PathLike) -> tuple[Kind, Path]:
