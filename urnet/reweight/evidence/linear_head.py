@@ -63,7 +63,7 @@ def quick_head(sums: Sums, balanced: bool, shrinkage: float) -> Head:
     In units of each feature's deviation the shrunk covariance S has ones on its diagonal and no eigenvalue
     under ``shrinkage``, so that single precision is enough; tr(S⁻¹Σ̂) follows from the diagonal of S⁻¹.
     """
-    from scipy.linalg.lapack import spotrf, spotri
+    from scipy.linalg.lapack import spotrf, spotri, spotrs
 
     mass, square, first, second = sums
     there = mass > 0
@@ -82,10 +82,9 @@ def quick_head(sums: Sums, balanced: bool, shrinkage: float) -> Head:
     factor, failed = spotrf(shrunk, lower=1, overwrite_a=1)
     if failed:  # by rounding: singular in single precision
         return head_of([sums], balanced, shrinkage)
-    inverse = spotri(factor, lower=1, overwrite_c=1)[0]
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
     scaled = mean * unit
-    solved = inverse.astype(np.float64) @ scaled.T
+    solved = spotrs(factor, scaled.T.astype(np.float32), lower=1)[0].astype(np.float64)
+    inverse = spotri(factor, lower=1, overwrite_c=1)[0]  # its lower half
     trace = (d - float(np.diag(inverse) @ added)) / (1 - shrinkage)
     quadratic = np.einsum("cd,dc->c", scaled, solved) - trace * square[there] / mass[there] ** 2
     weight[:, there] = solved * unit[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -103,6 +104,7 @@ def scored(
     sample = np.sort(np.argsort(hashes, kind="stable")[:sampled])
     total = total_of(sums)
 
+    @functools.lru_cache(3)  # the best one is asked for again
     def quick(tried: float) -> list[Head]:
         return [quick_head(sums_without(sums, total, f), balanced, tried) for f in range(folds)]
 
