@@ -275,7 +275,7 @@ def test_the_one_call_is_the_instance_stage_byte_for_byte(tmp_path):
 
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-PRINTED = re.compile(r"^print\(.*\)  +# (.*)$", re.M)
+PRINTED = re.compile(r"^ *print\(.*\)  +# (.*)$", re.M)
 
 
 @pytest.fixture
