@@ -54,11 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         models.check_size(args.model, job.transform.size, "--image_shape")
         if not 1 <= args.topk <= args.class_dim:
             raise InputError(f"--topk: found {args.topk}; 1..{args.class_dim} is accepted")
+        images = None if args.save_inference else job.images(need_labels=False)
+        job.find_weights()
         cli.print_arguments(args, results)
         if args.save_inference:
             save(job, results)
             return cli.DONE
-        images = job.images(need_labels=False)
+        if job.info.word and args.output is None and cli.is_main():
+            print(
+                f"note: stdout has the numbers of {job.info.word}'s classes; --output FILE.csv has their names",
+                file=sys.stderr,
+            )
         where = (args.output, args.excel) if cli.is_main() else (None, False)
         known = {"n_classes": args.class_dim, "in_classes": job.reference is not None}
         with open_predictions(where[0], job.class_names, excel=where[1], **known) as file:

@@ -71,6 +71,7 @@ def test_infer_by_the_path_of_a_published_file(capsys, toys, file, expected):
     argv = toys.argv(pretrained_model=file.path, img_path=toys.images / toys.names[0], img_list=None)
     code, _, lines, err = predict.run(capsys, infer.main, argv)
     assert code == 0 and f"{FILE}: is what {WORD} means; its view of images and its class names are used" in err
+    assert f"note: stdout has the numbers of {WORD}'s classes; --output FILE.csv has their names" in err
     np.testing.assert_array_equal(predict.numbers(lines)[0].ravel(), expected[:1].argmax(axis=1))
 
 
@@ -100,8 +101,8 @@ def test_eval_on_folders_called_by_wordnets_identifiers(capsys, toys, expected, 
 
 def test_a_word_is_downloaded_or_says_what_to_do(capsys, toys, monkeypatch, tmp_path):
     monkeypatch.delenv(FOLDER)
-    code, _, lines, err = predict.run(capsys, infer.main, toys.argv(pretrained_model=WORD))
-    assert (code, lines) == (2, [])
+    code, arguments, lines, err = predict.run(capsys, infer.main, toys.argv(pretrained_model=WORD))
+    assert (code, arguments, lines) == (2, [], [])
     line = err.splitlines()[-1]
     assert f"http://127.0.0.1:9/{FILE}: cannot be reached" in line and f"put {FILE} into {tmp_path}/cache" in line
     assert not (tmp_path / "cache").exists()

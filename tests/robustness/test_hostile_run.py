@@ -3,7 +3,7 @@
 Each image is accounted for, and the results are the same with and without worker processes.
 """
 
-from __future__ import annotations
+from __future__ import argparse
 
 import json
 import re
@@ -146,4 +146,6 @@ def test_one_image_whose_name_is_not_utf8_is_refused_in_one_line(web, tmp_path, 
     out, err = capsys.readouterr()
     assert code == 2
     assert err.startswith("error: ") and err.endswith("': the file's name is not UTF-8; rename it\n")
-    assert r"caf\udce9.jpg" in out  # the block of arguments
+    assert r"caf\udce9.jpg" in err and out == ""
+    cli.print_arguments(argparse.Namespace(img_path=name))
+    assert r"img_path : caf\udce9.jpg" in capsys.readouterr().out

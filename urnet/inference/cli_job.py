@@ -103,6 +103,12 @@ class PredictionJob:
             return labelled_folders(root, names, f"class of {source}", remedy)
         return one_image(root) if root.is_file() else images_under(root)
 
+    def find_weights(self) -> None:
+        """Download published weights that are not on this machine. Raises InputError where they cannot be had."""
+        from urnet.checkpoints.locate import locate
+
+        locate(self.args.pretrained_model)
+
     def start(self, build: Callable[[str, int], Any]) -> None:
         """Import Paddle and choose the device; ``build(name, n_classes)`` makes the network when needed."""
         self._note_other_names()
