@@ -3,8 +3,9 @@
 Each image is accounted for, and the results are the same with and without worker processes.
 """
 
-from __future__ import argparse
+from __future__ import annotations
 
+import argparse
 import json
 import re
 from pathlib import Path
