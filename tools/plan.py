@@ -353,8 +353,11 @@ def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: N
         parts.append(("early", f"memory of the rows, {k} classes", 6 * k * rows))
     note, place = f"x {counts.checkpoints_kept} kept of {counts.checkpoints_written:,}", f"{stage.name}/step-*"
     found += [Artefact("checkpoint", f"{place}/{name}.safetensors", what, n, note) for name, what, n in parts]
-    best = f"{stage.name}/best, final/model.safetensors"
-    return [*found, Artefact("result", best, "weights and statistics", 4 * network.weights, "x 2")]
+    results = [("model", "weights and statistics", 4 * network.weights)]
+    if recipe.model.in_classes:
+        results.append(("in_classes", "where the classes are", 4 * (n_classes * network.feature_width + 2)))
+    best = f"{stage.name}/best, final"
+    return found + [Artefact("result", f"{best}/{name}.safetensors", what, n, "x 2") for name, what, n in results]
 
 
 def measurement_of(stage: Stage, about: Description | None) -> list[Artefact]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -116,6 +117,10 @@ def compared(
     args: argparse.Namespace, found: Sequence[Mapping[str, str]], truth: Mapping[str, Mapping[str, str]]
 ) -> Iterator[str]:
     """Lines: ours and cleanlab's figures on the kept features, for each seed of the folds."""
+    seen = sorted((r for r in found if truth[r["path"]]["truth"] != BROKEN), key=lambda row: row["path"])
+    features = _kept(Path(args.features), [Path(args.root) / row["path"] for row in seen])
+    if importlib.util.find_spec("cleanlab") is None:
+        raise InputError("cleanlab is not installed; pip install -e '.[benchmark]' brings it")
     from cleanlab.rank import get_label_quality_scores
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
@@ -123,8 +128,6 @@ def compared(
     from urnet.reweight.evidence.folds import fold_of_rows, hashes_and_mean, joined
     from urnet.reweight.label_quality import label_quality
 
-    seen = sorted((r for r in found if truth[r["path"]]["truth"] != BROKEN), key=lambda row: row["path"])
-    features = _kept(Path(args.features), [Path(args.root) / row["path"] for row in seen])
     names = sorted({row["given"] for row in seen})
     labels = np.array([names.index(row["given"]) for row in seen])
     given, true = np.array(names)[labels], np.array([truth[row["path"]]["truth"] for row in seen])

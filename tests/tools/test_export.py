@@ -116,7 +116,7 @@ def test_the_comparison_is_printed(exported, tmp_path, capsys):
     said = r"paddle: largest difference from the live network \d\S*, 11 images, the same best class for 11"
     assert re.fullmatch(said, lines[0])
     assert lines[1:] == [f"{tmp_path / 'out'}: ResNeXt_small32, 7 classes, paddle"]
-    assert "note: 1 of 12 images are unreadable: " in err and "no image.png" in err
+    assert "note: 1 of 12 images is unreadable: " in err and "no image.png" in err
     code, lines, _ = run(capsys, line(toys, tmp_path / "out2", "--images", toys.images, "--limit", "3"))
     assert code == 0 and ", 3 images, the same best class for 3" in lines[0]
 
