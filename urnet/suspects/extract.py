@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -143,14 +144,14 @@ def _compute(
     size = min(work.batch_size, len(missing))
     jobs = [(0, np.asarray(missing[at : at + size])) for at in range(0, len(missing), size)]
     loader = Loader(source, jobs, workers=work.workers)
-    extractor = network.extractor(size, work.threads)
+    extractor = functools.cache(lambda: network.extractor(size, work.threads))  # not needed if no file can be read
     with contextlib.closing(loader), Progress("features", len(missing), show=work.show) as shown:
         for batch in loader:
             good = batch.readable
             if good.any():
                 views, about = source.split(batch.images[good])
                 with np.errstate(over="ignore"):  # said below
-                    features = extractor.features(views).astype(np.float16)
+                    features = extractor().features(views).astype(np.float16)
                 _check_finite(features, [files[i] for i in batch.rows[good].tolist()])
                 kept.add(about, features)
                 for i, digest in zip(batch.rows[good].tolist(), about["content"], strict=True):
