@@ -56,7 +56,7 @@ def parser() -> cli.Parser:
     )
     add("--model", metavar="NAME", help="its network [the weights']")
     add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs [fp32]")
-    add("--batch_size", type=count, default=16, help="pictures computed at once [16]")
+    add("--batch_size", type=count, default=4, help="pictures computed at once; a GPU wants 64 or more [4]")
     add("--threads", type=count, metavar="N", help="threads of the network [the cores]")
     add("--workers", type=cli.number(int, 0), default=0, help="decoding processes; 0: a thread [0]")
     add("--seed", type=cli.number(int, 0), default=0, help="of the folds [0]")

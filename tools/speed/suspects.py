@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, count = parser.add_argument, cli.number(int, 1)
     add("--model", default="EfficientNetLite0", help="network, with random weights [EfficientNetLite0]")
     add("--images", type=count, default=320, help="JPEG files of 500 x 375 pixels [320]")
-    add("--batch_size", type=count, default=16, help="pictures computed at once [16]")
+    add("--batch_size", type=count, default=4, help="pictures computed at once [4]")
     add("--workers", type=cli.number(int, 0), default=0, help="decoding processes [0]")
     add("--rounds", type=count, default=3, help="times that both are measured [3]")
 

@@ -22,7 +22,7 @@ from urnet.suspects.kept_features import KeptFeatures
 from urnet.suspects.network import FeatureNetwork
 from urnet.suspects.pictures import PictureSource
 
-BATCH, BLOCK = 16, 4096  # pictures computed at once; rows gathered at once
+BATCH, BLOCK = 4, 4096  # pictures computed at once (16 are slower: their layers do not fit the cache); rows gathered
 
 
 @dataclass(frozen=True)
