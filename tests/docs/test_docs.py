@@ -32,7 +32,6 @@ from urnet.pipeline.recipes import load_recipe
 # need none.
 RUN_BY = {
     "tools/score_suspects.py --truth": "tools/test_score_suspects.py::test_figures_are_exact",
-    "tools/score_suspects.py --features --root --truth": "tools/test_score_suspects.py::test_another_library_is_scored_on_the_same_features_and_folds",
     "tools/score_suspects.py --features --root --strengths --truth": "tools/test_score_suspects.py::test_another_library_is_scored_on_the_same_features_and_folds",
     "tools/export.py --images --out --pretrained_model": "tools/test_export.py::test_the_comparison_is_printed",
     "tools/serve.py --model": "tools/test_serve.py::test_the_answers_are_the_live_network_s",

@@ -92,6 +92,7 @@ class TextPredictions(PredictionFile):
         errors: Sequence[str],
         in_classes: np.ndarray | None = None,
     ) -> None:
+        """As ``PredictionFile``: a line an image, at once."""
         fits = [None] * len(errors) if in_classes is None else in_classes.tolist()
         rows = zip(paths.to_pylist(), classes.tolist(), scores.tolist(), errors, fits, strict=True)
         for path, row, values, error, fit in rows:
@@ -143,6 +144,7 @@ class ArrowPredictions(PredictionFile):
         errors: Sequence[str],
         in_classes: np.ndarray | None = None,
     ) -> None:
+        """As ``PredictionFile``: kept until ``batch_rows`` wait."""
         import pyarrow as pa
 
         good = np.array([not error for error in errors], bool)

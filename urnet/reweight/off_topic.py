@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from urnet.reweight.evidence.neighbours import OWN, nearest_rows, reference_rows
 
 K = 10  # neighbours that a distance is the mean of
 REFERENCE = 8192  # rows at most that every row is compared with
-KEPT = 1024  # rows at most that are kept for new pictures, more where classes have less than K of them
 FEW = 20  # of fewer distances nothing can be said
 NEAREST = 1e-6  # the least distance, before its logarithm
 VALLEY = (1.2, 6.0)  # where the valley is looked for, in robust deviations above the median
@@ -21,29 +19,6 @@ RISE = 1.05  # how much higher than the valley the hill behind it must be
 PLAIN = 2.33  # the threshold where there is no valley: 1 in 100 of a normal distribution
 STEEPNESS = 3.0  # of in_classes, a robust deviation beyond the threshold
 LEAST_SCALE = 0.02  # of log distance: closer together, distances say nothing
-
-
-@dataclass(frozen=True)
-class InClasses:
-    """What tells pictures that fit no class, of any number, from few rows: ``fit`` makes it.
-
-    ``centres`` (m, d) float32, training rows of length 1; ``threshold``: the log distance at which in_classes
-    is 0.5; ``scale``: how much log distance is one unit of its logit.
-    """
-
-    centres: np.ndarray
-    threshold: float
-    scale: float
-
-    def distance(self, features: Any) -> np.ndarray:
-        """(N,) float32 in 0..2: 1 less the mean cosine to the ``K`` nearest centres (all, where there are fewer)."""
-        if len(features.shape) != 2 or features.shape[1] != self.centres.shape[1]:
-            raise InputError(f"features has shape {tuple(features.shape)}; (rows, {self.centres.shape[1]}) is accepted")
-        return _mean_distance(nearest_rows(features, self.centres, K)[1])
-
-    def score(self, features: Any) -> np.ndarray:
-        """(N,) float32 in 0..1, below 0.5 for a picture that fits none of the classes; see ``off_topic``."""
-        return _in_classes(self.distance(features), self.threshold, self.scale)
 
 
 def off_topic(
@@ -76,32 +51,12 @@ def off_topic(
     Raises InputError for shapes that differ and values that are not finite.
     """
     keys = _keys(features, labels, groups, seed)
-    _, distance, threshold, scale = _fitted(features, keys, labels, REFERENCE, block_cells)
+    rows = reference_rows(keys, labels, REFERENCE)
+    centres = unit_rows(np.asarray(features[rows], np.float32))
+    cosine = nearest_rows(features, centres, K, keys=(keys, keys[rows]), block_cells=block_cells)[1]
+    distance = _mean_distance(cosine)
+    threshold, scale = _threshold(distance[(cosine > OWN).any(axis=1)])
     return {"distance": distance, "in_classes": _in_classes(distance, threshold, scale)}
-
-
-def fit(
-    features: Any,
-    *,
-    labels: np.ndarray | None = None,
-    groups: np.ndarray | None = None,
-    size: int | None = None,
-    seed: int = 0,
-    block_cells: int = BLOCK_CELLS,
-) -> InClasses:
-    """The form of ``off_topic`` that scores pictures it has not seen, of bounded size.
-
-    ``size`` rows at most are kept (None: 1,024, or 10 a class if that is more, never above 8,192), evenly from the
-    classes of ``labels``; the threshold is found as there, from the distances of all rows to those. Without
-    enough rows for a threshold every picture is in the classes.
-    """
-    if size is None:
-        size = KEPT if labels is None or not len(labels) else max(KEPT, K * (int(np.max(labels)) + 1))
-    if size < 1:
-        raise InputError(f"size: found {size}; 1 or more is accepted")
-    keys = _keys(features, labels, groups, seed)
-    centres, _, threshold, scale = _fitted(features, keys, labels, min(size, REFERENCE), block_cells)
-    return InClasses(centres, threshold, scale)
 
 
 def _keys(features: Any, labels: np.ndarray | None, groups: np.ndarray | None, seed: int) -> np.ndarray:
@@ -113,17 +68,6 @@ def _keys(features: Any, labels: np.ndarray | None, groups: np.ndarray | None, s
         check_labels(labels, np.iinfo(np.int64).max)
     hashes, _ = hashes_and_mean(features, seed)
     return joined(hashes, groups)
-
-
-def _fitted(
-    features: Any, keys: np.ndarray, labels: np.ndarray | None, size: int, block_cells: int
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """The rows compared with (m, d), every row's distance (N,), and threshold and scale of log distance."""
-    rows = reference_rows(keys, labels, size)
-    centres = unit_rows(np.asarray(features[rows], np.float32))
-    cosine = nearest_rows(features, centres, K, keys=(keys, keys[rows]), block_cells=block_cells)[1]
-    distance = _mean_distance(cosine)
-    return centres, distance, *_threshold(distance[(cosine > OWN).any(axis=1)])
 
 
 def _mean_distance(cosine: np.ndarray) -> np.ndarray:

@@ -25,24 +25,39 @@ class Sums(NamedTuple):
 
 def head_of(parts: list[Sums], balanced: bool, shrinkage: float) -> Head:
     """Linear discriminant analysis from the sums of some folds."""
-    mass, square, first, second = (np.sum(columns, axis=0) for columns in zip(*parts, strict=True))
-    there = mass > 0
-    c, d = first.shape
-    weight, bias = np.zeros((d, c), np.float32), np.full(c, -np.inf, np.float32)
+    sums = Sums(*(np.sum(columns, axis=0) for columns in zip(*parts, strict=True)))
+    there = sums.mass > 0
     if not there.any():
-        return Head(weight, bias)
-    mean = first[there] / mass[there, None]
-    within = (second - (mean * mass[there, None]).T @ mean) / mass.sum()
+        return _joined(sums, there, np.zeros((sums.first.shape[1], 0)), np.zeros(0), 0.0, balanced)
+    mean, within = _moments(sums, there)
+    d = len(within)
     diagonal = np.maximum(np.diag(within), 1e-6 * max(within.trace() / d, 1e-12))  # a constant feature
     shrunk = (1 - shrinkage) * within
     shrunk[np.diag_indices(d)] = (1 + 1e-6) * diagonal
     solved = np.linalg.solve(shrunk, np.concatenate([mean.T, within], axis=1))
-    weight[:, there] = solved[:, : len(mean)]
-    inflated = np.trace(solved[:, len(mean) :]) * square[there] / mass[there] ** 2  # 1 / effective rows
-    quadratic = np.einsum("cd,dc->c", mean, solved[:, : len(mean)]) - inflated
-    prior = 0.0 if balanced else np.log(mass[there])
-    bias[there] = prior - quadratic / 2
-    return Head(weight, bias)
+    weight = solved[:, : len(mean)]
+    quadratic = np.einsum("cd,dc->c", mean, weight)
+    return _joined(sums, there, weight, quadratic, float(np.trace(solved[:, len(mean) :])), balanced)
+
+
+def _moments(sums: Sums, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The means of the classes that have rows, and the covariance within classes."""
+    mean = sums.first[there] / sums.mass[there, None]
+    return mean, (sums.second - (mean * sums.mass[there, None]).T @ mean) / sums.mass.sum()
+
+
+def _joined(
+    sums: Sums, there: np.ndarray, weight: np.ndarray, quadratic: np.ndarray, trace: float, balanced: bool
+) -> Head:
+    """The head of S⁻¹μ_c (d, C'), μ_c'S⁻¹μ_c (C',) and tr(S⁻¹Σ̂), for the C' classes that have rows."""
+    c, d = sums.first.shape
+    out = Head(np.zeros((d, c), np.float32), np.full(c, -np.inf, np.float32))
+    mass = sums.mass[there]
+    inflated = trace * sums.square[there] / mass**2  # 1 / effective rows
+    prior = 0.0 if balanced else np.log(mass)
+    out.weight[:, there] = weight
+    out.bias[there] = prior - (quadratic - inflated) / 2
+    return out
 
 
 def sums_without(sums: list[Sums], total: Sums, fold: int) -> Sums:
@@ -65,16 +80,15 @@ def quick_head(sums: Sums, balanced: bool, shrinkage: float) -> Head:
     """
     from scipy.linalg.lapack import spotrf, spotri, spotrs
 
-    mass, square, first, second = sums
-    there = mass > 0
-    c, d = first.shape
-    weight, bias = np.zeros((d, c), np.float32), np.full(c, -np.inf, np.float32)
+    there = sums.mass > 0
     if not there.any():
-        return Head(weight, bias)
-    mean = first[there] / mass[there, None]
-    within = (second - (mean * mass[there, None]).T @ mean) / mass.sum()
+        return head_of([sums], balanced, shrinkage)
+    mean, within = _moments(sums, there)
+    d = len(within)
     least = 1e-6 * within.trace() / d
-    rounding = 1e-5 * np.diag(second) / mass.sum()  # of second, a hundredfold: classes of one row, or of equal ones
+    rounding = (
+        1e-5 * np.diag(sums.second) / sums.mass.sum()
+    )  # of second, a hundredfold: classes of one row, or of equal ones
     unit = 1 / np.sqrt(np.maximum.reduce([np.diag(within), rounding, np.full(d, least if least > 0 else 1.0)]))
     shrunk = ((1 - shrinkage) * within * unit * unit[:, None]).astype(np.float32)
     added = 1 + 1e-6 - np.diag(shrunk).astype(np.float64)  # what shrinking adds to the diagonal
@@ -86,7 +100,5 @@ def quick_head(sums: Sums, balanced: bool, shrinkage: float) -> Head:
     solved = spotrs(factor, scaled.T.astype(np.float32), lower=1)[0].astype(np.float64)
     inverse = spotri(factor, lower=1, overwrite_c=1)[0]  # its lower half
     trace = (d - float(np.diag(inverse) @ added)) / (1 - shrinkage)
-    quadratic = np.einsum("cd,dc->c", scaled, solved) - trace * square[there] / mass[there] ** 2
-    weight[:, there] = solved * unit[:, None]
-    bias[there] = (0.0 if balanced else np.log(mass[there])) - quadratic / 2
-    return Head(weight, bias)
+    quadratic = np.einsum("cd,dc->c", scaled, solved)
+    return _joined(sums, there, solved * unit[:, None], quadratic, trace, balanced)
