@@ -1,4 +1,4 @@
-"""tools/plan.py: its counts beside brute force, its bytes beside the files of a run, what it refuses."""
+"""tools/py: its counts beside brute force, its bytes beside the files of a run, what it refuses."""
 
 import dataclasses
 import json
@@ -12,7 +12,13 @@ import pytest
 from tests.helpers.tiny_stages import MORE, recipe_of, train
 from tests.helpers.tiny_training import write_images
 from tools import plan
-from tools.plan import Artefact
+from tools.planning.counts import busiest, counts_of, job_of
+from tools.planning.files import BASE_ROW, TEXTS, Artefact, disk_of, files_of, measurement_of
+from tools.planning.given import Given, listed_rows
+from tools.planning.memory import device_memory, host_memory
+from tools.planning.network import network_size
+from tools.planning.plan import make_plan
+from tools.planning.text import size
 from tools.speed.table import make_lists
 from urnet.config.recipe import Data, Model, Recipe, active_stages
 from urnet.config.stage import Stage
@@ -49,15 +55,15 @@ def run(tmp_path_factory):
     write_images(folder)
     recipe = recipe_of(folder, folder, stages=[{**SHORT, **stage} for stage in STAGES])
     file = folder / "stages.yaml"
-    planned = plan.make_plan(plan.parser().parse_args(["-c", str(file)]), recipe)
-    assert (planned.rows, planned.evaluation_images.value) == (plan.Given(ROWS, "listed"), 12)
+    planned = make_plan(plan.parser().parse_args(["-c", str(file)]), recipe)
+    assert (planned.rows, planned.evaluation_images.value) == (Given(ROWS, "listed"), 12)
     train(recipe)
     return file, recipe, {stage.name: stage for stage in planned.stages}, Path(recipe.output) / recipe.name
 
 
 @pytest.fixture(scope="module")
 def small():
-    return plan.network_size("ResNeXt_small32", 3)
+    return network_size("ResNeXt_small32", 3)
 
 
 def of_kind(stage, kind):
@@ -93,7 +99,7 @@ def test_measurements_are_counted_to_the_byte(run):
 
 
 def test_measurements_of_several_shards_have_a_header_each():
-    found = plan.measurement_of(Stage("a", None), Description("", "", 5, 3, 2, 4, shard=2))
+    found = measurement_of(Stage("a", None), Description("", "", 5, 3, 2, 4, shard=2))
     sizes = {Path(item.path).stem: item.bytes - 3 * 128 for item in found}
     assert sizes == {"features": 5 * 3 * 2, "given": 5 * 4, "index": 5 * 2 * 4, "prob": 5 * 2 * 2, "readable": 5}
 
@@ -124,14 +130,14 @@ def test_base_arrow_of_generated_lists(tmp_path):
     """The formula within 0.1 %, and the lengths that are assumed for WebVision within 2 %."""
     n = make_lists(tmp_path, 30_000, 100)
     data = Data(root=str(tmp_path), n_classes=200)
-    assert plan.listed_rows(data) == n
+    assert listed_rows(data) == n
     table = build_table(data, tmp_path / "table")
     size = (tmp_path / "table/base.arrow").stat().st_size
     lengths = sum(
         pc.mean(pc.binary_length(pc.cast(table.strings(name, range(n)), "string"))).as_py() for name in ("path", "text")
     )
-    assert n * (plan.BASE_ROW + lengths) == pytest.approx(size, rel=1e-3)
-    assert n * (plan.BASE_ROW + sum(plan.TEXTS["webvision2"])) == pytest.approx(size, rel=0.02)
+    assert n * (BASE_ROW + lengths) == pytest.approx(size, rel=1e-3)
+    assert n * (BASE_ROW + sum(TEXTS["webvision2"])) == pytest.approx(size, rel=0.02)
 
 
 def toy_recipe(**stage):
@@ -148,8 +154,8 @@ def toy_recipe(**stage):
 def test_the_disk_is_fullest_while_a_stage_is_measured(small):
     recipe, n, there, uses = toy_recipe(), 1_000_000, 1000, []
     for stage in recipe.stages:
-        counts = plan.counts_of(recipe, stage, n, 10, 1)
-        uses.append(plan.disk_of(stage, counts, plan.files_of(recipe, stage, counts, n, small), there))
+        counts = counts_of(recipe, stage, n, 10, 1)
+        uses.append(disk_of(stage, counts, files_of(recipe, stage, counts, n, small), there))
         there = uses[-1]["stays in all"]
     weights = 4 * small.weights
     full = weights + 2 * 4 * small.parameters
@@ -167,10 +173,10 @@ def test_the_disk_is_fullest_while_a_stage_is_measured(small):
 def test_memory_by_hand(small):
     recipe = toy_recipe(batch_size=64, optimizer={"name": "adamw"}, elr={"top_k": 10})
     stage = recipe.stages[0]
-    host = plan.host_memory(recipe, stage, plan.counts_of(recipe, stage, 1000, 10, 2), 1000, 4)
+    host = host_memory(recipe, stage, counts_of(recipe, stage, 1000, 10, 2), 1000, 4)
     p, w = 4 * small.parameters, 4 * small.weights
     device = [w, p, 2 * p + 8 * small.trained_tensors, p, w]
-    assert list(plan.device_memory(stage, small).values()) == [*device, sum(device)]
+    assert list(device_memory(stage, small).values()) == [*device, sum(device)]
     always, images = 4 + 4 + 6 * 3, 3 * 224**2 * 6 * (32 + 64)  # four batches ahead, one filled, one in use
     total = 1000 * (always + 8) + images
     assert list(host.values()) == [1000 * always + 1000 * 4 // 2, 1000 * (always + 8), images, total, 4 * total]
@@ -195,8 +201,8 @@ def test_images_drawn_by_brute_force(rows, size):
     bags = {"bags": {"size": size}} if size else {}
     recipe = toy_recipe(batch_size=12, ema={"bn_batches": 4}, accumulate=2, **bags)
     stage = recipe.stages[0]
-    counts = plan.counts_of(recipe, stage, rows, 10, 1)
-    job = dataclasses.replace(plan.job_of(recipe, stage, rows), table=types.SimpleNamespace(path=str))
+    counts = counts_of(recipe, stage, rows, 10, 1)
+    job = dataclasses.replace(job_of(recipe, stage, rows), table=types.SimpleNamespace(path=str))
     shown = [batch for epoch in range(2) for batch in job.sampler.batches(epoch, 12)]
     assert counts.steps == len(shown)
     assert counts.images_drawn == sum(map(len, shown))
@@ -210,7 +216,7 @@ def test_the_busiest_process_by_brute_force(n, n_processes):
     rows = [0] * n_processes
     for number in range(about.n_shards):
         rows[number % n_processes] += len(about.rows(number))
-    assert plan.busiest(n, about.shard, n_processes) == max(rows)
+    assert busiest(n, about.shard, n_processes) == max(rows)
 
 
 # --- the command
@@ -272,9 +278,9 @@ def test_the_table_of_a_run_is_asked_for_its_rows(capsys, run):
         assert text in out
     assert "Hours" not in out and "No hours, as no rate is known. --measure times 20 steps here" in out
     assert "Files under" not in out
-    size = plan.size((home / "table/base.arrow").stat().st_size)
+    shown = size((home / "table/base.arrow").stat().st_size)
     _, out, _ = call(capsys, "-c", file)
-    assert re.search(rf"table/base\.arrow +as it is +{re.escape(size)}", out)
+    assert re.search(rf"table/base\.arrow +as it is +{re.escape(shown)}", out)
 
 
 def test_a_measured_rate_gives_hours(capsys, run, tmp_path):
@@ -294,7 +300,7 @@ def test_images_in_folders_are_counted(tmp_path):
         (tmp_path / "tree" / name).mkdir(parents=True)
     for i, file in enumerate(sorted((tmp_path / "train").iterdir())[:5]):
         file.rename(tmp_path / "tree" / ("one", "two")[i % 2] / file.name)
-    assert plan.listed_rows(Data(root=str(tmp_path / "tree"), n_classes=2, format="folder")) == 5
+    assert listed_rows(Data(root=str(tmp_path / "tree"), n_classes=2, format="folder")) == 5
 
 
 @pytest.mark.parametrize(
@@ -323,4 +329,4 @@ def test_one_line_for_what_is_refused(capsys, words, message):
 
 def test_sizes_have_units():
     sizes = {0: "0 B", 1023: "1023 B", 1024: "1.00 KiB", 3 * 2**19: "1.50 MiB", 5 * 2**40: "5,120.00 GiB"}
-    assert {n: plan.size(n) for n in sizes} == sizes
+    assert {n: size(n) for n in sizes} == sizes

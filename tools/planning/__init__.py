@@ -1,0 +1,1 @@
+"""What a recipe will take - steps, files, memory, hours - counted before anything runs: tools/plan.py."""
