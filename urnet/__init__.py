@@ -17,6 +17,7 @@ _HOMES = {
     "Table": "urnet.data.table.table",
     "Top": "urnet.inference.image_predictor",
     "Transform": "urnet.config.recipe",
+    "add_column": "urnet.pipeline.own_columns",
     "class_ranks": "urnet.reweight.evidence.ranks",
     "class_size": "urnet.reweight.class_size",
     "cluster": "urnet.reweight.cluster",
@@ -31,6 +32,7 @@ _HOMES = {
     "most_suspect": "urnet.report.suspects",
     "near_duplicates": "urnet.reweight.near_duplicates",
     "off_topic": "urnet.reweight.off_topic",
+    "open_table": "urnet.pipeline.own_columns",
     "out_of_fold": "urnet.reweight.evidence.out_of_fold",
     "posterior": "urnet.reweight.evidence.posterior",
     "read_photos": "urnet.suspects.photos",
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from urnet.inference.image_predictor import ImagePredictor as ImagePredictor
     from urnet.inference.image_predictor import Top as Top
     from urnet.inference.image_predictor import load_predictor as load_predictor
+    from urnet.pipeline.own_columns import add_column as add_column
+    from urnet.pipeline.own_columns import open_table as open_table
     from urnet.report.suspects import most_suspect as most_suspect
     from urnet.reweight.class_size import class_size as class_size
     from urnet.reweight.cluster import cluster as cluster

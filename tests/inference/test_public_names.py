@@ -296,6 +296,7 @@ def finished_run(tmp_path, monkeypatch):
     cv2.imwrite(str(images / "val000001.jpg"), np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
     write_tree(tmp_path / "photos", each=10, ending="jpg")
     write(tmp_path / "photos/blue/mistaken.jpg", solid("red", 30))
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)
 
 

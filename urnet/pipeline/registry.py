@@ -50,6 +50,11 @@ def known_as(name: str) -> list[Column]:
     return [column for plain, column in found if name == plain or name.startswith(f"{plain}_")]
 
 
+def writes_file(name: str) -> bool:
+    """Whether a stage's columns may be in the file NAME.arrow of the table, suffixes left aside."""
+    return name == "bag" or any(name == method.file for method in METHODS.values())
+
+
 def target_files() -> Iterator[tuple[str, list[str]]]:
     """Each file that rows can be trained towards, and its columns: classes and probabilities, or labels."""
     for method in METHODS.values():

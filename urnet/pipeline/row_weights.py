@@ -44,8 +44,9 @@ def check_columns(stage: Stage, key: str, columns: Sequence[str]) -> None:
     """Raise InputError for a name under the stage's ``key`` that is not among ``columns``."""
     for name in getattr(stage, key):
         if name not in columns:
+            own = "" if known_as(name) else f" (tools/table.py --column {name}=FILE writes one of your own)"
             raise InputError(
-                f"stages.{stage.name}.{key}: the table has no column {name!r}; nearest: {nearest(name, columns)}"
+                f"stages.{stage.name}.{key}: the table has no column {name!r}; nearest: {nearest(name, columns)}{own}"
             )
 
 

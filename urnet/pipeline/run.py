@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def run_recipe(
     with contextlib.ExitStack() as held:
         with group.main_first():
             if group.is_main:
-                held.enter_context(_locked(recipe))
+                held.enter_context(run_folder.locked_run(recipe))
             validation = _validation(recipe)
         check_shared(home, group)
         with group.main_first(), run_table(recipe, chosen, replace, group.is_main) as table:
@@ -105,7 +105,7 @@ def plan_recipe(
     """
     home, chosen = run_folder.home_of(recipe), chosen_stages(recipe, only, until)
     _devices(recipe, chosen, n_processes)
-    with _locked(recipe, keep=False):
+    with run_folder.locked_run(recipe, keep=False):
         pass  # it could begin
     validation = _validation(recipe)
     with planned_table(recipe, chosen, replace) as table:
@@ -133,16 +133,6 @@ def _devices(recipe: Recipe, chosen: Sequence[Stage], n_processes: int) -> tuple
         key = "channels_last" if model.channels_last else "sync_batch_norm"
         raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")
     return device, amps
-
-
-@contextlib.contextmanager
-def _locked(recipe: Recipe, *, keep: bool = True) -> Iterator[None]:
-    """Hold the run's folder, and that of a table which several runs share."""
-    shared = [] if recipe.data.table is None else [Path(recipe.data.table)]
-    with contextlib.ExitStack() as held:
-        for folder in (run_folder.home_of(recipe), *shared):
-            held.enter_context(run_folder.locked(folder, keep=keep))
-        yield
 
 
 def _steps(

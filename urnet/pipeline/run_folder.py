@@ -56,6 +56,16 @@ def locked(folder: Path, *, keep: bool = True) -> Iterator[None]:
             remove_empty(made)
 
 
+@contextlib.contextmanager
+def locked_run(recipe: Recipe, *, keep: bool = True) -> Iterator[None]:
+    """Hold the run's folder, and that of a table which several runs share."""
+    shared = [] if recipe.data.table is None else [Path(recipe.data.table)]
+    with contextlib.ExitStack() as held:
+        for folder in (home_of(recipe), *shared):
+            held.enter_context(locked(folder, keep=keep))
+        yield
+
+
 def condition(folder: Path, *, mine: bool = False) -> str:
     """What a stage's folder holds: "nothing", an "unfinished" training or a "finished" one.
 

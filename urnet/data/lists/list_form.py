@@ -92,7 +92,7 @@ class Form:
         if self.how == "suffix":
             named = re.match(PATH_TO_SUFFIX, line)
             return (named["path"], named["label"]) if named else (line, None)
-        fields = _fields(line, self.separator)
+        fields = line_fields(line, self.separator)
         path, label = (fields[i] if i is not None and i < len(fields) else None for i in (self.path, self.label))
         return path or "", label
 
@@ -123,7 +123,7 @@ def find_form(
         spaced = spaced and not all(map(_QUOTED.match, texts[1:]))  # paths may hold blanks, as without a header
         found = (text.split()[-1] if spaced else form.parts(text)[1] for text in texts[1:])
         labels = [label for label in found if label]
-        column = "" if form.label is None else _word(form.header[form.label])
+        column = "" if form.label is None else column_word(form.header[form.label])
         content = bool(labels) and _is_name(labels[0], known)
         form = replace(form, names=column in NAME_WORDS or (content and column not in NUMBER_WORDS))
         if spaced and not form.names:
@@ -188,13 +188,13 @@ def _header(where: str, texts: Sequence[str], separator: str | None, needed: boo
         return None
     best, most = None, 0
     for sep in (separator,) if separator else SEPARATORS:
-        names = _fields(first, sep)
-        words = [_word(name) for name in names]
-        path, label = _column(words, PATH_WORDS), _column(words, LABEL_WORDS)
+        names = line_fields(first, sep)
+        words = [column_word(name) for name in names]
+        path, label = column_place(words, PATH_WORDS), column_place(words, LABEL_WORDS)
         if path is None and label is not None:
-            path = _column(words, ("name", "id"))
+            path = column_place(words, ("name", "id"))
         elif label is None and path is not None:
-            label = _column(words, ("name",))
+            label = column_place(words, ("name",))
         known = (path is not None) + (label is not None)
         alone = path is not None and len(names) == 1
         if alone and (needed or not any(map(_WHOLE_SUFFIX.search, texts[1:]))):
@@ -223,7 +223,7 @@ def _refuse_strange_header(where: str, form: Form, texts: Sequence[str]) -> None
         )
 
 
-def _fields(line: str, separator: str) -> list[str]:
+def line_fields(line: str, separator: str) -> list[str]:
     """A line's fields, as the array code splits them where quotes are as they should be."""
     try:
         text = line.replace("\t", BLANK) if separator == BLANK else line
@@ -235,12 +235,12 @@ def _fields(line: str, separator: str) -> list[str]:
     return [field for field in fields if field] if separator == BLANK else fields
 
 
-def _word(column: str) -> str:
+def column_word(column: str) -> str:
     """A column's name as the words above are written: `Label_Name` is `labelname`."""
     return re.sub(r"[\s_-]+", "", column).casefold()
 
 
-def _column(words: Sequence[str], accepted: Sequence[str]) -> int | None:
+def column_place(words: Sequence[str], accepted: Sequence[str]) -> int | None:
     """The place of the first accepted word that is there."""
     return next((words.index(word) for word in accepted if word in words), None)
 
