@@ -41,7 +41,7 @@ def make_app(review: Review, title: str, token: str, names: Iterable[str] = ()) 
     items = Items(review)
 
     async def file(request: Request) -> Response:
-        name, kind = FILES[request.path_params.get("name", "")]
+        name, kind = FILES[request.scope["path"].removeprefix("/")]
         return Response(resources.files(__package__).joinpath("page", name).read_bytes(), media_type=kind)
 
     def state(request: Request) -> Response:
@@ -113,7 +113,6 @@ def make_app(review: Review, title: str, token: str, names: Iterable[str] = ()) 
         return refusal(error.detail, error.status_code)
 
     routes = [
-        Route("/", file),
         Route("/state", state),
         Route("/items", some),
         Route("/item/{row}", one),
@@ -122,7 +121,7 @@ def make_app(review: Review, title: str, token: str, names: Iterable[str] = ()) 
         Route("/validation/{row}/{size}", twin),
         Route("/decide", decide, methods=["POST"]),
         Route("/undo", undo, methods=["POST"]),
-        *(Route(f"/{name}", file, name=name) for name in FILES if name),
+        *(Route(f"/{name}", file) for name in FILES),
     ]
     handlers = {
         InputError: bad,
