@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def main(argv: Sequence[str]) -> int:
     with cli.results_only() as results, DecisionsFile(file) as decisions, _listening(args) as listener:
         review = Review(photos, evidence, Pictures(photos, args.also, exif=args.exif), decisions)
         _say(args, photos, review, decisions)
+        threading.Thread(target=_check_files, args=(review, file), daemon=True).start()
         token = new_token()
         page = f"{address(listener)}{token}/"
         app = make_app(review, Path(args.list).name, token, [args.host])
@@ -95,7 +97,10 @@ def main(argv: Sequence[str]) -> int:
             import webbrowser
 
             webbrowser.open(page)
-        _serve(app, listener)
+        with contextlib.suppress(KeyboardInterrupt, cli.Terminated):
+            _serve(app, listener)
+        n = len(decisions.decisions)
+        print(f"{decisions.path}: {plural(n, 'picture')} {verb(n)} decided", file=sys.stderr)
     return cli.DONE
 
 
@@ -108,6 +113,13 @@ def _say(args: argparse.Namespace, photos: Any, review: Any, decisions: Any) -> 
         print(f"note: {kept} {verb(kept)} decided already{others}", file=sys.stderr)
     for name in review.names[len(photos.class_names) :]:
         print(f"note: {decisions.path}: {name!r} is decided and none of the list's classes", file=sys.stderr)
+
+
+def _check_files(review: Any, file: Path) -> None:
+    changed = review.check_files()
+    if changed:
+        n = plural(len(changed), "decided picture has", "decided pictures have")
+        print(f"note: {file}: {n} changed since, and will be asked about again: {changed[0]!r}", file=sys.stderr)
 
 
 @contextlib.contextmanager

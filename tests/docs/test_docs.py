@@ -33,6 +33,7 @@ from urnet.pipeline.recipes import load_recipe
 RUN_BY = {
     "tools/score_suspects.py --truth": "tools/test_score_suspects.py::test_figures_are_exact",
     "tools/score_suspects.py --features --root --strengths --truth": "tools/test_score_suspects.py::test_another_library_is_scored_on_the_same_features_and_folds",
+    "tools/review.py": "tools/test_review.py::test_it_runs_until_ctrl_c_and_the_next_start_goes_on",
     "tools/export.py --images --out --pretrained_model": "tools/test_export.py::test_the_comparison_is_printed",
     "tools/serve.py --model": "tools/test_serve.py::test_the_answers_are_the_live_network_s",
     "tools/transfer.py --batch_size --image_shape --pretrained_model --voc": "tools/test_transfer.py::test_figures_are_those_of_a_plain_computation",

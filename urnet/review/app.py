@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from importlib import resources
-from typing import Any
+from typing import Any, TypeGuard
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -75,23 +75,25 @@ def make_app(review: Review, title: str, token: str, names: Iterable[str] = ()) 
 
     async def decide(request: Request) -> Response:
         asked = await _asked(request)
+        review.waiting(asked.setdefault("show", "all"))  # an unknown choice is refused before anything is written
         rows, shows, was = asked.get("rows", []), asked.get("shows"), asked.get("was")
-        if not (_whole(rows, MOST) and isinstance(shows, int) and isinstance(was, list)):
+        if not (_whole(rows) and type(shows) is int and _said(was)):
             raise InputError(
-                'body: accepted: {"rows": [0], "shows": 0, "was": [["", -1]], "show": "all", "revision": 0}'
+                'body: {"rows": [0], "shows": 0, "was": [["", -1]], "show": "all", "revision": 0} is accepted'
             )
-        expected = [Now(str(entry[0]), int(entry[1])) for entry in was if isinstance(entry, list) and len(entry) == 2]
+        expected = [Now(*entry) for entry in was]
         notes = await run_in_threadpool(review.decide, rows, shows, expected)
         return await run_in_threadpool(answer, asked, {"notes": notes})
 
     async def undo(request: Request) -> Response:
         asked = await _asked(request)
-        paths, rows = await run_in_threadpool(review.undo, int(asked.get("revision", -1)))
+        review.waiting(asked.setdefault("show", "all"))
+        paths, rows = await run_in_threadpool(review.undo, asked.get("revision", -1))
         taken = [items.item(row) for row in rows[:1]]
         return await run_in_threadpool(answer, asked, {"taken": len(paths), "items": taken})
 
     def answer(asked: dict[str, Any], more: dict[str, Any]) -> Response:
-        show, since = str(asked.get("show", "all")), int(asked.get("revision", 0))
+        show, since = asked["show"], asked.get("revision", 0)
         changed = {row: [(now := review.now(row)).decision, now.label] for row in review.changes[max(since, 0) :]}
         return JSONResponse({**more, "changed": changed, **review.progress(show)})
 
@@ -152,8 +154,16 @@ def _number(word: str, name: str) -> int:
     return int(word)
 
 
-def _whole(rows: Any, most: int) -> bool:
-    return isinstance(rows, list) and len(rows) <= most and all(type(row) is int for row in rows)
+def _whole(rows: Any) -> bool:
+    """Whether it is a list of rows."""
+    return isinstance(rows, list) and len(rows) <= MOST and all(type(row) is int for row in rows)
+
+
+def _said(was: Any) -> TypeGuard[list[tuple[str, int]]]:
+    """Whether it is a list of pairs as ``Now``."""
+    return isinstance(was, list) and all(
+        isinstance(entry, list) and len(entry) == 2 and type(entry[0]) is str and type(entry[1]) is int for entry in was
+    )
 
 
 async def _asked(request: Request) -> dict[str, Any]:
@@ -169,6 +179,10 @@ async def _asked(request: Request) -> dict[str, Any]:
         asked = json.loads(body)
     except (ValueError, RecursionError):
         asked = None
-    if not isinstance(asked, dict) or not isinstance(asked.get("revision", 0), int):
-        raise InputError("body: a JSON object is accepted, its revision a whole number")
+    if (
+        not isinstance(asked, dict)
+        or type(asked.get("revision", 0)) is not int
+        or type(asked.get("show", "")) is not str
+    ):
+        raise InputError("body: a JSON object is accepted, its revision a whole number, show a text")
     return asked

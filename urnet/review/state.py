@@ -71,10 +71,15 @@ class Review:
         self._lock = threading.RLock()
         self.seen, self.label = np.zeros(n, np.int8), np.full(n, -1, np.int32)
         self.passed: set[int] = set()  # whose files are gone, so that no decision about them can be written
+        self.stale: set[int] = set()  # whose files are no longer those that were decided
         self.changes: list[int] = []  # rows in the order in which they were decided or taken back
         self._steps: deque[tuple[float, int]] = deque(maxlen=LATEST)
         self._place = class_places(self.names)
         self.others = self._take()
+
+    def close(self) -> None:
+        """Let others write the file of decisions."""
+        self._file.close()
 
     def now(self, row: int) -> Now:
         """What is decided of a row."""
@@ -123,10 +128,32 @@ class Review:
                 decisions.append(self._decision(row, path, digest, shows))
             if decisions:
                 self._file.write_many(decisions)
+            self.stale.difference_update(rows)
             for row, path in zip(rows, paths, strict=True):
                 self._set(row, path)
             self._steps.append((self._clock(), len(rows)))
             return notes
+
+    def check_files(self) -> list[str]:
+        """Compare the decided files with what they were; the paths of changed ones, which are asked about again.
+
+        It reads them all, so it may be called in a thread of its own. Files that cannot be read are left as they are.
+        """
+        decisions = list(self._file.decisions.values())
+        changed = []
+        for row, decision in zip(self._rows_of([d.path for d in decisions]).tolist(), decisions, strict=True):
+            if row < 0 or not decision.sha256 or decision.decision == "skip":
+                continue
+            try:
+                same = self.pictures.sha256(row) == decision.sha256
+            except UnreadableImage:
+                continue
+            with self._lock:
+                if not same and self._file.decisions.get(decision.path) == decision:
+                    self.stale.add(row)
+                    self._set(row, decision.path)
+                    changed.append(decision.path)
+        return changed
 
     def undo(self, revision: int) -> tuple[list[str], list[int]]:
         """Take back the last step, also one before a restart: its paths, none where there is no step, and their rows.
@@ -164,7 +191,7 @@ class Review:
         """Take over what the file says of a path now; ``row`` -1: it is not in the list."""
         if row < 0:
             return
-        found = self._file.decisions.get(path)
+        found = None if row in self.stale else self._file.decisions.get(path)
         word, label = ("", "") if found is None else (found.decision, found.label or found.given)
         self.seen[row] = SEEN["skip"] if row in self.passed and not word else SEEN[word]
         self.label[row] = self._place.get(same_name(label).strip(), -1) if word in ("keep", "relabel") else -1

@@ -19,6 +19,11 @@ export class Batch {
     grid.addEventListener("keydown", (event) => this.move(event));
   }
 
+  // The batch that a picture belongs to.
+  of(item) {
+    return item.suggested < 0 ? `v${item.verdict}` : `p${item.given}-${item.suggested}`;
+  }
+
   // The pairs that are left, and the pictures of one: ``wanted``, or the largest.
   async open(wanted) {
     const found = (await ask("batches")).batches;

@@ -90,7 +90,10 @@ const single = new Single(app), batch = new Batch(app);
 // Numbers and other pages' decisions, which come with every answer.
 function heard(answer) {
   Object.assign(app, { revision: answer.revision, counts: answer.counts, total: answer.total });
-  for (const [row, [word]] of Object.entries(answer.changed ?? {})) app.decided[word ? "add" : "delete"](Number(row));
+  for (const [row, [word]] of Object.entries(answer.changed ?? {})) {
+    app.decided[word ? "add" : "delete"](Number(row));
+    if (!word) single.left.delete(Number(row));
+  }
   single.drop(answer.changed ?? {});
   const done = answer.total - answer.left, again = CHOICES.some(([key]) => key === app.show);
   const { keep, relabel, none, skip } = answer.counts;
@@ -155,7 +158,7 @@ const does = {
       if (!answer.taken) at("trouble").textContent = "There is nothing to undo.";
       at("trouble").hidden = Boolean(answer.taken);
     });
-    if (app.batch) await batch.open(batch.key);
+    if (app.batch) await batch.open(app.undone.length ? batch.of(app.undone[0]) : batch.key);
     else await single.undone(app.undone);
   },
   async batch() {
@@ -167,6 +170,7 @@ const does = {
   },
   async back() {
     leave();
+    single.queue = [];  // in a batch some of it may have been decided and taken back
     await single.next();
     (at("single").hidden ? at("nothing") : at("single")).focus();
   },

@@ -59,14 +59,13 @@ export class Single {
     const item = this.queue[0];
     at("single").hidden = !item;
     at("nothing").hidden = Boolean(item);
+    delete at("single").dataset.ready;
     if (!item) {
       this.app.nothing();
       return;
     }
     const name = (c) => this.app.names[c];
     const url = address(item.row, "large");
-    at("single").dataset.row = item.row;
-    delete at("single").dataset.ready;
     show(at("large").querySelector(".seen"), url, `given ${name(item.given)}`).then(() => {
       if (this.queue[0] === item) at("single").dataset.ready = item.row;
     });
