@@ -418,14 +418,13 @@ def test_a_warm_up_of_nothing_needs_no_unit_and_leaves_the_hash(tmp_path, zero):
 
 def test_shrinkage_is_a_number_or_a_word_and_its_default_leaves_the_hash():
     key = "stages.instance.reweight.evidence.shrinkage"
-    plain, auto, said = (
-        load_recipe(ROOT / "recipes/folder.yaml", [f"{key}={value}"] if value else []) for value in ("", "auto", "0.1")
-    )
+    path = ROOT / "recipes/folder_scratch.yaml"
+    plain, auto, said = (load_recipe(path, [f"{key}={value}"] if value else []) for value in ("", "auto", "0.1"))
     stage = next(stage for stage in auto.stages if stage.name == "instance")
     assert stage.reweight.evidence.shrinkage == "auto"
     assert recipe_hash(said) == recipe_hash(plain) != recipe_hash(auto)
     for wrong in ("most", "true", "[1]"):
         with pytest.raises(InputError, match=f"{key}: found .*; accepted: a number, or auto"):
-            load_recipe(ROOT / "recipes/folder.yaml", [f"{key}={wrong}"])
+            load_recipe(path, [f"{key}={wrong}"])
     with pytest.raises(InputError, match="accepted: 0 to 1, or auto"):
-        load_recipe(ROOT / "recipes/folder.yaml", [f"{key}=2"])
+        load_recipe(ROOT / "recipes/folder_scratch.yaml", [f"{key}=2"])

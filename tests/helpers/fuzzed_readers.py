@@ -164,7 +164,7 @@ def recipe_seeds() -> list[bytes]:
     """A short recipe, and one of ours."""
     data = b"name: x\ndata: {root: ., n_classes: 3}\nmodel: {name: a}\n"
     short = data + b"stages:\n- {name: s, duration: 1 epochs}\n"
-    return [short, short, short, (ROOT / "recipes" / "folder.yaml").read_bytes()]
+    return [short, short, short, (ROOT / "recipes" / "folder_scratch.yaml").read_bytes()]
 
 
 def check_recipe(data: bytes, place: Path) -> None:
