@@ -20,9 +20,12 @@ import models
 from urnet.config import se_resnext_flags
 from urnet.core import cli
 from urnet.core.checks import InputError
+from urnet.core.counted import plural, verb
 from urnet.evaluation.prediction_writer import PredictionFile, open_predictions, result_line, unreadable_line
 from urnet.inference.cli_flags import RELEASE_DEFAULTS, ReleaseParser, make_parser
 from urnet.inference.cli_job import PredictionJob
+
+FITS = 0.5  # in_classes below it: probably none of the classes
 
 
 def parser() -> ReleaseParser:
@@ -60,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.save_inference:
             save(job, results)
             return cli.DONE
-        if job.info.word and args.output is None and cli.is_main():
+        if job.class_names and args.output is None and cli.is_main():
+            which = f"{job.info.word}'s" if job.info.word else "the"
             print(
-                f"note: stdout has the numbers of {job.info.word}'s classes; --output FILE.csv has their names",
-                file=sys.stderr,
+                f"note: stdout has the numbers of {which} classes; --output FILE.csv has their names", file=sys.stderr
             )
         where = (args.output, args.excel) if cli.is_main() else (None, False)
         known = {"n_classes": args.class_dim, "in_classes": job.reference is not None}
@@ -93,6 +96,7 @@ def predict_images(
 
     args, loader = job.args, job.loader(images, group)
     bad: Mapping[int, tuple[str, str]] = {}  # row -> path and reason
+    strangers: list[int] = []  # rows that fit none of the classes
     display = Progress("infer", -(-len(images) // group.size), show=group.is_main)
     with contextlib.closing(loader), display:
         own = ranked(job.answers(predictor), loader, args.topk, max_bad=args.max_bad, progress=display)
@@ -103,6 +107,8 @@ def predict_images(
                 if readable:
                     error = ""
                     print(result_line(row, scores, classes), file=results)
+                    if fit is not None and fit < FITS:
+                        strangers.append(row)
                 else:
                     error, classes, scores = bad[row][1], classes[:0], scores[:0]
                     print(unreadable_line(row), file=results)
@@ -110,7 +116,19 @@ def predict_images(
                     file.write(images.name(row), classes.tolist(), scores.tolist(), error, fit)
             results.flush()
     check_some_readable(bad, len(images) - len(bad))
+    if job.reference is not None and group.is_main:
+        say_what_fits(strangers, images, len(images) - len(bad), file is not None)
     return len(bad)
+
+
+def say_what_fits(strangers: Sequence[int], images: Any, n: int, written: bool) -> None:
+    """On stderr how many of ``n`` readable images fit none of the classes, and which is the first."""
+    where = "column in_classes of --output" if written else "--output FILE.csv has the column in_classes"
+    first = f", the first: {images.name(strangers[0])}" if strangers else ""
+    said = (
+        f"{len(strangers)} of {plural(n, 'image')} probably {verb(len(strangers), 'fits', 'fit')} none of the classes"
+    )
+    print(f"{said} (in_classes below {FITS}; {where}){first}", file=sys.stderr)
 
 
 def save(job: PredictionJob, results: TextIO) -> None:

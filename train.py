@@ -212,8 +212,10 @@ def report(results: Sequence[Any], home: Path, stream: TextIO) -> None:
 
 
 def say_what_to_use(results: Sequence[Any], recipe: Any) -> None:
-    """Say on stderr which checkpoint is the one to use, and the two commands that use it."""
+    """Say on stderr which checkpoint is the one to use, and the commands that use it."""
+    from urnet.checkpoints.locate import end_of_run
     from urnet.data.lists.validation import validation_places
+    from urnet.inference.signature import EXPORTED
 
     final, (root, file) = results[-1].folder / "final", validation_places(recipe.data)
     images = ["--img_path", root or "FOLDER"]
@@ -223,6 +225,11 @@ def say_what_to_use(results: Sequence[Any], recipe: Any) -> None:
     print(f"use {final} ({what}; best/ was chosen on the validation images and flatters):", file=sys.stderr)
     for program, flags in (("infer.py", ["--img_path", "FOLDER"]), ("eval.py", images)):
         print(f"  {shlex.join(['python', program, '--pretrained_model', str(final), *flags])}", file=sys.stderr)
+    home = final.parents[1]
+    whole = [str(home)] if end_of_run(home) == final else [str(final), "--out", "FOLDER"]
+    if (home / EXPORTED).exists() and len(whole) == 1:
+        whole.append("--replace")
+    print(f"  {shlex.join(['python', 'tools/export.py', *whole])}  # for tools/serve.py", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Hand a trained network on: a folder that predicts without this project's recipe.
 
-    python tools/export.py --pretrained_model output/demo/label/final --out demo --images data/val
-    python tools/export.py --pretrained_model DIR --out demo --format both
+    python tools/export.py output/demo                       # a run's folder; writes output/demo/exported
+    python tools/export.py output/demo/label/final --out demo --images data/val --format both
 
 The folder holds a Paddle inference model, an ONNX model, or both; names, sizes and resizing (signature.json,
 classes.txt); and README.txt. It appears when all models have predicted like the live network, or not at all.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +21,12 @@ import numpy as np
 
 import infer
 import models
+from urnet.checkpoints.locate import end_of_run, locate
 from urnet.core import cli
 from urnet.core.checks import InputError, check_choice
 from urnet.inference.cli_job import PredictionJob
 from urnet.inference.onnx_model import check_converter
+from urnet.inference.signature import EXPORTED, SIGNATURE
 
 FORMATS = {"paddle": ("paddle",), "onnx": ("onnx",), "both": ("paddle", "onnx")}
 NETWORK_FLAGS = ("model", "class_dim", "image_shape", "resize", "resize_short_size", "class_names")
@@ -34,8 +37,10 @@ def parser() -> cli.Parser:
     raw = argparse.RawDescriptionHelpFormatter
     p = cli.Parser(prog="tools/export.py", description=__doc__, formatter_class=raw)
     add = p.add_argument
-    add("--pretrained_model", metavar="PATH", required=True, help="the weights, as infer.py takes them")
-    add("--out", metavar="FOLDER", required=True, type=Path, help="where to write; a new folder")
+    add("weights", nargs="?", metavar="PATH", help="a run's folder, or weights as infer.py takes them")
+    add("--pretrained_model", metavar="PATH", help="the same")
+    add("--out", metavar="FOLDER", type=Path, help=f"where to write; a new folder [of a run: {EXPORTED} in its folder]")
+    add("--replace", action="store_true", help="replace what an earlier call exported there")
     add("--format", default="paddle", help="paddle | onnx | both [paddle]")
     add(
         "--images",
@@ -65,8 +70,7 @@ def main(argv: Sequence[str]) -> int:
     for name, good in (("limit", args.limit >= 1), ("tolerance", 0 < args.tolerance < 1)):
         if not good:
             raise InputError(f"--{name}: found {getattr(args, name)}; above 0 is accepted (a tolerance: below 1)")
-    if os.path.lexists(args.out):
-        raise InputError(f"{args.out}: exists already; --out names a new folder")
+    complete_places(args)
     if args.img_path is not None and not (args.images is not None and args.images.is_file()):
         raise InputError(f"--img_path {args.img_path}: goes with a list of images; found --images {args.images}")
     formats = FORMATS[args.format]
@@ -78,9 +82,34 @@ def main(argv: Sequence[str]) -> int:
         job.start(models.build)
         from urnet.inference.export import Export
 
-        Export(job, args.out, formats, files, args.tolerance).write(results)
+        Export(job, args.out, formats, files, args.tolerance, args.replace).write(results)
         print(f"{args.out}: {job.args.model}, {job.args.class_dim} classes, {args.format}", file=results)
+    if "paddle" in formats:
+        command = shlex.join(["python", "tools/serve.py", str(args.out)])
+        print(f"next: {command} serves it, here or on another machine ({args.out}/README.txt)", file=sys.stderr)
     return cli.DONE
+
+
+def complete_places(args: argparse.Namespace) -> None:
+    """Set ``pretrained_model`` and ``out``, and see that ``out`` may be written. Raises InputError."""
+    given = [path for path in (args.weights, args.pretrained_model) if path is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise InputError(f"PATH: found {found}; one run's folder is needed (or the weights, as infer.py takes them)")
+    args.pretrained_model = given[0]
+    if args.out is None:
+        if end_of_run(given[0]) is None:
+            locate(given[0])  # which says what is wrong with it
+            raise InputError(
+                f"--out: found none; {given[0]} is not a finished run's folder, so a new one must be named"
+            )
+        args.out = Path(given[0]) / EXPORTED
+    if not os.path.lexists(args.out):
+        return
+    if not args.replace:
+        raise InputError(f"{args.out}: exists already; --replace replaces it, or --out names a new folder")
+    if not (args.out / SIGNATURE).is_file():
+        raise InputError(f"{args.out}: is not what this command wrote, as it has no {SIGNATURE}; it is not replaced")
 
 
 def prediction_job(args: argparse.Namespace) -> PredictionJob:

@@ -1,6 +1,6 @@
 """An HTTP service over a folder that tools/export.py wrote.
 
-    python tools/serve.py --model demo
+    python tools/serve.py output/demo/exported
     curl -F image=@cat.jpg 'http://127.0.0.1:8000/predict?topk=3'
 
 POST /predict takes images (a form with one or several; one image as the body; base64 in JSON), GET /health
@@ -47,7 +47,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = cli.Parser(prog="tools/serve.py", description=__doc__, formatter_class=raw)
     add, count, amount = parser.add_argument, cli.number(int, 1), cli.number(float, 0, above=True)
-    add("--model", metavar="FOLDER", required=True, help="the exported folder")
+    add("folder", nargs="?", metavar="FOLDER", help="the exported folder")
+    add("--model", metavar="FOLDER", help="the same")
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
     add("--port", type=cli.number(int, 0), default=8000, help="0: any that is free, printed [8000]")
     add("--batch_size", type=count, default=16, help="images computed at once [16]")
@@ -68,6 +69,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--debug", action="store_true", help="show a traceback on errors")
     args = parser.parse_args(argv)
+    given = [folder for folder in (args.folder, args.model) if folder is not None]
+    if len(given) != 1:
+        parser.error(f"FOLDER: found {' and '.join(given) or 'none'}; one that tools/export.py wrote is needed")
+    args.model = given[0]
     if args.port > 65535:
         parser.error(f"argument --port: found {args.port}; 0 to 65535 is accepted")
     if args.max_images > args.queue:
@@ -107,7 +112,10 @@ def main(argv: Sequence[str]) -> int:
         threads = args.threads or compute_threads()
         with Engine(signature, batch_size=args.batch_size, threads=threads, precision=args.precision) as engine:
             listener.listen(2048)
-            print(f"serving {signature.model} at {address(listener)}", file=results, flush=True)
+            url = address(listener)
+            print(f"serving {signature.model} at {url}", file=results, flush=True)
+            ask = f"curl -F image=@PHOTO.jpg {url}predict"
+            print(f"next: open it in a browser, or {ask}; Ctrl-C ends it", file=sys.stderr, flush=True)
             serve(args, signature, engine, listener)
     return cli.DONE
 

@@ -11,6 +11,7 @@ from visualdl import LogReader
 
 import eval as evaluation
 from tests.helpers.tiny_training import ROOT, run, write_images, write_recipe
+from urnet.checkpoints.locate import locate, taken_inside
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +93,13 @@ def test_results_on_stdout_and_the_rest_on_stderr(finished):
 
 def test_the_end_says_which_checkpoint_to_use_and_how(finished, capfd):
     recipe, folder, done = finished
-    use, predict, measure = done.stderr.splitlines()[-3:]
+    use, predict, measure, export = done.stderr.splitlines()[-4:]
     assert use == f"use {folder}/final (the last weights; best/ was chosen on the validation images and flatters):"
     assert predict == f"  python infer.py --pretrained_model {folder}/final --img_path FOLDER"
+    assert export == f"  python tools/export.py {folder.parent}  # for tools/serve.py"
+    assert locate(folder.parent) == ("checkpoint", folder / "final")
+    said = f"{folder.parent}: its class/final/ is taken, the last weights of the run's last stage"
+    assert taken_inside(folder.parent) == said
     python, program, *flags = shlex.split(measure)
     assert (python, program) == ("python", "eval.py")
     assert flags[2:] == ["--img_path", str(recipe.parent), "--img_list", str(recipe.parent / "val.txt")]

@@ -44,6 +44,47 @@ def run(capsys, argv):
     return code, captured.out.splitlines(), captured.err
 
 
+def test_a_runs_folder_is_enough(exported, tmp_path, capsys):
+    """Its last stage is exported into it, once; asked for again it is replaced, but nothing else ever is."""
+    toys, _ = exported
+    home = tmp_path / "my run"
+    shutil.copytree(toys.checkpoint, home / "class" / "final")
+    code, lines, err = run(capsys, [str(home)])
+    assert code == 0, err
+    assert lines[-1] == f"{home}/exported: ResNeXt_small32, 7 classes, paddle"
+    assert f"{home}: its class/final/ is taken, the last weights of the run's last stage" in err
+    assert f"next: python tools/serve.py '{home}/exported' serves it" in err.splitlines()[-1]
+    with pytest.raises(InputError, match=r"it is a run's folder; what was exported of it is .*/my run/exported$"):
+        read_signature(home)
+    code, _, err = run(capsys, [str(home)])
+    assert (code, err) == (
+        2,
+        f"error: {home}/exported: exists already; --replace replaces it, or --out names a new folder\n",
+    )
+    (home / "exported" / "classes.txt").write_text("other\n")
+    assert run(capsys, [str(home), "--replace"])[0] == 0
+    assert (
+        (home / "exported" / "classes.txt")
+        .read_text()
+        .startswith(str(read_signature(home / "exported").class_names[0]))
+    )
+    for argv, said in (
+        ([], "PATH: found none; one run's folder is needed"),
+        ([home, "--pretrained_model", home], "PATH: found .* and .*; one run's folder"),
+        ([home / "class" / "final"], "--out: found none; .*/class/final is not a finished run's folder"),
+        ([home / "nowhere"], "/nowhere: does not exist"),
+        ([home, "--out", home / "class", "--replace"], "/class: is not what this command wrote"),
+    ):
+        code, _, err = run(capsys, list(map(str, argv)))
+        assert code == 2 and re.search(said, err), err
+    (home / "exported" / "signature.json").unlink()
+    with pytest.raises(InputError, match=r"it is a run's folder; export it first: tools/export.py .*/my run$"):
+        read_signature(home)
+    (home / "class" / "final").rename(home / "class" / "best")
+    code, _, err = run(capsys, [str(home), "--out", str(home / "exported 2")])
+    assert code == 2 and "is the folder of a run; name one of its folders: class" in err
+
+
 def code_of(folder):
     """The lines of Python in a folder's README.txt."""
     text = (folder / "README.txt").read_text(encoding="utf-8")

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from urnet.checkpoints import fluid, imagenet, not_weights, published, torch_files
+from urnet.config.recipe import active_stages, load_recipe
 from urnet.core.checks import InputError
 
 PathLike = str | Path
 Kind = Literal["safetensors", "pdparams", "torch", "checkpoint", "fluid", "published"]
-MODEL, STATE = "model.safetensors", "state.json"
+MODEL, STATE, RECIPE = "model.safetensors", "state.json", "recipe.yaml"
 _ENDINGS: dict[str, Kind] = {".safetensors": "safetensors", ".pdparams": "pdparams", ".pth": "torch", ".pt": "torch"}
 ACCEPTED = (
-    "a checkpoint folder, a .safetensors, .pdparams or .pth file, the 2018 release's folder, "
+    "a checkpoint folder, a finished run's, a .safetensors, .pdparams or .pth file, the 2018 release's folder, "
     "imagenet or imagenet:NETWORK"
 )
 
@@ -21,6 +22,7 @@ ACCEPTED = (
 def locate(path: PathLike) -> tuple[Kind, Path]:
     """The kind of a path (see ``CheckpointInfo``), and the file or folder that holds the weights.
 
+    Of a stage's folder they are its ``best``, else its ``final``; of a finished run's the last stage's ``final``.
     Published weights (``imagenet:NETWORK``, as text) are downloaded where they are not on this machine. Raises
     InputError where ``path`` holds none, or several.
     """
@@ -45,11 +47,32 @@ def locate(path: PathLike) -> tuple[Kind, Path]:
             return "checkpoint", folder
     if (path / STATE).is_file():
         raise InputError(f"{path}: is a checkpoint folder without {MODEL}")
+    last = end_of_run(path)
+    if last is not None:
+        return "checkpoint", last
     _refuse_several(path)
     other = not_weights.what_folder(path, MODEL, tuple(_ENDINGS))
     if other:
         raise InputError(f"{path}: {other}")
     return "fluid", path
+
+
+def end_of_run(path: PathLike) -> Path | None:
+    """``final`` of the last stage of a run's folder, if that stage is finished; None for any other path.
+
+    The last stage is the one that by its own recipe is the last; several such, of recipes with other stages, are none.
+    """
+    if imagenet.is_word(path) or not Path(path).is_dir():
+        return None
+    finals = [_survivor(folder / "final") for folder in sorted(Path(path).iterdir())]
+    last = [final for final in finals if (final / MODEL).is_file() and _is_last(final)]
+    return last[0] if len(last) == 1 else None
+
+
+def _is_last(final: Path) -> bool:
+    recipe = final / RECIPE
+    stages = active_stages(load_recipe(recipe)) if recipe.is_file() else ()
+    return bool(stages) and stages[-1].name == final.parent.name
 
 
 def _refuse_several(path: Path) -> None:
@@ -73,6 +96,8 @@ def taken_inside(path: PathLike) -> str:
         return ""
     kind, place = locate(path)
     inside = kind == "checkpoint" and place.absolute() != Path(path).absolute() and Path(path).is_dir()
+    if inside and place.parent.absolute() != Path(path).absolute():
+        return f"{path}: its {place.parent.name}/{place.name}/ is taken, the last weights of the run's last stage"
     why = {"best": "the weights of the best evaluation", "final": "the last weights"}.get(place.name, "")
     return f"{path}: its {place.name}/ is taken{', ' + why if why else ''}" if inside else ""
 

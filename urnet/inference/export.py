@@ -56,7 +56,8 @@ class Difference:
 class Export:
     """What is exported: ``formats`` are of "paddle" and "onnx"; ``files`` are compared (none: random images).
 
-    ``tolerance``: the most a probability may differ, as a share of the largest one.
+    ``tolerance``: the most a probability may differ, as a share of the largest one. ``replace``: an ``out`` that is
+    there is replaced, when all is well.
     """
 
     job: PredictionJob
@@ -64,10 +65,11 @@ class Export:
     formats: Sequence[str]
     files: Sequence[str]
     tolerance: float
+    replace: bool = False
 
     def write(self, results: TextIO) -> None:
         """Write ``out`` whole, or raise: RuntimeError where a model's probabilities are too far off."""
-        with atomic_folder(self.out) as folder:
+        with atomic_folder(self.out, replace=self.replace) as folder:
             self._write_paddle(folder)
             tree = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
             if "onnx" in self.formats:

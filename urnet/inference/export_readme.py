@@ -49,13 +49,23 @@ config.disable_gpu()
 predictor = create_predictor(config)
 predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(images)
 predictor.run()
-probabilities = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+outputs = [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+probabilities = outputs[0]
 """,
     "onnx": """\
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-probabilities = session.run(None, {"images": images})[0]
+outputs = session.run(None, {"images": images})
+probabilities = outputs[0]
 """,
 }
+NAMES = """\
+names = open("classes.txt", encoding="utf-8").read().split("\\n")
+print(names[probabilities[0].argmax()], probabilities[0].max())
+"""
+FITS = """\
+in_classes = outputs[1]
+print("probably none of the classes" if in_classes[0] < 0.5 else "fits the classes", in_classes[0])
+"""
 IMPORTS = {"paddle": "from paddle.inference import Config, create_predictor\n", "onnx": "import onnxruntime\n"}
 
 
@@ -72,6 +82,7 @@ def readme(signature: Signature, formats: Sequence[str]) -> str:
     code = "import cv2\nimport numpy as np\n" + IMPORTS[first] + "\n" + READ.format(flag=flag)
     code += RESIZE[signature.transform.eval].format(size=size, short=short)
     code += "images = np.ascontiguousarray(image[None])\n" + RUN[first]
+    code += (NAMES if signature.class_names else "") + (FITS if signature.in_classes else "")
     lines = "column i is line i of classes.txt, both from 0" if signature.class_names else "no names"
     return TEXT.format(
         model=signature.model,

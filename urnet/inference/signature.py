@@ -21,6 +21,7 @@ from urnet.data.images.decode import EXIF_CHOICES, MAX_PIXELS, decode
 from urnet.data.images.transforms import eval_transform
 
 SIGNATURE, CLASSES = "signature.json", "classes.txt"
+EXPORTED = "exported"  # the folder, in a run's, that tools/export.py writes if no other is named
 PADDLE, ONNX = "model.json", "model.onnx"  # the file that says that the folder holds this kind
 
 
@@ -93,8 +94,12 @@ def _read(folder: Path) -> dict[str, Any]:
         tree = json.loads(where.read_text(encoding="utf-8"))
     except OSError as error:
         wanted = "a folder that tools/export.py or infer.py --save_inference wrote is needed"
-        if any((folder / name).exists() for name in ("state.json", "best/state.json", "final/state.json")):
-            wanted = f"it is a checkpoint; export it first: tools/export.py --pretrained_model {folder} --out DIR"
+        if (folder / EXPORTED / SIGNATURE).is_file():
+            wanted = f"it is a run's folder; what was exported of it is {folder / EXPORTED}"
+        elif any((folder / name).exists() for name in ("state.json", "best/state.json", "final/state.json")):
+            wanted = f"it is a checkpoint; export it first: tools/export.py {folder} --out DIR"
+        elif any(folder.glob("*/final/state.json")):
+            wanted = f"it is a run's folder; export it first: tools/export.py {folder}"
         raise InputError(f"{where}: cannot be read ({error.strerror}); {wanted}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: is no JSON text ({error})") from None
