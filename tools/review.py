@@ -11,12 +11,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import shlex
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tools.serve import address, listening
 from urnet.core import cli
@@ -101,7 +104,21 @@ def main(argv: Sequence[str]) -> int:
             _serve(app, listener)
         n = len(decisions.decisions)
         print(f"{decisions.path}: {plural(n, 'picture')} {verb(n)} decided", file=sys.stderr)
+        if n:
+            print(f"next: {_train(photos, decisions.path)}", file=sys.stderr)
     return cli.DONE
+
+
+def _train(photos: Any, decisions: Path) -> str:
+    """The command that trains with the decisions; of a list that is no folder of classes the recipe is not known."""
+    some = np.arange(min(len(photos.labels), 100))
+    names = [photos.class_names[label] for label in photos.labels[some].tolist()]
+    keys, recipe = {"data.decisions": decisions}, "RECIPE"
+    if all(path.startswith(f"{name}/") for path, name in zip(photos.paths_of(some), names, strict=True)):
+        keys = {"data.root": photos.root, "data.val_root": photos.val_root, **keys}
+        recipe = "recipes/folder.yaml"
+    flags = [word for key, place in keys.items() if str(place) for word in ("-o", f"{key}={place}")]
+    return shlex.join(["python", "train.py", "-c", recipe, *flags])
 
 
 def _say(args: argparse.Namespace, photos: Any, review: Any, decisions: Any) -> None:

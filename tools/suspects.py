@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -126,6 +127,14 @@ def main(argv: Sequence[str]) -> None:
             + (f", all are kept in {kept}" if kept else ""),
             file=sys.stderr,
         )
+        print(f"next: {_review(args, photos)}  # look at the first ones, and decide", file=sys.stderr)
+
+
+def _review(args: argparse.Namespace, photos: Any) -> str:
+    """The command that opens the list."""
+    places = {"--root": photos.root, "--val": args.val, "--decisions": getattr(args, "decisions", None)}
+    flags = [word for flag, place in places.items() if place is not None for word in (flag, str(place))]
+    return shlex.join(["python", "tools/review.py", args.out, *flags])
 
 
 def _find(args: argparse.Namespace, photos: Any, validation: Any, network: Any, kept: Path | None) -> Any:

@@ -77,6 +77,8 @@ def test_planted_faults_are_found_and_named(judge, tmp_path):
     assert qualities[:-1] == sorted(qualities[:-1]) and list(rows)[-1] == "blue/page.jpg"
     assert re.search(r"^ +1  wrong label$", out, re.M) and re.search(r"^ +40  in all$", out, re.M)
     assert "red -> blue: red/mistaken.png" in out and "suspects.csv: 40 pictures" in out
+    look = f"next: python tools/review.py {tmp_path}/suspects.csv --root {root} --val {val}"
+    assert err.splitlines()[-1].startswith(look)
 
 
 def test_the_page_shows_them(judge, tmp_path):
