@@ -3,10 +3,11 @@
     python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --images-per-second 800
 
 Everything follows from the recipe, the number of rows and the network, which is built and counted; neither images nor
-a table are needed. docs/scaling.md shows the output beside the commands it is for. The rules are those of the training
-itself (``StageJob``, the samplers, ``schedule.plan``, ``shards.Description``); the bytes of files are formulas that
-tests compare with the files of a run. Formulas leave out what grows with neither rows nor parameters: headers,
-state.json, recipe.yaml, classes.txt (kilobytes each), log.txt and the curves.
+a table are needed, but for --measure, which times it on this machine with the recipe's own images. docs/scaling.md
+shows the output beside the commands it is for. The rules are those of the training itself (``StageJob``, the samplers,
+``schedule.plan``, ``shards.Description``); the bytes of files are formulas that tests compare with the files of a run.
+Formulas leave out what grows with neither rows nor parameters: headers, state.json, recipe.yaml, classes.txt
+(kilobytes each), log.txt and the curves.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from pathlib import Path
 
 import models
 from tools.planning.given import with_classes
-from tools.planning.hours import FORWARD, MEASURED_STEPS
+from tools.planning.hours import FORWARD
 from tools.planning.plan import make_plan
 from tools.planning.text import text_of
+from tools.planning.timing import STEPS
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import check_choice
@@ -32,8 +34,10 @@ EPILOG = """\
 Rows are --rows, else those of the run's table if it is built, else those of the recipe's lists or folders if they are
 there, else the published number of the data set. Validation images likewise: --evaluation-images, the recipe's list,
 the published number. A rate is what ONE process does; without --images-per-second or --measure no hours are printed.
+--measure refuses what train.py would refuse, and leaves nothing behind.
 
-example:
+examples:
+  python tools/plan.py -c recipes/folder.yaml -o data.root=photos/train -o data.val_root=photos/val --measure --no-files
   python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --machines 4 \\
       -o stages.class.batch_size=4096 -o stages.class.schedule.lr=1.6 --images-per-second 800 --json plan.json
 """
@@ -58,7 +62,7 @@ def parser() -> cli.Parser:
     rate("--images-per-second", type=positive, metavar="R", help="that one process trains on [no hours]")
     about = f"that one process evaluates or measures, beside a rate in training [{FORWARD:g} times that]"
     add("--evaluation-images-per-second", type=positive, metavar="R", help=about)
-    text = f"time {MEASURED_STEPS} steps of the first stage here, with the recipe's own images, for that rate"
+    text = f"time {STEPS} steps of each kind of stage here, with the recipe's own images, and say how long it takes"
     rate("--measure", action="store_true", help=text)
     add("--path-bytes", type=length, metavar="B", help="mean length of the images' paths [by format]")
     add("--text-bytes", type=length, metavar="B", help="mean length of the rows' texts [by format]")

@@ -97,6 +97,8 @@ RUN_BY = {
     "tools/convert_checkpoint.py": "checkpoints/test_convert.py::test_there_and_back_on_the_command_line",
     "tools/convert_checkpoint.py --class_dim --model": "checkpoints/test_convert.py::test_released_folder_and_back",
     "tools/plan.py --evaluation-images --images-per-second --no-files --processes --rows -c": "tools/test_plan.py::test_the_page_shows_what_the_tool_prints",
+    "tools/plan.py --measure --no-files -c": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
+    "tools/plan.py --measure --no-files -c -o": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --evaluation-images --rows -c": "tools/test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",
     "tools/suspects.py --report --val": "suspects/test_suspects_command.py::test_planted_faults_are_found_and_named",
     "tools/suspects.py": "suspects/test_suspects_command.py::test_one_class_one_picture_and_pictures_without_a_sub_folder",

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import tempfile
 import types
 from pathlib import Path
 
@@ -15,10 +16,15 @@ from tools import plan
 from tools.planning.counts import busiest, counts_of, job_of
 from tools.planning.files import BASE_ROW, TEXTS, Artefact, disk_of, files_of, measurement_of
 from tools.planning.given import Given, listed_rows
+from tools.planning.hours import forecast
+from tools.planning.measure import Measured, measure
 from tools.planning.memory import device_memory, host_memory
 from tools.planning.network import network_size
+from tools.planning.pace import Pace, Pass, shown, timed_pass
 from tools.planning.plan import make_plan
-from tools.planning.text import size
+from tools.planning.rehearsal import Rehearsal, with_evaluation_rate
+from tools.planning.text import bottleneck, duration, size
+from tools.planning.timing import Timed
 from tools.speed.table import make_lists
 from urnet.config.recipe import Data, Model, Recipe, active_stages
 from urnet.config.stage import Stage
@@ -283,15 +289,152 @@ def test_the_table_of_a_run_is_asked_for_its_rows(capsys, run):
     assert re.search(rf"table/base\.arrow +as it is +{re.escape(shown)}", out)
 
 
-def test_a_measured_rate_gives_hours(capsys, run, tmp_path):
-    code, out, err = call(capsys, "-c", run[0], "--measure", "--processes", 2, "--json", tmp_path / "plan.json")
+def test_what_was_timed_is_printed_and_written(capsys, run, tmp_path, monkeypatch):
+    """Three kinds of stage: with mixup and accumulation, with bags, with soft targets and a memory."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    file, _, _, home = run
+    off = [f"stages.{name}.enabled=false" for name in ("cluster", "instance", "curriculum", "relabel")]
+    words = [word for text in off for word in ("-o", text)]
+    before = sorted(home.rglob("*"))
+    code, out, err = call(capsys, "-c", file, *words, "--measure", "--processes", 2, "--json", tmp_path / "plan.json")
     assert code == 0, err
+    assert sorted(home.rglob("*")) == before
+    assert list((tmp_path / "temporary").iterdir()) == []
     found = json.loads((tmp_path / "plan.json").read_text())
-    assert found["training_rate"] > 0
-    assert found["evaluation_rate"] == pytest.approx(3 * found["training_rate"])
-    assert found["stages"][0]["hours"]["training"] == pytest.approx(4 * 8 / found["training_rate"] / 2 / 3600)
-    assert "the rate is that of 20 steps of stage class on this machine" in out
-    assert f"Hours at {found['training_rate']:g} images/s a process" in out
+    timed = found["measured"]["timed"]
+    assert [kind["stages"] for kind in timed["kinds"]] == [["class"], ["bag"], ["label"]]
+    assert found["rows"] == {"value": ROWS, "source": f"in {home}/table"}
+    assert found["training_rate"] == pytest.approx(1 / timed["kinds"][0]["step"]["seconds"])
+    for stage, kind in zip(found["stages"], timed["kinds"], strict=True):
+        hours, counts, step = stage["hours"], stage["counts"], kind["step"]
+        assert kind["steps"] == 20 and step["images"] == 20 * counts["rows_a_process"]
+        assert 0 < step["least"] <= step["seconds"] <= step["most"]
+        assert hours["training"] * 3600 == pytest.approx(kind["begin"] + counts["images_drawn"] / 2 * step["seconds"])
+        assert stage["range_hours"][0] <= hours["total"] <= stage["range_hours"][1]
+        assert (hours["measuring"] > 0) == (stage["name"] == "label")
+    assert re.search(r"^total( +[\d.]+ \w+)+$", out, re.M)
+    assert re.search(r"^The (network|loader) is the bottleneck: .* the loader alone makes \S+ \(", out, re.M)
+    assert re.search(r"cores, OMP_NUM_THREADS .*; load average [\d.]+ before, [\d.]+ after", out)
+    assert "Hours" not in out.replace("No hours", "")
+
+
+def test_every_kind_of_stage_can_be_timed(tmp_path):
+    write_images(tmp_path)
+    (tmp_path / "train/003.png").write_text("no picture")
+    stages = [
+        {"name": "gate", "gate": {"threshold": 0.9, "until": "2 steps"}, "duration": "3 steps"},
+        {
+            "name": "curriculum",
+            "reweight": {"method": "curriculum", "pca": 4},
+            "subsets": {"parts": [6, 2], "loss_weight": [1, 0.5]},
+        },
+        {"name": "again"},
+        {"name": "adam", "optimizer": {"name": "adamw"}, "loss": {"name": "generalised"}, "ema": {}},
+        {"name": "relabel", "reweight": {"method": "relabel"}, "targets": "relabel"},
+    ]
+    recipe = recipe_of(tmp_path, tmp_path, "data.workers=1", "data.max_bad=1", stages=[{**SHORT, **s} for s in stages])
+    found = measure(recipe, 1, steps=2)
+    assert [kind.stages for kind in found.timed.kinds] == [
+        ("class",),
+        ("gate",),
+        ("curriculum", "again"),
+        ("adam",),
+        ("relabel",),
+    ]
+    assert set(found.timed.measuring) == {"curriculum", "relabel"}
+    assert [kind.bn is None for kind in found.timed.kinds] == [False, True, True, False, True]
+    assert {kind.unreadable for kind in found.timed.kinds} <= {0, 1}
+    assert (found.rows, found.images.value) == (Given(ROWS, "listed"), 12)
+    assert found.base.what == "as built to be read" and found.base.bytes > ROWS * 21
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.last.loss_weight=[mine]", "stages.last.loss_weight: the table has no column 'mine'"),
+        ("stages.class.start=nowhere", "nowhere"),
+        ("stages.class.duration=0.01 steps", "stages.class.duration: "),
+        ("data.val_list={folder}/empty.txt", "empty.txt: lists no image"),
+        ("data.n_classes=2", "label 2 is outside"),
+        ("stages.class.schedule.warmup=9 epochs", "stages.class.schedule.warmup: "),
+    ],
+)
+def test_what_training_refuses_is_not_timed(capsys, tmp_path, override, message):
+    write_images(tmp_path)
+    (tmp_path / "empty.txt").write_text("")
+    recipe_of(tmp_path, tmp_path)
+    code, out, err = call(capsys, "-c", tmp_path / "stages.yaml", "--measure", "-o", override.format(folder=tmp_path))
+    assert (code, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pace_and_its_spread():
+    pace = Pace.of([1, 1, 2, 2, 1, 1, 1, 1, 4, 4], [2] * 10)
+    assert pace == Pace(18 / 20, 0.5, 2.0, 20)
+    assert pace.text() == "1.11 (0.5 to 2)"
+    assert Pace.of([3], [2]) == Pace(1.5, 1.5, 1.5, 2)
+    assert shown(12345.6) == "12,300"
+    # asked at 10, batches there at 13, 18, 20 and 22, done at 23; the first is not counted, the last is short
+    found = timed_pass(10, [13, 18, 20, 22], 23, [4, 4, 4, 2])
+    assert found == Pass(3, Pace(0.5, 0.5, 0.5, 10))
+    assert found.seconds(100) == 53 and found.seconds(0) == 0
+    assert timed_pass(0, [1], 3, [4]) == Pass(1, Pace(0.5, 0.5, 0.5, 4))
+
+
+def test_a_forecast_is_the_sum_of_its_parts():
+    recipe = toy_recipe()
+    stage, counts = recipe.stages[1], counts_of(recipe, recipe.stages[1], 1000, 10, 1)
+    step, view, bn, seen = (Pass(b, Pace(s, s / 2, 2 * s, 9)) for b, s in ((0, 1), (2, 3), (4, 5), (6, 7)))
+    kind = Timed(("two",), 20, step.pace, 0.0, 1.0, 100.0, bn, view, 8.0, 9.0, 0)
+    timed = Rehearsal((kind,), {"two": seen}, step.pace)
+    found = {name: 3600 * hours for name, hours in forecast(stage.name, counts, recipe, timed, 1).items()}
+    assert (counts.images_drawn, counts.evaluations, counts.bn_images) == (30 * 64, 2, 15 * 64)
+    assert found == {
+        "training": pytest.approx(100 + 30 * 64),
+        "evaluation": pytest.approx(2 * (2 + 10 * 3 + 4 + 15 * 64 * 5) + 2 * (2 + (60 + 10) * 3)),
+        "measuring": pytest.approx(6 + 1000 * 7),
+        "saving": pytest.approx(0 * 8 + 3 * 9),
+        "total": pytest.approx(sum(value for name, value in found.items() if name != "total")),
+    }
+    least = forecast(stage.name, counts, recipe, timed, 1, "least")
+    assert 3600 * least["training"] == pytest.approx(100 + 30 * 64 / 2)
+    fixed = with_evaluation_rate(timed, 10)
+    assert 3600 * forecast(stage.name, counts, recipe, fixed, 1)["measuring"] == pytest.approx(100)
+
+
+def test_what_holds_a_training_up():
+    pace = Pace(0.1, 0.1, 0.1, 1)
+
+    def said(waits):
+        kind = Timed(("a",), 20, pace, waits, 1.0, 0.0, None, Pass(0, pace), 0.0, 0.0, 0)
+        none = Given(0, "")
+        timed = Rehearsal((kind,), {}, pace)
+        return bottleneck(Measured(none, none, Artefact("base", "", "", 0), timed, {}, ()))
+
+    assert said(0.05).startswith(
+        "The network is the bottleneck: it waits for images 5.0% of the time; the loader alone"
+    )
+    assert said(0.5).startswith("The loader is the bottleneck: the network waits for images 50.0% of the time")
+    assert said(0.5).endswith("More data.workers, or smaller image files, would help.")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.04, "0.0 s"),
+        (9.95, "9.9 s"),
+        (59.6, "60 s"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (200_000, "2 d 8 h"),
+    ],
+)
+def test_times_are_in_two_units(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_images_in_folders_are_counted(tmp_path):

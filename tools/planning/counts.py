@@ -38,6 +38,7 @@ class Counts:
     measured_by_busiest: int  # rows of the process that has most of them
     shards: int
     measure_batch: int  # images at once
+    reference_images: int  # of a pass for in_classes at the end; 0: there is none
 
 
 def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes: int) -> Counts:
@@ -77,7 +78,17 @@ def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes:
         shards=about.n_shards if about else 0,
         measured_by_busiest=busiest(about.n_rows, about.shard, n_processes) if about else 0,
         measure_batch=about.batch_size if about else 0,
+        reference_images=reference_images(recipe, rows, images),
     )
+
+
+def reference_images(recipe: Recipe, rows: int, images: int) -> int:
+    """The images that tell where the classes are, at the most: some of each class, and of the validation's."""
+    from urnet.training.in_classes import HELD_OUT, PER_CLASS
+
+    if not recipe.model.in_classes:
+        return 0
+    return min(PER_CLASS * int(recipe.data.n_classes or 0), rows) + min(HELD_OUT, images)
 
 
 def job_of(recipe: Recipe, stage: Stage, rows: int) -> Any:

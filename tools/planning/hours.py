@@ -1,21 +1,13 @@
-"""Hours of what passes the network, from a rate that is given or measured here."""
+"""Hours of what a run does, from a rate that is given, or from what was timed here."""
 
 from __future__ import annotations
 
-import dataclasses
-import tempfile
-from pathlib import Path
-from typing import Any
-
-from tools.planning.counts import Counts, job_of, rows_at_once
-from urnet.config.duration import Duration
-from urnet.config.recipe import Recipe, active_stages
-from urnet.config.stage import Schedule
-from urnet.data.lists.build_table import build_table
-from urnet.data.table.table import Table
+from tools.planning.counts import Counts
+from tools.planning.rehearsal import Rehearsal
+from urnet.config.recipe import Recipe
 
 FORWARD = 3.0  # a training step is taken for three forwards: one, and a backward of two
-MEASURED_STEPS, WARM_UP = 20, 3  # of --measure; the first ones do not count
+SPREAD = ("least", "most")  # of a forecast: by the fastest and by the slowest part of what was timed
 
 
 def hours_of(counts: Counts, n_processes: int, rate: float, evaluation_rate: float) -> dict[str, float]:
@@ -31,21 +23,28 @@ def hours_of(counts: Counts, n_processes: int, rate: float, evaluation_rate: flo
     return {**hours, "total": sum(hours.values())}
 
 
-def measured_rate(recipe: Recipe, table: Table | None, n_processes: int, n_steps: int = MEASURED_STEPS) -> float:
-    """Images a second that one process trains on here, three digits: its part of ``n_steps`` steps of the first stage.
+def forecast(
+    stage: str, counts: Counts, recipe: Recipe, timed: Rehearsal, n_processes: int, which: str = "seconds"
+) -> dict[str, float]:
+    """Hours of one stage as timed here, by the average pace or ``which`` of ``SPREAD``.
 
-    On the recipe's own images, with random weights and all rows alike. Raises InputError where the images are not
-    there, or are too few.
+    A step takes what it took, an evaluation the sum of its two passes; best/ is written after each. At the end come
+    the passes for in_classes: two, as best/ and final/ are taken to differ.
     """
-    from tools.speed.train import seconds_of, training_steps
-
-    first = active_stages(recipe)[0]
-    duration, size = Duration(WARM_UP + n_steps, "steps"), first.batch_size // n_processes
-    plain: dict[str, Any] = {"schedule": Schedule(lr=1e-3), "gate": None, "subsets": None, "targets": "given"}
-    stage = dataclasses.replace(first, duration=duration, batch_size=size, **plain)
-    with tempfile.TemporaryDirectory(prefix="urnet-plan-") as name:
-        table = table or build_table(recipe.data, Path(name, "table"))
-        images = n_steps * rows_at_once(job_of(recipe, stage, table.n_rows), stage.batch_size)
-        with training_steps(recipe, stage, table, Path(name)) as steps:
-            seconds_of(lambda: next(steps), WARM_UP)
-            return float(f"{images / seconds_of(lambda: next(steps), n_steps):.3g}")
+    kind, busiest = timed.of(stage), counts.evaluated_by_busiest
+    seen = busiest * counts.evaluation_images / max(counts.evaluation_images + counts.bn_images, 1)
+    evaluation = kind.view.seconds(seen, which)
+    if kind.bn is not None:
+        evaluation += kind.bn.seconds(busiest - seen, which)
+    evaluation *= counts.evaluations
+    if recipe.model.in_classes:
+        evaluation += 2 * kind.view.seconds(counts.reference_images / n_processes, which)
+    measuring = timed.measuring.get(stage)
+    seconds = {
+        "training": kind.begin + counts.images_drawn / n_processes * float(getattr(kind.step, which)),
+        "evaluation": evaluation,
+        "measuring": measuring.seconds(counts.measured_by_busiest, which) if measuring else 0.0,
+        "saving": counts.checkpoints_written * kind.save + (counts.evaluations + 1) * kind.save_for_use,
+    }
+    hours = {name: value / 3600 for name, value in seconds.items()}
+    return {**hours, "total": sum(hours.values())}

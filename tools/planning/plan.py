@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 from tools.planning.counts import Counts, counts_of
 from tools.planning.files import STAYS, Artefact, Sizes, base_of, disk_of, files_of
 from tools.planning.given import PUBLISHED, Given, given, listed_rows
-from tools.planning.hours import FORWARD, MEASURED_STEPS, hours_of, measured_rate
+from tools.planning.hours import FORWARD, SPREAD, forecast, hours_of
+from tools.planning.measure import Measured, measure
 from tools.planning.memory import device_memory, host_memory
 from tools.planning.network import NetworkSize, network_size
+from tools.planning.rehearsal import with_evaluation_rate
+from tools.planning.timing import STEPS
 from urnet.config.recipe import Recipe, active_stages
 from urnet.core.checks import InputError
 from urnet.data.lists.build_table import read_validation
 from urnet.data.table.table import Table
+from urnet.pipeline.run_table import table_folder
 
 ALWAYS_NOTED = """\
 Learning rate: for the global batch; it stays as it is with any number of processes. Whoever
@@ -25,17 +28,23 @@ Files: headers, state.json, recipe.yaml, classes.txt, log.txt and curves are not
 Memory: rows are at most while an epoch's order is drawn. Not counted: what a reweighting computes
   with, the interpreter, and the copies in which processes exchange gradients.""".splitlines()
 NO_HOURS_NOTED = f"""\
-No hours, as no rate is known. --measure times {MEASURED_STEPS} steps here, with the recipe's own images;
+No hours, as no rate is known. --measure times {STEPS} steps here, with the recipe's own images;
   --images-per-second R is another machine's: a run's log.txt there says it.""".splitlines()
 HOURS_NOTED = """\
 Hours: a forward alone is assumed to take a third of a training step.
 Hours: of what passes the network, at a constant rate; evaluations and measurements last as
   long as the busiest process. Not counted: reweightings on the CPU, start-up, saving.""".splitlines()
+TIMED_NOTED = f"""\
+Time: one process was timed, on random weights: {STEPS} steps of each kind of stage (fewer where they are
+  long) and some batches beside them. The range is as if all went like the slowest or the fastest
+  fifth of them. CPU time: of this process, by the steps' share; what other programs took is not in
+  it. Not counted: reweightings on the CPU, start-up.""".splitlines()
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage; ``hours`` is empty where no rate is known."""
+    """One stage; ``hours`` is empty where no rate is known. Where timed: ``range_hours``, least and most in total,
+    and ``cpu_hours``, what of the total this process computes."""
 
     name: str
     counts: Counts
@@ -44,6 +53,8 @@ class StagePlan:
     device: Sizes
     host: Sizes
     hours: dict[str, float]
+    range_hours: tuple[float, ...]
+    cpu_hours: float
 
 
 @dataclass(frozen=True)
@@ -61,33 +72,33 @@ class Plan:
     stages: list[StagePlan]
     training_rate: float
     evaluation_rate: float
+    measured: Measured | None
     notes: list[str]
 
 
 def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
-    """Count everything that is printed. Raises InputError for what cannot be trained."""
-    network = network_size(recipe.model.name, recipe.data.n_classes)
-    folder = Path(recipe.data.table or Path(recipe.output, recipe.name, "table"))
-    table = Table.open(folder) if (folder / "base.arrow").is_file() else None
-    data = recipe.data
-    published = PUBLISHED.get(data.format, (None, None)) if data.classes is None else (None, None)
-    if table is not None and args.rows is None:
-        rows = Given(table.n_rows, f"in {table.folder}")
-    else:
-        rows = given("--rows", args.rows, lambda: listed_rows(data), published[0])
-    images = given(
-        "--evaluation-images", args.evaluation_images, lambda: len(read_validation(data, table)), published[1]
-    )
-    n, n_processes = rows.value, args.processes * args.machines
-    counted = [(stage, counts_of(recipe, stage, n, images.value, n_processes)) for stage in active_stages(recipe)]
+    """Count everything that is printed, and with --measure time it. Raises InputError for what cannot be trained."""
     if args.evaluation_images_per_second and not (args.measure or args.images_per_second):
         raise InputError("--evaluation-images-per-second: needs --images-per-second or --measure beside it")
-    rate = measured_rate(recipe, table, n_processes) if args.measure else args.images_per_second or 0.0
-    evaluation_rate = args.evaluation_images_per_second or FORWARD * rate
-    base = base_of(args, recipe, n, table)
+    network, n_processes = network_size(recipe.model.name, recipe.data.n_classes), args.processes * args.machines
+    measured = measure(recipe, n_processes) if args.measure else None
+    rows, images, base = _counted(args, recipe) if measured is None else _measured(args, recipe, measured)
+    rate, evaluation_rate = args.images_per_second or 0.0, args.evaluation_images_per_second
+    timed = None if measured is None else measured.timed
+    if timed is not None:
+        timed = timed if evaluation_rate is None else with_evaluation_rate(timed, evaluation_rate)
+        rate, evaluation_rate = (1 / pace.seconds for pace in (timed.kinds[0].step, timed.kinds[0].view.pace))
+    evaluation_rate = evaluation_rate or FORWARD * rate
     stages: list[StagePlan] = []
-    for stage, counts in counted:
-        files = files_of(recipe, stage, counts, n, network)
+    for stage in active_stages(recipe):
+        counts = counts_of(recipe, stage, rows.value, images.value, n_processes)
+        files = files_of(recipe, stage, counts, rows.value, network)
+        hours = hours_of(counts, n_processes, rate, evaluation_rate) if rate else {}
+        spread, busy = tuple[float, ...](), 0.0
+        if timed is not None:
+            busy = timed.of(stage.name).busy
+            hours = forecast(stage.name, counts, recipe, timed, n_processes)
+            spread = tuple(forecast(stage.name, counts, recipe, timed, n_processes, how)["total"] for how in SPREAD)
         stages.append(
             StagePlan(
                 name=stage.name,
@@ -95,15 +106,16 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
                 files=files,
                 disk=disk_of(stage, counts, files, stages[-1].disk[STAYS] if stages else base.bytes),
                 device=device_memory(stage, network),
-                host=host_memory(recipe, stage, counts, n, args.processes),
-                hours=hours_of(counts, n_processes, rate, evaluation_rate) if rate else {},
+                host=host_memory(recipe, stage, counts, rows.value, args.processes),
+                hours=hours,
+                range_hours=spread,
+                cpu_hours=busy * hours.get("total", 0.0),
             )
         )
     notes = list(ALWAYS_NOTED)
-    if base.what != "as it is":
+    if base.what not in ("as it is", "as built to be read"):
         notes.append("base.arrow: the lengths of paths and texts are given or assumed (--path-bytes, --text-bytes).")
-    if args.measure:
-        notes.append(f"Hours: the rate is that of {MEASURED_STEPS} steps of stage {stages[0].name} on this machine.")
+    assumed = HOURS_NOTED[bool(args.evaluation_images_per_second) :] if rate else NO_HOURS_NOTED
     return Plan(
         recipe=" ".join([args.config, *(f"-o '{text}'" for text in args.override)]),
         folder=f"{recipe.output}/{recipe.name}",
@@ -116,5 +128,30 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
         stages=stages,
         training_rate=rate,
         evaluation_rate=evaluation_rate,
-        notes=notes + (HOURS_NOTED[bool(args.evaluation_images_per_second) :] if rate else NO_HOURS_NOTED),
+        measured=measured,
+        notes=notes + (assumed if timed is None else TIMED_NOTED),
     )
+
+
+def _counted(args: argparse.Namespace, recipe: Recipe) -> tuple[Given, Given, Artefact]:
+    """Rows and validation images, given, counted or published, and base.arrow."""
+    folder, data = table_folder(recipe), recipe.data
+    table = Table.open(folder) if (folder / "base.arrow").is_file() else None
+    published = PUBLISHED.get(data.format, (None, None)) if data.classes is None else (None, None)
+    if table is not None and args.rows is None:
+        rows = Given(table.n_rows, f"in {table.folder}")
+    else:
+        rows = given("--rows", args.rows, lambda: listed_rows(data), published[0])
+    images = given(
+        "--evaluation-images", args.evaluation_images, lambda: len(read_validation(data, table)), published[1]
+    )
+    return rows, images, base_of(args, recipe, rows.value, table)
+
+
+def _measured(args: argparse.Namespace, recipe: Recipe, found: Measured) -> tuple[Given, Given, Artefact]:
+    """As counted to be timed, unless flags say otherwise."""
+    rows = found.rows if args.rows is None else Given(args.rows, "--rows")
+    images = found.images if args.evaluation_images is None else Given(args.evaluation_images, "--evaluation-images")
+    if (args.rows, args.path_bytes, args.text_bytes) == (None, None, None):
+        return rows, images, found.base
+    return rows, images, base_of(args, recipe, rows.value, None)

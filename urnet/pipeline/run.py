@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,19 +103,46 @@ def plan_recipe(
     Lists are read and counted as they would be, weights are loaded into a network (without ``build_network`` those
     are left to the run); no image is read.
     """
-    home, chosen = run_folder.home_of(recipe), chosen_stages(recipe, only, until)
+    chosen = chosen_stages(recipe, only, until)
+    with planned_run(recipe, build_network, chosen, resume=resume, replace=replace, n_processes=n_processes) as planned:
+        return planned.steps
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What a run would do, and on what: ``inputs.table`` is gone after the block if no run has built it."""
+
+    steps: list[Step]
+    inputs: Fingerprints
+    table: Table
+    validation: ImageList
+
+
+@contextlib.contextmanager
+def planned_run(
+    recipe: Recipe,
+    build_network: BuildNetwork | None,
+    chosen: Sequence[Stage],
+    *,
+    resume: bool = False,
+    replace: bool = False,
+    n_processes: int = 1,
+    paths: bool = False,
+) -> Iterator[PlannedRun]:
+    """As ``plan_recipe``, with what was read. ``paths``: a table that is built for it knows its images' paths."""
+    home = run_folder.home_of(recipe)
     _devices(recipe, chosen, n_processes)
     with run_folder.locked_run(recipe, keep=False):
         pass  # it could begin
     validation = _validation(recipe)
-    with planned_table(recipe, chosen, replace) as table:
+    with planned_table(recipe, chosen, replace, paths=paths) as table:
         validation = validation or read_validation(recipe.data, table)
         inputs = Fingerprints(recipe, home, table, validation)
         steps = _steps(chosen, inputs, build_network, resume, replace, n_processes, fetch=False)
         _check_images(steps, inputs, validation)
         note_shared_rows(recipe.data, table, validation)
-    _say_unrecorded(steps, inputs)
-    return steps
+        _say_unrecorded(steps, inputs)
+        yield PlannedRun(steps, inputs, table, validation)
 
 
 def _validation(recipe: Recipe) -> ImageList | None:

@@ -72,8 +72,11 @@ def run_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool, mine: bool
 
 
 @contextlib.contextmanager
-def planned_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool) -> Iterator[Table]:
-    """The table as ``run_table`` would give it. One that is not there is built elsewhere and removed."""
+def planned_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool, *, paths: bool = False) -> Iterator[Table]:
+    """The table as ``run_table`` would give it. One that is not there is built elsewhere and removed.
+
+    Without ``paths`` it need not hold those of its images.
+    """
     folder, aside = table_folder(recipe), run_folder.home_of(recipe) / ASIDE
     if aside.exists():
         folder = aside
@@ -82,7 +85,7 @@ def planned_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool) -> Ite
         yield open_or_build(recipe.data, folder)
         return
     with tempfile.TemporaryDirectory(prefix="urnet-plan-") as place:
-        table = build_table(recipe.data, place, texts=recipe.data.val_split is not None)
+        table = build_table(recipe.data, place, texts=paths or recipe.data.val_split is not None)
         _say_rebuilt(recipe, chosen, why)
         if why:
             _keep_own(folder, table)

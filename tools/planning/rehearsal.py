@@ -1,0 +1,147 @@
+"""A rehearsal of a run on its own images: each kind of stage is timed once, each measuring, and the loader.
+
+By the parts that the training itself is made of (``Trainer``, ``evaluated``, ``FeatureJob``), on random weights, with
+all row weights 1. What is written goes to a temporary folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import models
+from tools.planning.pace import Pace, Pass
+from tools.planning.timing import BATCHES, STEPS, Display, Timed, decoding_pace, measuring_pass, timed_stage, warm_up
+from urnet.config.duration import Duration
+from urnet.config.recipe import Recipe, active_stages
+from urnet.config.stage import Measure, Schedule, Stage
+from urnet.data.lists.image_list import ImageList
+from urnet.data.table.table import Table
+from urnet.pipeline.registry import measures
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """All that was timed. ``measuring``: by the name of each stage that measures."""
+
+    kinds: tuple[Timed, ...]
+    measuring: dict[str, Pass]
+    decoding: Pace  # training images by the loader alone
+
+    def of(self, stage: str) -> Timed:
+        """The kind of a stage."""
+        return next(kind for kind in self.kinds if stage in kind.stages)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is rehearsed: a recipe on the rows of a table, ``steps`` of each kind of stage; ``folder`` is written to."""
+
+    recipe: Recipe
+    table: Table
+    validation: ImageList
+    folder: Path
+    steps: int = STEPS
+
+
+def rehearse(scene: Scene, n_processes: int) -> Rehearsal:
+    """Time one of ``n_processes`` on each kind of stage; progress is on stderr."""
+    from urnet.runtime.threads import import_paddle
+
+    import_paddle()
+    from urnet.runtime.precision import choose_amp, choose_device, tune_gpu
+
+    device = choose_device(scene.recipe.device)
+    if device == "gpu":
+        tune_gpu(scene.recipe.model.channels_last)
+    scene = dataclasses.replace(scene, recipe=_to_measure(scene.recipe, scene.table.n_rows))
+    recipe, kinds = scene.recipe, dict[Stage, list[str]]()
+    features: dict[tuple[Measure, str | None], list[str]] = {}
+    for stage in active_stages(recipe):
+        kinds.setdefault(kind_of(stage, n_processes), []).append(stage.name)
+        if measures(stage):
+            measure = dataclasses.replace(stage.measure, network="previous", keep=False)
+            features.setdefault((measure, choose_amp(stage.amp, device)), []).append(stage.name)
+    total = sum(warm_up(recipe, kind.batch_size) + scene.steps + 2 * BATCHES for kind in kinds)
+    timed, measuring = [], {}
+    with Display(total + BATCHES * (1 + len(features))) as shown:
+        for kind, names in kinds.items():
+            start = time.perf_counter()
+            job = _job(scene, kind, choose_amp(kind.amp, device), names[0])
+            timed.append(timed_stage(job, tuple(names), start, scene.steps, shown))
+        for (measure, amp), names in features.items():
+            found = measuring_pass(recipe, measure, amp, scene.table, scene.folder / f"{names[0]}-measured")
+            measuring.update(dict.fromkeys(names, found))
+            shown.update(BATCHES)
+        decoding = decoding_pace(job)
+        shown.update(BATCHES)
+    return Rehearsal(tuple(timed), measuring, decoding)
+
+
+def with_evaluation_rate(timed: Rehearsal, rate: float) -> Rehearsal:
+    """As timed, but evaluation and measuring at ``rate`` images a second."""
+    fixed = Pass(0.0, Pace(1 / rate, 1 / rate, 1 / rate, 0))
+    kinds = (dataclasses.replace(kind, bn=kind.bn and fixed, view=fixed) for kind in timed.kinds)
+    return dataclasses.replace(timed, kinds=tuple(kinds), measuring=dict.fromkeys(timed.measuring, fixed))
+
+
+def _to_measure(recipe: Recipe, n_rows: int) -> Recipe:
+    """The recipe with unreadable images counted, not refused, and without what is written at a stage's end."""
+    model = dataclasses.replace(recipe.model, in_classes=False)
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, max_bad=n_rows), model=model)
+
+
+def kind_of(stage: Stage, n_processes: int = 1) -> Stage:
+    """A stage that takes as long a step: what only decides how long it is, or which rows weigh what, left aside."""
+    return dataclasses.replace(
+        stage,
+        name="timed",
+        duration=Duration(1, "steps"),
+        batch_size=stage.batch_size // n_processes,
+        start="scratch",
+        finetune=False,
+        measure=Measure(),
+        reweight=None,
+        loss_weight=(),
+        sampling_weight=(),
+        balance=0.0,
+        targets="given" if stage.targets == "given" else "label",
+        subsets=None,
+        gate=None if stage.gate is None else dataclasses.replace(stage.gate, until=None),
+        schedule=Schedule(lr=1e-4),
+        label_smoothing=0.0,
+        eval_every=Duration(1, "epochs"),
+        checkpoint_every=Duration(1, "epochs"),
+        log_every=20,
+        keep=1,
+        ema=None if stage.ema is None else dataclasses.replace(stage.ema, bn_batches=BATCHES),
+    )
+
+
+def _job(scene: Scene, kind: Stage, amp: str | None, name: str) -> Any:
+    from urnet.training.stage_job import SoftTargets, StageJob, make_sampler
+
+    recipe, table = scene.recipe, scene.table
+    labels = table.column("label")
+    n_steps = warm_up(recipe, kind.batch_size) + scene.steps
+    stage = dataclasses.replace(kind, duration=Duration(n_steps, "steps"), targets="given")
+    soft = SoftTargets(labels[:, None], np.broadcast_to(np.float32(1), (len(labels), 1)))
+    return StageJob(
+        recipe=recipe,
+        stage=stage,
+        network=models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute),
+        amp=amp,
+        table=table,
+        labels=labels,
+        loss_weight=np.ones(len(labels), np.float32),
+        sampler=make_sampler(recipe, stage, labels),
+        validation=scene.validation,
+        folder=scene.folder / name / "run",
+        curves=scene.folder / name / "curves",
+        targets=None if kind.targets == "given" else soft,
+    )
