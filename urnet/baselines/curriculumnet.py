@@ -24,6 +24,7 @@ from urnet.core.blocks import blocks
 from urnet.core.checks import check_choice, check_ranges
 from urnet.core.cpus import usable_cores
 from urnet.reweight.evidence.class_shards import classes_of
+from urnet.reweight.evidence.decided import certain_rows
 from urnet.reweight.evidence.projection import CONVERT_ROWS, byte_order, check_features, fit_projection, read_rows
 
 DENSITIES = {"count": count_density, "gaussian": gaussian_density}
@@ -58,6 +59,7 @@ def curriculum(
     jobs: int = 1,
     block: int = 1024,
     delta: bool = False,
+    decided: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Which subset of its class's curriculum each row is in (CurriculumNet: Guo et al. 2018).
 
@@ -77,7 +79,8 @@ def curriculum(
     Args: ``features`` (N, D) floats, finite, of a magnitude < 1e15: an array or what gives one for a slice or
     an ascending int array; ``labels`` (N,) integers in 0..n_classes - 1. ``quantile`` in (0, 1];
     ``n_subsets`` 2..127; ``pca``: components, 0 for none; ``jobs``: processes that share the classes;
-    ``block``: rows of a block of distances, which changes roundings only.
+    ``block``: rows of a block of distances, which changes roundings only; ``decided`` (N,) integers, 1: a person
+    decided the label, so that the row is in subset 0 wherever it lies (ours), 0: not.
 
     Returns ``{"subset": (N,) int8, "density": (N,) float32}`` and, with ``delta``, ``"delta": (N,) float32``.
     Permuted rows give the same bytes, permuted (delta: but for equal rows, see above). Time O(n²) a class;
@@ -94,6 +97,9 @@ def curriculum(
     for rows, found in zip(rows_of, _in_processes(features, rows_of, settings, jobs), strict=True):
         for name, column in found.items():
             out[name][rows] = column
+    certain = certain_rows(decided, labels)
+    if certain is not None:
+        out["subset"][certain] = 0
     return out
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from urnet.core.checks import InputError, check_ranges, check_same_rows
 from urnet.reweight.evidence.class_shards import classes_of
+from urnet.reweight.evidence.decided import certain_rows
 from urnet.reweight.evidence.projection import (
     CONVERT_ROWS,
     Projection,
@@ -52,6 +53,7 @@ def cluster(
     power: float = 1.0,
     seed: int = 0,
     jobs: int = 1,
+    decided: np.ndarray | None = None,
     projection: Projection | None = None,
     task_rows: int = TASK_ROWS,
 ) -> dict[str, np.ndarray]:
@@ -65,7 +67,8 @@ def cluster(
 
     Args: ``features`` (N, D) floats, finite, of a magnitude < 1e15: an array or what gives one for a slice or
     an ascending int array; ``labels`` (N,) integers in 0..n_classes - 1; ``given_prob`` (N,) p_i(y_i), in
-    0..1. ``jobs``: processes; ``task_rows``: rows that go to
+    0..1. ``decided`` (N,) integers, 1: the label is certain, 0: not; a certain row weighs as a cluster of quality 1
+    would, whichever it is in. ``jobs``: processes; ``task_rows``: rows that go to
     one at a time, at least. With one ``projection`` for all, calls of some classes each
     (``class_shards``) give the bytes of one call that does all.
 
@@ -75,6 +78,7 @@ def cluster(
     setting or a value outside its range, naming the row, or where there are no rows.
     """
     _check(features, labels, given_prob, n_classes)
+    certain = certain_rows(decided, labels)
     settings = _Settings(rows_per_cluster, min_clusters, max_clusters, shrink, power, seed)
     _check_settings(settings, jobs)
     if projection is not None and len(projection.mean) != features.shape[1]:
@@ -88,24 +92,25 @@ def cluster(
     cluster_of = np.full(len(labels), -1, np.int16)
     weight_of = np.zeros(len(labels), np.float32)
     jobs = min(jobs, sum(map(len, rows_of.values())) // task_rows + 1)  # no process without a task
-    parts = _in_processes(_tasks(features, given_prob, rows_of, task_rows), projection, settings, jobs)
+    parts = _in_processes(_tasks(features, given_prob, certain, rows_of, task_rows), projection, settings, jobs)
     for rows, (found, weight) in zip(rows_of.values(), parts, strict=True):
         cluster_of[rows], weight_of[rows] = found, weight
     return {"cluster": cluster_of, "cluster_weight": weight_of}
 
 
-Piece = tuple[int, np.ndarray, np.ndarray]  # a class, its rows' features, their p_i(y_i)
+Piece = tuple[int, np.ndarray, np.ndarray, np.ndarray]  # a class, its rows' features, their p_i(y_i), who is certain
 Found = tuple[np.ndarray, np.ndarray]  # of one class's rows: cluster int16, weight float32
 
 
 def _tasks(
-    features: Any, given_prob: np.ndarray, rows_of: dict[int, np.ndarray], task_rows: int
+    features: Any, given_prob: np.ndarray, certain: np.ndarray | None, rows_of: dict[int, np.ndarray], task_rows: int
 ) -> Iterator[list[Piece]]:
     """Gathered classes, several to a task where they are small."""
     task: list[Piece] = []
     n_rows = 0
     for c, rows in rows_of.items():
-        task.append((c, read_rows(features, rows), given_prob[rows].astype(np.float64)))
+        sure = np.zeros(len(rows), bool) if certain is None else certain[rows]
+        task.append((c, read_rows(features, rows), given_prob[rows].astype(np.float64), sure))
         n_rows += len(rows)
         if n_rows >= task_rows:
             yield task
@@ -134,7 +139,7 @@ def _cluster_task(task: list[Piece], projection: Projection, settings: _Settings
 
 
 def _cluster_class(
-    c: int, raw: np.ndarray, given_prob: np.ndarray, projection: Projection, settings: _Settings
+    c: int, raw: np.ndarray, given_prob: np.ndarray, certain: np.ndarray, projection: Projection, settings: _Settings
 ) -> Found:
     """One class's clusters and weights. Equal rows count as one point of their multiplicity."""
     order = byte_order(raw)
@@ -150,10 +155,10 @@ def _cluster_class(
         cluster_of = np.zeros(len(distinct), np.int64)
     else:
         cluster_of = _kmeans(project(raw, distinct, projection), counts, k, [KMEANS, settings.seed, c])
-    canonical = np.lexsort((given_prob, point_of))
+    canonical = np.lexsort((certain, given_prob, point_of))
     found, weight = np.empty(len(raw), np.int16), np.empty(len(raw), np.float32)
     found[canonical], weight[canonical] = _weigh(
-        cluster_of[point_of[canonical]], given_prob[canonical], settings.shrink, settings.power
+        cluster_of[point_of[canonical]], given_prob[canonical], certain[canonical], settings.shrink, settings.power
     )
     return found, weight
 
@@ -183,7 +188,7 @@ def _kmeans(points: np.ndarray, counts: np.ndarray, k: int, stream: list[int]) -
         return kmeans.fit(points, sample_weight=counts.astype(np.float32)).labels_
 
 
-def _weigh(cluster_of: np.ndarray, given_prob: np.ndarray, shrink: float, power: float) -> Found:
+def _weigh(cluster_of: np.ndarray, given_prob: np.ndarray, certain: np.ndarray, shrink: float, power: float) -> Found:
     """Clusters renumbered by falling quality (then size, then first row), and the weights of the rows."""
     _, first, found, sizes = np.unique(cluster_of, return_index=True, return_inverse=True, return_counts=True)
     sums = np.bincount(found, weights=given_prob)
@@ -193,8 +198,11 @@ def _weigh(cluster_of: np.ndarray, given_prob: np.ndarray, shrink: float, power:
     number[best_first] = np.arange(len(first))
     best = quality.max()
     relative = (quality / best) ** power if best > 0 else np.ones(len(first))
-    weight = relative * (len(found) / (sizes @ relative))
-    return number[found], weight.astype(np.float32)[found]
+    if not certain.any():
+        weight = relative * (len(found) / (sizes @ relative))
+        return number[found], weight.astype(np.float32)[found]
+    own = np.where(certain, 1.0, quality[found] ** power)
+    return number[found], (own * (len(found) / own.sum())).astype(np.float32)
 
 
 def _check(features: Any, labels: np.ndarray, given_prob: np.ndarray, n_classes: int) -> None:

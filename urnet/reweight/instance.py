@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from urnet.core.checks import InputError, check_labels, check_same_rows
-from urnet.reweight.evidence.ranks import class_ranks
+from urnet.reweight.evidence.decided import certain_rows
+from urnet.reweight.evidence.ranks import decided_ranks
 from urnet.reweight.sampling_weight import sampling_weight
 
 DEFAULT_TERMS = {"confidence": 1.0, "text": 1.0, "rank": 0.5}
@@ -21,6 +22,7 @@ def instance(
     evidence: Mapping[str, np.ndarray],
     known: Mapping[str, np.ndarray] | None = None,
     terms: Mapping[str, float] | None = None,
+    decided: np.ndarray | None = None,
     power: float = 2.0,
     floor: float = 0.02,
 ) -> dict[str, np.ndarray]:
@@ -39,20 +41,23 @@ def instance(
     Args: ``labels`` (N,); ``evidence`` name -> (N,) finite numbers, more is better: ``confidence`` p_i(y_i)
     of ``out_of_fold``, ``text`` text_given of ``text_evidence``, ``rank`` of ``rank_evidence``, ``model``
     relevance of ``relevance_model``, or others; ``known`` name -> (N,) bool, missing: known everywhere;
-    ``terms`` name -> weight >= 0 of each evidence, default ``DEFAULT_TERMS`` for those that are there.
+    ``terms`` name -> weight >= 0 of each evidence, default ``DEFAULT_TERMS`` for those that are there; ``decided``
+    (N,) integers, 1: the label is certain, 0: not. Certain rows have relevance 1 and stand above all others of their
+    class, whatever their evidence, which does not count in the class's mean and deviation.
     Returns ``relevance`` and ``instance_weight``, (N,) float32; permuted rows give the same bytes, permuted.
     Raises InputError for another length or shape, numbers that are not finite, a term without evidence or
     evidence without a term, or settings out of range.
     """
     labels = check_labels(np.asarray(labels), n_classes)
-    known = known or {}
+    known, certain = known or {}, certain_rows(decided, labels)
     weights = _checked_terms(evidence, terms, known)
     score = np.zeros(len(labels))
     for name, weight in weights.items():
         values, there = _checked_evidence(name, labels, evidence[name], known.get(name))
         if weight > 0:
-            score += weight * _standardised(values, there, labels)
-    return sampling_weight(labels, n_classes, relevance=class_ranks(score, labels), power=power, floor=floor)
+            score += weight * _standardised(values, there if certain is None else there & ~certain, labels)
+    relevance = decided_ranks(score, labels, certain)
+    return sampling_weight(labels, n_classes, relevance=relevance, power=power, floor=floor)
 
 
 def _checked_terms(evidence: Mapping, terms: Mapping[str, float] | None, known: Mapping) -> dict[str, float]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_choice, check_labels, check_same_rows
+from urnet.reweight.evidence.decided import CERTAIN, NONE, UNDECIDED, checked
 from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, hashes_and_mean, joined
 from urnet.reweight.evidence.out_of_fold import Scored, Settings, scored
 from urnet.reweight.evidence.posterior import largest, posterior
-from urnet.reweight.evidence.ranks import class_ranks
+from urnet.reweight.evidence.ranks import decided_ranks
 from urnet.reweight.evidence.votes import Neighbours
 from urnet.reweight.off_topic import off_topic
 from urnet.reweight.sampling_weight import sampling_weight
@@ -33,6 +34,7 @@ def label_quality(
     evidence: Literal["all", "head"] = "all",
     groups: np.ndarray | None = None,
     readable: np.ndarray | None = None,
+    decided: np.ndarray | None = None,
     power: float = 1.0,
     floor: float = 0.02,
     seed: int = 0,
@@ -72,13 +74,17 @@ def label_quality(
     0..n_classes - 1; ``folds`` >= 2 (None: 10, of the head alone 5); ``shrinkage`` in 0..1, or "auto": the
     likeliest (``out_of_fold``); ``groups`` (N,) integers, rows of one group >= 0 show the same picture
     (``urnet.near_duplicates``): their labels are no evidence for each other, as those of equal rows are none;
-    ``readable`` (N,) bool, False: nothing is known of the row, its features are not looked at; ``power`` >= 0; 0 <
-    ``floor`` <= 1.
+    ``readable`` (N,) bool, False: nothing is known of the row, its features are not looked at; ``decided`` (N,)
+    integers, what a person decided: 0 nothing, 1 that ``labels`` has the right class, 2 that the row shows none of the
+    classes; ``power`` >= 0; 0 < ``floor`` <= 1.
     Returns (N,) arrays: ``label_quality``, ``relevance``, ``in_classes``, ``suggested_prob`` and ``score`` float32
     in 0..1, ``instance_weight`` float32 >= 0, ``suggested`` int32. A row of which nothing is known keeps its label with
     probability 0 and has 0.5 of label_quality: one that is not readable (weight and score 0, in_classes and relevance
-    0.5), and the only picture of its class (its relevance is 1 over the classes with rows). Classes of two or
-    three rows are judged, roughly. ``most_suspect(1 - label_quality, n)`` are the rows to look at.
+    0.5), and the only picture of its class (its relevance is 1 over the classes with rows). A row whose label is
+    certain has 1 for relevance, in_classes, label_quality and suggested_prob, and its label suggested; it teaches the
+    heads of all folds with weight 1 and has a whole vote. One of none of the classes has 0 for all numbers, keeps its
+    label, and neither teaches nor votes; undecided rows of its group show the same, so their in_classes is 0. Classes
+    of two or three rows are judged, roughly. ``most_suspect(1 - label_quality, n)`` are the rows to look at.
     Raises InputError for arrays that do not fit each other, values or settings outside their ranges.
     """
     check_choice("evidence", evidence, ("all", "head"))
@@ -86,21 +92,25 @@ def label_quality(
     check_features(features, labels)
     folds = folds if folds is not None else 10 if evidence == "all" else 5
     settings = Settings(folds=folds, shrinkage=shrinkage, k=K, seed=seed)
-    rows = None if readable is None else _readable(readable, labels)
+    decided = checked(decided, labels)
+    rows = _judged(readable, decided, labels)
+    groups = None if groups is None else np.asarray(groups)
     if rows is not None and len(rows) < len(labels):
-        some = Rows(features, rows)
-        known = _quality(
-            some, labels[rows], n_classes, settings, evidence, None if groups is None else np.asarray(groups)[rows]
-        )
+        own, sure = (None if values is None else values[rows] for values in (groups, decided))
+        judged = _quality(Rows(features, rows), labels[rows], n_classes, settings, evidence, Known(own, sure))
         found = {
             name: np.full(len(labels), UNKNOWN, np.float32) for name in ("label_quality", "relevance", "in_classes")
         }
         found |= {"suggested": labels.astype(np.int32), "suggested_prob": np.zeros(len(labels), np.float32)}
-        for name, values in known.items():
+        for name, values in judged.items():
             found[name][rows] = values
+        if decided is not None:
+            _show_none(found, decided, groups)
     else:
-        rows, found = np.arange(len(labels)), _quality(features, labels, n_classes, settings, evidence, groups)
-    rank = class_ranks(found["relevance"][rows], labels[rows])
+        rows, known = np.arange(len(labels)), Known(groups, decided)
+        found = _quality(features, labels, n_classes, settings, evidence, known)
+    sure = None if decided is None else decided[rows] == CERTAIN
+    rank = decided_ranks(found["relevance"][rows], labels[rows], sure)
     weighed = sampling_weight(labels[rows], n_classes, relevance=rank, power=power, floor=floor)
     weight = np.zeros(len(labels), np.float32)
     weight[rows] = weighed["instance_weight"]
@@ -114,6 +124,18 @@ def label_quality(
         "label_quality": found["label_quality"],
         "in_classes": found["in_classes"],
     }
+
+
+class Known(NamedTuple):
+    """What is known of the rows that are judged: ``groups`` and ``decided`` (0 or 1) of ``label_quality``."""
+
+    groups: np.ndarray | None = None
+    decided: np.ndarray | None = None
+
+    @property
+    def certain(self) -> np.ndarray | None:
+        """bool (n,): whose label is certain; None where none is."""
+        return None if self.decided is None or not (self.decided == CERTAIN).any() else self.decided == CERTAIN
 
 
 class Rows:
@@ -142,6 +164,26 @@ class Roots:
         return np.sqrt(np.asarray(self._features[rows], np.float32))
 
 
+def _judged(readable: Any, decided: np.ndarray | None, labels: np.ndarray) -> np.ndarray | None:
+    """The rows that are readable and may show a class; None for all."""
+    if decided is None or not (decided == NONE).any():
+        return None if readable is None else _readable(readable, labels)
+    rows = np.arange(len(labels)) if readable is None else _readable(readable, labels)
+    rows = rows[decided[rows] != NONE]
+    if not len(rows):
+        raise InputError("decided: all readable rows have 2, none of the classes; at least one of a class is needed")
+    return rows
+
+
+def _show_none(found: dict[str, np.ndarray], decided: np.ndarray, groups: np.ndarray | None) -> None:
+    """Of rows that show none of the classes, and of undecided ones that show the same: nothing is in the classes."""
+    for name in ("label_quality", "relevance", "in_classes"):
+        found[name][decided == NONE] = 0
+    if groups is not None:
+        same = (decided == UNDECIDED) & (groups >= 0) & np.isin(groups, groups[decided == NONE])
+        found["in_classes"][same] = found["label_quality"][same] = 0
+
+
 def _readable(readable: Any, labels: np.ndarray) -> np.ndarray:
     """The rows that are readable."""
     readable = np.asarray(readable)
@@ -156,15 +198,18 @@ def _readable(readable: Any, labels: np.ndarray) -> np.ndarray:
 
 
 def _quality(
-    features: Any, labels: np.ndarray, n_classes: int, settings: Settings, evidence: str, groups: np.ndarray | None
+    features: Any, labels: np.ndarray, n_classes: int, settings: Settings, evidence: str, known: Known
 ) -> dict[str, np.ndarray]:
     """label_quality, relevance, in_classes, suggested and suggested_prob of rows that are all readable."""
     if evidence == "head":
-        head = scored(features, labels, n_classes, settings, groups=groups)
+        head = scored(features, labels, n_classes, settings, **known._asdict())
         relevance, suggested, prob = _of_head(head, labels, n_classes)
     else:
-        head, relevance, suggested, prob = _of_all(features, labels, n_classes, settings, groups)
-    inside = off_topic(features, labels=labels, groups=groups, seed=settings.seed)["in_classes"]
+        head, relevance, suggested, prob = _of_all(features, labels, n_classes, settings, known)
+    inside = off_topic(features, labels=labels, groups=known.groups, seed=settings.seed)["in_classes"]
+    if known.certain is not None:
+        relevance, prob, inside = (np.where(known.certain, np.float32(1), part) for part in (relevance, prob, inside))
+        suggested = np.where(known.certain, labels, suggested)
     return {
         "relevance": relevance,
         "suggested": np.where(head.seen, suggested, labels).astype(np.int32),
@@ -182,23 +227,29 @@ def _of_head(head: Scored, labels: np.ndarray, n_classes: int) -> tuple[np.ndarr
 
 
 def _of_all(
-    features: Any, labels: np.ndarray, n_classes: int, settings: Settings, groups: np.ndarray | None
+    features: Any, labels: np.ndarray, n_classes: int, settings: Settings, known: Known
 ) -> tuple[Scored, np.ndarray, np.ndarray, np.ndarray]:
     """The first head; relevance, suggestion and its probability by heads and votes together."""
     used = features if _any_negative(features) else Roots(features)
     hashes, centre = hashes_and_mean(used, settings.seed)
-    keys = joined(hashes, groups)
+    keys = joined(hashes, known.groups)
     neighbours = Neighbours(used, labels, n_classes, keys=keys, centre=centre)
     settings = settings._replace(quick=True)
-    first = scored(used, labels, n_classes, settings, groups=groups)
+    first = scored(used, labels, n_classes, settings, **known._asdict())
     classes, p = _candidates([first], labels, n_classes)
     right = _shares(p, neighbours.log_votes(classes), SUGGESTING)[:, 0]
     weight = np.sqrt(np.maximum(right, LEAST))
+    if known.certain is not None:
+        weight = np.where(known.certain, 1, weight)
     again = settings._replace(shrinkage=first.shrinkage, seed=settings.seed + 1)
-    second = scored(used, labels, n_classes, again, sample_weight=weight, groups=groups)
+    second = scored(used, labels, n_classes, again, sample_weight=weight, **known._asdict())
     classes, p = _candidates([first, second], labels, n_classes)
-    relevance = _of_pictures(classes, _shares(p, neighbours.log_votes(classes, weight**2), ORDERING), keys)[:, 0]
-    shares = _of_pictures(classes, _shares(p, neighbours.log_votes(classes), SUGGESTING), keys)
+    ordering = _shares(p, neighbours.log_votes(classes, weight**2), ORDERING)
+    suggesting = _shares(p, neighbours.log_votes(classes), SUGGESTING)
+    if known.certain is not None:  # so that what shows the same is as sure
+        ordering[known.certain] = suggesting[known.certain] = np.eye(1, classes.shape[1])
+    relevance = _of_pictures(classes, ordering, keys)[:, 0]
+    shares = _of_pictures(classes, suggesting, keys)
     best, prob = largest(classes, shares, 1)
     return first, relevance.astype(np.float32), best[:, 0], prob[:, 0].astype(np.float32)
 

@@ -12,6 +12,7 @@ from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
 from urnet.core.top_k import topk
 from urnet.reweight.evidence.calibration import FAR, Calibration, calibrate
+from urnet.reweight.evidence.decided import certain_rows, one_hot
 from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, fold_of_rows, hashes_and_mean, joined
 from urnet.reweight.evidence.linear_head import Head, Sums, head_of, quick_head, sums_without, total_of
 
@@ -49,6 +50,7 @@ def out_of_fold(
     sample_weight: np.ndarray | None = None,
     targets: tuple[np.ndarray, np.ndarray] | None = None,
     groups: np.ndarray | None = None,
+    decided: np.ndarray | None = None,
     balanced: bool = True,
     shrinkage: float | Literal["auto"] = 0.1,
     k: int = 5,
@@ -69,8 +71,9 @@ def out_of_fold(
     Args: ``features`` (N, d), array or array-like read by slices; ``labels`` (N,); ``sample_weight`` (N,)
     >= 0, how much a row counts in training; ``targets`` (index, prob), each (N, m), soft targets to train on
     in place of the labels (the rows are still scored by their labels); ``groups`` (N,) integers: rows of one
-    group >= 0 show the same picture and share a fold, as equal rows do; ``block_cells``: rows x (classes or
-    features) at a time.
+    group >= 0 show the same picture and share a fold, as equal rows do; ``decided`` (N,) integers, 1: the label is
+    certain, a person has decided it, 0: not. Certain rows are in no fold: they teach all heads with weight 1, and
+    are scored 1 for their label, one-hot. ``block_cells``: rows x (classes or features) at a time.
     Returns ``given`` (N,) float32, p_i(y_i); ``index`` (N, k) int32 and ``prob`` (N, k) float16, best first,
     k cut to n_classes. A row whose class has no row outside its fold cannot be scored: ``given`` is 1 over
     the number of classes with rows. Memory: folds x (C d + d²) numbers and a block. Folds: ``fold_of_rows``.
@@ -78,7 +81,14 @@ def out_of_fold(
     """
     settings = Settings(folds, balanced, shrinkage, k, seed, block_cells)
     return scored(
-        features, labels, n_classes, settings, sample_weight=sample_weight, targets=targets, groups=groups
+        features,
+        labels,
+        n_classes,
+        settings,
+        sample_weight=sample_weight,
+        targets=targets,
+        groups=groups,
+        decided=decided,
     ).columns
 
 
@@ -91,17 +101,24 @@ def scored(
     sample_weight: np.ndarray | None = None,
     targets: tuple[np.ndarray, np.ndarray] | None = None,
     groups: np.ndarray | None = None,
+    decided: np.ndarray | None = None,
 ) -> Scored:
     """``out_of_fold``, and what it found on the way."""
     folds, balanced, shrinkage, k = settings.folds, settings.balanced, settings.shrinkage, settings.k
     labels, weight = _checked(features, labels, n_classes, folds, sample_weight, targets, shrinkage, k)
+    certain = certain_rows(decided, labels)
     hashes, centre = hashes_and_mean(features, settings.seed)
     fold = fold_of_rows(joined(hashes, groups), labels, folds)
+    order = np.argsort(hashes, kind="stable")
+    if certain is not None:
+        fold, weight = np.where(certain, folds, fold), np.where(certain, 1, weight)  # a part that no head leaves out
+        order = order[~certain[order]]
     size = max(settings.block_cells // max(n_classes, features.shape[1]), 1)
-    sums = _sums(features, labels, weight, targets, fold, folds, n_classes, centre, size)
+    parts = folds if certain is None else folds + 1
+    sums = _sums(features, labels, weight, targets, fold, parts, n_classes, centre, size)
     present = np.bincount(labels, minlength=n_classes) > 0
     sampled = min(max(SAMPLE_CELLS // n_classes, 1), SAMPLE_ROWS)  # a sample free of the rows' order
-    sample = np.sort(np.argsort(hashes, kind="stable")[:sampled])
+    sample = np.sort(order[:sampled])
     total = total_of(sums)
 
     @functools.lru_cache(3)  # the best one is asked for again
@@ -123,11 +140,15 @@ def scored(
     seen = np.empty(n, bool)
     for start in range(0, n, size):
         rows = np.arange(start, min(start + size, n))
-        p = np.exp(calibration.apply(_logits(block_of(features, rows) - centre, fold[rows], heads)))
+        own_fold = np.minimum(fold[rows], folds - 1)  # that of certain rows: what is found of them goes
+        p = np.exp(calibration.apply(_logits(block_of(features, rows) - centre, own_fold, heads)))
         own = p[np.arange(len(rows)), labels[rows]]
-        seen[rows] = _class_seen(heads, fold[rows], labels[rows])
+        seen[rows] = _class_seen(heads, own_fold, labels[rows])
         given[rows] = np.where(seen[rows], own, 1 / present.sum())
         index[rows], prob[rows] = topk(p, k)
+    if certain is not None:
+        given[certain], seen[certain] = 1, True
+        one_hot(labels, np.flatnonzero(certain), index, prob)
     return Scored({"given": given, "index": index, "prob": prob}, shrinkage, seen)
 
 

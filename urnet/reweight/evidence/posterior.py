@@ -9,6 +9,7 @@ import numpy as np
 
 from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_labels, check_same_rows
+from urnet.reweight.evidence.decided import certain_rows
 from urnet.reweight.evidence.label_noise import Vote
 
 FLOOR = 0.01  # of the teacher's probability, times 1 / C: votes may bring back what the teacher ruled out
@@ -27,6 +28,8 @@ def posterior(
     given_prob: Any,
     text_label: np.ndarray | None = None,
     group: np.ndarray | None = None,
+    decided: np.ndarray | None = None,
+    voted: np.ndarray | None = None,
     noise: float = 1.0,
     text: float = 1.0,
     k: int = 10,
@@ -51,7 +54,9 @@ def posterior(
     (N,), its p_i(y_i); array-likes that can be sliced. The teacher must not have been trained on the row it
     scores (``out_of_fold``), or the label counts twice. ``text_label`` (N,) integers, -1 where the text names
     none. ``group`` (N,) integers 0..G-1: rows whose labels are alike in reliability, such as bins of the
-    search rank. Exponents >= 0; a vote of exponent 0 is not used. ``iterations`` of EM at most, ``block``
+    search rank. ``decided`` (N,) integers, 1: the label is certain, a person has decided it, 0: not; then q_i(y_i) = 1
+    exactly, and the row tells what label it was given: ``voted`` (N,) integers, the labels that vote, -1 none; None:
+    ``labels``. Exponents >= 0; a vote of exponent 0 is not used. ``iterations`` of EM at most, ``block``
     rows held at once.
     Returns ``index`` (N, k) int32 and ``prob`` (N, k) float16, best first, k cut to n_classes, prob 0 in
     unused places; ``given`` (N,) float32, q_i(y_i), in 0..1. A row of ``prob`` sums to 1 less what is on
@@ -62,12 +67,14 @@ def posterior(
         labels, n_classes, teacher_index=teacher_index, teacher_prob=teacher_prob, given_prob=given_prob
     )
     named = text_label if text > 0 else None
-    votes = [Vote(labels, n_classes, power=noise, group=_checked_group(labels, group))] if noise > 0 else []
+    certain = certain_rows(decided, labels)
+    own = labels if voted is None else _checked_votes(labels, voted, n_classes, "voted")
+    votes = [Vote(own, n_classes, power=noise, group=_checked_group(labels, group))] if noise > 0 else []
     if named is not None:
-        check_same_rows(labels=labels, text_label=named)
-        check_labels(named[named != -1], n_classes, "text_label")
+        _checked_votes(labels, named, n_classes, "text_label")
         votes.append(Vote(named, n_classes, power=text))
     evidence = Evidence(labels, n_classes, teacher_index, teacher_prob, given_prob, named, votes=votes, block=block)
+    evidence.certain = certain
     if votes:
         evidence.estimate(iterations)
     n, k = len(labels), min(k, n_classes)
@@ -102,6 +109,7 @@ class Evidence:
         self.labels, self.n_classes, self.named = labels, n_classes, named
         self._teacher = teacher_index, teacher_prob, given_prob
         self.votes, self._block = votes, block
+        self.certain: np.ndarray | None = None  # bool (N,): the label is certain
 
     def blocks(self) -> Iterator[slice]:
         """The rows, a block at a time."""
@@ -144,7 +152,14 @@ class Evidence:
             log = log + vote.log_likelihood(rows, classes)
             elsewhere = elsewhere + vote.log_elsewhere(rows)
         every = np.concatenate([log, elsewhere[:, None]], 1)
-        return classes, log - log_sum(every)
+        return classes, self._decided(rows, log - log_sum(every), 0, -np.inf)
+
+    def _decided(self, rows: slice, values: np.ndarray, of_label: float, of_others: float) -> np.ndarray:
+        """Values (b, K) of the candidates, those of certain rows replaced."""
+        if self.certain is not None:
+            values[self.certain[rows]] = of_others
+            values[self.certain[rows], 0] = of_label
+        return values
 
     def _start(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Candidates and posterior before any estimate: mostly the given label, partly text, else teacher."""
@@ -156,7 +171,7 @@ class Evidence:
             q = (alive & (classes == text)).astype(np.float64)
         q *= 1 - START
         q[:, 0] += START
-        return classes, q
+        return classes, self._decided(rows, q, 1, 0)
 
     def estimate(self, iterations: int) -> int:
         """Estimate the votes' reliability by EM, from the start; returns the iterations it took."""
@@ -209,6 +224,13 @@ def check_probabilities(labels: np.ndarray, n_classes: int, **arrays: Any) -> No
                 place = tuple(np.argwhere(bad)[0])
                 row = rows.start + place[0]
                 raise InputError(f"{name}: row {row} has {values[place]}; 0..{high} is accepted")
+
+
+def _checked_votes(labels: np.ndarray, votes: np.ndarray, n_classes: int, name: str) -> np.ndarray:
+    """Votes (N,) for classes, -1 for none."""
+    check_same_rows(**{"labels": labels, name: votes})
+    check_labels(votes[votes != -1], n_classes, name)
+    return votes
 
 
 def _checked_group(labels: np.ndarray, group: np.ndarray | None) -> np.ndarray | None:

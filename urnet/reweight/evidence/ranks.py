@@ -22,6 +22,14 @@ def class_ranks(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return out
 
 
+def decided_ranks(values: np.ndarray, labels: np.ndarray, certain: np.ndarray | None) -> np.ndarray:
+    """``class_ranks``, in which rows whose label is ``certain``, bool (N,), are above all others and have 1."""
+    if certain is None:
+        return class_ranks(values, labels)
+    ranks = class_ranks(np.where(certain, np.inf, values), labels)
+    return np.where(certain, 1.0, ranks)
+
+
 def rank_evidence(rank: np.ndarray, query: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How high a row stands in its query's results: (N,) float32 evidence in [0, 1], and (N,) bool, known.
 
