@@ -292,7 +292,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_many_decisions(tmp_path):
-    n = 100_000
+    n = 20_000
     rows = [keep(f"class {i % 7}/{i}.jpg", time="2026-01-01T00:00:00Z") for i in range(n)]
     with DecisionsFile(tmp_path / "decisions.csv") as held:
         held.write_many(rows)

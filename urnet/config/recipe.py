@@ -85,6 +85,14 @@ class Data:
         below=1,
         added=True,
     )
+    decisions: str | None = key(
+        None,
+        "what a person decided about training images, the decisions.csv of tools/review.py: their labels are replaced "
+        "and certain, and what shows none of the classes trains nothing ([data.md](data.md#decisions))",
+        words="a file",
+        added=True,
+        free=True,
+    )
     limit: int | None = key(
         None,
         "for a first try: only the first so many images of each of the classes 0 to 9, of the training images and of "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -88,6 +91,15 @@ class Decisions:
     def where(self, i: int) -> str:
         """`file:line` of the i-th decision, for messages."""
         return f"{self.file}:{self.line[i]}"
+
+    def identity(self) -> str:
+        """`40 decisions.csv (0123456789abcdef)`: how many count in training, the file's name, a hash of what they say.
+
+        The same for a file that was moved, and whatever was skipped, and when.
+        """
+        kept = sorted((row.path, row.decision == "none", _word(row)) for row in self.rows if row.decision != "skip")
+        digest = hashlib.sha256(json.dumps(kept, ensure_ascii=False).encode()).hexdigest()
+        return f"{len(kept)} {Path(self.file).name} ({digest[:16]})" if kept else ""
 
     def labels(self, class_names: Sequence[str], spellings: Sequence[Sequence[str]] = ()) -> np.ndarray:
         """(n,) int32, the class of each decision's label; -1 for none and skip, and for keep without any label.

@@ -24,14 +24,16 @@ from urnet.data.lists.changed_rows import changed_rows
 from urnet.data.lists.class_names import read_class_names
 from urnet.data.lists.class_tree import class_folders, labelled_folders, note_level, note_text_order
 from urnet.data.lists.classes import Classes, named, read_classes, whole
+from urnet.data.lists.decided import Decider, check_trains, decision_changes, image_root, read_data_decisions
 from urnet.data.lists.first_rows import FirstRows
 from urnet.data.lists.folders import images_under, one_image
 from urnet.data.lists.image_list import ImageList, read_image_list
 from urnet.data.lists.lines import BLOCK_BYTES
 from urnet.data.lists.repeated_paths import LabelsOfPaths, note_shared_paths
-from urnet.data.lists.training_rows import check_root, training_rows
+from urnet.data.lists.training_rows import check_root, decided_rows, training_rows
 from urnet.data.lists.validation import read_validation
 from urnet.data.table.table import BLOCK, BaseWriter, Table
+from urnet.reweight.evidence.decided import NONE
 
 __all__ = [
     "ImageList",
@@ -61,6 +63,7 @@ def build_table(
     """
     check_root(data)
     classes, listed = read_classes(data), LabelsOfPaths()
+    decider = Decider(data, classes)
     with BaseWriter(
         folder,
         root=image_root(data, classes),
@@ -68,18 +71,22 @@ def build_table(
         class_names=classes.names,
         replace=replace,
         texts=texts,
+        decided=data.decisions is not None,
         **_settings(data, classes),
+        **_of_decisions(data),
     ) as writer:
-        kept = _Kept(writer, classes, data.limit)
+        kept = _Kept(writer, classes, data.limit, decider)
         if data.format in ("webvision2", "webvision1"):
             webvision.add_rows(kept, whole(data, classes), block_bytes)
         else:
-            for paths, labels in training_rows(data, block_bytes, kept.count):
-                writer.add(paths, labels)
+            for block in decided_rows(data, classes, block_bytes, kept.count, decider=decider):
+                kept.write(block.paths, block.labels, decided=block.decided, given=block.given)
                 if data.format != "folder":
-                    listed.add(paths, labels)
+                    listed.add(block.paths, block.given)
         if not writer.n_rows:
             raise InputError(f"{_settings(data, classes)['lists']}: no training image is listed")
+        decider.finish()
+        kept.check(str(data.decisions))
     table = Table.open(folder)
     kept.say()
     _name_empty_classes(table)
@@ -98,9 +105,10 @@ def build_table(
 class _Kept:
     """Passes the rows of the classes that train on to a table's writer, and counts the others."""
 
-    def __init__(self, writer: BaseWriter, classes: Classes, limit: int | None) -> None:
+    def __init__(self, writer: BaseWriter, classes: Classes, limit: int | None, decider: Decider) -> None:
         self._writer, self._classes, self._left_out = writer, classes, 0
-        self._first = FirstRows(limit)
+        self._first, self._decider = FirstRows(limit), decider
+        self._rows, self._none = np.zeros((2, len(classes.names)), np.int64)
 
     @property
     def full(self) -> bool:
@@ -114,11 +122,22 @@ class _Kept:
         """As ``BaseWriter.add``, with listed labels."""
         arrays = {name: value for name, value in columns.items() if isinstance(value, np.ndarray)}
         texts = [] if text is None else [text]
+        label, arrays["decided"], arrays["given"] = self._decider.apply(path, label)
         kept, (path, *parts) = self._classes.keep(label, path, *texts, *arrays.values())
         self.count(len(label) - len(kept))
         kept, (path, *parts) = self._first.choose(kept, path, *parts)
         columns.update(zip(arrays, parts[len(texts) :], strict=True))
-        self._writer.add(path, kept, text=parts[0] if texts else None, **columns)
+        self.write(path, kept, text=parts[0] if texts else None, **columns)
+
+    def write(self, path: Any, label: np.ndarray, *, decided: np.ndarray, **columns: Any) -> None:
+        """Rows of the classes that train, as decided."""
+        self._rows += np.bincount(label, minlength=len(self._rows))
+        self._none += np.bincount(label[decided == NONE], minlength=len(self._rows))
+        self._writer.add(path, label, decided=decided, **columns)
+
+    def check(self, decisions: str) -> None:
+        """Raise InputError where all rows of a class are decided to show none of the classes."""
+        check_trains(decisions, self._rows, self._none, self._classes.names)
 
     def say(self) -> None:
         """What trains and how many rows do not, on stderr."""
@@ -154,6 +173,14 @@ def open_or_build(data: Data, folder: str | Path) -> Table:
 def table_changes(data: Data, table: Table, *, quiet: bool = False) -> str:
     """What has changed since ``table`` was built, in words; "" where it is what would be built now.
 
+    What ``list_changes`` says, else whether other decisions were made (``decision_changes``).
+    """
+    return list_changes(data, table, quiet=quiet) or decision_changes(data, table)
+
+
+def list_changes(data: Data, table: Table, *, quiet: bool = False) -> str:
+    """What has changed since ``table`` was built, in words; "" where it is what would be built now.
+
     From another root or format, another number or other names of classes, or from other rows: lists whose lines (for
     a folder tree, its files) are not what they were. ``quiet``: without notes on what was read, as it is to be read
     again. Raises InputError for lists that cannot be read.
@@ -177,9 +204,8 @@ def table_changes(data: Data, table: Table, *, quiet: bool = False) -> str:
     lists = _settings(data, classes, quiet=quiet)["lists"]
     if table.metadata.get("lists", "") == lists:
         return ""
-    return changed_rows(table, training_rows(data, quiet=quiet or data.format == "folder")) or _other_metadata(
-        data, table, lists
-    )
+    rows = decided_rows(data, classes, quiet=quiet or data.format == "folder")
+    return changed_rows(table, ((block.paths, block.given) for block in rows)) or _other_metadata(data, table, lists)
 
 
 def _changed(table: Table, **wanted: str) -> str:
@@ -207,13 +233,6 @@ def _other_metadata(data: Data, table: Table, lists: str) -> str:
     before = table.metadata.get("lists", "").split("; ")
     changed = [file for file in lists.split("; ") if file not in before] or before
     return f"the lists of metadata are not what they were: {changed[0]}"
-
-
-def image_root(data: Data, classes: Classes) -> Path:
-    """What column ``path`` is relative to."""
-    return (
-        webvision.image_root(whole(data, classes)) if data.format in ("webvision2", "webvision1") else Path(data.root)
-    )
 
 
 def note_shared_rows(data: Data, table: Table, validation: ImageList) -> None:
@@ -249,6 +268,15 @@ def _settings(data: Data, classes: Classes, *, quiet: bool = True) -> dict[str, 
     else:
         files = [Path(str(data.train_list))]
     return {"lists": "; ".join(f"{file.absolute()} ({_short_hash(file)})" for file in files), **settings}
+
+
+def _of_decisions(data: Data) -> dict[str, str]:
+    """What is recorded of the decisions: the file, the hash of its bytes, and what they say (``identity``)."""
+    decisions = read_data_decisions(data, quiet=True)
+    if decisions is None:
+        return {}
+    file = Path(decisions.file)
+    return {"decisions": decisions.identity(), "decisions_file": f"{file.absolute()} ({file_hash(file)})"}
 
 
 def _short_hash(file: Path) -> str:

@@ -13,13 +13,13 @@ from urnet.data.table.table import Table
 
 
 def changed_rows(table: Table, rows: Iterable[tuple[Any, np.ndarray]]) -> str:
-    """``rows``: blocks of paths (Arrow strings) and labels, as they would be built now; "" where they are the same.
+    """``rows``: blocks of paths (Arrow strings) and given labels, as they would be built now; "" where nothing changed.
 
     Says how many images there were and are, how many came and went, which labels changed, each with the first of them.
     """
     blocks = list(rows)
     old, new = (pa.chunked_array(parts, pa.string()) for parts in (table.texts("path"), [p for p, _ in blocks]))
-    was = table.column("label")
+    was = table.column("label" if table.decided is None else "given")  # before a person decided
     now = np.concatenate([np.zeros(0, np.int32), *(np.asarray(labels, np.int32) for _, labels in blocks)])
     if old.equals(new) and np.array_equal(was, now):
         return ""

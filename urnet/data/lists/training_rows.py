@@ -16,13 +16,14 @@ from urnet.core.checks import InputError
 from urnet.data.lists import webvision
 from urnet.data.lists.class_tree import class_folders
 from urnet.data.lists.classes import Classes, named, read_classes
+from urnet.data.lists.decided import Block, Decider
 from urnet.data.lists.first_rows import FirstRows
 from urnet.data.lists.held_back import held_back
 from urnet.data.lists.image_list import Names
 from urnet.data.lists.labelled_list import read_list
 from urnet.data.lists.lines import BLOCK_BYTES, Lines, read_lines
+from urnet.reweight.evidence.decided import NONE
 
-Block = tuple[Any, np.ndarray]  # paths (Arrow strings) and labels of some rows
 _FILLED_BY = {  # what makes the folder that a shipped recipe names: by the folder's name, or by the format
     "folder": " (another place: -o data.root=FOLDER)",
     "list": " (another place: -o data.root=FOLDER)",
@@ -47,30 +48,48 @@ def check_root(data: Data) -> None:
 
 def training_rows(
     data: Data, block_bytes: int = BLOCK_BYTES, left_out: Callable[[int], None] = lambda _: None, *, quiet: bool = False
-) -> Iterator[Block]:
+) -> Iterator[tuple[Any, np.ndarray]]:
     """Paths (Arrow strings) and labels (n,) of the training rows, block by block, in the table's order.
 
-    What the lists, or the folder tree, say; WebVision's metadata are not read. ``left_out`` is told how many rows of
-    other classes than ``data.classes`` there are; ``quiet``: notes were said before.
+    What the lists, or the folder tree, say, and what was decided; WebVision's metadata are not read. ``left_out`` is
+    told how many rows of other classes than ``data.classes`` there are; ``quiet``: notes were said before.
     """
-    classes = read_classes(data)
-    blocks = kept_rows(data, classes, block_bytes, left_out, quiet=quiet)
+    for block in decided_rows(data, read_classes(data), block_bytes, left_out, quiet=quiet):
+        yield block.paths, block.labels
+
+
+def decided_rows(
+    data: Data,
+    classes: Classes,
+    block_bytes: int = BLOCK_BYTES,
+    left_out: Callable[[int], None] = lambda _: None,
+    *,
+    quiet: bool = False,
+    decider: Decider | None = None,
+) -> Iterator[Block]:
+    """The training rows as ``training_rows`` gives them, with what was decided. ``decider``: None: its own."""
+    blocks = kept_rows(data, classes, block_bytes, left_out, quiet=quiet, decider=decider)
     if data.val_split is None:
         yield from blocks
         return
     parts = list(blocks)
-    paths, labels = joined(parts)
-    held, start = split_rows(data, paths, labels, classes.names), 0
-    for paths, labels in parts:
-        trains = ~held[start : start + len(labels)]
-        yield paths.filter(pa.array(trains)), labels[trains]
-        start += len(labels)
+    whole = joined(parts)
+    held, start = split_rows(data, whole, classes.names), 0
+    for part in parts:
+        trains = ~held[start : start + len(part.labels)]
+        yield _chosen(part, trains)
+        start += len(part.labels)
 
 
 def joined(blocks: Sequence[Block]) -> Block:
     """All blocks in one."""
-    labels = [np.zeros(0, np.int64), *(labels for _, labels in blocks)]
-    return pa.chunked_array([paths for paths, _ in blocks], pa.string()), np.concatenate(labels)
+    empty = Block(None, np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0, np.int64))
+    _, *arrays = (list(column) for column in zip(empty, *blocks, strict=True))
+    return Block(pa.chunked_array([block.paths for block in blocks], pa.string()), *map(np.concatenate, arrays))
+
+
+def _chosen(block: Block, kept: np.ndarray) -> Block:
+    return Block(block.paths.filter(pa.array(kept)), *(column[kept] for column in block[1:]))
 
 
 def kept_rows(
@@ -80,19 +99,21 @@ def kept_rows(
     left_out: Callable[[int], None] = lambda _: None,
     *,
     quiet: bool = False,
+    decider: Decider | None = None,
 ) -> Iterator[Block]:
-    """Paths and labels of all listed rows of the classes that train; with ``data.limit`` the first of them."""
-    first = FirstRows(data.limit)
-    for paths, labels in _listed_rows(data, classes, block_bytes, quiet):
-        kept, (paths,) = classes.keep(labels, paths)
+    """All listed rows of the classes that train, by their decided labels; with ``data.limit`` the first of them."""
+    first, decider = FirstRows(data.limit), decider or Decider(data, classes, quiet=True)
+    for paths, listed in _listed_rows(data, classes, block_bytes, quiet):
+        labels, *known = decider.apply(paths, listed)
+        kept, (paths, *known) = classes.keep(labels, paths, *known)
         left_out(len(labels) - len(kept))
-        kept, (paths,) = first.choose(kept, paths)
-        yield paths, kept
+        kept, (paths, decided, given) = first.choose(kept, paths, *known)
+        yield Block(paths, kept, decided, given)
         if first.full(len(classes.names)):
             return
 
 
-def _listed_rows(data: Data, classes: Classes, block_bytes: int, quiet: bool) -> Iterator[Block]:
+def _listed_rows(data: Data, classes: Classes, block_bytes: int, quiet: bool) -> Iterator[tuple[Any, np.ndarray]]:
     """Paths and listed labels of all that the lists, or the folder tree, hold."""
     if data.format == "folder":
         for label, paths in class_folders(data.root, classes.folders, quiet=quiet):
@@ -116,11 +137,11 @@ def _listed_rows(data: Data, classes: Classes, block_bytes: int, quiet: bool) ->
         yield lines.path, lines.number
 
 
-def split_rows(data: Data, paths: Any, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def split_rows(data: Data, rows: Block, names: Sequence[str]) -> np.ndarray:
     """bool (n,): which rows ``val_split`` holds back. InputError where a class is left without the one or the other."""
     assert data.val_split is not None
-    held = held_back(data.root, Names(paths), data.val_split)
-    before, after = (np.bincount(part, minlength=len(names)) for part in (labels, labels[~held]))
+    held, labels, shows = held_back(data.root, Names(rows.paths), data.val_split), rows.labels, rows.decided != NONE
+    before, after = (np.bincount(labels[part & shows], minlength=len(names)) for part in (True, ~held))
     emptied = np.flatnonzero((before > 0) & (after == 0)).tolist()
     found = f"data.val_split: found {data.val_split:g}, which holds back"
     if emptied:

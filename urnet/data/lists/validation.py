@@ -20,6 +20,7 @@ from urnet.data.lists.first_rows import FirstRows
 from urnet.data.lists.image_list import ImageList, read_image_list
 from urnet.data.lists.training_rows import check_root, joined, kept_rows, split_rows
 from urnet.data.table.table import Table
+from urnet.reweight.evidence.decided import NONE
 
 _SPLIT = "or data.val_split=0.1, which holds a part of the training images back"
 
@@ -97,16 +98,26 @@ def _validation(data: Data, classes: Classes) -> ImageList:
 
 def _held_back(data: Data, classes: Classes, table: Table | None) -> ImageList:
     """The part of the training images that ``val_split`` holds back for validation: those that do not train."""
-    paths, labels = joined(list(kept_rows(data, classes, quiet=True)))
+    rows = joined(list(kept_rows(data, classes, quiet=True)))
+    paths, labels = rows.paths, rows.labels
     if table is None:
-        held = split_rows(data, paths, labels, classes.names)
+        held = split_rows(data, rows, classes.names)
     else:
         held = ~np.asarray(pc.is_in(paths, table.texts("path")))
+    shows = rows.decided != NONE
+    if data.decisions is not None and is_main():
+        known, none = int((held & (rows.decided > 0)).sum()), int((held & ~shows).sum())
+        print(
+            f"note: {data.decisions}: of the validation images {known:,} {verb(known)} decided; {none:,} of them "
+            f"{verb(none, 'shows', 'show')} none of the classes and {verb(none)} left out",
+            file=sys.stderr,
+        )
+    whole, held = len(held), held & shows
     empty = np.flatnonzero(np.bincount(labels[held], minlength=len(classes.names)) == 0).tolist()
     if is_main():
         n_held = int(held.sum())
         print(
-            f"note: data.val_split: {n_held:,} of {len(held):,} images {verb(n_held)} held back for validation",
+            f"note: data.val_split: {n_held:,} of {whole:,} images {verb(n_held)} held back for validation",
             file=sys.stderr,
         )
         if empty:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from urnet.core.atomic_files import atomic_file, recover_folder
 from urnet.core.checks import InputError, check_same_rows, nearest
-from urnet.data.table.writer import BASE_SCHEMA, BLOCK, LAYOUT, SOURCES, BaseWriter, numbers
+from urnet.data.table.writer import BASE_SCHEMA, BLOCK, DECIDED_SCHEMA, LAYOUT, SOURCES, BaseWriter, numbers
 
 __all__ = ["BLOCK", "SOURCES", "BaseWriter", "Table"]
 
@@ -43,7 +43,8 @@ class Table:
     def refresh(self) -> None:
         """Read the folder's files, also what another process has written since."""
         base, self.metadata = _read(self.folder / "base.arrow")
-        if base.schema.remove_metadata() != BASE_SCHEMA or "base_hash" not in self.metadata:
+        known = base.schema.remove_metadata() in (BASE_SCHEMA, DECIDED_SCHEMA)
+        if not known or "base_hash" not in self.metadata:
             raise InputError(f"{self.folder / 'base.arrow'}: its columns are not a base table's")
         self.n_rows: int = base.num_rows
         self.base_hash = self.metadata.pop("base_hash")
@@ -113,6 +114,12 @@ class Table:
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
         values.flags.writeable = False
         return values
+
+    @property
+    def decided(self) -> np.ndarray | None:
+        """(N,) int8, what a person decided about each row: 0 nothing, 1 its label is certain, 2 it shows none of the
+        classes. None where nothing was decided: ``data.decisions``."""
+        return self.column("decided") if self._where.get("decided", (None, ""))[1] == "base" else None
 
     def texts(self, name: str) -> Any:
         """A whole text column as Arrow strings, mapped: for work on all rows at once."""

@@ -28,6 +28,8 @@ BASE_SCHEMA = pa.schema(
         ("text", pa.string()),
     ]
 )
+# where a person decided about rows: 0 not, 1 the label is certain, 2 it shows none of the classes; and the label before
+DECIDED_SCHEMA = BASE_SCHEMA.append(pa.field("decided", pa.int8())).append(pa.field("given", pa.int32()))
 LAYOUT = "1"  # written into every file; another number is another layout
 
 
@@ -47,14 +49,16 @@ class BaseWriter:
         class_names: Sequence[str],
         replace: bool = False,
         texts: bool = True,
+        decided: bool = False,
         **metadata: str,
     ) -> None:
-        """``texts`` False: paths and texts count in the hash but are written as ""."""
+        """``texts`` False: paths and texts count in the hash but are written as ""; ``decided``: DECIDED_SCHEMA."""
         self._path = Path(folder) / "base.arrow"
         described = {"urnet_table": LAYOUT, "format": format, "n_classes": str(len(class_names)), **metadata}
         described["root"] = str(Path(root).absolute())
         described["class_names"] = json.dumps(list(class_names), ensure_ascii=False)
-        self._schema = BASE_SCHEMA.with_metadata(described)
+        self._schema = (DECIDED_SCHEMA if decided else BASE_SCHEMA).with_metadata(described)
+        self._decided = decided
         self._replace, self._texts = replace, texts
         self._stack = contextlib.ExitStack()
         self._pieces: list[Any] = []
@@ -78,16 +82,19 @@ class BaseWriter:
         query: np.ndarray | int = -1,
         rank: np.ndarray | int = -1,
         text: Any = None,
+        decided: np.ndarray | int = 0,
+        given: np.ndarray | None = None,
     ) -> None:
         """Append n rows of one source; ``path`` and ``text`` are Arrow string arrays or lists of str.
 
-        ``query`` and ``rank`` may be one number for all; ``text=None`` means "" everywhere.
+        ``query``, ``rank`` and ``decided`` may be one number for all; ``text=None`` means "" everywhere, ``given=None``
+        the labels. The last two are not written unless the writer has ``decided``.
         """
         n = len(label)
         if text is None:
             text = _empty(n)
         check_same_rows(label=label, path=path, text=text)
-        batch = self._batch(path, label, source, query, rank, text)
+        batch = self._batch(path, label, source, query, rank, text, (decided, label if given is None else given))
         self.n_rows += n
         start = 0
         while start < n:
@@ -98,7 +105,9 @@ class BaseWriter:
             if self._waiting == BLOCK:
                 self._flush()
 
-    def _batch(self, path: Any, label: Any, source: str, query: Any, rank: Any, text: Any) -> Any:
+    def _batch(
+        self, path: Any, label: Any, source: str, query: Any, rank: Any, text: Any, decided: tuple[Any, Any]
+    ) -> Any:
         n = len(label)
         codes = pa.array(np.full(n, SOURCES.index(source), np.int8))
         columns = [
@@ -109,6 +118,9 @@ class BaseWriter:
             pa.array(_filled(rank, n)),
             pa.array(text, pa.string()),
         ]
+        if self._decided:
+            columns.append(pa.array(_filled(decided[0], n).astype(np.int8)))
+            columns.append(pa.array(np.asarray(decided[1], np.int32)))
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def _flush(self) -> None:
@@ -134,7 +146,7 @@ class BaseWriter:
             if kind is None:
                 self._flush()
                 self.hash = self._digest.hexdigest()
-                empty = self._batch([], [], SOURCES[0], -1, -1, [])
+                empty = self._batch([], [], SOURCES[0], -1, -1, [], (0, []))
                 # The hash is known only at the end: it goes with a last batch without rows.
                 self._writer.write_batch(empty, custom_metadata={"base_hash": self.hash})
         except BaseException as failure:
