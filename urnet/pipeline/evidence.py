@@ -13,6 +13,7 @@ from urnet.config.stage import Evidence
 from urnet.data.lists.query_texts import read_query_texts
 from urnet.data.table.table import BLOCK, SOURCES, Table
 from urnet.reweight.evidence.class_similarity import class_similarity, confusion_counts
+from urnet.reweight.evidence.decided import certain_rows
 from urnet.reweight.evidence.out_of_fold import out_of_fold
 from urnet.reweight.evidence.posterior import posterior
 from urnet.reweight.evidence.ranks import rank_evidence
@@ -25,7 +26,7 @@ TITLES = 200_000  # rows whose texts tell how common a word is
 
 
 class StageEvidence:
-    """Evidence for the rows that could be measured.
+    """Evidence for the rows that could be measured, those without that were decided to show none of the classes.
 
     ``features`` (n, d) array-like and ``labels`` (n,) are theirs; ``rows`` (n,): where they are in the table.
     """
@@ -35,6 +36,8 @@ class StageEvidence:
     ) -> None:
         self.recipe, self.settings, self.table, self.rows = recipe, settings, table, rows
         self.features, self.labels = features, table.column("label")[rows]
+        self.decided = None if table.decided is None else table.decided[rows]
+        self.certain = certain_rows(self.decided, self.labels)
         self.n_classes, self.top_k = recipe.data.n_classes, min(top_k, recipe.data.n_classes)
 
     def head(self, targets: tuple[np.ndarray, np.ndarray] | None = None, number: int = 0) -> Columns:
@@ -49,6 +52,7 @@ class StageEvidence:
             self.n_classes,
             folds=self.settings.folds,
             targets=targets,
+            decided=self.decided,
             balanced=targets is None,
             shrinkage=self.settings.shrinkage,
             k=self.top_k,
@@ -90,6 +94,8 @@ class StageEvidence:
             given_prob=head["given"],
             text_label=self.text_label,
             group=self.group,
+            decided=self.decided,
+            voted=None if self.certain is None else self.table.column("given")[self.rows],
             k=self.top_k,
             noise=self.settings.noise,
             text=self.settings.text,
@@ -150,6 +156,8 @@ class StageEvidence:
             sources=[SOURCES.index("google")],
             quantile=reliable_rank,
         )
+        if self.certain is not None:
+            reliable = reliable | self.certain
         vectors = self._dense_space([*found.query, *found.classes]) if any(self.class_texts) else None
         named = np.array([bool(text) for text in found.query])
         asked = (query >= 0) & (query < len(named)) & named[np.clip(query, 0, len(named) - 1)]
@@ -178,7 +186,8 @@ class StageEvidence:
 
     def similarity(self, first: Columns) -> Any:
         """Which classes are taken for one another, by the out-of-fold head and by the classes' texts."""
-        confusion = confusion_counts(self.labels, self.n_classes, first["index"], first["prob"])
+        held = slice(None) if self.certain is None else ~self.certain  # of the others their own head has learned
+        confusion = confusion_counts(self.labels[held], self.n_classes, first["index"][held], first["prob"][held])
         space = self._space()
         text = None if space is None else space.classes @ space.classes.T
         return class_similarity(confusion, text)

@@ -29,6 +29,7 @@ from urnet.data.table.table import BLOCK, Table
 from urnet.pipeline.registry import columns_of, method_of, target_columns
 
 VALIDATION = "validation"  # in a stage's inputs.json: describe_validation; not in those of older runs
+DECISIONS = "decisions"  # what a person decided (``Decisions.identity``); the table's hash has it, this names it
 NAMED = ("name", "start", "measure.network")  # keys of a stage that enter as what they stand for
 
 Inputs = dict[str, Any]
@@ -220,7 +221,9 @@ def _common(recipe: Recipe, table: Table | None) -> Inputs:
     """What all stages depend on: data, transforms, network and seed."""
     tree = recipe_tree(recipe, added_keys=False, free_keys=False)
     del tree["stages"]  # they enter one by one
-    return {**dict(_flat(tree, "")), "table": "" if table is None else table.base_hash[:16]}
+    common = {**dict(_flat(tree, "")), "table": "" if table is None else table.base_hash[:16]}
+    decisions = "" if table is None else table.metadata.get("decisions", "")
+    return {**common, DECISIONS: decisions} if decisions else common
 
 
 def _sampling(key: str) -> bool:

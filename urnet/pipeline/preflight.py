@@ -55,9 +55,11 @@ def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, n_processes: int
             continue
         check_columns(stage, inputs)
         row_weights.check_stage(stage, columns)
-        check_division(stage, n_processes, None if table is None else table.n_rows)
-        if table is not None:
-            sampler = make_sampler(recipe, stage, table.column("label"))  # an epoch is as long without weights
+        drawn = None if table is None else row_weights.drawn_rows(table)
+        n_rows = None if table is None else table.n_rows if drawn is None else int(drawn.sum())
+        check_division(stage, n_processes, n_rows)
+        if table is not None:  # an epoch is as long without weights
+            sampler = make_sampler(recipe, stage, table.column("label"), drawn=drawn)
             plan(stage, sampler.steps_per_epoch(stage.batch_size))
             gate_plan(stage, sampler.steps_per_epoch(stage.batch_size))
         for source in sources(stage):

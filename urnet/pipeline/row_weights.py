@@ -14,6 +14,7 @@ from urnet.data.sampling.sampler import Sampler
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.pipeline.registry import known_as, target_columns
+from urnet.reweight.evidence.decided import CERTAIN, NONE
 from urnet.training.stage_job import SoftTargets, make_sampler
 
 
@@ -90,13 +91,28 @@ def sampler_of(recipe: Recipe, stage: Stage, table: Table, made: Mapping[str, np
     """What draws the stage's rows; ``made``: as in ``sampling_weight``."""
     weight = sampling_weight(stage, table, made)
     subset = None if stage.subsets is None else subset_of(stage, table)
-    return make_sampler(recipe, stage, table.column("label"), weight, subset)
+    return make_sampler(recipe, stage, table.column("label"), weight, subset, drawn_rows(table))
+
+
+def drawn_rows(table: Table) -> np.ndarray | None:
+    """bool (N,): all rows but those that were decided to show none of the classes; None where none was."""
+    decided = table.decided
+    return None if decided is None or not (decided == NONE).any() else decided != NONE
 
 
 def loss_weight(stage: Stage, table: Table) -> np.ndarray:
-    """(N,) float32: the product of the stage's loss weights, and of its subsets' where it has some."""
-    weight = product(stage, "loss_weight", table)
+    """(N,) float32: the product of the stage's loss weights, and of its subsets' where it has some.
+
+    0 for a row that was decided to show none of the classes.
+    """
+    weight, drawn = product(stage, "loss_weight", table), drawn_rows(table)
+    weight = weight if drawn is None else weight * drawn
     return weight if stage.subsets is None else weight * subset_weight(stage, table)
+
+
+def certain_rows(table: Table) -> np.ndarray | None:
+    """bool (N,): the rows whose label a person decided; None where nothing was decided."""
+    return None if table.decided is None else table.decided == CERTAIN
 
 
 def subset_of(stage: Stage, table: Table) -> np.ndarray:

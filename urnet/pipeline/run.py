@@ -278,6 +278,7 @@ class _Run:
             sampler=row_weights.sampler_of(self.recipe, stage, self.table),
             curves=self.home / "curves" / stage.name,
             targets=row_weights.soft_targets(stage, self.table),
+            certain=row_weights.certain_rows(self.table),
             made_by=recipe_hash(self.inputs.of[stage.name]),
             group=self.group,
         )

@@ -13,7 +13,8 @@ from urnet.config.recipe import Recipe, dump_recipe
 from urnet.core.atomic_files import atomic_file, missing_above, remove_empty
 from urnet.core.checks import InputError
 from urnet.core.file_lock import hold
-from urnet.pipeline.fingerprints import VALIDATION, Inputs, validation_changes
+from urnet.data.lists.decided import decisions_differ
+from urnet.pipeline.fingerprints import DECISIONS, VALIDATION, Inputs, validation_changes
 
 RECIPE = "recipe.yaml"
 LOCK = ".lock"
@@ -114,12 +115,21 @@ def changes(folder: Path, inputs: Inputs, validation: Inputs | None = None) -> l
     before = then.pop(VALIDATION, None)
     said = [] if validation is None or before is None else validation_changes(before, validation)
     differing = [key for key in sorted({*then, *inputs}) if then.get(key) != inputs.get(key)]
-    if "table" in differing:
+    decided = decisions_differ(then.get(DECISIONS, ""), inputs.get(DECISIONS, ""))
+    if decided:
+        said.append(decided)
+    elif "table" in differing:
         said.append("the training images, or their labels, changed")
     for key in sorted(differing, key=lambda key: key.startswith(("column", "start"))):  # what follows from others last
-        if key != "table":
+        follows = decided and _follows(key, then.get(key), inputs.get(key))
+        if key not in ("table", DECISIONS) and not follows:
             said.append(_change(key, then.get(key), inputs.get(key)))
     return said
+
+
+def _follows(key: str, was: Any, now: Any) -> bool:
+    """Whether an input is another because the table is, as columns and stages are that were made from it."""
+    return key.startswith("column") or (key == "start" and all("stage " in str(value) for value in (was, now)))
 
 
 _KINDS = {"file": "a file", "published": "published weights"}  # of ``Fingerprints``: what people call it

@@ -12,7 +12,8 @@ from pathlib import Path
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
-from urnet.data.lists.build_table import build_table, open_or_build, table_changes
+from urnet.data.lists.build_table import build_table, list_changes, open_or_build, table_changes
+from urnet.data.lists.decided import decision_changes
 from urnet.data.table.table import Table
 from urnet.pipeline import run_folder
 
@@ -25,9 +26,16 @@ def table_folder(recipe: Recipe) -> Path:
 
 
 def _rebuilt(recipe: Recipe, chosen: Sequence[Stage], folder: Path, replace: bool) -> str:
-    """Why the run's own table in ``folder`` is to be built again; "" where it stays, or there is none."""
-    if not replace or recipe.data.table is not None or not (folder / BASE).exists():
+    """Why the run's own table in ``folder`` is to be built again; "" where it stays, or there is none.
+
+    Other decisions make it so without ``replace``: they are made to be followed.
+    """
+    if recipe.data.table is not None or not (folder / BASE).exists():
         return ""
+    if not replace:
+        table = Table.open(folder)
+        changed = decision_changes(recipe.data, table)
+        return "" if changed and list_changes(recipe.data, table, quiet=True) else changed
     if len(chosen) == len(active_stages(recipe)):
         return "--replace"
     try:

@@ -17,6 +17,7 @@ from urnet.features.store import Measurement
 from urnet.pipeline import row_weights
 from urnet.pipeline.method import Column, Columns
 from urnet.reweight.evidence.class_shards import join, rows_of
+from urnet.reweight.evidence.decided import CERTAIN, CertainRows
 from urnet.runtime.process_group import ProcessGroup
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageRows:
-    """The n rows of a stage that columns are computed for: those whose image could be read.
+    """The n rows of a stage that columns are computed for: those whose image could be read and shows a class.
 
-    ``columns``: what will be written, by plain names. ``measured`` None: nothing was measured, and the rows are all
-    of the table.
+    ``columns``: what will be written, by plain names. ``measured`` None: nothing was measured, so any image may be
+    readable. Rows that were decided to show none of the classes are not among them.
     """
 
     recipe: Recipe
@@ -49,7 +50,16 @@ class StageRows:
     @cached_property
     def rows(self) -> np.ndarray:
         """(n,) int64, ascending: where the rows are in the table."""
-        return np.arange(self.table.n_rows) if self.measured is None else np.flatnonzero(self.measured.readable)
+        readable, drawn = None if self.measured is None else self.measured.readable, row_weights.drawn_rows(self.table)
+        if readable is None and drawn is None:
+            return np.arange(self.table.n_rows)
+        kept = [mask for mask in (readable, drawn) if mask is not None]
+        return np.flatnonzero(np.logical_and.reduce(kept))
+
+    @cached_property
+    def decided(self) -> np.ndarray | None:
+        """(n,) int8, 1 for the rows whose label a person decided; None where nobody decided anything."""
+        return None if self.table.decided is None else self.table.decided[self.rows]
 
     @cached_property
     def all_labels(self) -> np.ndarray:
@@ -58,8 +68,8 @@ class StageRows:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(n,) int32, the given labels."""
-        return self.all_labels if self.measured is None else self.all_labels[self.rows]
+        """(n,) int32, the labels: as they were given, or decided."""
+        return self.all_labels if len(self.rows) == self.table.n_rows else self.all_labels[self.rows]
 
     # --- what a network says of the rows
 
@@ -70,19 +80,23 @@ class StageRows:
 
     @property
     def index(self) -> Any:
-        """(n, k) int32, the most probable classes, best first; an array-like."""
-        return self._measured("index")
+        """(n, k) int32, the most probable classes, best first; an array-like. A certain row has its label first."""
+        return self._sure(self._measured("index"), self.labels)
 
     @property
     def prob(self) -> Any:
-        """(n, k) float16, their probabilities; an array-like."""
-        return self._measured("prob")
+        """(n, k) float16, their probabilities; an array-like. A certain row has 1 for its label."""
+        return self._sure(self._measured("prob"), 1)
 
     @property
     def given(self) -> np.ndarray:
-        """(n,) float32, the probability of the given label."""
+        """(n,) float32, the probability of the label, 1 of a certain one."""
         assert self.measured is not None
-        return self.measured.given[self.rows]
+        given = self.measured.given[self.rows]
+        return given if self.decided is None else np.where(self.decided == CERTAIN, np.float32(1), given)
+
+    def _sure(self, values: Any, first: Any) -> Any:
+        return values if self.decided is None else CertainRows(values, self.decided == CERTAIN, first)
 
     def _measured(self, name: str) -> Any:
         values = getattr(self.measured, name)
@@ -118,27 +132,28 @@ class StageRows:
         complete = {name + suffix: values for name, values in self.complete(made).items()}
         return row_weights.sampler_of(self.recipe, self.stage, self.table, complete).expected_draws()[self.rows]
 
-    # --- rows whose image could not be read
+    # --- rows whose image could not be read, or shows none of the classes
 
     def complete(self, made: Columns) -> Columns:
         """Columns of all N rows from those of the n.
 
-        A row whose image cannot be read has the column's ``empty``, a label the given one. Where no image of a class
-        could be read, its rows weigh 1 and are in subset 0, as no class may be without mass; they train nothing, for
-        an image that cannot be read has no weight in the loss.
+        A row whose image cannot be read, or shows none of the classes, has the column's ``empty``, a label its own.
+        Where no image of a class could be read, its rows weigh 1 and are in subset 0, as no class may be without mass;
+        they train nothing, for an image that cannot be read has no weight in the loss.
         """
-        if self.measured is None:
+        if len(self.rows) == self.table.n_rows:
             return made
         lost = np.bincount(self.labels, minlength=self.n_classes)[self.all_labels] == 0
+        drawn = row_weights.drawn_rows(self.table)
+        lost = lost if drawn is None else lost & drawn
         complete = {}
         for name, values in made.items():
             column = self.columns[name]
-            if len(self.rows) < self.table.n_rows:
-                whole = np.full((self.table.n_rows, *values.shape[1:]), column.empty, values.dtype)
-                if column.role == "target_label":
-                    whole[:] = self.all_labels
-                whole[self.rows] = values
-                values = whole
+            whole = np.full((self.table.n_rows, *values.shape[1:]), column.empty, values.dtype)
+            if column.role == "target_label":
+                whole[:] = self.all_labels
+            whole[self.rows] = values
+            values = whole
             if column.is_weight:
                 values[lost] = 1
             elif column.role == "subset":

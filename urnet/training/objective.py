@@ -29,6 +29,7 @@ class StepInput:
     targets: tuple[np.ndarray, np.ndarray] | None = None  # soft ones: classes and probabilities (B, k)
     memory: tuple[np.ndarray, np.ndarray] | None = None  # early learning: classes and values (B, k)
     gate: float | None = None  # rows whose top-1 probability is below it pass no gradient
+    certain: np.ndarray | None = None  # bool (B,): labels that a person decided; None: none
     total: Weight | None = None  # Σ w over all processes' rows; None: these are all
     send: Callable[[np.ndarray], Any] = to_tensor  # to the device
 
@@ -98,22 +99,26 @@ def _loss_of_bags(
 
 
 def _opened(stage: Stage, logits: Any, data: StepInput, part: slice) -> paddle.Tensor:
-    """(b,) float32: 1 for the rows that the gate lets through, 0 for the others."""
+    """(b,) float32: 1 for the rows that the gate lets through, all certain ones among them, 0 for the others."""
     assert stage.gate is not None and data.gate is not None
     p = F.softmax(logits.detach().astype("float32"), axis=-1)
     agrees = None
     if stage.gate.agree:
         agrees = p.argmax(axis=1) == data.send(data.labels[part].astype(np.int64))
-    return open_rows(p.max(axis=1), data.gate, agrees).astype("float32")
+    opened = open_rows(p.max(axis=1), data.gate, agrees)
+    if data.certain is not None:  # whatever the network thinks of them
+        opened = opened | data.send(data.certain[part])
+    return opened.astype("float32")
 
 
 def _early_term(
     stage: Stage, logits: Any, data: StepInput, part: slice, total: Weight
 ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-    assert stage.elr is not None and data.memory is not None
+    assert stage.elr is not None and data.memory is not None  # a certain row needs no holding back
     classes, values = (array[part] for array in data.memory)
     memory = data.send(classes.astype(np.int64)), data.send(values.astype(np.float32))
-    return early_learning(logits, data.send(data.weight[part]), total, memory, momentum=stage.elr.momentum)
+    weight = data.weight[part] if data.certain is None else data.weight[part] * ~data.certain[part]
+    return early_learning(logits, data.send(weight), total, memory, momentum=stage.elr.momentum)
 
 
 def mixed_images(data: StepInput, part: slice) -> paddle.Tensor:

@@ -21,6 +21,7 @@ from urnet.data.sampling.bag_sampler import BagSampler
 from urnet.data.sampling.curriculum_sampler import CurriculumSampler
 from urnet.data.sampling.epoch_sampler import EpochSampler
 from urnet.data.sampling.sampler import Sampler
+from urnet.data.sampling.some_rows import SomeRows
 from urnet.data.table.table import Table
 from urnet.nn.network import Network
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
@@ -43,9 +44,14 @@ def make_sampler(
     labels: np.ndarray,
     sampling_weight: np.ndarray | None = None,
     subset: np.ndarray | None = None,
+    drawn: np.ndarray | None = None,
 ) -> Sampler:
     """What draws a stage's batches: an EpochSampler, a BagSampler, or a CurriculumSampler of the ``subset`` (N,)
-    that each row is in."""
+    that each row is in. ``drawn`` bool (N,): the others are never drawn, and count nowhere; None: all are."""
+    if drawn is not None and not drawn.all():
+        rows = np.flatnonzero(drawn)
+        some = (None if values is None else values[rows] for values in (sampling_weight, subset))
+        return SomeRows(make_sampler(recipe, stage, labels[rows], *some), rows, len(labels))
     if stage.subsets is not None and subset is not None:
         try:
             return CurriculumSampler(
@@ -98,6 +104,7 @@ class StageJob:
     folder: Path  # OUTPUT/NAME/STAGE
     curves: Path  # VisualDL's folder of this stage
     targets: SoftTargets | None = None  # None: the labels
+    certain: np.ndarray | None = None  # bool (N,): a person decided that the label is right; None: nobody decided
     made_by: str = ""  # hash of the stage's inputs, noted beside the columns that training writes
     group: ProcessGroup = SINGLE_PROCESS
 

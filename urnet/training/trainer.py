@@ -166,6 +166,7 @@ class Trainer:
             soft,
             memory=self.memory.of(batch.rows),
             gate=self.threshold(step),
+            certain=None if self.job.certain is None else self.job.certain[batch.rows],
             total=self.sync.exchange(weight, batch.readable),
         )
         outcome = train_step(self.state, data, self.lr(step), step)

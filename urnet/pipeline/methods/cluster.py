@@ -62,7 +62,8 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     given, projection = data.group.broadcast((given, projection))
 
     def of_classes(features: Any, labels: np.ndarray, own: Any) -> Columns:
-        return cluster(features, labels, given[own], data.n_classes, seed=data.seed, projection=projection, **chosen)
+        known = {"decided": None if data.decided is None else data.decided[own], "projection": projection}
+        return cluster(features, labels, given[own], data.n_classes, seed=data.seed, **known, **chosen)
 
     return data.by_class(of_classes)
 

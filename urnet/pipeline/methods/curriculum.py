@@ -47,8 +47,9 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     """Columns of curriculum.arrow."""
     from urnet.baselines.curriculumnet import curriculum
 
-    def of_classes(features: Any, labels: np.ndarray, _: Any) -> Columns:
-        return curriculum(features, labels, data.n_classes, seed=data.seed, **arguments(settings))
+    def of_classes(features: Any, labels: np.ndarray, own: Any) -> Columns:
+        decided = None if data.decided is None else data.decided[own]
+        return curriculum(features, labels, data.n_classes, seed=data.seed, decided=decided, **arguments(settings))
 
     return data.by_class(of_classes)
 

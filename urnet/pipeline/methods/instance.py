@@ -72,11 +72,11 @@ def compute(data: StageRows, settings: Settings) -> Columns:
 
 
 def _weigh_by_posterior(settings: Settings, evidence: StageEvidence, first: Columns, found: Columns) -> Columns:
-    from urnet.reweight.evidence.ranks import class_ranks
+    from urnet.reweight.evidence.ranks import decided_ranks
     from urnet.reweight.sampling_weight import sampling_weight
 
     labels, relevance = evidence.labels, evidence.relevance(first, found)
-    scaled = class_ranks(relevance, labels) if settings.scale == "rank" else relevance
+    scaled = decided_ranks(relevance, labels, evidence.certain) if settings.scale == "rank" else relevance
     weighed = sampling_weight(labels, evidence.n_classes, relevance=scaled, power=settings.power, floor=settings.floor)
     return {**weighed, "relevance": relevance}
 
@@ -92,6 +92,7 @@ def _weigh_by_terms(settings: Settings, evidence: StageEvidence, first: Columns,
         evidence=terms,
         known=known,
         terms={name: weights[name] for name in terms},
+        decided=evidence.decided,
         power=settings.power,
         floor=settings.floor,
     )
