@@ -48,6 +48,11 @@ def parser() -> cli.Parser:
     add("--format", metavar="NAME", help="folder, list, webvision2, webvision1 or imagenet [by what is there]")
     add("--class_names", metavar="FILE", help="names: one a line, or synsets.txt [the sub-folders']")
     add("--val", metavar="DIR", help="validation pictures: those that are among the others are leaks")
+    add(
+        "--decisions",
+        metavar="FILE",
+        help="what a person decided, the decisions.csv of tools/review.py: helps to judge the others",
+    )
     add("--exif", metavar="honour|ignore", help="whether pictures are turned as their EXIF entry says [honour]")
     add = p.add_argument_group("the network that looks at them").add_argument
     add(
@@ -106,9 +111,11 @@ def main(argv: Sequence[str]) -> None:
     for flag, value in (("--top", args.top), ("--max_mb", args.max_mb)):
         if value is not None and args.report is None:
             raise InputError(f"{flag} is about the page: it needs --report FILE.html")
+    from urnet.data.decisions import read_decisions
     from urnet.suspects.network import feature_network
     from urnet.suspects.photos import read_photos, read_validation
 
+    decisions = None if args.decisions is None else read_decisions(args.decisions)
     photos = read_photos(where)
     validation = None if args.val is None else read_validation(args.val, photos)
     network = feature_network(
@@ -117,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
     models.check_size(network.name, network.transform.size, "--weights")
     with cli.results_only() as results:
         start = time.perf_counter()
-        found = _find(args, photos, validation, network, kept)
+        found = _find(args, photos, network, kept, {"validation": validation, "decisions": decisions})
         for line in _written(args, found, network):
             print(line, file=results)
         n = len(photos.labels) + (0 if validation is None else len(validation.labels))
@@ -137,13 +144,13 @@ def _review(args: argparse.Namespace, photos: Any) -> str:
     return shlex.join(["python", "tools/review.py", args.out, *flags])
 
 
-def _find(args: argparse.Namespace, photos: Any, validation: Any, network: Any, kept: Path | None) -> Any:
+def _find(args: argparse.Namespace, photos: Any, network: Any, kept: Path | None, known: dict[str, Any]) -> Any:
     from urnet.suspects.extract import Work
     from urnet.suspects.find import find_suspects
 
     work = Work(args.batch_size, args.threads, args.workers, kept)
     try:
-        return find_suspects(photos, network, validation=validation, work=work, seed=args.seed)
+        return find_suspects(photos, network, work=work, seed=args.seed, **known)
     except (KeyboardInterrupt, cli.Terminated):
         if kept is not None and kept.is_file():
             print(f"note: what was computed is kept in {kept}; the same call goes on from there", file=sys.stderr)
@@ -202,7 +209,12 @@ def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
 
     taken: dict[Path, str] = {
         Path(place).resolve(): f"{flag} {place}"
-        for flag, place in (("--list", args.list), ("--class_names", args.class_names), ("--weights", args.weights))
+        for flag, place in (
+            ("--list", args.list),
+            ("--class_names", args.class_names),
+            ("--decisions", args.decisions),
+            ("--weights", args.weights),
+        )
         if place is not None
     }
     for flag, place in (("--out", args.out), ("--report", args.report), ("--features", kept)):

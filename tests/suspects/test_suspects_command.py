@@ -12,6 +12,8 @@ from tests.helpers.webvision import write_web
 from tools import suspects
 from urnet.checkpoints.published import Published
 from urnet.core import cli
+from urnet.core.atomic_files import file_hash
+from urnet.data.decisions import Decision, DecisionsFile
 from urnet.report.suspects import HEADER
 from urnet.suspects.kept_features import KeptFeatures
 
@@ -88,6 +90,44 @@ def test_the_page_shows_them(judge, tmp_path):
         code, _, out, _ = judge(root, "--report", tmp_path / "page.html", *limits)
         assert code == cli.DONE and re.search(rf"page\.html: \d+\.\d MB, {pictures} pictures", out)
         assert "mistaken.png" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_decisions_leave_the_head_of_the_list_and_judge_the_others(judge, tmp_path):
+    root = write_tree(tmp_path / "photos", each=8)
+    for i in range(3):
+        write(root / "red" / f"m{i}.png", picture("blue", 50 + i))
+    write(root / "green" / "copy.png", picture("green", 3))
+    said = {
+        "red/m0.png": "blue",
+        "red/m1.png": "red",
+        "red/01.png": "none",
+        "green/03.png": "none",
+        "blue/02.png": "skip",
+    }
+    with DecisionsFile(tmp_path / "decisions.csv") as held:
+        for path, word in said.items():
+            given = path.split("/")[0]
+            kind = word if word in ("none", "skip") else "keep" if word == given else "relabel"
+            label = "" if kind in ("none", "skip") else word
+            held.write(Decision(path, file_hash(root / path), given, kind, label))
+    code, plain, _, _ = judge(root)
+    assert code == cli.DONE and plain["red/m0.png"]["verdict"] == plain["red/m1.png"]["verdict"] == "wrong label"
+    code, rows, out, err = judge(root, "--decisions", tmp_path / "decisions.csv", "--report", "page.html")
+    assert code == cli.DONE, err
+    assert "features of 0 were computed" in err and " 4  decided, 2 of them show none of the classes" in out
+    for path, label in (("red/m0.png", "blue"), ("red/m1.png", "red")):
+        row = rows[path]
+        assert (row["given"], row["suggested"], row["verdict"]) == ("red", label, "fine")
+        assert row["label_quality"] == row["in_classes"] == row["suggested_prob"] == "1.0000"
+    for path in ("red/01.png", "green/03.png", "green/copy.png"):  # the last one shows what was decided
+        row = rows[path]
+        assert (row["verdict"], row["label_quality"], row["in_classes"]) == ("off topic", "0.0000", "0.0000"), row
+    assert rows["red/01.png"]["suggested"] == "" and rows["red/01.png"]["given"] == "red"
+    assert rows["red/m2.png"]["verdict"] == "wrong label" and rows["red/m2.png"]["suggested"] == "blue"
+    assert list(rows["red/m2.png"]) == list(HEADER)
+    (root / "red" / "m1.png").write_bytes((root / "red" / "m2.png").read_bytes())
+    code, _, _, err = judge(root, "--decisions", tmp_path / "decisions.csv")
+    assert code == cli.BAD_INPUT and "decisions.csv:3: " in err and "is another picture than the one that was" in err
 
 
 # --- what is accepted

@@ -133,11 +133,14 @@ def _confidence_cards(
     cards = []
     suggested = np.full(len(rows), -1) if evidence is None else evidence.suggested[rows]
     given = source.labels[rows]
-    for picture, title, v, to, label in zip(
-        gallery.pictures(rows), gallery.titles(rows), value.tolist(), suggested.tolist(), given.tolist(), strict=False
-    ):
+    values = (column.tolist() for column in (rows, value, suggested, given))
+    for picture, title, row, v, to, label in zip(gallery.pictures(rows), gallery.titles(rows), *values, strict=False):
         other = ""
-        if to not in (-1, label):
+        was = label if evidence is None or evidence.given is None else int(evidence.given[row])
+        if was not in (-1, label):
+            name = plain_name(source.class_names, was)
+            other = f'<p class="labels"><span class="given"><i>given:</i> <bdi>{name}</bdi></span></p>'
+        elif to not in (-1, label):
             other = f'<p class="labels"><span class="to"><bdi>{plain_name(source.class_names, to)}</bdi></span></p>'
         cards.append(
             f'<li class="card">{picture}{other}<p class="caption"><b>{decimal(v)}</b> <bdi>{title}</bdi></p></li>'

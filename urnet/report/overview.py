@@ -17,6 +17,7 @@ from urnet.report.columns import Columns
 from urnet.report.photos import Rows
 from urnet.report.run_state import Method, RunState, StageState
 from urnet.report.text import NAME, NUMBERS, class_name, decimal, escape, percent
+from urnet.reweight.evidence.decided import CERTAIN, NONE
 
 NAMED_BARS = 40  # classes shown by name; more of them become a line
 UNEVEN = 20  # from so many times the smallest class on bars are logarithmic: shorter ones could not be seen
@@ -33,9 +34,18 @@ def head(run: RunState, table: Table) -> str:
         ("stages", f"{finished} finished" + (f" of {len(run.stages)}" if finished < len(run.stages) else "")),
         ("newest state", run.date or "none yet"),
         ("seed", str(run.setting("seed", default="not known"))),
+        *_decided(table),
         ("table", f"{table.metadata.get('format', 'unknown')}, base {table.base_hash[:12]}"),
     ]
     return title(run.name, facts)
+
+
+def _decided(table: Table) -> list[tuple[str, str]]:
+    """How many rows a person decided; nothing where nobody did."""
+    if table.decided is None:
+        return []
+    right, none = (int((table.decided == kind).sum()) for kind in (CERTAIN, NONE))
+    return [("decided", f"{count(right + none)}" + (f", {count(none)} of none of the classes" if none else ""))]
 
 
 def title(name: str, facts: Sequence[tuple[str, str]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,9 +11,10 @@ from urnet.core.blocks import ROWS, blocks
 from urnet.core.checks import InputError
 from urnet.report.columns import Columns
 from urnet.report.suspects import FINE, UNKNOWN, UNREADABLE, VERDICTS, Evidence
+from urnet.reweight.evidence.decided import CERTAIN, NONE
 
 WRONG_BELOW = 0.5  # label quality under which another suggested class makes a label wrong
-_WRONG = VERDICTS.index("wrong label")
+_WRONG, _OFF_TOPIC = VERDICTS.index("wrong label"), VERDICTS.index("off topic")
 
 
 def label_evidence(columns: Columns, unreadable: Sequence[int] = (), *, block: int = ROWS) -> Evidence | None:
@@ -23,6 +25,7 @@ def label_evidence(columns: Columns, unreadable: Sequence[int] = (), *, block: i
     from the instance stage: ``suggested``, ``suggested_prob``, label_quality = ``relevance``, or ``confidence`` where
     there is no relevance (all ours). The verdict is "wrong label" where the suggested class is not the given one and
     label_quality is below ``WRONG_BELOW``, else "fine"; rows that are ``unreadable``, and nothing else, are that.
+    Rows that a person decided have 1 for their label and are "fine", those of none of the classes 0 and "off topic".
     What is not known (nan, -1) has no suggestion and a label quality of 0.5. Raises InputError for a suggested class
     that the table does not have.
     """
@@ -68,9 +71,17 @@ def _evidence(
         value = np.where(np.isfinite(value), np.clip(value, 0, 1), np.float32(UNKNOWN))
         suggested[part], suggested_prob[part], quality[part] = best, p, value
         verdict[part][(best >= 0) & (best != labels[part]) & (value < WRONG_BELOW)] = _WRONG
+    decided = columns.table.decided
+    given = None
+    if decided is not None:  # as tools/suspects.py has it
+        sure, none = decided == CERTAIN, decided == NONE
+        suggested[sure], suggested_prob[sure], quality[sure], verdict[sure] = labels[sure], 1, 1, FINE
+        suggested[none], suggested_prob[none], quality[none], verdict[none] = -1, np.nan, 0, _OFF_TOPIC
+        given = columns.table.column("given")
     gone = np.array([row for row in unreadable if row < n], np.int64)
     suggested[gone], suggested_prob[gone], quality[gone], verdict[gone] = -1, np.nan, UNKNOWN, UNREADABLE
-    return Evidence(suggested, quality, suggested_prob=suggested_prob, verdict=verdict, source=source)
+    evidence = Evidence(suggested, quality, suggested_prob=suggested_prob, verdict=verdict, source=source)
+    return evidence if decided is None else replace(evidence, given=given, decided=decided)
 
 
 def _known(index: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -41,7 +41,9 @@ class Evidence:
     number that rows are ordered by, ``UNKNOWN`` where nothing is known; ``verdict`` int8 (N,), places in ``VERDICTS``;
     ``group`` int32 (N,), rows that show the same have one number, -1 is alone; ``in_classes`` float32 (N,) in
     0..1, 0.5 the threshold, nan where unknown; ``same_as`` (N,) texts, the path of the picture that a row equals,
-    "" for none. ``source`` says in words what label_quality is. Raises InputError for arrays of different lengths.
+    "" for none; ``given`` int32 (N,), the labels before a person decided, -1 of no class here, and ``decided`` (N,), 0
+    nothing, 1 that the label is right, 2 none of the classes. ``source`` says in words what label_quality is. Raises
+    InputError for arrays of different lengths.
     """
 
     suggested: np.ndarray
@@ -51,10 +53,13 @@ class Evidence:
     group: np.ndarray | None = None
     in_classes: np.ndarray | None = None
     same_as: Sequence[str] | None = None
+    given: np.ndarray | None = None
+    decided: np.ndarray | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
-        optional = {name: getattr(self, name) for name in ("suggested_prob", "group", "in_classes", "same_as")}
+        names = ("suggested_prob", "group", "in_classes", "same_as", "given", "decided")
+        optional = {name: getattr(self, name) for name in names}
         arrays = {"suggested": self.suggested, "label_quality": self.label_quality, "verdict": self.verdict}
         check_same_rows(**arrays, **{name: values for name, values in optional.items() if values is not None})
 
@@ -199,7 +204,7 @@ def _lines(source: Rows, evidence: Evidence, rows: np.ndarray, words: _Words, at
         some = rows[part]
         lines = pc.binary_join_element_wise(
             paths.take(pa.array(place[part])),
-            words.names(source.labels[some]),
+            words.names(source.labels[some] if evidence.given is None else evidence.given[some]),
             words.names(evidence.suggested[some]),
             words.numbers(evidence.suggested_prob, some),
             words.numbers(evidence.label_quality, some),

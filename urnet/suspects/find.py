@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 
 from urnet.core.checks import InputError
+from urnet.data.decisions.matching import NONE as NO_CLASS
+from urnet.data.decisions.matching import matched
+from urnet.data.decisions.reader import read_decisions
+from urnet.data.decisions.records import Decisions
 from urnet.report.photos import Photos
 from urnet.report.suspects import UNKNOWN, VERDICTS, Evidence, in_order, write_csv
+from urnet.reweight.evidence.decided import CERTAIN, NONE
 from urnet.reweight.label_quality import label_quality
 from urnet.reweight.near_duplicates import leaks, near_duplicates
 from urnet.suspects.extract import Extracted, Work, extracted
@@ -57,6 +62,7 @@ def find_suspects(
     network: FeatureNetwork,
     *,
     validation: Photos | None = None,
+    decisions: Decisions | str | Path | None = None,
     work: Work | None = None,
     seed: int = 0,
 ) -> Suspects:
@@ -64,12 +70,18 @@ def find_suspects(
 
     ``photos``: labelled pictures (``read_photos``, or your own); ``network``: whose features they are judged by
     (``feature_network``); ``validation``: pictures that must not be among them, their labels are not looked at;
+    ``decisions``: what a person decided about some of them, a decisions.csv or what ``read_decisions`` gives; those
+    labels are certain and help to judge the others, and what shows none of the classes is out. The result's photos
+    have the decided labels, its evidence the ``given`` ones.
     ``work``: how features are computed and where they are kept; ``seed``: of the folds. The same arguments give
     the same result.
     Raises InputError where none of the pictures can be read.
     """
     if not len(photos.labels):
         raise InputError("photos: has no picture; one or more are accepted")
+    decided, given = None, photos.labels
+    if decisions is not None:
+        photos, decided = _decided(photos, decisions)
     n, no_validation = len(photos.labels), Photos([], np.zeros(0, np.int32), [])
     others = validation or no_validation
     files = [*photos.files(np.arange(n)), *others.files(np.arange(len(others.labels)))]
@@ -90,7 +102,9 @@ def find_suspects(
                 thumbnails=own.thumbnails,
                 val_thumbnails=val.thumbnails,
             )
-        evidence = _evidence(photos, others, own, group, leak, seed)
+        evidence = _evidence(photos, others, own, (group, leak), seed, decided)
+    if decided is not None:
+        evidence = replace(evidence, given=given, decided=decided)
     if validation is not None:
         photos = replace(photos, val_root=validation.root)
     return Suspects(photos, evidence, own.unreadable, all_of.computed)
@@ -122,11 +136,31 @@ def _part(of: Extracted, begin: int, end: int) -> Extracted:
     return Extracted(of.features[part], of.hashes[part], of.pixels[part], thumbnails, unreadable, of.computed)
 
 
+def _decided(photos: Photos, decisions: Decisions | str | Path) -> tuple[Photos, np.ndarray]:
+    """The photos with the decided labels; and int8 (n,), what was decided: ``label_quality``'s ``decided``."""
+    found = decisions if isinstance(decisions, Decisions) else read_decisions(decisions)
+    rows, labels = matched(found, photos.paths, photos.labels, photos.class_names, Path(photos.root))
+    decided, new = np.zeros(len(photos.labels), np.int8), photos.labels.copy()
+    decided[rows] = np.where(labels == NO_CLASS, NONE, CERTAIN)
+    new[rows] = np.where(labels == NO_CLASS, photos.labels[rows], labels)
+    return replace(photos, labels=new), decided
+
+
 def _evidence(
-    photos: Photos, validation: Photos, own: Extracted, group: np.ndarray, leak: np.ndarray, seed: int
+    photos: Photos,
+    validation: Photos,
+    own: Extracted,
+    same: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    decided: np.ndarray | None,
 ) -> Evidence:
-    good = own.readable
-    found = label_quality(own.features, photos.labels, len(photos.class_names), groups=group, readable=good, seed=seed)
+    good, (group, leak), n_classes = own.readable, same, len(photos.class_names)
+    found = label_quality(
+        own.features, photos.labels, n_classes, groups=group, readable=good, decided=decided, seed=seed
+    )
+    if decided is not None:
+        found["suggested"] = np.where(decided == NONE, -1, found["suggested"])
+        found["suggested_prob"] = np.where(decided == NONE, np.float32(np.nan), found["suggested_prob"])
     findings = Findings(
         labels=photos.labels,
         readable=good,
@@ -138,6 +172,7 @@ def _evidence(
         group=group,
         leak=leak,
         pixels=own.pixels,
+        certain=None if decided is None else decided == CERTAIN,
     )
     verdict, same_as = verdicts(findings)
     unknown = np.float32(np.nan)

@@ -19,7 +19,7 @@ from urnet.data.lists.classes import named, read_classes, settle
 from urnet.data.lists.folders import images_under
 from urnet.data.lists.image_files import loose_images
 from urnet.data.lists.repeated_paths import LabelsOfPaths
-from urnet.data.lists.training_rows import joined, training_rows
+from urnet.data.lists.training_rows import decided_rows, joined
 from urnet.report.photos import Photos
 
 FORMATS = ("folder", "list", "webvision2", "webvision1", "imagenet")
@@ -69,7 +69,7 @@ def read_photos(where: Where | str | Path) -> Photos:
 def _read(data: Data) -> Photos:
     data = settle(data, least=1)
     classes = read_classes(data)
-    paths, labels = joined(list(training_rows(data)))
+    paths, labels, *_ = joined(list(decided_rows(data, classes)))
     if not len(labels):
         raise InputError(f"{data.train_list or data.root}: has no picture{_instead(data.format)}")
     if data.format == "folder" and data.class_names is None:

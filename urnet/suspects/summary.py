@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from urnet.report.suspects import FINE, VERDICTS, suspect_rows, wrong_pairs
+from urnet.reweight.evidence.decided import NONE
 from urnet.suspects.find import Suspects
 
 FIRST, PAIRS = 10, 5  # suspects and pairs of classes that are shown
@@ -22,6 +23,10 @@ def summary_lines(found: Suspects) -> Iterator[str]:
     for verdict in [*VERDICTS[1:], VERDICTS[FINE]]:
         yield f"{counts[verdict]:>{width},}  {verdict}"
     yield f"{total:>{width},}  in all"
+    if found.evidence.decided is not None:
+        decided = found.evidence.decided
+        said = f", {int((decided == NONE).sum()):,} of them show none of the classes" if (decided == NONE).any() else ""
+        yield f"{int((decided > 0).sum()):>{width},}  decided{said}"
     yield from _first(found)
     yield from _confused(found)
 

@@ -3,7 +3,8 @@
 1. ``unreadable``: the file is no picture that can be read.
 2. ``leak from validation``: it shows the same as a validation picture.
 3. ``off topic``: ``in_classes`` is below 0.5, so it is far from the pictures of every class.
-4. ``duplicate under another label``: a picture that shows the same has another label. Both have the verdict.
+4. ``duplicate under another label``: a picture that shows the same has another label. Both have the verdict, but for
+   one whose label a person decided.
 5. ``wrong label``: another class is suggested, and is at least ``TIMES`` as probable as the given label (ours); never
    in a class of fewer than ``FEW`` different pictures, of which too little is known.
 6. ``near duplicate``: a picture that shows the same has the same label, and is the one to keep: of a group the one with
@@ -27,7 +28,8 @@ FEW = 5  # different pictures of a class from which a wrong label is told; of fe
 class Findings:
     """What is known of n pictures, (n,) each: ``labels`` int, ``readable`` bool; ``suggested`` int, -1 none;
     ``given_prob`` and ``suggested_prob`` of the two classes, ``label_quality`` and ``in_classes`` float in 0..1;
-    ``group`` int, -1 alone; ``leak`` int, the validation picture that shows the same, -1 none; ``pixels`` int.
+    ``group`` int, -1 alone; ``leak`` int, the validation picture that shows the same, -1 none; ``pixels`` int;
+    ``certain`` bool, a person decided that the label is right.
     """
 
     labels: np.ndarray
@@ -40,6 +42,7 @@ class Findings:
     group: np.ndarray
     leak: np.ndarray
     pixels: np.ndarray
+    certain: np.ndarray | None = None
 
 
 def verdicts(found: Findings) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +57,7 @@ def verdicts(found: Findings) -> tuple[np.ndarray, np.ndarray]:
     rules = {  # the last one that fits is what is seen
         "near duplicate": same_as >= 0,
         "wrong label": suggests & (found.suggested_prob >= TIMES * found.given_prob),
-        "duplicate under another label": other_label,
+        "duplicate under another label": other_label if found.certain is None else other_label & ~found.certain,
         "off topic": found.in_classes < 0.5,
         "leak from validation": found.leak >= 0,
         "unreadable": ~found.readable,
