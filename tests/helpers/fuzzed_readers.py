@@ -29,6 +29,7 @@ from urnet.data.lists.labelled_list import ListReader, listed_classes, read_list
 from urnet.data.lists.lines import read_lines
 from urnet.data.lists.webvision_metadata import read_metadata
 from urnet.pipeline.recipes import load_recipe
+from urnet.review.suspect_list import read_list as read_suspects
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_PIXELS = 1_000_000
@@ -237,7 +238,32 @@ def _read_fluid(place: Path) -> dict[str, np.ndarray]:
     return {"x": fluid.read_variable(place)} if place.stat().st_size % 2 else fluid.read_combined(place, "abc")
 
 
+def suspect_seeds() -> list[bytes]:
+    """A list of suspects as it is written, and as Excel saves it."""
+    head = b"path,given,suggested,suggested_prob,label_quality,verdict,group,in_classes,same_as\n"
+    plain = (
+        head + b"a/1.jpg,a,b,0.9000,0.0100,wrong label,,1.0000,\n" + b'"b/""2"".jpg",b,b,0.1,0.5,fine,3,0.9,a/1.jpg\n'
+    )
+    odd = b"\xef\xbb\xbf" + head.replace(b",", b";") + "é 图;10;2;0,9;0,01;off topic;7;0,2;\r\n".encode()
+    return [plain, odd, head + b"x,1,,,0.5,unreadable,,,\n" * 2]
+
+
+def check_suspects(data: bytes, place: Path) -> None:
+    """Columns of one length within their ranges; else an InputError of one line that names the file."""
+    try:
+        found = read_suspects(place)
+    except InputError as error:
+        assert str(error).startswith(str(place)) and "\n" not in str(error)
+        return
+    n, evidence = len(found.paths), found.evidence
+    assert n and len(found.given) == n and found.paths.null_count == 0
+    assert ((found.given >= 0) & (found.given < len(found.class_names))).all()
+    assert ((evidence.suggested >= -1) & (evidence.suggested < len(found.class_names))).all()
+    assert ((evidence.label_quality >= 0) & (evidence.label_quality <= 1)).all()
+
+
 READERS = {
+    "suspects": Reader(suspect_seeds, check_suspects),
     "images": Reader(image_seeds, check_image),
     "lists": Reader(list_seeds, check_list),
     "labelled lists": Reader(list_seeds, check_labelled_list),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from urnet.core.checks import InputError
 
-DEEPEST, MOST = 3, 20_000  # folders below the start, and how many of them are tried
+DEEPEST, MOST = 3, 5_000  # folders below the start, and how many of them are tried
 SAMPLE = 20  # paths that are looked for
 FEWEST = 0.5  # of them must be there: some may have been removed since
 
@@ -22,8 +22,11 @@ def find_root(paths: Sequence[str], starts: Sequence[Path], flag: str, *, beside
     sample = (
         [paths[i * (len(paths) - 1) // max(SAMPLE - 1, 1)] for i in range(SAMPLE)] if len(paths) > SAMPLE else paths
     )
+    first = list(dict.fromkeys(path.partition("/")[0] for path in sample))[:4]
     found: dict[Path, int] = {}
     for folder in _folders(starts):
+        if not any(os.path.lexists(folder / name) for name in first):
+            continue
         hits = sum((folder / path).is_file() for path in sample)
         if hits >= FEWEST * len(sample) and folder.resolve() != besides:
             found.setdefault(folder.resolve(), hits)

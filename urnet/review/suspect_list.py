@@ -126,13 +126,16 @@ def _header(file: Path) -> tuple[str, list[str]]:
     if not line.strip():
         raise InputError(f"{file}: is empty or begins with an empty line; {ACCEPTED}")
     try:
-        text = line.removeprefix(BYTE_ORDER_MARK).decode().rstrip("\r\n")
+        text = re.split(b"[\r\n]", line.removeprefix(BYTE_ORDER_MARK))[0].decode()
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
         raise InputError(f"{file}: its first line is not UTF-8 text; {ACCEPTED}")
     separator = max(SEPARATORS, key=text.count)
-    return separator, next(csv.reader([text], delimiter=separator), [])
+    try:
+        return separator, next(csv.reader([text], delimiter=separator), [])
+    except csv.Error as error:
+        raise InputError(f"{file}: its first line is no CSV ({error}); {ACCEPTED}") from None
 
 
 def _check_paths(file: Path, paths: Any) -> None:
