@@ -48,8 +48,12 @@ def written(file):
         return {}
 
 
+def until(browser, script):
+    browser.until(script, seconds=120)  # so long only that a page that never gets there does not hold up the tests
+
+
 def at(browser, row):
-    browser.until(f"{ROW} === '{row}'")
+    until(browser, f"{ROW} === '{row}'")
 
 
 def text(browser, selector):
@@ -100,23 +104,23 @@ def test_another_class_is_typed(served, browser, file):
     browser.open(served.address)
     at(browser, 0)
     browser.press("c")
-    browser.until("document.activeElement.id === 'find-words'")
+    until(browser, "document.activeElement.id === 'find-words'")
     browser.type("CA")
     assert text(browser, "#find-list") == "cat"
     browser.press("Enter")
     at(browser, 1)
     assert written(file) == {0: ("relabel", "cat")}
     browser.press("/")
-    browser.until("document.querySelector('#find').open")
+    until(browser, "document.querySelector('#find').open")
     assert browser.run("document.querySelector('[role=option]').innerText") == "cat"  # chosen last
     browser.type("xyz")
     assert text(browser, "#find-count") == "no class has that in its name"
     browser.press("Enter", "Escape")
-    browser.until("!document.querySelector('#find').open")
+    until(browser, "!document.querySelector('#find').open")
     browser.press("k")  # the key is the page's again
     at(browser, 2)
     browser.press("c")
-    browser.until("document.querySelector('#find').open")
+    until(browser, "document.querySelector('#find').open")
     browser.press("ArrowDown", "ArrowDown")
     browser.click("[role=option][aria-selected=true]")
     at(browser, 3)
@@ -132,7 +136,7 @@ def test_duplicates_are_decided_along_or_not(served, browser, file):
     browser.press("d")
     assert text(browser, "#actions [data-do=keep] span") == "Keep ant"
     browser.press("d", "k")
-    browser.until("!document.querySelector('#nothing').hidden")
+    until(browser, "!document.querySelector('#nothing').hidden")
     assert text(browser, "#nothing h2") == "All 2 pictures of this choice are decided."
     assert written(file) == {6: ("keep", "ant"), 7: ("relabel", "ant")}
     browser.press("u")
@@ -143,7 +147,7 @@ def test_duplicates_are_decided_along_or_not(served, browser, file):
     at(browser, 7)
     assert written(file) == {6: ("keep", "ant")}
     browser.press("n")
-    browser.until("!document.querySelector('#nothing').hidden")
+    until(browser, "!document.querySelector('#nothing').hidden")
     browser.click("#nothing button")  # all of the list
     at(browser, 0)
     assert browser.run("document.querySelector('#show').value") == "all"
@@ -153,27 +157,27 @@ def test_a_batch_is_taken_without_what_is_unticked(served, browser, file):
     browser.open(served.address, width=400)
     at(browser, 0)
     browser.click("#to-batch")
-    browser.until("document.querySelectorAll('#grid button').length === 3")
+    until(browser, "document.querySelectorAll('#grid button').length === 3")
     assert text(browser, "#question").startswith("Given ant. Is each of these bee <b>&?")
     assert text(browser, "#batch-actions [data-do=take] span") == "All 3 are bee <b>&"
     assert browser.run(WIDE)
     browser.click("#grid li:nth-child(2) button")
     assert text(browser, "#batch-actions [data-do=take] span") == "The 2 ticked are bee <b>&"
     browser.press("ArrowRight")
-    browser.until("document.activeElement === document.querySelector('#grid li:nth-child(3) button')")
+    until(browser, "document.activeElement === document.querySelector('#grid li:nth-child(3) button')")
     browser.press("t")
-    browser.until("document.querySelector('#batch').dataset.key !== 'p0-1'")
+    until(browser, "document.querySelector('#batch').dataset.key !== 'p0-1'")
     assert written(file) == {0: ("relabel", NAMES[1]), 6: ("relabel", NAMES[1])}
     browser.press("u")
-    browser.until("document.querySelector('#batch').dataset.key === 'p0-1'")
+    until(browser, "document.querySelector('#batch').dataset.key === 'p0-1'")
     assert written(file) == {}
     choose(browser, "#pair", "v2")
-    browser.until("document.querySelector('#batch').dataset.key === 'v2'")
+    until(browser, "document.querySelector('#batch').dataset.key === 'v2'")
     browser.press("a", "a", "t")
-    browser.until("document.querySelector('#batch').dataset.key !== 'v2'")
+    until(browser, "document.querySelector('#batch').dataset.key !== 'v2'")
     assert written(file) == {8: ("none", ""), 9: ("none", "")}
     browser.press("b")
-    browser.until(f"{SEEN}[0] === 'single'")
+    until(browser, f"{SEEN}[0] === 'single'")
     at(browser, 0)
 
 
@@ -182,7 +186,7 @@ def test_a_reload_goes_on_and_two_pages_lose_nothing(served, browser, file):
     at(browser, 0)
     served.review.decide([0], 2, [Now("", -1)])  # another page
     browser.press("t")
-    browser.until(f"{TROUBLE}.includes('was decided in another page meanwhile (relabel cat)')")
+    until(browser, f"{TROUBLE}.includes('was decided in another page meanwhile (relabel cat)')")
     at(browser, 1)  # what the other decided is gone from here
     assert written(file) == {0: ("relabel", "cat")}
     browser.press("k")
@@ -190,7 +194,7 @@ def test_a_reload_goes_on_and_two_pages_lose_nothing(served, browser, file):
     assert browser.run("document.querySelector('#trouble').hidden")
     served.review.decide([5], 0, [Now("", -1)])
     browser.press("u")
-    browser.until(f"{TROUBLE}.includes('another page has decided meanwhile')")
+    until(browser, f"{TROUBLE}.includes('another page has decided meanwhile')")
     assert list(written(file)) == [0, 1, 5]
     browser.open(served.address)
     at(browser, 2)
@@ -213,7 +217,7 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_kept(file, browser):
     at(browser, 0)
     served.close()
     browser.press("t")
-    browser.until(f"{TROUBLE}.includes('does not answer')")
+    until(browser, f"{TROUBLE}.includes('does not answer')")
     assert "is not kept" in browser.run(TROUBLE) and browser.run(ROW) == "0"
     assert browser.run("document.querySelector('#trouble').role") == "alert"
     assert written(file) == {}
@@ -251,17 +255,17 @@ def test_the_page_is_usable_by_keyboard_and_by_a_screen_reader(served, browser):
     assert any(role == "button" and name.startswith("Keep ant") for role, name in found), found
     assert ("image", "given ant") in found
     browser.press("?")
-    browser.until("document.querySelector('#help').open")
+    until(browser, "document.querySelector('#help').open")
     browser.press("t")  # no key of the page while the help is open
     browser.press("Escape")
-    browser.until("!document.querySelector('#help').open")
+    until(browser, "!document.querySelector('#help').open")
     assert browser.run(ROW) == "0"
     browser.run("document.querySelector('#keys-on').checked = false; 1")
     browser.press("t")
     assert browser.run(ROW) == "0"
     browser.press("ArrowRight")
     at(browser, 1)
-    browser.until("document.querySelector('#said').innerText === 'bee <b>&'")
+    until(browser, "document.querySelector('#said').innerText === 'bee <b>&'")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1300, False), (400, True)])

@@ -33,37 +33,48 @@ class Pictures:
             False: [Path(folder).resolve() for folder in (photos.root, *also)],
             True: [Path(folder).resolve() for folder in (photos.val_root, *also) if str(folder)],
         }
-        self._shown: dict[int, str] = {}
+        self._shown: dict[int, tuple[str, tuple[int, ...]]] = {}  # SHA-256, and what tells that the file is the same
         self._decoding = threading.BoundedSemaphore(usable_cores())
 
     def jpeg(self, row: int, size: str) -> bytes:
         """A row's picture, upright, as JPEG; ``size``: of SIDES. Raises UnreadableImage."""
-        (path,) = self._photos.paths_of(np.array([row]))
-        data = self._bytes(path, of_validation=False)
-        self._shown[row] = hashlib.sha256(data).hexdigest()
+        path, place = self._place(row)
+        state = _state(place)
+        data = read_bytes(place, self._max_pixels)
+        self._shown[row] = hashlib.sha256(data).hexdigest(), state
         return self._encoded(data, path, SIDES[size])
 
     def of_validation(self, path: str, size: str) -> bytes:
         """The picture of a leak's ``same_as``. Raises UnreadableImage."""
-        return self._encoded(self._bytes(path, of_validation=True), path, SIDES[size])
+        if not str(self._photos.val_root):
+            raise UnreadableImage(path, "a validation picture; --val DIR says where they are")
+        place = self._inside(path, of_validation=True)
+        return self._encoded(read_bytes(place, self._max_pixels), path, SIDES[size])
 
     def sha256(self, row: int) -> str:
         """Of the row's file as it is now. Raises UnreadableImage where it cannot be read."""
-        (path,) = self._photos.paths_of(np.array([row]))
-        return hashlib.sha256(self._bytes(path, of_validation=False)).hexdigest()
+        _, place = self._place(row)
+        shown = self._shown.get(row)
+        if shown is not None and shown[1] and shown[1] == _state(place):
+            return shown[0]  # it need not be read again
+        return hashlib.sha256(read_bytes(place, self._max_pixels)).hexdigest()
 
     def shown(self, row: int) -> str | None:
         """The SHA-256 of the row's file when it was last shown, None: it was not."""
-        return self._shown.get(row)
+        return self._shown[row][0] if row in self._shown else None
 
-    def _bytes(self, path: str, *, of_validation: bool) -> bytes:
-        root, allowed = (self._photos.val_root if of_validation else self._photos.root), self._allowed[of_validation]
-        if of_validation and not str(root):
-            raise UnreadableImage(path, "a validation picture; --val DIR says where they are")
+    def _place(self, row: int) -> tuple[str, Path]:
+        """The path of a row, and where its file is."""
+        (path,) = self._photos.paths_of(np.array([row]))
+        return path, self._inside(path)
+
+    def _inside(self, path: str, *, of_validation: bool = False) -> Path:
+        """Where a file is, links followed. Raises UnreadableImage where that is outside of all folders."""
+        root = self._photos.val_root if of_validation else self._photos.root
         place = Path(os.path.realpath(Path(root) / path))
-        if not any(place.is_relative_to(folder) for folder in allowed):
+        if not any(place.is_relative_to(folder) for folder in self._allowed[of_validation]):
             raise UnreadableImage(path, f"leads out of {root} to {place}; --also {place.parent} allows it")
-        return read_bytes(place, self._max_pixels)
+        return place
 
     def _encoded(self, data: bytes, path: str, side: int) -> bytes:
         with self._decoding:
@@ -82,3 +93,12 @@ class Pictures:
         if not good:
             raise UnreadableImage(path, "cannot be shown")
         return encoded.tobytes()
+
+
+def _state(place: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced; () where it is not there."""
+    try:
+        found = place.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,6 +1,6 @@
 // Many pictures of one pair of classes: the ones that are not so are unticked, the others taken at once.
 "use strict";
-import { address, fetched, show } from "./pictures.js";
+import { address, show } from "./pictures.js";
 import { ask, tell } from "./server.js";
 
 const MOST = 48;  // pictures at once
@@ -57,7 +57,6 @@ export class Batch {
         button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
         this.count();
       });
-      fetched(address(item.row, "small"));
       show(box, address(item.row, "small"), `picture ${i + 1}, given ${this.app.names[item.given]}`);
       button.append(box);
       cell.append(button);

@@ -196,8 +196,11 @@ at("show").addEventListener("change", () => {
   app.trying(() => choose(at("show").value));
   at("show").blur();
 });
+for (const dialog of document.querySelectorAll("dialog"))
+  dialog.addEventListener("close", () => dialog.contains(document.activeElement) && document.activeElement.blur());
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("select, input:not([type=checkbox])");
+  const field = event.target.closest("select, input:not([type=checkbox])");
+  const typing = field && !field.closest("dialog:not([open])");  // the focus may stay in what was closed
   if (event.repeat || typing || document.querySelector("dialog[open]")) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if ((event.ctrlKey || event.metaKey) && key === "z" && !event.shiftKey) {

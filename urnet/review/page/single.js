@@ -1,6 +1,6 @@
 // One picture after the other: what is known of it, what is decided, and the next ones fetched beforehand.
 "use strict";
-import { address, fetched, forget, show } from "./pictures.js";
+import { address, ahead, forget, show } from "./pictures.js";
 import { ask, tell } from "./server.js";
 
 const AHEAD = 6;  // pictures fetched beforehand
@@ -48,11 +48,9 @@ export class Single {
   }
 
   ahead() {
-    for (const item of this.queue.slice(0, AHEAD)) {
-      fetched(address(item.row, "large"));
-      for (const row of item.typical.flat()) fetched(address(row, "small"));
-      for (const other of item.duplicates) fetched(address(other.row, "small"));
-    }
+    const items = this.queue.slice(0, AHEAD), small = (row) => address(row, "small");
+    ahead(items.flatMap((item) => [address(item.row, "large"), ...item.typical.flat().map(small),
+      ...item.duplicates.map((other) => small(other.row))]));
   }
 
   draw() {
