@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from urnet.config.fields import Need, check_values
 from urnet.config.stage import FOLDERS, Schedule, Stage, Subsets
 
+HELD_BACK = ("folder", "list")  # formats of which a part can be held back for validation
 LOSS_KEYS = {"generalised": ("q",), "symmetric": ("alpha", "beta", "log_zero")}  # that a loss reads
 
 
@@ -31,11 +33,19 @@ def _check_colours(t: Any, need: Need) -> None:
         need(False, name, getattr(t, name), words)
 
 
+def settle_split(data: Any) -> Any:
+    """A Data whose ``val_split`` is ``val_split_default`` where nothing says where its validation images are."""
+    given = (data.val_split, data.val_root, data.val_list)
+    if data.val_split_default is None or data.format not in HELD_BACK or any(value is not None for value in given):
+        return data
+    return dataclasses.replace(data, val_split=data.val_split_default)
+
+
 def check_split(data: Any, need: Need) -> None:
     """Raise InputError for a Data that says twice where its validation images are, or whose format has its own."""
     if data.val_split is not None:
         words = f"null, as format {data.format} has its own validation images"
-        need(data.format in ("folder", "list"), "val_split", data.val_split, words)
+        need(data.format in HELD_BACK, "val_split", data.val_split, words)
         for name in ("val_root", "val_list"):
             given = getattr(data, name)
             words = f"null, as {name} is {given!r}; or data.{name} null (-o data.{name}=null)"

@@ -77,6 +77,14 @@ class Data:
         words="a list of names or numbers, a range, or a file",
         added=True,
     )
+    val_split_default: float | None = key(
+        None,
+        "formats folder and list: what `val_split` is where neither it nor `val_root` nor `val_list` is given",
+        above=0,
+        below=1,
+        added=True,
+        free=True,  # what it leads to is in val_split
+    )
     val_split: float | None = key(
         None,
         "formats folder and list: hold this share of the training images back for validation, by a hash of their bytes "
@@ -164,8 +172,9 @@ class Model:
 
     name: str = key(
         REQUIRED,
-        "[networks.md](networks.md) lists them, and so does `python train.py --help`",
-        words="a network of `models`",
+        "[networks.md](networks.md) lists them, and so does `python train.py --help`; auto: `ResNet50` where Paddle "
+        "finds a GPU, else `EfficientNetLite0`; a run that was begun keeps its own",
+        words="a network of `models`, or auto",
     )
     recompute: bool = key(False, "compute activations again in the backward pass: less memory, more time")
     sync_batch_norm: bool = key(

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from urnet.config import recipe as config
-from urnet.config.combinations import check_recipe
+from urnet.config.combinations import check_recipe, settle_split
 from urnet.config.fields import Need
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.data.lists.classes import settle
+from urnet.pipeline.auto_network import settle_network
 from urnet.pipeline.methods import METHODS
 from urnet.pipeline.registry import known_as, method_of, target_columns, target_files
 from urnet.pipeline.start_weights import settle_weights
@@ -20,10 +21,13 @@ from urnet.pipeline.start_weights import settle_weights
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, replace: bool = False) -> Recipe:
     """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe.
 
-    Its classes are counted and named (``settle``) where the data are on this machine. Its images are prepared as the
-    weights that it starts from need it (``settle_weights``; ``replace``: whatever an earlier run did).
+    Its classes are counted and named (``settle``) where the data are on this machine, its network is chosen
+    (``settle_network``), and a part is held back where it has no validation images (``settle_split``). Its images are
+    prepared as the weights that it starts from need it (``settle_weights``). ``replace``: whatever an earlier run did.
     """
     recipe = read_recipe(path, overrides)
+    recipe = dataclasses.replace(recipe, data=settle_split(recipe.data))
+    recipe = settle_network(recipe, replace=replace)
     recipe = settle_weights(recipe, config.said_of(path, overrides, "transform"), replace=replace)
     check_recipe(recipe, str(path))
     check_methods(recipe, str(path))
