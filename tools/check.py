@@ -45,6 +45,7 @@ def parser() -> cli.Parser:
     add = p.add_argument
     add("root", nargs="?", metavar="DIR", help="a folder with a sub-folder a class, WebVision's, or that of --list")
     add("--list", metavar="FILE", help="lines `path label`, or CSV; paths are relative to DIR")
+    add("--root", dest="own_root", metavar="DIR", help="the folder that the list's paths are relative to [DIR]")
     add("--format", choices=FORMATS, help="[list with --list, webvision2 where DIR has WebVision's info/, else folder]")
     add("--val", metavar="DIR2", help="the validation images: a sub-folder a class, or the folder of --val_list")
     add("--val_list", metavar="FILE", help="the list of the validation images [as DIR's layout has it]")
@@ -59,6 +60,10 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> int:
     """Read, look, print."""
     args = parser().parse_args(argv)
+    if args.own_root is not None:
+        if args.root is not None and Path(args.root) != Path(args.own_root):
+            raise InputError(f"--root {args.own_root}: DIR is {args.root}; one of both is accepted")
+        args.root = args.own_root
     data, validate = _data(args)
     _check_place(args)
 

@@ -44,7 +44,11 @@ def parser() -> cli.Parser:
     add("--column", action="append", default=[], type=_column, metavar="NAME=FILE", help=text)
     text = "the weight of rows that the CSV does not name [they are refused]"
     add("--missing", type=cli.number(float, 0), metavar="W", help=text)
-    add("--replace", action="store_true", help="build the table again; columns of one's own stay if its rows do")
+    add(
+        "--replace",
+        action="store_true",
+        help="build the table again; columns of one's own stay if they know all images",
+    )
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -82,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
 def _lines(table: Any) -> Iterator[str]:
     """What the table holds: rows, classes, and a line a file."""
     from urnet.core.counted import plural
-    from urnet.pipeline.run_table import OWN
+    from urnet.pipeline.kept_columns import OWN
 
     n_classes = int(table.metadata["n_classes"])
     yield f"{table.folder}: {plural(table.n_rows, 'row')}, {plural(n_classes, 'class', 'classes')}, of {table.root}"

@@ -111,6 +111,8 @@ def test_lists_and_recipes(tree, capsys):
     (tree / "val.txt").write_text("val/a/v0.png a\nval/b/v1.png b\nval/c/v2.png c\n")
     found = found_in(capsys, tree, "--list", tree / "train.txt", "--val_list", tree / "val.txt", "--val", tree)
     assert (found["train"]["class_sizes"], found["val"]["class_sizes"]) == ([4, 3, 2], [1, 1, 1])
+    same = found_in(capsys, "--list", tree / "train.txt", "--root", tree)
+    assert same["train"]["class_sizes"] == [4, 3, 2]
     with (tree / "train.txt").open("a") as stream:
         stream.write("train/a/0.jpg\n")
     (refused,) = found_in(capsys, tree, "--list", tree / "train.txt", code=1)["refused"]
@@ -152,6 +154,7 @@ def test_a_folder_without_classes_is_refused_but_looked_at(tree, capsys):
     ("arguments", "said"),
     [
         ([], "DIR and -c RECIPE: one of both is accepted"),
+        (["docs", "--root", "tests"], "--root tests: DIR is docs; one of both is accepted"),
         (["nowhere"], "DIR: nowhere is no folder; one that holds images is needed"),
         ([".", "--list", "nowhere"], "--list: nowhere is no file; a list of images is needed"),
         ([".", "-o", "a=b"], "-o: goes with -c RECIPE"),

@@ -33,6 +33,12 @@ class Measured:
     timed: Rehearsal
     machine: dict[str, str]
     load: tuple[float, ...]
+    max_bad: int  # unreadable images that the run accepts
+
+    @property
+    def unreadable(self) -> int:
+        """Training images met that could not be read, at the least."""
+        return max(kind.unreadable for kind in self.timed.kinds)
 
 
 def measure(recipe: Recipe, n_processes: int, steps: int = STEPS) -> Measured:
@@ -54,7 +60,15 @@ def measure(recipe: Recipe, n_processes: int, steps: int = STEPS) -> Measured:
         file = table.folder / "base.arrow"
         base = Artefact("base", "table/base.arrow", "as it is" if there else "as built to be read", file.stat().st_size)
         rows = Given(table.n_rows, f"in {table.folder}" if there else "listed")
-        return Measured(rows, Given(len(planned.validation), "listed"), base, timed, describe(), (*load, *_load()))
+        return Measured(
+            rows=rows,
+            images=Given(len(planned.validation), "listed"),
+            base=base,
+            timed=timed,
+            machine=describe(),
+            load=(*load, *_load()),
+            max_bad=recipe.data.max_bad,
+        )
 
 
 def _load() -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from tools.planning.measure import Measured
+from tools.planning.pace import shown
 from tools.planning.plan import Plan, StagePlan
 from tools.planning.rehearsal import Rehearsal
 from tools.planning.timing import Timed
@@ -78,9 +79,10 @@ def time_lines(plan: Plan) -> Iterator[str]:
     yield ""
     yield from aligned([RATES_HEAD, *(rates_cells(kind, found.timed) for kind in found.timed.kinds)])
     yield bottleneck(found)
-    bad = sum(kind.unreadable for kind in found.timed.kinds)
-    if bad:
-        yield f"{plural(bad, 'image')} met could not be read: train.py accepts data.max_bad; tools/check.py finds all"
+    if found.unreadable:
+        accepted = f"data.max_bad accepts {found.max_bad:,}"
+        accepted += ", so train.py stops" if found.unreadable > found.max_bad else ""
+        yield f"{plural(found.unreadable, 'image')} met could not be read; {accepted} (tools/check.py finds all)."
     yield machine_text(found)
 
 
@@ -95,7 +97,7 @@ def bottleneck(found: Measured) -> str:
     """Whether the network waits for images, or they for it."""
     kinds = found.timed.kinds
     waits = sum(kind.waits * kind.step.seconds for kind in kinds) / sum(kind.step.seconds for kind in kinds)
-    alone = f"the loader alone makes {found.timed.decoding.text()} images/s"
+    alone = f"the loader alone makes {shown(1 / found.timed.decoding.seconds)} images/s"
     if waits < WAITS:
         return f"The network is the bottleneck: it waits for images {waits:.1%} of the time; {alone}."
     return (

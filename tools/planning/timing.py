@@ -227,14 +227,16 @@ def measuring_pass(recipe: Recipe, measure: Measure, amp: str | None, table: Tab
 
 
 def decoding_pace(job: Any) -> Pace:
-    """The loader alone: training images that nobody uses."""
+    """The loader alone: training images that nobody uses, once what was decoded beside the first ones is used up."""
     seconds, images = [], []
-    with contextlib.closing(job.training_loader(0, BATCHES + 1)) as loader:
-        batches = iter(loader)
-        next(batches)
+    n_warm = warm_up(job.recipe, job.stage.batch_size)
+    with contextlib.closing(job.training_loader(0, n_warm + BATCHES)) as loader:
         before = time.perf_counter()
-        for batch in batches:
-            seconds.append(time.perf_counter() - before)
-            images.append(len(batch.rows))
-            before = time.perf_counter()
-    return Pace.of(seconds, images)
+        for number, batch in enumerate(loader):
+            now = time.perf_counter()
+            if number >= n_warm:
+                seconds.append(now - before)
+                images.append(len(batch.rows))
+            before = now
+    total = sum(seconds) / sum(images)  # of processes batches come several at once: single ones say nothing
+    return Pace(total, total, total, sum(images))

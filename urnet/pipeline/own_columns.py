@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,10 @@ from urnet.data.lists.path_values import PathValues, read_path_values
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.pipeline import run_folder
+from urnet.pipeline.kept_columns import write_own
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.registry import known_as, writes_file
-from urnet.pipeline.run_table import OWN, run_table
+from urnet.pipeline.run_table import run_table
 
 RESERVED = (*BASE_SCHEMA.names, "base", "given", "decided")
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
@@ -40,7 +40,7 @@ def open_table(config: str | Path, overrides: Sequence[str] = ()) -> Table:
 
 
 def built_table(recipe: Recipe, *, replace: bool = False) -> Table:
-    """As ``open_table``. ``replace``: build it again; columns of one's own stay where the rows are the same."""
+    """As ``open_table``. ``replace``: build it again; columns of one's own stay where it has values for all images."""
     with run_folder.locked_run(recipe), run_table(recipe, active_stages(recipe), replace, mine=True) as table:
         return table
 
@@ -56,8 +56,7 @@ def add_column(table: Table, name: str, values: Values, *, missing: float | None
     """
     check_name(name)
     weight = checked(by_path(table, name, values, missing), name, table)
-    digest = hashlib.sha256(weight.astype("<f4").tobytes()).hexdigest()[:16]
-    table.write(name, {name: weight}, stage=OWN, recipe_hash=digest, checkpoint="", replace=True)
+    write_own(table, name, {name: weight})
     return weight
 
 

@@ -16,8 +16,8 @@ from urnet.data.lists.build_table import build_table, list_changes, open_or_buil
 from urnet.data.lists.decided import decision_changes
 from urnet.data.table.table import Table
 from urnet.pipeline import run_folder
+from urnet.pipeline.kept_columns import has_own, keep_own
 
-OWN = "own"  # in the metadata of a column that a person wrote, where a stage's name stands in others
 BASE, ASIDE = "base.arrow", ".table.old"  # of a table; where one that is built anew waits until the run can begin
 
 
@@ -65,7 +65,7 @@ def run_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool, mine: bool
         table = open_or_build(recipe.data, folder)
         _say_rebuilt(recipe, chosen, why)
         if why:
-            _keep_own(aside, table)
+            keep_own(aside, table)
         yield table
     except BaseException:
         if aside.exists():
@@ -93,30 +93,12 @@ def planned_table(recipe: Recipe, chosen: Sequence[Stage], replace: bool, *, pat
         yield open_or_build(recipe.data, folder)
         return
     with tempfile.TemporaryDirectory(prefix="urnet-plan-") as place:
-        table = build_table(recipe.data, place, texts=paths or recipe.data.val_split is not None)
+        texts = paths or recipe.data.val_split is not None or (bool(why) and has_own(folder))
+        table = build_table(recipe.data, place, texts=texts)
         _say_rebuilt(recipe, chosen, why)
         if why:
-            _keep_own(folder, table)
+            keep_own(folder, table)
         yield table
-
-
-def _keep_own(before: Path, table: Table) -> None:
-    """Take over the columns that people wrote to the table before this one, if its rows were the same."""
-    try:
-        old = Table.open(before)
-    except InputError:  # a broken one was replaced
-        return
-    own = [file.removesuffix(".arrow") for file in old.files]
-    for file in (file for file in own if old.describe(file)["stage"] == OWN):
-        if old.base_hash == table.base_hash:
-            shutil.copyfile(before / f"{file}.arrow", table.folder / f"{file}.arrow")
-        else:
-            print(
-                f"note: {table.folder}: the column {file} of before is gone, as the rows are others now; "
-                "tools/table.py --column writes it again",
-                file=sys.stderr,
-            )
-    table.refresh()
 
 
 def _say_rebuilt(recipe: Recipe, chosen: Sequence[Stage], why: str) -> None:
