@@ -101,6 +101,7 @@ RUN_BY = {
     "tools/plan.py --measure --no-files -c -o": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --evaluation-images --rows -c": "tools/test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",
     "tools/suspects.py --report --val": "suspects/test_suspects_command.py::test_planted_faults_are_found_and_named",
+    "tools/suspects.py --decisions": "suspects/test_suspects_command.py::test_decisions_leave_the_head_of_the_list_and_judge_the_others",
     "tools/suspects.py": "suspects/test_suspects_command.py::test_one_class_one_picture_and_pictures_without_a_sub_folder",
     "tools/suspects.py --list --root": "suspects/test_suspects_command.py::test_a_list_is_read_like_a_recipe_s",
     "tools/report.py --run --suspects": "tools/test_report_command.py::test_the_tool_writes_page_and_list",
