@@ -23,6 +23,7 @@ from tests.helpers.torch_file import STORAGES, torch_file
 from urnet.checkpoints import fluid, pdparams, safetensors_io, torch_files
 from urnet.config.recipe import Transform, dump_recipe
 from urnet.core.checks import InputError
+from urnet.data.decisions import HEADER, DecisionsFile, read_decisions
 from urnet.data.images.decode import UnreadableImage, decode
 from urnet.data.images.reduced_decode import train_view
 from urnet.data.lists.labelled_list import ListReader, listed_classes, read_list
@@ -137,6 +138,26 @@ def check_labelled_list(data: bytes, place: Path) -> None:
         assert len(lines) + reader.comments.count + header == sum(map(bool, full))
     with contextlib.suppress(InputError):
         listed_classes(place)
+
+
+def decision_seeds() -> list[bytes]:
+    line = "a/1.jpg,{},cat,relabel,dog,2026-01-02T03:04:05Z\n".format("ab" * 32)
+    rows = f"{','.join(HEADER)}\n{line}" + '"b, ""c"".jpg",,dog,none,,\na/1.jpg,,cat,keep,,\n'
+    return [rows.encode(), ("\ufeffsep=;\r\n" + rows.replace(",", ";")).encode(), rows.encode("utf-16")]
+
+
+def check_decisions(data: bytes, place: Path) -> None:
+    """Read as whole decisions of known kinds, one a path, or refused; written again they are the same."""
+    place.write_bytes(data)
+    found = read_decisions(place)
+    assert len({row.path for row in found}) == len(found) == len(found.line) == len(found.effects())
+    assert not any(row.fault() for row in found)
+    written = place.with_name("written.csv")
+    written.unlink(missing_ok=True)
+    with DecisionsFile(written) as held:
+        held.write_many(list(found))
+    again = {row.path: row for row in read_decisions(written, quiet=True)} if len(found) else {}
+    assert all((again[row.path].decision, again[row.path].label) == (row.decision, row.label) for row in found)
 
 
 def metadata_seeds() -> list[bytes]:
@@ -267,6 +288,7 @@ READERS = {
     "images": Reader(image_seeds, check_image),
     "lists": Reader(list_seeds, check_list),
     "labelled lists": Reader(list_seeds, check_labelled_list),
+    "decisions": Reader(decision_seeds, check_decisions),
     "metadata": Reader(metadata_seeds, check_metadata),
     "recipes": Reader(recipe_seeds, check_recipe),
     "fluid": Reader(fluid_seeds, _check_weights(_read_fluid, 2)),

@@ -9,7 +9,9 @@ import pytest
 import models
 from tests.helpers.tiny_network import assert_same
 from tests.helpers.tiny_stages import MORE, SAVED, actions, interrupted_copy, plan, recipe_of, train
+from tests.helpers.train_step import arrays, assert_close, stage, step_input, train_state
 from urnet.checkpoints import checkpoint
+from urnet.config.stage import Elr, Gate
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.decisions import Decision, DecisionsFile
@@ -17,6 +19,12 @@ from urnet.data.table.table import Table
 from urnet.pipeline import row_weights
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe
+from urnet.report import overview
+from urnet.report.columns import Columns
+from urnet.report.run_evidence import label_evidence
+from urnet.report.run_state import read_run
+from urnet.report.suspects import VERDICTS, write_csv
+from urnet.training.step import train_step
 
 KINDS = {3: ("relabel", 1), 4: ("none", None), 5: ("keep", None), 8: ("none", None), 9: ("relabel", 2)}
 EVIDENCE = {"folds": 2, "shrinkage": 0.9}
@@ -190,4 +198,35 @@ def test_a_first_try_knows_of_decisions(images, tmp_path, decisions):
     recipe = recipe_of(images, tmp_path, f"data.decisions={decisions}", "data.limit=4", stages=())
     run_recipe(recipe, lambda: models.build(recipe.model.name, 3), until="class")
     table = Table.open(tmp_path / "out/tiny/table")
-    assert table.n_rows == 12 and (table.decided > 0).any()
+    assert table.n_rows == 12 and (table.decided == 1).any() and not (table.decided == 2).any()
+
+
+def test_certain_rows_pass_a_gate_and_are_not_held_back():
+    """A gate that nothing passes lets them through alone; early learning adds nothing for them."""
+    data, keep = step_input(), np.arange(12) % 3 == 0
+    gated = train_state(stage(gate=Gate(threshold=0.99)))
+    outcome = train_step(gated, dataclasses.replace(data, gate=0.99, certain=keep), 0.3, 0)
+    np.testing.assert_array_equal(outcome.rows.opened.numpy() > 0, keep)
+    plain, all_certain = train_state(stage()), train_state(stage(elr=Elr(weight=2.0, top_k=2)))
+    memory = np.tile([[1, 4]], (12, 1)), np.full((12, 2), 0.4, np.float16)
+    train_step(plain, data, 0.3, 0)
+    outcome = train_step(all_certain, dataclasses.replace(data, memory=memory, certain=np.ones(12, bool)), 0.3, 0)
+    assert_close(arrays(plain.network), arrays(all_certain.network))
+    assert outcome.rows.memory_values.numpy().max() > 0  # it is remembered all the same
+
+
+def test_the_report_shows_what_was_given_and_what_was_decided(images, tmp_path, decisions):
+    recipe = methods_recipe(images, tmp_path, decisions, {"method": "instance", "evidence": EVIDENCE})
+    train(recipe)
+    table = Table.open(tmp_path / "out/tiny/table")
+    _, given = rows_of(images)
+    evidence = label_evidence(Columns(table))
+    sure, none = np.array([3, 5, 9]), np.array([4, 8])
+    assert (evidence.verdict[sure] == VERDICTS.index("fine")).all() and (evidence.label_quality[sure] == 1).all()
+    assert (evidence.verdict[none] == VERDICTS.index("off topic")).all() and (evidence.label_quality[none] == 0).all()
+    write_csv(tmp_path / "suspects.csv", Columns(table), evidence, np.arange(table.n_rows))
+    lines = [line.split(",") for line in (tmp_path / "suspects.csv").read_text().splitlines()[1:]]
+    assert [line[1] for line in lines] == [str(label) for label in given]
+    assert [lines[row][2] for row in (3, 4, 9)] == ["1", "", "2"]
+    page = overview.head(read_run(tmp_path / "out/tiny"), table)
+    assert "<dt>decided</dt><dd>5, 2 of none of the classes</dd>" in page

@@ -237,11 +237,15 @@ class Unreadable:
             f"{path}: {why} (row {row})"
         )
 
-    def check_classes(self, labels: np.ndarray, names: Sequence[str]) -> None:
-        """Raise InputError for a class of ``labels`` (N,) whose rows are all unreadable: nothing of it is learned."""
+    def check_classes(self, labels: np.ndarray, names: Sequence[str], trains: np.ndarray | None = None) -> None:
+        """Raise InputError for a class of ``labels`` (N,) whose rows are all unreadable: nothing of it is learned.
+
+        ``trains`` bool (N,): the rows that can be drawn; None: all.
+        """
         rows = np.array(sorted(self._lines), np.int64)
         unread = np.bincount(labels[rows], minlength=len(names))
-        whole = np.flatnonzero((unread > 0) & (unread == np.bincount(labels, minlength=len(names))))
+        there = np.bincount(labels if trains is None else labels[trains], minlength=len(names))
+        whole = np.flatnonzero((unread > 0) & (unread == there))
         if len(whole):
             first = int(whole[0])
             row, path, why = self._lines[int(rows[labels[rows] == first][0])].split("\t")

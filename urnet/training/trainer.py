@@ -26,6 +26,7 @@ from urnet.data.loading.loader import Batch
 from urnet.nn.mixup import Mixup
 from urnet.nn.schedule import gate_plan, plan
 from urnet.reweight.class_centres import ClassCentres
+from urnet.reweight.evidence.decided import NONE
 from urnet.training.bag_attention import Attention
 from urnet.training.elr_memory import ElrMemory
 from urnet.training.in_classes import leave_references
@@ -145,7 +146,8 @@ class Trainer:
         if blind >= min(per_epoch, self.total):
             bad.refuse_all()
         if len(bad) and (step % per_epoch == 0 or step == self.total):
-            bad.check_classes(self.job.labels, self.job.table.class_names)
+            decided = self.job.table.decided
+            bad.check_classes(self.job.labels, self.job.table.class_names, None if decided is None else decided != NONE)
 
     def _step(self, batch: Batch, wait: float, log: TrainLog) -> None:
         """One step of training, counted in ``progress.step``."""

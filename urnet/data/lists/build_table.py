@@ -125,7 +125,8 @@ class _Kept:
         label, arrays["decided"], arrays["given"] = self._decider.apply(path, label)
         kept, (path, *parts) = self._classes.keep(label, path, *texts, *arrays.values())
         self.count(len(label) - len(kept))
-        kept, (path, *parts) = self._first.choose(kept, path, *parts)
+        shows = parts[len(texts) + list(arrays).index("decided")] != NONE
+        kept, (path, *parts) = self._first.choose(kept, path, *parts, wanted=shows)
         columns.update(zip(arrays, parts[len(texts) :], strict=True))
         self.write(path, kept, text=parts[0] if texts else None, **columns)
 

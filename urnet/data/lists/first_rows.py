@@ -20,14 +20,20 @@ class FirstRows:
         """Whether no further row of so many classes is wanted."""
         return self._left is not None and not self._left[:n_classes].any()
 
-    def choose(self, labels: np.ndarray, *values: Any) -> tuple[np.ndarray, tuple[Any, ...]]:
-        """Of the next rows the labels that are chosen, and theirs of further arrays (NumPy or Arrow) (n,)."""
+    def choose(
+        self, labels: np.ndarray, *values: Any, wanted: np.ndarray | None = None
+    ) -> tuple[np.ndarray, tuple[Any, ...]]:
+        """Of the next rows the labels that are chosen, and theirs of further arrays (NumPy or Arrow) (n,).
+
+        ``wanted`` bool (n,): where a limit chooses, only of these.
+        """
         if self._left is None:
             return labels, values
-        wanted = np.zeros(len(labels), bool)
+        chosen = np.zeros(len(labels), bool)
         for c in np.flatnonzero(self._left):
-            rows = np.flatnonzero(labels == c)[: self._left[c]]
-            wanted[rows] = True
+            of_class = labels == c if wanted is None else (labels == c) & wanted
+            rows = np.flatnonzero(of_class)[: self._left[c]]
+            chosen[rows] = True
             self._left[c] -= len(rows)
-        mask = pa.array(wanted)
-        return labels[wanted], tuple(v[wanted] if isinstance(v, np.ndarray) else v.filter(mask) for v in values)
+        mask = pa.array(chosen)
+        return labels[chosen], tuple(v[chosen] if isinstance(v, np.ndarray) else v.filter(mask) for v in values)

@@ -107,7 +107,7 @@ def kept_rows(
         labels, *known = decider.apply(paths, listed)
         kept, (paths, *known) = classes.keep(labels, paths, *known)
         left_out(len(labels) - len(kept))
-        kept, (paths, decided, given) = first.choose(kept, paths, *known)
+        kept, (paths, decided, given) = first.choose(kept, paths, *known, wanted=known[0] != NONE)
         yield Block(paths, kept, decided, given)
         if first.full(len(classes.names)):
             return
