@@ -80,12 +80,19 @@ class FromFeatures:
     """What every network shares: ``forward`` from ``features`` and ``fc``, and the way through its units.
 
     Goes before ``nn.Layer``, or Paddle's network, among a network's bases. ``recompute`` says whether units
-    are recomputed in the backward pass.
+    are recomputed in the backward pass. A network that can be cut in front of its last part, so that this alone can be
+    trained on maps that are kept, defines ``front``, ``rest`` and ``rest_layers`` (``urnet.nn.network``), and has its
+    ``features`` from them; another one defines ``features``.
     """
 
     recompute: bool
     fc: Any
-    features: Any
+    front: Any
+    rest: Any
+
+    def features(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width)."""
+        return self.rest(self.front(x))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> logits (B, n_classes)."""

@@ -24,6 +24,7 @@ _STAGES = (
     (5, 4, 2, 6, 192),
     (3, 1, 1, 6, 320),
 )
+_CUT = 11  # units in front of the first whose output is 7x7 at 224 pixels
 
 
 class ConvBN6(ConvBN):
@@ -72,10 +73,18 @@ class EfficientNetLite(FromFeatures, nn.Layer):
         self.head = ConvBN6(n_in, self.feature_width, 1)
         self.fc = classifier(self.feature_width, n_classes)
 
-    def features(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, 1280), 0 to 6."""
-        x = self.head(self.through(self.units, self.stem(x)))
+    def front(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> maps (B, 112, H / 16, W / 16), rounded up."""
+        return self.through(list(self.units)[:_CUT], self.stem(x))
+
+    def rest(self, x: paddle.Tensor) -> paddle.Tensor:
+        """What ``front`` gives -> penultimate vectors (B, 1280), 0 to 6."""
+        x = self.head(self.through(list(self.units)[_CUT:], x))
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+
+    def rest_layers(self) -> list[nn.Layer]:
+        """The layers of ``rest``."""
+        return [*list(self.units)[_CUT:], self.head]
 
 
 def EfficientNetLite0(n_classes: int = 1000, *, recompute: bool = False) -> EfficientNetLite:

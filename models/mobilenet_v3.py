@@ -13,6 +13,8 @@ from paddle.vision.models import mobilenetv3
 
 from .blocks import FromFeatures
 
+_CUT = 12  # blocks in front of the first whose output is 7x7 at 224 pixels
+
 
 class MobileNetV3(FromFeatures, mobilenetv3.MobileNetV3Large):
     """Paddle's large network, and what ours have besides: features, ``fc`` and recomputation.
@@ -37,10 +39,18 @@ class MobileNetV3(FromFeatures, mobilenetv3.MobileNetV3Large):
         keys = {key: key.partition(".") for key in self.state_dict()}
         return {key: f"{there.get(layer, layer)}.{rest}" for key, (layer, _, rest) in keys.items()}
 
-    def features(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, 1280), -0.375 or more."""
-        x = self.lastconv(self.through(self.blocks, self.conv(x)))
+    def front(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> maps (B, 112, H / 16, W / 16), rounded up."""
+        return self.through(list(self.blocks)[:_CUT], self.conv(x))
+
+    def rest(self, x: paddle.Tensor) -> paddle.Tensor:
+        """What ``front`` gives -> penultimate vectors (B, 1280), -0.375 or more."""
+        x = self.lastconv(self.through(list(self.blocks)[_CUT:], x))
         return nn.functional.hardswish(self.hidden(self.avgpool(x).flatten(1)))
+
+    def rest_layers(self) -> list[nn.Layer]:
+        """The layers of ``rest``."""
+        return [*list(self.blocks)[_CUT:], self.lastconv, self.hidden]
 
 
 def MobileNetV3_large(n_classes: int = 1000, *, recompute: bool = False) -> MobileNetV3:

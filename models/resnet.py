@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import paddle
+from paddle import nn
 from paddle.vision.models import resnet
 
 from .blocks import FromFeatures
@@ -21,12 +22,20 @@ class ResNet(FromFeatures, resnet.ResNet):
         super().__init__(block, depth, num_classes=n_classes)
         self.recompute, self.feature_width = recompute, 512 * block.expansion
 
-    def features(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+    def front(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> maps (B, feature_width / 2, H / 16, W / 16), >= 0."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for stage in (self.layer1, self.layer2, self.layer3):
             x = self.through(stage, x)
-        return self.avgpool(x).flatten(1)
+        return x
+
+    def rest(self, x: paddle.Tensor) -> paddle.Tensor:
+        """What ``front`` gives -> penultimate vectors (B, feature_width), >= 0."""
+        return self.avgpool(self.through(self.layer4, x)).flatten(1)
+
+    def rest_layers(self) -> list[nn.Layer]:
+        """The layers of ``rest``."""
+        return [self.layer4]
 
 
 def ResNet18(n_classes: int = 1000, *, recompute: bool = False) -> ResNet:

@@ -43,14 +43,22 @@ class ResNet32(FromFeatures, nn.Layer):
             for j in range(depth):
                 units.append(BasicUnit(n_in, n_out, stride=2 if i > 0 and j == 0 else 1))
                 n_in = n_out
-        self.units = nn.LayerList(units)
+        self.units, self.cut = nn.LayerList(units), len(units) - depth
         self.fc = classifier(self.feature_width, n_classes)
 
-    def features(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+    def front(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> maps in front of the last stage, >= 0."""
         x = self.stem(x)
-        x = self.through(self.units, x)
+        return self.through(list(self.units)[: self.cut], x)
+
+    def rest(self, x: paddle.Tensor) -> paddle.Tensor:
+        """What ``front`` gives -> penultimate vectors (B, feature_width), >= 0."""
+        x = self.through(self.rest_layers(), x)
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+
+    def rest_layers(self) -> list[nn.Layer]:
+        """The layers of ``rest``: the last stage's units."""
+        return list(self.units)[self.cut :]
 
 
 def ResNet8_small32(n_classes: int = 1000, *, recompute: bool = False) -> ResNet32:

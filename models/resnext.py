@@ -69,12 +69,20 @@ class ResNeXt(FromFeatures, nn.Layer):
             setattr(self, f"stage{i + 1}", nn.LayerList(units))
         self.fc = classifier(self.feature_width, n_classes)
 
-    def features(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+    def front(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> maps in front of the last stage, >= 0."""
         x = self.pool(self.stem(x))
-        x = self.through((unit for _, _, unit in self._units()), x)
+        return self.through((unit for i, _, unit in self._units() if i < len(self.depths) - 1), x)
+
+    def rest(self, x: paddle.Tensor) -> paddle.Tensor:
+        """What ``front`` gives -> penultimate vectors (B, feature_width), >= 0."""
+        x = self.through(self.rest_layers(), x)
         # Not x.mean(axis=[2, 3]): oneDNN's pass for it writes a line on stdout, and the pool is as fast.
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+
+    def rest_layers(self) -> list[nn.Layer]:
+        """The layers of ``rest``: the last stage's units."""
+        return list(getattr(self, f"stage{len(self.depths)}"))
 
     def published_names(self) -> dict[str, str]:
         """State-dict key -> its name in the weights published for Paddle's network of the same widths."""

@@ -92,14 +92,22 @@ class SENet(FromFeatures, nn.Layer):
                 stride = 2 if i > 0 and j == 0 else 1
                 units.append(SEUnit(n_in, inside, n_out, stride=stride, groups=groups, shortcut_kernel=kernel))
                 n_in = n_out
-        self.units = nn.LayerList(units)
+        self.units, self.cut = nn.LayerList(units), len(units) - depths[-1]
         self.fc = classifier(self.feature_width, n_classes)
 
-    def features(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
+    def front(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images (B, 3, H, W) float32, normalised -> maps (B, 1024, H / 16, W / 16), >= 0."""
         x = self.pool(self.stem(x))
-        x = self.through(self.units, x)
+        return self.through(list(self.units)[: self.cut], x)
+
+    def rest(self, x: paddle.Tensor) -> paddle.Tensor:
+        """What ``front`` gives -> penultimate vectors (B, feature_width), >= 0."""
+        x = self.through(self.rest_layers(), x)
         return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+
+    def rest_layers(self) -> list[nn.Layer]:
+        """The layers of ``rest``: the last stage's units."""
+        return list(self.units)[self.cut :]
 
 
 def _se_resnext(n_classes: int, depths: Sequence[int], recompute: bool) -> SENet:

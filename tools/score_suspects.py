@@ -152,7 +152,7 @@ def compared(
 
 def _kept(path: Path, files: Sequence[Path]) -> np.ndarray:
     """(n, d) float32 features of the files, by their content."""
-    from urnet.suspects.kept_features import records_of
+    from urnet.data.kept.kept_features import records_of
 
     records = records_of(path)
     place = {row.tobytes(): i for i, row in enumerate(records["about"]["content"])}

@@ -149,6 +149,25 @@ def test_gradients_reach_every_parameter(network):
     assert not [key for key in dead if not re.search(TAKEN_AWAY.get(name, "$^"), key)]
 
 
+WITHOUT_A_CUT = re.compile("DenseNet|Inception|DPN")
+
+
+def test_a_cut_in_front_of_the_last_part(network):
+    net, name = network
+    assert hasattr(net, "front") != bool(WITHOUT_A_CUT.match(name))
+    if not hasattr(net, "front"):
+        return
+    net.eval()
+    x = images(smallest(name), n=1)
+    with paddle.no_grad():
+        np.testing.assert_array_equal(net.fc(net.rest(net.front(x))).numpy(), net(x).numpy())
+    net.rest(net.front(x).detach()).sum().backward()
+    reached = {p.name for p in trainable(net).values() if p.grad is not None}
+    net.clear_gradients()
+    assert reached == {p.name for layer in net.rest_layers() for p in layer.parameters() if not p.stop_gradient}
+    assert 0 < len(reached) < len(trainable(net)) / 2
+
+
 def test_save_and_load_into_a_second_instance(network, tmp_path):
     net, name = network
     weights = {key: value.numpy() for key, value in net.state_dict().items()}

@@ -10,13 +10,13 @@ import pytest
 import models
 from tests.helpers.judged_pictures import picture, save_weights, write, write_tree
 from urnet.core.checks import InputError
+from urnet.data.kept.kept_features import MAGIC, KeptFeatures, record_type
+from urnet.data.kept.pictures import ABOUT
 from urnet.report.photos import Photos
 from urnet.suspects.extract import Work
 from urnet.suspects.find import find_suspects
-from urnet.suspects.kept_features import MAGIC, KeptFeatures, record_type
 from urnet.suspects.network import feature_network
 from urnet.suspects.photos import Where, read_photos
-from urnet.suspects.pictures import ABOUT
 
 IDENTITY = {"network": "Tiny", "weights": "abc"}
 

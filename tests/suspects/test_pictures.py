@@ -12,8 +12,8 @@ from urnet.config.recipe import Transform
 from urnet.data.images.decode import decode
 from urnet.data.images.header import read_header
 from urnet.data.images.transforms import eval_transform
+from urnet.data.kept.pictures import PictureSource, reduction
 from urnet.data.loading.loader import Loader
-from urnet.suspects.pictures import PictureSource, reduction
 
 VIEW = Transform(size=32, eval="short", resize_short=36)
 

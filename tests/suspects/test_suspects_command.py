@@ -14,8 +14,8 @@ from urnet.checkpoints.published import Published
 from urnet.core import cli
 from urnet.core.atomic_files import file_hash
 from urnet.data.decisions import Decision, DecisionsFile
+from urnet.data.kept.kept_features import KeptFeatures
 from urnet.report.suspects import HEADER
-from urnet.suspects.kept_features import KeptFeatures
 
 
 @pytest.fixture(scope="module")

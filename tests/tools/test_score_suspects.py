@@ -7,8 +7,8 @@ import pytest
 
 from tools import score_suspects
 from urnet.core import cli
-from urnet.suspects.kept_features import KeptFeatures
-from urnet.suspects.pictures import ABOUT
+from urnet.data.kept.kept_features import KeptFeatures
+from urnet.data.kept.pictures import ABOUT
 
 LIST = """\
 path,given,suggested,suggested_prob,label_quality,verdict,group,in_classes,same_as

@@ -97,14 +97,15 @@ class _OfNetwork(BatchRunner):
         check_batch_size(batch_size)
         engine = check_precision(engine, precision, device)
         run: Callable[[np.ndarray], Any]
-        features = self.output == "features"
+        features = self.output != "probabilities"
         if engine == "inference":
             with _program(normalised, image_size, self.output, source) as folder:
                 opened = Engine(folder, threads=threads or compute_threads(), precision=precision)
                 run = opened if features else opened.answers
         else:
             live: Callable[..., Any] = live_features if features else live_answers
-            run = functools.partial(live, _built(normalised), bf16=precision == "bf16")
+            how = {"output": self.output} if features else {}
+            run = functools.partial(live, _built(normalised), bf16=precision == "bf16", **how)
         super().__init__(run, image_size, batch_size=batch_size, engine=engine)
 
 
@@ -114,15 +115,25 @@ class Predictor(_OfNetwork, BatchPredictor):
     output = "probabilities"
 
 
-class FeatureExtractor(_OfNetwork):
+class ActivationExtractor(_OfNetwork):
+    """What a network makes of images at one place inside it."""
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, d), or (b, channels, height, width)."""
+        found: np.ndarray = self._compute(images)
+        return found
+
+
+class FeatureExtractor(ActivationExtractor):
     """The features of a network that has them (``urnet.nn.network.Network``): what its classifier is given."""
 
     output = "features"
 
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, d)."""
-        found: np.ndarray = self._compute(images)
-        return found
+
+class FrontExtractor(ActivationExtractor):
+    """The maps of a network that has a ``front`` (``urnet.nn.network.Network``)."""
+
+    output = "front"
 
 
 def check_batch_size(batch_size: int) -> None:

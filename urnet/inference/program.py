@@ -3,8 +3,8 @@
 A model is a folder of three files: ``model.json`` (the program), ``model.pdiparams`` (its parameters) and
 ``signature.json`` (what goes in and comes out). The program takes uint8 RGB images and gives probabilities:
 normalisation and softmax are inside, so that nobody has to repeat them. A program for our own use may give the
-network's features instead. Where the network comes with a reference (``urnet.nn.in_classes``), the
-program has a second output beside the probabilities: in_classes.
+network's features instead, or the maps in front of its last part. Where the network comes with a reference
+(``urnet.nn.in_classes``), the program has a second output beside the probabilities: in_classes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from urnet.runtime.host_to_device import to_tensor
 
 NAME = "model"
 FILES = (f"{NAME}.json", f"{NAME}.pdiparams")  # of a program
-OUTPUTS = ("probabilities", "features")  # what a program may give
+OUTPUTS = ("probabilities", "features", "front")  # what a program may give
 TOLERANCE = 1e-3  # of the largest probability, between the saved model and the live network
 IN_CLASSES_TOLERANCE = 0.01  # the same of in_classes, which is steep
 IN_CLASSES = {"output": 1, "dtype": "float32", "shape": ["batch"], "meaning": "below 0.5: probably none of the classes"}
@@ -62,6 +62,18 @@ class Features(paddle.nn.Layer):
         return self.normalised.features(images).astype("float32")
 
 
+class Front(paddle.nn.Layer):
+    """The maps of ``normalised(images)`` in front of the network's last part, float32."""
+
+    def __init__(self, normalised: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.normalised = normalised
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """uint8 (B, S, S, 3) -> (B, channels, height, width)."""
+        return self.normalised.front(images).astype("float32")
+
+
 def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path, *, output: str = "probabilities") -> None:
     """Write the FILES of a ``Normalise`` network into an existing folder, batch norm folded (fold_batch_norm.py).
 
@@ -69,7 +81,8 @@ def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path, *,
     """
     noise = np.random.default_rng(0).integers(0, 256, (1, image_size, image_size, 3), np.uint8)
     with evaluating(normalised), folded(normalised, paddle.to_tensor(noise)):
-        layer = (Features if output == "features" else Probabilities)(normalised)
+        kinds: dict[str, type[paddle.nn.Layer]] = {"features": Features, "front": Front}
+        layer = kinds.get(output, Probabilities)(normalised)
         layer.eval()
         images = paddle.static.InputSpec([None, image_size, image_size, 3], "uint8", name="images")
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[images], full_graph=True), str(folder / NAME))
@@ -184,9 +197,11 @@ def live_answers(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool 
         return Answers(*(output.numpy() for output in (found if isinstance(found, tuple) else (found,))))
 
 
-def live_features(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> np.ndarray:
-    """The network's penultimate vectors, evaluation mode: uint8 (B, S, S, 3) -> float32 (B, d)."""
+def live_features(
+    normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False, output: str = "features"
+) -> np.ndarray:
+    """The network's penultimate vectors, or the ``front``'s maps, evaluation mode: uint8 (B, S, S, 3) -> float32."""
     with evaluating(normalised):
         cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
         with paddle.no_grad(), cast:
-            return normalised.features(to_tensor(images)).astype("float32").numpy()
+            return getattr(normalised, output)(to_tensor(images)).astype("float32").numpy()

@@ -48,3 +48,7 @@ class Normalise(paddle.nn.Layer):
     def features(self, images: paddle.Tensor) -> paddle.Tensor:
         """The network's penultimate features, (B, feature_width)."""
         return self.network.features(self.normalise(images))
+
+    def front(self, images: paddle.Tensor) -> paddle.Tensor:
+        """The maps in front of the network's last part (``urnet.nn.network``)."""
+        return self.network.front(self.normalise(images))

@@ -11,18 +11,19 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.core.cli import Terminated
 from urnet.core.signals import Interrupted
 from urnet.runtime import refusals
-from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    import paddle
 
 REFUSED_SECONDS = 3.0  # how long a refused process waits to learn whether the main one says the same
 VERDICT_SECONDS = 10.0  # how long a failed operation waits to learn which process ended
@@ -72,6 +73,8 @@ class ProcessGroup:
     def all_reduce_(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """The tensor, which becomes the sum over all processes; on the device, without waiting for it."""
         if not self.is_single:
+            import paddle
+
             paddle.distributed.all_reduce(tensor)
         return tensor
 
@@ -79,6 +82,8 @@ class ProcessGroup:
         """Every tensor (float32) becomes its mean over all processes, in one exchange."""
         if self.is_single or not tensors:
             return
+        import paddle
+
         flat = self.all_reduce_(paddle.concat([tensor.flatten() for tensor in tensors])) / self.size
         sizes = [int(np.prod(tensor.shape)) for tensor in tensors]
         for tensor, mean in zip(tensors, paddle.split(flat, sizes), strict=True):
@@ -88,6 +93,8 @@ class ProcessGroup:
         """The tensors of all processes, of one shape (n, …), one after the other by rank: (size n, …)."""
         if self.is_single:
             return tensor
+        import paddle
+
         parts: list[Any] = []
         paddle.distributed.all_gather(parts, tensor)
         return paddle.concat(parts)
@@ -96,6 +103,8 @@ class ProcessGroup:
         """Integers: the exact sum over all processes, int64."""
         if self.is_single:
             return array
+        from urnet.runtime.host_to_device import to_tensor
+
         self.barrier()
         return self.all_reduce_(to_tensor(np.asarray(array, np.int64))).numpy()
 
@@ -103,6 +112,8 @@ class ProcessGroup:
         """Every process's value, by rank: arrays, or whatever can be pickled."""
         if self.is_single:
             return [value]
+        import paddle
+
         self.barrier()
         values: list[Any] = []
         paddle.distributed.all_gather_object(values, value)
@@ -112,6 +123,8 @@ class ProcessGroup:
         """Process 0's value."""
         if self.is_single:
             return value
+        import paddle
+
         self.barrier()
         box = [value]
         paddle.distributed.broadcast_object_list(box, src=0)
@@ -168,6 +181,7 @@ def _join(device: str) -> ProcessGroup:
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
     if cli.is_main():
         refusals.say("")
+    import paddle
     from paddle.distributed import fleet
 
     with warnings.catch_warnings():

@@ -1,42 +1,21 @@
-"""The features of pictures: those that are kept are read, the others stream through the engine, decoded ahead."""
+"""The features of pictures that are judged, and what else is known of each: the kept ones, and those computed now."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from urnet.core.checks import InputError
-from urnet.core.cpus import usable_cores
-from urnet.core.progress import Progress
-from urnet.data.images.decode import UnreadableImage, read_bytes
-from urnet.data.loading.loader import Loader
-from urnet.suspects.kept_features import KeptFeatures
-from urnet.suspects.network import FeatureNetwork
-from urnet.suspects.pictures import PictureSource
+from urnet.data.kept.kept_features import KeptFeatures
+from urnet.features.kept import BLOCK, Contents, KeepJob, Work, kept_rows
+from urnet.inference.feature_network import FeatureNetwork
 
-BATCH, BLOCK = 4, 4096  # pictures computed at once (16 are slower: their layers do not fit the cache); rows gathered
-
-
-@dataclass(frozen=True)
-class Work:
-    """How features are computed: pictures at once, threads of the engine, decoding processes (0: one thread).
-
-    ``kept``: the file that features are kept in; None: nowhere. ``show``: a progress display on stderr.
-    """
-
-    batch_size: int = BATCH
-    threads: int | None = None
-    workers: int = 0
-    kept: str | Path | None = None
-    show: bool = True
+__all__ = ["Extracted", "Thumbnails", "Work", "extracted"]
 
 
 @dataclass(frozen=True)
@@ -92,78 +71,11 @@ def extracted(files: Sequence[str], network: FeatureNetwork, work: Work) -> Iter
         place = work.kept
         if place is None:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="urnet-suspects-"))) / "features"
-        kept = KeptFeatures(place, network.identity())
-        content, unreadable = _contents(files, network.max_pixels, work.show) if len(kept) else ({}, {})
-        missing = [i for i in range(len(files)) if i not in unreadable and kept.row(content.get(i, b"")) < 0]
-        with contextlib.closing(kept):
-            _compute(files, missing, network, work, kept, content, unreadable)
-        _check_some_readable(files, unreadable)
-        kept = KeptFeatures(place, network.identity()) if missing else kept
-        rows = np.array([kept.row(content.get(i, b"")) for i in range(len(files))], np.int64)
-        if np.count_nonzero(rows < 0) > len(unreadable):
-            raise InputError(f"{place}: was changed by another process meanwhile; name another file for each of both")
-        yield _gathered(kept, rows, unreadable, len(missing) - len(unreadable.keys() & set(missing)))
-
-
-def _contents(files: Sequence[str], max_pixels: int, show: bool) -> tuple[dict[int, bytes], dict[int, str]]:
-    """The SHA-256 of every file's bytes, and why some cannot be read."""
-
-    def one(file: str) -> bytes | str:
-        try:
-            return hashlib.sha256(read_bytes(file, max_pixels)).digest()
-        except UnreadableImage as error:
-            return error.reason
-
-    content: dict[int, bytes] = {}
-    unreadable: dict[int, str] = {}
-    with ThreadPoolExecutor(2 * usable_cores()) as pool, Progress("reading", len(files), show=show) as shown:
-        for begin in range(0, len(files), BLOCK):
-            for i, found in enumerate(pool.map(one, files[begin : begin + BLOCK]), begin):
-                if isinstance(found, str):
-                    unreadable[i] = found
-                else:
-                    content[i] = found
-                shown.update()
-    return content, unreadable
-
-
-def _compute(
-    files: Sequence[str],
-    missing: Sequence[int],
-    network: FeatureNetwork,
-    work: Work,
-    kept: KeptFeatures,
-    content: dict[int, bytes],
-    unreadable: dict[int, str],
-) -> None:
-    """Send the ``missing`` pictures through the network, keep what comes out, fill ``content`` and ``unreadable``."""
-    if not missing:
-        return
-    kept.begin()
-    source = PictureSource(files, network.transform, exif=network.exif, max_pixels=network.max_pixels)
-    size = min(work.batch_size, len(missing))
-    jobs = [(0, np.asarray(missing[at : at + size])) for at in range(0, len(missing), size)]
-    loader = Loader(source, jobs, workers=work.workers)
-    extractor = functools.cache(lambda: network.extractor(size, work.threads))  # not needed if no file can be read
-    with contextlib.closing(loader), Progress("features", len(missing), show=work.show) as shown:
-        for batch in loader:
-            good = batch.readable
-            if good.any():
-                views, about = source.split(batch.images[good])
-                with np.errstate(over="ignore"):  # said below
-                    features = extractor().features(views).astype(np.float16)
-                _check_finite(features, [files[i] for i in batch.rows[good].tolist()])
-                kept.add(about, features)
-                for i, digest in zip(batch.rows[good].tolist(), about["content"], strict=True):
-                    content[i] = digest.tobytes()
-            shown.update(len(good))
-        unreadable.update({row: reason for row, (_, reason) in loader.bad.items()})
-
-
-def _check_finite(features: np.ndarray, files: Sequence[str]) -> None:
-    finite = np.isfinite(features).all(axis=1)
-    if not finite.all():
-        raise FloatingPointError(f"{files[int(np.argmin(finite))]}: its features are not finite in float16")
+        contents = Contents()
+        kept, computed = KeepJob(files, network, Path(place), work).run(contents)
+        _check_some_readable(files, contents.unreadable)
+        rows = kept_rows(kept, len(files), contents)
+        yield _gathered(kept, rows, contents.unreadable, computed)
 
 
 def _check_some_readable(files: Sequence[str], unreadable: dict[int, str]) -> None:

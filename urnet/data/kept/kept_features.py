@@ -9,6 +9,7 @@ away. Any number of processes read the file; the one that changes it holds ``.NA
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import sys
 import zlib
@@ -22,7 +23,7 @@ from urnet.core.atomic_files import AppendedFile, atomic_file, missing_above, re
 from urnet.core.checks import InputError
 from urnet.core.counted import verb
 from urnet.core.file_lock import hold
-from urnet.suspects.pictures import ABOUT
+from urnet.data.kept.pictures import ABOUT
 
 MAGIC = b"urnet features 1\n"
 LONGEST_HEADER = 1 << 16
@@ -203,6 +204,11 @@ def records_of(path: Path) -> np.ndarray:
     found, start = _read_header(path)
     kind = record_type(found["width"])
     return np.memmap(path, kind, "r", start, ((path.stat().st_size - start) // kind.itemsize,))
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of an identity, in hexadecimal."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def record_type(width: int) -> np.dtype:

@@ -1,0 +1,1 @@
+"""What networks computed of pictures, kept by the content of the pictures."""
