@@ -77,6 +77,8 @@ def check_recipe(recipe: Any, source: str) -> None:
         need(False, f"stages.{name}.bags", bags, "bags in one stage, as a table has one bag.arrow")
     for stage in recipe.stages:
         _check_stage(stage, need.under(f"stages.{stage.name}"))
+    for stage in active:
+        _check_frozen(stage, stage is active[0], need.under(f"stages.{stage.name}"))
 
 
 def _check_stage(s: Stage, need: Need) -> None:
@@ -109,6 +111,17 @@ def _check_stage(s: Stage, need: Need) -> None:
         need(b.bag_term + b.instance_term > 0, "bags.bag_term", b.bag_term, "a term above 0")
         need(s.mixup == 0, "mixup", s.mixup, "0, as bags are not mixed")
         need(s.targets == "given", "targets", s.targets, "given, as bags are of one label")
+
+
+def _check_frozen(s: Stage, first: bool, need: Need) -> None:
+    """A part that does not learn has weights from elsewhere."""
+    if s.train == "all":
+        _need_default(s, ("views",), "train is all: each step makes its own views", need)
+        return
+    random = s.start == "scratch" or (first and s.start == "previous")
+    words = f"weights whose features mean something, as train is {s.train}: imagenet, or a checkpoint's path"
+    found = f"{s.start} (random weights)" if s.start == "previous" else s.start
+    need(not random, "start", found, words)
 
 
 def _check_schedule(s: Schedule, need: Need) -> None:

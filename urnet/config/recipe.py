@@ -109,6 +109,14 @@ class Data:
         added=True,
     )
     table: str | None = key(None, "the table of rows and weights; null: OUTPUT/NAME/table", words="a folder", free=True)
+    features: str | None = key(
+        None,
+        "of stages with `train: classifier`: the file that the features of images are kept in, which may be that of "
+        "`tools/suspects.py --features`; null: in OUTPUT/NAME/kept.features, where all else that is kept lies too",
+        words="a file",
+        added=True,
+        free=True,
+    )
     exif: Literal["honour", "ignore"] = key("honour", "whether an image is turned as its EXIF entry says")
     max_pixels: int = key(100_000_000, "an image whose header claims more is unreadable", low=1)
     max_bad: int = key(

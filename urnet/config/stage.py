@@ -228,6 +228,20 @@ class Stage:
         "is kept. Only with a checkpoint's path as `start`; `imagenet` implies it",
         added=True,
     )
+    train: Literal["all", "top", "classifier"] = key(
+        "all",
+        "what learns: the whole network; its last part and the classifier (`top`); or the classifier alone. What is "
+        "frozen is computed once, by the inference engine, and kept ([method.md](method.md#frozen-parts))",
+        added=True,
+    )
+    views: int = key(
+        1,
+        "of `top` and `classifier`, and only there: so many kept views of each training image, of which a step shows "
+        "one: the evaluation's, its mirror image where `transform.flip` allows it, then random ones, drawn once",
+        low=1,
+        high=64,
+        added=True,
+    )
     enabled: bool = key(True, "false: the stage is left out, as if the recipe did not have it", free=True)
     measure: Measure = key(Measure(), "how the training images are measured for `reweight`")
     reweight: Reweighting | None = key(

@@ -215,8 +215,9 @@ def kept_rows(kept: KeptFeatures, n_files: int, contents: Contents) -> np.ndarra
     Raises InputError where another one is missing.
     """
     rows = np.array([kept.row(contents.digests.get(i, b"")) for i in range(n_files)], np.int64)
-    rows[list(contents.unreadable)] = -1
-    if np.count_nonzero(rows < 0) > len(contents.unreadable):
+    unreadable = [i for i in contents.unreadable if i < n_files]
+    rows[unreadable] = -1
+    if np.count_nonzero(rows < 0) > len(unreadable):
         raise InputError(f"{kept.path}: was changed by another process meanwhile; name another file for each of both")
     return rows
 

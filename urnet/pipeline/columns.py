@@ -14,6 +14,7 @@ from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop
 from urnet.data.loading.loader import ImageSource
 from urnet.features.extract import FeatureJob
+from urnet.features.kept_measurement import KeptMeasurement
 from urnet.features.store import Measurement
 from urnet.pipeline.fingerprints import Fingerprints
 from urnet.pipeline.method import Column, Columns
@@ -48,12 +49,19 @@ def check_columns(stage: Stage, inputs: Fingerprints) -> None:
 class ColumnWriter:
     """Computes the columns of a stage's reweighting and writes them, unless the table has them, made the same way."""
 
-    def __init__(self, stage: Stage, inputs: Fingerprints, group: ProcessGroup = SINGLE_PROCESS) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        inputs: Fingerprints,
+        group: ProcessGroup = SINGLE_PROCESS,
+        kept: Callable[[Any], KeptMeasurement] | None = None,
+    ) -> None:
+        """``kept``: what a network says of the rows from features that are kept, where the stage measures so."""
         method, table = method_of(stage), inputs.table
         assert method is not None and stage.reweight is not None and table is not None
         self._recipe, self._stage, self._table, self._group = inputs.recipe, stage, table, group
         self._inputs, self._folder = inputs, inputs.home / "measure" / stage.name
-        self._method, self._suffix = method, stage.reweight.suffix
+        self._method, self._suffix, self._kept = method, stage.reweight.suffix, kept
 
     def write(self, build_network: Callable[[], Any], amp: str | None) -> None:
         """``build_network()`` returns the network that measures, with its weights; not every method asks.
@@ -96,7 +104,9 @@ class ColumnWriter:
         _check_made(made, columns, len(data.labels), method.name)
         return data.complete(made)
 
-    def _measure(self, build_network: Callable[[], Any], amp: str | None) -> Measurement:
+    def _measure(self, build_network: Callable[[], Any], amp: str | None) -> Measurement | KeptMeasurement:
+        if self._kept is not None:
+            return self._kept(build_network())
         data, stage = self._recipe.data, self._stage
         source = ImageSource(
             self._table.path, self._recipe.transform, train=False, exif=data.exif, max_pixels=data.max_pixels

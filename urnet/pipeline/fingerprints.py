@@ -51,6 +51,7 @@ class Fingerprints:
         self.columns: dict[str, str] = {}
         self.measured: dict[str, str] = {}  # what each reweighting measured with, "" where it did not
         self.measurement: dict[str, str] = {}  # hash of what decides the measurement
+        self.measures_kept: set[str] = set()  # stages that measure from kept features
         self.needs: dict[str, set[str]] = {}  # the stages whose outcome or columns each stage builds on
         self._makers: dict[str, str] = {}  # column -> hash of what decided it
         self._writers: dict[str, str] = {}  # column -> the stage that writes it
@@ -93,6 +94,9 @@ class Fingerprints:
         if method.needs_features:
             self.measured[stage.name] = self._source(stage.measure.network, before, needs)
             measure = [self.measured[stage.name], stage.measure.batch_size, stage.measure.top_k, stage.amp]
+            if measures_kept(stage, before):
+                self.measures_kept.add(stage.name)
+                measure.append("kept")
             self.measurement[stage.name] = recipe_hash({**self._common, "measure": measure})
             own["measure"], own["texts"] = measure, self._texts(method.evidence_of(stage.reweight))
         made_by = recipe_hash({**self._common, **own})
@@ -156,6 +160,12 @@ class Fingerprints:
         if is_word(source):
             return f"published {published(source).identity}"
         return f"file {weights_hash(source)}"
+
+
+def measures_kept(stage: Stage, before: Stage | None) -> bool:
+    """Whether a stage's reweighting takes features that are kept, instead of a pass over the images of its own."""
+    previous = before is not None and stage.measure.network == "previous"
+    return stage.train != "all" or (previous and before is not None and before.train == "classifier")
 
 
 def describe_validation(images: ImageList) -> Inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from urnet.nn.network import Network
 from urnet.pipeline import row_weights, run_folder
 from urnet.pipeline.columns import ColumnWriter
 from urnet.pipeline.fingerprints import Fingerprints
+from urnet.pipeline.kept_activations import KeptActivations, check_parts
 from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps, unrecorded
 from urnet.pipeline.preflight import check_shared, check_stages
 from urnet.pipeline.run_table import planned_table, remove, run_table
@@ -84,7 +86,8 @@ def run_recipe(
         if group.is_main:
             note_shared_rows(recipe.data, table, validation)
             _say_unrecorded(steps, inputs)
-        run = _Run(inputs, table, validation, build_network, replace, group)
+        kept = KeptActivations(inputs, table, validation, build_network, group)
+        run = _Run(inputs, table, validation, build_network, replace, group, kept)
         return [run.carry_out(step, amps[step.stage.name]) for step in steps]
 
 
@@ -178,6 +181,7 @@ def _steps(
     check_steps(steps, inputs, resume=resume)
     check_stages(chosen, inputs, n_processes)
     if build_network is not None:
+        check_parts(chosen, build_network, inputs.recipe.model.name)
         check_weights(steps, inputs, build_network, fetch=fetch)
     return steps
 
@@ -214,6 +218,7 @@ class _Run:
     build_network: BuildNetwork
     replace: bool
     group: ProcessGroup
+    kept: KeptActivations
 
     @property
     def recipe(self) -> Recipe:
@@ -258,12 +263,15 @@ class _Run:
     def _write_columns(self, stage: Stage, amp: str | None) -> None:
         if stage.reweight is None:
             return
-        writer = ColumnWriter(stage, self.inputs, self.group)
+        from_kept = stage.name in self.inputs.measures_kept
+        kept = functools.partial(self.kept.measurement, stage) if from_kept else None
+        writer = ColumnWriter(stage, self.inputs, self.group, kept)
         writer.write(lambda: self._network(stage, stage.measure.network), amp)
 
     def _job(self, stage: Stage, amp: str | None, folder: Path, say: bool) -> StageJob:
         network = self._network(stage, stage.start, trains=True, say=say)
-        if self.recipe.model.sync_batch_norm and not self.group.is_single:
+        part = stage.train != "all"
+        if self.recipe.model.sync_batch_norm and not self.group.is_single and not part:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return StageJob(
             recipe=self.recipe,
@@ -281,6 +289,7 @@ class _Run:
             certain=row_weights.certain_rows(self.table),
             made_by=recipe_hash(self.inputs.of[stage.name]),
             group=self.group,
+            kept=self.kept.images(stage, network) if part else None,
         )
 
     def _network(self, stage: Stage, source: str, **how: bool) -> Network:

@@ -24,6 +24,33 @@ from urnet.training.trainer import seed_network
 BuildNetwork = Callable[[], Network]
 
 
+def named_source(recipe: Recipe, stage: Stage, source: str, home: Path) -> str:
+    """What ``previous`` means for a stage: a path, or scratch; anything else as it is."""
+    if source != "previous":
+        return source
+    names = [s.name for s in active_stages(recipe)]
+    before = names.index(stage.name) - 1
+    return str(home / names[before] / "final") if before >= 0 else "scratch"
+
+
+UNCHANGED = {"features": ("classifier",), "front": ("classifier", "top")}  # by which stages, in what is computed there
+
+
+def frozen_source(recipe: Recipe, stage: Stage, source: str, home: Path, output: str) -> str:
+    """The weights (a word or a path) that decide ``output`` of a stage's ``source``.
+
+    A stage that trained only what lies behind it left it as it found it, so the weights are those of before.
+    """
+    stages = {s.name: s for s in active_stages(recipe)}
+    source = named_source(recipe, stage, source, home)
+    while not is_word(source):
+        own = own_stage(Path(source), home, tuple(stages))
+        if own is None or stages[own].train not in UNCHANGED[output]:
+            break
+        source = named_source(recipe, stages[own], stages[own].start, home)
+    return source
+
+
 def start_network(
     recipe: Recipe,
     stage: Stage,
@@ -44,10 +71,7 @@ def start_network(
     """
     seed_network(recipe.seed, stage.name, 0)
     network = build_network()
-    names = [s.name for s in active_stages(recipe)]
-    if source == "previous":
-        before = names.index(stage.name) - 1
-        source = str(home / names[before] / "final") if before >= 0 else "scratch"
+    source = named_source(recipe, stage, source, home)
     if source != "scratch":
         inside = checkpoint.taken_inside(source) if say else ""
         if inside:

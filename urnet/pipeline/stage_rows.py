@@ -12,6 +12,7 @@ import numpy as np
 from urnet.config.recipe import Recipe
 from urnet.config.stage import Evidence, Stage
 from urnet.data.table.table import Table
+from urnet.features.kept_measurement import KeptMeasurement
 from urnet.features.shards import ChosenRows
 from urnet.features.store import Measurement
 from urnet.pipeline import row_weights
@@ -37,7 +38,7 @@ class StageRows:
     table: Table
     columns: dict[str, Column]
     group: ProcessGroup
-    measured: Measurement | None
+    measured: Measurement | KeptMeasurement | None
 
     @property
     def n_classes(self) -> int:

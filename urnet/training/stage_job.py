@@ -15,6 +15,7 @@ from urnet.config.recipe import Recipe
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.seeds import draw_key
+from urnet.data.kept.kept_rows import KeptLoader, KeptRows
 from urnet.data.lists.image_list import ImageList
 from urnet.data.loading.loader import ImageSource, Loader
 from urnet.data.sampling.bag_sampler import BagSampler
@@ -36,6 +37,14 @@ class SoftTargets:
 
     index: np.ndarray  # int (N, k)
     prob: np.ndarray  # float (N, k)
+
+
+@dataclass(frozen=True)
+class KeptImages:
+    """What the frozen part of a network made of the training images, in several views, and of the validation's."""
+
+    train: KeptRows
+    validation: KeptRows
 
 
 def make_sampler(
@@ -107,6 +116,7 @@ class StageJob:
     certain: np.ndarray | None = None  # bool (N,): a person decided that the label is right; None: nobody decided
     made_by: str = ""  # hash of the stage's inputs, noted beside the columns that training writes
     group: ProcessGroup = SINGLE_PROCESS
+    kept: KeptImages | None = None  # what a part of the network is trained on; None: images, the whole network
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,8 +133,10 @@ class StageJob:
         most = min(self.stage.batch_size // self.stage.accumulate, VIEW_BATCH)
         return max(most // unit, 1) * unit
 
-    def training_loader(self, start: int, total: int) -> Loader:
+    def training_loader(self, start: int, total: int) -> Loader | KeptLoader:
         """The batches of the steps ``start`` to ``total``, across the epochs."""
+        if self.kept is not None:
+            return KeptLoader(self.kept.train, self._steps(start, total), random=True)
         return self._loader(self._steps(start, total), train=True)
 
     def _steps(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -149,20 +161,27 @@ class StageJob:
         keys = [(draw_key(self.stage.name, LAST_STEP - k), rows) for k, rows in first]
         return self._loader(self._share(keys), train=True)
 
-    def validation_loader(self) -> Loader:
+    def validation_loader(self) -> Loader | KeptLoader:
         """This process's share of the validation images, row = place in their list."""
         rows = np.arange(len(self.validation))
-        batches = [(0, rows[i : i + self.view_batch]) for i in range(0, len(rows), self.view_batch)]
-        return self._loader(self._share(batches), train=False)
+        return self.plain_loader(rows, train=False)
 
-    def plain_loader(self, rows: np.ndarray, *, train: bool) -> Loader:
+    def plain_loader(self, rows: np.ndarray, *, train: bool) -> Loader | KeptLoader:
         """This process's share of some training images, or validation images, in the evaluation's view."""
         batches = [(0, rows[i : i + self.view_batch]) for i in range(0, len(rows), self.view_batch)]
+        if self.kept is not None:
+            return KeptLoader(self.kept.train if train else self.kept.validation, self._share(batches))
         data, source = self.recipe.data, self.source(train=train, plain=True)
         return Loader(source, self._share(batches), workers=data.workers, prefetch=data.prefetch)
 
     def _share(self, batches: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
         return batches[self.group.rank :: self.group.size]
+
+    def unreadable(self, row: int) -> bool:
+        """Whether the image of a training row cannot be read (now, or when it was looked at for what is kept)."""
+        if self.kept is not None:
+            return not self.kept.train.readable[row]
+        return self.source(train=True)(row, 0)[0] is None
 
     def source(self, *, train: bool, plain: bool = False) -> ImageSource:
         """The training images, or those for validation, by row; ``plain``: in the evaluation's view, which these have

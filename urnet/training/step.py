@@ -19,6 +19,7 @@ from urnet.nn.ema import Ema
 from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
+from urnet.nn.trained_part import TrainedPart
 from urnet.runtime.host_to_device import Uploads
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.objective import RowNotes, StepInput, loss_of, mixed_images
@@ -37,9 +38,9 @@ class StepOutcome:
 class TrainState:
     """All that training changes: network, optimiser, loss scaling and moving average.
 
-    ``network`` is the bare one; ``model`` is the same behind the normalisation of uint8 images. ``amp`` is
-    None, "float16" or "bfloat16". With several processes in ``group`` all of them hold the same: gradients
-    are summed, batch norm's running statistics averaged.
+    ``network`` is the bare one; ``model`` is the same behind the normalisation of uint8 images, or the part of it that
+    the stage trains, which takes kept activations. ``amp`` is None, "float16" or "bfloat16". With several processes in
+    ``group`` all of them hold the same: gradients are summed, batch norm's running statistics averaged.
     """
 
     def __init__(
@@ -51,13 +52,16 @@ class TrainState:
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.network, self.stage, self.amp, self.group = network, stage, amp, group
-        self.model = Normalise(network, transform.mean, transform.std)
+        whole = stage.train == "all"
+        self.model: Any = Normalise(network, transform.mean, transform.std)
+        if not whole:
+            self.model = TrainedPart(network, stage.train)
         self.parallel = self.model if group.is_single else fleet.distributed_model(self.model)
         self.optimizer = make_optimizer(network, stage.optimizer)
         self.scaler = paddle.amp.GradScaler(enable=amp == "float16", init_loss_scaling=2.0**15)
         self.ema = Ema(network, stage.ema.decay) if stage.ema else None
         self._parameters = list(trainable(network).values())
-        self._statistics = [value for value in network.state_dict().values() if value.stop_gradient]
+        self._statistics = [value for value in network.state_dict().values() if value.stop_gradient] if whole else []
         self._one, self.uploads = paddle.ones([1]), Uploads()
         # gloo would abort the process when another ends during the backward pass, and has nothing to overlap
         self.overlap = paddle.get_device() != "cpu" and not getattr(network, "recompute", False)

@@ -116,12 +116,8 @@ class Trainer:
 
     def steps(self, log: TrainLog) -> Iterator[float]:
         """Carry out all steps that are left; after each, yields the seconds its batch was waited for."""
-        source = self.job.source(train=True)
         bad = Unreadable(
-            self.job.folder / "unreadable.txt",
-            self.job.recipe.data.max_bad,
-            lambda row: source(row, 0)[0] is None,
-            self.group,
+            self.job.folder / "unreadable.txt", self.job.recipe.data.max_bad, self.job.unreadable, self.group
         )
         blind = 0  # steps in a row without an image that could be read
         with contextlib.closing(self.job.training_loader(self.progress.step, self.total)) as loader:

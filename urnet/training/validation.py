@@ -33,13 +33,13 @@ def _weights_for_use(job: StageJob, state: TrainState, stop: GracefulStop) -> It
     if state.ema is None or job.stage.ema is None:
         yield
         return
-    batches = _bn_batches(job, state, stop)
+    batches = _bn_batches(job, state, stop) if job.kept is None else ()
     with state.ema.in_place(state.network, batches, job.group):
         yield
 
 
 def _bn_batches(job: StageJob, state: TrainState, stop: GracefulStop) -> Iterator[paddle.Tensor]:
-    """Normalised training images, unreadable ones left out."""
+    """Normalised training images, unreadable ones left out. (Of a part that is trained batch norm stays as it is.)"""
     assert job.stage.ema is not None
     with contextlib.closing(job.bn_loader(job.stage.ema.bn_batches)) as loader:
         for batch in loader:

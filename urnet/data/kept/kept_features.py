@@ -126,12 +126,8 @@ class KeptFeatures:
 
     def _open(self) -> None:
         found, start = _read_header(self.path)
-        keys = [*self.identity, *sorted(found.keys() - self.identity.keys() - {"width"})]
-        changed = [key for key in keys if found.get(key) != self.identity.get(key)]
-        if changed:
-            key = changed[0]
-            what = "weights" if key == "weights" else f"{key} {found.get(key)}, now it is {self.identity.get(key)}"
-            said = "of other weights" if key == "weights" else f"made with {what}"
+        said = _difference(found, self.identity)
+        if said:
             print(
                 f"note: {self.path}: its features are {said}; all are computed again, and the file is replaced",
                 file=sys.stderr,
@@ -179,6 +175,29 @@ class KeptFeatures:
             for begin in range(0, len(rows), 1024):
                 stream.write(records[rows[begin : begin + 1024]].tobytes())
         self._place = len(header), len(rows)
+
+
+def difference(path: Path, identity: Mapping[str, Any]) -> str:
+    """How the features of a file differ from those of an identity, in words; "" for no file, an empty or the same one.
+
+    Raises InputError for a file of something else.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; a file's path is needed, where features are kept")
+    if not path.exists() or not path.stat().st_size:
+        return ""
+    return _difference(_read_header(path)[0], identity)
+
+
+def _difference(found: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    keys = [*identity, *sorted(found.keys() - identity.keys() - {"width"})]
+    changed = [key for key in keys if found.get(key) != identity.get(key)]
+    if not changed:
+        return ""
+    key = changed[0]
+    if key == "weights":
+        return "of other weights"
+    return f"made with {key} {found.get(key)}, now it is {identity.get(key)}"
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

@@ -1,0 +1,190 @@
+"""What the frozen parts of a run's networks make of its images: computed once, kept by content, found again."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from urnet.config.stage import Stage
+from urnet.core.atomic_files import missing_above
+from urnet.core.checks import InputError
+from urnet.core.counted import plural
+from urnet.core.signals import GracefulStop
+from urnet.data.kept.kept_features import difference, fingerprint, record_type
+from urnet.data.kept.kept_rows import KeptRows, KeptView
+from urnet.data.kept.pictures import EVALUATION, views_of
+from urnet.data.lists.image_list import ImageList
+from urnet.data.table.table import Table
+from urnet.evaluation.loop import BY_KEY, check_some_readable, check_unreadable
+from urnet.features.kept import BATCH, Contents, KeepJob, Work, kept_rows
+from urnet.features.kept_measurement import KeptMeasurement, measured
+from urnet.inference.feature_network import FeatureNetwork
+from urnet.nn.network import Network
+from urnet.nn.trained_part import kept_shape
+from urnet.pipeline.fingerprints import Fingerprints
+from urnet.pipeline.stage_network import BuildNetwork, frozen_source
+from urnet.runtime.process_group import ProcessGroup
+from urnet.training.stage_job import KeptImages
+
+FOLDER = "kept.features"  # of a run; a stage's name has no dot
+OUTPUTS = {"classifier": "features", "top": "front"}  # what a stage of each kind is trained on
+ON_GPU = 64  # images at once
+
+
+class KeptActivations:
+    """The kept activations of a run's training and validation images."""
+
+    def __init__(
+        self, inputs: Fingerprints, table: Table, validation: ImageList, build: BuildNetwork, group: ProcessGroup
+    ) -> None:
+        self._recipe, self._home, self._group = inputs.recipe, inputs.home, group
+        self._table, self._validation, self._build = table, validation, build
+        self._contents = Contents()  # of the training images, then the validation's; read once a run
+        self._files: list[str] = []
+
+    def images(self, stage: Stage, network: Network) -> KeptImages:
+        """What a stage that trains a part of ``network``, which has its first weights, is trained on.
+
+        Computes what is missing; all processes call this. Raises InputError for images that cannot be read, a disk
+        that is too small, or a file of kept features that is another one's; Interrupted after SIGTERM or Ctrl-C.
+        """
+        output, t = OUTPUTS[stage.train], self._recipe.transform
+        computing = self._network(stage, stage.start, output, network)
+        shape = kept_shape(network, stage.train, t.size)
+        views = [dataclasses.replace(computing, shown=view) for view in views_of(stage.views, t, self._recipe.seed)]
+        found = self._kept(stage, views, shape)
+        n, reasons = self._table.n_rows, self._contents.unreadable
+        train = KeptRows(
+            [view.part(0, n) for view in found],
+            {i: why for i, why in reasons.items() if i < n},
+            self._table.path,
+            self._recipe.seed,
+        )
+        held = KeptRows(
+            [found[0].part(n, len(self._files))],
+            {i - n: why for i, why in reasons.items() if i >= n},
+            self._validation.path,
+            self._recipe.seed,
+        )
+        return KeptImages(train, held)
+
+    def measurement(self, stage: Stage, network: Network) -> KeptMeasurement:
+        """What ``network``, which measures for a stage, says of the training images."""
+        computing = self._network(stage, stage.measure.network, "features", network)
+        (found,) = self._kept(stage, [computing], kept_shape(network, "classifier", self._recipe.transform.size))
+        n = self._table.n_rows
+        features = found.part(0, n)
+        return measured(features, features.readable, self._table.column("label"), network, stage.measure.top_k)
+
+    def _network(self, stage: Stage, source: str, output: str, network: Network) -> FeatureNetwork:
+        recipe = self._recipe
+        return FeatureNetwork(
+            lambda *_: self._build(),
+            recipe.model.name,
+            frozen_source(recipe, stage, source, self._home, output),
+            recipe.data.n_classes,
+            recipe.transform,
+            recipe.data.exif,
+            recipe.data.max_pixels,
+            output=output,
+            device=recipe.device,
+            code=Path(inspect.getfile(type(network))).parent,
+        )
+
+    def _kept(self, stage: Stage, views: Sequence[FeatureNetwork], shape: Sequence[int]) -> list[KeptView]:
+        """Each view's activations: the first one's of all images, the others' of the training images."""
+        n = self._table.n_rows
+        if not self._files:
+            held = self._validation
+            self._files = [*map(self._table.path, range(n)), *map(held.path, range(len(held)))]
+        places = [self._place(stage, view) for view in views]
+        with self._group.main_first():
+            if self._group.is_main:
+                self._check_disk(stage, places, shape)
+        found = []
+        with GracefulStop() as stop:
+            for number, (view, place) in enumerate(zip(views, places, strict=True)):
+                files = self._files[: None if number == 0 else n]
+                part = f", view {number + 1} of {len(views)}" if len(views) > 1 else ""
+                job = KeepJob(
+                    files,
+                    view,
+                    place,
+                    Work(self._batch_size(), workers=self._recipe.data.workers, show=self._group.is_main),
+                    title=f"stage {stage.name}: {'maps' if view.output == 'front' else view.output}{part}",
+                    check=self._check_unreadable,
+                    group=self._group,
+                    stop=stop,
+                )
+                kept, _ = job.run(self._contents)
+                rows = kept_rows(kept, len(files), self._contents)
+                found.append(KeptView(kept, rows, shape))
+        return found
+
+    def _batch_size(self) -> int:
+        from urnet.runtime.precision import choose_device
+
+        return ON_GPU if choose_device(self._recipe.device) == "gpu" else BATCH
+
+    def _place(self, stage: Stage, network: FeatureNetwork) -> Path:
+        """The file of what ``network`` computes: ``data.features`` where it is that, else one of the run's own."""
+        identity, given = network.identity(), self._recipe.data.features
+        own = self._home / FOLDER / f"{network.output}-{fingerprint(identity)[:12]}"
+        if given is None or network.output != "features" or network.shown != EVALUATION:
+            return own
+        said = difference(Path(given), identity)
+        if not said:
+            return Path(given)
+        if self._group.is_main:
+            print(f"note: data.features: {given}: is {said}; those of stage {stage.name} are in {own}", file=sys.stderr)
+        return own
+
+    def _check_disk(self, stage: Stage, places: Sequence[Path], shape: Sequence[int]) -> None:
+        """Say what will be kept, and raise InputError where the disk has no room for it."""
+        size, needed = record_type(math.prod(shape)).itemsize, 0
+        for number, place in enumerate(places):
+            n = len(self._files) if number == 0 else self._table.n_rows
+            needed += max(n * size - (place.stat().st_size if place.exists() else 0), 0)
+        folder = (missing_above(places[-1]) or [places[-1].parent])[-1]
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+        if needed == 0:
+            return
+        what = f"of {plural(len(self._files), 'image')}" + (f" in {len(places)} views" if len(places) > 1 else "")
+        text = f"stage {stage.name}: what its frozen part makes {what} is kept in {places[-1].parent}: {_bytes(needed)}"
+        if needed > free:
+            raise InputError(f"{text}; {_bytes(free)} are free: fewer stages.{stage.name}.views, or another output")
+        print(text, file=sys.stderr)
+
+    def _check_unreadable(self, unreadable: Mapping[int, str]) -> None:
+        n, most = self._table.n_rows, self._recipe.data.max_bad
+        for begin, end, what in ((0, n, "training images"), (n, len(self._files), "validation images")):
+            bad = {i: (self._files[i], why) for i, why in sorted(unreadable.items()) if begin <= i < end}
+            check_unreadable(bad, len(bad), most, BY_KEY)
+            check_some_readable(bad, end - begin - len(bad), what)
+
+
+def _bytes(n: int) -> str:
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{max(n / 1e6, 0.1):.1f} MB"
+
+
+def check_parts(stages: Sequence[Stage], build_network: BuildNetwork, name: str) -> None:
+    """Raise InputError for a stage that trains a part of a network that has none."""
+    parts: dict[str, Any] = {stage.train: stage for stage in stages if stage.train != "all"}
+    if not parts:
+        return
+    network = build_network()
+    for train, stage in parts.items():
+        if not hasattr(network, OUTPUTS[train]):
+            instead = "all or classifier" if train == "top" and hasattr(network, "features") else "all"
+            raise InputError(
+                f"stages.{stage.name}.train: found {train}, but network {name} has no `{OUTPUTS[train]}`, "
+                f"so nothing in front of its last part can be kept; accepted: {instead}"
+            )
