@@ -156,8 +156,6 @@ class KeepJob:
                         kept.add(found.about, found.features)
                     shown.update(found.n)
                 self._note_unreadable(loader, contents)
-            if self.stop is not None and group.is_single:
-                self.stop.check()
 
     def _note_unreadable(self, loader: Loader, contents: Contents) -> None:
         for bad in self.group.all_gather({row: reason for row, (_, reason) in loader.bad.items()}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import shutil
@@ -12,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from urnet.config.stage import Stage
-from urnet.core.atomic_files import missing_above
 from urnet.core.checks import InputError
-from urnet.core.counted import plural
 from urnet.core.signals import GracefulStop
 from urnet.data.kept.kept_features import difference, fingerprint, record_type
 from urnet.data.kept.kept_rows import KeptRows, KeptView
@@ -47,6 +46,7 @@ class KeptActivations:
         self._table, self._validation, self._build = table, validation, build
         self._contents = Contents()  # of the training images, then the validation's; read once a run
         self._files: list[str] = []
+        self._announced: set[str] = set()  # stages of which it was said what they keep
 
     def images(self, stage: Stage, network: Network) -> KeptImages:
         """What a stage that trains a part of ``network``, which has its first weights, is trained on.
@@ -104,13 +104,11 @@ class KeptActivations:
             held = self._validation
             self._files = [*map(self._table.path, range(n)), *map(held.path, range(len(held)))]
         places = [self._place(stage, view) for view in views]
-        with self._group.main_first():
-            if self._group.is_main:
-                self._check_disk(stage, places, shape)
-        found = []
+        size, found = record_type(math.prod(shape)).itemsize, []
         with GracefulStop() as stop:
             for number, (view, place) in enumerate(zip(views, places, strict=True)):
                 files = self._files[: None if number == 0 else n]
+                to_come = sum(_missing(later, n * size) for later in places[number + 1 :])
                 part = f", view {number + 1} of {len(views)}" if len(views) > 1 else ""
                 job = KeepJob(
                     files,
@@ -119,6 +117,7 @@ class KeptActivations:
                     Work(self._batch_size(), workers=self._recipe.data.workers, show=self._group.is_main),
                     title=f"stage {stage.name}: {'maps' if view.output == 'front' else view.output}{part}",
                     check=self._check_unreadable,
+                    announce=functools.partial(self._announce, stage, place, size, to_come),
                     group=self._group,
                     stop=stop,
                 )
@@ -145,23 +144,22 @@ class KeptActivations:
             print(f"note: data.features: {given}: is {said}; those of stage {stage.name} are in {own}", file=sys.stderr)
         return own
 
-    def _check_disk(self, stage: Stage, places: Sequence[Path], shape: Sequence[int]) -> None:
-        """Say what will be kept, and raise InputError where the disk has no room for it."""
-        size, needed = record_type(math.prod(shape)).itemsize, 0
-        for number, place in enumerate(places):
-            n = len(self._files) if number == 0 else self._table.n_rows
-            needed += max(n * size - (place.stat().st_size if place.exists() else 0), 0)
-        folder = (missing_above(places[-1]) or [places[-1].parent])[-1]
-        while not folder.exists():
-            folder = folder.parent
-        free = shutil.disk_usage(folder).free
-        if needed == 0:
+    def _announce(self, stage: Stage, place: Path, size: int, to_come: int, n: int) -> None:
+        """Say how many bytes will be kept, and raise InputError where the disk has no room for them.
+
+        ``n`` images of ``size`` bytes each, and those ``to_come`` in other views.
+        """
+        if not self._group.is_main:
             return
-        what = f"of {plural(len(self._files), 'image')}" + (f" in {len(places)} views" if len(places) > 1 else "")
-        text = f"stage {stage.name}: what its frozen part makes {what} is kept in {places[-1].parent}: {_bytes(needed)}"
+        needed = n * size + to_come
+        free = shutil.disk_usage(next(folder for folder in place.absolute().parents if folder.exists())).free
+        where = f"{_bytes(needed)} in {place.parent}"
+        text = f"stage {stage.name}: what its frozen part makes of the images is kept: {where}"
         if needed > free:
-            raise InputError(f"{text}; {_bytes(free)} are free: fewer stages.{stage.name}.views, or another output")
-        print(text, file=sys.stderr)
+            raise InputError(f"{text}; but {_bytes(free)} are free there: fewer views, or another output, need less")
+        if stage.name not in self._announced:
+            print(text, file=sys.stderr)
+            self._announced.add(stage.name)
 
     def _check_unreadable(self, unreadable: Mapping[int, str]) -> None:
         n, most = self._table.n_rows, self._recipe.data.max_bad
@@ -169,6 +167,11 @@ class KeptActivations:
             bad = {i: (self._files[i], why) for i, why in sorted(unreadable.items()) if begin <= i < end}
             check_unreadable(bad, len(bad), most, BY_KEY)
             check_some_readable(bad, end - begin - len(bad), what)
+
+
+def _missing(place: Path, whole: int) -> int:
+    """Bytes that a file has not yet of a ``whole``."""
+    return max(whole - (place.stat().st_size if place.exists() else 0), 0)
 
 
 def _bytes(n: int) -> str:
