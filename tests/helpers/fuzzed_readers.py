@@ -149,7 +149,11 @@ def decision_seeds() -> list[bytes]:
 def check_decisions(data: bytes, place: Path) -> None:
     """Read as whole decisions of known kinds, one a path, or refused; written again they are the same."""
     place.write_bytes(data)
-    found = read_decisions(place)
+    try:
+        found = read_decisions(place)
+    except InputError as error:
+        assert str(error).startswith(str(place)) and "\n" not in str(error)
+        return
     assert len({row.path for row in found}) == len(found) == len(found.line) == len(found.effects())
     assert not any(row.fault() for row in found)
     written = place.with_name("written.csv")

@@ -97,7 +97,8 @@ def label_quality(
     groups = None if groups is None else np.asarray(groups)
     if rows is not None and len(rows) < len(labels):
         own, sure = (None if values is None else values[rows] for values in (groups, decided))
-        judged = _quality(Rows(features, rows), labels[rows], n_classes, settings, evidence, Known(own, sure))
+        inside = None if decided is None else _inside(features, labels, readable, groups, decided, seed)[rows]
+        judged = _quality(Rows(features, rows), labels[rows], n_classes, settings, evidence, Known(own, sure, inside))
         found = {
             name: np.full(len(labels), UNKNOWN, np.float32) for name in ("label_quality", "relevance", "in_classes")
         }
@@ -127,10 +128,17 @@ def label_quality(
 
 
 class Known(NamedTuple):
-    """What is known of the rows that are judged: ``groups`` and ``decided`` (0 or 1) of ``label_quality``."""
+    """What is known of the rows that are judged: ``groups`` and ``decided`` (0 or 1) of ``label_quality``, ``inside``
+    their in_classes (None: not known yet)."""
 
     groups: np.ndarray | None = None
     decided: np.ndarray | None = None
+    inside: np.ndarray | None = None
+
+    @property
+    def of_heads(self) -> dict[str, Any]:
+        """What ``scored`` is told."""
+        return {"groups": self.groups, "decided": self.decided}
 
     @property
     def certain(self) -> np.ndarray | None:
@@ -175,6 +183,20 @@ def _judged(readable: Any, decided: np.ndarray | None, labels: np.ndarray) -> np
     return rows
 
 
+def _inside(
+    features: Any, labels: np.ndarray, readable: Any, groups: np.ndarray | None, decided: np.ndarray, seed: int
+) -> np.ndarray:
+    """in_classes (N,) of the readable rows, those that show none of the classes among them: they tell what is far."""
+    rows = np.arange(len(labels)) if readable is None else np.flatnonzero(readable)
+    own = None if groups is None else groups[rows]
+    found = np.full(len(labels), UNKNOWN, np.float32)
+    outside = decided[rows] == NONE
+    found[rows] = off_topic(Rows(features, rows), labels=labels[rows], groups=own, outside=outside, seed=seed)[
+        "in_classes"
+    ]
+    return found
+
+
 def _show_none(found: dict[str, np.ndarray], decided: np.ndarray, groups: np.ndarray | None) -> None:
     """Of rows that show none of the classes, and of undecided ones that show the same: nothing is in the classes."""
     for name in ("label_quality", "relevance", "in_classes"):
@@ -202,11 +224,14 @@ def _quality(
 ) -> dict[str, np.ndarray]:
     """label_quality, relevance, in_classes, suggested and suggested_prob of rows that are all readable."""
     if evidence == "head":
-        head = scored(features, labels, n_classes, settings, **known._asdict())
+        head = scored(features, labels, n_classes, settings, **known.of_heads)
         relevance, suggested, prob = _of_head(head, labels, n_classes)
     else:
         head, relevance, suggested, prob = _of_all(features, labels, n_classes, settings, known)
-    inside = off_topic(features, labels=labels, groups=known.groups, seed=settings.seed)["in_classes"]
+    if known.inside is None:
+        inside = off_topic(features, labels=labels, groups=known.groups, seed=settings.seed)["in_classes"]
+    else:
+        inside = known.inside
     if known.certain is not None:
         relevance, prob, inside = (np.where(known.certain, np.float32(1), part) for part in (relevance, prob, inside))
         suggested = np.where(known.certain, labels, suggested)
@@ -235,14 +260,14 @@ def _of_all(
     keys = joined(hashes, known.groups)
     neighbours = Neighbours(used, labels, n_classes, keys=keys, centre=centre)
     settings = settings._replace(quick=True)
-    first = scored(used, labels, n_classes, settings, **known._asdict())
+    first = scored(used, labels, n_classes, settings, **known.of_heads)
     classes, p = _candidates([first], labels, n_classes)
     right = _shares(p, neighbours.log_votes(classes), SUGGESTING)[:, 0]
     weight = np.sqrt(np.maximum(right, LEAST))
     if known.certain is not None:
         weight = np.where(known.certain, 1, weight)
     again = settings._replace(shrinkage=first.shrinkage, seed=settings.seed + 1)
-    second = scored(used, labels, n_classes, again, sample_weight=weight, **known._asdict())
+    second = scored(used, labels, n_classes, again, sample_weight=weight, **known.of_heads)
     classes, p = _candidates([first, second], labels, n_classes)
     ordering = _shares(p, neighbours.log_votes(classes, weight**2), ORDERING)
     suggesting = _shares(p, neighbours.log_votes(classes), SUGGESTING)

@@ -26,6 +26,7 @@ def off_topic(
     *,
     labels: np.ndarray | None = None,
     groups: np.ndarray | None = None,
+    outside: np.ndarray | None = None,
     seed: int = 0,
     block_cells: int = BLOCK_CELLS,
 ) -> dict[str, np.ndarray]:
@@ -45,13 +46,17 @@ def off_topic(
     Args: ``features`` (N, d) finite floats, an array or array-like read by slices. ``labels`` (N,) integers >= 0:
     of more than ``REFERENCE`` rows only so many are compared with, evenly from the classes; without labels
     at random. ``groups`` (N,) integers: rows of one group >= 0 show the same picture and are not each other's
-    neighbours, nor are equal rows. ``seed`` chooses those rows; ``block_cells`` bounds the memory.
+    neighbours, nor are equal rows. ``outside`` bool (N,): rows that are known to fit no class are nobody's neighbours,
+    but help to find the threshold. ``seed`` chooses those rows; ``block_cells`` bounds the memory.
     Returns ``distance`` float32 (N,) in 0..2, 0 for a row without any other; ``in_classes`` float32 (N,) in
     0..1, 1 everywhere if fewer than 20 rows have a neighbour.
     Raises InputError for shapes that differ and values that are not finite.
     """
     keys = _keys(features, labels, groups, seed)
     rows = reference_rows(keys, labels, REFERENCE)
+    if outside is not None and outside.any():
+        inner = np.flatnonzero(~np.asarray(outside))
+        rows = inner[reference_rows(keys[inner], None if labels is None else labels[inner], REFERENCE)]
     centres = unit_rows(np.asarray(features[rows], np.float32))
     cosine = nearest_rows(features, centres, K, keys=(keys, keys[rows]), block_cells=block_cells)[1]
     distance = _mean_distance(cosine)

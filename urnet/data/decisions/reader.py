@@ -90,7 +90,7 @@ class _Lines:
         names, where = self._names, f"{self._file}:{self._line}"
         missing = [name for name in NEEDED if name not in names]
         if missing:
-            shown = ", ".join(name[:30] for name in self.header[:10])
+            shown = ", ".join(" ".join(name.split())[:30] for name in self.header[:10])
             raise InputError(f"{where}: has no column {missing[0]!r}, found {shown}; {_ACCEPTED}")
         double = next((name for name in HEADER if names.count(name) > 1), None)
         if double:
