@@ -35,6 +35,7 @@ from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.features.shards import Description
 from urnet.pipeline.methods import METHODS
+from urnet.pipeline.recipes import load_recipe
 
 ROOT = Path(__file__).parents[2]
 WEBVISION = str(ROOT / "recipes/webvision2018/urnet_resnext101_32x4d.yaml")
@@ -289,6 +290,51 @@ def test_the_table_of_a_run_is_asked_for_its_rows(capsys, run):
     assert re.search(rf"table/base\.arrow +as it is +{re.escape(shown)}", out)
 
 
+PARTS = (
+    {"name": "one", "train": "classifier", "views": 2, "finetune": True},
+    {"name": "two", "train": "classifier", "reweight": {"method": "instance", "evidence": EVIDENCE}},
+    {"name": "three", "train": "top", "optimizer": {"name": "adamw"}, "ema": {}},
+    {"name": "four", "reweight": {"method": "cluster", "evidence": EVIDENCE}, "measure": {"network": "previous"}},
+)
+
+
+def test_parts_of_a_network_are_counted_and_timed(run, tmp_path):
+    """What frozen parts make of the images: how much of it, its bytes beside those of a run, and that it takes time."""
+    _, _, _, home = run
+    write_images(tmp_path)
+    start = {"start": str(home / "class/final"), "measure": {**KEEP, "keep": False}}
+    stages = [{**SHORT, **start, **PARTS[0]}, *({**SHORT, **part} for part in PARTS[1:])]
+    recipe_of(tmp_path, tmp_path, stages=stages)
+    file = tmp_path / "stages.yaml"
+    recipe = load_recipe(file, ["stages.class.enabled=false"])
+    planned = make_plan(plan.parser().parse_args(["-c", str(file)]), recipe)
+    counted = {stage.name: stage.counts.kept_images for stage in planned.stages}
+    assert counted == {"one": {"features": ROWS + 12 + ROWS}, "two": {}, "three": {"front": ROWS + 12}, "four": {}}
+    assert [stage.counts.measured_rows for stage in planned.stages] == [0, 0, 0, ROWS]
+    measured = measure(recipe, 1, steps=2)
+    assert not (tmp_path / "out").exists()
+    assert set(measured.timed.keeping) == {"features", "front"} and set(measured.timed.measuring) == {"four"}
+    hours = [forecast(s.name, s.counts, recipe, measured.timed, 1)["measuring"] for s in planned.stages]
+    assert [value > 0 for value in hours] == [True, False, True, True]
+
+    train(recipe)
+    kept = {item.path: item.bytes for stage in planned.stages for item in of_kind(stage, "kept")}
+    for path, n_bytes in kept.items():
+        files = list((tmp_path / "out/tiny").glob(path))
+        headers = sum(file.read_bytes().index(b"}\n") + 2 for file in files)
+        assert sum(file.stat().st_size for file in files) - headers == n_bytes
+    for stage in planned.stages:
+        assert parts_of(stage, "checkpoint") == files_in(next((tmp_path / "out/tiny" / stage.name).glob("step-*")))
+
+
+def parts_of(stage, kind):
+    return {Path(item.path).name: item.bytes for item in of_kind(stage, kind)}
+
+
+def files_in(folder):
+    return {file.name: file.stat().st_size - header_of(file) for file in folder.glob("*.safetensors")}
+
+
 def test_what_was_timed_is_printed_and_written(capsys, run, tmp_path, monkeypatch):
     """Three kinds of stage: with mixup and accumulation, with bags, with soft targets and a memory."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -389,7 +435,7 @@ def test_a_forecast_is_the_sum_of_its_parts():
     stage, counts = recipe.stages[1], counts_of(recipe, recipe.stages[1], 1000, 10, 1)
     step, view, bn, seen = (Pass(b, Pace(s, s / 2, 2 * s, 9)) for b, s in ((0, 1), (2, 3), (4, 5), (6, 7)))
     kind = Timed(("two",), 20, step.pace, 0.0, 1.0, 100.0, bn, view, 8.0, 9.0, 0)
-    timed = Rehearsal((kind,), {"two": seen}, step.pace)
+    timed = Rehearsal((kind,), {"two": seen}, {}, step.pace)
     found = {name: 3600 * hours for name, hours in forecast(stage.name, counts, recipe, timed, 1).items()}
     assert (counts.images_drawn, counts.evaluations, counts.bn_images) == (30 * 64, 2, 15 * 64)
     assert found == {
@@ -411,7 +457,7 @@ def test_what_holds_a_training_up():
     def said(waits):
         kind = Timed(("a",), 20, pace, waits, 1.0, 0.0, None, Pass(0, pace), 0.0, 0.0, 0)
         none = Given(0, "")
-        timed = Rehearsal((kind,), {}, pace)
+        timed = Rehearsal((kind,), {}, {}, pace)
         return bottleneck(Measured(none, none, Artefact("base", "", "", 0), timed, {}, (), 0))
 
     assert said(0.05).startswith(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tools.planning.keeping import kept_images, measured_from_kept
 from urnet.config.recipe import Recipe
 from urnet.config.stage import Schedule, Stage
 from urnet.features.shards import Description
@@ -39,6 +40,7 @@ class Counts:
     shards: int
     measure_batch: int  # images at once
     reference_images: int  # of a pass for in_classes at the end; 0: there is none
+    kept_images: dict[str, int]  # output -> images of which a frozen part's activations are computed and kept
 
 
 def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes: int) -> Counts:
@@ -56,7 +58,7 @@ def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes:
     gate_plan(stage, per_epoch)  # refuses one that is too long
     written = steps // max(job.steps(stage.checkpoint_every), 1)
     about, extra = description(recipe, stage, rows), 0
-    if stage.ema is not None:
+    if stage.ema is not None and stage.train == "all":
         extra = min(stage.ema.bn_batches, job.sampler.steps_per_epoch(view)) * rows_at_once(job, view)
     return Counts(
         epochs=steps / per_epoch,
@@ -79,6 +81,7 @@ def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes:
         measured_by_busiest=busiest(about.n_rows, about.shard, n_processes) if about else 0,
         measure_batch=about.batch_size if about else 0,
         reference_images=reference_images(recipe, rows, images),
+        kept_images=kept_images(recipe, rows, images)[stage.name],
     )
 
 
@@ -109,8 +112,8 @@ def rows_at_once(job: Any, batch_size: int) -> int:
 
 
 def description(recipe: Recipe, stage: Stage, rows: int, width: int = 1) -> Description | None:
-    """Of the stage's measurement with a network of ``width`` features; None for a stage that measures nothing."""
-    if not measures(stage):
+    """Of the stage's measurement with a network of ``width`` features; None for one that measures nothing itself."""
+    if not measures(stage) or measured_from_kept(recipe, stage):
         return None
     k = min(stage.measure.top_k, recipe.data.n_classes)
     return Description("", "", rows, width, k, stage.measure.batch_size)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tools.planning.counts import Counts, description
+from tools.planning.keeping import record_bytes
 from tools.planning.network import NetworkSize
 from urnet.config.recipe import Recipe
 from urnet.config.stage import Stage
@@ -31,7 +32,7 @@ Sizes = dict[str, int]  # title of a column of the text -> bytes
 class Artefact:
     """A file of a run, or one array of it: where it is, what it holds, its bytes, and how many of it there are."""
 
-    kind: Literal["base", "column", "measurement", "checkpoint", "result"]
+    kind: Literal["base", "column", "measurement", "checkpoint", "result", "kept"]
     path: str
     what: str
     bytes: int
@@ -56,6 +57,9 @@ def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: N
             k = 1 if column.width is None else min(column.width(stage), n_classes)
             what = f"{name} {column.kind}" + (f" x {k}" if k > 1 else "")
             found.append(Artefact("column", f"table/{file}.arrow", what, rows * k * np.dtype(column.kind).itemsize))
+    for output, n in counts.kept_images.items():
+        size = record_bytes(recipe, output, network.feature_width)
+        found.append(Artefact("kept", f"kept.features/{output}-*", f"{output} of {n:,} images", n * size, "stays"))
     found += measurement_of(stage, description(recipe, stage, rows, network.feature_width))
     parts = [
         ("model", "weights and statistics", 4 * network.weights),
@@ -94,9 +98,10 @@ def disk_of(stage: Stage, counts: Counts, files: Sequence[Artefact], there: int)
 
     It is fullest with measurement and columns, or with its checkpoints while one more, or best/, is written.
     """
-    kinds = ("column", "measurement", "checkpoint", "result")
-    columns, measurement, checkpoint, result = (sum(f.bytes for f in files if f.kind == kind) for kind in kinds)
+    kinds = ("column", "measurement", "checkpoint", "result", "kept")
+    columns, measurement, checkpoint, result, kept = (sum(f.bytes for f in files if f.kind == kind) for kind in kinds)
     trained = counts.checkpoints_kept * checkpoint + 2 * result
+    there += kept
     stays = there + columns + trained + (measurement if stage.measure.keep else 0)
     one_more = checkpoint if counts.checkpoints_written > counts.checkpoints_kept else result
     return {

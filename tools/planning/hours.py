@@ -10,15 +10,19 @@ FORWARD = 3.0  # a training step is taken for three forwards: one, and a backwar
 SPREAD = ("least", "most")  # of a forecast: by the fastest and by the slowest part of what was timed
 
 
-def hours_of(counts: Counts, n_processes: int, rate: float, evaluation_rate: float) -> dict[str, float]:
+def hours_of(
+    counts: Counts, n_processes: int, rate: float, evaluation_rate: float, *, part: bool = False
+) -> dict[str, float]:
     """Hours of what passes the network in one stage; rates: images a second that ONE process trains on, and evaluates.
 
-    Evaluation and measuring last as long as the busiest process, which has whole batches or shards.
+    Evaluation and measuring last as long as the busiest process, which has whole batches or shards. Where a part of the
+    network is trained (``part``) only what is kept takes its time: the rest is seconds an epoch.
     """
+    kept = sum(counts.kept_images.values()) / n_processes
     hours = {
-        "training": counts.images_drawn / (rate * n_processes) / 3600,
-        "evaluation": counts.evaluations * counts.evaluated_by_busiest / evaluation_rate / 3600,
-        "measuring": counts.measured_by_busiest / evaluation_rate / 3600,
+        "training": 0.0 if part else counts.images_drawn / (rate * n_processes) / 3600,
+        "evaluation": 0.0 if part else counts.evaluations * counts.evaluated_by_busiest / evaluation_rate / 3600,
+        "measuring": (counts.measured_by_busiest + kept) / evaluation_rate / 3600,
     }
     return {**hours, "total": sum(hours.values())}
 
@@ -29,7 +33,7 @@ def forecast(
     """Hours of one stage as timed here, by the average pace or ``which`` of ``SPREAD``.
 
     A step takes what it took, an evaluation the sum of its two passes; best/ is written after each. At the end come
-    the passes for in_classes: two, as best/ and final/ are taken to differ.
+    the passes for in_classes: two, as best/ and final/ are taken to differ. Of what is kept nothing is there yet.
     """
     kind, busiest = timed.of(stage), counts.evaluated_by_busiest
     seen = busiest * counts.evaluation_images / max(counts.evaluation_images + counts.bn_images, 1)
@@ -39,11 +43,13 @@ def forecast(
     evaluation *= counts.evaluations
     if recipe.model.in_classes:
         evaluation += 2 * kind.view.seconds(counts.reference_images / n_processes, which)
-    measuring = timed.measuring.get(stage)
+    passes = [timed.keeping[output].seconds(n / n_processes, which) for output, n in counts.kept_images.items()]
+    if stage in timed.measuring:
+        passes.append(timed.measuring[stage].seconds(counts.measured_by_busiest, which))
     seconds = {
         "training": kind.begin + counts.images_drawn / n_processes * float(getattr(kind.step, which)),
         "evaluation": evaluation,
-        "measuring": measuring.seconds(counts.measured_by_busiest, which) if measuring else 0.0,
+        "measuring": sum(passes),
         "saving": counts.checkpoints_written * kind.save + (counts.evaluations + 1) * kind.save_for_use,
     }
     hours = {name: value / 3600 for name, value in seconds.items()}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import models
 from urnet.config.stage import Optimizer
+from urnet.core.checks import InputError
+from urnet.pipeline.kept_activations import OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,25 @@ class NetworkSize:
         return 2 * 4 * self.parameters + 2 * 4 * self.trained_tensors
 
 
-def network_size(name: str, n_classes: int) -> NetworkSize:
-    """Build the network without memory for its values, and count. Raises InputError as models.build."""
+def network_size(name: str, n_classes: int, train: str = "all") -> NetworkSize:
+    """Build the network without memory for its values, and count what a stage that trains ``train`` of it trains.
+
+    Raises InputError as models.build, and for a network that has no such part.
+    """
     from urnet.runtime.threads import import_paddle
 
     import_paddle()
     import paddle
 
     from urnet.nn.optimizer import trainable
+    from urnet.nn.trained_part import TrainedPart
 
     with paddle.LazyGuard():
         network = models.build(name, n_classes)
+    if train != "all":
+        if not hasattr(network, OUTPUTS[train]):
+            raise InputError(f"train: found {train}, but network {name} has no `{OUTPUTS[train]}`; accepted: all")
+        TrainedPart(network, train)
     trained, state = trainable(network), network.state_dict()
     for key, value in state.items():
         if value.dtype != paddle.float32:

@@ -34,6 +34,9 @@ HOURS_NOTED = """\
 Hours: a forward alone is assumed to take a third of a training step.
 Hours: of what passes the network, at a constant rate; evaluations and measurements last as
   long as the busiest process. Not counted: reweightings on the CPU, start-up, saving.""".splitlines()
+KEPT_NOTED = """\
+Measuring: also what frozen parts make of the images, once; what is kept already (data.features, an
+  earlier run's) is not computed again, and that is not looked at.""".splitlines()
 TIMED_NOTED = f"""\
 Time: one process was timed, on random weights: {STEPS} steps of each kind of stage (fewer where they are
   long) and some batches beside them. The range is as if all went like the slowest or the fastest
@@ -90,10 +93,13 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
         rate, evaluation_rate = (1 / pace.seconds for pace in (timed.kinds[0].step, timed.kinds[0].view.pace))
     evaluation_rate = evaluation_rate or FORWARD * rate
     stages: list[StagePlan] = []
+    sizes = {"all": network}
     for stage in active_stages(recipe):
+        trained = sizes.get(stage.train) or network_size(recipe.model.name, recipe.data.n_classes, stage.train)
+        sizes[stage.train] = trained
         counts = counts_of(recipe, stage, rows.value, images.value, n_processes)
-        files = files_of(recipe, stage, counts, rows.value, network)
-        hours = hours_of(counts, n_processes, rate, evaluation_rate) if rate else {}
+        files = files_of(recipe, stage, counts, rows.value, trained)
+        hours = hours_of(counts, n_processes, rate, evaluation_rate, part=stage.train != "all") if rate else {}
         spread, busy = tuple[float, ...](), 0.0
         if timed is not None:
             busy = timed.of(stage.name).busy
@@ -105,7 +111,7 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
                 counts=counts,
                 files=files,
                 disk=disk_of(stage, counts, files, stages[-1].disk[STAYS] if stages else base.bytes),
-                device=device_memory(stage, network),
+                device=device_memory(stage, trained),
                 host=host_memory(recipe, stage, counts, rows.value, args.processes),
                 hours=hours,
                 range_hours=spread,
@@ -113,6 +119,8 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
             )
         )
     notes = list(ALWAYS_NOTED)
+    if any(stage.counts.kept_images for stage in stages):
+        notes += KEPT_NOTED
     if base.what not in ("as it is", "as built to be read"):
         notes.append("base.arrow: the lengths of paths and texts are given or assumed (--path-bytes, --text-bytes).")
     assumed = HOURS_NOTED[bool(args.evaluation_images_per_second) :] if rate else NO_HOURS_NOTED

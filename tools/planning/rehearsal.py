@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import models
+from tools.planning.keeping import Kept, keep_some, kept_images, measured_from_kept
 from tools.planning.pace import Pace, Pass
 from tools.planning.timing import BATCHES, STEPS, Display, Timed, decoding_pace, measuring_pass, timed_stage, warm_up
 from urnet.config.duration import Duration
@@ -22,15 +23,17 @@ from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Measure, Schedule, Stage
 from urnet.data.lists.image_list import ImageList
 from urnet.data.table.table import Table
+from urnet.pipeline.kept_activations import OUTPUTS
 from urnet.pipeline.registry import measures
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """All that was timed. ``measuring``: by the name of each stage that measures."""
+    """All that was timed. ``measuring``: by the name of each stage that measures with a pass of its own."""
 
     kinds: tuple[Timed, ...]
     measuring: dict[str, Pass]
+    keeping: dict[str, Pass]  # of what frozen parts make of images, by output
     decoding: Pace  # training images by the loader alone
 
     def of(self, stage: str) -> Timed:
@@ -64,30 +67,50 @@ def rehearse(scene: Scene, n_processes: int) -> Rehearsal:
     features: dict[tuple[Measure, str | None], list[str]] = {}
     for stage in active_stages(recipe):
         kinds.setdefault(kind_of(stage, n_processes), []).append(stage.name)
-        if measures(stage):
+        if measures(stage) and not measured_from_kept(recipe, stage):
             measure = dataclasses.replace(stage.measure, network="previous", keep=False)
             features.setdefault((measure, choose_amp(stage.amp, device)), []).append(stage.name)
     total = sum(warm_up(recipe, kind.batch_size) + scene.steps + 2 * BATCHES for kind in kinds)
-    timed, measuring = [], {}
-    with Display(total + BATCHES * (1 + len(features))) as shown:
+    timed, measuring, kept = [], {}, dict[str, Kept]()
+    outputs = sorted({output for found in kept_images(recipe, 1, 1).values() for output in found})
+    with Display(total + BATCHES * (1 + len(features) + len(outputs))) as shown:
+        files = [scene.table.path(row) for row in some_rows(scene.table.n_rows)]
+        for output in outputs:
+            network = models.build(recipe.model.name, recipe.data.n_classes)
+            kept[output] = keep_some(recipe, network, output, files, scene.folder / f"{output}.features", device)
+            shown.update(BATCHES)
         for kind, names in kinds.items():
             start = time.perf_counter()
             job = _job(scene, kind, choose_amp(kind.amp, device), names[0])
+            if kind.train != "all":
+                about = kept[OUTPUTS[kind.train]]
+                rows = about.images(scene.table.n_rows, len(scene.validation), kind.views, scene.table.path)
+                job = dataclasses.replace(job, kept=rows)
             timed.append(timed_stage(job, tuple(names), start, scene.steps, shown))
         for (measure, amp), names in features.items():
             found = measuring_pass(recipe, measure, amp, scene.table, scene.folder / f"{names[0]}-measured")
             measuring.update(dict.fromkeys(names, found))
             shown.update(BATCHES)
-        decoding = decoding_pace(job)
+        decoding = decoding_pace(dataclasses.replace(job, kept=None))
         shown.update(BATCHES)
-    return Rehearsal(tuple(timed), measuring, decoding)
+    return Rehearsal(tuple(timed), measuring, {name: found.timed for name, found in kept.items()}, decoding)
+
+
+def some_rows(n: int, most: int = 1000) -> list[int]:
+    """At most ``most`` of ``n`` rows, from all of them."""
+    return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(np.int64)).tolist()
 
 
 def with_evaluation_rate(timed: Rehearsal, rate: float) -> Rehearsal:
     """As timed, but evaluation and measuring at ``rate`` images a second."""
     fixed = Pass(0.0, Pace(1 / rate, 1 / rate, 1 / rate, 0))
     kinds = (dataclasses.replace(kind, bn=kind.bn and fixed, view=fixed) for kind in timed.kinds)
-    return dataclasses.replace(timed, kinds=tuple(kinds), measuring=dict.fromkeys(timed.measuring, fixed))
+    return dataclasses.replace(
+        timed,
+        kinds=tuple(kinds),
+        measuring=dict.fromkeys(timed.measuring, fixed),
+        keeping=dict.fromkeys(timed.keeping, fixed),
+    )
 
 
 def _to_measure(recipe: Recipe, n_rows: int) -> Recipe:

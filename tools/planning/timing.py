@@ -157,7 +157,11 @@ def _evaluation(job: Any, state: Any, shown: Display) -> tuple[Pass | None, Pass
     shown.update(2 * BATCHES)
     sizes = [min(job.view_batch, len(few.validation) - i) for i in range(0, len(few.validation), job.view_batch)]
     drawn: list[int] = []
-    if job.stage.ema is not None and any(isinstance(layer, BATCH_NORMS) for layer in job.network.sublayers(True)):
+    if (
+        job.kept is None
+        and job.stage.ema is not None
+        and any(isinstance(layer, BATCH_NORMS) for layer in job.network.sublayers(True))
+    ):
         drawn = [len(rows) for rows in itertools.islice(job.sampler.batches(0, job.view_batch), BATCHES)]
     moments, n_bn, bn = stamps.moments, len(drawn), None
     if drawn:
