@@ -23,6 +23,7 @@ from urnet.pipeline.registry import column_files
 WEB, PLAIN = (47, 181), (40, 0)
 TEXTS = {"webvision2": WEB, "webvision1": WEB, "imagenet": PLAIN, "list": PLAIN, "folder": PLAIN}
 BASE_ROW = 21  # bytes a row of base.arrow: label, source, query, rank, and the offsets of path and text
+DECIDED_ROW = 5  # more where people decided: what, and the label before
 HEADER = 128  # bytes of a .npy file's header
 STAYS = "stays in all"
 Sizes = dict[str, int]  # title of a column of the text -> bytes
@@ -45,8 +46,9 @@ def base_of(args: argparse.Namespace, recipe: Recipe, rows: int, table: Table | 
     if table is not None and (args.rows, *given) == (None, None, None):
         return Artefact("base", "table/base.arrow", "as it is", (table.folder / "base.arrow").stat().st_size)
     path, text = (b if a is None else a for a, b in zip(given, TEXTS[recipe.data.format], strict=True))
-    what = f"{BASE_ROW} + path {path:g} + text {text:g} B a row"
-    return Artefact("base", "table/base.arrow", what, round(rows * (BASE_ROW + path + text)))
+    own = BASE_ROW + (DECIDED_ROW if recipe.data.decisions is not None else 0)
+    what = f"{own} + path {path:g} + text {text:g} B a row"
+    return Artefact("base", "table/base.arrow", what, round(rows * (own + path + text)))
 
 
 def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: NetworkSize) -> list[Artefact]:
