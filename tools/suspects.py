@@ -30,6 +30,7 @@ examples:
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 """
 NONE = "none"  # of --features
+NEXT = "next.csv"  # of --next
 
 
 def parser() -> cli.Parser:
@@ -75,6 +76,12 @@ def parser() -> cli.Parser:
     add("--report", metavar="FILE.html", help="also write a page with the pictures; an existing one is replaced")
     add("--top", type=cli.number(int, 0), metavar="N", help="suspects on the page; of each verdict at least 60 [400]")
     add("--max_mb", type=cli.number(float, 0, above=True), metavar="MB", help="pictures are left out above this [10]")
+    add(
+        "--next",
+        type=count,
+        metavar="N",
+        help=f"also write {NEXT} beside --out: the N pictures that are worth a person's look most, in this order",
+    )
     add(
         "--features",
         metavar="FILE",
@@ -150,7 +157,7 @@ def _find(args: argparse.Namespace, photos: Any, network: Any, kept: Path | None
 
     work = Work(args.batch_size, args.threads, args.workers, kept)
     try:
-        return find_suspects(photos, network, work=work, seed=args.seed, **known)
+        return find_suspects(photos, network, work=work, seed=args.seed, ask=args.next or 0, **known)
     except (KeyboardInterrupt, cli.Terminated):
         if kept is not None and kept.is_file():
             print(f"note: what was computed is kept in {kept}; the same call goes on from there", file=sys.stderr)
@@ -165,7 +172,19 @@ def _written(args: argparse.Namespace, found: Any, network: Any) -> list[str]:
     written = [f"{args.out}: {plural(n, 'picture')}, the most suspect first"]
     if args.report:
         written.append(_write_page(args, found, network))
+    if args.next:
+        written += _write_next(args, found)
     return [*summary_lines(found), "", *written]
+
+
+def _write_next(args: argparse.Namespace, found: Any) -> list[str]:
+    """Write the pictures to look at next; what is said of them, and how to go on."""
+    out = _next_file(args)
+    n = found.write_asked(out, excel=args.excel)
+    if not n:
+        return [f"{out}: no picture, as none is left to ask about"]
+    go_on = shlex.join(["python", "tools/review.py", str(out), "--root", str(found.photos.root)])
+    return [f"{out}: {plural(n, 'picture')}, those worth a look most; go on with `{go_on}`"]
 
 
 def _write_page(args: argparse.Namespace, found: Any, network: Any) -> str:
@@ -202,6 +221,10 @@ def _features_file(args: argparse.Namespace) -> Path | None:
     return Path(args.features) if args.features else Path(args.out).with_suffix(".features")
 
 
+def _next_file(args: argparse.Namespace) -> Path | None:
+    return Path(args.out).with_name(NEXT) if args.next else None
+
+
 def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
     """Raise InputError for a file to write that is a folder, or that is read or written as another thing."""
     from urnet.core.atomic_files import check_no_device
@@ -217,7 +240,8 @@ def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
         )
         if place is not None
     }
-    for flag, place in (("--out", args.out), ("--report", args.report), ("--features", kept)):
+    places = (("--out", args.out), ("--report", args.report), ("--features", kept), ("--next", _next_file(args)))
+    for flag, place in places:
         if place is None:
             continue
         check_no_picture(flag, place)

@@ -38,6 +38,7 @@ _HOMES = {
     "read_photos": "urnet.suspects.photos",
     "relabel": "urnet.baselines.relabel",
     "sampling_weight": "urnet.reweight.sampling_weight",
+    "worth_asking": "urnet.reweight.worth_asking",
 }
 _EARLIER = {"judge_labels": "label_quality", "trusted": "sampling_weight"}  # names of before, which go on working
 __all__ = list(_HOMES)
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from urnet.reweight.near_duplicates import near_duplicates as near_duplicates
     from urnet.reweight.off_topic import off_topic as off_topic
     from urnet.reweight.sampling_weight import sampling_weight as sampling_weight
+    from urnet.reweight.worth_asking import worth_asking as worth_asking
     from urnet.suspects.find import find_suspects as find_suspects
     from urnet.suspects.network import feature_network as feature_network
     from urnet.suspects.photos import read_photos as read_photos

@@ -112,7 +112,7 @@ def test_decisions_leave_the_head_of_the_list_and_judge_the_others(judge, tmp_pa
             held.write(Decision(path, file_hash(root / path), given, kind, label))
     code, plain, _, _ = judge(root)
     assert code == cli.DONE and plain["red/m0.png"]["verdict"] == plain["red/m1.png"]["verdict"] == "wrong label"
-    code, rows, out, err = judge(root, "--decisions", tmp_path / "decisions.csv", "--report", "page.html")
+    code, rows, out, err = judge(root, "--decisions", tmp_path / "decisions.csv", "--report", "page.html", "--next", 99)
     assert code == cli.DONE, err
     assert "features of 0 were computed" in err and " 4  decided, 2 of them show none of the classes" in out
     for path, label in (("red/m0.png", "blue"), ("red/m1.png", "red")):
@@ -125,9 +125,33 @@ def test_decisions_leave_the_head_of_the_list_and_judge_the_others(judge, tmp_pa
     assert rows["red/01.png"]["suggested"] == "" and rows["red/01.png"]["given"] == "red"
     assert rows["red/m2.png"]["verdict"] == "wrong label" and rows["red/m2.png"]["suggested"] == "blue"
     assert list(rows["red/m2.png"]) == list(HEADER)
+    asked = {row["path"] for row in read_rows(tmp_path / "next.csv")}
+    assert not asked & said.keys() and "red/m2.png" in asked  # skipped ones were looked at
     (root / "red" / "m1.png").write_bytes((root / "red" / "m2.png").read_bytes())
     code, _, _, err = judge(root, "--decisions", tmp_path / "decisions.csv")
     assert code == cli.BAD_INPUT and "decisions.csv:3: " in err and "is another picture than the one that was" in err
+
+
+def test_what_is_worth_asking_is_a_list_of_its_own(judge, tmp_path):
+    root, val = write_tree(tmp_path / "a folder", each=8), tmp_path / "val"
+    write(root / "red" / "mistaken.png", picture("blue", 50))
+    write(root / "green" / "copy.jpg", cv2.resize(picture("green", 3), (48, 36)))
+    (root / "blue" / "page.jpg").write_text("<html>not found</html>")
+    write(val / "green" / "kept.png", picture("green", 7))
+    code, rows, out, err = judge(root, "--val", val, "--next", 5)
+    assert code == cli.DONE, err
+    asked = read_rows(tmp_path / "next.csv")
+    assert len(asked) == 5 and all(row == rows[row["path"]] for row in asked)
+    assert (
+        f"next.csv: 5 pictures, those worth a look most; go on with `python tools/review.py next.csv --root '{root}'`"
+        in out
+    )
+    code, rows, out, err = judge(root, "--val", val, "--next", 100)
+    asked = {row["path"] for row in read_rows(tmp_path / "next.csv")}
+    assert rows.keys() - asked == {"blue/page.jpg", "green/copy.jpg", "green/07.png"}
+    for flag in ("--out", "--list"):
+        code, _, _, err = judge(root, "--next", 5, flag, tmp_path / "next.csv")
+        assert code == cli.BAD_INPUT and "two files are needed" in err
 
 
 # --- what is accepted

@@ -6,13 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from urnet.core.blocks import blocks
 from urnet.core.checks import InputError, check_choice, check_labels, check_same_rows
 from urnet.reweight.evidence.decided import CERTAIN, NONE, UNDECIDED, checked
-from urnet.reweight.evidence.folds import BLOCK_CELLS, block_of, check_features, hashes_and_mean, joined
+from urnet.reweight.evidence.folds import check_features, hashes_and_mean, joined
 from urnet.reweight.evidence.out_of_fold import Scored, Settings, scored
 from urnet.reweight.evidence.posterior import largest, posterior
 from urnet.reweight.evidence.ranks import decided_ranks
+from urnet.reweight.evidence.views import Roots, Rows, any_negative
 from urnet.reweight.evidence.votes import Neighbours
 from urnet.reweight.off_topic import off_topic
 from urnet.reweight.sampling_weight import sampling_weight
@@ -146,32 +146,6 @@ class Known(NamedTuple):
         return None if self.decided is None or not (self.decided == CERTAIN).any() else self.decided == CERTAIN
 
 
-class Rows:
-    """Some rows of an array-like, as an array-like."""
-
-    def __init__(self, features: Any, rows: np.ndarray) -> None:
-        self._features, self._rows, self.shape = features, rows, (len(rows), *features.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, rows: Any) -> Any:
-        return self._features[self._rows[rows]]
-
-
-class Roots:
-    """The square roots of an array-like without negative values, as an array-like."""
-
-    def __init__(self, features: Any) -> None:
-        self._features, self.shape = features, features.shape
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __getitem__(self, rows: Any) -> Any:
-        return np.sqrt(np.asarray(self._features[rows], np.float32))
-
-
 def _judged(readable: Any, decided: np.ndarray | None, labels: np.ndarray) -> np.ndarray | None:
     """The rows that are readable and may show a class; None for all."""
     if decided is None or not (decided == NONE).any():
@@ -255,7 +229,7 @@ def _of_all(
     features: Any, labels: np.ndarray, n_classes: int, settings: Settings, known: Known
 ) -> tuple[Scored, np.ndarray, np.ndarray, np.ndarray]:
     """The first head; relevance, suggestion and its probability by heads and votes together."""
-    used = features if _any_negative(features) else Roots(features)
+    used = features if any_negative(features) else Roots(features)
     hashes, centre = hashes_and_mean(used, settings.seed)
     keys = joined(hashes, known.groups)
     neighbours = Neighbours(used, labels, n_classes, keys=keys, centre=centre)
@@ -277,11 +251,6 @@ def _of_all(
     shares = _of_pictures(classes, suggesting, keys)
     best, prob = largest(classes, shares, 1)
     return first, relevance.astype(np.float32), best[:, 0], prob[:, 0].astype(np.float32)
-
-
-def _any_negative(features: Any) -> bool:
-    size = max(BLOCK_CELLS // features.shape[1], 1)
-    return any(bool((block_of(features, rows) < 0).any()) for rows in blocks(features.shape[0], size))
 
 
 def _candidates(heads: list[Scored], labels: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from urnet.core.checks import InputError
 from urnet.data.decisions.matching import NONE as NO_CLASS
-from urnet.data.decisions.matching import matched
+from urnet.data.decisions.matching import Matcher, matched
 from urnet.data.decisions.reader import read_decisions
 from urnet.data.decisions.records import Decisions
 from urnet.report.photos import Photos
@@ -21,6 +22,7 @@ from urnet.report.suspects import UNKNOWN, VERDICTS, Evidence, in_order, write_c
 from urnet.reweight.evidence.decided import CERTAIN, NONE
 from urnet.reweight.label_quality import label_quality
 from urnet.reweight.near_duplicates import leaks, near_duplicates
+from urnet.reweight.worth_asking import worth_asking
 from urnet.suspects.extract import Extracted, Work, extracted
 from urnet.suspects.network import FeatureNetwork
 from urnet.suspects.verdicts import Findings, verdicts
@@ -35,12 +37,14 @@ class Suspects:
     """What was found in ``photos``: ``evidence`` of each, ``reasons`` of the unreadable ones (row -> why).
 
     ``computed``: so many of all pictures, validation included, went through the network; the others were kept.
+    ``asked``: the rows that are worth a person's look most, in this order, where ``find_suspects`` was to find them.
     """
 
     photos: Photos
     evidence: Evidence
     reasons: dict[int, str]
     computed: int
+    asked: np.ndarray | None = None
 
     def rows(self, n: int | None = None) -> np.ndarray:
         """The first ``n`` pictures (None: all) in the list's order: the most suspect first."""
@@ -51,6 +55,13 @@ class Suspects:
         rows = self.rows(n)
         write_csv(Path(path), self.photos, self.evidence, rows, excel=excel)
         return len(rows)
+
+    def write_asked(self, path: str | Path, *, excel: bool = False) -> int:
+        """Write the rows ``asked`` as a list of the same columns and return their number; see ``write_csv``."""
+        if self.asked is None:
+            raise InputError("asked: is None; find_suspects(…, ask=N) finds the rows")
+        write_csv(Path(path), self.photos, self.evidence, self.asked, excel=excel)
+        return len(self.asked)
 
     def counts(self) -> dict[str, int]:
         """How many pictures each verdict has."""
@@ -65,6 +76,7 @@ def find_suspects(
     decisions: Decisions | str | Path | None = None,
     work: Work | None = None,
     seed: int = 0,
+    ask: int = 0,
 ) -> Suspects:
     """Judge every picture's label without training the network, and without a validation set (docs/suspects.md).
 
@@ -73,15 +85,16 @@ def find_suspects(
     ``decisions``: what a person decided about some of them, a decisions.csv or what ``read_decisions`` gives; those
     labels are certain and help to judge the others, and what shows none of the classes is out. The result's photos
     have the decided labels, its evidence the ``given`` ones.
-    ``work``: how features are computed and where they are kept; ``seed``: of the folds. The same arguments give
-    the same result.
+    ``work``: how features are computed and where they are kept; ``seed``: of the folds; ``ask``: how many rows
+    ``asked`` has at most (``worth_asking``): never one that is unreadable, a leak or in the decisions, and one of each
+    group. The same arguments give the same result.
     Raises InputError where none of the pictures can be read.
     """
     if not len(photos.labels):
         raise InputError("photos: has no picture; one or more are accepted")
-    decided, given = None, photos.labels
+    decided, seen, given = None, np.zeros(len(photos.labels), bool), photos.labels
     if decisions is not None:
-        photos, decided = _decided(photos, decisions)
+        photos, decided, seen = _decided(photos, decisions)
     n, no_validation = len(photos.labels), Photos([], np.zeros(0, np.int32), [])
     others = validation or no_validation
     files = [*photos.files(np.arange(n)), *others.files(np.arange(len(others.labels)))]
@@ -102,12 +115,13 @@ def find_suspects(
                 thumbnails=own.thumbnails,
                 val_thumbnails=val.thumbnails,
             )
-        evidence = _evidence(photos, others, own, (group, leak), seed, decided)
+        evidence, found = _evidence(photos, others, own, (group, leak), seed, decided)
+        asked = _asked(photos, own, evidence, found, seen, n=ask, decided=decided, seed=seed) if ask else None
     if decided is not None:
         evidence = replace(evidence, given=given, decided=decided)
     if validation is not None:
         photos = replace(photos, val_root=validation.root)
-    return Suspects(photos, evidence, own.unreadable, all_of.computed)
+    return Suspects(photos, evidence, own.unreadable, all_of.computed, asked)
 
 
 def _threads_that_pay(n: int) -> AbstractContextManager[Any]:
@@ -136,14 +150,16 @@ def _part(of: Extracted, begin: int, end: int) -> Extracted:
     return Extracted(of.features[part], of.hashes[part], of.pixels[part], thumbnails, unreadable, of.computed)
 
 
-def _decided(photos: Photos, decisions: Decisions | str | Path) -> tuple[Photos, np.ndarray]:
-    """The photos with the decided labels; and int8 (n,), what was decided: ``label_quality``'s ``decided``."""
+def _decided(photos: Photos, decisions: Decisions | str | Path) -> tuple[Photos, np.ndarray, np.ndarray]:
+    """The photos with the decided labels; int8 (n,), what was decided: ``label_quality``'s ``decided``; bool (n,): which
+    were looked at, skipped ones too."""
     found = decisions if isinstance(decisions, Decisions) else read_decisions(decisions)
     rows, labels = matched(found, photos.paths, photos.labels, photos.class_names, Path(photos.root))
     decided, new = np.zeros(len(photos.labels), np.int8), photos.labels.copy()
     decided[rows] = np.where(labels == NO_CLASS, NONE, CERTAIN)
     new[rows] = np.where(labels == NO_CLASS, photos.labels[rows], labels)
-    return replace(photos, labels=new), decided
+    seen = Matcher(found, Path(photos.root), photos.class_names).find(photos.paths.cast(pa.string())) >= 0
+    return replace(photos, labels=new), decided, seen
 
 
 def _evidence(
@@ -153,7 +169,8 @@ def _evidence(
     same: tuple[np.ndarray, np.ndarray],
     seed: int,
     decided: np.ndarray | None,
-) -> Evidence:
+) -> tuple[Evidence, dict[str, np.ndarray]]:
+    """What the list has of each row, and what ``label_quality`` found."""
     good, (group, leak), n_classes = own.readable, same, len(photos.class_names)
     found = label_quality(
         own.features, photos.labels, n_classes, groups=group, readable=good, decided=decided, seed=seed
@@ -176,7 +193,7 @@ def _evidence(
     )
     verdict, same_as = verdicts(findings)
     unknown = np.float32(np.nan)
-    return Evidence(
+    evidence = Evidence(
         suggested=np.where(good, found["suggested"], -1).astype(np.int32),
         label_quality=np.where(good, found["label_quality"], np.float32(UNKNOWN)),
         verdict=verdict,
@@ -186,6 +203,16 @@ def _evidence(
         same_as=_paths_of(photos, validation, same_as, np.where(verdict == LEAK, leak, -1)),
         source=SOURCE,
     )
+    return evidence, found
+
+
+def _asked(
+    photos: Photos, own: Extracted, evidence: Evidence, found: dict[str, np.ndarray], seen: np.ndarray, **settings: Any
+) -> np.ndarray:
+    """The rows to ask a person about, by ``worth_asking``; of copies under one label the one to keep."""
+    ask = ~(evidence.is_of("leak from validation") | evidence.is_of("near duplicate") | seen)
+    n_classes, known = len(photos.class_names), {"groups": evidence.group, "readable": own.readable}
+    return worth_asking(own.features, photos.labels, n_classes, found, ask=ask, **known, **settings)
 
 
 def _paths_of(photos: Photos, validation: Photos, same_as: np.ndarray, leak: np.ndarray) -> Sequence[str]:
