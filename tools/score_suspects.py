@@ -58,8 +58,8 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     if (args.features is None) != (args.root is None):
         raise InputError("--features and --root: one without the other; both are needed for cleanlab's figures")
-    found = _read(args.suspects, ("path", "given", "suggested", "label_quality", "verdict", "group", "in_classes"))
-    truth = {row["path"]: row for row in _read(args.truth, ("path", "truth"))}
+    found = read_rows(args.suspects, ("path", "given", "suggested", "label_quality", "verdict", "group", "in_classes"))
+    truth = {row["path"]: row for row in read_rows(args.truth, ("path", "truth"))}
     missing = truth.keys() - {row["path"] for row in found}
     strange = [row["path"] for row in found if row["path"] not in truth]
     if missing or strange:
@@ -118,7 +118,7 @@ def compared(
 ) -> Iterator[str]:
     """Lines: ours and cleanlab's figures on the kept features, for each seed of the folds."""
     seen = sorted((r for r in found if truth[r["path"]]["truth"] != BROKEN), key=lambda row: row["path"])
-    features = _kept(Path(args.features), [Path(args.root) / row["path"] for row in seen])
+    features = kept_features(Path(args.features), [Path(args.root) / row["path"] for row in seen])
     if importlib.util.find_spec("cleanlab") is None:
         raise InputError("cleanlab is not installed; pip install -e '.[benchmark]' brings it")
     from cleanlab.rank import get_label_quality_scores
@@ -150,7 +150,7 @@ def compared(
                 yield line(f"cleanlab {method} C={strength:g}", seed, score, p.argmax(axis=1))
 
 
-def _kept(path: Path, files: Sequence[Path]) -> np.ndarray:
+def kept_features(path: Path, files: Sequence[Path]) -> np.ndarray:
     """(n, d) float32 features of the files, by their content."""
     from urnet.data.kept.kept_features import records_of
 
@@ -162,7 +162,7 @@ def _kept(path: Path, files: Sequence[Path]) -> np.ndarray:
     return records["features"][rows].astype(np.float32)
 
 
-def _read(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_rows(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
     """The rows of a CSV file that has these columns."""
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as stream:

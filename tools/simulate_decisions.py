@@ -1,0 +1,266 @@
+"""What decisions bring, and in which order of asking: a person who knows the truth, simulated on kept features.
+
+    python tools/simulate_decisions.py suspects.csv --truth truth.csv --features suspects.features \\
+        --root photos/train --val photos/val
+
+docs/suspects.md has the figures that were measured with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tools.score_suspects import BROKEN, OFF_TOPIC, kept_features, read_rows
+from urnet.core import cli
+from urnet.core.checks import InputError
+
+EPILOG = """\
+The truth is CSV with the columns path and truth: a class, off_topic or broken. suspects.csv must have all pictures,
+and the file of features must be of a call with --val. Unreadable pictures and leaks are left out.
+
+Each order asks --batch pictures, is told their truth, judges all others anew, and goes on. The classifier is logistic
+regression: once on the labels as they are then ("labels"), once with a row counting relevance x in_classes for its
+label and (1 - relevance) x suggested_prob x in_classes for the suggested one ("reweighted"). Figures: class-averaged
+top-1 on the validation pictures, mean ± standard deviation over the seeds, which part the folds and draw at random.
+
+--write DIR also writes each state as DIR/ORDER-SEED-NUMBER.csv, which data.decisions of a recipe reads.
+
+exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
+"""
+SURE = 1e-3  # of a weight: rows of less are left out
+TIME = "2000-01-01T00:00:00Z"  # of decisions that nobody made
+Order = Callable[["Folder", "State", int, np.random.Generator], np.ndarray]
+
+
+@dataclass
+class Folder:
+    """Pictures whose truth is known: (n, d) features, given labels and truth (-1 off topic), groups; validation."""
+
+    paths: list[str]
+    names: list[str]
+    features: np.ndarray
+    given: np.ndarray
+    true: np.ndarray
+    groups: np.ndarray
+    copies: np.ndarray  # near duplicates under one label, of which another is to be kept
+    val_features: np.ndarray
+    val_labels: np.ndarray
+
+
+@dataclass
+class State:
+    """What has been decided, and what is believed then."""
+
+    labels: np.ndarray
+    decided: np.ndarray
+    found: dict[str, np.ndarray]
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    p = cli.Parser(
+        prog="tools/simulate_decisions.py",
+        description="Measure what decisions bring, by the order in which pictures are asked about.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument
+    add("suspects", metavar="FILE.csv", help="the list that tools/suspects.py wrote, with all pictures")
+    add("--truth", required=True, metavar="FILE.csv", help="what the pictures show")
+    add("--features", required=True, metavar="FILE", help="the features it kept")
+    add("--root", required=True, metavar="DIR", help="the folder of the pictures")
+    add("--val", required=True, metavar="DIR", help="validation pictures, a sub-folder a class")
+    add("--numbers", default="0,100,300", metavar="N,N", help="of decisions [0,100,300]")
+    add("--orders", default=",".join(ORDERS), metavar="NAME,NAME", help=f"[{','.join(ORDERS)}]")
+    add("--seeds", default="0,1,2", metavar="N,N", help="[0,1,2]")
+    add("--batch", type=cli.number(int, 1), default=50, help="pictures asked about at once [50]")
+    add("--strength", type=cli.number(float, 0, above=True), default=0.01, metavar="C", help="the classifier's [0.01]")
+    add("--write", metavar="DIR", help="also write each state as a decisions file")
+    add("--debug", action="store_true", help="show a traceback on errors")
+    return p
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read, simulate, print."""
+    args = parser().parse_args(argv)
+    numbers, seeds = _whole("--numbers", args.numbers), _whole("--seeds", args.seeds)
+    orders = args.orders.split(",")
+    if strange := [name for name in orders if name not in ORDERS]:
+        raise InputError(f"--orders: {strange[0]!r}; {', '.join(ORDERS)} are accepted")
+    folder = read_folder(args)
+    if numbers[-1] > len(folder.given):
+        raise InputError(f"--numbers: {numbers[-1]}, but there are only {len(folder.given)} pictures")
+    print(f"{'order':12} {'decisions':>9}  {'reweighted':>14}  {'labels':>14}  wrong or off topic among them")
+    for name in orders:
+        runs = [list(simulated(folder, ORDERS[name], numbers, seed, args)) for seed in seeds]
+        for number, of_seeds in zip(numbers, zip(*runs, strict=True), strict=True):
+            if args.write:
+                for seed, (state, _) in zip(seeds, of_seeds, strict=True):
+                    write_decisions(Path(args.write) / f"{name}-{seed}-{number}.csv", args.root, folder, state)
+            figures = np.array([figures for _, figures in of_seeds])
+            mean, spread = figures.mean(axis=0), figures.std(axis=0)
+            accuracies = "  ".join(f"{m:6.2f} ± {s:5.2f}" for m, s in zip(mean[:2], spread[:2], strict=True))
+            print(f"{name:12} {number:9}  {accuracies}  {mean[2]:.0f}", flush=True)
+
+
+def simulated(
+    folder: Folder, order: Order, numbers: Sequence[int], seed: int, args: argparse.Namespace
+) -> Iterator[tuple[State, tuple[float, float, float]]]:
+    """The state and its figures (both accuracies, faults seen) at each of ascending ``numbers`` of decisions."""
+    from urnet.reweight.label_quality import label_quality
+
+    rng, n_classes = np.random.default_rng(seed), len(folder.names)
+    labels, decided = folder.given.copy(), np.zeros(len(folder.given), np.int8)
+
+    def state() -> State:
+        found = label_quality(
+            folder.features,
+            labels,
+            n_classes,
+            groups=folder.groups,
+            decided=decided if decided.any() else None,
+            seed=seed,
+        )
+        return State(labels.copy(), decided.copy(), found)
+
+    now = state()
+    for number in numbers:
+        while (there := int((decided > 0).sum())) < number:
+            asked = order(folder, now, min(args.batch, number - there), rng)
+            if not len(asked):
+                raise InputError(f"--numbers: {number}, but there are only {there} pictures to ask about")
+            labels[asked] = np.where(folder.true[asked] >= 0, folder.true[asked], labels[asked])
+            decided[asked] = np.where(folder.true[asked] >= 0, 1, 2)
+            now = state()
+        seen = (decided > 0) & (folder.given != folder.true)
+        yield now, (*accuracies(folder, now, args.strength), float(seen.sum()))
+
+
+def accuracies(folder: Folder, state: State, strength: float) -> tuple[float, float]:
+    """Class-averaged top-1 of the classifier, in percent: reweighted, and with the labels alone."""
+    found, labels = state.found, state.labels
+    relevance, inside, suggested = found["relevance"], found["in_classes"], found["suggested"]
+    other = np.where(suggested != labels, (1 - relevance) * found["suggested_prob"], 0)
+    both = np.tile(np.arange(len(labels)), 2)
+    weight = np.where(state.decided[both] == 2, 0, np.r_[relevance, other] * inside[both])
+    alone = (state.decided != 2).astype(np.float64)
+    return (
+        _accuracy(folder, both, np.r_[labels, suggested], weight, strength),
+        _accuracy(folder, np.arange(len(labels)), labels, alone, strength),
+    )
+
+
+def _accuracy(folder: Folder, rows: np.ndarray, labels: np.ndarray, weight: np.ndarray, strength: float) -> float:
+    from sklearn.linear_model import LogisticRegression
+
+    used = weight > SURE
+    model = LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
+    model.fit(folder.features[rows[used]], labels[used], weight[used])
+    right = model.predict(folder.val_features) == folder.val_labels
+    return 100 * float(np.mean([right[folder.val_labels == c].mean() for c in np.unique(folder.val_labels)]))
+
+
+# --- orders
+
+
+def _worth(folder: Folder, state: State, n: int, rng: np.random.Generator) -> np.ndarray:
+    from urnet.reweight.worth_asking import worth_asking
+
+    n_classes, known = len(folder.names), {"groups": folder.groups, "decided": state.decided}
+    return worth_asking(folder.features, state.labels, n_classes, state.found, n, ask=~folder.copies, **known)
+
+
+def _quality(folder: Folder, state: State, n: int, rng: np.random.Generator) -> np.ndarray:
+    return _least(state.found["label_quality"], state, n)
+
+
+def _uncertainty(folder: Folder, state: State, n: int, rng: np.random.Generator) -> np.ndarray:
+    """By the most probable answer, the least sure first."""
+    found = state.found
+    other = np.where(found["suggested"] != state.labels, found["suggested_prob"], 0)
+    inside = found["in_classes"]
+    return _least(np.maximum.reduce([found["relevance"] * inside, other * inside, 1 - inside]), state, n)
+
+
+def _random(folder: Folder, state: State, n: int, rng: np.random.Generator) -> np.ndarray:
+    return _least(rng.random(len(state.decided)), state, n)
+
+
+def _least(values: np.ndarray, state: State, n: int) -> np.ndarray:
+    rows = np.flatnonzero(state.decided == 0)
+    return rows[np.argsort(values[rows], kind="stable")][:n]
+
+
+ORDERS: dict[str, Order] = {"worth": _worth, "quality": _quality, "uncertainty": _uncertainty, "random": _random}
+
+
+# --- files
+
+
+def read_folder(args: argparse.Namespace) -> Folder:
+    """The pictures of the list with their truth, and those of validation."""
+    from urnet.suspects.photos import Where, read_photos
+
+    truth = {row["path"]: row["truth"] for row in read_rows(args.truth, ("path", "truth"))}
+    seen = sorted(read_rows(args.suspects, ("path", "given", "verdict", "group")), key=lambda row: row["path"])
+    if strange := [row["path"] for row in seen if row["path"] not in truth]:
+        raise InputError(f"{args.truth}: has no {strange[0]} ({len(strange)} such paths); all of the list are needed")
+    left_out = ("unreadable", "leak from validation")
+    seen = [row for row in seen if row["verdict"] not in left_out and truth[row["path"]] != BROKEN]
+    names = sorted({row["given"] for row in seen})
+    place = {OFF_TOPIC: -1, **{name: c for c, name in enumerate(names)}}
+    if odd := [row["path"] for row in seen if truth[row["path"]] not in place]:
+        raise InputError(
+            f"{args.truth}: {odd[0]} has {truth[odd[0]]!r}; a class of the list or {OFF_TOPIC} is accepted"
+        )
+    val = read_photos(Where(args.val))
+    if odd := [name for name in val.class_names if name not in place]:
+        raise InputError(f"--val {args.val}: its class {odd[0]!r} is none of {args.suspects}")
+    val_place = np.array([place[name] for name in val.class_names])
+    return Folder(
+        paths=[row["path"] for row in seen],
+        names=names,
+        features=kept_features(Path(args.features), [Path(args.root) / row["path"] for row in seen]),
+        given=np.array([place[row["given"]] for row in seen]),
+        true=np.array([place[truth[row["path"]]] for row in seen]),
+        groups=np.array([int(row["group"] or -1) for row in seen]),
+        copies=np.array([row["verdict"] == "near duplicate" for row in seen]),
+        val_features=kept_features(Path(args.features), [Path(f) for f in val.files(np.arange(len(val.labels)))]),
+        val_labels=val_place[val.labels],
+    )
+
+
+def write_decisions(path: Path, root: str, folder: Folder, state: State) -> None:
+    """The decisions of a state as a file that recipes and tools/suspects.py read."""
+    from urnet.core.atomic_files import atomic_file, file_hash
+    from urnet.data.decisions import HEADER, Decision
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path, replace=True) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        out = csv.writer(stream, lineterminator="\n")
+        out.writerow(HEADER)
+        for row in np.flatnonzero(state.decided).tolist():
+            given, label = folder.names[folder.given[row]], folder.names[state.labels[row]]
+            what = "none" if state.decided[row] == 2 else "keep" if given == label else "relabel"
+            where = folder.paths[row]
+            digest = file_hash(Path(root) / where)
+            out.writerow(Decision(where, digest, given, what, "" if what == "none" else label, TIME).values)
+
+
+def _whole(flag: str, text: str) -> list[int]:
+    """Ascending whole numbers, without those that are there twice."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"{flag}: found {text!r}; whole numbers of 0 or more, separated by commas, are accepted")
+    return sorted({int(part) for part in parts})
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
