@@ -141,14 +141,17 @@ def main(argv: Sequence[str]) -> None:
             + (f", all are kept in {kept}" if kept else ""),
             file=sys.stderr,
         )
-        print(f"next: {_review(args, photos)}  # look at the first ones, and decide", file=sys.stderr)
+        few = args.next and len(found.asked)
+        what = "the ones worth it most" if few else "the first ones"
+        review = _review(args, photos, _next_file(args) if few else args.out)
+        print(f"next: {review}  # look at {what}, and decide", file=sys.stderr)
 
 
-def _review(args: argparse.Namespace, photos: Any) -> str:
+def _review(args: argparse.Namespace, photos: Any, opened: str | Path) -> str:
     """The command that opens the list."""
-    places = {"--root": photos.root, "--val": args.val, "--decisions": getattr(args, "decisions", None)}
+    places = {"--root": photos.root, "--val": args.val, "--decisions": args.decisions}
     flags = [word for flag, place in places.items() if place is not None for word in (flag, str(place))]
-    return shlex.join(["python", "tools/review.py", args.out, *flags])
+    return shlex.join(["python", "tools/review.py", str(opened), *flags])
 
 
 def _find(args: argparse.Namespace, photos: Any, network: Any, kept: Path | None, known: dict[str, Any]) -> Any:
@@ -173,18 +176,9 @@ def _written(args: argparse.Namespace, found: Any, network: Any) -> list[str]:
     if args.report:
         written.append(_write_page(args, found, network))
     if args.next:
-        written += _write_next(args, found)
+        n = found.write_asked(_next_file(args), excel=args.excel)
+        written.append(f"{_next_file(args)}: {plural(n, 'picture')}, those worth a look most; the first is worth most")
     return [*summary_lines(found), "", *written]
-
-
-def _write_next(args: argparse.Namespace, found: Any) -> list[str]:
-    """Write the pictures to look at next; what is said of them, and how to go on."""
-    out = _next_file(args)
-    n = found.write_asked(out, excel=args.excel)
-    if not n:
-        return [f"{out}: no picture, as none is left to ask about"]
-    go_on = shlex.join(["python", "tools/review.py", str(out), "--root", str(found.photos.root)])
-    return [f"{out}: {plural(n, 'picture')}, those worth a look most; go on with `{go_on}`"]
 
 
 def _write_page(args: argparse.Namespace, found: Any, network: Any) -> str:

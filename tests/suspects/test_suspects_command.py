@@ -142,10 +142,8 @@ def test_what_is_worth_asking_is_a_list_of_its_own(judge, tmp_path):
     assert code == cli.DONE, err
     asked = read_rows(tmp_path / "next.csv")
     assert len(asked) == 5 and all(row == rows[row["path"]] for row in asked)
-    assert (
-        f"next.csv: 5 pictures, those worth a look most; go on with `python tools/review.py next.csv --root '{root}'`"
-        in out
-    )
+    assert "next.csv: 5 pictures, those worth a look most" in out
+    assert f"next: python tools/review.py next.csv --root '{root}' --val {val}" in err
     code, rows, out, err = judge(root, "--val", val, "--next", 100)
     asked = {row["path"] for row in read_rows(tmp_path / "next.csv")}
     assert rows.keys() - asked == {"blue/page.jpg", "green/copy.jpg", "green/07.png"}

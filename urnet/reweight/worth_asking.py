@@ -62,10 +62,10 @@ def worth_asking(
     or a batch would ask one question many times; of a group one row is taken. docs/method.md has what it was
     compared with.
 
-    Args: ``features``, ``labels``, ``n_classes``, ``groups``, ``readable`` as of ``label_quality``; ``found``: what it
-    returned; ``n`` >= 0 rows; ``ask`` (N,) bool, False: not to be asked (a leak, a copy); ``decided`` (N,)
-    as of ``label_quality``, with the decided ``labels``. Decided rows are not asked, nor are rows of their group with the same label. ``seed`` of
-    the hashes that choose 8,192 rows, evenly from the classes, to look for neighbours among where there are more.
+    Args: ``features``, ``labels``, ``n_classes``, ``groups``, ``readable``, ``decided`` as of ``label_quality``;
+    ``found``: what it returned; ``n`` >= 0 rows; ``ask`` (N,) bool, False: not to be asked (a leak, a copy). Decided
+    rows are not asked, nor are rows of their group with the same label. ``seed`` of the hashes that choose 8,192 rows,
+    evenly from the classes, to look for neighbours among where there are more.
     Returns int64 rows, at most n, fewer where fewer may be asked. Memory: a block, and of the n + 2,000 best rows
     the features. Beyond 1,000 rows the order is that of what is left of their worth.
     Raises InputError for arrays that do not fit each other, and values or settings outside their ranges.

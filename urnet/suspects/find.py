@@ -151,8 +151,9 @@ def _part(of: Extracted, begin: int, end: int) -> Extracted:
 
 
 def _decided(photos: Photos, decisions: Decisions | str | Path) -> tuple[Photos, np.ndarray, np.ndarray]:
-    """The photos with the decided labels; int8 (n,), what was decided: ``label_quality``'s ``decided``; bool (n,): which
-    were looked at, skipped ones too."""
+    """The photos with the decided labels; int8 (n,), what was decided: ``label_quality``'s ``decided``; and bool (n,),
+    which were looked at, skipped ones too.
+    """
     found = decisions if isinstance(decisions, Decisions) else read_decisions(decisions)
     rows, labels = matched(found, photos.paths, photos.labels, photos.class_names, Path(photos.root))
     decided, new = np.zeros(len(photos.labels), np.int8), photos.labels.copy()
