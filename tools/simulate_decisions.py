@@ -26,9 +26,9 @@ The truth is CSV with the columns path and truth: a class, off_topic or broken. 
 and the file of features must be of a call with --val. Unreadable pictures and leaks are left out.
 
 Each order asks --batch pictures, is told their truth, judges all others anew, and goes on. The classifier is logistic
-regression: once on the labels as they are then ("labels"), once with a row counting relevance x in_classes for its
-label and (1 - relevance) x suggested_prob x in_classes for the suggested one ("reweighted"). Figures: class-averaged
-top-1 on the validation pictures, mean ± standard deviation over the seeds, which part the folds and draw at random.
+regression: "reweighted" with rows weighted by label_quality, "labels" on the labels as they are then, all alike.
+Figures: class-averaged top-1 on the validation pictures, mean ± standard deviation over the seeds, which part the
+folds and draw at random.
 
 --write DIR also writes each state as DIR/ORDER-SEED-NUMBER.csv, which data.decisions of a recipe reads.
 
@@ -81,7 +81,7 @@ def parser() -> cli.Parser:
     add("--orders", default=",".join(ORDERS), metavar="NAME,NAME", help=f"[{','.join(ORDERS)}]")
     add("--seeds", default="0,1,2", metavar="N,N", help="[0,1,2]")
     add("--batch", type=cli.number(int, 1), default=50, help="pictures asked about at once [50]")
-    add("--strength", type=cli.number(float, 0, above=True), default=0.01, metavar="C", help="the classifier's [0.01]")
+    add("--strength", type=cli.number(float, 0, above=True), default=0.03, metavar="C", help="the classifier's [0.03]")
     add("--write", metavar="DIR", help="also write each state as a decisions file")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
@@ -98,8 +98,12 @@ def main(argv: Sequence[str]) -> None:
     if numbers[-1] > len(folder.given):
         raise InputError(f"--numbers: {numbers[-1]}, but there are only {len(folder.given)} pictures")
     print(f"{'order':12} {'decisions':>9}  {'reweighted':>14}  {'labels':>14}  wrong or off topic among them")
+    begun = [judged(folder, folder.given, np.zeros(len(folder.given), np.int8), seed) for seed in seeds]
     for name in orders:
-        runs = [list(simulated(folder, ORDERS[name], numbers, seed, args)) for seed in seeds]
+        runs = [
+            list(simulated(folder, ORDERS[name], numbers, state, seed, args))
+            for seed, state in zip(seeds, begun, strict=True)
+        ]
         for number, of_seeds in zip(numbers, zip(*runs, strict=True), strict=True):
             if args.write:
                 for seed, (state, _) in zip(seeds, of_seeds, strict=True):
@@ -111,58 +115,45 @@ def main(argv: Sequence[str]) -> None:
 
 
 def simulated(
-    folder: Folder, order: Order, numbers: Sequence[int], seed: int, args: argparse.Namespace
+    folder: Folder, order: Order, numbers: Sequence[int], begun: State, seed: int, args: argparse.Namespace
 ) -> Iterator[tuple[State, tuple[float, float, float]]]:
     """The state and its figures (both accuracies, faults seen) at each of ascending ``numbers`` of decisions."""
-    from urnet.reweight.label_quality import label_quality
-
-    rng, n_classes = np.random.default_rng(seed), len(folder.names)
-    labels, decided = folder.given.copy(), np.zeros(len(folder.given), np.int8)
-
-    def state() -> State:
-        found = label_quality(
-            folder.features,
-            labels,
-            n_classes,
-            groups=folder.groups,
-            decided=decided if decided.any() else None,
-            seed=seed,
-        )
-        return State(labels.copy(), decided.copy(), found)
-
-    now = state()
+    rng, now = np.random.default_rng(seed), begun
     for number in numbers:
-        while (there := int((decided > 0).sum())) < number:
+        while (there := int((now.decided > 0).sum())) < number:
             asked = order(folder, now, min(args.batch, number - there), rng)
             if not len(asked):
                 raise InputError(f"--numbers: {number}, but there are only {there} pictures to ask about")
-            labels[asked] = np.where(folder.true[asked] >= 0, folder.true[asked], labels[asked])
-            decided[asked] = np.where(folder.true[asked] >= 0, 1, 2)
-            now = state()
-        seen = (decided > 0) & (folder.given != folder.true)
+            labels, decided, true = now.labels.copy(), now.decided.copy(), folder.true[asked]
+            labels[asked], decided[asked] = np.where(true >= 0, true, labels[asked]), np.where(true >= 0, 1, 2)
+            now = judged(folder, labels, decided, seed)
+        seen = (now.decided > 0) & (folder.given != folder.true)
         yield now, (*accuracies(folder, now, args.strength), float(seen.sum()))
+
+
+def judged(folder: Folder, labels: np.ndarray, decided: np.ndarray, seed: int) -> State:
+    """What is believed of all pictures."""
+    from urnet.reweight.label_quality import label_quality
+
+    some = decided if decided.any() else None
+    found = label_quality(folder.features, labels, len(folder.names), groups=folder.groups, decided=some, seed=seed)
+    return State(labels, decided, found)
 
 
 def accuracies(folder: Folder, state: State, strength: float) -> tuple[float, float]:
     """Class-averaged top-1 of the classifier, in percent: reweighted, and with the labels alone."""
-    found, labels = state.found, state.labels
-    relevance, inside, suggested = found["relevance"], found["in_classes"], found["suggested"]
-    other = np.where(suggested != labels, (1 - relevance) * found["suggested_prob"], 0)
-    both = np.tile(np.arange(len(labels)), 2)
-    weight = np.where(state.decided[both] == 2, 0, np.r_[relevance, other] * inside[both])
     alone = (state.decided != 2).astype(np.float64)
-    return (
-        _accuracy(folder, both, np.r_[labels, suggested], weight, strength),
-        _accuracy(folder, np.arange(len(labels)), labels, alone, strength),
-    )
+    weights = (state.found["label_quality"].astype(np.float64) * alone, alone)
+    reweighted, labels = (_accuracy(folder, state.labels, weight, strength) for weight in weights)
+    return reweighted, labels
 
 
-def _accuracy(folder: Folder, rows: np.ndarray, labels: np.ndarray, weight: np.ndarray, strength: float) -> float:
+def _accuracy(folder: Folder, labels: np.ndarray, weight: np.ndarray, strength: float) -> float:
     from sklearn.linear_model import LogisticRegression
 
     used = weight > SURE
     model = LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
-    model.fit(folder.features[rows[used]], labels[used], weight[used])
+    model.fit(folder.features[used], labels[used], weight[used] / weight.mean())
     right = model.predict(folder.val_features) == folder.val_labels
     return 100 * float(np.mean([right[folder.val_labels == c].mean() for c in np.unique(folder.val_labels)]))
 
@@ -173,8 +164,16 @@ def _accuracy(folder: Folder, rows: np.ndarray, labels: np.ndarray, weight: np.n
 def _worth(folder: Folder, state: State, n: int, rng: np.random.Generator) -> np.ndarray:
     from urnet.reweight.worth_asking import worth_asking
 
-    n_classes, known = len(folder.names), {"groups": folder.groups, "decided": state.decided}
-    return worth_asking(folder.features, state.labels, n_classes, state.found, n, ask=~folder.copies, **known)
+    return worth_asking(
+        folder.features,
+        state.labels,
+        len(folder.names),
+        state.found,
+        n,
+        groups=folder.groups,
+        ask=~folder.copies,
+        decided=state.decided,
+    )
 
 
 def _quality(folder: Folder, state: State, n: int, rng: np.random.Generator) -> np.ndarray:

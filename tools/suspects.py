@@ -141,10 +141,9 @@ def main(argv: Sequence[str]) -> None:
             + (f", all are kept in {kept}" if kept else ""),
             file=sys.stderr,
         )
-        few = args.next and len(found.asked)
-        what = "the ones worth it most" if few else "the first ones"
-        review = _review(args, photos, _next_file(args) if few else args.out)
-        print(f"next: {review}  # look at {what}, and decide", file=sys.stderr)
+        some = _next_file(args) if args.next and len(found.asked) else None
+        what = "those worth it most" if some else "the first ones"
+        print(f"next: {_review(args, photos, some or args.out)}  # look at {what}, and decide", file=sys.stderr)
 
 
 def _review(args: argparse.Namespace, photos: Any, opened: str | Path) -> str:

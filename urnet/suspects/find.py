@@ -212,8 +212,8 @@ def _asked(
 ) -> np.ndarray:
     """The rows to ask a person about, by ``worth_asking``; of copies under one label the one to keep."""
     ask = ~(evidence.is_of("leak from validation") | evidence.is_of("near duplicate") | seen)
-    n_classes, known = len(photos.class_names), {"groups": evidence.group, "readable": own.readable}
-    return worth_asking(own.features, photos.labels, n_classes, found, ask=ask, **known, **settings)
+    settings |= {"groups": evidence.group, "readable": own.readable, "ask": ask}
+    return worth_asking(own.features, photos.labels, len(photos.class_names), found, **settings)
 
 
 def _paths_of(photos: Photos, validation: Photos, same_as: np.ndarray, leak: np.ndarray) -> Sequence[str]:
