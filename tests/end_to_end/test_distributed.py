@@ -68,13 +68,23 @@ def test_processes_share_what_they_should(findings):
 # --- a recipe's stages
 
 
+HEAD = {
+    "name": "head",
+    "train": "classifier",
+    "views": 2,
+    "reweight": {"method": "instance", "suffix": "_head"},
+    "sampling_weight": ["instance_weight_head"],
+}
+
+
 @pytest.fixture(scope="module")
 def both(images, tmp_path_factory):
     """Folders of the same recipe run by one process and by two."""
-    folders = {}
+    folders, start = {}, str(images / "start")
+    frozen = {**HEAD, "start": start, "measure": {"network": start}}
     for number in (1, 2):
         folder = folders[number] = tmp_path_factory.mktemp(f"run{number}")
-        recipe = write_recipe(images, folder, with_start(images))
+        recipe = write_recipe(images, folder, [*with_start(images), frozen])
         if number == 1:
             assert distributed_job.main("train", str(recipe)) == 0
         else:
@@ -88,6 +98,7 @@ def test_every_column_file_has_the_bytes_of_one_process(both):
     files = sorted(path.name for path in tables[1].glob("*.arrow"))
     assert files == sorted(path.name for path in tables[2].glob("*.arrow"))
     assert {"base.arrow", "class.arrow", "cluster.arrow", "instance.arrow", "label.arrow"} < set(files)
+    assert "instance_head.arrow" in files
     for name in files:
         if name != "bag.arrow":  # what the network paid attention to while it learned
             assert (tables[1] / name).read_bytes() == (tables[2] / name).read_bytes(), name
@@ -96,18 +107,26 @@ def test_every_column_file_has_the_bytes_of_one_process(both):
 
 
 def test_stages_end_with_the_weights_of_one_process_but_for_rounding(both):
-    for stage in ("class", "cluster", "instance", "bag", "label"):
+    for stage in ("class", "cluster", "instance", "bag", "label", "head"):
         one, two = (final(folder, stage) for folder in both.values())
         for name in one:
             np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=f"{stage} {name}")
     evaluations = [
         [
             re.findall(r"evaluation at step (\d+): top1 ([.\d]+)", (folder / f"run/{stage}/log.txt").read_text())
-            for stage in ("class", "cluster", "instance", "bag", "label")
+            for stage in ("class", "cluster", "instance", "bag", "label", "head")
         ]
         for folder in both.values()
     ]
     assert evaluations[0] == evaluations[1] and all(evaluations[0])
+
+
+def test_what_is_kept_has_the_bytes_of_one_process(both):
+    one, two = (folder / "run" / "kept.features" for folder in both.values())
+    names = sorted(path.name for path in one.iterdir())
+    assert len(names) == 2 and names == sorted(path.name for path in two.iterdir())
+    for name in names:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
 
 def test_only_process_0_writes_a_log(both):

@@ -1,15 +1,21 @@
 """Stages that train the classifier, or the last part of the network, on activations that are kept."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import yaml
 
 import eval as evaluation
+import models
 from tests.helpers.predict import run
 from tests.helpers.tiny_training import run_here, write_images, write_recipe
 from urnet.checkpoints.safetensors_io import read_safetensors
+from urnet.config.recipe import load_recipe
+from urnet.core.checks import InputError
+from urnet.data.kept.kept_features import difference, records_of
+from urnet.suspects.network import feature_network
 
 FROZEN = {
     "batch_size": 8,
@@ -83,3 +89,102 @@ def test_what_was_logged_is_what_the_images_give(home, capsys):
         assert code == 0
         assert float(lines[-1].split()[0].removeprefix("top1:")) == pytest.approx(last["top1"], abs=1e-4)
         assert (home / stage / "final" / "in_classes.safetensors").is_file()
+
+
+def test_everything_is_computed_once_and_shared(home):
+    """61 images to train with and 12 to validate; what a stage leaves as it was is not computed again after it."""
+    found = sorted((len(records_of(path)), path.name.split("-")[0]) for path in (home / "kept.features").iterdir())
+    views = [(61, "features")] + 2 * [(61, "front")]  # "two" mirrored; "top" mirrored and a random view
+    assert found == sorted([*views, (73, "front"), *2 * [(73, "features")]])  # of "whole", and of "top" for "again"
+    assert not (home / "measure").exists()
+
+
+def test_killed_stages_go_on_to_the_same_bytes_though_what_was_kept_is_gone(home, tmp_path):
+    shutil.copytree(home, tmp_path / "tiny")
+    shutil.rmtree(tmp_path / "tiny" / "kept.features")
+    for stage in ("two", "top"):
+        shutil.rmtree(tmp_path / "tiny" / stage / "final")
+        shutil.rmtree(max((tmp_path / "tiny" / stage).glob("step-*")))
+    assert run_here(home.parents[1] / "tiny.yaml", "--resume", "-o", f"output={tmp_path}") == 0
+    for stage in ("two", "top"):
+        for name in ("model.safetensors", "in_classes.safetensors"):
+            again, whole = (folder / stage / "final" / name for folder in (tmp_path / "tiny", home))
+            assert again.read_bytes() == whole.read_bytes(), (stage, name)
+
+
+@pytest.fixture
+def images(home):
+    return home.parents[1]
+
+
+def start_of(home):
+    return {"start": str(home / "whole" / "final")}
+
+
+def other(images, folder, stages, **data):
+    """A recipe of the same images whose results go elsewhere."""
+    path = folder / "other.yaml"
+    folder.mkdir(exist_ok=True)
+    tree = yaml.safe_load((images / "tiny.yaml").read_text())
+    tree.update(stages=stages, output=str(folder / "output"))
+    tree["data"].update(data)
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_the_features_of_suspects_are_those_of_training(home, images, tmp_path, capsys):
+    network = feature_network(home / "whole" / "final", build=models.build)
+    (file,) = (f for f in (home / "kept.features").iterdir() if not difference(f, network.identity()))
+    shutil.copy(file, tmp_path / "suspects.features")
+    stage = {**STAGES[1], **start_of(home)}
+    recipe = other(images, tmp_path, [stage], features=str(tmp_path / "suspects.features"))
+    assert run_here(recipe) == 0
+    assert (tmp_path / "suspects.features").read_bytes() == file.read_bytes()
+    assert not (tmp_path / "output" / "tiny" / "kept.features").exists()
+    shutil.copytree(home / "whole", tmp_path / "output" / "tiny" / "whole")
+    assert learned(tmp_path / "output" / "tiny", "whole", "one") == {"fc.weight", "fc.bias"}
+    capsys.readouterr()
+    shutil.copy(max((home / "kept.features").glob("front-*")), tmp_path / "suspects.features")
+    assert run_here(recipe, "--replace") == 0
+    said = capsys.readouterr().err
+    assert "suspects.features: is made with" in said and "those of stage one are in" in said
+    assert len(list((tmp_path / "output" / "tiny" / "kept.features").iterdir())) == 1
+
+
+def test_unreadable_images_have_no_weight(home, images, tmp_path, capsys):
+    shutil.copytree(images / "train", tmp_path / "train")
+    (tmp_path / "train" / "003.png").write_bytes(b"none")
+    stage = {**STAGES[2], **start_of(home), "reweight": None, "sampling_weight": []}
+    recipe = other(images, tmp_path, [stage], root=str(tmp_path), val_root=str(images))
+    assert run_here(recipe) == 2
+    assert "003.png: is no readable image" in capsys.readouterr().err
+    assert run_here(recipe, "-o", "data.max_bad=1") == 0
+    assert "003.png" in (tmp_path / "output" / "tiny" / "two" / "unreadable.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"train": "classifier"}, r"one.start: found 'previous \(random weights\)'; accepted: weights whose features"),
+        ({"train": "top", "start": "scratch"}, "one.start: found 'scratch'; accepted: weights whose features mean"),
+        ({"views": 2}, r"one.views: found 2; accepted: 1 \(its default\), as train is all"),
+        ({"train": "head"}, "one.train: found 'head'; accepted: all, top, classifier"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(images, tmp_path, keys, words):
+    with pytest.raises(InputError, match=words):
+        load_recipe(other(images, tmp_path, [{**FROZEN, "name": "one", **keys}]))
+
+
+def test_a_network_without_a_cut_is_refused_before_anything_runs(images, tmp_path, capsys):
+    stages = [{**FROZEN, "name": "first"}, {**FROZEN, "name": "one", "train": "top"}]
+    recipe = other(images, tmp_path, stages)
+    assert run_here(recipe, "--dry-run", "-o", "model.name=DenseNet121", "-o", "transform.size=32") == 2
+    assert "stages.one.train: found top, but network DenseNet121 has no `front`" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_too_small_is_refused(home, images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 1000))
+    recipe = other(images, tmp_path, [{**STAGES[3], **start_of(home)}])
+    assert run_here(recipe) == 2
+    assert "1.2 MB in" in (said := capsys.readouterr().err) and "but 1 kB are free there: fewer views" in said

@@ -175,7 +175,8 @@ def _missing(place: Path, whole: int) -> int:
 
 
 def _bytes(n: int) -> str:
-    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{max(n / 1e6, 0.1):.1f} MB"
+    size, unit = next((size, unit) for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (0, "bytes")) if n >= size)
+    return f"{n / size:.1f} {unit}" if size > 1e3 else f"{n / (size or 1):.0f} {unit}"
 
 
 def check_parts(stages: Sequence[Stage], build_network: BuildNetwork, name: str) -> None:
