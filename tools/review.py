@@ -105,17 +105,20 @@ def main(argv: Sequence[str]) -> int:
         n = len(decisions.decisions)
         print(f"{decisions.path}: {plural(n, 'picture')} {verb(n)} decided", file=sys.stderr)
         if n:
-            print(f"next: {_train(photos, decisions.path)}", file=sys.stderr)
+            print(f"next: {_train(photos, decisions.path, Path(args.list))}", file=sys.stderr)
     return cli.DONE
 
 
-def _train(photos: Any, decisions: Path) -> str:
+def _train(photos: Any, decisions: Path, file: Path) -> str:
     """The command that trains with the decisions; of a list that is no folder of classes the recipe is not known."""
+    kept = [place for place in (file.with_suffix(".features"), file.with_name("suspects.features")) if place.is_file()]
     some = np.arange(min(len(photos.labels), 100))
     names = [photos.class_names[label] for label in photos.labels[some].tolist()]
-    keys, recipe = {"data.decisions": decisions}, "RECIPE"
+    keys: dict[str, Any] = {"data.decisions": decisions}
+    recipe = "RECIPE"
     if all(path.startswith(f"{name}/") for path, name in zip(photos.paths_of(some), names, strict=True)):
         keys = {"data.root": photos.root, "data.val_root": photos.val_root, **keys}
+        keys["data.features"] = kept[0] if kept else ""
         recipe = "recipes/folder.yaml"
     flags = [word for key, place in keys.items() if str(place) for word in ("-o", f"{key}={place}")]
     return shlex.join(["python", "train.py", "-c", recipe, *flags])

@@ -23,6 +23,7 @@ from tests.helpers.doc_commands import (
     parser_of,
     read_command,
 )
+from tools import loop_picture
 from urnet.config import se_resnext_flags
 from urnet.core.checks import InputError
 from urnet.pipeline.recipes import load_recipe
@@ -44,6 +45,7 @@ RUN_BY = {
     ". ./set_env.sh": "scripts/test_set_env.py::test_sourced_twice_installs_once",
     "export OMP_NUM_THREADS=8": "not run: a variable of the shell",
     "pip install -e .[benchmark]": "not run: installs; tools/test_benchmark_scores.py uses it",
+    "pip install -e .[pretrained,serve]": "not run: installs; end_to_end/test_photos_loop.py uses both",
     "pip install -e .[pretrained]": "not run: installs; checkpoints/test_published.py does without",
     "train.py --init -c -o": "pipeline/test_start_weights.py::test_a_run_from_the_word",
     "pip install -e .[peer]": "not run: installs; checkpoints/test_foreign.py does without",
@@ -100,6 +102,8 @@ RUN_BY = {
     "tools/plan.py --measure --no-files -c": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --measure --no-files -c -o": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --evaluation-images --rows -c": "tools/test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",
+    "tools/suspects.py --val": "end_to_end/test_photos_loop.py::test_from_a_folder_to_a_service",
+    "tools/suspects.py --decisions --val": "end_to_end/test_photos_loop.py::test_from_a_folder_to_a_service",
     "tools/suspects.py --report --val": "suspects/test_suspects_command.py::test_planted_faults_are_found_and_named",
     "tools/suspects.py --decisions": "suspects/test_suspects_command.py::test_decisions_leave_the_head_of_the_list_and_judge_the_others",
     "tools/suspects.py": "suspects/test_suspects_command.py::test_one_class_one_picture_and_pictures_without_a_sub_folder",
@@ -110,6 +114,10 @@ ALL = commands()
 WHOLE = [command for command in ALL if not command.synopsis]
 IN_HEADS = [command for recipe in RECIPES for command in head_commands(recipe)]
 STANDS_FOR = {"S": "0", "N": "1"}  # a value in capitals that has to be a number
+
+
+def test_the_first_picture_is_what_its_script_draws():
+    assert (ROOT / "docs/loop.svg").read_text(encoding="utf-8") == loop_picture.picture()
 
 
 def of_python(found):

@@ -58,9 +58,9 @@ def make_list(folder: Path, n: int = 24, n_off: int = 2) -> Path:
     return folder / "suspects.csv"
 
 
-def review_of(file: Path, **asked) -> Review:
-    """A list under review, with decisions.csv beside it."""
-    photos, evidence = opened(file, root=str(file.parent / "photos"), **asked)
+def review_of(file: Path, root: Path | None = None, **asked) -> Review:
+    """A list under review, with decisions.csv beside it; ``root``: None for the folder photos beside it."""
+    photos, evidence = opened(file, root=str(root or file.parent / "photos"), **asked)
     return Review(photos, evidence, Pictures(photos), DecisionsFile(file.with_name("decisions.csv")))
 
 
