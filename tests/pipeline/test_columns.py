@@ -13,8 +13,10 @@ from tests.helpers.tiny_stages import SHORT
 from tests.helpers.webvision import N_CLASSES, write_web
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
+from urnet.features.store import Measurement
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import plan_recipe, run_recipe
+from urnet.reweight.label_quality import label_quality
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +155,48 @@ def test_the_relevance_model_reads_queries_and_class_texts_where_they_have_none(
     np.testing.assert_allclose(means_by_class(table.column("instance_weight"), labels), 1, rtol=1e-5)
     np.testing.assert_allclose(means_by_class(table.column("relevance"), labels), 0.5, atol=1e-6)
     assert (table.column("relevance") != instance.column("relevance")).any()
+
+
+def test_heads_and_votes_are_those_of_label_quality(web, instance, tmp_path):
+    """Without texts and ranks a stage with `votes` knows what ``label_quality`` knows of the same features."""
+    votes = {"text": 0, "rank_bins": 0, "votes": True, "shrinkage": "auto"}
+    table = columns_after(
+        recipe_of(
+            web,
+            tmp_path,
+            {"method": "instance", "scale": "probability", "power": 0.5, "evidence": votes},
+            sampling_weight=["instance_weight", "in_classes"],
+            measure={"keep": True},
+        )
+    )
+    labels = table.column("label")
+    features = Measurement.open(tmp_path / "r/measure/next").features
+    asked = label_quality(features, labels, N_CLASSES, folds=5, power=0.5)
+    for name in ("relevance", "in_classes", "suggested"):
+        np.testing.assert_array_equal(table.column(name), asked[name])
+    np.testing.assert_allclose(table.column("suggested_prob"), asked["suggested_prob"], atol=1e-3)  # float16
+    raw = np.sqrt(np.maximum(asked["relevance"], 0.02))
+    expected = raw / np.array(means_by_class(raw, labels))[labels]
+    np.testing.assert_allclose(table.column("instance_weight"), expected, rtol=1e-4)
+    assert "in_classes" not in instance.columns
+
+    label = recipe_of(
+        web, tmp_path, {"method": "label", "evidence": votes}, "name=l", targets="label", measure={"keep": True}
+    )
+    found = columns_after(label)
+    np.testing.assert_array_equal(found.column("keep"), asked["relevance"])
+    inside = np.maximum(asked["in_classes"], 0.02)
+    expected = inside / np.array(means_by_class(inside, labels))[labels]
+    np.testing.assert_allclose(found.column("label_weight"), expected, rtol=1e-4)
+
+
+def test_votes_are_joined_with_texts_and_ranks(web, instance, tmp_path):
+    for reweight in ({"method": "instance"}, {"method": "instance", "relevance": "ranks"}, {"method": "cluster"}):
+        name = f"{reweight['method']}_{len(reweight)}"
+        table = columns_after(recipe_of(web, tmp_path, {**reweight, "evidence": {"votes": True}}, f"name={name}"))
+        column = "relevance" if reweight["method"] == "instance" else "cluster_weight"
+        values = table.column(column)
+        assert np.isfinite(values).all() and (values >= 0).all() and np.ptp(values) > 0
 
 
 @pytest.mark.parametrize("weights", [["keep"], ["keep", "label_weight"]])

@@ -69,6 +69,13 @@ class Evidence:
         low=0,
         high=0.999,
     )
+    votes: bool = key(
+        False,
+        "true: a second head and the votes of each row's nearest rows join the head, as in `tools/suspects.py`, and "
+        "how likely a row shows any class is said as well; then without `rounds`, and where there is neither text nor "
+        "rank without `noise`",
+        added=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from urnet.data.lists.query_texts import read_query_texts
 from urnet.data.table.table import BLOCK, SOURCES, Table
 from urnet.reweight.evidence.class_similarity import class_similarity, confusion_counts
 from urnet.reweight.evidence.decided import certain_rows
-from urnet.reweight.evidence.out_of_fold import out_of_fold
+from urnet.reweight.evidence.heads_and_votes import HeadsAndVotes, Known, heads_and_votes
+from urnet.reweight.evidence.out_of_fold import Settings, out_of_fold
 from urnet.reweight.evidence.posterior import posterior
 from urnet.reweight.evidence.ranks import rank_evidence
 from urnet.reweight.evidence.relevance import relevance_model, reliable_rows
@@ -46,6 +47,8 @@ class StageEvidence:
         Labels are learned with classes even, as their sizes are a fault of the data; a posterior knows by
         itself how frequent each class is.
         """
+        if self.settings.votes and targets is None:
+            return self._both.head.columns
         return out_of_fold(
             self.features,
             self.labels,
@@ -63,8 +66,10 @@ class StageEvidence:
         """The posterior of each row's class. ``first``: the head trained on the labels.
 
         Each of ``rounds`` further heads learns from the posterior found so far: only where texts or ranks count, as
-        a head that learned from its own output would only grow surer of it.
+        a head that learned from its own output would only grow surer of it. With votes, the second head has done that.
         """
+        if self.settings.votes:
+            return self._with_votes() if self.head_only else self.posterior(self._with_votes())
         found = self.posterior(first)
         for number in range(0 if self.head_only else self.settings.rounds):
             head = self.head((found["index"], found["prob"]), number + 1)
@@ -77,11 +82,22 @@ class StageEvidence:
         Where there is nothing but the head, its own confidence finds wrong labels better than the posterior does
         (the labels' noise, estimated from the same head, says nothing new of a single row).
         """
-        return first["given"] if self.head_only else found["given"]
+        return first["given"] if self.head_only and not self.settings.votes else found["given"]
+
+    @cached_property
+    def _both(self) -> HeadsAndVotes:
+        settings = Settings(self.settings.folds, True, self.settings.shrinkage, self.top_k, self.recipe.seed)
+        return heads_and_votes(self.features, self.labels, self.n_classes, settings, Known(None, self.decided))
+
+    def _with_votes(self) -> Columns:
+        """What two heads and votes say; of the only row of its class, which no head has seen, nothing but its label."""
+        index, prob = self._both.best(self.top_k)
+        prob[~self._both.head.seen] = 0
+        return {"index": index, "prob": prob.astype(np.float16), "given": self._both.relevance}
 
     @property
     def head_only(self) -> bool:
-        """Whether there is nothing but the head: no texts, no ranks."""
+        """Whether there is nothing but the features: no texts, no ranks."""
         return self.text_label is None and (self.group is None or self.settings.noise == 0)
 
     def posterior(self, head: Columns) -> Columns:
@@ -133,7 +149,7 @@ class StageEvidence:
 
         Of text, rank and model those whose weight is above 0; ``reliable_rank`` is of the rows that train the model.
         """
-        terms: Columns = {"confidence": first["given"]}
+        terms: Columns = {"confidence": self._both.relevance if self.settings.votes else first["given"]}
         known: Columns = {}
         if weights["text"] > 0 and self.text is not None:
             terms["text"], known["text"] = self.text["text_given"], self.text["text_known"]

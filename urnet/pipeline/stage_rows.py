@@ -18,7 +18,7 @@ from urnet.features.store import Measurement
 from urnet.pipeline import row_weights
 from urnet.pipeline.method import Column, Columns
 from urnet.reweight.evidence.class_shards import join, rows_of
-from urnet.reweight.evidence.decided import CERTAIN, CertainRows
+from urnet.reweight.evidence.decided import CERTAIN, NONE, CertainRows
 from urnet.runtime.process_group import ProcessGroup
 
 if TYPE_CHECKING:
@@ -108,6 +108,24 @@ class StageRows:
         from urnet.pipeline.evidence import StageEvidence  # imports scikit-learn, which takes a second
 
         return StageEvidence(self.recipe, settings, self.table, self.rows, self.features, self.stage.measure.top_k)
+
+    @cached_property
+    def in_classes(self) -> np.ndarray:
+        """(n,) float32, how likely each row shows any of the classes (``off_topic``), 1 of a certain one.
+
+        Rows that were decided to show none, which are not among the n, help to tell how far is too far.
+        """
+        from urnet.reweight.off_topic import off_topic
+
+        assert self.measured is not None
+        rows, decided = np.flatnonzero(self.measured.readable), self.table.decided
+        features = (
+            self.measured.features if len(rows) == self.table.n_rows else ChosenRows(self.measured.features, rows)
+        )
+        outside = None if decided is None else decided[rows] == NONE
+        found = off_topic(features, labels=self.all_labels[rows], outside=outside, seed=self.seed)["in_classes"]
+        inside = found if outside is None else found[~outside]
+        return inside if self.decided is None else np.where(self.decided == CERTAIN, np.float32(1), inside)
 
     def by_class(self, compute: Callable[[Any, np.ndarray, Any], Columns]) -> Columns:
         """``compute(features, labels, own)`` of each process's classes, joined; ``own``: its rows of the n."""

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from urnet.core.checks import InputError, check_choice, check_labels, check_same_rows
 from urnet.reweight.evidence.decided import CERTAIN, NONE, UNDECIDED, checked
-from urnet.reweight.evidence.folds import check_features, hashes_and_mean, joined
+from urnet.reweight.evidence.folds import check_features
+from urnet.reweight.evidence.heads_and_votes import Known, heads_and_votes
 from urnet.reweight.evidence.out_of_fold import Scored, Settings, scored
-from urnet.reweight.evidence.posterior import largest, posterior
+from urnet.reweight.evidence.posterior import posterior
 from urnet.reweight.evidence.ranks import decided_ranks
-from urnet.reweight.evidence.views import Roots, Rows, any_negative
-from urnet.reweight.evidence.votes import Neighbours
+from urnet.reweight.evidence.views import Rows
 from urnet.reweight.off_topic import off_topic
 from urnet.reweight.sampling_weight import sampling_weight
 
 K = 20  # classes of a row that are looked at, as by a stage (measure.top_k)
-ORDERING, SUGGESTING = 0.75, 0.5  # exponents of the neighbours' votes beside the heads
-LEAST = 0.02  # the least that a row votes with
-LEAST_SHARE = 1e-6  # of a class, before its logarithm
 UNKNOWN = 0.5  # the label quality of which nothing is known
 
 
@@ -127,25 +124,6 @@ def label_quality(
     }
 
 
-class Known(NamedTuple):
-    """What is known of the rows that are judged: ``groups`` and ``decided`` (0 or 1) of ``label_quality``, ``inside``
-    their in_classes (None: not known yet)."""
-
-    groups: np.ndarray | None = None
-    decided: np.ndarray | None = None
-    inside: np.ndarray | None = None
-
-    @property
-    def of_heads(self) -> dict[str, Any]:
-        """What ``scored`` is told."""
-        return {"groups": self.groups, "decided": self.decided}
-
-    @property
-    def certain(self) -> np.ndarray | None:
-        """bool (n,): whose label is certain; None where none is."""
-        return None if self.decided is None or not (self.decided == CERTAIN).any() else self.decided == CERTAIN
-
-
 def _judged(readable: Any, decided: np.ndarray | None, labels: np.ndarray) -> np.ndarray | None:
     """The rows that are readable and may show a class; None for all."""
     if decided is None or not (decided == NONE).any():
@@ -201,7 +179,9 @@ def _quality(
         head = scored(features, labels, n_classes, settings, **known.of_heads)
         relevance, suggested, prob = _of_head(head, labels, n_classes)
     else:
-        head, relevance, suggested, prob = _of_all(features, labels, n_classes, settings, known)
+        both = heads_and_votes(features, labels, n_classes, settings, known)
+        head, relevance, (best, best_prob) = both.head, both.relevance, both.best(1)
+        suggested, prob = best[:, 0], best_prob[:, 0].astype(np.float32)
     if known.inside is None:
         inside = off_topic(features, labels=labels, groups=known.groups, seed=settings.seed)["in_classes"]
     else:
@@ -223,76 +203,3 @@ def _of_head(head: Scored, labels: np.ndarray, n_classes: int) -> tuple[np.ndarr
     index, prob, given = (head.columns[name] for name in ("index", "prob", "given"))
     found = posterior(labels, n_classes, teacher_index=index, teacher_prob=prob, given_prob=given, noise=0.0, k=K)
     return given, found["index"][:, 0], found["prob"][:, 0].astype(np.float32)
-
-
-def _of_all(
-    features: Any, labels: np.ndarray, n_classes: int, settings: Settings, known: Known
-) -> tuple[Scored, np.ndarray, np.ndarray, np.ndarray]:
-    """The first head; relevance, suggestion and its probability by heads and votes together."""
-    used = features if any_negative(features) else Roots(features)
-    hashes, centre = hashes_and_mean(used, settings.seed)
-    keys = joined(hashes, known.groups)
-    neighbours = Neighbours(used, labels, n_classes, keys=keys, centre=centre)
-    settings = settings._replace(quick=True)
-    first = scored(used, labels, n_classes, settings, **known.of_heads)
-    classes, p = _candidates([first], labels, n_classes)
-    right = _shares(p, neighbours.log_votes(classes), SUGGESTING)[:, 0]
-    weight = np.sqrt(np.maximum(right, LEAST))
-    if known.certain is not None:
-        weight = np.where(known.certain, 1, weight)
-    again = settings._replace(shrinkage=first.shrinkage, seed=settings.seed + 1)
-    second = scored(used, labels, n_classes, again, sample_weight=weight, **known.of_heads)
-    classes, p = _candidates([first, second], labels, n_classes)
-    ordering = _shares(p, neighbours.log_votes(classes, weight**2), ORDERING)
-    suggesting = _shares(p, neighbours.log_votes(classes), SUGGESTING)
-    if known.certain is not None:  # so that what shows the same is as sure
-        ordering[known.certain] = suggesting[known.certain] = np.eye(1, classes.shape[1])
-    relevance = _of_pictures(classes, ordering, keys)[:, 0]
-    shares = _of_pictures(classes, suggesting, keys)
-    best, prob = largest(classes, shares, 1)
-    return first, relevance.astype(np.float32), best[:, 0], prob[:, 0].astype(np.float32)
-
-
-def _candidates(heads: list[Scored], labels: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row the classes to choose among, (N, m) int32, the given one first; the heads' geometric mean, float64.
-
-    They are the label and each head's best; a class that another head does not list has 0.01 / n_classes there at
-    least. A class that is in a row twice has 0 the second time.
-    """
-    classes = np.concatenate([labels[:, None].astype(np.int32), *(head.columns["index"] for head in heads)], axis=1)
-    log = np.zeros(classes.shape)
-    for head in heads:
-        p = np.full(classes.shape, 0.01 / n_classes)
-        for index, prob in zip(head.columns["index"].T, head.columns["prob"].T, strict=True):
-            p = np.where(classes == index[:, None], np.maximum(prob[:, None], np.float32(1e-6)), p)
-        p = np.where(classes == labels[:, None], np.maximum(head.columns["given"][:, None], 1e-9), p)
-        log += np.log(p) / len(heads)
-    mean = np.exp(log)
-    for column in range(1, classes.shape[1]):
-        mean[(classes[:, :column] == classes[:, column, None]).any(axis=1), column] = 0
-    return classes, mean
-
-
-def _shares(p: np.ndarray, log_votes: np.ndarray, power: float) -> np.ndarray:
-    """(N, m) float64, p times the votes to a power, scaled to sum 1 in each row."""
-    joint = p * np.exp(power * (log_votes - log_votes.max(axis=1, keepdims=True)).astype(np.float64))
-    shares: np.ndarray = joint / np.maximum(joint.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    return shares
-
-
-def _of_pictures(classes: np.ndarray, shares: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """The shares (N, m) of ``classes``, those of rows that show the same picture (equal ``keys``) made one: their
-    geometric mean, in which a class that a row does not list has ``LEAST_SHARE``."""
-    _, picture, rows_of = np.unique(keys, return_inverse=True, return_counts=True)
-    several = np.flatnonzero(rows_of[picture] > 1)
-    several = several[np.argsort(picture[several], kind="stable")]
-    out = shares.copy()
-    for rows in np.split(several, np.flatnonzero(np.diff(picture[several])) + 1) if len(several) else ():
-        listed, place = np.unique(classes[rows], return_inverse=True)
-        found = np.full((len(rows), len(listed)), LEAST_SHARE)
-        row = np.arange(len(rows))[:, None]
-        np.maximum.at(found, (row, place.reshape(len(rows), -1)), shares[rows])  # a class twice in a row has 0 once
-        mean = np.exp(np.log(found).mean(axis=0))
-        one = np.where(shares[rows] > 0, mean[place.reshape(len(rows), -1)], 0)
-        out[rows] = one / one.sum(axis=1, keepdims=True)
-    return out

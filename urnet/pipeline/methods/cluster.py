@@ -75,7 +75,8 @@ def _given(data: StageRows, settings: Settings) -> np.ndarray:
     evidence = data.evidence(settings.evidence)
     head = evidence.head()
     if settings.confidence == "posterior":
-        return evidence.relevance(head, evidence.joined(head))
+        relevance = evidence.relevance(head, evidence.joined(head))
+        return relevance * data.in_classes if settings.evidence.votes else relevance
     return head["given"]
 
 

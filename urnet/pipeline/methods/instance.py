@@ -61,8 +61,10 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     first = evidence.head()
     found = evidence.joined(first)
     weigh = _weigh_by_posterior if settings.relevance == "posterior" else _weigh_by_terms
+    inside = {"in_classes": data.in_classes} if settings.evidence.votes else {}
     return {
         **weigh(settings, evidence, first, found),
+        **inside,
         "confidence": first["given"],
         "oof_index": first["index"],
         "oof_prob": first["prob"],
@@ -98,6 +100,10 @@ def _weigh_by_terms(settings: Settings, evidence: StageEvidence, first: Columns,
     )
 
 
+def _votes(settings: Settings) -> bool:
+    return settings.evidence.votes
+
+
 def _measured_top_k(stage: Stage) -> int:
     return stage.measure.top_k
 
@@ -110,6 +116,7 @@ METHOD = Method(
     columns={
         "relevance": Column("float32", "weight"),
         "instance_weight": Column("float32", "weight"),
+        "in_classes": Column("float32", "weight", when=_votes),
         "confidence": Column("float32", "weight"),
         "oof_index": Column("int32", width=_measured_top_k),
         "oof_prob": Column("float16", width=_measured_top_k),
@@ -118,7 +125,7 @@ METHOD = Method(
     },
     compute=compute,
     score="instance_weight",
-    usage="`sampling_weight: [instance_weight]`",
+    usage="`sampling_weight: [instance_weight]`, with `votes` also `[instance_weight, in_classes]`",
     needs_texts=True,
     check=check,
 )

@@ -35,7 +35,12 @@ class Settings:
         infinite=True,
     )
     similarity: float = key(0.0, "share of classes like the given one in the rest of the target", low=0, high=1)
-    certainty: float = key(0.0, "`label_weight` ∝ (largest probability of the target)^certainty; 0: all ones", low=0)
+    certainty: float = key(
+        0.0,
+        "`label_weight` ∝ (largest probability of the target)^certainty, 0: all ones; with `votes` times how likely "
+        "the row shows any class",
+        low=0,
+    )
     top_k: int = key(10, "classes a target holds", low=1, high=32767)
     suffix: str = suffix_key()
 
@@ -51,7 +56,6 @@ def compute(data: StageRows, settings: Settings) -> Columns:
     """Columns of label.arrow."""
     from urnet.reweight.class_size import target_size
     from urnet.reweight.label import label
-    from urnet.reweight.sampling_weight import sampling_weight
 
     evidence = data.evidence(settings.evidence)
     first, found = _posterior(data, settings, evidence)
@@ -67,12 +71,20 @@ def compute(data: StageRows, settings: Settings) -> Columns:
         similarity_share=settings.similarity,
         k=min(settings.top_k, data.n_classes),
     )
-    largest = targets["topk_prob"].max(axis=1)
-    certain = sampling_weight(data.labels, data.n_classes, relevance=largest, power=settings.certainty)
-    targets["label_weight"] = certain["instance_weight"]
+    targets["label_weight"] = _label_weight(data, settings, targets["topk_prob"].max(axis=1))
     drawn = data.expected_draws({name: targets[name] for name in ("keep", "label_weight")})
     sizes = target_size(targets["topk_index"], targets["topk_prob"], data.n_classes, drawn=drawn)
     return {**targets, **sizes}
+
+
+def _label_weight(data: StageRows, settings: Settings, largest: np.ndarray) -> np.ndarray:
+    """(n,) float32, of mean 1 in each class; what fits no class weighs little where that is known."""
+    from urnet.reweight.sampling_weight import sampling_weight
+
+    power = settings.certainty
+    if settings.evidence.votes:
+        largest, power = largest**power * data.in_classes, 1.0
+    return sampling_weight(data.labels, data.n_classes, relevance=largest, power=power)["instance_weight"]
 
 
 def _posterior(data: StageRows, settings: Settings, evidence: StageEvidence) -> tuple[dict[str, Any], Columns]:
