@@ -13,6 +13,7 @@ import paddle
 from paddle import nn
 
 from .blocks import ConvBN, FromFeatures, classifier
+from .depthwise import quicken
 
 # kernel, units, stride of the first, expansion, channels
 _STAGES = (
@@ -72,6 +73,7 @@ class EfficientNetLite(FromFeatures, nn.Layer):
         self.units = nn.LayerList(units)
         self.head = ConvBN6(n_in, self.feature_width, 1)
         self.fc = classifier(self.feature_width, n_classes)
+        quicken(self)
 
     def front(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> maps (B, 112, H / 16, W / 16), rounded up."""

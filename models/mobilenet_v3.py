@@ -12,6 +12,7 @@ from paddle import nn
 from paddle.vision.models import mobilenetv3
 
 from .blocks import FromFeatures
+from .depthwise import quicken
 
 _CUT = 12  # blocks in front of the first whose output is 7x7 at 224 pixels
 
@@ -32,6 +33,7 @@ class MobileNetV3(FromFeatures, mobilenetv3.MobileNetV3Large):
         for layer in self.sublayers():
             if isinstance(layer, nn.BatchNorm2D):
                 layer._momentum = 0.9
+        quicken(self)
 
     def published_names(self) -> dict[str, str]:
         """State-dict key -> its name in the weights published for Paddle's network."""

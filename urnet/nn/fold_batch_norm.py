@@ -70,7 +70,7 @@ def _watch(network: paddle.nn.Layer, images: paddle.Tensor) -> tuple[list[Pair],
 
     hooks = []
     for layer in network.sublayers():
-        if type(layer) is paddle.nn.Conv2D and layer.bias is None:
+        if isinstance(layer, paddle.nn.Conv2D) and layer.bias is None:
             hooks.append(layer.register_forward_post_hook(after_convolution))
         elif type(layer) is paddle.nn.BatchNorm2D:
             hooks.append(layer.register_forward_pre_hook(before_norm))
