@@ -151,7 +151,7 @@ def _training(x: int, y: int) -> Iterator[str]:
 
 def _service(x: int, y: int) -> Iterator[str]:
     """A new photograph of a class, and one of none."""
-    for row, (shape, word, colour) in enumerate((("c", "triangle, 97 %", "good"), ("d", "fits no class", "bad"))):
+    for row, (shape, word, colour) in enumerate((("c", "triangle", "good"), ("d", "fits no class", "bad"))):
         top = y + 12 + 56 * row
         yield _photo(x + 14, top, shape, 40)
         yield f'<text class="k {colour}" x="{x + 62}" y="{top + 26}">{word}</text>'

@@ -34,6 +34,7 @@ examples:
 exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 failed while running, 2 bad usage or bad input
 """
 NEEDED = ("starlette", "uvicorn")
+HELD_BACK = {"data.val_split": 0.1}  # of the suggested training, where no validation pictures are known
 PORT, FURTHER = 8765, 20  # the port, and how many behind it are tried where it is taken
 
 
@@ -117,7 +118,8 @@ def _train(photos: Any, decisions: Path, file: Path) -> str:
     keys: dict[str, Any] = {"data.decisions": decisions}
     recipe = "RECIPE"
     if all(path.startswith(f"{name}/") for path, name in zip(photos.paths_of(some), names, strict=True)):
-        keys = {"data.root": photos.root, "data.val_root": photos.val_root, **keys}
+        held = {"data.val_root": photos.val_root} if str(photos.val_root) else {"data.val_root": "null", **HELD_BACK}
+        keys = {"data.root": photos.root, **held, **keys}
         keys["data.features"] = kept[0] if kept else ""
         recipe = "recipes/folder.yaml"
     flags = [word for key, place in keys.items() if str(place) for word in ("-o", f"{key}={place}")]

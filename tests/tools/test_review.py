@@ -73,7 +73,8 @@ def test_it_runs_until_ctrl_c_and_the_next_start_goes_on(file, capsys):
         assert process.returncode == cli.DONE
     assert said[0] == f"note: the pictures are taken from {file.parent}/photos (--root says another folder)"
     assert said[-2] == f"{file.with_name('decisions.csv')}: 2 pictures are decided"
-    keys = f"-o data.root={file.parent}/photos -o data.decisions={file.with_name('decisions.csv')}"
+    held = "-o data.val_root=null -o data.val_split=0.1"
+    keys = f"-o data.root={file.parent}/photos {held} -o data.decisions={file.with_name('decisions.csv')}"
     assert said[-1] == f"next: python train.py -c recipes/folder.yaml {keys}"
     with running(file, "--port", 0) as (_, other):
         state = asked(other + "state")
