@@ -147,7 +147,7 @@ def test_the_features_of_suspects_are_those_of_training(home, images, tmp_path, 
     shutil.copy(max((home / "kept.features").glob("front-*")), tmp_path / "suspects.features")
     assert run_here(recipe, "--replace") == 0
     said = capsys.readouterr().err
-    assert "suspects.features: is made with" in said and "those of stage one are in" in said
+    assert "suspects.features: its features are made with" in said and "those of stage one are in" in said
     assert len(list((tmp_path / "output" / "tiny" / "kept.features").iterdir())) == 1
 
 
@@ -168,12 +168,14 @@ def test_unreadable_images_have_no_weight(home, images, tmp_path, capsys):
         ({"train": "classifier"}, r"one.start: found 'previous \(random weights\)'; accepted: weights whose features"),
         ({"train": "top", "start": "scratch"}, "one.start: found 'scratch'; accepted: weights whose features mean"),
         ({"views": 2}, r"one.views: found 2; accepted: 1 \(its default\), as train is all"),
+        ({"data": {"features": "f"}}, "data.features: found 'f'; accepted: null, as every stage trains the whole"),
         ({"train": "head"}, "one.train: found 'head'; accepted: all, top, classifier"),
     ],
 )
 def test_what_makes_no_sense_is_refused(images, tmp_path, keys, words):
+    data = keys.pop("data", {})
     with pytest.raises(InputError, match=words):
-        load_recipe(other(images, tmp_path, [{**FROZEN, "name": "one", **keys}]))
+        load_recipe(other(images, tmp_path, [{**FROZEN, "name": "one", **keys}], **data))
 
 
 def test_a_network_without_a_cut_is_refused_before_anything_runs(images, tmp_path, capsys):
@@ -181,6 +183,12 @@ def test_a_network_without_a_cut_is_refused_before_anything_runs(images, tmp_pat
     recipe = other(images, tmp_path, stages)
     assert run_here(recipe, "--dry-run", "-o", "model.name=DenseNet121", "-o", "transform.size=32") == 2
     assert "stages.one.train: found top, but network DenseNet121 has no `front`" in capsys.readouterr().err
+
+
+def test_a_file_of_something_else_is_refused_before_anything_runs(home, images, tmp_path, capsys):
+    recipe = other(images, tmp_path, [{**STAGES[1], **start_of(home)}], features=str(images / "tiny.yaml"))
+    assert run_here(recipe, "--dry-run") == 2
+    assert "tiny.yaml: is no file of kept features" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_too_small_is_refused(home, images, tmp_path, capsys, monkeypatch):

@@ -77,6 +77,9 @@ def check_recipe(recipe: Any, source: str) -> None:
         need(False, f"stages.{name}.bags", bags, "bags in one stage, as a table has one bag.arrow")
     for stage in recipe.stages:
         _check_stage(stage, need.under(f"stages.{stage.name}"))
+    words = "null, as every stage trains the whole network and none keeps features"
+    used = recipe.data.features is None or any(stage.train != "all" for stage in active)
+    need(used, "data.features", recipe.data.features, words)
     for stage in active:
         _check_frozen(stage, stage is active[0], need.under(f"stages.{stage.name}"))
 

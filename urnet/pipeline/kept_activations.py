@@ -141,7 +141,10 @@ class KeptActivations:
         if not said:
             return Path(given)
         if self._group.is_main:
-            print(f"note: data.features: {given}: is {said}; those of stage {stage.name} are in {own}", file=sys.stderr)
+            print(
+                f"note: data.features: {given}: its features are {said}; those of stage {stage.name} are in {own}",
+                file=sys.stderr,
+            )
         return own
 
     def _announce(self, stage: Stage, place: Path, size: int, to_come: int, n: int) -> None:

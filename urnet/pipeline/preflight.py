@@ -10,6 +10,7 @@ from urnet.checkpoints import checkpoint
 from urnet.config.recipe import active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
+from urnet.data.kept.kept_features import difference
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.nn.schedule import gate_plan, plan
 from urnet.pipeline import row_weights
@@ -46,6 +47,8 @@ def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, n_processes: int
     Where the table is not known, what depends on its rows is left to the run.
     """
     recipe, table = inputs.recipe, inputs.table
+    if recipe.data.features is not None:
+        difference(Path(recipe.data.features), {})  # refuses what is no file of kept features
     to_come = {name for stage in active_stages(recipe) for name in columns_of(stage)}
     known = BASE_SCHEMA.names if table is None else table.columns
     columns = [name for name in known if name not in to_come]  # those of a later stage are not there yet
