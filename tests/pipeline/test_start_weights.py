@@ -13,7 +13,7 @@ import train
 from tests.helpers.faulty_server import Served, serving
 from tests.helpers.predict import save_checkpoint, weights_of
 from tests.helpers.published_weights import FILE, NETWORK, WORD, PublishedFile
-from tests.helpers.tiny_training import write_images, write_recipe
+from tests.helpers.tiny_training import write_recipe
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.published import FOLDER
 from urnet.config.recipe import Transform
@@ -35,15 +35,8 @@ VIEW = ("size", "eval", "resize_short", "mean", "std")
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    write_images(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def file(images):
-    return PublishedFile(images, images / "train", ["000.png", "001.png", "002.png"])
+def file(images, tmp_path_factory):
+    return PublishedFile(tmp_path_factory.mktemp("published"), images / "train", ["000.png", "001.png", "002.png"])
 
 
 def recipe_in(images, folder, model=NETWORK, transform=None, **stage):
