@@ -131,6 +131,8 @@ def test_every_sub_command_has_its_arguments():
     [
         ("data --workers 1 0", "1 or more is"),
         ("density --rows 9", "argument --rows: found 9; 10 or more is accepted"),
+        ("depthwise --network ResNet18", "--network: 'ResNet18' is not known; nearest: EfficientNetLite0"),
+        ("depthwise --from_unit 16", "--from_unit: 16 of EfficientNetLite0; 1 to 15 of EfficientNetLite0 are accepted"),
         ("networks --seconds nan", "found nan; more than 0 is accepted"),
         ("networks --networks DPN29", "--networks: 'DPN29' is not known; nearest: DPN92"),
         ("networks --networks InceptionV3 --size 32", "InceptionV3 takes 75 or more"),

@@ -32,6 +32,7 @@ COMMANDS = {
     "ensemble": "predictions of several networks made one, beside a plain sum of the same files",
     "serve": "the HTTP service, beside infer.py's own loop",
     "suspects": "features of photographs for tools/suspects.py, beside the bare engine",
+    "depthwise": "training steps of a small network, beside the same with Paddle's own depthwise convolutions",
     "networks": "every network's parameters, work and speed of prediction, beside a bare matrix product",
 }
 
