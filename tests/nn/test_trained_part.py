@@ -9,11 +9,11 @@ from tests.helpers.networks import built
 from urnet.nn.trained_part import TrainedPart, kept_shape
 
 
-@pytest.fixture
-def network():
+@pytest.fixture(params=[False, True], ids=["plain", "recomputed"])
+def network(request):
     """With statistics that are none of a new batch norm's."""
     paddle.seed(4)
-    made = built(lambda: models.build("ResNet8_small32", 5))
+    made = built(lambda: models.build("ResNet8_small32", 5, recompute=request.param))
     for layer in made.sublayers():
         if isinstance(layer, paddle.nn.BatchNorm2D):
             layer._mean.set_value(0.1 * paddle.randn(layer._mean.shape))
@@ -30,7 +30,7 @@ def gradients(network):
 
 
 @pytest.mark.parametrize(("train", "front"), [("classifier", "features"), ("top", "front")])
-def test_gradients_are_those_of_the_whole_network_in_evaluation(network, train, front):
+def test_gradients_are_those_of_the_whole_network_in_evaluation(network, train, front, capfd):
     images = paddle.rand([3, 3, 16, 16])
     network.eval()
     loss_of(network(images)).backward()
@@ -49,6 +49,7 @@ def test_gradients_are_those_of_the_whole_network_in_evaluation(network, train, 
         np.testing.assert_allclose(found[name], whole[name], atol=1e-6, err_msg=name)
     for name, value in network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before[name], err_msg=name)
+    assert "ecompute" not in "".join(capfd.readouterr())
 
 
 def test_it_computes_what_the_network_does(network):

@@ -35,7 +35,10 @@ class TrainedPart(nn.Layer):
     def features(self, kept: paddle.Tensor) -> paddle.Tensor:
         """Kept activations -> penultimate vectors (B, feature_width), float32."""
         kept = kept.astype("float32")
-        return self._whole[0].rest(kept) if self._top else kept
+        if not self._top:
+            return kept
+        kept.stop_gradient = not getattr(self._whole[0], "recompute", False)  # else Paddle warns of each step
+        return self._whole[0].rest(kept)
 
     def forward(self, kept: paddle.Tensor) -> paddle.Tensor:
         """Kept activations -> logits (B, C)."""
