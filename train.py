@@ -30,15 +30,16 @@ examples:
   python train.py -c recipes/digits_web.yaml --resume
   python train.py -c recipes/folder.yaml -o data.root=photos/train -o data.val_root=photos/val --tiny
   python train.py -c recipes/digits_web.yaml --until instance --dry-run
-  python train.py -c recipes/folder.yaml --init imagenet -o data.root=photos/train -o data.val_root=photos/val
-  python train.py -c recipes/folder.yaml --init ckpt/ResNet50.pdparams --finetune
+  python train.py -c recipes/folder.yaml -o data.root=photos/train -o data.val_root=photos/val
+  python train.py -c recipes/folder_scratch.yaml --init ckpt/ResNet50.pdparams --finetune
   python train.py --num_layers=50 --batch_size=8 --with_mem_opt=True --parallel_exe=False
 
 A run that was interrupted, by whatever, goes on with --resume and ends with the weights it would have had.
 SIGTERM and Ctrl-C save a checkpoint first. A finished stage is not trained again, unless something it depends
 on has changed: a line then says what, and its earlier result is moved to OUTPUT/NAME/replaced.
 
-Recipes: recipes/digits_web.yaml (the example), recipes/folder.yaml (your own images), recipes/webvision2018
+Recipes: recipes/digits_web.yaml (the example), recipes/folder.yaml and
+folder_scratch.yaml (your own images; from ImageNet's weights, from random ones), recipes/webvision2018
 and webvision2017 (URNet, and its rivals CurriculumNet, gated back-propagation and PCI: docs/baselines.md),
 recipes/imagenet (SE-ResNeXt), recipes/rivals32 (the rivals on 32-pixel images). Networks (model.name):
 {networks}

@@ -7,6 +7,8 @@ import pytest
 
 import models
 from tests.helpers.webvision import N_CLASSES, write_folders, write_listed, write_web
+from urnet.checkpoints import checkpoint
+from urnet.checkpoints.imagenet import is_word
 from urnet.config.recipe import active_stages
 from urnet.config.tiny import own_place, tiny_overrides
 from urnet.data.table.table import Table
@@ -54,6 +56,12 @@ def run(request, folders, tmp_path_factory):
         *(where if kind == "folder" else [f"data.root={root / kind}"]),
         *([f"data.train_list={root}/imagenet/train_list.txt"] if kind == "imagenet" else []),
     ]
+    first = recipe.stages[0]
+    if is_word(first.start):  # published weights are of a large network, and not in the test's machine
+        place = tmp_path_factory.mktemp("start")
+        weights = {name: value.numpy() for name, value in models.build(small, 7).state_dict().items()}
+        checkpoint.save(place / "weights", weights=weights, state={})
+        overrides += [f"stages.{first.name}.start={place}/weights", f"stages.{first.name}.finetune=true"]
     overrides = [*tiny_overrides(recipe, least_size=32), *overrides, *own_place(recipe), "data.limit=null"]
     recipe = load_recipe(request.param, overrides)
     return recipe, run_recipe(recipe, lambda: models.build(small, N_CLASSES)), n_rows[kind]

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from tools import simulate_decisions
+from tools import score_classifiers, simulate_decisions
 from urnet.core import cli
 from urnet.data.decisions import read_decisions
 from urnet.data.kept.kept_features import KeptFeatures
@@ -87,3 +87,22 @@ def test_orders_are_compared_and_what_was_decided_is_written(simulate, folder, t
 def test_bad_input_is_one_line(simulate, more, message):
     code, _, err = simulate(*more)
     assert code == cli.BAD_INPUT and message in err and err.count("\n") == 1
+
+
+def test_classifiers_learn_from_weighted_rows_beside_another_library_s(simulate, folder, capsys):
+    pytest.importorskip("cleanlab")
+    places = {"--truth": "truth.csv", "--features": "kept", "--root": "train", "--val": "val"}
+    flags = [word for flag, place in places.items() for word in (flag, str(folder / place))]
+    call = [str(folder / "suspects.csv"), *flags]
+    assert cli.run(score_classifiers.main, [*call, "--strengths", "0.1,0.01", "--seeds", "0"]) == cli.DONE
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["rows", "C=0.1", "C=0.01"]
+    found = {line[:28].strip(): [float(cell) for cell in line[28:].replace("± 0.00", "").split()] for line in lines}
+    assert list(found) == [
+        *("all alike", "instance_weight", "relevance^1/2 in_classes"),
+        *("right labels only", "all labels corrected", "cleanlab CleanLearning"),
+    ]
+    assert all(len(cells) == 2 and 50 < cell <= 100 for cells in found.values() for cell in cells)
+    for wrong in (["--strengths", "0"], ["--seeds", "-1"], ["--strengths", "much"]):
+        assert cli.run(score_classifiers.main, [*call, *wrong]) == cli.BAD_INPUT
+        assert f"{wrong[0]}: found {wrong[1]!r}; " in capsys.readouterr().err
