@@ -17,7 +17,8 @@ from urnet.pipeline.registry import column_files
 from urnet.pipeline.run import plan_recipe, run_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
-STAGES = {  # of each recipe; URNet's have all five
+STAGES = {  # of each recipe; URNet's others have all five
+    "folder": ["class", "cluster", "instance", "finetune"],
     "curriculumnet": ["a", "b", "c", "d"],
     "curriculumnet_inception_v2": ["a", "b", "c", "d"],
     "gated": ["base", "gate", "tail"],
