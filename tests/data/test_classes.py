@@ -65,7 +65,7 @@ def test_classes_are_counted(tree, listed, web, tmp_path):
 
 def test_what_cannot_be_counted(tree, web, tmp_path):
     make(tmp_path / "one", "ant/1.jpg")
-    with pytest.raises(InputError, match=r"data\.root: .*one has 1 sub-folders \(ant\); two or more are needed"):
+    with pytest.raises(InputError, match=r"data\.root: .*one has 1 sub-folder \(ant\); two or more are needed"):
         settle(dataclasses.replace(tree, root=str(tmp_path / "one")))
     make(tmp_path / "both", "train/ant/1.jpg", "val/ant/1.jpg")
     with pytest.raises(InputError, match=r"sub-folders train, val, which look like parts of a data set.*both/train$"):

@@ -202,6 +202,21 @@ def test_a_picture_that_changed_is_refused_and_leaves_nothing(folder, tmp_path):
         build_table(dataclasses.replace(data, decisions="nothere.csv"), tmp_path / "t")
 
 
+@pytest.mark.parametrize("classes", [None, ("fox", "cat")])
+def test_a_picture_that_changed_after_the_table_was_built_is_refused(folder, tmp_path, classes, capsys):
+    """A run that goes on with its table refuses what one that builds it refuses."""
+    data = with_decisions(folder, tmp_path, **SAID)
+    data = settle(dataclasses.replace(data, n_classes=None, classes=classes))
+    base = open_or_build(data, tmp_path / "t").base_hash
+    capsys.readouterr()
+    (tmp_path / "photos/fox/3.jpg").write_bytes(b"skipped, so it may change")
+    (tmp_path / "photos/fox/4.jpg").write_bytes(b"never decided")
+    assert open_or_build(data, tmp_path / "t").base_hash == base and "decisions.csv" not in capsys.readouterr().err
+    (tmp_path / "photos/cat/2.jpg").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"decisions\.csv:3: .*cat/2\.jpg is another picture than the one that was"):
+        open_or_build(data, tmp_path / "t")
+
+
 def test_what_changes_a_table(folder, tmp_path):
     data = with_decisions(folder, tmp_path, **SAID)
     table = build_table(data, tmp_path / "t")

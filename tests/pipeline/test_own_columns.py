@@ -118,6 +118,8 @@ def test_arrays_mappings_and_files_give_the_same(images, capsys):
     assert capsys.readouterr().err == ""
     add_column(table, "mine", {paths[0]: 3, "val/000.png": 2}, missing=0)
     assert table.column("mine").tolist() == [3] + [0] * (table.n_rows - 1)
+    add_column(table, "mine", {paths[0]: 0.25}, missing=1)  # a whole number makes no whole numbers of the others
+    assert table.column("mine").tolist() == [0.25] + [1] * (table.n_rows - 1)
     said = capsys.readouterr().err
     assert "1 path of 2 is not in the table and counts nowhere; the first: 'val/000.png'" in said
     assert f"60 rows of 61 have no value of mine, the first {paths[1]!r}; they get 0" in said
@@ -201,6 +203,18 @@ def test_a_path_with_two_values_is_refused(images):
         add_column(table, "mine", write(images, text.format(2)), missing=1)
     add_column(table, "mine", write(images, text.format(1)), missing=0)
     assert table.column("mine").sum() == 2
+    with pytest.raises(InputError, match=r"column mine: found nan in row 0 \(train/000.png\); finite weights of 0"):
+        add_column(table, "mine", write(images, "path,mine\ntrain/000.png,nan\n"), missing=1)
+
+
+def test_a_file_of_other_images_is_refused(images):
+    """Else ``missing`` would be the weight of all, and the file of none."""
+    table = built_table(run_of(images, "run"))
+    with pytest.raises(
+        InputError, match=r"none of its 2 paths is in the table; the first is 'a/0.png', the table's 't"
+    ):
+        add_column(table, "mine", {"a/0.png": 1, "a/1.png": 2}, missing=1)
+    assert "mine" not in table.columns
 
 
 # --- the command

@@ -85,6 +85,24 @@ def test_decisions_of_another_list_stay_and_a_list_may_change(review, file):
     assert list(written(file)) == ["elsewhere/1.png", "cat/002.png", "cat/023.png"]
 
 
+def test_blanks_around_a_class_are_its_own_or_nobodys(review, file):
+    """` cat` stays the class of that name over a restart; of a class without blanks they are a typing hand's."""
+    review.close()
+    (file.parent / "photos/cat").rename(file.parent / "photos/ cat")
+    text = file.read_text(encoding="utf-8").replace("cat/", " cat/").replace(",cat,", ", cat,")
+    file.write_text(text.replace(",cat,", ", cat,"), encoding="utf-8")
+    with DecisionsFile(file.with_name("decisions.csv")) as hand:
+        hand.write(Decision("ant/003.png", "", "ant", "relabel", " bee <b>& "))
+    for done in ([3], [3, 0]):
+        again = review_of(file)
+        names = sorted([*NAMES[:2], " cat"])
+        assert again.names == names
+        assert [again.now(row).label for row in done] == [names.index(word) for word in (NAMES[1], " cat")[: len(done)]]
+        if 0 not in done:
+            again.decide([0], names.index(" cat"), [OPEN])
+        again.close()
+
+
 def test_another_page_that_was_quicker_is_not_overruled(review, file):
     review.decide([0], 0, [OPEN])
     before = file.with_name("decisions.csv").read_bytes()

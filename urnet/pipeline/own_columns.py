@@ -100,7 +100,8 @@ def _of_mapping(values: Mapping[Any, Any], table: Table, name: str) -> PathValue
 def _matched(values: PathValues, table: Table, name: str, missing: float | None) -> np.ndarray:
     paths, wanted = pa.concat_arrays(values.paths.chunks), table.texts("path")
     first = pc.index_in(paths, paths).to_numpy()  # the line that first has each line's path
-    twice = np.flatnonzero(values.values != values.values[first])
+    numbers = np.nan_to_num(values.values, nan=-1)  # nan differs from itself; ``checked`` refuses both
+    twice = np.flatnonzero(numbers != numbers[first])
     if len(twice):
         i = int(twice[0])
         raise InputError(
@@ -109,6 +110,12 @@ def _matched(values: PathValues, table: Table, name: str, missing: float | None)
         )
     place = pc.index_in(wanted, paths)
     known = np.asarray(place.is_valid())
+    if not known.any():
+        raise InputError(
+            f"{values.source}: none of its {plural(len(paths), 'path')} is in the table; the first is "
+            f"{paths[0].as_py()!r}, the table's {table.strings('path', [0])[0]!r}; paths relative to {table.root} are "
+            "accepted"
+        )
     _note_unknown(values.source, paths, wanted)
     row = np.flatnonzero(~known)
     if len(row):
@@ -117,7 +124,7 @@ def _matched(values: PathValues, table: Table, name: str, missing: float | None)
         if missing is None:
             raise InputError(f"{values.source}: {said}; each needs one (missing=1, --missing 1: these get 1)")
         print(f"note: {values.source}: {said}; {verb(len(row), 'it gets', 'they get')} {missing:g}", file=sys.stderr)
-    found = np.full(table.n_rows, np.nan if missing is None else missing)
+    found = np.full(table.n_rows, np.nan if missing is None else missing, np.float64)
     found[known] = values.values[np.asarray(place.drop_null())]
     return found
 

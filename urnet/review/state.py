@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from urnet.core.checks import InputError
 from urnet.data.decisions import Decision, DecisionsFile
-from urnet.data.decisions.records import class_places
+from urnet.data.decisions.records import class_of, class_places
 from urnet.data.images.decode import UnreadableImage
 from urnet.data.lists.class_names import same_name
 from urnet.report.photos import Photos
@@ -194,14 +194,15 @@ class Review:
         found = None if row in self.stale else self._file.decisions.get(path)
         word, label = ("", "") if found is None else (found.decision, found.label or found.given)
         self.seen[row] = SEEN["skip"] if row in self.passed and not word else SEEN[word]
-        self.label[row] = self._place.get(same_name(label).strip(), -1) if word in ("keep", "relabel") else -1
+        self.label[row] = class_of(self._place, label) if word in ("keep", "relabel") else -1
         self.changes.append(row)
 
     def _take(self) -> int:
         """Take over the file's decisions; how many are of pictures that are not in the list."""
         for decision in self._file.decisions.values():
             word = same_name(decision.label).strip()
-            if word and self._place.setdefault(word, len(self.names)) == len(self.names):
+            if word and class_of(self._place, decision.label) < 0:
+                self._place[word] = len(self.names)
                 self.names.append(word)
         paths = list(self._file.decisions)
         rows = self._rows_of(paths).tolist()

@@ -89,7 +89,7 @@ class Matcher:
         decided, and where no decision is about any row, or any file below the root.
         """
         self._say_unseen()
-        self._check_files()
+        self._say_unchecked(self._check_files())
         again = np.flatnonzero(self.relabelled & (self.effect > 0) & self.seen)
         if len(again) and is_main():
             n = plural(len(again), "picture was", "pictures were")
@@ -98,6 +98,12 @@ class Matcher:
                 f"{self.decisions.rows[again[0]].path!r}" + (" …" if len(again) > 1 else ""),
                 file=sys.stderr,
             )
+
+    def check(self, paths: Any) -> None:
+        """Raise InputError for a decided file among ``paths``, Arrow strings, that is not what it was."""
+        found = self.find(paths)
+        self.seen[found[found >= 0]] = True
+        self._check_files()
 
     def _say_unseen(self) -> None:
         unseen = np.flatnonzero(~self.seen)
@@ -123,8 +129,8 @@ class Matcher:
     def _is_file(self, i: int) -> bool:
         return os.path.isfile(self._file(i))  # noqa: PTH113 (any text will do)
 
-    def _check_files(self) -> None:
-        """Compare the hash of each decided file with the one it had."""
+    def _check_files(self) -> list[int]:
+        """Compare the hash of each decided file with the one it had; which cannot be read."""
         rows = self.decisions.rows
         wanted = [i for i in np.flatnonzero(self.seen & (self.effect > 0)).tolist() if rows[i].sha256]
         changed, unread = list[int](), list[int]()
@@ -142,7 +148,7 @@ class Matcher:
                 f"{self.decisions.where(changed[0])}: {self._file(changed[0])} is another picture than the one that "
                 f"was decided, its SHA-256 has changed{more}; decide again, or remove the line"
             )
-        self._say_unchecked(unread)
+        return unread
 
     def _say_unchecked(self, unread: Sequence[int]) -> None:
         rows, file = self.decisions.rows, self.decisions.file

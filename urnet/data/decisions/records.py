@@ -109,7 +109,7 @@ class Decisions:
         """
         place = class_places(class_names, spellings)
         wanted = [_word(row) for row in self.rows]
-        number = {word: _number(place, word) for word in set(wanted)}
+        number = {word: class_of(place, word) for word in set(wanted)}
         found = np.fromiter((number[word] for word in wanted), np.int32, len(wanted))
         bad = np.flatnonzero((found < 0) & np.fromiter(map(bool, wanted), bool, len(wanted)))
         if len(bad):
@@ -140,8 +140,11 @@ def _word(row: Decision) -> str:
     return row.label or row.given
 
 
-def _number(place: dict[str, int], word: str) -> int:
-    """The class of a name; blanks around it, as hands type them, are nobody's name."""
+def class_of(place: dict[str, int], word: str) -> int:
+    """The class of a name, -1 for none; blanks around it, as hands type them, count only where the class has them.
+
+    ``place``: of ``class_places``.
+    """
     key = same_name(word)
     return place.get(key, place.get(key.strip(), -1))
 

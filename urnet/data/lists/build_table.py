@@ -24,7 +24,14 @@ from urnet.data.lists.changed_rows import changed_rows
 from urnet.data.lists.class_names import read_class_names
 from urnet.data.lists.class_tree import class_folders, labelled_folders, note_level, note_text_order
 from urnet.data.lists.classes import Classes, named, read_classes, whole
-from urnet.data.lists.decided import Decider, check_trains, decision_changes, image_root, read_data_decisions
+from urnet.data.lists.decided import (
+    Decider,
+    check_decided_files,
+    check_trains,
+    decision_changes,
+    image_root,
+    read_data_decisions,
+)
 from urnet.data.lists.first_rows import FirstRows
 from urnet.data.lists.folders import images_under, one_image
 from urnet.data.lists.image_list import ImageList, read_image_list
@@ -155,7 +162,7 @@ def open_or_build(data: Data, folder: str | Path) -> Table:
     """Open the table in ``folder`` if it was built from these lists and settings; build it if there is none.
 
     Raises InputError, which says what has changed and what to do, when the table there was built otherwise: see
-    ``table_changes``.
+    ``table_changes``; and for a picture that is no longer what was decided.
     """
     if not (Path(folder) / "base.arrow").exists():
         return build_table(data, folder)
@@ -168,6 +175,8 @@ def open_or_build(data: Data, folder: str | Path) -> Table:
             else "-o data.table=ANOTHER builds another one"
         )
         raise InputError(f"{folder}: the table was built otherwise: {changed}; {remedy}")
+    if is_main():  # of several processes one is enough
+        check_decided_files(data, table)
     return table
 
 

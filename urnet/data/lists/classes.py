@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError
+from urnet.core.counted import plural
 from urnet.data.lists.class_names import like, read_class_file, same_name
 from urnet.data.lists.class_tree import TreeClasses, sub_folders, tree_classes
 from urnet.data.lists.labelled_list import listed_classes, listed_names
@@ -96,8 +97,9 @@ def settle(data: Data, *, least: int = 2) -> Data:
     if data.classes is None:
         if n_listed < least and data.format == "folder":
             names = f" ({', '.join(listed.folders)})" if listed.folders else ""
+            found = plural(n_listed, "sub-folder")
             needed = "two or more are" if least == 2 else "one or more is"
-            raise InputError(f"data.root: {data.root} has {n_listed} sub-folders{names}; {needed} needed, one a class")
+            raise InputError(f"data.root: {data.root} has {found}{names}; {needed} needed, one a class")
         if n_listed < least:
             raise InputError(f"data.n_classes: null, and {_source(data)} gives {n_listed}; {least} or more are needed")
         return dataclasses.replace(data, n_classes=n_listed)

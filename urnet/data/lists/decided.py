@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from urnet.config.recipe import Data
 from urnet.core.checks import InputError
@@ -16,7 +17,7 @@ from urnet.data.decisions.matching import Matcher
 from urnet.data.decisions.reader import read_decisions
 from urnet.data.decisions.records import Decisions
 from urnet.data.lists import webvision
-from urnet.data.lists.classes import Classes, named, whole
+from urnet.data.lists.classes import Classes, named, read_classes, whole
 from urnet.data.table.table import Table
 
 
@@ -99,6 +100,16 @@ def decision_changes(data: Data, table: Table) -> str:
     """In words, what differs between the decisions that ``table`` was built with and those of ``data``; "" nothing."""
     decisions = read_data_decisions(data, quiet=True)
     return decisions_differ(table.metadata.get("decisions", ""), "" if decisions is None else decisions.identity())
+
+
+def check_decided_files(data: Data, table: Table) -> None:
+    """Raise InputError for a row of ``table`` whose file is no longer what was decided, as building it does."""
+    decisions = read_data_decisions(data, quiet=True)
+    if decisions is None or table.decided is None:
+        return
+    classes = read_classes(data)
+    matcher = Matcher(decisions, image_root(data, classes), classes.listed, classes.aliases)
+    matcher.check(pa.array(table.strings("path", np.flatnonzero(table.decided)), pa.string()))
 
 
 def decisions_differ(then: str, now: str) -> str:
