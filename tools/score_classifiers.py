@@ -103,7 +103,8 @@ def clean_learning(folder: Folder, strength: float, seed: int) -> float:
     """The same of cleanlab's CleanLearning around it."""
     from cleanlab.classification import CleanLearning
 
-    model = CleanLearning(_regression(strength, class_weight="balanced"), seed=seed)
+    one = {"n_jobs": 1}  # its processes would print when they are ended
+    model = CleanLearning(_regression(strength, class_weight="balanced"), seed=seed, find_label_issues_kwargs=one)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cleanlab's own, on what it installs
         model.fit(folder.features, folder.given)

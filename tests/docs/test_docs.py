@@ -32,6 +32,7 @@ from urnet.pipeline.recipes import load_recipe
 # command of another shape in the documents needs a line here; synopses, and commands named inside a sentence,
 # need none.
 RUN_BY = {
+    "tools/score_classifiers.py --features --root --truth --val": "tools/test_simulate_decisions.py::test_classifiers_learn_from_weighted_rows_beside_another_library_s",
     "tools/score_suspects.py --truth": "tools/test_score_suspects.py::test_figures_are_exact",
     "tools/score_suspects.py --features --root --strengths --truth": "tools/test_score_suspects.py::test_another_library_is_scored_on_the_same_features_and_folds",
     "tools/simulate_decisions.py --batch --features --root --truth --val": "tools/test_simulate_decisions.py::test_orders_are_compared_and_what_was_decided_is_written",
