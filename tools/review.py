@@ -103,8 +103,10 @@ def main(argv: Sequence[str]) -> int:
             webbrowser.open(page)
         with contextlib.suppress(KeyboardInterrupt, cli.Terminated):
             _serve(app, listener)
-        n = len(decisions.decisions)
-        print(f"{decisions.path}: {plural(n, 'picture')} {verb(n)} decided", file=sys.stderr)
+        skipped = sum(decision.decision == "skip" for decision in decisions.decisions.values())
+        n = len(decisions.decisions) - skipped
+        more = f", {skipped:,} more skipped" if skipped else ""
+        print(f"{decisions.path}: {plural(n, 'picture')} {verb(n)} decided{more}", file=sys.stderr)
         if n:
             print(f"next: {_train(photos, decisions.path, Path(args.list))}", file=sys.stderr)
     return cli.DONE

@@ -115,6 +115,7 @@ def test_decisions_leave_the_head_of_the_list_and_judge_the_others(judge, tmp_pa
     code, rows, out, err = judge(root, "--decisions", tmp_path / "decisions.csv", "--report", "page.html", "--next", 99)
     assert code == cli.DONE, err
     assert "features of 0 were computed" in err and " 4  decided, 2 of them show none of the classes" in out
+    assert "not decided, by label quality:" in out and "red/m2.png" in out and "red/01.png" not in out
     for path, label in (("red/m0.png", "blue"), ("red/m1.png", "red")):
         row = rows[path]
         assert (row["given"], row["suggested"], row["verdict"]) == ("red", label, "fine")

@@ -156,7 +156,8 @@ class KeptActivations:
             return
         needed = n * size + to_come
         free = shutil.disk_usage(next(folder for folder in place.absolute().parents if folder.exists())).free
-        where = f"{_bytes(needed)} in {place.parent}"
+        given = self._recipe.data.features
+        where = f"{_bytes(needed)} in {place if given and place == Path(given) else place.parent}"
         text = f"stage {stage.name}: what its frozen part makes of the images is kept: {where}"
         if needed > free:
             raise InputError(f"{text}; but {_bytes(free)} are free there: fewer views, or another output, need less")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from urnet.report.suspects import FINE, VERDICTS, suspect_rows, wrong_pairs
+from urnet.report.suspects import FINE, VERDICTS, in_order, wrong_pairs
 from urnet.reweight.evidence.decided import NONE
 from urnet.suspects.find import Suspects
 
@@ -33,13 +33,16 @@ def summary_lines(found: Suspects) -> Iterator[str]:
 
 def _first(found: Suspects) -> Iterator[str]:
     evidence, names = found.evidence, _names(found)
-    rows = suspect_rows(evidence, FIRST)
+    asked = evidence.verdict != FINE
+    if evidence.decided is not None:
+        asked &= evidence.decided == 0
+    rows = in_order(evidence, np.flatnonzero(asked), FIRST)
     if not len(rows):
         return
     order = np.sort(rows)
     paths = dict(zip(order.tolist(), found.photos.path_texts(order).to_pylist(), strict=True))
     yield ""
-    yield f"the first {len(rows)}, by label quality:"
+    yield f"the first {len(rows)}{'' if evidence.decided is None else ' not decided'}, by label quality:"
     for row in rows.tolist():
         given, to = int(found.photos.labels[row]), int(evidence.suggested[row])
         verdict = VERDICTS[evidence.verdict[row]]
