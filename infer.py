@@ -63,14 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.save_inference:
             save(job, results)
             return cli.DONE
-        if job.class_names and args.output is None and cli.is_main():
-            which = f"{job.info.word}'s" if job.info.word else "the"
-            print(
-                f"note: stdout has the numbers of {which} classes; --output FILE.csv has their names", file=sys.stderr
-            )
         where = (args.output, args.excel) if cli.is_main() else (None, False)
         known = {"n_classes": args.class_dim, "in_classes": job.reference is not None}
         with open_predictions(where[0], job.class_names, excel=where[1], **known) as file:
+            if job.class_names and file is None and cli.is_main():
+                which = f"{job.info.word}'s" if job.info.word else "the"
+                said = f"note: stdout has the numbers of {which} classes; --output FILE.csv has their names"
+                print(said, file=sys.stderr)
             predict(job, images, results, file)
     return cli.DONE
 
