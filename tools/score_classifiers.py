@@ -16,14 +16,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tools.simulate_decisions import Folder, read_folder
+from tools.known_folder import ABOUT_THE_FOLDER, Folder, add_folder, read_folder
 from urnet.core import cli
 from urnet.core.checks import InputError
 
-EPILOG = """\
-The truth is CSV with the columns path and truth: a class, off_topic or broken. suspects.csv must have all pictures,
-and the file of features must be of a call with --val. Unreadable pictures and leaks are left out.
-
+EPILOG = f"""\
+{ABOUT_THE_FOLDER}
 A line is one way to treat the rows, a column one strength C of scikit-learn's logistic regression (classes balanced):
 all rows alike; each weighted by label_quality's instance_weight, or by relevance^1/2 in_classes as recipes/folder.yaml
 draws them; cleanlab's CleanLearning (extra `benchmark`), which leaves out what it takes for wrong; the rows with right
@@ -42,12 +40,8 @@ def parser() -> cli.Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_folder(p)
     add = p.add_argument
-    add("suspects", metavar="FILE.csv", help="the list that tools/suspects.py wrote, with all pictures")
-    add("--truth", required=True, metavar="FILE.csv", help="what the pictures show")
-    add("--features", required=True, metavar="FILE", help="the features it kept")
-    add("--root", required=True, metavar="DIR", help="the folder of the pictures")
-    add("--val", required=True, metavar="DIR", help="validation pictures, a sub-folder a class")
     add("--strengths", default="0.1,0.03,0.01,0.003", metavar="C,C", help="[0.1,0.03,0.01,0.003]")
     add("--seeds", default="0,1,2", metavar="N,N", help="[0,1,2]")
     add("--debug", action="store_true", help="show a traceback on errors")

@@ -17,14 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.score_suspects import BROKEN, OFF_TOPIC, kept_features, read_rows
+from tools.known_folder import ABOUT_THE_FOLDER, Folder, add_folder, read_folder
 from urnet.core import cli
 from urnet.core.checks import InputError
 
-EPILOG = """\
-The truth is CSV with the columns path and truth: a class, off_topic or broken. suspects.csv must have all pictures,
-and the file of features must be of a call with --val. Unreadable pictures and leaks are left out.
-
+EPILOG = f"""\
+{ABOUT_THE_FOLDER}
 Each order asks --batch pictures, is told their truth, judges all others anew, and goes on. The classifier is logistic
 regression: "reweighted" with rows weighted by label_quality, "labels" on the labels as they are then, all alike.
 Figures: class-averaged top-1 on the validation pictures, mean ± standard deviation over the seeds, which part the
@@ -37,21 +35,6 @@ exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 SURE = 1e-3  # of a weight: rows of less are left out
 TIME = "2000-01-01T00:00:00Z"  # of decisions that nobody made
 Order = Callable[["Folder", "State", int, np.random.Generator], np.ndarray]
-
-
-@dataclass
-class Folder:
-    """Pictures whose truth is known: (n, d) features, given labels and truth (-1 off topic), groups; validation."""
-
-    paths: list[str]
-    names: list[str]
-    features: np.ndarray
-    given: np.ndarray
-    true: np.ndarray
-    groups: np.ndarray
-    copies: np.ndarray  # near duplicates under one label, of which another is to be kept
-    val_features: np.ndarray
-    val_labels: np.ndarray
 
 
 @dataclass
@@ -71,12 +54,8 @@ def parser() -> cli.Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_folder(p)
     add = p.add_argument
-    add("suspects", metavar="FILE.csv", help="the list that tools/suspects.py wrote, with all pictures")
-    add("--truth", required=True, metavar="FILE.csv", help="what the pictures show")
-    add("--features", required=True, metavar="FILE", help="the features it kept")
-    add("--root", required=True, metavar="DIR", help="the folder of the pictures")
-    add("--val", required=True, metavar="DIR", help="validation pictures, a sub-folder a class")
     add("--numbers", default="0,100,300", metavar="N,N", help="of decisions [0,100,300]")
     add("--orders", default=",".join(ORDERS), metavar="NAME,NAME", help=f"[{','.join(ORDERS)}]")
     add("--seeds", default="0,1,2", metavar="N,N", help="[0,1,2]")
@@ -201,39 +180,6 @@ ORDERS: dict[str, Order] = {"worth": _worth, "quality": _quality, "uncertainty":
 
 
 # --- files
-
-
-def read_folder(args: argparse.Namespace) -> Folder:
-    """The pictures of the list with their truth, and those of validation."""
-    from urnet.suspects.photos import Where, read_photos
-
-    truth = {row["path"]: row["truth"] for row in read_rows(args.truth, ("path", "truth"))}
-    seen = sorted(read_rows(args.suspects, ("path", "given", "verdict", "group")), key=lambda row: row["path"])
-    if strange := [row["path"] for row in seen if row["path"] not in truth]:
-        raise InputError(f"{args.truth}: has no {strange[0]} ({len(strange)} such paths); all of the list are needed")
-    left_out = ("unreadable", "leak from validation")
-    seen = [row for row in seen if row["verdict"] not in left_out and truth[row["path"]] != BROKEN]
-    names = sorted({row["given"] for row in seen})
-    place = {OFF_TOPIC: -1, **{name: c for c, name in enumerate(names)}}
-    if odd := [row["path"] for row in seen if truth[row["path"]] not in place]:
-        raise InputError(
-            f"{args.truth}: {odd[0]} has {truth[odd[0]]!r}; a class of the list or {OFF_TOPIC} is accepted"
-        )
-    val = read_photos(Where(args.val))
-    if odd := [name for name in val.class_names if name not in place]:
-        raise InputError(f"--val {args.val}: its class {odd[0]!r} is none of {args.suspects}")
-    val_place = np.array([place[name] for name in val.class_names])
-    return Folder(
-        paths=[row["path"] for row in seen],
-        names=names,
-        features=kept_features(Path(args.features), [Path(args.root) / row["path"] for row in seen]),
-        given=np.array([place[row["given"]] for row in seen]),
-        true=np.array([place[truth[row["path"]]] for row in seen]),
-        groups=np.array([int(row["group"] or -1) for row in seen]),
-        copies=np.array([row["verdict"] == "near duplicate" for row in seen]),
-        val_features=kept_features(Path(args.features), [Path(f) for f in val.files(np.arange(len(val.labels)))]),
-        val_labels=val_place[val.labels],
-    )
 
 
 def write_decisions(path: Path, root: str, folder: Folder, state: State) -> None:

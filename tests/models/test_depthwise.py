@@ -8,7 +8,8 @@ import pytest
 from paddle import nn
 
 import models
-from models.depthwise import Conv2D, Window, quicken
+from models.depthwise import Conv2D, quicken
+from models.depthwise_window import Window
 from tests.helpers.networks import images, randomised
 
 NETWORKS = ("EfficientNetLite0", "MobileNetV3_large")
