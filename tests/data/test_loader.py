@@ -61,6 +61,23 @@ def test_a_view_depends_on_seed_draw_and_row_only(files):
     assert np.array_equal(view, expected)
 
 
+@WORKERS
+def test_several_views_of_a_row_are_drawn_one_after_the_other(files, workers):
+    """The first is what a single view would be; all depend on seed, draw and row only; an unreadable row has none."""
+    one = everything(Loader(make(ImageSource, files), jobs(2)))
+    rows, images, readable = everything(Loader(make(ImageSource, files, train_views=3), jobs(2), workers=workers))
+    assert images.shape == (38, 3, 16, 16, 3)
+    assert np.array_equal(images[:, 0], one[1]) and np.array_equal(readable, one[2])
+    assert not images[~readable].any() and (~readable).any()
+    draw, random = np.repeat([100, 101], 19), RowRandom(5)
+    for row, key, views in zip(rows[readable], draw[readable], images[readable], strict=True):
+        rng, image = random(int(key), int(row)), read_image(files[row])
+        for view in views:
+            assert np.array_equal(view, train_transform(image, TRANSFORM, rng))
+    plain = make(ImageSource, files, train=False, train_views=3)
+    assert plain.shape == (16, 16, 3) and plain(3, 0)[0].shape == (16, 16, 3)
+
+
 def test_the_evaluation_view_has_no_randomness(files):
     source = make(ImageSource, files, train=False)
     image, reason = source(3, 0)

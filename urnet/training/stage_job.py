@@ -137,7 +137,13 @@ class StageJob:
         """The batches of the steps ``start`` to ``total``, across the epochs."""
         if self.kept is not None:
             return KeptLoader(self.kept.train, self._steps(start, total), random=True)
-        return self._loader(self._steps(start, total), train=True)
+        return self._loader(self._steps(start, total), train=True, views=self.step_views)
+
+    @property
+    def step_views(self) -> int:
+        """Random views of each row that a step is given: the images of its batch are (B, S, S, 3), of several views
+        (B, V, S, S, 3)."""
+        return 1
 
     def _steps(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
         while step < total:
@@ -183,9 +189,9 @@ class StageJob:
             return not self.kept.train.readable[row]
         return self.source(train=True)(row, 0)[0] is None
 
-    def source(self, *, train: bool, plain: bool = False) -> ImageSource:
+    def source(self, *, train: bool, plain: bool = False, views: int = 1) -> ImageSource:
         """The training images, or those for validation, by row; ``plain``: in the evaluation's view, which these have
-        anyway."""
+        anyway, else in so many random ``views``."""
         data = self.recipe.data
         return ImageSource(
             self.table.path if train else self.validation.path,
@@ -195,8 +201,10 @@ class StageJob:
             exif=data.exif,
             max_pixels=data.max_pixels,
             reduced=self.recipe.transform.reduced_decode == "auto",
+            train_views=views,
         )
 
-    def _loader(self, batches: Any, *, train: bool) -> Loader:
+    def _loader(self, batches: Any, *, train: bool, views: int = 1) -> Loader:
         data = self.recipe.data
-        return Loader(self.source(train=train), batches, workers=data.workers, prefetch=data.prefetch)
+        source = self.source(train=train, views=views)
+        return Loader(source, batches, workers=data.workers, prefetch=data.prefetch)

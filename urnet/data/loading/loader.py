@@ -64,7 +64,8 @@ class ImageSource:
     ``draw`` (the trainer's key of stage and epoch) and ``row`` only; without, it is the evaluation's view.
     ``reduced``: a JPEG far larger than its training view is decoded at 1/2, 1/4 or 1/8 of its size
     (reduced_decode.py); False decodes all pixels. The evaluation's view is always made from all pixels.
-    ``views``: without ``train``, several views an image in place of the one.
+    ``views``: without ``train``, several views an image in place of the one. ``train_views``: with ``train``, so many
+    random views an image, all made alike, one after the other from the row's stream: the first is the only one of 1.
     """
 
     def __init__(
@@ -78,11 +79,14 @@ class ImageSource:
         max_pixels: int = MAX_PIXELS,
         reduced: bool = True,
         views: MultiCrop | None = None,
+        train_views: int = 1,
     ) -> None:
         self.path_of, self.transform, self.train, self.seed = path_of, transform, train, seed
         self.exif, self.max_pixels, self.reduced, self.views = exif, max_pixels, reduced, views
+        self.train_views = train_views
         one = (transform.size, transform.size, 3)
-        self.shape: tuple[int, ...] = one if views is None else (views.n_views, *one)
+        n_views = train_views if train and train_views > 1 else None if views is None else views.n_views
+        self.shape: tuple[int, ...] = one if n_views is None else (n_views, *one)
         self._local = threading.local()
 
     def __call__(self, row: int, draw: int) -> tuple[np.ndarray | None, str]:
@@ -94,7 +98,9 @@ class ImageSource:
         try:
             data = read_bytes(path, self.max_pixels)
             if self.train:
-                return self._train_view(data, self._random(draw, row)), ""
+                rng = self._random(draw, row)
+                made = [self._train_view(data, rng) for _ in range(self.train_views)]
+                return made[0] if len(made) == 1 else np.stack(made), ""
             image = decode(data, exif=self.exif, max_pixels=self.max_pixels)
             return eval_transform(image, self.transform) if self.views is None else self.views(image), ""
         except UnreadableImage as error:
