@@ -80,9 +80,9 @@ class Contents:
 class KeepJob:
     """Pictures whose activations are to be kept in ``place``: ``KeepJob(…).run(contents)``.
 
-    ``title``: of the progress display. ``check(unreadable)`` may refuse what cannot be read; ``announce(n)`` is told
-    how many pictures will be computed, before it. Of several processes in ``group`` each computes its share, and the
-    main one writes.
+    ``title``: of the progress display. ``check(unreadable)`` may refuse what cannot be read; ``begun(n)`` is told how
+    many records there are, first of all, ``announce(n)`` how many pictures will be computed, before it. Of several
+    processes in ``group`` each computes its share, and the main one writes.
     """
 
     files: Sequence[str]
@@ -92,6 +92,7 @@ class KeepJob:
     title: str = "features"
     check: Callable[[Mapping[int, str]], None] | None = None
     announce: Callable[[int], None] | None = None
+    begun: Callable[[int], None] | None = None
     group: ProcessGroup = SINGLE_PROCESS
     stop: GracefulStop | None = None
 
@@ -105,6 +106,8 @@ class KeepJob:
         """
         with self.group.main_first():
             kept = self._opened()
+            if self.begun is not None:
+                self.begun(len(kept.records))
         if len(kept):
             read_contents(self.files, contents, self.network.max_pixels, show=self.work.show and self.group.is_main)
         self._checked(contents)

@@ -27,6 +27,7 @@ class KeptMeasurement:
     prob: np.ndarray  # float16 (N, k)
     given: np.ndarray  # float32 (N,), nan for a row that is not readable
     readable: np.ndarray  # bool (N,)
+    passes: int = 0  # images that passed the network for it: the others' features were kept already
 
 
 @paddle.no_grad()

@@ -61,6 +61,11 @@ class Measurement:
             )
         return cls(folder, describe)
 
+    @property
+    def passes(self) -> int:
+        """How many images passed the network for the whole of it."""
+        return self.describe.n_rows
+
     @cached_property
     def given(self) -> np.ndarray:
         """float32 (N,)."""

@@ -13,6 +13,7 @@ from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop
 from urnet.data.loading.loader import ImageSource
+from urnet.data.table.table import Table
 from urnet.features.extract import FeatureJob
 from urnet.features.kept_measurement import KeptMeasurement
 from urnet.features.store import Measurement
@@ -21,6 +22,7 @@ from urnet.pipeline.method import Column, Columns
 from urnet.pipeline.registry import column_files, measures, method_of
 from urnet.pipeline.stage_rows import StageRows
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.passes import Passes
 
 
 def check_columns(stage: Stage, inputs: Fingerprints) -> None:
@@ -72,7 +74,7 @@ class ColumnWriter:
         made = self._inputs.columns_fit(self._stage)
         self._group.barrier()  # until all processes have read that
         if not made:
-            columns = self._compute(build_network, amp)
+            columns, passes = self._compute(build_network, amp)
             with self._group.main_first():
                 if not self._group.is_main:
                     self._table.refresh()
@@ -84,25 +86,26 @@ class ColumnWriter:
                     recipe_hash=self._inputs.columns[self._stage.name],
                     checkpoint=self._inputs.measured[self._stage.name],
                     replace=True,
+                    passes=passes,
                 )
         if self._group.is_main and not self._stage.measure.keep and self._folder.exists():
             shutil.rmtree(self._folder)
             with contextlib.suppress(OSError):  # other stages' measurements are still there
                 self._folder.parent.rmdir()
 
-    def _compute(self, build_network: Callable[[], Any], amp: str | None) -> Columns:
-        """The columns of all rows by their plain names, on the main process."""
+    def _compute(self, build_network: Callable[[], Any], amp: str | None) -> tuple[Columns, int]:
+        """The columns of all rows by their plain names, on the main process; images that passed a network for them."""
         method, settings = self._method, self._stage.reweight
         measured = self._measure(build_network, amp) if method.needs_features else None
         if not (method.per_class or self._group.is_main):
-            return {}
+            return {}, 0
         columns = {name.removesuffix(self._suffix): column for name, column in method.columns_of(settings).items()}
         data = StageRows(self._recipe, self._stage, self._table, columns, self._group, measured)
         made = method.compute(data, settings)
         if not self._group.is_main:
-            return {}
+            return {}, 0
         _check_made(made, columns, len(data.labels), method.name)
-        return data.complete(made)
+        return data.complete(made), 0 if measured is None else measured.passes
 
     def _measure(self, build_network: Callable[[], Any], amp: str | None) -> Measurement | KeptMeasurement:
         if self._kept is not None:
@@ -131,6 +134,16 @@ class ColumnWriter:
                 world_size=self._group.size,
             )
             return job.run(build_network())
+
+
+def passes_before(stage: Stage, table: Table, kept: int) -> Passes | None:
+    """The passes that were made before a stage trains: for its columns, and ``kept`` ones; None where nobody counted.
+
+    Columns that are in the table already cost what they cost when they were made, in this call or an earlier one.
+    """
+    method = method_of(stage)
+    said = "0" if method is None else table.describe(method.file_of(stage.reweight)).get("passes")
+    return None if said is None else Passes(forward=int(said) + kept)
 
 
 def _check_made(made: Columns, columns: dict[str, Column], n_rows: int, method: str) -> None:

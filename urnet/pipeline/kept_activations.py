@@ -27,6 +27,7 @@ from urnet.inference.feature_network import FeatureNetwork
 from urnet.nn.network import Network
 from urnet.nn.trained_part import kept_shape
 from urnet.pipeline.fingerprints import Fingerprints
+from urnet.pipeline.kept_passes import KeptPasses
 from urnet.pipeline.stage_network import BuildNetwork, frozen_source
 from urnet.runtime.process_group import ProcessGroup
 from urnet.training.stage_job import KeptImages
@@ -46,6 +47,7 @@ class KeptActivations:
         self._table, self._validation, self._build = table, validation, build
         self._contents = Contents()  # of the training images, then the validation's; read once a run
         self._files: list[str] = []
+        self._passes = KeptPasses(inputs.home, writes=group.is_main)
         self._announced: set[str] = set()  # stages of which it was said what they keep
 
     def images(self, stage: Stage, network: Network) -> KeptImages:
@@ -58,7 +60,7 @@ class KeptActivations:
         computing = self._network(stage, stage.start, output, network)
         shape = kept_shape(network, stage.train, t.size)
         views = [dataclasses.replace(computing, shown=view) for view in views_of(stage.views, t, self._recipe.seed)]
-        found = self._kept(stage, views, shape)
+        found, made = self._kept(stage, views, shape)
         n, reasons = self._table.n_rows, self._contents.unreadable
         train = KeptRows(
             [view.part(0, n) for view in found],
@@ -72,15 +74,16 @@ class KeptActivations:
             self._validation.path,
             self._recipe.seed,
         )
-        return KeptImages(train, held)
+        return KeptImages(train, held, made)
 
     def measurement(self, stage: Stage, network: Network) -> KeptMeasurement:
         """What ``network``, which measures for a stage, says of the training images."""
         computing = self._network(stage, stage.measure.network, "features", network)
-        (found,) = self._kept(stage, [computing], kept_shape(network, "classifier", self._recipe.transform.size))
+        (found,), made = self._kept(stage, [computing], kept_shape(network, "classifier", self._recipe.transform.size))
         n = self._table.n_rows
         features = found.part(0, n)
-        return measured(features, features.readable, self._table.column("label"), network, stage.measure.top_k)
+        said = measured(features, features.readable, self._table.column("label"), network, stage.measure.top_k)
+        return dataclasses.replace(said, passes=made)
 
     def _network(self, stage: Stage, source: str, output: str, network: Network) -> FeatureNetwork:
         recipe = self._recipe
@@ -97,14 +100,15 @@ class KeptActivations:
             code=Path(inspect.getfile(type(network))).parent,
         )
 
-    def _kept(self, stage: Stage, views: Sequence[FeatureNetwork], shape: Sequence[int]) -> list[KeptView]:
-        """Each view's activations: the first one's of all images, the others' of the training images."""
+    def _kept(self, stage: Stage, views: Sequence[FeatureNetwork], shape: Sequence[int]) -> tuple[list[KeptView], int]:
+        """Each view's activations, the first one's of all images, the others' of the training images; and how many
+        training images passed a network for them, for this stage."""
         n = self._table.n_rows
         if not self._files:
             held = self._validation
             self._files = [*map(self._table.path, range(n)), *map(held.path, range(len(held)))]
         places = [self._place(stage, view) for view in views]
-        size, found = record_type(math.prod(shape)).itemsize, []
+        size, found, made = record_type(math.prod(shape)).itemsize, [], 0
         with GracefulStop() as stop:
             for number, (view, place) in enumerate(zip(views, places, strict=True)):
                 files = self._files[: None if number == 0 else n]
@@ -118,13 +122,15 @@ class KeptActivations:
                     title=f"stage {stage.name}: {'maps' if view.output == 'front' else view.output}{part}",
                     check=self._check_unreadable,
                     announce=functools.partial(self._announce, stage, place, size, to_come),
+                    begun=functools.partial(self._passes.begin, stage.name, place),
                     group=self._group,
                     stop=stop,
                 )
                 kept, _ = job.run(self._contents)
                 rows = kept_rows(kept, len(files), self._contents)
                 found.append(KeptView(kept, rows, shape))
-        return found
+                made += self._passes.made(stage.name, place, rows[:n])
+        return found, made
 
     def _batch_size(self) -> int:
         from urnet.runtime.precision import choose_device

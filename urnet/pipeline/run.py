@@ -24,7 +24,7 @@ from urnet.data.lists.training_rows import training_rows
 from urnet.data.table.table import Table
 from urnet.nn.network import Network
 from urnet.pipeline import row_weights, run_folder
-from urnet.pipeline.columns import ColumnWriter
+from urnet.pipeline.columns import ColumnWriter, passes_before
 from urnet.pipeline.fingerprints import Fingerprints
 from urnet.pipeline.kept_activations import KeptActivations, check_parts
 from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps, unrecorded
@@ -273,6 +273,7 @@ class _Run:
         part = stage.train != "all"
         if self.recipe.model.sync_batch_norm and not self.group.is_single and not part:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        kept = self.kept.images(stage, network) if part else None
         return StageJob(
             recipe=self.recipe,
             stage=stage,
@@ -289,7 +290,8 @@ class _Run:
             certain=row_weights.certain_rows(self.table),
             made_by=recipe_hash(self.inputs.of[stage.name]),
             group=self.group,
-            kept=self.kept.images(stage, network) if part else None,
+            passes_before=passes_before(stage, self.table, 0 if kept is None else kept.made),
+            kept=kept,
         )
 
     def _network(self, stage: Stage, source: str, **how: bool) -> Network:

@@ -26,6 +26,7 @@ from urnet.data.sampling.some_rows import SomeRows
 from urnet.data.table.table import Table
 from urnet.nn.network import Network
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.passes import Passes
 
 VIEW_BATCH = 256  # images at once in evaluation; a larger batch is no faster
 LAST_STEP = (1 << 32) - 1  # draw keys of batch-norm batches count down from here, those of steps up from 0
@@ -45,6 +46,7 @@ class KeptImages:
 
     train: KeptRows
     validation: KeptRows
+    made: int = 0  # training images that passed the frozen part for it
 
 
 def make_sampler(
@@ -116,6 +118,9 @@ class StageJob:
     certain: np.ndarray | None = None  # bool (N,): a person decided that the label is right; None: nobody decided
     made_by: str = ""  # hash of the stage's inputs, noted beside the columns that training writes
     group: ProcessGroup = SINGLE_PROCESS
+    passes_before: Passes | None = (
+        Passes()
+    )  # of all processes, made for its columns and kept activations; None: not known
     kept: KeptImages | None = None  # what a part of the network is trained on; None: images, the whole network
 
     @property

@@ -23,6 +23,7 @@ from urnet.nn.trained_part import TrainedPart
 from urnet.runtime.host_to_device import Uploads
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.objective import RowNotes, StepInput, loss_of, mixed_images
+from urnet.training.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class StepOutcome:
     not_finite: paddle.Tensor | None = None  # above 0 where some gradient was not finite
     open_share: paddle.Tensor | None = None  # of the rows, those that the gate let through; None without one
     rows: RowNotes = field(default_factory=RowNotes)
+    passes: Passes = Passes()  # that this process's images made
 
 
 class TrainState:
@@ -158,7 +160,7 @@ def train_step(state: TrainState, data: StepInput, lr: float, step: int) -> Step
     data = dataclasses.replace(data, send=state.uploads)
     stage, found = state.stage, []
     total = float(data.weight.sum(dtype=np.float64)) if data.total is None else data.total
-    loss, auxiliary_weight = paddle.zeros([]), getattr(state.network, "auxiliary_weight", 0.0)
+    passes, loss, auxiliary_weight = Passes(), paddle.zeros([]), getattr(state.network, "auxiliary_weight", 0.0)
     unit = stage.bags.size if stage.bags else 1
     parts = list(micro_batches(len(data.labels), stage.accumulate, unit))
     for number, part in enumerate(parts, 1):
@@ -168,6 +170,7 @@ def train_step(state: TrainState, data: StepInput, lr: float, step: int) -> Step
                 output = state.parallel(mixed_images(data, part))
             part_loss, notes = loss_of(stage, output, data, part, total, auxiliary_weight)
             state.backward(part_loss, last=last)
+        passes += Passes(forward=part.stop - part.start, backward=part.stop - part.start)
         loss = loss + part_loss.detach()
         found.append(notes)
     rows = RowNotes.joined(found)
@@ -179,7 +182,7 @@ def train_step(state: TrainState, data: StepInput, lr: float, step: int) -> Step
     state.average_over_processes([loss, not_finite] if open_share is None else [loss, not_finite, open_share])
     if state.ema is not None:
         state.ema.update(step + 1)
-    return StepOutcome(loss * state.group.size, not_finite, open_share, rows)
+    return StepOutcome(loss * state.group.size, not_finite, open_share, rows, passes)
 
 
 def micro_batches(n_rows: int, parts: int, unit: int = 1) -> Iterator[slice]:

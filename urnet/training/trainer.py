@@ -32,6 +32,7 @@ from urnet.training.elr_memory import ElrMemory
 from urnet.training.in_classes import leave_references
 from urnet.training.log import TrainLog, Unreadable
 from urnet.training.objective import StepInput
+from urnet.training.passes import PassCounter, Passes
 from urnet.training.stage_job import StageJob
 from urnet.training.step import TrainState, train_step
 from urnet.training.step_sync import StepSync
@@ -59,6 +60,7 @@ class Trainer:
         self.state = TrainState(job.network, stage, job.recipe.transform, job.amp, self.group)
         self.attention = Attention(len(job.labels) if stage.bags else 0, self.group)
         self.memory = ElrMemory(stage.elr, len(job.labels), job.recipe.data.n_classes, self.group)
+        self.passes = PassCounter(job.passes_before, self.group)
         self.threshold = gate_plan(stage, job.steps_per_epoch)
         self.progress, self.stop = TrainingProgress(), GracefulStop()
         self.sync = StepSync(self.group, self.stop)
@@ -170,6 +172,7 @@ class Trainer:
         outcome = train_step(self.state, data, self.lr(step), step)
         self.attention.add(batch.rows, outcome.rows.attention)
         self.memory.take(batch.rows, outcome.rows.memory_classes, outcome.rows.memory_values)
+        self.passes.add(outcome.passes)
         self.progress.step = step + 1
         images = len(batch.rows) * self.group.size
         log.step(step, images, outcome, self.lr(step), wait, gate=data.gate, amp=self.job.amp)
@@ -184,7 +187,9 @@ class Trainer:
         """Evaluate; the weights go to ``best/`` if none were better, those of the last step to ``final/``."""
         log.read_loss()
         now, start = self.progress, time.perf_counter()
-        with evaluated(self.job, self.state, self.stop) as metrics:
+        passed: list[int] = []  # counted only when all is done: an evaluation that is interrupted begins anew
+        with evaluated(self.job, self.state, self.stop, passed.append) as metrics:
+            self.passes.add(Passes(forward=sum(passed)))
             now.last = {**metrics, "step": now.step}
             better = not now.best or metrics["top1"] > now.best["top1"]
             if better:
@@ -234,6 +239,7 @@ class Trainer:
             "best": now.best,
             "last": now.last,
             "base_hash": self.job.table.base_hash,
+            **self.passes.state(),
         }
 
     def _save_checkpoint(self, log: TrainLog) -> None:
@@ -266,6 +272,7 @@ class Trainer:
         self.attention.load(saved.extra)
         self.memory.load(saved.extra)
         state = saved.state
+        self.passes.load(state)
         self.progress = TrainingProgress(step=state["step"], best=state["best"], last=state["last"])
 
 

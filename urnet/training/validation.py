@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import paddle
@@ -17,28 +17,35 @@ from urnet.training.step import TrainState
 
 
 @contextlib.contextmanager
-def evaluated(job: StageJob, state: TrainState, stop: GracefulStop) -> Iterator[dict[str, float]]:
+def evaluated(
+    job: StageJob, state: TrainState, stop: GracefulStop, passed: Callable[[int], None] | None = None
+) -> Iterator[dict[str, float]]:
     """Yield the validation's metrics; inside the block the network has the weights they belong to.
 
     Those are the moving average with batch-norm statistics of its own where the stage has one, else the raw
-    weights. Afterwards the network is, byte for byte, as before. Raises Interrupted when a signal came meanwhile;
+    weights. ``passed`` is told how many training images this process sent through the network for the statistics.
+    Afterwards the network is, byte for byte, as before. Raises Interrupted when a signal came meanwhile;
     not with several processes, which share the images and must agree on that (``StepSync``).
     """
-    with _weights_for_use(job, state, stop):
+    with _weights_for_use(job, state, stop, passed):
         yield _measure(job, state, stop)
 
 
 @contextlib.contextmanager
-def _weights_for_use(job: StageJob, state: TrainState, stop: GracefulStop) -> Iterator[None]:
+def _weights_for_use(
+    job: StageJob, state: TrainState, stop: GracefulStop, passed: Callable[[int], None] | None
+) -> Iterator[None]:
     if state.ema is None or job.stage.ema is None:
         yield
         return
-    batches = _bn_batches(job, state, stop) if job.kept is None else ()
+    batches = _bn_batches(job, state, stop, passed) if job.kept is None else ()
     with state.ema.in_place(state.network, batches, job.group):
         yield
 
 
-def _bn_batches(job: StageJob, state: TrainState, stop: GracefulStop) -> Iterator[paddle.Tensor]:
+def _bn_batches(
+    job: StageJob, state: TrainState, stop: GracefulStop, passed: Callable[[int], None] | None
+) -> Iterator[paddle.Tensor]:
     """Normalised training images, unreadable ones left out. (Of a part that is trained batch norm stays as it is.)"""
     assert job.stage.ema is not None
     with contextlib.closing(job.bn_loader(job.stage.ema.bn_batches)) as loader:
@@ -46,6 +53,8 @@ def _bn_batches(job: StageJob, state: TrainState, stop: GracefulStop) -> Iterato
             if job.group.is_single:
                 stop.check()
             if batch.readable.any():
+                if passed is not None:
+                    passed(int(batch.readable.sum()))
                 yield state.model.normalise(to_tensor(batch.images[batch.readable]))
 
 

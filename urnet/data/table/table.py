@@ -163,10 +163,12 @@ class Table:
         recipe_hash: str,
         checkpoint: str,
         replace: bool = False,
+        passes: int | None = None,
     ) -> None:
         """Write FILE.arrow beside base.arrow, whole or not at all, and take its columns into this Table.
 
-        Each array is (N,) or (N, k), of integers or floats. Raises InputError when the file exists and
+        Each array is (N,) or (N, k), of integers or floats. ``passes``: how many images passed a network for them, None
+        where that is not known. Raises InputError when the file exists and
         ``replace`` is false, when a column has another row count, or when another file has the column.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", file) or file == "base":
@@ -176,6 +178,8 @@ class Table:
             self._check_free(name, file)
         path = self.folder / f"{file}.arrow"
         described = {"stage": stage, "recipe_hash": recipe_hash, "checkpoint": checkpoint}
+        if passes is not None:
+            described["passes"] = str(passes)
         table = pa.table({name: _arrow(values, name) for name, values in columns.items()})
         table = table.replace_schema_metadata({"urnet_table": LAYOUT, "base_hash": self.base_hash, **described})
         recover_folder(path)  # what a killed writer left
@@ -185,7 +189,8 @@ class Table:
         self._join(path)
 
     def describe(self, file: str) -> dict[str, str]:
-        """What is recorded of a column file: stage, recipe_hash, checkpoint, base_hash."""
+        """What is recorded of a column file: stage, recipe_hash, checkpoint, base_hash, and passes where they were
+        counted."""
         if file not in self._described:
             known = ", ".join(self._described) or "none yet"
             raise InputError(f"{self.folder}: no column file {file!r}; there are: {known}")

@@ -1,0 +1,80 @@
+"""What training costs, counted: how often an image passed a network, forward and backward.
+
+A pass is one image through one network in one view. Counted are the passes of a stage's steps (all networks, all views,
+all micro-batches), of the measuring before it, and those that give batch-norm statistics to averaged weights. Not
+counted are those of the validation, which every stage has alike. A step on activations that are kept counts like one
+on images, though only a part of the network computes; what was kept already when a stage asked for it cost it nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from urnet.config.stage import Stage
+from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+
+KEY = "passes"  # in state.json; not in those of older runs, whose passes nobody counted
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Image passes: ``forward`` and ``backward`` ones, whole numbers >= 0 (of predictions any)."""
+
+    forward: float = 0
+    backward: float = 0
+
+    def __add__(self, other: Passes) -> Passes:
+        return Passes(self.forward + other.forward, self.backward + other.backward)
+
+    def __mul__(self, factor: float) -> Passes:
+        return Passes(self.forward * factor, self.backward * factor)
+
+    @property
+    def training_images(self) -> float:
+        """(F + 2 B) / 3: as many images that pass forward and backward once cost the same.
+
+        A backward pass counts as two forward ones: it multiplies as often for the gradient of the activations, and
+        again for that of the weights.
+        """
+        return (self.forward + 2 * self.backward) / 3
+
+
+def passes_per_image(stage: Stage) -> Passes:
+    """What a step of ``stage`` makes of each image that its sampler draws, for predictions."""
+    return Passes(1, 1)
+
+
+class PassCounter:
+    """The passes of one stage, those of all processes of ``group`` together.
+
+    ``before``: those made before its training; None where nobody counted them, then none are counted.
+    """
+
+    def __init__(self, before: Passes | None, group: ProcessGroup = SINGLE_PROCESS) -> None:
+        self._group = group
+        self._start, self._own = before, Passes()
+
+    def add(self, passes: Passes) -> None:
+        """Note passes that this process made."""
+        self._own += passes
+
+    def state(self) -> dict[str, Any]:
+        """What state.json keeps; {} where it is not known. All processes call this."""
+        own = self._group.all_sum(np.array([self._own.forward, self._own.backward], np.int64))
+        if self._start is None:
+            return {}
+        total = self._start + Passes(*own.tolist())
+        return {KEY: asdict(total)}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state`` gave."""
+        self._start, self._own = read_passes(state), Passes()
+
+
+def read_passes(state: Mapping[str, Any]) -> Passes | None:
+    """The passes in a stage's state.json; None where they were not counted."""
+    return Passes(**state[KEY]) if KEY in state else None
