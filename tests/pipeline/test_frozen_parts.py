@@ -99,6 +99,14 @@ def test_everything_is_computed_once_and_shared(home):
     assert not (home / "measure").exists()
 
 
+def test_what_passed_the_frozen_part_is_counted_once(home):
+    """Beside 21 steps of 8 rows: "one" in one view, "two" in another one, "top" in three, "again" to be measured."""
+    passes = [json.loads((home / stage["name"] / "final" / "state.json").read_text())["passes"] for stage in STAGES]
+    before = [count["forward"] - count["backward"] for count in passes]
+    assert [count["backward"] for count in passes] == [336, *4 * [168]]
+    assert before == [0, 61, 61, 3 * 61, 61]
+
+
 def test_killed_stages_go_on_to_the_same_bytes_though_what_was_kept_is_gone(home, tmp_path):
     shutil.copytree(home, tmp_path / "tiny")
     shutil.rmtree(tmp_path / "tiny" / "kept.features")
@@ -107,7 +115,7 @@ def test_killed_stages_go_on_to_the_same_bytes_though_what_was_kept_is_gone(home
         shutil.rmtree(max((tmp_path / "tiny" / stage).glob("step-*")))
     assert run_here(home.parents[1] / "tiny.yaml", "--resume", "-o", f"output={tmp_path}") == 0
     for stage in ("two", "top"):
-        for name in ("model.safetensors", "in_classes.safetensors"):
+        for name in ("model.safetensors", "in_classes.safetensors", "state.json"):
             again, whole = (folder / stage / "final" / name for folder in (tmp_path / "tiny", home))
             assert again.read_bytes() == whole.read_bytes(), (stage, name)
 

@@ -25,6 +25,28 @@ def whole(tmp_path_factory):
     return recipe, folder / "output" / "tiny" / "class"
 
 
+def test_every_pass_is_counted(whole):
+    """Of 21 steps of 8 rows, and of 2 batches of 4 for the statistics of each of 5 evaluations."""
+    state = json.loads((whole[1] / "final/state.json").read_text())
+    assert state["passes"] == {"forward": 21 * 8 + 5 * 2 * 4, "backward": 21 * 8}
+    before = json.loads((whole[1] / "step-00000018/state.json").read_text())
+    assert before["passes"] == {"forward": 18 * 8 + 3 * 2 * 4, "backward": 18 * 8}
+
+
+def test_what_nobody_counted_before_is_not_counted_after_it(whole, tmp_path):
+    recipe, folder = beside(whole, tmp_path)
+    shutil.copytree(whole[1], folder)
+    shutil.copytree(whole[1].parent / "table", folder.parent / "table")
+    for name in ("final", f"step-{TOTAL:08d}"):
+        shutil.rmtree(folder / name)
+    file = folder / "step-00000018/state.json"
+    state = json.loads(file.read_text())
+    del state["passes"]
+    file.write_text(json.dumps(state))
+    assert run_here(recipe, "--resume") == 0
+    assert "passes" not in json.loads((folder / "final/state.json").read_text())
+
+
 def beside(whole, tmp_path) -> tuple[Path, Path]:
     """The same experiment with its results elsewhere: recipe and stage folder."""
     recipe = tmp_path / "tiny.yaml"
