@@ -60,7 +60,7 @@ class KeptActivations:
         computing = self._network(stage, stage.start, output, network)
         shape = kept_shape(network, stage.train, t.size)
         views = [dataclasses.replace(computing, shown=view) for view in views_of(stage.views, t, self._recipe.seed)]
-        found, made = self._kept(stage, views, shape)
+        found, made = self._kept(stage, stage.name, views, shape)
         n, reasons = self._table.n_rows, self._contents.unreadable
         train = KeptRows(
             [view.part(0, n) for view in found],
@@ -79,7 +79,9 @@ class KeptActivations:
     def measurement(self, stage: Stage, network: Network) -> KeptMeasurement:
         """What ``network``, which measures for a stage, says of the training images."""
         computing = self._network(stage, stage.measure.network, "features", network)
-        (found,), made = self._kept(stage, [computing], kept_shape(network, "classifier", self._recipe.transform.size))
+        (found,), made = self._kept(
+            stage, f"measure/{stage.name}", [computing], kept_shape(network, "classifier", self._recipe.transform.size)
+        )
         n = self._table.n_rows
         features = found.part(0, n)
         said = measured(features, features.readable, self._table.column("label"), network, stage.measure.top_k)
@@ -100,9 +102,11 @@ class KeptActivations:
             code=Path(inspect.getfile(type(network))).parent,
         )
 
-    def _kept(self, stage: Stage, views: Sequence[FeatureNetwork], shape: Sequence[int]) -> tuple[list[KeptView], int]:
+    def _kept(
+        self, stage: Stage, asker: str, views: Sequence[FeatureNetwork], shape: Sequence[int]
+    ) -> tuple[list[KeptView], int]:
         """Each view's activations, the first one's of all images, the others' of the training images; and how many
-        training images passed a network for them, for this stage."""
+        training images passed a network for them, for ``asker`` (the stage, or its measuring)."""
         n = self._table.n_rows
         if not self._files:
             held = self._validation
@@ -122,14 +126,14 @@ class KeptActivations:
                     title=f"stage {stage.name}: {'maps' if view.output == 'front' else view.output}{part}",
                     check=self._check_unreadable,
                     announce=functools.partial(self._announce, stage, place, size, to_come),
-                    begun=functools.partial(self._passes.begin, stage.name, place),
+                    begun=functools.partial(self._passes.begin, asker, place),
                     group=self._group,
                     stop=stop,
                 )
                 kept, _ = job.run(self._contents)
                 rows = kept_rows(kept, len(files), self._contents)
                 found.append(KeptView(kept, rows, shape))
-                made += self._passes.made(stage.name, place, rows[:n])
+                made += self._passes.made(asker, place, rows[:n])
         return found, made
 
     def _batch_size(self) -> int:
