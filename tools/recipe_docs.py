@@ -21,7 +21,17 @@ from urnet.pipeline.methods import METHODS
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 KINDS: tuple[type, ...] = (
     *(recipe.Recipe, recipe.Data, recipe.Transform, recipe.Model),
-    *(stage.Stage, stage.Measure, stage.Evidence, stage.Bags, stage.Subsets, stage.Gate, stage.Loss, stage.Elr),
+    *(
+        stage.Stage,
+        stage.Measure,
+        stage.Evidence,
+        stage.Bags,
+        stage.Subsets,
+        stage.Gate,
+        stage.Loss,
+        stage.Elr,
+        stage.Sop,
+    ),
     *(stage.Optimizer, stage.Schedule, stage.Ema),
 )
 MARKED = re.compile(r"(<!-- from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -18,13 +18,14 @@ from paddle import nn
 
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
-from urnet.config.stage import Bags, Elr, Gate, Loss, Optimizer, Stage
+from urnet.config.stage import Bags, Elr, Gate, Loss, Optimizer, Sop, Stage
 from urnet.core.signals import Interrupted
 from urnet.nn.ema import recompute_batch_norm
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup, open_process_group
 from urnet.training.elr_memory import ElrMemory
+from urnet.training.noise_memory import NoiseMemory
 from urnet.training.objective import StepInput
 from urnet.training.step import TrainState, train_step
 
@@ -39,6 +40,7 @@ CASES = {
     "gated": {"gate": Gate(0.3)},
     "generalised": {"loss": Loss("generalised")},
     "early": {"elr": Elr(top_k=3)},
+    "noise": {"sop": Sop(lr_u=1e6, lr_v=1e6, top_k=3)},
     "clipped": {"optimizer": Optimizer(momentum=0.9, clip_norm=0.01)},
     "overlapping": {},
     "overlapping, accumulated": {"accumulate": 2},
@@ -106,6 +108,7 @@ def outcome_of(settings: Stage, group: ProcessGroup, overlap: bool) -> dict[str,
     made = TrainState(network, settings, Transform(size=8), group=group)
     made.overlap = overlap
     memory = ElrMemory(settings.elr, ROWS, N_CLASSES, group)
+    noise = NoiseMemory(settings.sop, np.arange(ROWS) % N_CLASSES, N_CLASSES, group)
     found, apply = {}, made.apply_gradients
     for step in range(3):
 
@@ -119,14 +122,15 @@ def outcome_of(settings: Stage, group: ProcessGroup, overlap: bool) -> dict[str,
         rows = np.arange(ROWS).reshape(group.size, -1)[group.rank]
         if not group.is_single:
             data = part_of(data, group)
-        data = dataclasses.replace(data, memory=memory.of(rows))
+        data = dataclasses.replace(data, memory=memory.of(rows), noise=noise.of(rows))
         outcome = train_step(made, data, 0.5, step)
         found[f"loss {step}"] = outcome.loss.numpy()
         memory.take(rows, outcome.rows.memory_classes, outcome.rows.memory_values)
+        noise.take(rows, outcome.rows.noise_slope)
         if settings.gate:
             found[f"open {step}"] = outcome.open_share.numpy()
     found.update({f"weight {name}": value for name, value in made.weights().items()})
-    for name, values in memory.state().get("early", {}).items():
+    for name, values in {**memory.state().get("early", {}), **noise.state().get("noise", {})}.items():
         found[f"memory {name}"] = values.astype(np.float64)
     return found
 

@@ -7,6 +7,7 @@ import pytest
 from urnet.config.stage import Loss
 from urnet.nn.losses import bag_loss, soft_targets, weighted_cross_entropy
 from urnet.nn.robust_losses import weighted_loss
+from urnet.nn.sparse_noise import Noise, sparse_noise_loss
 
 
 def of_targets(function, *settings):
@@ -21,11 +22,18 @@ def of_bags(logits, labels, weight, total):
     return bag_loss(logits, labels, weight, total, size=4, label_smoothing=0.1, temperature=0.5)[0]
 
 
+def of_noise(logits, labels, weight, total):
+    n, some = logits.shape[0], paddle.full([logits.shape[0]], 0.3)
+    noise = Noise(some, paddle.zeros([n, 1], "int64"), some.unsqueeze(1))
+    return sparse_noise_loss(logits, labels, weight, total, noise)[0]
+
+
 LOSSES = {
     "cross_entropy": of_targets(weighted_cross_entropy),
     "generalised": of_targets(weighted_loss, Loss("generalised", q=0.7)),
     "symmetric": of_targets(weighted_loss, Loss("symmetric", alpha=0.1, beta=1, log_zero=-4)),
     "bag": of_bags,
+    "sop": of_noise,
 }
 
 

@@ -1,4 +1,4 @@
-"""Generalised and symmetric cross-entropy and early-learning regularisation, each against plain numpy."""
+"""Generalised and symmetric cross-entropy, early-learning regularisation and SOP, each against plain numpy."""
 
 import math
 
@@ -10,6 +10,7 @@ from paddle.nn import functional as F
 from urnet.config.stage import Elr, Loss
 from urnet.nn.losses import soft_targets, weighted_cross_entropy
 from urnet.nn.robust_losses import early_learning, weighted_loss
+from urnet.nn.sparse_noise import Noise, sparse_noise_loss
 from urnet.training.elr_memory import ElrMemory
 
 GENERALISED = [Loss("generalised", q=q) for q in (0.3, 0.7, 1.0)]
@@ -150,3 +151,76 @@ def test_the_memory_gives_back_what_it_was_given():
         assert values.tolist() == [[0.5, 0.25, 0.125], [0, 0, 0], [0.5, 0.25, 0.125]]
     assert ElrMemory(Elr(top_k=10), 5, 4).of(rows)[0].shape == (2, 4)  # no more classes than there are
     assert ElrMemory(None, 5, 4).of(rows) is None and ElrMemory(None, 5, 4).state() == {}
+
+
+# --- sparse over-parameterisation
+
+
+def sop_by_hand(logits, labels, weight, u, v):
+    """The loss of each row times its weight, as the paper writes it; ``v`` (B, C)."""
+    p, rows = softmax(logits), np.arange(len(labels))
+    own = np.eye(logits.shape[1])[labels]
+    s = np.minimum(u**2, 1 - 1e-4)[:, None] * own - np.minimum(v**2, 1 - 1e-4) * (1 - own)
+    moved = np.maximum(p + s, 1e-4)
+    return -weight * np.log(np.maximum((moved / moved.sum(1, keepdims=True))[rows, labels], 1e-4))
+
+
+def noise_of(u, v):
+    """A Noise that keeps all classes."""
+    classes = np.tile(np.arange(v.shape[1]), (len(u), 1))
+    return Noise(*(paddle.to_tensor(values) for values in (u.astype("float32"), classes, v.astype("float32"))))
+
+
+def sop_case(seed=0):
+    logits, _, weight, labels = batch(seed=seed)
+    rng = np.random.default_rng(seed)
+    u, v = rng.random(12), rng.random((12, 7))
+    u[:4], v[:4] = 1e-8, 1e-8
+    u[4], v[5] = 1.5, 2.0  # clipped
+    weight[3] = 0
+    return logits, labels, weight, u, v
+
+
+def test_sop_and_its_gradients():
+    logits, labels, weight, u, v = sop_case()
+    total, x = float(weight.sum()), logits.numpy().astype(np.float64)
+    value, slope = sparse_noise_loss(logits, paddle.to_tensor(labels), paddle.to_tensor(weight), total, noise_of(u, v))
+    assert float(value) == pytest.approx(sop_by_hand(x, labels, weight, u, v).sum() / total, rel=1e-5)
+    grad = paddle.grad(value, logits)[0].numpy()
+    assert (grad[3] == 0).all()
+    for i, c in ((0, 0), (1, 5), (7, 2), (9, 6)):
+        up, down = x.copy(), x.copy()
+        up[i, c] += 1e-5
+        down[i, c] -= 1e-5
+        rise = sop_by_hand(up, labels, weight, u, v) - sop_by_hand(down, labels, weight, u, v)
+        assert grad[i, c] == pytest.approx(rise.sum() / 2e-5 / total, abs=2e-6)
+    more = u + 1e-6
+    rise = (sop_by_hand(x, labels, weight, more, v) - sop_by_hand(x, labels, weight, u, v)) / 1e-6 / total
+    np.testing.assert_allclose(-2 * u * slope.pull.numpy(), rise, atol=1e-5)
+    assert (slope.pull.numpy()[[3, 4]] == 0).all() and slope.pull.stop_gradient
+    np.testing.assert_allclose(slope.share.numpy(), weight / total, rtol=1e-6)
+    np.testing.assert_array_equal(slope.predicted.numpy(), x.argmax(1))
+
+
+def test_sop_without_noise_is_the_cross_entropy_and_certain_rows_have_no_other():
+    rng = np.random.default_rng(1)
+    logits = paddle.to_tensor(rng.standard_normal((12, 7)).astype("float32"), stop_gradient=False)
+    labels, weight = paddle.to_tensor(rng.integers(0, 7, 12)), paddle.to_tensor(rng.random(12).astype("float32"))
+    targets, total = soft_targets(labels, 7) * weight.unsqueeze(1), float(weight.sum())
+    plain = weighted_cross_entropy(logits, targets, total)
+    expected = paddle.grad(plain, logits)[0].numpy()
+    none, some = noise_of(np.full(12, 1e-8), np.full((12, 7), 1e-8)), noise_of(rng.random(12), rng.random((12, 7)))
+    for noise, certain in ((none, None), (some, paddle.ones([12], "bool"))):
+        value, slope = sparse_noise_loss(logits, labels, weight, total, noise, certain)
+        assert float(value) == pytest.approx(float(plain), rel=1e-6)
+        np.testing.assert_allclose(paddle.grad(value, logits)[0].numpy(), expected, atol=1e-7)
+    assert (slope.pull.numpy() == 0).all() and (slope.share.numpy() == 0).all()
+
+
+def test_a_row_that_noise_has_fitted_no_longer_pulls():
+    """Of two rows that the network is sure are wrong, one has grown u and v: its label is no longer learned."""
+    logits = paddle.to_tensor([[6.0, 0.0, 0.0]] * 2, stop_gradient=False)
+    noise = noise_of(np.array([1e-8, 1.0]), np.array([[1e-8] * 3, [1.0, 1e-8, 1e-8]]))
+    value, _ = sparse_noise_loss(logits, paddle.to_tensor([1, 1]), paddle.ones([2]), 2.0, noise)
+    pulls = np.abs(paddle.grad(value, logits)[0].numpy()).max(axis=1)
+    assert pulls[0] > 0.4 and pulls[1] < 0.01

@@ -42,10 +42,11 @@ def plain(images, tmp_path_factory):
     [
         CURRICULUM,
         {**SAVED, "elr": {"weight": 2.0, "top_k": 2}},
+        {**SAVED, "sop": {"lr_u": 1e5, "lr_v": 1e5, "top_k": 2}},
         {**SAVED, "gate": {"threshold": 0.6, "until": "8 steps", "agree": True}, "loss": {"name": "symmetric"}},
         {**SAVED, "bags": {"size": 2, "temperature": 0.5}},
     ],
-    ids=["subsets", "elr", "gate and symmetric", "bags"],
+    ids=["subsets", "elr", "sop", "gate and symmetric", "bags"],
 )
 def test_an_interrupted_stage_ends_with_the_same_bytes(images, plain, tmp_path, later):
     whole, part = tmp_path / "whole", tmp_path / "part"
@@ -180,6 +181,7 @@ def test_elr_adds_to_the_step_what_the_function_says():
         ("gate={threshold: 0}", "gate.threshold: found 0.0; accepted: more than 0, up to 1"),
         ("gate={threshold: 0.5, until: 1 images}", "1 images is 0 steps; 1 to the stage's 9 are accepted"),
         ("gate={}", "key stages.more.gate.threshold is missing"),
+        ("sop={lr_u: -1}", "sop.lr_u: found -1.0; accepted: 0 to 1e"),
         ("elr={weight: 0}", "elr.weight: found 0.0; accepted: more than 0"),
         ("loss={name: focal}", "loss.name: found 'focal'; accepted: cross_entropy, generalised, symmetric"),
         ("loss={name: symmetric, alpha: 0, beta: 0}", "loss.alpha: found 0.0; accepted: a term above 0"),
@@ -208,6 +210,14 @@ def test_bad_settings_are_refused(images, plain, override, message):
         ({"gate": {"threshold": 0.5}, "elr": {}}, "elr: found .*; accepted: null beside gate"),
         ({"elr": {}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside elr"),
         ({"elr": {}, "bags": {"size": 2}}, "bags: found .*; accepted: null beside elr"),
+        ({"sop": {}, "elr": {}}, "elr: found .*; accepted: null beside sop"),
+        ({"sop": {}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside sop"),
+        ({"sop": {}, "label_smoothing": 0.1}, "label_smoothing: found 0.1; accepted: 0 beside sop"),
+        ({"sop": {}, "targets": "label"}, "targets: found 'label'; accepted: given, as sop models"),
+        (
+            {"sop": {}, "loss": {"name": "generalised"}},
+            "loss.name: found 'generalised'; accepted: cross_entropy beside",
+        ),
         ({"loss": {"name": "generalised"}, "bags": {"size": 2}}, "bags: .* null beside loss generalised"),
         ({"subsets": SUBSETS, "balance": 0.5}, "balance: found 0.5; accepted: 0 beside subsets"),
         ({"subsets": SUBSETS, "sampling_weight": ["relevance"]}, r"sampling_weight: .* \[\] beside subsets"),
@@ -266,7 +276,7 @@ def test_keys_that_came_later_leave_the_hash_of_older_recipes(images, tmp_path):
     tree = recipe_tree(recipe)
     assert tree["stages"][0]["gate"] is None and tree["stages"][0]["loss"]["name"] == "cross_entropy"
     older = recipe_tree(recipe, added_keys=False)
-    new = {"gate", "loss", "elr", "subsets"}
+    new = {"gate", "loss", "elr", "sop", "subsets"}
     assert not new & set(older["stages"][0]) and new < set(tree["stages"][0])
     stages = [Stage("a", None, **key) for key in ({}, {"gate": Gate(0.5)}, {"loss": Loss("symmetric")}, {"elr": Elr()})]
     assert len({recipe_hash(s) for s in stages}) == 4

@@ -74,6 +74,9 @@ def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: N
     if stage.elr is not None:
         k = min(stage.elr.top_k, n_classes)
         parts.append(("early", f"memory of the rows, {k} classes", 6 * k * rows))
+    if stage.sop is not None:
+        k = min(stage.sop.top_k, n_classes)
+        parts.append(("noise", f"variables of the rows, {k} classes", (4 + 8 * k) * rows))
     note, place = f"x {counts.checkpoints_kept} kept of {counts.checkpoints_written:,}", f"{stage.name}/step-*"
     found += [Artefact("checkpoint", f"{place}/{name}.safetensors", what, n, note) for name, what, n in parts]
     results = [("model", "weights and statistics", 4 * network.weights)]

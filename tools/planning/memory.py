@@ -40,6 +40,7 @@ def host_memory(recipe: Recipe, stage: Stage, counts: Counts, rows: int, process
     always = 4 + 4 + (4 if stage.sampling_weight else 0)  # labels, loss weights, sampling weights
     always += 4 if stage.bags else 0  # attention
     always += 6 * min(stage.elr.top_k, recipe.data.n_classes) if stage.elr else 0
+    always += 4 + 8 * min(stage.sop.top_k, recipe.data.n_classes) if stage.sop else 0
     slots, depth = recipe.data.workers * CHUNKS_AHEAD * CHUNK, recipe.data.prefetch + 2
     training = depth * (counts.rows_a_process + counts.view_batch) + 2 * slots
     measuring = depth * counts.measure_batch + slots if counts.measured_rows else 0

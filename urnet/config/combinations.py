@@ -107,6 +107,10 @@ def _check_stage(s: Stage, need: Need) -> None:
         need(not s.gate.agree or s.targets == "given", "gate.agree", True, words)
     if s.elr is not None:
         _need_off(s, "elr", ("mixup", "bags"), need)
+    if s.sop is not None:
+        _need_off(s, "sop", ("mixup", "label_smoothing", "bags", "gate", "elr"), need)
+        need(s.targets == "given", "targets", s.targets, "given, as sop models the noise of the given labels")
+        need(s.loss.name == "cross_entropy", "loss.name", s.loss.name, "cross_entropy beside sop")
     _check_loss(s, need)
     if s.bags is not None:
         b = s.bags
@@ -160,7 +164,7 @@ def _need_default(settings: Any, keys: Sequence[str], why: str, need: Need) -> N
 
 def _need_off(s: Stage, what: str, others: Sequence[str], need: Need) -> None:
     """The stage's ``others`` are at what means "off", their default."""
-    words = {"mixup": "0", "balance": "0", "sampling_weight": "[]"}
+    words = {"mixup": "0", "label_smoothing": "0", "balance": "0", "sampling_weight": "[]"}
     for key in others:
         value, off = getattr(s, key), Stage.__dataclass_fields__[key].default
         need(value == off, key, value, f"{words.get(key, 'null')} beside {what}")

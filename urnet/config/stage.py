@@ -160,6 +160,15 @@ class Elr:
 
 
 @dataclass(frozen=True)
+class Sop:
+    """Sparse over-parameterisation (``urnet.nn.sparse_noise``): variables u and v of each row fit its label's noise."""
+
+    lr_u: float = key(10.0, "rate of u, which fits the noise at the label: plain gradient steps", low=0, high=1e6)
+    lr_v: float = key(10.0, "rate of v, which fits the noise at the other classes", low=0, high=1e6)
+    top_k: int = key(10, "classes of a row whose v is kept: 8 bytes each", low=1, high=32767)
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """``momentum`` is SGD with momentum; weight decay is L2 on every parameter but batch norm and biases."""
 
@@ -292,6 +301,12 @@ class Stage:
     )
     loss: Loss = key(Loss(), "the loss of a row; with `bags` only the cross entropy", added=True)
     elr: Elr | None = key(None, "early-learning regularisation; then without `mixup` and `bags`", added=True)
+    sop: Sop | None = key(
+        None,
+        "sparse over-parameterisation; then with given labels, and without `mixup`, `label_smoothing`, `bags`, `gate`, "
+        "`elr` and another `loss`",
+        added=True,
+    )
     optimizer: Optimizer = key(Optimizer(), "how weights move")
     schedule: Schedule = key(Schedule(), "learning rate")
     label_smoothing: float = key(0.0, "e: the target is (1 - e) onehot + e / n_classes", low=0, below=1)

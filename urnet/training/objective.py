@@ -15,6 +15,7 @@ from urnet.config.stage import Stage
 from urnet.nn.losses import Weight, bag_loss, soft_targets, sparse_targets
 from urnet.nn.mixup import Mixup
 from urnet.nn.robust_losses import early_learning, weighted_loss
+from urnet.nn.sparse_noise import Noise, NoiseSlope, sparse_noise_loss
 from urnet.runtime.host_to_device import to_tensor
 
 
@@ -28,6 +29,7 @@ class StepInput:
     mixup: Mixup | None = None
     targets: tuple[np.ndarray, np.ndarray] | None = None  # soft ones: classes and probabilities (B, k)
     memory: tuple[np.ndarray, np.ndarray] | None = None  # early learning: classes and values (B, k)
+    noise: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # SOP: u (B,), classes and v (B, k)
     gate: float | None = None  # rows whose top-1 probability is below it pass no gradient
     certain: np.ndarray | None = None  # bool (B,): labels that a person decided; None: none
     total: Weight | None = None  # Σ w over all processes' rows; None: these are all
@@ -42,12 +44,17 @@ class RowNotes:
     opened: paddle.Tensor | None = None  # float32 (B,): 1 for the rows that the gate let through, else 0
     memory_classes: paddle.Tensor | None = None  # int64 (B, k): what the early-learning memory becomes
     memory_values: paddle.Tensor | None = None  # float32 (B, k)
+    noise_slope: NoiseSlope | None = None  # what SOP's variables move by
 
     @staticmethod
     def joined(parts: Sequence[RowNotes]) -> RowNotes:
         """The notes of micro-batches, as those of all their rows."""
         names = ("attention", "opened", "memory_classes", "memory_values")
-        return RowNotes(*(_concatenated([getattr(part, name) for part in parts]) for name in names))
+        joined = RowNotes(*(_concatenated([getattr(part, name) for part in parts]) for name in names))
+        slopes = [part.noise_slope for part in parts if part.noise_slope is not None]
+        if slopes:
+            joined.noise_slope = NoiseSlope.joined(slopes)
+        return joined
 
 
 def _concatenated(parts: list[Any]) -> paddle.Tensor | None:
@@ -69,10 +76,12 @@ def loss_of(
     if data.gate is not None:
         notes.opened = _opened(stage, logits, data, part)
         targets = targets * notes.opened.unsqueeze(1)
-    if stage.bags is None:
-        loss = weighted_loss(logits, targets, total, stage.loss)
-    else:
+    if stage.bags is not None:
         loss, notes.attention = _loss_of_bags(stage, logits, data, part, total)
+    elif stage.sop is not None:
+        loss, notes.noise_slope = _loss_beside_noise(logits, data, part, total)
+    else:
+        loss = weighted_loss(logits, targets, total, stage.loss)
     if stage.elr is not None:
         term, notes.memory_classes, notes.memory_values = _early_term(stage, logits, data, part, total)
         loss = loss + stage.elr.weight * term
@@ -96,6 +105,15 @@ def _loss_of_bags(
         instance_term=stage.bags.instance_term,
         label_smoothing=stage.label_smoothing,
     )
+
+
+def _loss_beside_noise(logits: Any, data: StepInput, part: slice, total: Weight) -> tuple[paddle.Tensor, NoiseSlope]:
+    assert data.noise is not None
+    u, classes, v = (array[part] for array in data.noise)
+    certain = None if data.certain is None else data.send(data.certain[part])
+    noise = Noise(data.send(u), data.send(classes.astype(np.int64)), data.send(v))
+    labels = data.send(data.labels[part].astype(np.int64))
+    return sparse_noise_loss(logits, labels, data.send(data.weight[part]), total, noise, certain)
 
 
 def _opened(stage: Stage, logits: Any, data: StepInput, part: slice) -> paddle.Tensor:

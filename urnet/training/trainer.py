@@ -31,6 +31,7 @@ from urnet.training.bag_attention import Attention
 from urnet.training.elr_memory import ElrMemory
 from urnet.training.in_classes import leave_references
 from urnet.training.log import TrainLog, Unreadable
+from urnet.training.noise_memory import NoiseMemory
 from urnet.training.objective import StepInput
 from urnet.training.passes import PassCounter, Passes
 from urnet.training.stage_job import StageJob
@@ -60,6 +61,7 @@ class Trainer:
         self.state = TrainState(job.network, stage, job.recipe.transform, job.amp, self.group)
         self.attention = Attention(len(job.labels) if stage.bags else 0, self.group)
         self.memory = ElrMemory(stage.elr, len(job.labels), job.recipe.data.n_classes, self.group)
+        self.noise = NoiseMemory(stage.sop, job.labels, job.recipe.data.n_classes, self.group)
         self.passes = PassCounter(job.passes_before, self.group)
         self.threshold = gate_plan(stage, job.steps_per_epoch)
         self.progress, self.stop = TrainingProgress(), GracefulStop()
@@ -165,6 +167,7 @@ class Trainer:
             mixup,
             soft,
             memory=self.memory.of(batch.rows),
+            noise=self.noise.of(batch.rows),
             gate=self.threshold(step),
             certain=None if self.job.certain is None else self.job.certain[batch.rows],
             total=self.sync.exchange(weight, batch.readable),
@@ -172,6 +175,7 @@ class Trainer:
         outcome = train_step(self.state, data, self.lr(step), step)
         self.attention.add(batch.rows, outcome.rows.attention)
         self.memory.take(batch.rows, outcome.rows.memory_classes, outcome.rows.memory_values)
+        self.noise.take(batch.rows, outcome.rows.noise_slope)
         self.passes.add(outcome.passes)
         self.progress.step = step + 1
         images = len(batch.rows) * self.group.size
@@ -248,7 +252,7 @@ class Trainer:
         folder = f"step-{self.progress.step:08d}"
         if not (self.job.folder / folder).exists():
             parts = self.state.state()
-            parts["extra"].update({**self.attention.state(), **self.memory.state()})
+            parts["extra"].update({**self.attention.state(), **self.memory.state(), **self.noise.state()})
             state = {**self._run_state(), "scaler": parts.pop("scaler")}
             self._save(folder, weights=self.state.weights(), state=state, **parts)
         if self.group.is_main:
@@ -271,6 +275,7 @@ class Trainer:
         self.state.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
         self.attention.load(saved.extra)
         self.memory.load(saved.extra)
+        self.noise.load(saved.extra)
         state = saved.state
         self.passes.load(state)
         self.progress = TrainingProgress(step=state["step"], best=state["best"], last=state["last"])
