@@ -7,13 +7,16 @@ import pytest
 
 from tests.helpers.benchmark import RIGHT, rows_of, write_data, write_recipe
 from tools.ablation import __main__ as ablation
+from tools.ablation.evidence import READ, restricted
 from tools.ablation.methods import (
     BASELINES,
     KINDS,
     LADDER,
-    baseline_recipe,
+    OWN_RECIPES,
     make_run,
     method_names,
+    not_run,
+    own_recipe,
     shortened,
     total_duration,
 )
@@ -21,12 +24,17 @@ from tools.ablation.rows import check_oracle
 from tools.ablation.runs import write_recipe as write_run
 from tools.ablation.scores import weight_column
 from urnet.config.duration import Duration, parse_duration
-from urnet.config.stage import Bags, Elr, Gate, Loss, Subsets
+from urnet.config.stage import Bags, Elr, Evidence, Gate, Loss, Subsets
 from urnet.core.checks import InputError
+from urnet.pipeline.methods.instance import Settings as Instance
 from urnet.pipeline.recipes import load_recipe
 
 RUNGS = ("class", "+cluster", "+instance", "+bag", "+label")
-LADDER_AND_REFERENCES = ("untrained", "ce", *RUNGS, "ce_equal", "oracle")
+LADDER_AND_REFERENCES = ("untrained", "ce", *RUNGS, "ce_equal", "balanced_equal", "oracle")
+EVIDENCE = (
+    *("images_only/class", "images_only/cluster", "images_only/instance", "images_only/bag", "images_only"),
+    *("titles_only", "ranks_only", "targets_all", "targets_images", "targets_titles", "targets_ranks", "urnet_images"),
+)
 
 
 @pytest.fixture
@@ -55,6 +63,7 @@ def test_the_equal_budget_and_the_oracle(base, tmp_path):
     assert equal.ema == base.stages[0].ema
     (oracle,) = make_run(base, "oracle", 0, tmp_path, 12).recipe.stages
     assert oracle == replace(equal, sampling_weight=("right",), balance=1.0)
+    assert make_run(base, "balanced_equal", 0, tmp_path, 12).recipe.stages == (replace(equal, balance=1.0),)
     without = replace(base, stages=tuple(replace(stage, ema=None) for stage in base.stages))
     assert make_run(without, "ce_equal", 0, tmp_path, 12).recipe.stages[0].ema is not None
 
@@ -81,10 +90,10 @@ def test_plain_cross_entropy_keeps_nothing_of_the_first_stages_remedies(base, tm
     assert run.recipe.stages == (replace(base.stages[0], optimizer=optimizer, **none),)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", OWN_RECIPES)
 def test_a_baseline_has_the_ladders_network_and_length(base, tmp_path, name):
     run = make_run(base, name, 3, tmp_path, 12)
-    own = baseline_recipe(name)
+    own = own_recipe(name)
     assert (run.recipe.model, run.recipe.transform) == (base.model, base.transform)
     assert (run.recipe.seed, run.name, run.recipe.data.root) == (3, f"{name}-seed3", base.data.root)
     assert list(run.methods) == [stage.name for stage in own.stages]
@@ -95,7 +104,8 @@ def test_a_baseline_has_the_ladders_network_and_length(base, tmp_path, name):
         rates = ("lr", "name", "gamma", "final_lr")
         assert all(getattr(stage.schedule, key) == getattr(original.schedule, key) for key in rates)
         assert replace(stage, duration=original.duration, schedule=original.schedule) == original
-    assert weight_column(run, next(iter(run.methods))) is None
+    own_weights = weight_column(run, next(iter(run.methods)))
+    assert own_weights == ("class_weight" if name == "urnet_images" else None)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +154,93 @@ def test_every_recipe_is_written_so_that_it_reads_back_the_same(base, tmp_path, 
     [
         ("ladder", True, LADDER_AND_REFERENCES),
         ("ladder", False, LADDER_AND_REFERENCES[:-1]),
-        ("all", True, (*LADDER_AND_REFERENCES[:-2], *BASELINES, "ce_equal", "oracle")),
-        ("rivals,ce", False, ("ce", *BASELINES)),
+        (
+            *("all", True),
+            (*LADDER_AND_REFERENCES[:-3], "images_only", *EVIDENCE[5:], *BASELINES, *LADDER_AND_REFERENCES[-3:]),
+        ),
+        ("rivals,ce", False, ("ce", *BASELINES, "balanced_equal")),
+        ("evidence", False, ("images_only", *EVIDENCE[5:], "balanced_equal")),
+        ("images_only/class,targets_all/plain", False, ("images_only/class", "targets_all/plain")),
         ("pci/b1", False, ("pci/b1",)),
         ("+bag,ce", False, ("ce", "+bag")),
     ],
 )
 def test_methods_are_chosen_by_name_and_group(base, names, truth, chosen):
     assert ablation.choose_methods(names, base, truth) == chosen
+
+
+def test_the_restricted_ladders_read_less_and_are_else_the_ladder(base, tmp_path):
+    full = active_evidence(base.stages)
+    assert list(full) == ["cluster", "instance", "label"]
+    for kind, text, bins in (("images_only", 0, 0), ("titles_only", 1, 0), ("ranks_only", 0, 5)):
+        run = make_run(base, kind, 0, tmp_path, 12)
+        found = active_evidence(run.recipe.stages)
+        assert {name: (e.text, e.rank_bins) for name, e in found.items()} == dict.fromkeys(full, (text, bins))
+        for stage, original in zip(run.recipe.stages, base.stages, strict=True):
+            same = {} if original.reweight is None else {"reweight": original.reweight}
+            assert replace(stage, **same) == original
+        assert list(run.methods.values())[-1] == kind and f"{kind}/class" in run.methods.values()
+        assert [weight_column(run, name) for name in ("instance", "label")] == ["instance_weight", "topk_prob"]
+
+
+def active_evidence(stages):
+    return {s.name: s.reweight.evidence for s in stages if hasattr(s.reweight, "evidence")}
+
+
+def test_terms_that_are_not_read_are_off_too(base):
+    terms = Instance(relevance="ranks", model_term=0.5, evidence=Evidence(word_vectors="vectors.txt"))
+    stages = (replace(base.stages[2], reweight=terms),)
+    found = {
+        name: (s.reweight.text_term, s.reweight.rank_term, s.reweight.model_term, s.reweight.evidence.word_vectors)
+        for name, read in READ.items()
+        for s in restricted(stages, read)
+    }
+    vectors = "vectors.txt"
+    assert found["all"] == (1, 0.5, 0.5, vectors) and found["images"] == (0, 0, 0, None)
+    assert found["titles"] == (1, 0, 0, vectors) and found["ranks"] == (0, 0.5, 0, None)
+
+
+def test_targets_without_weights_are_plain_training_and_then_the_label_stages_targets(base, tmp_path):
+    run = make_run(base, "targets_titles", 0, tmp_path, 12)
+    plain, soft = run.recipe.stages
+    (ce,) = make_run(base, "ce", 0, tmp_path, 12).recipe.stages
+    assert plain == replace(ce, name="plain", balance=1.0)
+    assert (soft.duration, soft.balance, soft.targets) == (Duration(16, "epochs"), 1.0, "label")
+    assert (soft.sampling_weight, soft.loss_weight, soft.start) == ((), (), "previous")
+    assert (soft.reweight.evidence.text, soft.reweight.evidence.rank_bins) == (1, 0)
+    assert (soft.schedule, soft.optimizer) == (base.stages[-1].schedule, base.stages[-1].optimizer)
+    assert run.methods == {"plain": "targets_titles/plain", "label": "targets_titles"}
+    assert weight_column(run, "label") == "topk_prob" and weight_column(run, "plain") is None
+
+
+def test_what_would_read_no_less_is_not_run_twice(base, capsys):
+    assert not_run(base, True) == {}
+    same = "the recipe and the data have nothing for it to leave out, so it is the same as "
+    twice = dict.fromkeys(("images_only", "titles_only", "ranks_only"), same + "ladder")
+    twice |= {f"targets_{name}": same + "targets_all" for name in ("images", "titles", "ranks")}
+    assert not_run(base, False) == twice
+    images = replace(base, stages=restricted(base.stages, READ["images"]))
+    assert not_run(images, True) == twice
+    with pytest.raises(
+        InputError, match=r"--methods: images_only/class: the recipe and the data have nothing .* ladder"
+    ):
+        ablation.choose_methods("images_only/class", images, True, twice)
+    names = ablation.choose_methods("evidence", images, True, twice)
+    assert names == ("targets_all", "urnet_images", "balanced_equal")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 6 and said[0] == f"note: without images_only: {same}ladder"
+    no_label = replace(base, stages=base.stages[:3])
+    assert "needs a stage after the first with reweight.method label" in not_run(no_label, True)["targets_all"]
+    assert "+label" not in method_names(no_label, not_run(no_label, True))
+
+
+def test_what_is_compared_starts_where_the_ladder_does_and_trains_the_same_part(base, tmp_path):
+    first = replace(base.stages[0], start="imagenet", train="top", views=2)
+    known = replace(base, stages=(first, *base.stages[1:]))
+    for kind in ("ce", "balanced_equal", "targets_all", "urnet_images", "curriculumnet"):
+        stages = make_run(known, kind, 0, tmp_path, 12).recipe.stages
+        assert (stages[0].start, stages[0].train, stages[0].views) == ("imagenet", "top", 2)
+    assert [s.start for s in stages] == ["imagenet", "imagenet", "previous", "previous"]
 
 
 def test_methods_and_settings_that_cannot_be_are_refused(base):
@@ -162,6 +251,8 @@ def test_methods_and_settings_that_cannot_be_are_refused(base):
     ablation.check_overrides(["stages.class.batch_size=8"], ("ce", "+label"))
     with pytest.raises(InputError, match=r"-o stages.class.batch_size=8: sets the ladder's stages; pci/a"):
         ablation.check_overrides(["data.workers=2", "stages.class.batch_size=8"], ("ce", "pci/a"))
+    with pytest.raises(InputError, match=r"urnet_images has its own and would not follow"):
+        ablation.check_overrides(["stages.*.batch_size=8"], ("ce", "urnet_images"))
 
 
 def test_truth_is_matched_by_path_whatever_its_order_and_digested_apart(tmp_path):
@@ -173,6 +264,7 @@ def test_truth_is_matched_by_path_whatever_its_order_and_digested_apart(tmp_path
         check_oracle(replace(rows, right=rows.right & (rows.labels != 2)), "data")
     (root / "truth_train.txt").unlink()
     assert rows_of(root).right is None and rows_of(root).digest == rows.digest
+    assert not rows_of(root).has_metadata
     file = root / "info/val_filelist.txt"
     file.write_text(file.read_text() + "v0.png 1\n")
     assert rows_of(root).digest != rows.digest

@@ -27,6 +27,16 @@ def test_auc_and_share_by_hand():
     assert scores.share_on_wrong(right, np.zeros(4)) is None
 
 
+def test_auc_inside_classes_by_hand():
+    right = np.array([1, 0, 0, 1, 1, 0, 1, 0], bool)
+    labels = np.array([0, 1, 0, 0, 1, 1, 3, 5])
+    weight = np.array([9.0, 2.0, 8.0, 7.0, 3.0, NAN, 1.0, 5.0])
+    # class 0: rows 9 7 right, 8 wrong: 1 of 2 pairs; class 1: 3 over 2; one row has no weight; 3 and 5 know one kind
+    assert scores.auc_inside(right, weight, labels) == pytest.approx((3 * 0.5 + 2 * 1.0) / 5)
+    assert scores.auc_inside(right, weight + 10 * labels, labels) == scores.auc_inside(right, weight, labels)
+    assert scores.auc_inside(right[-2:], weight[-2:], labels[-2:]) is None
+
+
 @pytest.fixture
 def rows(tmp_path):
     return rows_of(write_data(tmp_path / "data"))
@@ -50,6 +60,7 @@ def test_an_entry_by_hand(run, rows):
         "top1_best": 75.0,
         "top5_last": 100.0,
         "auc": 1.0,
+        "auc_inside": 1.0,
         "weight_on_wrong": 6.25,  # 3 x 0.25 of 9 x 1.25 + 3 x 0.25
         "epochs": 6.5,
         "seconds": 2.0,
@@ -89,8 +100,12 @@ def test_cleanlab_rates_the_same_probabilities(run, rows):
         own.append(given[row])
         other.append(max(value for label, value in known.items() if label != rows.labels[row]))
     seen = np.delete(RIGHT, 4)
-    assert found["self_confidence"] == pytest.approx(scores.auc(seen, np.array(own)))
-    assert found["normalized_margin"] == pytest.approx(scores.auc(seen, np.array(own) - np.array(other)))
+    labels = np.delete(rows.labels, 4)
+    for name, score in (("self_confidence", np.array(own)), ("normalized_margin", np.array(own) - np.array(other))):
+        assert found[name] == pytest.approx((scores.auc(seen, score), scores.auc_inside(seen, score, labels)))
+    assert list(found) == list(scores.CLEANLAB) and all(0 <= pooled <= 1 for pooled, _ in found.values())
+    other = replace(run, kind="images_only")
+    assert scores.cleanlab_scores(other, "instance", rows) == found
     assert scores.cleanlab_scores(run, "cluster", rows) == {}
     assert scores.cleanlab_scores(run, "instance", replace(rows, right=None)) == {}
 
@@ -98,12 +113,14 @@ def test_cleanlab_rates_the_same_probabilities(run, rows):
 def test_cleanlab_is_asked_for_only_where_it_is_needed(run):
     assert scores.needs_cleanlab(run.recipe, ("ce", "+instance"))
     assert scores.needs_cleanlab(run.recipe, ("+label",))
-    assert not scores.needs_cleanlab(run.recipe, ("ce", "class", "+cluster", "oracle"))
+    assert scores.needs_cleanlab(run.recipe, ("images_only",)) and scores.needs_cleanlab(run.recipe, ("urnet_images",))
+    for methods in (("ce", "class", "+cluster", "oracle"), ("images_only/cluster", "targets_all", "pci")):
+        assert not scores.needs_cleanlab(run.recipe, methods)
 
 
 def entries(**values):
     """`method=[top-1 of seed 0, of seed 1 …]`; None leaves the seed out."""
-    rest = {"top1_best": 0.0, "top5_last": 0.0, "auc": None, "weight_on_wrong": None}
+    rest = {"top1_best": 0.0, "top5_last": 0.0, "auc": None, "auc_inside": None, "weight_on_wrong": None}
     rest |= {"epochs": 1.0, "seconds": 1.0, "peak_mb": 1.0}
     return [
         {"method": method, "seed": seed, "top1_last": value, **rest}
@@ -125,13 +142,23 @@ def test_gains_are_compared_seed_by_seed():
 
 def test_the_table_reads_well_as_text():
     found = entries(ce=[50.0], ce_equal=[50.0, 52.0], oracle=[60.0, 62.0])
-    lines = report.accuracy_table(found, ("ce", "class", "ce_equal", "oracle")).splitlines()
+    found += entries(balanced_equal=[51.0, 54.0])
+    methods = ("ce", "class", "ce_equal", "balanced_equal", "oracle")
+    lines = report.accuracy_table(found, methods).splitlines()
     assert len({len(line) for line in lines}) == 1
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     assert rows == [
-        ["`ce`", "1", "1", "50.00", "0.00", "0.00", "+0.00", "0 %"],
-        ["`ce_equal`", "2", "1", "51.00 ± 1.41", "0.00 ± 0.00", "0.00 ± 0.00", "", "0 %"],
-        ["`oracle`", "2", "1", "61.00 ± 1.41", "0.00 ± 0.00", "0.00 ± 0.00", "+10.00 ± 0.00", "100 %"],
+        ["`ce`", "1", "1", "50.00", "0.00", "0.00", "+0.00", "-1.00", "0 %"],
+        ["`ce_equal`", "2", "1", "51.00 ± 1.41", "0.00 ± 0.00", "0.00 ± 0.00", "", "-1.50 ± 0.71", "0 %"],
+        ["`balanced_equal`", "2", "1", "52.50 ± 2.12", "0.00 ± 0.00", "0.00 ± 0.00", "+1.50 ± 0.71", "", "15 %"],
+        ["`oracle`", "2", "1", "61.00 ± 1.41", "0.00 ± 0.00", "0.00 ± 0.00", "+10.00 ± 0.00", "+8.50 ± 0.71", "100 %"],
+    ]
+    judged = {("ladder", 0): {"margin": (0.7, 0.6)}, ("images_only", 0): {"margin": (0.5, None)}}
+    judged[("ladder", 1)] = {"margin": (0.9, 0.8)}
+    lines = report.quality_table(found, methods, 25.0, judged).splitlines()[2:]
+    assert [line.split("|")[1:4] for line in lines] == [
+        [" cleanlab margin                  ", " 0.800 ± 0.141 ", "      0.700 ± 0.141 "],
+        [" cleanlab margin of `images_only` ", "         0.500 ", "                  – "],
     ]
     assert report.text_of([12.34], 1) == "12.3" and report.text_of([]) == "–"
 
@@ -152,7 +179,7 @@ def test_results_are_written_whole_and_read_again(run, rows, capsys):
     assert [(e["method"], e["top1_last"], e["epochs"]) for e in found] == [("class", 50, 4), ("+cluster", 75, 8)]
     page = (out / "result.md").read_text()
     assert "12 training rows in 3 classes, 25.0 % of them with a wrong label." in page
-    assert "| `+cluster` | 1.000 |" in page
+    assert "| `+cluster` | 1.000 |              1.000 |" in page
     assert "- command: `python x`" in page
     again = Results(out, METHODS, rows, title="toy", made=made)
     again.collect([Record(run, rows)])
@@ -163,7 +190,13 @@ def test_results_are_written_whole_and_read_again(run, rows, capsys):
 @pytest.mark.parametrize(
     "found",
     [
-        {"untrained": [10.0, 11.0], "ce": [50.0, 51.0], "+label": [53.0, 55.0], "ce_equal": [50.0, 51.0]},
+        {
+            "untrained": [10.0, 11.0],
+            "ce": [50.0, 51.0],
+            "+label": [53.0, 55.0],
+            "ce_equal": [50.0, 51.0],
+            "images_only": [52.0],
+        },
         {"untrained": [10.0]},
         {"oracle": [5.0]},
         {},

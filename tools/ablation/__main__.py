@@ -4,6 +4,7 @@
     python tools/benchmark.py --data data/digits_web --out output/benchmark --seeds 0,1,2
     python tools/benchmark.py --data DIR --out DIR --methods ce,class,+cluster --budget small
     python tools/benchmark.py --data DIR --out DIR --methods all          with the baselines of docs/baselines.md
+    python tools/benchmark.py --data DIR --out DIR --methods evidence     what titles and search ranks bring
 
 DIR is a folder in WebVision 2.0's layout; truth_train.txt in it, if there, says what the images really
 show. Results: OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept,
@@ -19,26 +20,31 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from tools.ablation.children import Children, carry_out
+from tools.ablation.evidence import RESTRICTED, TARGETS
 from tools.ablation.methods import (
     BASELINES,
+    IMAGES,
     KINDS,
     LADDER,
+    OWN_RECIPES,
     REFERENCES,
     ROOT,
     make_run,
     method_names,
     methods_of,
+    not_run,
     shortened,
 )
 from tools.ablation.report import conditions
 from tools.ablation.results import Results
 from tools.ablation.rows import check_oracle, count_classes, read_rows
-from tools.ablation.runs import Record, perform, write_recipe
+from tools.ablation.runs import Record, perform, say, write_recipe
 from tools.ablation.scores import needs_cleanlab
 from urnet.config.recipe import Recipe
 from urnet.core import cli
@@ -60,7 +66,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--data", type=Path, default=ROOT / "data/digits_web", metavar="DIR", help="the data [data/digits_web]")
     add("--out", type=Path, default=Path("output/benchmark"), metavar="DIR", help="where results go [output/benchmark]")
     add("--seeds", type=seeds, default="0,1,2", help="numbers from 0, separated by commas [0,1,2]")
-    names = "methods and groups of them (ladder, rivals, all), separated by commas [ladder]"
+    names = "methods and groups of them (ladder, rivals, evidence, all), separated by commas [ladder]"
     add("--methods", default="ladder", metavar="NAMES", help=names)
     add("--budget", choices=sorted(BUDGETS), default="full", help="small: a quarter of every duration [full]")
     ladder = "its stages are the ladder [recipes/benchmark32.yaml]"
@@ -85,7 +91,8 @@ def main(argv: Sequence[str]) -> None:
     args = parse(argv)
     base = read_base(args)
     rows = read_rows(base.data)
-    methods = choose_methods(args.methods, base, rows.right is not None)
+    without = not_run(base, rows.has_metadata)
+    methods = choose_methods(args.methods, base, rows.right is not None, without)
     check_overrides(args.override, methods)
     if "oracle" in methods:
         check_oracle(rows, base.data.root)
@@ -99,10 +106,10 @@ def main(argv: Sequence[str]) -> None:
             Record(write_recipe(make_run(base, kind, seed, args.out, len(rows)), source), rows)
             for seed in sorted({*args.seeds, *earlier_seeds(args.out)})
             for kind in KINDS
-            if kind != "oracle" or rows.right is not None
+            if kind not in without and (kind != "oracle" or rows.right is not None)
         ]
         made = conditions(shlex.join(["python", "tools/benchmark.py", *argv]), threads, args.jobs)
-        results = Results(args.out, method_names(base), rows, title=args.data.resolve().name, made=made)
+        results = Results(args.out, method_names(base, without), rows, title=args.data.resolve().name, made=made)
         results.collect(records)
         children, work = Children(threads), []
         for record in records:
@@ -134,25 +141,38 @@ def read_base(args: argparse.Namespace) -> Recipe:
     return replace(recipe, stages=tuple(shortened(stage, BUDGETS[args.budget]) for stage in recipe.stages))
 
 
-def choose_methods(text: str, base: Recipe, has_truth: bool) -> tuple[str, ...]:
-    """The wanted methods in their order. Raises InputError for an unknown one, or an oracle without truth."""
-    names, ladder = method_names(base), (*REFERENCES, *methods_of(LADDER, base).values())
-    groups = {"ladder": ladder, "rivals": tuple(BASELINES), "all": (*ladder, *BASELINES)}
+def choose_methods(
+    text: str, base: Recipe, has_truth: bool, without: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str, ...]:
+    """The wanted methods in their order; ``without``: kinds that are left out, and why.
+
+    Raises InputError for an unknown one, one that is left out, or an oracle without truth. One that a group would
+    have is said on stderr.
+    """
+    names, ladder = method_names(base, without), (*REFERENCES, *methods_of(LADDER, base).values())
+    evidence = ("balanced_equal", *RESTRICTED, *TARGETS, IMAGES)
+    rivals = ("balanced_equal", *BASELINES)
+    groups = {"ladder": ladder, "rivals": rivals, "evidence": evidence, "all": (*ladder, *evidence, *rivals)}
     words = [word.strip() for word in text.split(",")]
     for word in words:
+        if reason := without.get(word.split("/")[0]):
+            raise InputError(f"--methods: {word}: {reason}; leave it out")
         check_choice("--methods", word, (*groups, *names))
     if "oracle" in words and not has_truth:
         raise InputError(f"--methods: oracle needs truth_train.txt in {base.data.root}, which is not there")
     wanted = {name for word in words for name in groups.get(word, (word,))}
+    for kind, reason in without.items():
+        if kind in wanted:
+            say(f"note: without {kind}: {reason}")
     return tuple(name for name in names if name in wanted and (has_truth or name != "oracle"))
 
 
 def check_overrides(overrides: Sequence[str], methods: Sequence[str]) -> None:
-    """Raise InputError for a setting of the ladder's stages where a baseline, which has its own, is wanted."""
-    baseline = next((method for method in methods if method.split("/")[0] in BASELINES), None)
+    """Raise InputError for a setting of the ladder's stages where a method that has its own is wanted."""
+    other = next((method for method in methods if method.split("/")[0] in OWN_RECIPES), None)
     own = next((text for text in overrides if text.startswith("stages")), None)
-    if baseline and own:
-        raise InputError(f"-o {own}: sets the ladder's stages; {baseline} has its own and would not follow")
+    if other and own:
+        raise InputError(f"-o {own}: sets the ladder's stages; {other} has its own and would not follow")
 
 
 def earlier_seeds(out: Path) -> set[int]:

@@ -1,17 +1,19 @@
 """What is compared, each method as a recipe derived from one that holds the whole ladder.
 
 The ladder is one run: each of its stages is a method (a rung). The references are one stage each, with the first
-stage's network, transforms, optimiser and batch size. A baseline is a recipe of its own: its stages, on the
-ladder's network and transforms, stretched to the ladder's length.
+stage's network, transforms, optimiser and batch size. Restricted ladders read less than the ladder does
+(``tools.ablation.evidence``). A baseline is a recipe of its own: its stages, on the ladder's network and transforms,
+stretched to the ladder's length. So is URNet for images alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tools.ablation.evidence import PLAIN, RESTRICTED, SOFT, TARGETS, left_out, restricted, targets_stages
 from urnet.config.duration import Duration
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Ema, Schedule, Stage
@@ -25,11 +27,14 @@ LADDER = "ladder"
 # What `ce` has in common with the ladder's first stage.
 SHARED = (
     *("name", "enabled", "duration", "batch_size", "accumulate", "finetune", "schedule", "ema", "amp"),
-    *("measure", "eval_every", "checkpoint_every", "log_every", "keep"),
+    *("measure", "eval_every", "checkpoint_every", "log_every", "keep", "train", "views"),
 )
-BASELINES = ("curriculumnet", "gated", "pci", "elr", "generalised", "symmetric")
-REFERENCES = ("untrained", "ce", "ce_equal", "oracle")
-KINDS = (*REFERENCES[:2], LADDER, *BASELINES, *REFERENCES[2:])  # of runs, in printed order
+IMAGES = "urnet_images"
+BASELINES = {file.stem: file for file in sorted((ROOT / "recipes/rivals32").glob("*.yaml"))}
+OWN_RECIPES = {IMAGES: ROOT / "recipes/benchmark32_images.yaml", **BASELINES}  # kinds with a recipe of their own
+REFERENCES = ("untrained", "ce", "ce_equal", "balanced_equal", "oracle")
+DERIVED = (LADDER, *RESTRICTED, *TARGETS)  # from the ladder's stages
+KINDS = (*REFERENCES[:2], *DERIVED, *OWN_RECIPES, *REFERENCES[2:])  # of runs, in printed order
 
 
 @dataclass(frozen=True)
@@ -72,34 +77,65 @@ class Run:
 # --- the recipes
 
 
-def baseline_recipe(name: str) -> Recipe:
-    """A baseline's own recipe."""
-    return load_recipe(ROOT / "recipes" / "rivals32" / f"{name}.yaml")
+def own_recipe(kind: str) -> Recipe:
+    """The recipe of a kind of OWN_RECIPES."""
+    return load_recipe(OWN_RECIPES[kind])
+
+
+def not_run(base: Recipe, has_metadata: bool) -> Mapping[str, str]:
+    """Kind -> why it is left out: a restricted ladder that reads no less than another one, or cannot be made.
+
+    ``has_metadata``: the data has titles and ranks.
+    """
+    return left_out(DERIVED, lambda kind: stages_of(kind, base, 1), has_metadata)
 
 
 def stages_of(kind: str, base: Recipe, n_rows: int) -> tuple[Stage, ...]:
     """The stages of a ``kind`` of run; ``base`` holds the ladder, ``n_rows``: training rows.
 
-    A baseline's durations are all multiplied by one factor, so that it shows as many images as the ladder.
+    The durations of a kind of OWN_RECIPES are all multiplied by one factor, so that it shows as many images as the
+    ladder; it starts from the ladder's first weights, and the same part of the network learns.
     """
     stages = active_stages(base)
     if kind == LADDER:
         return stages
-    if kind in BASELINES:
-        own = active_stages(baseline_recipe(kind))
-        return tuple(shortened(stage, _images(stages, n_rows) / _images(own, n_rows)) for stage in own)
+    if kind in RESTRICTED:
+        return restricted(stages, RESTRICTED[kind])
+    if kind in TARGETS:
+        plain, rest = reference("ce", stages, n_rows), total_duration(stages[1:] or stages, n_rows)
+        return targets_stages(plain, stages, rest, TARGETS[kind])
+    if kind in OWN_RECIPES:
+        own = active_stages(own_recipe(kind))
+        factor = _images(stages, n_rows) / _images(own, n_rows)
+        return tuple(_started(shortened(stage, factor), stage is own[0], stages[0]) for stage in own)
     return (reference(kind, stages, n_rows),)
+
+
+def _started(stage: Stage, is_first: bool, ladder: Stage) -> Stage:
+    """The stage with the first weights of the ``ladder``'s first one, where it has random ones, and its frozen part."""
+    stage = replace(stage, train=ladder.train, views=ladder.views)
+    if _origin(ladder) != "scratch" and (stage.start == "scratch" or (is_first and stage.start == "previous")):
+        return replace(stage, start=ladder.start, finetune=ladder.finetune)
+    return stage
+
+
+def _origin(first: Stage) -> str:
+    """Where the first stage's weights are from: scratch, imagenet or a path."""
+    return "scratch" if first.start == "previous" else first.start
 
 
 def reference(kind: str, stages: Sequence[Stage], n_rows: int) -> Stage:
     """The stage of a reference: the first one on the labels as given, without weights, balance, smoothing, mixup.
 
     `ce_equal` lasts as long as the whole ladder: its rate falls as a cosine over all of it, to the lowest that the
-    ladder reaches, and weights are averaged. The oracle's is the same on rightly labelled rows, classes drawn evenly.
+    ladder reaches, and weights are averaged. `balanced_equal` is the same with classes drawn evenly, the oracle that on
+    rightly labelled rows.
     """
     first = stages[0]
-    optimizer = replace(first.optimizer, classifier_lr=1.0)
-    plain = Stage(**{key: getattr(first, key) for key in SHARED}, start="scratch", optimizer=optimizer)
+    optimizer, start = first.optimizer, _origin(first)
+    if start == "scratch":  # a faster classifier is a remedy there, and the usual thing where only it is new
+        optimizer = replace(optimizer, classifier_lr=1.0)
+    plain = Stage(**{key: getattr(first, key) for key in SHARED}, start=start, optimizer=optimizer)
     if kind in ("untrained", "ce"):
         return plain
     rate, warmup = first.schedule.lr, first.schedule.warmup
@@ -110,29 +146,35 @@ def reference(kind: str, stages: Sequence[Stage], n_rows: int) -> Stage:
         schedule=Schedule(lr=rate, warmup=warmup, name="cosine", final_lr=min(lowest, rate)),
         ema=next((s.ema for s in (first, *reversed(stages)) if s.ema is not None), Ema()),
     )
-    return replace(equal, sampling_weight=(RIGHT,), balance=1.0) if kind == "oracle" else equal
+    if kind == "ce_equal":
+        return equal
+    return replace(equal, balance=1.0, sampling_weight=(RIGHT,) if kind == "oracle" else ())
 
 
 def methods_of(kind: str, base: Recipe) -> dict[str, str]:
     """Stage -> method of a kind of run, in order.
 
-    The ladder's: the first stage's own name, then `+` and the name. A baseline's: the last stage is the baseline,
-    those before it are NAME/STAGE. Raises InputError for a name taken.
+    The ladder's: the first stage's own name, then `+` and the name. Of any other with several stages the last one is
+    the method, those before it are KIND/STAGE. Raises InputError for a name taken.
     """
-    own = baseline_recipe(kind) if kind in BASELINES else base
-    first, *others = names = [stage.name for stage in active_stages(own)]
-    if kind in BASELINES:
-        return {**{name: f"{kind}/{name}" for name in names}, names[-1]: kind}
+    first, *others = names = _stage_names(kind, base)
     if kind != LADDER:
-        return {first: kind}
+        return {**{name: f"{kind}/{name}" for name in names}, names[-1]: kind}
     if first in KINDS and first != LADDER:
         raise InputError(f"stages.{first}.name: is another method's name; accepted: any other name")
     return {first: first, **{name: f"+{name}" for name in others}}
 
 
-def method_names(base: Recipe) -> tuple[str, ...]:
-    """All methods, in the order in which they are shown."""
-    return tuple(method for kind in KINDS for method in methods_of(kind, base).values())
+def _stage_names(kind: str, base: Recipe) -> list[str]:
+    if kind in TARGETS:
+        return [PLAIN, SOFT]
+    names = [stage.name for stage in active_stages(own_recipe(kind) if kind in OWN_RECIPES else base)]
+    return names if kind in OWN_RECIPES or kind in DERIVED else names[:1]
+
+
+def method_names(base: Recipe, without: Container[str] = ()) -> tuple[str, ...]:
+    """All methods but those of the kinds ``without``, in the order in which they are shown."""
+    return tuple(name for kind in KINDS if kind not in without for name in methods_of(kind, base).values())
 
 
 def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:

@@ -1,4 +1,4 @@
-"""The results as a picture, a point a seed, mean and deviation: the ladder, then the baselines."""
+"""The results as a picture, a point a seed, mean and deviation: the ladder, what reads less, the baselines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.ablation.methods import BASELINES
-from tools.ablation.report import BASE, CEILING, Entries, by_seed, mean_and_deviation, present, text_of
+from tools.ablation.methods import BASELINES, KINDS, LADDER
+from tools.ablation.report import BALANCED, BASE, CEILING, Entries, by_seed, mean_and_deviation, present, text_of
 
 INK, GREY, RULE = "#1f2328", "#6e7781", "#d8dee4"
 RUNG, BASELINE = "#0969da", "#8250df"
 LINES = {
     BASE: ("plain cross-entropy,\nthe ladder's whole budget", "#bc4c00"),
+    BALANCED: ("the same,\nclasses drawn evenly", "#9a6700"),
     CEILING: ("only right labels", "#1a7f37"),
 }
 BOLD: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
@@ -21,7 +22,8 @@ BOLD: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
 def draw(entries: Entries, methods: Sequence[str], title: str, path: Path) -> None:
     """Write the picture as PNG to ``path``, whatever its ending. matplotlib is needed.
 
-    `ce_equal` and `oracle` are lines across, `untrained` is a remark; a baseline's earlier stages are left out.
+    `ce_equal`, `balanced_equal` and `oracle` are lines across, `untrained` is a remark; only the ladder shows its
+    earlier stages, joined by a line.
     """
     from matplotlib.figure import Figure
 
@@ -48,7 +50,7 @@ def draw(entries: Entries, methods: Sequence[str], title: str, path: Path) -> No
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
             axes.annotate(f"{method} {mean:.1f}", (1, mean), xytext=(8, 1), va="bottom", color=colour, **place, **BOLD)
             axes.annotate(label, (1, mean), xytext=(8, -1), va="top", fontsize=8.5, color=colour, **place)
-    rungs = [(x, mean_and_deviation(seen[method])[0]) for x, method in enumerate(steps) if method not in BASELINES]
+    rungs = [(x, mean_and_deviation(seen[m])[0]) for x, m in enumerate(steps) if m not in KINDS or m == LADDER]
     axes.plot([x for x, _ in rungs], [mean for _, mean in rungs], color=RUNG, linewidth=1.4, alpha=0.45)
     for x, method in enumerate(steps):
         mean, deviation = mean_and_deviation(seen[method])

@@ -8,21 +8,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tools import machine
+from tools.ablation.methods import LADDER
 
 Entries = Sequence[Mapping[str, Any]]
-BASE, CEILING = "ce_equal", "oracle"
+Judged = Mapping[str, tuple[float | None, float | None]]  # score -> its AUC, pooled and inside classes
+BASE, BALANCED, CEILING = "ce_equal", "balanced_equal", "oracle"
 LIBRARIES = ("numpy", "scikit-learn", "cleanlab")
 ACCURACY = """\
 Class-averaged accuracy on the validation images in percent, mean ± standard deviation over the seeds. "top-1"
 and "top-5" are those of the last step; "best" is chosen on the same validation images, so it flatters, and
-the more, the more evaluations a method's last stage had. "over ce_equal" compares seed by seed; "way to
-oracle" is the share of the way from `ce_equal` to `oracle`.
+the more, the more evaluations a method's last stage had. "over ce_equal" and "over balanced_equal" compare seed
+by seed; "way to oracle" is the share of the way from `ce_equal` to `oracle`.
 """
 QUALITY = """\
 AUC: the probability that a right row weighs more than a wrong one, equal ones counting half; 0.5 is chance.
-cleanlab's scores are computed from the same out-of-fold probabilities as the instance stage's; the stages
-also read texts and ranks where the recipe says so. `+bag` is judged by its attention, on the rows that a bag
-held: its share of weight on wrong rows is that among the rows the sampler chose.
+"inside classes": among the rows of one label, the mean over classes, each as often as it has rows. cleanlab's
+scores are computed from the same out-of-fold probabilities as those of the instance stage of the ladder, or of
+the method behind "of"; "adjusted" with its adjust_pred_probs. The stages also read texts and ranks where the
+recipe says so. `+bag` is judged by its attention, on the rows that a bag held: its share of weight on wrong
+rows is that among the rows the sampler chose.
 """
 COST = """\
 Wall time and peak memory of each method's own process. A rung starts from the one before it, whose time is
@@ -56,9 +60,9 @@ def text_of(values: Iterable[float], digits: int = 2, sign: str = "") -> str:
     return f"{mean:{sign}.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
-def gains(entries: Entries, method: str) -> list[float]:
-    """Points of last top-1 over ``ce_equal``, seed by seed, over the seeds that both have."""
-    own, base = by_seed(entries, method), by_seed(entries, BASE)
+def gains(entries: Entries, method: str, over: str = BASE) -> list[float]:
+    """Points of last top-1 over another method, seed by seed, over the seeds that both have."""
+    own, base = by_seed(entries, method), by_seed(entries, over)
     return [own[seed] - base[seed] for seed in own if seed in base]
 
 
@@ -80,34 +84,42 @@ def table(*rows: Sequence[str]) -> str:
 
 def accuracy_table(entries: Entries, methods: Sequence[str]) -> str:
     """One line a method that has results."""
-    rows = [("method", "seeds", "epochs", "top-1", "best top-1", "top-5", "over ce_equal", "way to oracle")]
+    over = [f"over {base}" for base in (BASE, BALANCED)]
+    rows = [("method", "seeds", "epochs", "top-1", "best top-1", "top-5", *over, "way to oracle")]
     for method in present(entries, methods):
         tops = (by_seed(entries, method, key) for key in ("top1_last", "top1_best", "top5_last"))
-        top1, best, top5 = (text_of(found.values()) for found in tops)
+        found = [text_of(top.values()) for top in tops]
         epochs, covered = by_seed(entries, method, "epochs").values(), way(entries, method)
-        over = "" if method == BASE else text_of(gains(entries, method), sign="+")
+        found += [
+            "" if method == base else text_of(gains(entries, method, base), sign="+") for base in (BASE, BALANCED)
+        ]
         share = "–" if covered is None else f"{covered:.0f} %"
-        rows.append((f"`{method}`", str(len(epochs)), f"{statistics.fmean(epochs):.4g}", top1, best, top5, over, share))
+        rows.append((f"`{method}`", str(len(epochs)), f"{statistics.fmean(epochs):.4g}", *found, share))
     return table(*rows)
 
 
 def quality_table(
-    entries: Entries, methods: Sequence[str], wrong: float, cleanlab: Iterable[Mapping[str, float | None]]
+    entries: Entries, methods: Sequence[str], wrong: float, cleanlab: Mapping[tuple[str, int], Judged]
 ) -> str:
-    """One line a score of labels: the rungs' weights, then cleanlab's, a mapping a seed; empty without any.
+    """One line a score of labels: the rungs' weights, then ``cleanlab``'s by kind of run and seed; empty without any.
 
     ``wrong``: percent of the rows that are wrong.
     """
-    rows = [("judge", "AUC", "weight on wrong rows, before %", "after %")]
+    rows = [("judge", "AUC", "AUC inside classes", "weight on wrong rows, before %", "after %")]
     for method in present(entries, methods):
-        if found := by_seed(entries, method, "auc").values():
-            after = by_seed(entries, method, "weight_on_wrong").values()
-            rows.append((f"`{method}`", text_of(found, 3), f"{wrong:.2f}", text_of(after)))
-    named: dict[str, list[float]] = {}
-    for name, score in [pair for scores in cleanlab for pair in scores.items()]:
-        if score is not None:
-            named.setdefault(name, []).append(score)
-    rows += [(f"cleanlab {name}", text_of(found, 3), "", "") for name, found in named.items()]
+        found, within, after = (by_seed(entries, method, key) for key in ("auc", "auc_inside", "weight_on_wrong"))
+        if found:
+            texts = text_of(found.values(), 3), text_of(within.values(), 3), f"{wrong:.2f}", text_of(after.values())
+            rows.append((f"`{method}`", *texts))
+    named: dict[tuple[str, str], list[tuple[float | None, float | None]]] = {}
+    for (kind, _), scores in cleanlab.items():
+        for name, both in scores.items():
+            named.setdefault((kind, name), []).append(both)
+    for (kind, name), pairs in named.items():
+        pooled, inside = ([value for value in column if value is not None] for column in zip(*pairs, strict=True))
+        if pooled:
+            judge = f"cleanlab {name}" + ("" if kind == LADDER else f" of `{kind}`")
+            rows.append((judge, text_of(pooled, 3), text_of(inside, 3), "", ""))
     return table(*rows) if len(rows) > 1 else ""
 
 

@@ -26,7 +26,7 @@ class Results:
         self.out, self.methods, self.rows = out, methods, rows
         self._title, self._made, self._lock = title, made, threading.Lock()
         self._entries: dict[tuple[int, int], dict[str, Any]] = {}  # by place of the method and seed
-        self._cleanlab: dict[int, dict[str, float | None]] = {}
+        self._cleanlab: dict[tuple[str, int], report.Judged] = {}  # by kind of run and seed
 
     def collect(self, records: Iterable[Record]) -> None:
         """Take in what earlier calls finished and would be made the same way now."""
@@ -51,7 +51,7 @@ class Results:
         found = entry(run, stage, cost, self.rows)
         self._entries[self.methods.index(run.methods[stage]), run.seed] = found
         if scores := cleanlab_scores(run, stage, self.rows):
-            self._cleanlab[run.seed] = scores
+            self._cleanlab[run.kind, run.seed] = scores
         return found
 
     @property
@@ -72,7 +72,7 @@ class Results:
         if self.rows.right is not None:
             wrong = 100 * float(1 - self.rows.right.mean())
             about += f", {wrong:.1f} % of them with a wrong label"
-            quality = report.quality_table(entries, self.methods, wrong, self._cleanlab.values())
+            quality = report.quality_table(entries, self.methods, wrong, self._cleanlab)
         parts = [f"# Benchmark: {self._title}\n\n{about}.\n", report.ACCURACY, self.table()]
         if quality:
             parts += ["## Finding wrong labels\n", report.QUALITY, quality]

@@ -19,7 +19,7 @@ from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.lists.lines import Lines, read_lines, read_text
-from urnet.data.lists.webvision import train_lists
+from urnet.data.lists.webvision import metadata_root, train_lists
 
 TRUTH = "truth_train.txt"
 
@@ -28,7 +28,8 @@ TRUTH = "truth_train.txt"
 class Rows:
     """The training rows in the table's order: Arrow ``paths``, ``labels`` int64 (N,); a digest of all lists.
 
-    ``right`` bool (N,): the label is what the image shows; None where there is no truth.
+    ``right`` bool (N,): the label is what the image shows; None where there is no truth. ``has_metadata``: titles and
+    search ranks can be known.
     """
 
     paths: Any
@@ -36,6 +37,7 @@ class Rows:
     digest: str
     right: np.ndarray | None = None
     truth_digest: str = ""
+    has_metadata: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,7 +71,8 @@ def read_rows(data: Data) -> Rows:
     named = [f"{file} {file_hash(file)}" for file in files if file.is_file()]
     digest = hashlib.sha256("\n".join([str(root.absolute()), *named]).encode()).hexdigest()
     paths, labels, _ = _joined(blocks)
-    rows, truth = Rows(paths, labels, digest), root / TRUTH
+    described = any(metadata_root(data, meta) is not None for _, _, meta in train_lists(data))
+    rows, truth = Rows(paths, labels, digest, has_metadata=described), root / TRUTH
     if not truth.is_file():
         return rows
     lines = list(read_lines(truth, what="class", low=-1, high=highest))

@@ -86,7 +86,7 @@ def image_root(data: Data) -> Path:
     return Path(data.root)
 
 
-def _metadata_root(data: Data, meta: Path) -> Path | None:
+def metadata_root(data: Data, meta: Path) -> Path | None:
     """What a metadata list's paths are relative to: root, root/train or root/info; None: no metadata there.
 
     The first line's folder decides: a single missing file is an error later.
@@ -115,7 +115,7 @@ def add_rows(writer: RowWriter, data: Data, block_bytes: int = BLOCK_BYTES) -> N
         if writer.full:
             break
         images = read_lines(file, high=data.n_classes - 1, block_bytes=block_bytes)
-        root = _metadata_root(data, meta)
+        root = metadata_root(data, meta)
         if root is None:
             print(f"note: {data.root}: no metadata of {engine}; texts are empty, queries unknown", file=sys.stderr)
             for lines in itertools.takewhile(lambda _: not writer.full, images):
