@@ -77,6 +77,10 @@ def test_views_of_a_picture(tmp_path):
     assert views_of(2, Transform(flip=False), 3) == [EVALUATION, View(draw=0, seed=3)]
     identities = [str(view.identity(T)) for view in views_of(4, T, 3)]
     assert len(set(identities)) == 4 and View(draw=0, seed=3).identity(Transform(jitter=0.1)) != identities[2]
+    more = (T, Transform(trivial_augment=True), Transform(erasing=0.2), Transform(erasing=0.3))
+    assert len({str(View(draw=0).identity(t)) for t in more}) == 4
+    assert View(draw=0).identity(T).keys() == {"draw", "random"}  # files that were kept before there were these keys
+    assert not any(EVALUATION.identity(t) for t in more)
     write(tmp_path / "a.png", picture("red", 1))
     write(tmp_path / "b.png", picture("red", 1))
 

@@ -10,8 +10,9 @@ from tests.helpers.picture_files import encode, kinds, picture, with_orientation
 from urnet.config.recipe import Transform
 from urnet.data.images import reduced_decode
 from urnet.data.images.decode import UnreadableImage, check_header, decode, decode_checked
+from urnet.data.images.random_box import draw_box, random_resized_box
 from urnet.data.images.reduced_decode import FINER, choose_reduction, train_view
-from urnet.data.images.transforms import augment, draw_box, random_resized_box, resize, train_transform
+from urnet.data.images.transforms import augment, resize, train_transform
 from urnet.data.loading.loader import ImageSource, RowRandom
 
 SMALL = Transform(size=16, flip=True, jitter=0.2)

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from tests.helpers.picture_files import picture
 from urnet.config.recipe import Transform
-from urnet.data.images.transforms import colour_jitter, eval_transform, random_resized_box, train_transform
+from urnet.data.images.random_box import random_resized_box
+from urnet.data.images.transforms import colour_jitter, eval_transform, train_transform
 
 PLAIN = Transform(size=24, flip=False)
 FULL = (1.0, 1.0)

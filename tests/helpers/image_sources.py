@@ -8,7 +8,7 @@ from tests.helpers.picture_files import encode, picture
 from urnet.config.recipe import Transform
 from urnet.data.loading.loader import ImageSource
 
-TRANSFORM = Transform(size=16, jitter=0.3)
+TRANSFORM = Transform(size=16, jitter=0.3, trivial_augment=True, erasing=0.5)
 
 
 def make_files(folder):

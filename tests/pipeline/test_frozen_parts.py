@@ -186,6 +186,18 @@ def test_what_makes_no_sense_is_refused(images, tmp_path, keys, words):
         load_recipe(other(images, tmp_path, [{**FROZEN, "name": "one", **keys}], **data))
 
 
+def test_augmentations_that_no_kept_view_shows_are_refused(images, tmp_path):
+    stages = [{**FROZEN, "name": name, "train": "classifier", "views": 2, "start": "imagenet"} for name in "ab"]
+    recipe = other(images, tmp_path, stages)
+    flip = "transform.flip=true"
+    for text in ("transform.erasing=0.2", "transform.trivial_augment=true"):
+        with pytest.raises(InputError, match=rf"{text.split('=')[0]}: found .*no stage .* or has `views` above 2"):
+            load_recipe(recipe, [text, flip])
+        for more in ("stages.b.views=3", "transform.flip=false"):
+            load_recipe(recipe, [text, flip, more])
+    load_recipe(recipe, [flip])
+
+
 def test_a_network_without_a_cut_is_refused_before_anything_runs(images, tmp_path, capsys):
     stages = [{**FROZEN, "name": "first"}, {**FROZEN, "name": "one", "train": "top"}]
     recipe = other(images, tmp_path, stages)

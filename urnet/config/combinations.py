@@ -80,8 +80,17 @@ def check_recipe(recipe: Any, source: str) -> None:
     words = "null, as every stage trains the whole network and none keeps features"
     used = recipe.data.features is None or any(stage.train != "all" for stage in active)
     need(used, "data.features", recipe.data.features, words)
+    _check_seen(recipe.transform, active, need.under("transform"))
     for stage in active:
         _check_frozen(stage, stage is active[0], need.under(f"stages.{stage.name}"))
+
+
+def _check_seen(t: Any, stages: Sequence[Stage], need: Need) -> None:
+    """Augmentations that no stage shows: kept views are the evaluation's and its mirror image before random ones."""
+    fixed = 2 if t.flip else 1
+    if all(stage.train != "all" and stage.views <= fixed for stage in stages):
+        why = f"no stage trains the whole network or has `views` above {fixed}, which are random"
+        _need_default(t, ("trivial_augment", "erasing"), why, need)
 
 
 def _check_stage(s: Stage, need: Need) -> None:

@@ -149,6 +149,19 @@ class Transform:
     pad: int = key(4, "pad_crop: pixels added on each side before the crop", low=0)
     flip: bool = key(True, "mirror half of the training images")
     jitter: float = key(0.0, "brightness, contrast, saturation times 1 - jitter to 1 + jitter", low=0, below=1)
+    trivial_augment: bool = key(
+        False,
+        "TrivialAugment (wide): one of 14 operations a training image, drawn evenly, at one of 31 strengths "
+        "([images.md](images.md#transforms))",
+        added=True,
+    )
+    erasing: float = key(
+        0.0,
+        "random erasing: probability that a box of 2 to 33 % of a training image is filled with `mean`",
+        low=0,
+        high=1,
+        added=True,
+    )
     eval: Literal["straight", "short"] = key(
         "straight", "resize to size x size, or the short side to `resize_short` and crop the centre"
     )

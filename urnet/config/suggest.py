@@ -52,7 +52,10 @@ _MEANT = {  # the key, and how others call it
     "transform.resize_short": "resize resize_size resize_short_size",
     "transform.jitter": "color_jitter colour_jitter colorjitter",
     "transform.flip": "hflip horizontal_flip fliplr random_flip",
-    "transform.train": "aug augment augmentation auto_augment",
+    "transform.train": "aug augment augmentation",
+    "transform.trivial_augment": "trivialaugment trivial_augment_wide trivialaugmentwide ta_wide auto_augment "
+    "autoaugment randaugment rand_augment aa",
+    "transform.erasing": "random_erasing randomerasing random_erase reprob re_prob cutout",
     "transform.mean": "img_mean image_mean rgb_mean pixel_mean norm_mean normalize",
     "transform.std": "img_std image_std rgb_std pixel_std norm_std",
     "device": "gpu gpus use_gpu cuda gpu_id device_id place",

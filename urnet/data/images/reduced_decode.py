@@ -12,7 +12,8 @@ import numpy as np
 from urnet.config.recipe import Transform
 from urnet.data.images.decode import MAX_PIXELS, check_header, decode_checked
 from urnet.data.images.header import Header
-from urnet.data.images.transforms import augment, draw_box, place_box, resize, train_transform
+from urnet.data.images.random_box import draw_box, place_box
+from urnet.data.images.transforms import augment, resize, train_transform
 
 FINER = 1.25  # the box in the reduced image is at least so many times as large as the view
 

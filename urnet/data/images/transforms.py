@@ -1,24 +1,24 @@
-"""From a decoded image to the view a network is given: crops, resizing, flips, colours; and the random box.
+"""From a decoded image to the view a network is given: crops, resizing, flips, colours.
 
 Every random choice comes from the ``rng`` handed in.
 """
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 
 from urnet.config.recipe import Transform
+from urnet.data.images.erasing import erase
+from urnet.data.images.random_box import random_resized_box
+from urnet.data.images.trivial_augment import trivial_augment
 
-Box = tuple[slice, slice]  # rows, columns
 MAX_ASPECT = 16  # `short` evaluation: longer images lose their ends before they are enlarged
 _GREY, _IDENTITY = np.array([0.299, 0.587, 0.114]), np.eye(3)
 
 
 def train_transform(image: np.ndarray, transform: Transform, rng: np.random.Generator) -> np.ndarray:
-    """A random view of ``image`` for training: crop, flip, colour jitter; uint8 (size, size, 3).
+    """A random view of ``image`` for training: crop, then ``augment``; uint8 (size, size, 3).
 
     The draws come in a fixed order from ``rng``, so one generator state gives one result.
     """
@@ -31,11 +31,18 @@ def train_transform(image: np.ndarray, transform: Transform, rng: np.random.Gene
 
 
 def augment(image: np.ndarray, transform: Transform, rng: np.random.Generator) -> np.ndarray:
-    """What follows the crop in training: flip and colour jitter; contiguous."""
+    """What follows the crop in training: flip, TrivialAugment, colour jitter, random erasing; contiguous.
+
+    What is off takes no number from ``rng``.
+    """
     if transform.flip and rng.random() < 0.5:
         image = cv2.flip(image, 1)
+    if transform.trivial_augment:
+        image = trivial_augment(image, rng)
     if transform.jitter > 0:
         image = colour_jitter(image, transform.jitter, rng)
+    if transform.erasing > 0 and rng.random() < transform.erasing:
+        image = erase(image, transform.mean, rng)
     return np.ascontiguousarray(image)
 
 
@@ -112,40 +119,3 @@ def centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """The window of that size in the middle of ``image``; its corner is rounded down."""
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
-
-
-def random_resized_box(
-    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
-) -> Box:
-    """Rows and columns of a random box: area share U(scale), width/height exp(U(log ratio)).
-
-    Up to 10 tries for a box that fits, then the largest centred box whose ratio is inside ``ratio``
-    (Szegedy et al. 2015, with torchvision's tries and fallback).
-    """
-    return place_box(draw_box(rng), height, width, scale, ratio)
-
-
-def draw_box(rng: np.random.Generator) -> list[list[float]]:
-    """The random numbers of ``random_resized_box``, 10 x 4, which do not depend on the image."""
-    return rng.random((10, 4)).tolist()
-
-
-def place_box(
-    draws: list[list[float]], height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
-) -> Box:
-    """The box that ``draws`` (of ``draw_box``) give in an image of height x width pixels."""
-    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
-    for u_area, u_ratio, u_top, u_left in draws:
-        area = height * width * (scale[0] + (scale[1] - scale[0]) * u_area)
-        aspect = math.exp(log_low + (log_high - log_low) * u_ratio)
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            top, left = int(u_top * (height - h + 1)), int(u_left * (width - w + 1))
-            return slice(top, top + h), slice(left, left + w)
-    h, w = height, width
-    if width < ratio[0] * height:
-        h = min(height, max(1, round(width / ratio[0])))
-    elif width > ratio[1] * height:
-        w = min(width, max(1, round(height * ratio[1])))
-    top, left = (height - h) // 2, (width - w) // 2
-    return slice(top, top + h), slice(left, left + w)

@@ -48,6 +48,8 @@ class View:
         return {
             "draw": [self.seed, self.draw],
             "random": [*(crop if t.train == crop[0] else [t.train, t.pad]), t.flip, t.jitter],
+            **({"trivial_augment": True} if t.trivial_augment else {}),
+            **({"erasing": [t.erasing, *t.mean]} if t.erasing else {}),
         }
 
     def rng(self, content: bytes) -> np.random.Generator:
