@@ -18,7 +18,7 @@ from paddle import nn
 
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
-from urnet.config.stage import Bags, Elr, Gate, Loss, Optimizer, Sop, Stage
+from urnet.config.stage import Bags, Elr, Ema, Gate, Loss, Optimizer, Sop, Stage
 from urnet.core.signals import Interrupted
 from urnet.nn.ema import recompute_batch_norm
 from urnet.pipeline.recipes import load_recipe
@@ -40,6 +40,7 @@ CASES = {
     "gated": {"gate": Gate(0.3)},
     "generalised": {"loss": Loss("generalised")},
     "early": {"elr": Elr(top_k=3)},
+    "taught": {"elr": Elr(top_k=3, teacher="average"), "ema": Ema(0.9), "accumulate": 2},
     "noise": {"sop": Sop(lr_u=1e6, lr_v=1e6, top_k=3)},
     "clipped": {"optimizer": Optimizer(momentum=0.9, clip_norm=0.01)},
     "overlapping": {},

@@ -135,3 +135,26 @@ def test_in_place_shows_the_averages_and_gives_every_byte_back():
     with pytest.raises(ZeroDivisionError), ema.in_place(net, data):
         raise ZeroDivisionError
     assert raw(net) == before
+
+
+def test_the_averages_alone_may_stand_in_for_the_weights():
+    """A batch goes through them with its own statistics; weights, statistics and momenta are as before."""
+    net = network()
+    ema = Ema(net, 0.5)
+    averages = ema.weights()
+    shake(net, 3)
+    before, x = raw(net), batches(1)[0]
+    twin = network()
+    twin.set_state_dict(net.state_dict())
+    for name, p in twin.named_parameters():
+        if not p.stop_gradient:
+            p.set_value(averages[name])
+    paddle.seed(1)
+    expected = twin(x).numpy()
+    paddle.seed(1)
+    with ema.weights_in_place(net), paddle.no_grad():
+        np.testing.assert_array_equal(net(x).numpy(), expected)
+    assert raw(net) == before and net[1]._momentum == twin[1]._momentum
+    with pytest.raises(ZeroDivisionError), ema.weights_in_place(net):
+        raise ZeroDivisionError
+    assert raw(net) == before

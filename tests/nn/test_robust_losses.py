@@ -9,7 +9,7 @@ from paddle.nn import functional as F
 
 from urnet.config.stage import Elr, Loss
 from urnet.nn.losses import soft_targets, weighted_cross_entropy
-from urnet.nn.robust_losses import early_learning, weighted_loss
+from urnet.nn.robust_losses import early_learning, early_learning_mixed, remembered, weighted_loss
 from urnet.nn.sparse_noise import Noise, sparse_noise_loss
 from urnet.training.elr_memory import ElrMemory
 
@@ -138,6 +138,56 @@ def test_rows_without_weight_have_no_gradient_and_agreement_is_clipped():
     grad = paddle.grad(term, logits)[0].numpy()
     assert math.isfinite(float(term)) and np.isfinite(grad).all()
     assert (grad[1] == 0).all() and (grad[2] != 0).all()
+
+
+def mixed_case():
+    """Logits of mixed images, weights of the rows and their partners, the memory of all, partners."""
+    logits, _, weight, _ = batch()
+    rng = np.random.default_rng(5)
+    weight[2], partner = 0, rng.permutation(12)
+    p = softmax(rng.standard_normal((12, 7)))
+    zeros = paddle.zeros([12, 7], "int64"), paddle.zeros([12, 7])
+    return logits, weight, partner, remembered(paddle.to_tensor(p.astype("float32")), zeros, momentum=0.0), p
+
+
+def mixed_by_hand(logits, weight, partner, memory, lam):
+    """As ELR+ has it, with weights that go with their own rows."""
+    p = np.clip(softmax(logits), 1e-4, 1 - 1e-4)
+    own, other = lam * weight, (1 - lam) * weight[partner]
+    m = (own[:, None] * memory + other[:, None] * memory[partner]) / (own + other)[:, None]
+    return ((own + other) * np.log(1 - (m * p).sum(1))).sum() / weight.sum()
+
+
+def test_the_term_of_mixed_rows():
+    logits, weight, partner, (classes, values), p = mixed_case()
+    x, lam = logits.numpy().astype(np.float64), 0.7
+    held = [
+        (paddle.to_tensor(share * weight[rows]), classes[rows], values[rows])
+        for share, rows in ((np.float32(lam), np.arange(12)), (np.float32(1 - lam), partner))
+    ]
+    term = early_learning_mixed(logits, float(weight.sum()), held)
+    assert float(term) == pytest.approx(mixed_by_hand(x, weight, partner, p, lam), rel=1e-4)
+    grad = paddle.grad(term, logits)[0].numpy()
+    for i, c in ((0, 0), (2, 5), (7, 2)):
+        up, down = x.copy(), x.copy()
+        up[i, c] += 1e-5
+        down[i, c] -= 1e-5
+        rise = mixed_by_hand(up, weight, partner, p, lam) - mixed_by_hand(down, weight, partner, p, lam)
+        assert grad[i, c] == pytest.approx(rise / 2e-5, abs=1e-5)
+    nothing = [(0 * w, c, v) for w, c, v in held]
+    assert float(early_learning_mixed(logits, 0.0, nothing)) == 0
+
+
+def test_rows_mixed_with_nothing_have_the_plain_term():
+    logits, weight, partner, memory, _ = mixed_case()
+    weights = paddle.to_tensor(weight)
+    plain, classes, values = early_learning(logits, weights, 2.0, memory, momentum=0.5)
+    alone = [(weights, classes, values)]
+    assert float(early_learning_mixed(logits, 2.0, alone)) == float(plain)
+    nothing = (0 * weights, classes[partner], values[partner])
+    expected = paddle.grad(plain, logits, retain_graph=True)[0].numpy()
+    mixed = early_learning_mixed(logits, 2.0, [*alone, nothing])
+    np.testing.assert_allclose(paddle.grad(mixed, logits)[0].numpy(), expected, atol=1e-6)
 
 
 def test_the_memory_gives_back_what_it_was_given():

@@ -42,11 +42,12 @@ def plain(images, tmp_path_factory):
     [
         CURRICULUM,
         {**SAVED, "elr": {"weight": 2.0, "top_k": 2}},
+        {**SAVED, "elr": {"top_k": 2, "teacher": "average"}, "mixup": 0.5, "ema": {"decay": 0.9}},
         {**SAVED, "sop": {"lr_u": 1e5, "lr_v": 1e5, "top_k": 2}},
         {**SAVED, "gate": {"threshold": 0.6, "until": "8 steps", "agree": True}, "loss": {"name": "symmetric"}},
         {**SAVED, "bags": {"size": 2, "temperature": 0.5}},
     ],
-    ids=["subsets", "elr", "sop", "gate and symmetric", "bags"],
+    ids=["subsets", "elr", "elr plus", "sop", "gate and symmetric", "bags"],
 )
 def test_an_interrupted_stage_ends_with_the_same_bytes(images, plain, tmp_path, later):
     whole, part = tmp_path / "whole", tmp_path / "part"
@@ -208,7 +209,8 @@ def test_bad_settings_are_refused(images, plain, override, message):
         ({"gate": {"threshold": 0.5}, "bags": {"size": 2}}, "bags: found 'a mapping'; accepted: null beside"),
         ({"gate": {"threshold": 0.5}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside gate"),
         ({"gate": {"threshold": 0.5}, "elr": {}}, "elr: found .*; accepted: null beside gate"),
-        ({"elr": {}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside elr"),
+        ({"elr": {}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside elr, or elr.teacher: average"),
+        ({"elr": {"teacher": "average"}}, "elr.teacher: found 'average'; accepted: network, or average with ema"),
         ({"elr": {}, "bags": {"size": 2}}, "bags: found .*; accepted: null beside elr"),
         ({"sop": {}, "elr": {}}, "elr: found .*; accepted: null beside sop"),
         ({"sop": {}, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside sop"),

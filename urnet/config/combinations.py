@@ -115,7 +115,15 @@ def _check_stage(s: Stage, need: Need) -> None:
         words = f"false, as targets is {s.targets}: a row is not trained towards its label"
         need(not s.gate.agree or s.targets == "given", "gate.agree", True, words)
     if s.elr is not None:
-        _need_off(s, "elr", ("mixup", "bags"), need)
+        _need_off(s, "elr", ("bags",), need)
+        average = s.elr.teacher == "average"
+        need(average or s.mixup == 0, "mixup", s.mixup, "0 beside elr, or elr.teacher: average (and ema)")
+        need(
+            not average or s.ema is not None,
+            "elr.teacher",
+            "average",
+            "network, or average with ema, whose weights teach",
+        )
     if s.sop is not None:
         _need_off(s, "sop", ("mixup", "label_smoothing", "bags", "gate", "elr"), need)
         need(s.targets == "given", "targets", s.targets, "given, as sop models the noise of the given labels")

@@ -157,6 +157,12 @@ class Elr:
     weight: float = key(3.0, "of the term", above=0, high=1000)
     momentum: float = key(0.7, "of the memory of each row", low=0, high=0.9999)
     top_k: int = key(10, "classes the memory keeps of a row: 6 bytes each", low=1, high=32767)
+    teacher: Literal["network", "average"] = key(
+        "network",
+        "whose predictions the memory keeps: the network's in the pass that is trained; or, in a pass more, those of "
+        "averaged weights (`ema`) of images that are not mixed",
+        added=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -300,7 +306,11 @@ class Stage:
         None, "rows the network is not sure of pass no gradient; then without `mixup`, `bags` and `elr`", added=True
     )
     loss: Loss = key(Loss(), "the loss of a row; with `bags` only the cross entropy", added=True)
-    elr: Elr | None = key(None, "early-learning regularisation; then without `mixup` and `bags`", added=True)
+    elr: Elr | None = key(
+        None,
+        "early-learning regularisation; then without `bags`, and without `mixup` unless its `teacher` is `average`",
+        added=True,
+    )
     sop: Sop | None = key(
         None,
         "sparse over-parameterisation; then with given labels, and without `mixup`, `label_smoothing`, `bags`, `gate`, "

@@ -57,6 +57,25 @@ class Ema:
             self._average[name].set_value(value)
 
     @contextlib.contextmanager
+    def weights_in_place(self, network: nn.Layer) -> Iterator[None]:
+        """Inside the block ``network`` has the averages, and its batch norms, of a batch's statistics where they are in
+        training mode, keep none of them. Afterwards, also after an error, every weight has its own bytes again."""
+        kept = {name: live.clone() for name, live in self._live.items()}
+        norms: list[Any] = [layer for layer in network.sublayers(True) if isinstance(layer, BATCH_NORMS)]
+        momenta = [norm._momentum for norm in norms]
+        try:
+            for name, average in self._average.items():
+                self._live[name].copy_(average.astype(self._live[name].dtype), True)
+            for norm in norms:
+                norm._momentum = 1.0
+            yield
+        finally:
+            for name, value in kept.items():
+                self._live[name].copy_(value, True)
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm._momentum = momentum
+
+    @contextlib.contextmanager
     def in_place(
         self, network: nn.Layer, batches: Iterable[paddle.Tensor], group: ProcessGroup = SINGLE_PROCESS
     ) -> Iterator[None]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import paddle
 import paddle.nn.functional as F
@@ -84,12 +85,47 @@ def early_learning(
     float32, 0 where nothing is known yet; ``momentum`` in [0, 1).
     Returns the term, a scalar (the caller multiplies it), and the new classes and values, (B, k) both.
     """
-    p = F.softmax(logits.astype("float32"), axis=-1).clip(LEAST, 1 - LEAST)
+    p = _bounded(F.softmax(logits.astype("float32"), axis=-1))
+    classes, values = remembered(p.detach(), memory, momentum=momentum)
+    return _held(p, total_weight, [(weight, classes, values)]), classes, values
+
+
+def remembered(
+    p: paddle.Tensor, memory: tuple[paddle.Tensor, paddle.Tensor], *, momentum: float
+) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """The memory of rows, as ``early_learning`` takes it, after the probabilities ``p`` (B, C) have moved it."""
     index, kept = memory
-    predicted = p.detach()
+    predicted = _bounded(p)
     moved = (1 - momentum) * predicted / predicted.sum(axis=1, keepdim=True)
     moved = paddle.put_along_axis(moved, index, momentum * kept, 1, reduce="add")
     values, classes = paddle.topk(moved, index.shape[1], axis=1)
-    agreement = (values * paddle.take_along_axis(p, classes, 1)).sum(axis=1).clip(max=1 - LEAST)
-    term = (weight * paddle.log(1 - agreement)).sum() / divisor(total_weight)
-    return term, classes, values
+    return classes, values
+
+
+Held = tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]  # weights (B,), classes and values (B, k) of rows
+
+
+def early_learning_mixed(logits: paddle.Tensor, total_weight: Weight, mixed: Sequence[Held]) -> paddle.Tensor:
+    """The term of rows that are mixed of others (ELR+, Liu et al. 2020), a scalar: Σ_i w_i log(1 - Σ_c m_ic p_ic) / W.
+
+    ``logits`` (B, C) are of the mixed images. ``mixed`` has the rows that went into them: weights w_ij (B,) >= 0, their
+    share of the mix times their own weight, and their memory, which has moved already (``remembered``).
+    w_i = Σ_j w_ij and m_i = Σ_j w_ij m_ij / w_i (weights: ours): a row without weight lends no memory. With equal
+    weights and shares lam and 1 - lam it is the paper's; of one row each it is the term of ``early_learning``.
+    """
+    return _held(_bounded(F.softmax(logits.astype("float32"), axis=-1)), total_weight, mixed)
+
+
+def _held(p: paddle.Tensor, total_weight: Weight, mixed: Sequence[Held]) -> paddle.Tensor:
+    agreements = [(values * paddle.take_along_axis(p, classes, 1)).sum(axis=1) for _, classes, values in mixed]
+    weight, agreement = mixed[0][0], agreements[0]
+    if len(mixed) > 1:
+        weights = paddle.stack([w for w, _, _ in mixed])
+        weight = weights.sum(axis=0)
+        shares = weights / paddle.where(weight > 0, weight, paddle.ones_like(weight))
+        agreement = (shares * paddle.stack(agreements)).sum(axis=0)
+    return (weight * paddle.log(1 - agreement.clip(max=1 - LEAST))).sum() / divisor(total_weight)
+
+
+def _bounded(p: paddle.Tensor) -> paddle.Tensor:
+    return p.clip(LEAST, 1 - LEAST)

@@ -14,7 +14,7 @@ from urnet.baselines.gated import open_rows
 from urnet.config.stage import Stage
 from urnet.nn.losses import Weight, bag_loss, soft_targets, sparse_targets
 from urnet.nn.mixup import Mixup
-from urnet.nn.robust_losses import early_learning, weighted_loss
+from urnet.nn.robust_losses import Held, early_learning, early_learning_mixed, weighted_loss
 from urnet.nn.sparse_noise import Noise, NoiseSlope, sparse_noise_loss
 from urnet.runtime.host_to_device import to_tensor
 
@@ -29,6 +29,7 @@ class StepInput:
     mixup: Mixup | None = None
     targets: tuple[np.ndarray, np.ndarray] | None = None  # soft ones: classes and probabilities (B, k)
     memory: tuple[np.ndarray, np.ndarray] | None = None  # early learning: classes and values (B, k)
+    taught: tuple[paddle.Tensor, paddle.Tensor] | None = None  # the memory, where a teacher has moved it already
     noise: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # SOP: u (B,), classes and v (B, k)
     gate: float | None = None  # rows whose top-1 probability is below it pass no gradient
     certain: np.ndarray | None = None  # bool (B,): labels that a person decided; None: none
@@ -132,11 +133,33 @@ def _opened(stage: Stage, logits: Any, data: StepInput, part: slice) -> paddle.T
 def _early_term(
     stage: Stage, logits: Any, data: StepInput, part: slice, total: Weight
 ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-    assert stage.elr is not None and data.memory is not None  # a certain row needs no holding back
+    assert stage.elr is not None and data.memory is not None
+    if data.taught is not None:
+        classes, values = (tensor[part] for tensor in data.taught)
+        return early_learning_mixed(logits, total, _held_back(data, part)), classes, values
     classes, values = (array[part] for array in data.memory)
     memory = data.send(classes.astype(np.int64)), data.send(values.astype(np.float32))
-    weight = data.weight[part] if data.certain is None else data.weight[part] * ~data.certain[part]
-    return early_learning(logits, data.send(weight), total, memory, momentum=stage.elr.momentum)
+    weight = data.send(_uncertain_weight(data, part))
+    return early_learning(logits, weight, total, memory, momentum=stage.elr.momentum)
+
+
+def _held_back(data: StepInput, part: slice) -> list[Held]:
+    """The rows that went into the part's images: their weights and what a teacher remembers of them."""
+    shares: list[tuple[float, Any]] = [(1.0, part)]
+    if data.mixup is not None:
+        shares = [(data.mixup.lam, part), (1 - data.mixup.lam, data.mixup.partner[part])]
+    assert data.taught is not None
+    held = []
+    for share, rows in shares:
+        places = rows if isinstance(rows, slice) else data.send(rows)
+        classes, values = (tensor[places] for tensor in data.taught)
+        held.append((share * data.send(_uncertain_weight(data, rows)), classes, values))
+    return held
+
+
+def _uncertain_weight(data: StepInput, rows: Any) -> np.ndarray:
+    """Weights without those of the certain rows, which need no holding back."""
+    return data.weight[rows] if data.certain is None else data.weight[rows] * ~data.certain[rows]
 
 
 def mixed_images(data: StepInput, part: slice) -> paddle.Tensor:

@@ -45,7 +45,8 @@ class Passes:
 
 def passes_per_image(stage: Stage) -> Passes:
     """What a step of ``stage`` makes of each image that its sampler draws, for predictions."""
-    return Passes(1, 1)
+    taught = stage.elr is not None and stage.elr.teacher == "average"
+    return Passes(2 if taught else 1, 1)
 
 
 class PassCounter:

@@ -24,6 +24,7 @@ from urnet.runtime.host_to_device import Uploads
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.objective import RowNotes, StepInput, loss_of, mixed_images
 from urnet.training.passes import Passes
+from urnet.training.teacher import taught_memory
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,9 @@ def train_step(state: TrainState, data: StepInput, lr: float, step: int) -> Step
     passes, loss, auxiliary_weight = Passes(), paddle.zeros([]), getattr(state.network, "auxiliary_weight", 0.0)
     unit = stage.bags.size if stage.bags else 1
     parts = list(micro_batches(len(data.labels), stage.accumulate, unit))
+    if stage.elr is not None and stage.elr.teacher == "average":
+        data = dataclasses.replace(data, taught=taught_memory(state, data, parts))
+        passes += Passes(forward=len(data.labels))
     for number, part in enumerate(parts, 1):
         last = number == len(parts)
         with state.exchanging(last=last):
