@@ -17,6 +17,7 @@ import numpy as np
 from urnet.config.stage import Stage
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
+VIEW_BATCH = 256  # images at once in evaluation; a larger batch is no faster
 KEY = "passes"  # in state.json; not in those of older runs, whose passes nobody counted
 
 
@@ -47,6 +48,13 @@ def passes_per_image(stage: Stage) -> Passes:
     """What a step of ``stage`` makes of each image that its sampler draws, for predictions."""
     taught = stage.elr is not None and stage.elr.teacher == "average"
     return Passes(2 if taught else 1, 1)
+
+
+def view_batch(stage: Stage) -> int:
+    """Images that pass the network at once where nothing is learned: no more than in a micro-batch, whole bags."""
+    unit = stage.bags.size if stage.bags else 1
+    most = min(stage.batch_size // stage.accumulate, VIEW_BATCH)
+    return max(most // unit, 1) * unit
 
 
 class PassCounter:

@@ -26,9 +26,8 @@ from urnet.data.sampling.some_rows import SomeRows
 from urnet.data.table.table import Table
 from urnet.nn.network import Network
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from urnet.training.passes import Passes
+from urnet.training.passes import Passes, view_batch
 
-VIEW_BATCH = 256  # images at once in evaluation; a larger batch is no faster
 LAST_STEP = (1 << 32) - 1  # draw keys of batch-norm batches count down from here, those of steps up from 0
 
 
@@ -132,9 +131,7 @@ class StageJob:
     @property
     def view_batch(self) -> int:
         """Images that pass the network at once where nothing is learned, for any number of processes."""
-        unit = self.stage.bags.size if self.stage.bags else 1
-        most = min(self.stage.batch_size // self.stage.accumulate, VIEW_BATCH)
-        return max(most // unit, 1) * unit
+        return view_batch(self.stage)
 
     def training_loader(self, start: int, total: int) -> Loader | KeptLoader:
         """The batches of the steps ``start`` to ``total``, across the epochs."""
