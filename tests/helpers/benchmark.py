@@ -82,12 +82,13 @@ def write_recipe(folder: Path, **first) -> Path:
     return path
 
 
-def finish(run, stage: str, top1: float, epoch: float = 4.0) -> None:
-    """What a trained stage leaves behind."""
+def finish(run, stage: str, top1: float, epoch: float = 4.0, forward: int | None = None) -> None:
+    """What a trained stage leaves behind; ``forward`` None: it is from before passes were counted."""
     file = run.state_file(stage)
     file.parent.mkdir(parents=True, exist_ok=True)
     last = {"top1": top1, "top5": 1.0, "step": 12}
-    file.write_text(json.dumps({"epoch": epoch, "last": last, "best": {**last, "top1": top1 + 0.125}}))
+    passes = {} if forward is None else {"passes": {"forward": forward, "backward": 48}}
+    file.write_text(json.dumps({"epoch": epoch, "last": last, "best": {**last, "top1": top1 + 0.125}, **passes}))
 
 
 def table_of(run, files=FILES):

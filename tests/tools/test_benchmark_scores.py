@@ -51,8 +51,8 @@ def run(tmp_path, rows):
 
 def test_an_entry_by_hand(run, rows):
     table_of(run)
-    finish(run, "class", 0.5)
-    finish(run, "cluster", 0.625, epoch=2.5)
+    finish(run, "class", 0.5, forward=50)
+    finish(run, "cluster", 0.625, epoch=2.5, forward=100)
     assert scores.entry(run, "cluster", Cost(2.0, 30.5), rows) == {
         "method": "+cluster",
         "seed": 0,
@@ -63,6 +63,9 @@ def test_an_entry_by_hand(run, rows):
         "auc_inside": 1.0,
         "weight_on_wrong": 6.25,  # 3 x 0.25 of 9 x 1.25 + 3 x 0.25
         "epochs": 6.5,
+        "forward": 150,
+        "backward": 96,
+        "cost": 114,
         "seconds": 2.0,
         "peak_mb": 30.5,
     }

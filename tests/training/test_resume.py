@@ -26,11 +26,11 @@ def whole(tmp_path_factory):
 
 
 def test_every_pass_is_counted(whole):
-    """Of 21 steps of 8 rows, and of 2 batches of 4 for the statistics of each of 5 evaluations."""
+    """Of 21 steps of 8 rows, and of 2 batches of 4 for the statistics at the end."""
     state = json.loads((whole[1] / "final/state.json").read_text())
-    assert state["passes"] == {"forward": 21 * 8 + 5 * 2 * 4, "backward": 21 * 8}
+    assert state["passes"] == {"forward": 21 * 8 + 2 * 4, "backward": 21 * 8}
     before = json.loads((whole[1] / "step-00000018/state.json").read_text())
-    assert before["passes"] == {"forward": 18 * 8 + 3 * 2 * 4, "backward": 18 * 8}
+    assert before["passes"] == {"forward": 18 * 8, "backward": 18 * 8}
 
 
 def test_what_nobody_counted_before_is_not_counted_after_it(whole, tmp_path):

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tools.ablation.children import Children, carry_out
+from tools.ablation.cost import check_equal, predicted
 from tools.ablation.evidence import RESTRICTED, TARGETS
 from tools.ablation.methods import (
     BASELINES,
@@ -35,11 +36,13 @@ from tools.ablation.methods import (
     OWN_RECIPES,
     REFERENCES,
     ROOT,
+    compared,
     make_run,
     method_names,
     methods_of,
     not_run,
     shortened,
+    stages_of,
 )
 from tools.ablation.report import conditions
 from tools.ablation.results import Results
@@ -98,6 +101,8 @@ def main(argv: Sequence[str]) -> None:
         check_oracle(rows, base.data.root)
     if rows.right is not None and needs_cleanlab(base, methods) and not importlib.util.find_spec("cleanlab"):
         raise InputError(f"cleanlab is not installed; {EXTRA}")
+    equals = compared(base, without)
+    check_equal({name: predicted_cost(equals[name], base, len(rows)) for name in methods if name in equals})
     threads = max(usable_cores() // args.jobs, 1)
     with locked(args.out):
         overrides = [word for text in args.override for word in ("-o", text)]
@@ -127,7 +132,14 @@ def main(argv: Sequence[str]) -> None:
             results.draw()
         else:
             print(f"note: no ladder.png, as matplotlib is missing; {EXTRA}", file=sys.stderr)
-    print(f"{results.table()}\nresults {args.out / 'result.md'}")
+    print(f"{results.table()}\n{results.costs()}\nresults {args.out / 'result.md'}")
+    if said := results.unequal(equals):
+        raise RuntimeError(f"not comparable: {said}; the results are written")
+
+
+def predicted_cost(kind: str, base: Recipe, n_rows: int) -> float:
+    """What a kind of run will cost, in training images."""
+    return predicted(stages_of(kind, base, n_rows), n_rows).training_images
 
 
 def read_base(args: argparse.Namespace) -> Recipe:

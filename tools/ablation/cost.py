@@ -5,15 +5,15 @@ One unit for both: the training images of ``Passes.training_images``, (F + 2 B) 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.data.sampling.sampler import full_batches
 from urnet.pipeline.fingerprints import measures_kept
 from urnet.pipeline.registry import measures
-from urnet.training.passes import Passes, passes_per_image, view_batch
+from urnet.training.passes import Passes, passes_per_image, read_passes, view_batch
 
 MOST = 0.05  # by which the costs of methods that are compared may differ
 
@@ -29,27 +29,21 @@ def predicted(stages: Sequence[Stage], n_rows: int) -> Passes:
     """
     total = Passes()
     for stage, made in zip(stages, _measured(stages, n_rows), strict=True):
-        shown = min(stage.batch_size, n_rows)  # a step
-        steps = _steps(stage, n_rows)
-        total += passes_per_image(stage) * (steps * shown) + Passes(forward=made)
+        total += passes_per_image(stage) * _shown(stage, n_rows) + Passes(forward=made)
         if stage.ema is not None and stage.train == "all":
-            total += Passes(forward=_evaluations(stage, steps, n_rows) * _statistics(stage, n_rows))
+            total += Passes(forward=_statistics(stage, n_rows))
     return total
 
 
-def _steps(stage: Stage, n_rows: int) -> float:
+def _shown(stage: Stage, n_rows: int) -> float:
+    """Images that the stage's steps show."""
     a_unit = {"epochs": full_batches(n_rows, stage.batch_size), "steps": 1.0}
-    return stage.duration.amount * a_unit.get(stage.duration.unit, 1 / stage.batch_size)
-
-
-def _evaluations(stage: Stage, steps: float, n_rows: int) -> int:
-    """How often the stage is evaluated: every so many steps, and after the last one."""
-    every = max(stage.eval_every.steps(full_batches(n_rows, stage.batch_size), stage.batch_size), 1)
-    return math.ceil(max(round(steps), 1) / every)
+    steps = stage.duration.amount * a_unit.get(stage.duration.unit, 1 / stage.batch_size)
+    return steps * min(stage.batch_size, n_rows)
 
 
 def _statistics(stage: Stage, n_rows: int) -> int:
-    """Images that give batch-norm statistics to averaged weights, each time (``StageJob.bn_loader``)."""
+    """Images that give batch-norm statistics to the averaged weights at the end (``StageJob.bn_loader``)."""
     assert stage.ema is not None
     batch = view_batch(stage)
     return min(stage.ema.bn_batches, full_batches(n_rows, batch)) * min(batch, n_rows)
@@ -84,26 +78,25 @@ def _measured(stages: Sequence[Stage], n_rows: int) -> Iterator[int]:
         yield made
 
 
-def equal_factor(made: Callable[[float], Sequence[Stage]], cost: float, n_rows: int) -> float:
-    """The factor of durations at which the stages ``made(factor)`` cost ``cost`` training images, as nearly as it goes.
+def equal_factor(stages: Sequence[Stage], cost: float, n_rows: int) -> float:
+    """What all durations of ``stages`` are multiplied with, so that they cost ``cost`` training images.
 
-    What is spent beside the training (measuring, batch-norm statistics) does not grow with the durations, or in jumps,
-    so that the factor is approached: a few times the training gets what the rest leaves of the cost.
+    The training gets what the rest (measuring, batch-norm statistics), which has no duration, leaves; at least a
+    hundredth of its length.
     """
-    factor = 1.0
-    for _ in range(20):
-        now = predicted(made(factor), n_rows).training_images
-        training = training_images(made(factor), n_rows)
-        if training <= 0 or math.isclose(now, cost, rel_tol=1e-9):
-            break
-        factor *= max(1 + (cost - now) / training, 0.01)
-    return factor
+    passes = (passes_per_image(stage) * _shown(stage, n_rows) for stage in stages)
+    training = sum(made.training_images for made in passes)
+    rest = predicted(stages, n_rows).training_images - training
+    return max((cost - rest) / training, 0.01)
 
 
-def training_images(stages: Sequence[Stage], n_rows: int) -> float:
-    """The part of the predicted cost that the durations decide."""
-    images = (passes_per_image(s) * (_steps(s, n_rows) * min(s.batch_size, n_rows)) for s in stages)
-    return sum(passes.training_images for passes in images)
+# --- counted
+
+
+def total_passes(states: Sequence[Mapping[str, Any]]) -> Passes | None:
+    """What stages counted, from their state.json, together; None where one did not count."""
+    counted = [read_passes(state) for state in states]
+    return None if None in counted else sum(filter(None, counted), Passes())
 
 
 # --- compared

@@ -2,8 +2,9 @@
 
 The ladder is one run: each of its stages is a method (a rung). The references are one stage each, with the first
 stage's network, transforms, optimiser and batch size. Restricted ladders read less than the ladder does
-(``tools.ablation.evidence``). A baseline is a recipe of its own: its stages, on the ladder's network and transforms,
-stretched to the ladder's length. So is URNet for images alone.
+(``tools.ablation.evidence``). A baseline is a recipe of its own: its stages, on the ladder's network and transforms.
+So is URNet for images alone. All but `untrained` and `ce` last as long as costs what the ladder costs
+(``tools.ablation.cost``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tools.ablation.cost import equal_factor, predicted
 from tools.ablation.evidence import PLAIN, RESTRICTED, SOFT, TARGETS, left_out, restricted, targets_stages
 from urnet.config.duration import Duration
 from urnet.config.recipe import Recipe, active_stages
@@ -33,6 +35,7 @@ IMAGES = "urnet_images"
 BASELINES = {file.stem: file for file in sorted((ROOT / "recipes/rivals32").glob("*.yaml"))}
 OWN_RECIPES = {IMAGES: ROOT / "recipes/benchmark32_images.yaml", **BASELINES}  # kinds with a recipe of their own
 REFERENCES = ("untrained", "ce", "ce_equal", "balanced_equal", "oracle")
+SHORTER = ("untrained", "ce")  # than all others, by design
 DERIVED = (LADDER, *RESTRICTED, *TARGETS)  # from the ladder's stages
 KINDS = (*REFERENCES[:2], *DERIVED, *OWN_RECIPES, *REFERENCES[2:])  # of runs, in printed order
 
@@ -93,22 +96,29 @@ def not_run(base: Recipe, has_metadata: bool) -> Mapping[str, str]:
 def stages_of(kind: str, base: Recipe, n_rows: int) -> tuple[Stage, ...]:
     """The stages of a ``kind`` of run; ``base`` holds the ladder, ``n_rows``: training rows.
 
-    The durations of a kind of OWN_RECIPES are all multiplied by one factor, so that it shows as many images as the
-    ladder; it starts from the ladder's first weights, and the same part of the network learns.
+    The durations of a kind that is neither a ladder nor shorter by design are all multiplied by one factor, so that it
+    costs what the ladder costs, measuring included. A kind of OWN_RECIPES starts from the ladder's first weights, and
+    the same part of the network learns.
     """
     stages = active_stages(base)
     if kind == LADDER:
         return stages
     if kind in RESTRICTED:
         return restricted(stages, RESTRICTED[kind])
+    if kind in SHORTER:
+        return (reference(kind, stages, n_rows),)
+    stretched = shortened
     if kind in TARGETS:
         plain, rest = reference("ce", stages, n_rows), total_duration(stages[1:] or stages, n_rows)
-        return targets_stages(plain, stages, rest, TARGETS[kind])
-    if kind in OWN_RECIPES:
-        own = active_stages(own_recipe(kind))
-        factor = _images(stages, n_rows) / _images(own, n_rows)
-        return tuple(_started(shortened(stage, factor), stage is own[0], stages[0]) for stage in own)
-    return (reference(kind, stages, n_rows),)
+        own = targets_stages(plain, stages, rest, TARGETS[kind])
+    elif kind in OWN_RECIPES:
+        first, *others = active_stages(own_recipe(kind))
+        own = (_started(first, True, stages[0]), *(_started(stage, False, stages[0]) for stage in others))
+    else:
+        own, stretched = (reference(kind, stages, n_rows),), _lasting
+    ladders = predicted(stages, n_rows).training_images
+    factor = equal_factor(own, ladders, n_rows)
+    return tuple(stretched(stage, factor) for stage in own)
 
 
 def _started(stage: Stage, is_first: bool, ladder: Stage) -> Stage:
@@ -127,16 +137,16 @@ def _origin(first: Stage) -> str:
 def reference(kind: str, stages: Sequence[Stage], n_rows: int) -> Stage:
     """The stage of a reference: the first one on the labels as given, without weights, balance, smoothing, mixup.
 
-    `ce_equal` lasts as long as the whole ladder: its rate falls as a cosine over all of it, to the lowest that the
-    ladder reaches, and weights are averaged. `balanced_equal` is the same with classes drawn evenly, the oracle that on
-    rightly labelled rows.
+    `ce_equal` lasts as long as the whole ladder (and, by ``stages_of``, what the ladder's measuring costs): its rate
+    falls as a cosine over all of it, to the lowest that the ladder reaches, and weights are averaged. `balanced_equal`
+    is the same with classes drawn evenly, the oracle that on rightly labelled rows.
     """
     first = stages[0]
     optimizer, start = first.optimizer, _origin(first)
     if start == "scratch":  # a faster classifier is a remedy there, and the usual thing where only it is new
         optimizer = replace(optimizer, classifier_lr=1.0)
     plain = Stage(**{key: getattr(first, key) for key in SHARED}, start=start, optimizer=optimizer)
-    if kind in ("untrained", "ce"):
+    if kind in SHORTER:
         return plain
     rate, warmup = first.schedule.lr, first.schedule.warmup
     lowest = min([s.schedule.final_lr for s in stages if s.schedule.name == "cosine"], default=0.0)
@@ -175,6 +185,12 @@ def _stage_names(kind: str, base: Recipe) -> list[str]:
 def method_names(base: Recipe, without: Container[str] = ()) -> tuple[str, ...]:
     """All methods but those of the kinds ``without``, in the order in which they are shown."""
     return tuple(name for kind in KINDS if kind not in without for name in methods_of(kind, base).values())
+
+
+def compared(base: Recipe, without: Container[str] = ()) -> dict[str, str]:
+    """Method -> kind of run, of those that must cost the same: the last one of every kind that is not SHORTER."""
+    kinds = (kind for kind in KINDS if kind not in without and kind not in SHORTER)
+    return {list(methods_of(kind, base).values())[-1]: kind for kind in kinds}
 
 
 def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
@@ -229,6 +245,11 @@ def shortened(stage: Stage, factor: float) -> Stage:
     if gate is not None and gate.until is not None:
         gate = replace(gate, until=short(gate.until))
     return replace(stage, duration=short(stage.duration), schedule=schedule, gate=gate)
+
+
+def _lasting(stage: Stage, factor: float) -> Stage:
+    """The stage with its duration times ``factor``, all else as it is."""
+    return replace(stage, duration=shortened(stage, factor).duration)
 
 
 def _tidy(amount: float) -> float:

@@ -29,6 +29,9 @@ recipe says so. `+bag` is judged by its attention, on the rows that a bag held: 
 rows is that among the rows the sampler chose.
 """
 COST = """\
+Cost: forward and backward image passes F and B, counted while the stages ran, of all networks and views, measuring
+and batch-norm statistics included, validation not; as training images, (F + 2 B) / 3, and as a multiple of
+`ce_equal`'s. Of a rung, those before it count too. Of results from before passes were counted there is none.
 Wall time and peak memory of each method's own process. A rung starts from the one before it, whose time is
 not counted again; "epochs" above does count it. A rival's row has all its stages.
 """
@@ -58,6 +61,12 @@ def text_of(values: Iterable[float], digits: int = 2, sign: str = "") -> str:
         return "–"
     mean, deviation = mean_and_deviation(values)
     return f"{mean:{sign}.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
+def mean_of(entries: Entries, method: str, key: str) -> float | None:
+    """The mean over the seeds that have a value; None without one."""
+    found = by_seed(entries, method, key).values()
+    return statistics.fmean(found) if found else None
 
 
 def gains(entries: Entries, method: str, over: str = BASE) -> list[float]:
@@ -125,7 +134,9 @@ def quality_table(
 
 def cost_table(entries: Entries, methods: Sequence[str]) -> str:
     """One line a method: wall time and peak memory of its own process."""
-    rows = [("method", "seconds", "peak memory, MiB")]
+    head = ("method", "cost: training images", f"x {BASE}", "forward", "backward", "seconds", "peak memory, MiB")
+    rows: list[tuple[str, ...]] = [head]
+    base = mean_of(entries, BASE, "cost")
     for method in present(entries, methods):
         if "/" in method:  # a baseline's earlier stage: part of its row
             continue
@@ -133,7 +144,11 @@ def cost_table(entries: Entries, methods: Sequence[str]) -> str:
         spent = [by_seed(entries, part, "seconds") for part in parts]
         whole = [sum(part[seed] for part in spent) for seed in spent[0] if all(seed in part for part in spent)]
         peaks = [peak for part in parts for peak in by_seed(entries, part, "peak_mb").values()]
-        rows.append((f"`{method}`", text_of(whole, 0), f"{max(peaks):.0f}" if peaks else "–"))
+        own = mean_of(entries, method, "cost")
+        passes = [mean_of(entries, method, key) for key in ("cost", "forward", "backward")]
+        cost, *ways = ("not counted" if value is None else f"{value:,.0f}" for value in passes)
+        times = "–" if own is None or not base else f"{own / base:.3f}"
+        rows.append((f"`{method}`", cost, times, *ways, text_of(whole, 0), f"{max(peaks):.0f}" if peaks else "–"))
     return table(*rows)
 
 

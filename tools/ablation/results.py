@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tools.ablation import report
+from tools.ablation.cost import unequal
 from tools.ablation.methods import Run
 from tools.ablation.rows import Rows
 from tools.ablation.runs import Cost, Record, say
@@ -76,12 +77,23 @@ class Results:
         parts = [f"# Benchmark: {self._title}\n\n{about}.\n", report.ACCURACY, self.table()]
         if quality:
             parts += ["## Finding wrong labels\n", report.QUALITY, quality]
-        parts += ["## Cost\n", report.COST, report.cost_table(entries, self.methods), "## Made with\n", self._made]
+        parts += ["## Cost\n", report.COST, self.costs(), "## Made with\n", self._made]
         return "\n".join(parts)
 
     def table(self) -> str:
         """The table of accuracies."""
         return report.accuracy_table(self.entries, self.methods)
+
+    def costs(self) -> str:
+        """The table of costs."""
+        return report.cost_table(self.entries, self.methods)
+
+    def unequal(self, methods: Container[str]) -> str:
+        """What is wrong with comparing those of ``methods`` that have results, in one line: their counted costs."""
+        found = (
+            (name, report.mean_of(self.entries, name, "cost")) for name in report.present(self.entries, self.methods)
+        )
+        return unequal({name: cost for name, cost in found if name in methods and cost is not None})
 
     def draw(self) -> None:
         """Write ladder.png."""

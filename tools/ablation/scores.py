@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tools.ablation.cost import total_passes
 from tools.ablation.evidence import TARGETS
 from tools.ablation.methods import DERIVED, IMAGES, OWN_RECIPES, Run, methods_of, own_recipe
 from tools.ablation.rows import Rows
@@ -125,11 +126,13 @@ def weight_column(run: Run, stage_name: str) -> str | None:
 def entry(run: Run, stage: str, cost: Cost, rows: Rows) -> dict[str, Any]:
     """A finished (method, seed) pair as result.json holds it; accuracies and shares in percent, AUC 0..1.
 
-    ``epochs``: of the stage and those before it; ``seconds`` and ``peak_mb`` (MiB): of its own process.
+    ``epochs``, image passes ``forward`` and ``backward``, and ``cost`` (training images): of the stage and those before
+    it, None where nobody counted; ``seconds`` and ``peak_mb`` (MiB): of its own process.
     """
     states = [json.loads(run.state_file(name).read_text(encoding="utf-8")) for name in run.up_to(stage)]
     last, best = states[-1]["last"], states[-1]["best"]
     found, inside, wrong = _weights_scored(run, stage, rows)
+    passes = total_passes(states)
     values = {
         "top1_last": 100 * last["top1"],
         "top1_best": 100 * best["top1"],
@@ -138,6 +141,8 @@ def entry(run: Run, stage: str, cost: Cost, rows: Rows) -> dict[str, Any]:
         "auc_inside": inside,
         "weight_on_wrong": None if wrong is None else 100 * wrong,
         "epochs": sum(state["epoch"] for state in states),
+        **(dict.fromkeys(("forward", "backward")) if passes is None else asdict(passes)),
+        "cost": None if passes is None else passes.training_images,
         **asdict(cost),
     }
     rounded = {name: None if value is None else round(value, 4) for name, value in values.items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     from urnet.data.lists.build_table import open_or_build, read_validation
     from urnet.pipeline.stage_network import start_network
     from urnet.runtime.precision import choose_device
+    from urnet.training.passes import KEY, Passes
     from urnet.training.stage_job import StageJob, make_sampler
     from urnet.training.step import TrainState
     from urnet.training.validation import evaluated
@@ -68,6 +69,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     with GracefulStop() as stop, evaluated(job, train_state, stop) as found:
         metrics = {**found, "step": 0}
     state = {"stage": stage.name, "step": 0, "total_steps": 0, "epoch": 0.0, "best": metrics, "last": metrics}
+    state[KEY] = asdict(Passes())
     checkpoint.save(job.folder / "final", weights=train_state.weights(), state=state, recipe_text=dump_recipe(recipe))
     return metrics
 

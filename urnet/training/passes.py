@@ -1,8 +1,9 @@
 """What training costs, counted: how often an image passed a network, forward and backward.
 
 A pass is one image through one network in one view. Counted are the passes of a stage's steps (all networks, all views,
-all micro-batches), of the measuring before it, and those that give batch-norm statistics to averaged weights. Not
-counted are those of the validation, which every stage has alike. A step on activations that are kept counts like one
+all micro-batches), of the measuring before it, and those that give batch-norm statistics to the averaged weights it
+leaves. Not counted is what validation takes, such statistics for weights on the way included, as that decides nothing
+and every method could have it as often. A step on activations that are kept counts like one
 on images, though only a part of the network computes; what was kept already when a stage asked for it cost it nothing.
 """
 

@@ -191,9 +191,10 @@ class Trainer:
         """Evaluate; the weights go to ``best/`` if none were better, those of the last step to ``final/``."""
         log.read_loss()
         now, start = self.progress, time.perf_counter()
-        passed: list[int] = []  # counted only when all is done: an evaluation that is interrupted begins anew
+        passed: list[int] = []
         with evaluated(self.job, self.state, self.stop, passed.append) as metrics:
-            self.passes.add(Passes(forward=sum(passed)))
+            if now.step == self.total:  # the statistics of the weights that the stage leaves; others are for validation
+                self.passes.add(Passes(forward=sum(passed)))
             now.last = {**metrics, "step": now.step}
             better = not now.best or metrics["top1"] > now.best["top1"]
             if better:
