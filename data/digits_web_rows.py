@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from webvision_layout import Rows
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 QUERIES = ("{}", "digit {}")  # two queries a class, both of its synset's names
@@ -41,24 +42,6 @@ class Faults:
     title_other: float = 0.15  # share of titles that name another digit
 
 
-@dataclass
-class Rows:
-    """The training rows: listed label, what the image shows (-1 no digit), engine, query, text, position."""
-
-    label: np.ndarray
-    truth: np.ndarray
-    engine: np.ndarray  # 0 google, 1 flickr
-    query: np.ndarray  # from 1
-    title: list[str]
-    tags: list[str]
-    ids: list[str]
-
-    def path(self, i: int) -> str:
-        """Path of row i's image below the data set's folder."""
-        engine = ("google", "flickr")[self.engine[i]]
-        return f"{engine}_images_resized/q{self.query[i]:05d}/{self.ids[i]}.jpg"
-
-
 def class_sizes(largest: int, imbalance: float) -> np.ndarray:
     """Rows of the ten classes: falling exponentially from ``largest`` to ``largest / imbalance``."""
     return np.round(largest * imbalance ** (-np.arange(10) / 9)).astype(np.int64)
@@ -89,12 +72,14 @@ def draw_rows(faults: Faults, rng: np.random.Generator) -> Rows:
     order = np.lexsort((rank, query, engine))
     label, truth, engine, query = label[order], truth[order], engine[order], query[order]
     numbers = rng.choice(1 << 24, size=n, replace=False)
+    title = [draw_title(int(t), faults.title_nothing, faults.title_other, rng) for t in truth]
     return Rows(
         label,
         truth,
         engine,
         query,
-        title=[draw_title(int(t), faults.title_nothing, faults.title_other, rng) for t in truth],
+        title,
+        description=[text if i % 3 == 0 else "" for i, text in enumerate(title)],
         tags=[draw_title(int(t), 0.7, faults.title_other, rng, ("{}",)) for t in truth],
         ids=[f"{number * 0x9E3779B1 % (1 << 44):011x}" for number in numbers.tolist()],
     )

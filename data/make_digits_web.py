@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from digits_web_rows import OFF_TOPIC, PHOTOGRAPHS, QUERIES, WORDS, Faults, Rows, draw_rows
+from digits_web_rows import OFF_TOPIC, PHOTOGRAPHS, QUERIES, WORDS, Faults, draw_rows
+from webvision_layout import Rows, is_complete, write_jpeg, write_lists, write_settings
 
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_folder
 from urnet.core.checks import InputError
 
 SIZE = 32  # pixels of an image's side
+SYNSETS = [f"n{digit:08d} {word}, digit {word}" for digit, word in enumerate(WORDS)]
 FAULT_HELP = (
     "images of the largest class",
     "largest class / smallest class",
@@ -87,17 +88,6 @@ def crop(photographs: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(square, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
-def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Write one image, making its folder."""
-    import cv2
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    if not good:
-        raise RuntimeError(f"{path}: OpenCV could not encode it")
-    path.write_bytes(data.tobytes())
-
-
 def write_images(
     folder: Path, rows: Rows, train: list[np.ndarray], val: list[np.ndarray], rng: np.random.Generator
 ) -> list[str]:
@@ -123,38 +113,6 @@ def write_images(
     return lines
 
 
-def write_lists(folder: Path, rows: Rows, val_lines: list[str]) -> None:
-    """Write info/, the metadata and truth_train.txt."""
-    listed = [f"{rows.path(i)} {label}" for i, label in enumerate(rows.label.tolist())]
-    texts = {
-        "info/synsets.txt": [f"n{digit:08d} {word}, digit {word}" for digit, word in enumerate(WORDS)],
-        "info/queries.txt": [query.format(word) for word in WORDS for query in QUERIES],
-        "info/queries_synsets_map.txt": [f"{i + 1} {i // len(QUERIES)}" for i in range(10 * len(QUERIES))],
-        "info/train_filelist_all.txt": listed,
-        "info/val_filelist.txt": val_lines,
-        "truth_train.txt": [f"{rows.path(i)} {truth}" for i, truth in enumerate(rows.truth.tolist())],
-    }
-    for code, engine in enumerate(("google", "flickr")):
-        own = np.flatnonzero(rows.engine == code)
-        texts[f"info/train_filelist_{engine}.txt"] = [listed[i] for i in own]
-        where = texts[f"info/train_meta_list_{engine}.txt"] = []
-        for query in np.unique(rows.query[own]):
-            members = own[rows.query[own] == query]
-            name = f"{engine}/q{query:05d}.json"
-            where += [f"{name} {position + 1}" for position in range(len(members))]
-            entries = [_entry(rows, int(i)) for i in members]
-            texts[name] = [json.dumps(entries, indent=0)]
-    for name, lines in texts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _entry(rows: Rows, i: int) -> dict[str, str]:
-    """Row i's metadata; every third description repeats the title; Flickr's images have tags."""
-    entry = {"id": rows.ids[i], "title": rows.title[i], "description": rows.title[i] if i % 3 == 0 else ""}
-    return {**entry, "tags": rows.tags[i]} if rows.engine[i] else entry
-
-
 def summary(rows: Rows, n_val: int) -> str:
     """The data set in four lines."""
     wrong, off = (rows.truth >= 0) & (rows.truth != rows.label), rows.truth == OFF_TOPIC
@@ -172,20 +130,6 @@ def summary(rows: Rows, n_val: int) -> str:
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """What decides the bytes; kept in the data set as settings.json."""
     return {"layout": 1, **{name: value for name, value in vars(args).items() if name not in ("out", "debug")}}
-
-
-def is_complete(folder: Path, wanted: dict[str, Any]) -> bool:
-    """Whether ``folder`` holds the wanted data set. Raises InputError when it holds something else."""
-    if not folder.exists():
-        return False
-    file = folder / "settings.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if found == wanted:
-        return True
-    differing = [f"{k} {found.get(k)!r} is there, {v!r} is asked" for k, v in wanted.items() if found.get(k) != v]
-    raise InputError(
-        f"{folder}: exists, made otherwise ({differing[0]}); remove it (rm -r {folder}) or name another --out"
-    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -228,8 +172,10 @@ def main(argv: Sequence[str]) -> int:
     rows = draw_rows(faults, rng)
     with atomic_folder(out) as folder:
         val_lines = write_images(folder, rows, train, val, rng)
-        write_lists(folder, rows, val_lines)
-        (folder / "settings.json").write_text(json.dumps(settings(args), indent=1) + "\n", encoding="utf-8")
+        write_lists(
+            folder, rows, val_lines, SYNSETS, [(query.format(w), i) for i, w in enumerate(WORDS) for query in QUERIES]
+        )
+        write_settings(folder, settings(args))
     print(summary(rows, len(val_lines)))
     return cli.DONE
 

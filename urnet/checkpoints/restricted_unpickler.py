@@ -24,6 +24,7 @@ _PLAIN_DATA = """
 """
 _PLAIN = frozenset(_PLAIN_DATA.split())
 _OUTSIDE = _PLAIN | {"BINPERSID", "NEWOBJ"}  # where arrays are kept outside the pickle
+_PYTHON_2 = _PLAIN | {"BINSTRING", "SHORT_BINSTRING"}  # its texts
 _LONGEST_LINE = 1024
 _SPARE_PLACES = 16  # Python 2 counts from 1
 _TEXT, _MARK, _SMALL = "text", "mark", "small"  # small: a number of at most two bytes
@@ -63,16 +64,22 @@ class RestrictedUnpickler(pickle.Unpickler):
     state from the file if it has ``__setstate__``; ``Inert`` in place of a builder stands for a class whose objects
     are passed over. ``persistent_load`` gives the object of a persistent identifier (what PyTorch's files keep their
     arrays under); without it they are refused. Files that have them may also have what a training script keeps
-    beside: dicts with numbers below 65,536 as keys, and objects made the new way.
+    beside: dicts with numbers below 65,536 as keys, and objects made the new way. ``python_2``: a file of
+    Python 2, whose texts are bytes, may be read; they become text in which every character is one byte.
     """
 
     def __init__(
-        self, stream: BinaryIO, builders: Builders, *, persistent_load: Callable[[Any], Any] | None = None
+        self,
+        stream: BinaryIO,
+        builders: Builders,
+        *,
+        persistent_load: Callable[[Any], Any] | None = None,
+        python_2: bool = False,
     ) -> None:
         start, check = stream.tell(), _Check(stream)
-        check.run(_OUTSIDE if persistent_load else _PLAIN)
+        check.run(_OUTSIDE if persistent_load else _PYTHON_2 if python_2 else _PLAIN)
         stream.seek(start)
-        super().__init__(stream)
+        super().__init__(stream, encoding="latin1")
         self._builders, self._identified, self._budget = builders, persistent_load, 2 * check.size
 
     def load(self) -> Any:
@@ -153,6 +160,7 @@ class _Opcode(NamedTuple):
         kinds = {pickletools.pyunicode: _TEXT, pickletools.markobject: _MARK}
         left = [kinds.get(kind, "other") for kind in opcode.stack_after]
         left = [_SMALL] if opcode.name in ("BININT1", "BININT2") else left
+        left = [_TEXT] if opcode.name in _PYTHON_2 - _PLAIN else left
         width = {-2: 1, -3: 4, -4: 4, -5: 8}.get(n, n)  # pickletools' TAKEN_FROM_ARGUMENT1, 4, 4U and 8U
         return cls(opcode.name, width, n < -1, to_mark, len(opcode.stack_before) - 2 * to_mark, left)
 

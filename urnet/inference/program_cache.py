@@ -20,7 +20,7 @@ from pathlib import Path
 
 import paddle
 
-from urnet.checkpoints import foreign, paddleclas_names, pytorch_names, renaming, torch_files
+from urnet.checkpoints import foreign, paddleclas_names, pytorch_names, renaming, torch_files, torch_forms
 from urnet.checkpoints.in_classes import reference_file
 from urnet.checkpoints.weight_files import weight_files
 from urnet.core import cli
@@ -32,7 +32,7 @@ from urnet.nn import fold_batch_norm, in_classes, normalise
 VARIABLE = "URNET_CACHE"
 ENTRY = "entry.json"
 LAYOUT = 1  # of an entry; another number finds no old entry
-WEIGHTS = (torch_files, foreign, renaming, pytorch_names, paddleclas_names)  # how others' weights are read
+WEIGHTS = (torch_files, torch_forms, foreign, renaming, pytorch_names, paddleclas_names)  # how others' weights are read
 # what a program is made by, beside the network's code
 OURS = (normalise, program, fold_batch_norm, in_classes, *WEIGHTS)
 
