@@ -7,6 +7,7 @@ The published file is ``CIFAR-10_human.pt``, a dict of NumPy arrays that ``torch
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from urnet.core.checks import InputError
 N_CLASSES = 10
 _MOST_KEYS = 64  # one array may stand under several
 _NPY = b"\x93NUMPY"
+_DESCR = re.compile(rb"'descr': *'([<>|=]?\w{1,9})'")
 _EACH = ("random_label1", "random_label2", "random_label3")
 _NEEDED = ("clean_label", "worse_label", *_EACH)
 
@@ -62,21 +64,21 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{file}: is neither a file of torch.save nor .npy; CIFAR-10_human.pt or .npy is accepted")
     try:
         return _read_npy(data)
-    except (Refused, ValueError) as error:
+    except Refused as error:
         raise InputError(f"{file}: is no dict of arrays that numpy.save wrote: {error}") from None
 
 
 def _read_npy(data: bytes) -> dict[str, np.ndarray]:
-    """The dict in an array of one object. Raises Refused or ValueError."""
+    """The dict in an array of one object. Raises Refused."""
+    size = 2 if data[6:7] == b"\x01" else 4  # bytes of the header's length, by the version
+    start = 8 + size + int.from_bytes(data[8 : 8 + size], "little")
+    kind = _DESCR.search(data[8 + size : start])  # NumPy's own reader of headers parses them as Python
+    if kind is None or start > len(data):
+        raise Refused("its header is broken")
+    if kind[1] not in (b"|O", b"O"):
+        raise Refused(f"it is an array of {kind[1].decode('latin1')}")
     stream = io.BytesIO(data)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
-        np.lib.format.read_magic(stream)
-    )
-    if read_header is None:
-        raise Refused("its version is unknown")
-    _, _, kind = read_header(stream)
-    if kind != np.dtype(object):
-        raise Refused(f"it is an array of {kind}")
+    stream.seek(start)
     box = RestrictedUnpickler(stream, NPY_BUILDERS).load()
     tree = box.item if isinstance(box, Boxed) else box
     if not isinstance(tree, dict):

@@ -48,8 +48,8 @@ class _Version:
 def read_cifar10(place: Path) -> tuple[Pictures, Pictures]:
     """CIFAR-10's training and test pictures, in the order of its files. Raises InputError."""
     versions = (
-        _Version("cifar-10-batches-py", _BATCHES, _read_python("labels")),
-        _Version("cifar-10-batches-bin", [f"{name}.bin" for name in _BATCHES], _read_binary(1)),
+        _Version("cifar-10-batches-py", _BATCHES, python_reader("labels")),
+        _Version("cifar-10-batches-bin", [f"{name}.bin" for name in _BATCHES], binary_reader(1)),
     )
     version, found = _find(place, "CIFAR-10", versions)
     parts = [version.read(f"{place}: {name}", found[name], 10) for name in version.files]
@@ -60,8 +60,8 @@ def read_cifar10(place: Path) -> tuple[Pictures, Pictures]:
 def read_cifar100(place: Path) -> tuple[Pictures, list[str]]:
     """CIFAR-100's training pictures, and the words of its classes. Raises InputError."""
     versions = (
-        _Version("cifar-100-python", ["train", "meta"], _read_python("fine_labels")),
-        _Version("cifar-100-binary", ["train.bin", "fine_label_names.txt"], _read_binary(2)),
+        _Version("cifar-100-python", ["train", "meta"], python_reader("fine_labels")),
+        _Version("cifar-100-binary", ["train.bin", "fine_label_names.txt"], binary_reader(2)),
     )
     version, found = _find(place, "CIFAR-100", versions)
     first, last = version.files
@@ -151,7 +151,7 @@ def _unpickle(name: str, data: bytes) -> dict:
     return tree
 
 
-def _read_python(key: str) -> Callable[[str, bytes, int], Pictures]:
+def python_reader(key: str) -> Callable[[str, bytes, int], Pictures]:
     """A reader of pickled dicts with `data` (N, 3072) uint8 and a list of labels under ``key``."""
 
     def read(name: str, data: bytes, n_classes: int) -> Pictures:
@@ -175,7 +175,7 @@ def _read_python(key: str) -> Callable[[str, bytes, int], Pictures]:
     return read
 
 
-def _read_binary(n_labels: int) -> Callable[[str, bytes, int], Pictures]:
+def binary_reader(n_labels: int) -> Callable[[str, bytes, int], Pictures]:
     """A reader of records: ``n_labels`` bytes of labels, the last of which counts, and the picture's."""
 
     def read(name: str, data: bytes, n_classes: int) -> Pictures:

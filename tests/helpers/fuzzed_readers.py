@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.numpy
 
+from tests.helpers.fuzzed_cifar import batch_seeds, check_batch, check_labels, label_seeds
 from tests.helpers.picture_files import exif, gif, kinds, picture, with_chunks, with_orientation, with_webp_chunks, xmp
 from tests.helpers.torch_file import STORAGES, torch_file
 from urnet.checkpoints import fluid, pdparams, safetensors_io, torch_files
@@ -288,6 +289,8 @@ def check_suspects(data: bytes, place: Path) -> None:
 
 
 READERS = {
+    "cifar": Reader(batch_seeds, check_batch),
+    "cifar-10n": Reader(label_seeds, check_labels),
     "suspects": Reader(suspect_seeds, check_suspects),
     "images": Reader(image_seeds, check_image),
     "lists": Reader(list_seeds, check_list),

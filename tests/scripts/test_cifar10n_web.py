@@ -307,7 +307,7 @@ def hostile_labels(people: dict) -> dict[str, tuple[bytes, str]]:
         "cut.npy": (npy(labels)[:-500], "ends early"),
         "text.pt": (b"<html>404", "is neither a file of torch.save nor .npy"),
         "empty.npy": (b"", "is neither a file of torch.save nor .npy"),
-        "plain.npy": (plain.getvalue(), "is an array of int64"),
+        "plain.npy": (plain.getvalue(), "it is an array of <i8"),
         "list.npy": (npy([1, 2]), "an array of objects; a single one is accepted"),
         "lacks.pt": (torch_file({"clean_label": labels["clean_label"]}), "has no worse_label"),
         "high.pt": (changed(worse_label=high), "worse_label: found 10; 0 to 9 is accepted"),
