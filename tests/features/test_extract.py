@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 import pytest
 
+import models
 from tests.helpers.image_sources import make, make_files
 from tests.helpers.measuring import CLASSES, LABELS, N, network, run
 from tests.helpers.picture_files import encode, picture
@@ -22,6 +23,7 @@ from urnet.core.top_k import topk
 from urnet.data.loading.loader import ImageSource
 from urnet.features.extract import FeatureJob
 from urnet.features.store import Measurement
+from urnet.features.views import views_of
 from urnet.nn.normalise import Normalise
 
 
@@ -95,6 +97,27 @@ def test_the_values_are_those_of_a_plain_forward(files, measured):
     np.testing.assert_allclose(measured.prob[:], best, rtol=1e-3)
     assert measured.readable.all()
     assert measured.given.std() > 0.01  # the images differ, so a row in another's place would show
+
+
+@pytest.mark.parametrize("front", [False, True])
+def test_features_are_the_mean_over_the_views_and_may_hold_the_maps_in_front(files, measured, tmp_path, front):
+    again = run(tmp_path, files, views=3, front=front)
+    source, net = make(ImageSource, files, train=False), network()
+    images = np.stack([source(row, 0)[0] for row in range(N)])
+    model = Normalise(net, source.transform.mean, source.transform.std)
+    model.eval()
+    expected = []
+    for view in views_of(3, source.transform.size, source.transform.flip):
+        with paddle.no_grad():
+            shown = paddle.to_tensor(view.of(images))
+            maps = model.front(shown).numpy()  # (N, 64, 4, 4)
+            cells = maps.reshape(N, 64, 2, 2, 2, 2).mean(axis=(3, 5)).reshape(N, -1)
+            expected.append(np.concatenate([model.features(shown).numpy(), *([cells] if front else [])], axis=1))
+    np.testing.assert_allclose(again.features[:], np.mean(expected, axis=0), rtol=1e-3, atol=1e-3)
+    assert again.features.shape[1] == (128 + 256 if front else 128) and again.passes == 3 * N
+    assert np.array_equal(again.index[:], measured.index[:])  # of the evaluation's view
+    np.testing.assert_allclose(again.given, measured.given, rtol=1e-6)
+    assert measured.passes == N and np.abs(again.features[:][:, :128] - measured.features[:]).max() > 0.01
 
 
 def test_workers_batch_sizes_and_k_change_no_value(files, measured, tmp_path):
@@ -256,6 +279,9 @@ def test_values_that_are_not_finite_stop_and_name_the_row(files, tmp_path):
         ({"k": 0}, "k is 0; 1 or more"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"shard": -1}, "shard is -1"),
+        ({"views": 0}, "views is 0; 1 or more"),
+        ({"views": 11}, "views is 11; at most 10 where flip is True"),
+        ({"front": True, "net": models.build("DenseNet121", CLASSES)}, "front is true, but the network has no `front`"),
         ({"rank": 2, "world_size": 2}, r"rank 2 of 2 processes; 0\.\.1"),
         ({"net": network(2)}, r"label [234] in row \d+ is outside 0\.\.1"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 import models
 from tests.helpers.tiny_stages import SHORT
@@ -16,6 +17,8 @@ from urnet.data.table.table import Table
 from urnet.features.store import Measurement
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import plan_recipe, run_recipe
+from urnet.reweight.evidence.heads_and_votes import Known, heads_and_votes
+from urnet.reweight.evidence.out_of_fold import Settings
 from urnet.reweight.label_quality import label_quality
 
 
@@ -199,6 +202,50 @@ def test_votes_are_joined_with_texts_and_ranks(web, instance, tmp_path):
         assert np.isfinite(values).all() and (values >= 0).all() and np.ptp(values) > 0
 
 
+def test_several_views_the_maps_in_front_and_weaker_votes(web, instance, tmp_path):
+    alone = {"text": 0, "rank_bins": 0, "votes": True, "vote_power": 0.25}
+    reweight = {"method": "instance", "scale": "rank_of_all", "evidence": alone}
+    measure = {"views": 2, "front": True, "keep": True}
+    recipe = recipe_of(web, tmp_path, reweight, sampling_weight=["instance_weight"], measure=measure)
+    table = columns_after(recipe)
+    labels, relevance = table.column("label"), table.column("relevance")
+    measured = Measurement.open(tmp_path / "r/measure/next")
+    assert measured.features.shape == (len(labels), 128 + 4 * 64)
+    passes = [int(made.describe("instance")["passes"]) for made in (instance, table)]
+    assert passes == [len(labels), 2 * len(labels)]
+    found = heads_and_votes(measured.features, labels, N_CLASSES, Settings(k=N_CLASSES), Known(), 0.25)
+    np.testing.assert_array_equal(relevance, found.relevance)
+    raw = np.maximum((rankdata(relevance) - 0.5) / len(labels), 0.02)
+    expected = raw / np.array(means_by_class(raw, labels))[labels]
+    np.testing.assert_allclose(table.column("instance_weight"), expected, rtol=1e-5)
+    assert [step.action for step in plan_recipe(recipe)] == ["keep", "keep"]
+    for key, other in (("views", 3), ("front", False)):
+        changed = recipe_of(
+            web, tmp_path, reweight, sampling_weight=["instance_weight"], measure={**measure, key: other}
+        )
+        assert [step.action for step in plan_recipe(changed)] == ["keep", "again"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("measure.views=11", "measure.views: found 11; accepted: 1 to 10"),
+        (
+            "measure.views=6 transform.flip=false",
+            "measure.views: found 6; accepted: 1 to 5, as transform.flip is false",
+        ),
+        ("reweight.evidence.vote_power=0.5", "vote_power: found 0.5; accepted: null, as votes is false"),
+        ("reweight.evidence.vote_power=3 reweight.evidence.votes=true", "vote_power: found 3.0; accepted: 0 to 2"),
+        ("train=classifier measure.views=2", "measure.views: found 2; accepted: 1, as the features that are kept"),
+        ("train=classifier measure.front=true", "measure.front: found True; accepted: false, as the features"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(web, tmp_path, override, message):
+    words = [word if word.startswith("transform") else f"stages.next.{word}" for word in override.split()]
+    with pytest.raises(InputError, match=message):
+        recipe_of(web, tmp_path, {"method": "instance"}, *words)
+
+
 @pytest.mark.parametrize("weights", [["keep"], ["keep", "label_weight"]])
 def test_all_that_a_label_stage_just_made_may_sample(web, tmp_path, weights):
     table = columns_after(
@@ -263,6 +310,9 @@ def test_what_a_stage_cannot_measure_with_is_refused_before_anything_is_trained(
     recipe = recipe_of(web, tmp_path, {"method": "cluster"})
     first = dataclasses.replace(recipe, stages=recipe.stages[1:])
     vectors = recipe_of(web, tmp_path, {"method": "label", "evidence": {"word_vectors": "/nowhere.txt"}})
+    uncut = recipe_of(web, tmp_path, {"method": "cluster"}, "model.name=DenseNet121", measure={"front": True})
+    with pytest.raises(InputError, match=r"next\.measure\.front: found true, but network DenseNet121 has no `front`"):
+        run_recipe(uncut, lambda: models.build("DenseNet121", N_CLASSES))
     nothing = r"stages\.next\.measure\.network: found 'previous', but no stage is"
     for refused, message in ((first, nothing), (vectors, r"/nowhere\.txt")):
         with pytest.raises(InputError, match=message):

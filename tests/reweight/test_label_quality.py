@@ -5,8 +5,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from urnet.core.checks import InputError
+from urnet.reweight.evidence.folds import hashes_and_mean
+from urnet.reweight.evidence.heads_and_votes import Known, heads_and_votes
 from urnet.reweight.evidence.neighbours import nearest_rows, reference_rows, unit_rows
 from urnet.reweight.evidence.out_of_fold import Settings, scored
+from urnet.reweight.evidence.views import Roots
 from urnet.reweight.evidence.votes import Neighbours
 from urnet.reweight.label_quality import label_quality
 
@@ -176,6 +179,34 @@ def test_votes_are_what_plain_numpy_counts():
     asked = Neighbours(features, labels, 3, keys=np.arange(60).astype(np.uint64), centre=centre)
     got = np.exp(asked.log_votes(np.tile(np.arange(3), (60, 1)), weight))
     np.testing.assert_allclose(got, votes + 0.01 * votes.sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.25, 1.0])
+def test_votes_count_with_their_power(power):
+    """The shares are the heads' geometric mean times the votes to the power; other votes weigh for the order."""
+    features, labels, _ = pictures(200, wrong=0.3)
+    found = heads_and_votes(features, labels, 4, Settings(k=4), Known(), power)
+    used, rows, every = Roots(features), np.arange(200), np.tile(np.arange(4), (200, 1))
+    keys, centre = hashes_and_mean(used, 0)
+    neighbours = Neighbours(used, labels, 4, keys=keys, centre=centre)
+
+    def head(seed, weight=None):
+        columns = scored(used, labels, 4, Settings(k=4, seed=seed, quick=True), sample_weight=weight).columns
+        p = np.zeros((200, 4))
+        np.put_along_axis(p, columns["index"], columns["prob"].astype(float), axis=1)
+        p[rows, labels] = columns["given"]
+        return np.maximum(p, 1e-6)
+
+    def shares(p, weight=None):
+        joint = p * np.exp(power * neighbours.log_votes(every, weight))
+        return joint / joint.sum(axis=1, keepdims=True)
+
+    weight = np.sqrt(np.maximum(shares(head(0))[rows, labels], 0.02))
+    both = np.sqrt(head(0) * head(1, weight))
+    expected = np.zeros((200, 4))
+    np.add.at(expected, (rows[:, None], found.classes), found.shares)
+    np.testing.assert_allclose(expected, shares(both), atol=5e-3)  # the heads' are of half precision
+    np.testing.assert_allclose(found.relevance, shares(both, weight**2)[rows, labels], atol=5e-3)
 
 
 def test_few_rows_are_asked_evenly_from_the_classes():

@@ -37,6 +37,7 @@ class Counts:
     checkpoints_written: int
     measured_rows: int  # 0: the stage measures nothing
     measured_by_busiest: int  # rows of the process that has most of them
+    measured_views: int  # of each: so often they pass the network
     shards: int
     measure_batch: int  # images at once
     reference_images: int  # of a pass for in_classes at the end; 0: there is none
@@ -79,6 +80,7 @@ def counts_of(recipe: Recipe, stage: Stage, rows: int, images: int, n_processes:
         measured_rows=about.n_rows if about else 0,
         shards=about.n_shards if about else 0,
         measured_by_busiest=busiest(about.n_rows, about.shard, n_processes) if about else 0,
+        measured_views=about.views if about else 1,
         measure_batch=about.batch_size if about else 0,
         reference_images=reference_images(recipe, rows, images),
         kept_images=kept_images(recipe, rows, images)[stage.name],
@@ -116,7 +118,7 @@ def description(recipe: Recipe, stage: Stage, rows: int, width: int = 1) -> Desc
     if not measures(stage) or measured_from_kept(recipe, stage):
         return None
     k = min(stage.measure.top_k, recipe.data.n_classes)
-    return Description("", "", rows, width, k, stage.measure.batch_size)
+    return Description("", "", rows, width, k, stage.measure.batch_size, views=stage.measure.views)
 
 
 def busiest(n: int, size: int, n_processes: int) -> int:

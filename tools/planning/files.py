@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tools.planning.counts import Counts, description
-from tools.planning.keeping import record_bytes
+from tools.planning.keeping import measured_width, record_bytes
 from tools.planning.network import NetworkSize
 from urnet.config.recipe import Recipe
 from urnet.config.stage import Stage
@@ -62,7 +62,9 @@ def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: N
     for output, n in counts.kept_images.items():
         size = record_bytes(recipe, output, network.feature_width)
         found.append(Artefact("kept", f"kept.features/{output}-*", f"{output} of {n:,} images", n * size, "stays"))
-    found += measurement_of(stage, description(recipe, stage, rows, network.feature_width))
+    found += measurement_of(
+        stage, description(recipe, stage, rows, measured_width(recipe, stage, network.feature_width))
+    )
     parts = [
         ("model", "weights and statistics", 4 * network.weights),
         ("optimizer", stage.optimizer.name, network.optimizer_bytes(stage.optimizer)),

@@ -22,7 +22,7 @@ def hours_of(
     hours = {
         "training": 0.0 if part else counts.images_drawn / (rate * n_processes) / 3600,
         "evaluation": 0.0 if part else counts.evaluations * counts.evaluated_by_busiest / evaluation_rate / 3600,
-        "measuring": (counts.measured_by_busiest + kept) / evaluation_rate / 3600,
+        "measuring": (counts.measured_by_busiest * counts.measured_views + kept) / evaluation_rate / 3600,
     }
     return {**hours, "total": sum(hours.values())}
 

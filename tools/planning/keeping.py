@@ -68,6 +68,17 @@ def record_bytes(recipe: Recipe, output: str, feature_width: int) -> int:
     return record_type(math.prod(kept_shape(network, "top", recipe.transform.size))).itemsize
 
 
+def measured_width(recipe: Recipe, stage: Stage, feature_width: int) -> int:
+    """Values of a row's features that a stage measures. Builds the network where the maps in front count as well."""
+    if not stage.measure.front:
+        return feature_width
+    from urnet.features.extract import FRONT_PARTS
+    from urnet.nn.trained_part import kept_shape
+
+    network = models.build(recipe.model.name, recipe.data.n_classes)
+    return feature_width + kept_shape(network, "top", recipe.transform.size)[0] * FRONT_PARTS**2
+
+
 class _Timed:
     """A network of random weights that notes when it is asked: ``urnet.features.kept.KeptNetwork``."""
 

@@ -217,6 +217,8 @@ def measuring_pass(recipe: Recipe, measure: Measure, amp: str | None, table: Tab
         base_hash="",
         k=measure.top_k,
         batch_size=size,
+        views=measure.views,
+        front=measure.front,
         workers=data.workers,
         prefetch=data.prefetch,
         max_bad=len(rows),

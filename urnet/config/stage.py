@@ -35,6 +35,20 @@ class Measure:
         20, "classes kept of each row's probabilities, those of the head and of the joined evidence too", low=1
     )
     keep: bool = key(False, "whether the measurement stays on the disk after the reweighting", free=True)
+    views: int = key(
+        1,
+        "a row's features are the mean over so many views: the evaluation's, its mirror image where `transform.flip` "
+        "allows it, then slightly shifted ones (without `flip` 5 at most); each is a pass over the images",
+        low=1,
+        high=10,
+        added=True,
+    )
+    front: bool = key(
+        False,
+        "true: features also hold the maps in front of the network's last part, averaged over 2 x 2 cells: they have "
+        "fitted the labels less. Networks that `train: top` can cut have them",
+        added=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,15 @@ class Evidence:
         "true: a second head and the votes of each row's nearest rows join the head, as in `tools/suspects.py`, and "
         "how likely a row shows any class is said as well; then without `rounds`, and where there is neither text nor "
         "rank without `noise`",
+        added=True,
+    )
+    vote_power: float | None = key(
+        None,
+        "exponent of the nearest rows' votes beside the two heads; null: 0.75 for the order and 0.5 for the classes, "
+        "for features that have not seen the labels; a network trained on them wants about 0.25",
+        low=0,
+        high=2,
+        words="0 to 2, or null; only with `votes: true`",
         added=True,
     )
 

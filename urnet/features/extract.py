@@ -28,10 +28,13 @@ from urnet.data.loading.prefetch import Job
 from urnet.evaluation.loop import BY_KEY, check_some_readable, check_unreadable
 from urnet.features.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.features.store import SILENCE_SECONDS, Measurement, begin, wait_complete
+from urnet.features.views import MOST, views_of
 from urnet.nn.modes import evaluating
 from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
 from urnet.runtime.host_to_device import Uploads
+
+FRONT_PARTS = 2  # the maps in front of the last part are averaged over the cells of a grid, so many a side
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class FeatureJob:
     fingerprint: str
     base_hash: str  # of the table's rows
     k: int = 20  # classes kept a row; of fewer all are
+    views: int = 1  # features are the mean over so many views (``views_of``); probabilities are of the evaluation's
+    front: bool = False  # features hold the maps in front of the network's last part as well
     batch_size: int = 64
     workers: int = 0
     prefetch: int = 4
@@ -73,12 +78,13 @@ class FeatureJob:
         """
         if self.source.train:
             raise ValueError("source: measuring needs the evaluation's view, train=False")
-        _check_counts(rows=len(self.labels), k=self.k, batch_size=self.batch_size, shard=self.shard)
+        _check_counts(rows=len(self.labels), k=self.k, batch_size=self.batch_size, shard=self.shard, views=self.views)
+        self._check_network(network)
         if not 0 <= self.rank < self.world_size:
             accepted = f"0..{self.world_size - 1} is accepted"
             raise InputError(f"measuring: rank {self.rank} of {self.world_size} processes; {accepted}")
         with evaluating(network):
-            forward = _Forward(network, self.source.transform, self.amp)
+            forward = _Forward(network, self.source.transform, self.amp, self.views, self.front)
             about = self._description(*forward.widths(self.source.transform.size))
             begin(self.folder, about, rank=self.rank, replace=self.replace, timeout=self.timeout, stop=self.stop)
             kept, todo = _sort_out(self.folder, about, range(self.rank, about.n_shards, self.world_size))
@@ -92,7 +98,16 @@ class FeatureJob:
         check_labels(self.labels, n_classes)
         k = min(self.k, n_classes)
         n_rows = len(self.labels)
-        return Description(self.base_hash, self.fingerprint, n_rows, width, k, self.batch_size, self.amp, self.shard)
+        return Description(
+            self.base_hash, self.fingerprint, n_rows, width, k, self.batch_size, self.amp, self.shard, self.views
+        )
+
+    def _check_network(self, network: Network) -> None:
+        most = MOST[self.source.transform.flip]
+        if self.views > most:
+            raise InputError(f"measuring: views is {self.views}; at most {most} where flip is {most != MOST[False]}")
+        if self.front and not hasattr(network, "front"):
+            raise InputError("measuring: front is true, but the network has no `front`; false is accepted")
 
     def _measure(self, forward: _Forward, about: Description, kept: list[int], todo: list[int]) -> None:
         """Compute the shards ``todo``; those ``kept`` were there and count for ``max_bad``."""
@@ -137,19 +152,36 @@ def _check_counts(**counts: int) -> None:
 class _Forward:
     """The network behind the normalisation: uint8 images to features and probabilities, on the device."""
 
-    def __init__(self, network: Network, transform: Transform, amp: str | None) -> None:
+    def __init__(
+        self, network: Network, transform: Transform, amp: str | None, views: int = 1, front: bool = False
+    ) -> None:
         self._model = Normalise(network, transform.mean, transform.std)
         self._model.eval()
-        self._amp, self._uploads = amp, Uploads()
+        self._amp, self._uploads, self._front = amp, Uploads(), front
+        self._views = views_of(views, transform.size, transform.flip)
 
     @paddle.no_grad()
     def __call__(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
         """(B, S, S, 3) -> float16 (B, d) and float32 (B, C); a GPU may still be at work on them."""
         self._uploads.begin()
+        features, prob = self._of_view(images)
+        for view in self._views[1:]:
+            features = features.astype("float32") + self._of_view(view.of(images))[0].astype("float32")
+        if len(self._views) > 1:
+            features = features / len(self._views)
+        return features.astype("float16"), prob
+
+    def _of_view(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """One view's features (B, d), of the device's type, and float32 probabilities (B, C)."""
         with paddle.amp.auto_cast(enable=self._amp is not None, dtype=self._amp or "float16", level="O1"):
-            features = self._model.features(self._uploads(images))
+            shown = self._uploads(images)
+            maps = self._model.front(shown) if self._front else None
+            features = self._model.features(shown) if maps is None else self._model.network.rest(maps)
             logits = self._model.network.fc(features)
-        return features.astype("float16"), nn.functional.softmax(logits.astype("float32"))
+        if maps is not None:
+            parts = nn.functional.adaptive_avg_pool2d(maps.astype("float32"), FRONT_PARTS).flatten(1)
+            features = paddle.concat([features.astype("float32"), parts], axis=1)
+        return features, nn.functional.softmax(logits.astype("float32"))
 
     def widths(self, size: int) -> tuple[int, int]:
         """d and C, from one black image."""

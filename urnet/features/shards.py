@@ -35,6 +35,7 @@ class Description:
     batch_size: int  # matrix products round differently for other shapes
     amp: str | None = None  # None | "float16" | "bfloat16"
     shard: int = SHARD
+    views: int = 1  # passes of each image through the network
 
     @property
     def n_shards(self) -> int:

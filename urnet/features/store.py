@@ -64,7 +64,7 @@ class Measurement:
     @property
     def passes(self) -> int:
         """How many images passed the network for the whole of it."""
-        return self.describe.n_rows
+        return self.describe.n_rows * self.describe.views
 
     @cached_property
     def given(self) -> np.ndarray:

@@ -123,6 +123,8 @@ class ColumnWriter:
                 base_hash=self._table.base_hash,
                 k=stage.measure.top_k,
                 batch_size=stage.measure.batch_size,
+                views=stage.measure.views,
+                front=stage.measure.front,
                 workers=data.workers,
                 prefetch=data.prefetch,
                 max_bad=data.max_bad,

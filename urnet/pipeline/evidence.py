@@ -87,7 +87,8 @@ class StageEvidence:
     @cached_property
     def _both(self) -> HeadsAndVotes:
         settings = Settings(self.settings.folds, True, self.settings.shrinkage, self.top_k, self.recipe.seed)
-        return heads_and_votes(self.features, self.labels, self.n_classes, settings, Known(None, self.decided))
+        known, power = Known(None, self.decided), self.settings.vote_power
+        return heads_and_votes(self.features, self.labels, self.n_classes, settings, known, power)
 
     def _with_votes(self) -> Columns:
         """What two heads and votes say; of the only row of its class, which no head has seen, nothing but its label."""

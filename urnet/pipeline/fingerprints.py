@@ -31,6 +31,7 @@ from urnet.pipeline.registry import columns_of, method_of, target_columns
 VALIDATION = "validation"  # in a stage's inputs.json: describe_validation; not in those of older runs
 DECISIONS = "decisions"  # what a person decided (``Decisions.identity``); the table's hash has it, this names it
 NAMED = ("name", "start", "measure.network")  # keys of a stage that enter as what they stand for
+MEASURED = ("measure.views", "measure.front")  # keys of a measurement that are newer than others
 
 Inputs = dict[str, Any]
 
@@ -97,6 +98,9 @@ class Fingerprints:
             if measures_kept(stage, before):
                 self.measures_kept.add(stage.name)
                 measure.append("kept")
+            added = {key: value for key, value in settings.items() if key in MEASURED}  # only where they are set
+            if added:
+                measure.append(added)
             self.measurement[stage.name] = recipe_hash({**self._common, "measure": measure})
             own["measure"], own["texts"] = measure, self._texts(method.evidence_of(stage.reweight))
         made_by = recipe_hash({**self._common, **own})

@@ -28,6 +28,7 @@ from urnet.nn.network import Network
 from urnet.nn.trained_part import kept_shape
 from urnet.pipeline.fingerprints import Fingerprints
 from urnet.pipeline.kept_passes import KeptPasses
+from urnet.pipeline.registry import measures
 from urnet.pipeline.stage_network import BuildNetwork, frozen_source
 from urnet.runtime.process_group import ProcessGroup
 from urnet.training.stage_job import KeptImages
@@ -194,11 +195,17 @@ def _bytes(n: int) -> str:
 
 
 def check_parts(stages: Sequence[Stage], build_network: BuildNetwork, name: str) -> None:
-    """Raise InputError for a stage that trains a part of a network that has none."""
+    """Raise InputError for a stage that trains, or measures, a part of a network that has none."""
     parts: dict[str, Any] = {stage.train: stage for stage in stages if stage.train != "all"}
-    if not parts:
+    front = next((stage for stage in stages if measures(stage) and stage.measure.front), None)
+    if not parts and front is None:
         return
     network = build_network()
+    if front is not None and not hasattr(network, "front"):
+        raise InputError(
+            f"stages.{front.name}.measure.front: found true, but network {name} has no `front`: it is not cut in front "
+            "of its last part; accepted: false"
+        )
     for train, stage in parts.items():
         if not hasattr(network, OUTPUTS[train]):
             instead = "all or classifier" if train == "top" and hasattr(network, "features") else "all"

@@ -12,9 +12,11 @@ from urnet.config.fields import Need
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.data.lists.classes import settle
+from urnet.features.views import MOST
 from urnet.pipeline.auto_network import settle_network
+from urnet.pipeline.fingerprints import measures_kept
 from urnet.pipeline.methods import METHODS
-from urnet.pipeline.registry import known_as, method_of, target_columns, target_files
+from urnet.pipeline.registry import known_as, measures, method_of, target_columns, target_files
 from urnet.pipeline.start_weights import settle_weights
 
 
@@ -48,8 +50,12 @@ def check_methods(recipe: Recipe, source: str) -> None:
         _check_stage(stage, need.under(f"stages.{stage.name}"))
     owner: dict[str, str] = {}
     makers: list[Stage] = []
+    before: Stage | None = None
     for stage in active_stages(recipe):
         at, method = need.under(f"stages.{stage.name}"), method_of(stage)
+        if measures(stage):
+            _check_measure(stage, before, recipe.transform.flip, at.under("measure"))
+        before = stage
         if method is not None and stage.reweight is not None:
             file, suffix = method.file_of(stage.reweight), stage.reweight.suffix
             words = f"another word, as stage {owner.get(file)} writes {file}.arrow already"
@@ -62,6 +68,16 @@ def check_methods(recipe: Recipe, source: str) -> None:
                 made.check_use(maker.reweight, stage, maker is stage, at)
 
 
+def _check_measure(stage: Stage, before: Stage | None, flip: bool, need: Need) -> None:
+    """Views and parts of the network that a measurement can have."""
+    views, front = stage.measure.views, stage.measure.front
+    if measures_kept(stage, before):
+        why = "as the features that are kept are of the evaluation's view"
+        need(views == 1, "views", views, f"1, {why}")
+        need(not front, "front", front, f"false, {why} and of the network's last part")
+    need(views <= MOST[flip], "views", views, f"1 to {MOST[flip]}, as transform.flip is {str(flip).lower()}")
+
+
 def _check_stage(stage: Stage, need: Need) -> None:
     method = method_of(stage)
     if method is not None:
@@ -71,6 +87,8 @@ def _check_stage(stage: Stage, need: Need) -> None:
         if evidence is not None:
             good, words = evidence.word_vectors is None or evidence.text > 0, "null, as text is 0 and no text is read"
             need(good, "reweight.evidence.word_vectors", evidence.word_vectors, words)
+            good = evidence.vote_power is None or evidence.votes
+            need(good, "reweight.evidence.vote_power", evidence.vote_power, "null, as votes is false")
     *others, last = ["given", *(file for file, _ in target_files())]
     good = stage.targets == "given" or bool(target_columns(stage.targets))
     need(

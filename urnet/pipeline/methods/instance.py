@@ -38,10 +38,10 @@ class Settings:
     reliable_rank: float = key(
         0.5, "ranks: Google's rows in this first share of their results train the relevance model", above=0, high=1
     )
-    scale: Literal["rank", "probability"] = key(
+    scale: Literal["rank", "rank_of_all", "probability"] = key(
         "rank",
-        "what is weighed: the relevance's rank in its class, from 0 to 1, or the relevance itself; with `relevance: "
-        "ranks` they are the same",
+        "what is weighed: the relevance's rank in its class, from 0 to 1, its rank among all rows, or the relevance "
+        "itself; with `relevance: ranks` they are the same",
     )
     power: float = key(1.0, "weight ∝ max(scaled relevance, floor)^power", low=0)
     floor: float = key(0.02, "nothing counts for less", above=0, high=1)
@@ -78,7 +78,8 @@ def _weigh_by_posterior(settings: Settings, evidence: StageEvidence, first: Colu
     from urnet.reweight.sampling_weight import sampling_weight
 
     labels, relevance = evidence.labels, evidence.relevance(first, found)
-    scaled = decided_ranks(relevance, labels, evidence.certain) if settings.scale == "rank" else relevance
+    compared = {"rank": labels, "rank_of_all": np.zeros_like(labels)}.get(settings.scale)
+    scaled = relevance if compared is None else decided_ranks(relevance, compared, evidence.certain)
     weighed = sampling_weight(labels, evidence.n_classes, relevance=scaled, power=settings.power, floor=settings.floor)
     return {**weighed, "relevance": relevance}
 

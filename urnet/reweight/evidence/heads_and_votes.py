@@ -55,13 +55,16 @@ class HeadsAndVotes(NamedTuple):
 
 
 def heads_and_votes(
-    features: Any, labels: np.ndarray, n_classes: int, settings: Settings, known: Known
+    features: Any, labels: np.ndarray, n_classes: int, settings: Settings, known: Known, power: float | None = None
 ) -> HeadsAndVotes:
     """What two heads and the votes of the nearest rows say together of each row's class: ``label_quality``'s formula.
 
     ``features`` (n, d) finite, ``labels`` (n,) in 0..n_classes - 1, of rows that are all readable and may show a class.
     Which of ``settings`` are quick, and the second head's shrinkage and seed, is decided here.
+    ``power``: the exponent of the votes, of the order and the classes; None: ``ORDERING`` and ``SUGGESTING``, for
+    features of a network that has not seen these labels.
     """
+    of_order, of_classes = (ORDERING, SUGGESTING) if power is None else (power, power)
     used = features if any_negative(features) else Roots(features)
     hashes, centre = hashes_and_mean(used, settings.seed)
     keys = joined(hashes, known.groups)
@@ -69,15 +72,15 @@ def heads_and_votes(
     settings = settings._replace(quick=True)
     first = scored(used, labels, n_classes, settings, **known.of_heads)
     classes, p = _candidates([first], labels, n_classes)
-    right = _shares(p, neighbours.log_votes(classes), SUGGESTING)[:, 0]
+    right = _shares(p, neighbours.log_votes(classes), of_classes)[:, 0]
     weight = np.sqrt(np.maximum(right, LEAST))
     if known.certain is not None:
         weight = np.where(known.certain, 1, weight)
     again = settings._replace(shrinkage=first.shrinkage, seed=settings.seed + 1)
     second = scored(used, labels, n_classes, again, sample_weight=weight, **known.of_heads)
     classes, p = _candidates([first, second], labels, n_classes)
-    ordering = _shares(p, neighbours.log_votes(classes, weight**2), ORDERING)
-    suggesting = _shares(p, neighbours.log_votes(classes), SUGGESTING)
+    ordering = _shares(p, neighbours.log_votes(classes, weight**2), of_order)
+    suggesting = _shares(p, neighbours.log_votes(classes), of_classes)
     if known.certain is not None:  # so that what shows the same is as sure
         ordering[known.certain] = suggesting[known.certain] = np.eye(1, classes.shape[1])
     relevance = _of_pictures(classes, ordering, keys)[:, 0]
