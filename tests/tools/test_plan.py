@@ -50,7 +50,7 @@ STAGES = (  # every file that a stage can write, every part of a checkpoint
     {"name": "bag", "bags": {"size": 2}, "keep": 5},
     {"name": "label", "reweight": {"method": "label", "top_k": 2, "evidence": EVIDENCE}, "elr": {"top_k": 2}},
     {"name": "curriculum", "reweight": {"method": "curriculum", "pca": 4, "delta": True}}
-    | {"optimizer": {"name": "adamw"}},
+    | {"optimizer": {"name": "adamw"}, "sop": {"top_k": 2}},
     {"name": "relabel", "reweight": {"method": "relabel"}, "checkpoint_every": "9 steps"},
 )
 
@@ -125,7 +125,7 @@ def test_checkpoints_are_counted_but_for_their_headers(run):
             assert found == files, folder
     assert [stage.counts.checkpoints_kept for stage in stages.values()] == [1, 2, 1, 3, 2, 2, 0]
     parts = {Path(item.path).stem for stage in stages.values() for item in of_kind(stage, "checkpoint")}
-    assert parts == {"model", "optimizer", "ema", "bags", "early"}
+    assert parts == {"model", "optimizer", "ema", "bags", "early", "noise"}
 
 
 def header_of(file):
@@ -187,6 +187,9 @@ def test_memory_by_hand(small):
     always, images = 4 + 4 + 6 * 3, 3 * 224**2 * 6 * (32 + 64)  # four batches ahead, one filled, one in use
     total = 1000 * (always + 8) + images
     assert list(host.values()) == [1000 * always + 1000 * 4 // 2, 1000 * (always + 8), images, total, 4 * total]
+    recipe = toy_recipe(batch_size=64, sop={"top_k": 2})
+    host = host_memory(recipe, recipe.stages[0], counts_of(recipe, recipe.stages[0], 1000, 10, 2), 1000, 4)
+    assert host["rows, at most"] == 1000 * (4 + 4 + 4 + 8 * 2 + 8)
 
 
 # --- counts
