@@ -89,7 +89,7 @@ SLOW = {  # with s from -1 to 1
     "autocontrast": lambda image, s: stretched(image),
     "equalize": lambda image, s: evened(image),
 }
-NEAR = ("brightness", "colour", "contrast", "sharpness")  # may differ by a grey level here and there
+NEAR = ("brightness", "colour", "contrast", "sharpness", "autocontrast")  # may differ by a grey level here and there
 SIGNED = set(list(SLOW)[1:10])
 
 

@@ -1,21 +1,23 @@
 """TrivialAugment (Müller and Hutter, ICCV 2021), its wide space: one operation an image, at one random strength.
 
 The operations, their 31 strengths and their pixels are those of torchvision's TrivialAugmentWide on Pillow images:
-geometry takes the nearest pixel and fills with black. Brightness, contrast, colour and sharpness may differ by a grey
-level. Translation at strength 15 is by 16 pixels as in the paper's code, where torchvision's float32 makes it 15.
-OpenCV does the work; a look-up table of 256 values wherever a new value depends on the old one alone.
+geometry takes the nearest pixel and fills with black. Brightness, contrast, colour,
+sharpness and autocontrast may differ by a grey level here and there. Translation at strength 15 is by 16 pixels as in
+the paper, where torchvision's float32 makes it 15.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 STRENGTHS = 31  # numbered from 0, the mildest
+SMALL = 64 * 64  # pixels; of images up to here the places that pixels come from are kept, 16 kB each
 _VALUES = np.arange(256)
 _UNIT = 1 << 16  # of fixed-point coordinates
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
@@ -47,21 +49,26 @@ def operate(image: np.ndarray, name: str, strength: int, *, negative: bool = Fal
 
 
 def _affine(image: np.ndarray, xx: float, xy: float, yx: float, yy: float, centre: tuple[float, float]) -> np.ndarray:
-    """The pixel at (x, y), from ``centre`` on, is the nearest to (xx x + xy y, yx x + yy y) of ``image``, or black.
-
-    In Pillow's fixed point, so that the same pixels are taken.
-    """
+    """The pixel at (x, y), from ``centre`` on, is the nearest to (xx x + xy y, yx x + yy y) of ``image``, or black."""
     height, width = image.shape[:2]
     u, v = centre
-    x, y = np.arange(width, dtype=np.int32), np.arange(height, dtype=np.int32)
-    source = np.empty((height, width, 2), np.int16)
-    rows = ((xx, xy, u - xx * u - xy * v), (yx, yy, v - yx * u - yy * v))
-    for axis, (by_x, by_y, offset) in enumerate(rows):
-        along = y * _fixed(by_y) + _fixed(offset + 0.5 * by_x + 0.5 * by_y)
-        places = np.add.outer(along, x * _fixed(by_x))
-        np.right_shift(places, 16, out=source[..., axis], casting="unsafe")
+    make = _kept_places if height * width <= SMALL else _places
+    source = make(height, width, (xx, xy, u - xx * u - xy * v), (yx, yy, v - yx * u - yy * v))
     none = np.empty(0, np.float32)
     return cv2.remap(image, source, none, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0))
+
+
+def _places(height: int, width: int, *rows: tuple[float, float, float]) -> np.ndarray:
+    """Where each pixel comes from, int16 (height, width, 2), x and y; in Pillow's fixed point, so that none differs."""
+    x, y = np.arange(width, dtype=np.int32), np.arange(height, dtype=np.int32)
+    source = np.empty((height, width, 2), np.int16)
+    for axis, (by_x, by_y, offset) in enumerate(rows):
+        along = y * _fixed(by_y) + _fixed(offset + 0.5 * by_x + 0.5 * by_y)
+        np.right_shift(np.add.outer(along, x * _fixed(by_x)), 16, out=source[..., axis], casting="unsafe")
+    return source
+
+
+_kept_places = lru_cache(maxsize=3 * 2 * STRENGTHS)(_places)  # all there are for one size
 
 
 def _fixed(number: float) -> np.int32:
@@ -100,18 +107,17 @@ def _translate(image: np.ndarray, down: int) -> np.ndarray:
 
 
 def _brightness(image: np.ndarray, amount: float) -> np.ndarray:
-    return cv2.LUT(image, _towards(0, amount))
+    return _stretch(image, 0, 1 + amount)
 
 
 def _contrast(image: np.ndarray, amount: float) -> np.ndarray:
     mean = int(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0] + 0.5)
-    return cv2.LUT(image, _towards(mean, amount))
+    return _stretch(image, -mean * amount, 1 + amount)
 
 
-def _towards(anchor: int, amount: float) -> np.ndarray:
-    """A table: the distance from ``anchor`` times 1 + ``amount``, cut to 0..255 and rounded down."""
-    table = anchor + np.float32(1 + amount) * (_VALUES - anchor).astype(np.float32)
-    return table.clip(0, 255).astype(np.uint8)
+def _stretch(image: np.ndarray, zero: float, factor: float) -> np.ndarray:
+    """``zero`` + ``factor`` times the image, cut to 0..255 and rounded down."""
+    return cv2.addWeighted(image, factor, image, 0, zero + _DOWN)
 
 
 def _colour(image: np.ndarray, amount: float) -> np.ndarray:
@@ -120,10 +126,9 @@ def _colour(image: np.ndarray, amount: float) -> np.ndarray:
 
 
 def _sharpness(image: np.ndarray, amount: float) -> np.ndarray:
-    smooth = cv2.filter2D(image, -1, _SMOOTH)
-    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
-        smooth[edge] = image[edge]
-    return _blend(image, smooth, amount)
+    smooth, sharp, inner = cv2.filter2D(image, -1, _SMOOTH), image.copy(), np.s_[1:-1, 1:-1]
+    sharp[inner] = _blend(image[inner], smooth[inner], amount)
+    return sharp
 
 
 def _blend(image: np.ndarray, anchor: np.ndarray, amount: float) -> np.ndarray:
@@ -141,32 +146,24 @@ def _solarize(image: np.ndarray, threshold: float) -> np.ndarray:
 
 def _autocontrast(image: np.ndarray, _: float) -> np.ndarray:
     """Of each channel the least value there is to 0, the largest to 255, evenly between, rounded down."""
-    low, high = _extremes(image)
-    scale = 255 / np.maximum(high - low, 1)
-    table = np.trunc(_VALUES[:, None] * scale - low * scale)
-    return _through(image, table, changed=high > low)
+    channels = list(cv2.split(image))
+    for c, channel in enumerate(channels):
+        low, high = cv2.minMaxLoc(channel)[:2]
+        if high > low:
+            scale = 255 / (high - low)
+            channels[c] = _stretch(channel, -low * scale, scale)
+    return cv2.merge(channels)
 
 
 def _equalize(image: np.ndarray, _: float) -> np.ndarray:
     """Each channel's values by how many pixels lie below them, in 255ths of all but those of the largest value."""
-    counts = np.empty((256, 3), np.int64)
-    for c in range(3):
-        counts[:, c] = cv2.calcHist([image], [c], None, [256], [0, 256]).reshape(256)  # OpenCV 4: (256, 1)
-    below = counts.cumsum(axis=0) - counts
-    step = below[_extremes(image)[1], range(3)] // 255
-    return _through(image, (step // 2 + below) // np.maximum(step, 1), changed=step > 0)
-
-
-def _extremes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest value of each channel, int64 (3,)."""
-    found = np.array([cv2.minMaxLoc(channel)[:2] for channel in cv2.split(image)], np.int64)
-    return found[:, 0], found[:, 1]
-
-
-def _through(image: np.ndarray, table: np.ndarray, *, changed: np.ndarray) -> np.ndarray:
-    """Every channel through its column of ``table`` (256, 3), cut to 0..255; as it is where not ``changed`` (3,)."""
-    table = np.where(changed, table.clip(0, 255), _VALUES[:, None])
-    return cv2.LUT(image, table.astype(np.uint8).reshape(1, 256, 3))
+    counts = np.array([cv2.calcHist([image], [c], None, [256], [0, 256]) for c in range(3)]).reshape(3, 256)
+    below = (counts.cumsum(axis=1) - counts).astype(np.int64)
+    step = (below * (counts > 0)).max(axis=1, keepdims=True) // 255
+    table = np.minimum((step // 2 + below) // np.maximum(step, 1), 255)
+    if not step.all():
+        table = np.where(step > 0, table, _VALUES)
+    return cv2.LUT(image, table.T.astype(np.uint8, order="C").reshape(1, 256, 3))
 
 
 def _up_to(most: float) -> Callable[[int], float]:
