@@ -67,6 +67,10 @@ def test_the_description_says_what_was_measured(tmp_path):
         "shard": 5,
     }
     assert read_description(tmp_path) == ABOUT
+    several = replace(ABOUT, views=4)
+    (tmp_path / "several").mkdir()
+    begin(tmp_path / "several", several)
+    assert read_description(tmp_path / "several") == several
 
 
 @pytest.mark.parametrize("rank", [0, 1])

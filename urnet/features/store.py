@@ -114,7 +114,10 @@ def begin(
         shutil.rmtree(path)
     recover_folder(folder / FILE)
     with atomic_file(folder / FILE, replace=True) as temporary:
-        text = json.dumps({"layout": LAYOUT, **dataclasses.asdict(about)}, indent=1)
+        said = dataclasses.asdict(about)
+        if about.views == 1:  # as before there were several, so that the file is the same
+            del said["views"]
+        text = json.dumps({"layout": LAYOUT, **said}, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
