@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from models import NAMES, build
 from urnet.core import cli
-from urnet.core.checks import check_choice
+from urnet.core.checks import InputError, check_choice
 
 DEFAULT_MODEL, DEFAULT_CLASS_DIM = "ResNeXt101_32x4d", 5000
 
@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
     from urnet.checkpoints.checkpoint import describe, find_weights, load_into
     from urnet.checkpoints.convert import write_weights
     from urnet.checkpoints.imagenet import whole_word
+    from urnet.checkpoints.second import second_file
     from urnet.runtime.threads import import_paddle
 
     args.source = whole_word(args.source, args.model)
@@ -53,6 +54,11 @@ def main(argv: Sequence[str]) -> None:
         model = recipe.model.name if recipe else DEFAULT_MODEL
     if n_classes is None:
         n_classes = recipe.data.n_classes if recipe else DEFAULT_CLASS_DIM
+    if second_file(args.source) is not None:
+        raise InputError(
+            f"{args.source}: holds two networks that predict together, and {args.target} can hold one; accepted: a "
+            "checkpoint of one network, such as a copy of its model.safetensors, the first of them, in another folder"
+        )
     import_paddle()
     network = build(model, n_classes)
     found = find_weights(args.source, network)

@@ -32,6 +32,7 @@ KINDS: tuple[type, ...] = (
         stage.Elr,
         stage.Sop,
     ),
+    *(stage.CoTeaching, stage.DivideMix),
     *(stage.Optimizer, stage.Schedule, stage.Ema),
 )
 MARKED = re.compile(r"(<!-- from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -27,6 +27,7 @@ STAGES = {  # of each recipe; URNet's others have all five
     "pci_resnet101": ["a", "b1", "b2", "c"],
     "se_resnext50_32x4d": ["train"],
     **{name: [name] for name in ("elr", "elr_plus", "generalised", "mixup", "smoothing", "sop", "symmetric")},
+    **{name: [name] for name in ("co_teaching", "dividemix")},
 }
 ALL_FIVE = ["class", "cluster", "instance", "bag", "label"]
 SMALL = ["transform.size=32", "data.workers=0", "device=cpu", f"data.n_classes={N_CLASSES}"]

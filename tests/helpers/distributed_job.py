@@ -18,15 +18,17 @@ from paddle import nn
 
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
-from urnet.config.stage import Bags, Elr, Ema, Gate, Loss, Optimizer, Sop, Stage
+from urnet.config.stage import Bags, CoTeaching, Elr, Ema, Gate, Loss, Optimizer, Sop, Stage
 from urnet.core.signals import Interrupted
 from urnet.nn.ema import recompute_batch_norm
+from urnet.nn.pair import Pair
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup, open_process_group
 from urnet.training.elr_memory import ElrMemory
 from urnet.training.noise_memory import NoiseMemory
 from urnet.training.objective import StepInput
+from urnet.training.pair_objective import PairInput
 from urnet.training.step import TrainState, train_step
 
 N_CLASSES, ROWS = 5, 24
@@ -43,6 +45,7 @@ CASES = {
     "taught": {"elr": Elr(top_k=3, teacher="average"), "ema": Ema(0.9), "accumulate": 2},
     "noise": {"sop": Sop(lr_u=1e6, lr_v=1e6, top_k=3)},
     "clipped": {"optimizer": Optimizer(momentum=0.9, clip_norm=0.01)},
+    "co-teaching": {"co_teaching": CoTeaching(0.0), "accumulate": 2},
     "overlapping": {},
     "overlapping, accumulated": {"accumulate": 2},
 }
@@ -83,6 +86,7 @@ def make_input(settings: Stage, seed: int) -> StepInput:
         weight,
         targets=soft if settings.targets == "label" else None,
         gate=settings.gate.threshold if settings.gate else None,
+        pair=PairInput(0.0, None, rng) if settings.pair else None,
     )
 
 
@@ -105,7 +109,7 @@ def part_of(data: StepInput, group: ProcessGroup) -> StepInput:
 def outcome_of(settings: Stage, group: ProcessGroup, overlap: bool) -> dict[str, np.ndarray]:
     """Gradients, losses, notes, weights and memory of three steps."""
     paddle.seed(1)
-    network = Plain()
+    network = Pair(Plain(), Plain()) if settings.pair else Plain()
     made = TrainState(network, settings, Transform(size=8), group=group)
     made.overlap = overlap
     memory = ElrMemory(settings.elr, ROWS, N_CLASSES, group)

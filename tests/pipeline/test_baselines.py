@@ -46,8 +46,10 @@ def plain(images, tmp_path_factory):
         {**SAVED, "sop": {"lr_u": 1e5, "lr_v": 1e5, "top_k": 2}},
         {**SAVED, "gate": {"threshold": 0.6, "until": "8 steps", "agree": True}, "loss": {"name": "symmetric"}},
         {**SAVED, "bags": {"size": 2, "temperature": 0.5}},
+        {**SAVED, "start": "scratch", "co_teaching": {"forget_rate": 0.4, "ramp": "5 steps"}, "accumulate": 2},
+        {**SAVED, "start": "scratch", "dividemix": {"warmup": "2 steps", "ramp": "0 steps"}},
     ],
-    ids=["subsets", "elr", "elr plus", "sop", "gate and symmetric", "bags"],
+    ids=["subsets", "elr", "elr plus", "sop", "gate and symmetric", "bags", "co-teaching", "dividemix"],
 )
 def test_an_interrupted_stage_ends_with_the_same_bytes(images, plain, tmp_path, later):
     whole, part = tmp_path / "whole", tmp_path / "part"

@@ -105,7 +105,9 @@ def test_a_baseline_has_the_ladders_network_and_length(base, tmp_path, name):
         assert stage.duration.amount == pytest.approx(original.duration.amount * factor)
         rates = ("lr", "name", "gamma", "final_lr")
         assert all(getattr(stage.schedule, key) == getattr(original.schedule, key) for key in rates)
-        assert replace(stage, duration=original.duration, schedule=original.schedule) == original
+        assert stage.dividemix is None or stage.dividemix.warmup.amount == pytest.approx(2 * factor)
+        stretched = ("duration", "schedule", "co_teaching", "dividemix")
+        assert replace(stage, **{key: getattr(original, key) for key in stretched}) == original
     own_weights = weight_column(run, next(iter(run.methods)))
     assert own_weights == ("class_weight" if name == "urnet_images" else None)
 

@@ -29,7 +29,7 @@ def predicted(stages: Sequence[Stage], n_rows: int) -> Passes:
     """
     total = Passes()
     for stage, made in zip(stages, _measured(stages, n_rows), strict=True):
-        total += passes_per_image(stage) * _shown(stage, n_rows) + Passes(forward=made)
+        total += passes_per_image(stage, n_rows) * _shown(stage, n_rows) + Passes(forward=made)
         if stage.ema is not None and stage.train == "all":
             total += Passes(forward=_statistics(stage, n_rows))
     return total
@@ -46,7 +46,8 @@ def _statistics(stage: Stage, n_rows: int) -> int:
     """Images that give batch-norm statistics to the averaged weights at the end (``StageJob.bn_loader``)."""
     assert stage.ema is not None
     batch = view_batch(stage)
-    return min(stage.ema.bn_batches, full_batches(n_rows, batch)) * min(batch, n_rows)
+    images = min(stage.ema.bn_batches, full_batches(n_rows, batch)) * min(batch, n_rows)
+    return 2 * images if stage.pair else images
 
 
 def _measured(stages: Sequence[Stage], n_rows: int) -> Iterator[int]:
@@ -84,7 +85,7 @@ def equal_factor(stages: Sequence[Stage], cost: float, n_rows: int) -> float:
     The training gets what the rest (measuring, batch-norm statistics), which has no duration, leaves; at least a
     hundredth of its length.
     """
-    passes = (passes_per_image(stage) * _shown(stage, n_rows) for stage in stages)
+    passes = (passes_per_image(stage, n_rows) * _shown(stage, n_rows) for stage in stages)
     training = sum(made.training_images for made in passes)
     rest = predicted(stages, n_rows).training_images - training
     return max((cost - rest) / training, 0.01)

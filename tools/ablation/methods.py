@@ -225,7 +225,7 @@ def _images(stages: Sequence[Stage], n_rows: int) -> float:
 
 
 def shortened(stage: Stage, factor: float) -> Stage:
-    """The stage with its duration, warm-up, learning-rate stretches and gate times ``factor``.
+    """The stage with its duration, warm-up, learning-rate stretches, gate and ramps times ``factor``.
 
     Steps stay whole and do not become 0. How often is evaluated and saved stays.
     """
@@ -244,6 +244,12 @@ def shortened(stage: Stage, factor: float) -> Stage:
     gate = stage.gate
     if gate is not None and gate.until is not None:
         gate = replace(gate, until=short(gate.until))
+    teach, mix = stage.co_teaching, stage.dividemix
+    stage = replace(
+        stage,
+        co_teaching=teach and replace(teach, ramp=short(teach.ramp)),
+        dividemix=mix and replace(mix, warmup=short(mix.warmup), ramp=short(mix.ramp)),
+    )
     return replace(stage, duration=short(stage.duration), schedule=schedule, gate=gate)
 
 

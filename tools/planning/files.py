@@ -65,12 +65,15 @@ def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: N
     found += measurement_of(
         stage, description(recipe, stage, rows, measured_width(recipe, stage, network.feature_width))
     )
+    n = 2 if stage.pair else 1  # networks
     parts = [
         ("model", "weights and statistics", 4 * network.weights),
-        ("optimizer", stage.optimizer.name, network.optimizer_bytes(stage.optimizer)),
+        ("optimizer", stage.optimizer.name, n * network.optimizer_bytes(stage.optimizer)),
     ]
+    second = [("second", "the other network's", 4 * network.weights)] if stage.pair else []
+    parts += second
     if stage.ema is not None:
-        parts.append(("ema", "moving average", 4 * network.parameters))
+        parts.append(("ema", "moving average", n * 4 * network.parameters))
     if stage.bags is not None:
         parts.append(("bags", "attention of the rows", 4 * rows))
     if stage.elr is not None:
@@ -79,11 +82,13 @@ def files_of(recipe: Recipe, stage: Stage, counts: Counts, rows: int, network: N
     if stage.sop is not None:
         k = min(stage.sop.top_k, n_classes)
         parts.append(("noise", f"variables of the rows, {k} classes", (4 + 8 * k) * rows))
+    if stage.dividemix is not None:
+        parts.append(("division", "whether labels are right", 8 * rows))
     note, place = f"x {counts.checkpoints_kept} kept of {counts.checkpoints_written:,}", f"{stage.name}/step-*"
     found += [Artefact("checkpoint", f"{place}/{name}.safetensors", what, n, note) for name, what, n in parts]
-    results = [("model", "weights and statistics", 4 * network.weights)]
+    results = [("model", "weights and statistics", 4 * network.weights), *second]
     if recipe.model.in_classes:
-        results.append(("in_classes", "where the classes are", 4 * (n_classes * network.feature_width + 2)))
+        results.append(("in_classes", "where the classes are", 4 * (n_classes * n * network.feature_width + 2)))
     best = f"{stage.name}/best, final"
     return found + [Artefact("result", f"{best}/{name}.safetensors", what, n, "x 2") for name, what, n in results]
 

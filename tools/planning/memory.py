@@ -18,11 +18,12 @@ def device_memory(stage: Stage, network: NetworkSize) -> Sizes:
     Activations are not estimated: they depend on the network, the micro-batch, the number format and recomputation,
     and are to be measured. While a moving average is evaluated, the live weights are kept aside (its swap).
     """
-    parameters, weights = 4 * network.parameters, 4 * network.weights
+    n = 2 if stage.pair else 1  # networks
+    parameters, weights = n * 4 * network.parameters, n * 4 * network.weights
     parts = {
         "weights": weights,
         "gradients": parameters,
-        "optimiser": network.optimizer_bytes(stage.optimizer),
+        "optimiser": n * network.optimizer_bytes(stage.optimizer),
         "EMA": parameters if stage.ema else 0,
         "EMA's swap": weights if stage.ema else 0,
     }
@@ -41,6 +42,7 @@ def host_memory(recipe: Recipe, stage: Stage, counts: Counts, rows: int, process
     always += 4 if stage.bags else 0  # attention
     always += 6 * min(stage.elr.top_k, recipe.data.n_classes) if stage.elr else 0
     always += 4 + 8 * min(stage.sop.top_k, recipe.data.n_classes) if stage.sop else 0
+    always += 8 if stage.dividemix else 0
     slots, depth = recipe.data.workers * CHUNKS_AHEAD * CHUNK, recipe.data.prefetch + 2
     training = depth * (counts.rows_a_process + counts.view_batch) + 2 * slots
     measuring = depth * counts.measure_batch + slots if counts.measured_rows else 0

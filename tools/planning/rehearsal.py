@@ -7,6 +7,7 @@ all row weights 1. What is written goes to a temporary folder.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,9 @@ def kind_of(stage: Stage, n_processes: int = 1) -> Stage:
         targets="given" if stage.targets == "given" else "label",
         subsets=None,
         gate=None if stage.gate is None else dataclasses.replace(stage.gate, until=None),
+        dividemix=None
+        if stage.dividemix is None
+        else dataclasses.replace(stage.dividemix, warmup=Duration(0, "steps")),
         schedule=Schedule(lr=1e-4),
         label_smoothing=0.0,
         eval_every=Duration(1, "epochs"),
@@ -147,17 +151,21 @@ def kind_of(stage: Stage, n_processes: int = 1) -> Stage:
 
 
 def _job(scene: Scene, kind: Stage, amp: str | None, name: str) -> Any:
+    from urnet.nn.pair import Pair
     from urnet.training.stage_job import SoftTargets, StageJob, make_sampler
 
     recipe, table = scene.recipe, scene.table
     labels = table.column("label")
     n_steps = warm_up(recipe, kind.batch_size) + scene.steps
     stage = dataclasses.replace(kind, duration=Duration(n_steps, "steps"), targets="given")
+    network = functools.partial(
+        models.build, recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute
+    )
     soft = SoftTargets(labels[:, None], np.broadcast_to(np.float32(1), (len(labels), 1)))
     return StageJob(
         recipe=recipe,
         stage=stage,
-        network=models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute),
+        network=Pair(network(), network()) if stage.pair else network(),
         amp=amp,
         table=table,
         labels=labels,

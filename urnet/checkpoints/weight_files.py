@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from urnet.checkpoints import checkpoint
+from urnet.checkpoints import checkpoint, second
 from urnet.core.atomic_files import file_hash
 
 
@@ -13,7 +13,10 @@ def weight_files(weights: str | Path) -> list[Path]:
     """The files behind any weights that ``checkpoint.read_weights`` takes."""
     kind, place = checkpoint.locate(weights)
     if kind == "checkpoint":
-        return [place / checkpoint.MODEL]
+        place /= checkpoint.MODEL
+    other = second.second_file(weights)
+    if other is not None:
+        return [place, other]
     return [place] if place.is_file() else sorted(file for file in place.iterdir() if file.is_file())
 
 

@@ -81,6 +81,9 @@ def check_recipe(recipe: Any, source: str) -> None:
     used = recipe.data.features is None or any(stage.train != "all" for stage in active)
     need(used, "data.features", recipe.data.features, words)
     _check_seen(recipe.transform, active, need.under("transform"))
+    for stage in active[1:]:
+        words = f"scratch (or imagenet), as the two networks of {stage.pair} begin with weights of their own"
+        need(not stage.pair or stage.start != "previous", f"stages.{stage.name}.start", stage.start, words)
     for stage in active:
         _check_frozen(stage, stage is active[0], need.under(f"stages.{stage.name}"))
 
@@ -129,12 +132,28 @@ def _check_stage(s: Stage, need: Need) -> None:
         need(s.targets == "given", "targets", s.targets, "given, as sop models the noise of the given labels")
         need(s.loss.name == "cross_entropy", "loss.name", s.loss.name, "cross_entropy beside sop")
     _check_loss(s, need)
+    if s.pair:
+        _check_pair(s, need)
     if s.bags is not None:
         b = s.bags
         need(micro % b.size == 0, "bags.size", b.size, f"a divisor of batch_size / accumulate, {micro}")
         need(b.bag_term + b.instance_term > 0, "bags.bag_term", b.bag_term, "a term above 0")
         need(s.mixup == 0, "mixup", s.mixup, "0, as bags are not mixed")
         need(s.targets == "given", "targets", s.targets, "given, as bags are of one label")
+
+
+# What two networks do without: DivideMix mixes by itself, and both look at the loss of each row as its label is given.
+NOT_BESIDE_TWO = ("bags", "subsets", "gate", "elr", "mixup", "label_smoothing", "loss_weight")
+
+
+def _check_pair(s: Stage, need: Need) -> None:
+    need(not (s.co_teaching and s.dividemix), "dividemix", "a mapping", "null beside co_teaching")
+    _need_off(s, s.pair, NOT_BESIDE_TWO, need)
+    need(s.loss.name == "cross_entropy", "loss.name", s.loss.name, f"cross_entropy beside {s.pair}")
+    need(s.targets == "given", "targets", s.targets, f"given, as {s.pair} judges the given labels")
+    need(s.train == "all", "train", s.train, f"all, as {s.pair} trains two whole networks")
+    words = f"scratch, imagenet or, with finetune, weights of other classes: the two networks of {s.pair} begin apart"
+    need(s.start in ("previous", "scratch") or s.finetune, "start", s.start, words)
 
 
 def _check_frozen(s: Stage, first: bool, need: Need) -> None:
@@ -181,7 +200,7 @@ def _need_default(settings: Any, keys: Sequence[str], why: str, need: Need) -> N
 
 def _need_off(s: Stage, what: str, others: Sequence[str], need: Need) -> None:
     """The stage's ``others`` are at what means "off", their default."""
-    words = {"mixup": "0", "label_smoothing": "0", "balance": "0", "sampling_weight": "[]"}
+    words = {"mixup": "0", "label_smoothing": "0", "balance": "0", "sampling_weight": "[]", "loss_weight": "[]"}
     for key in others:
         value, off = getattr(s, key), Stage.__dataclass_fields__[key].default
         need(value == off, key, value, f"{words.get(key, 'null')} beside {what}")

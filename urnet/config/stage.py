@@ -198,6 +198,42 @@ class Sop:
 
 
 @dataclass(frozen=True)
+class CoTeaching:
+    """Co-teaching: two networks, each of which learns from the rows that the other finds easy
+    (``urnet.nn.pair_losses``)."""
+
+    forget_rate: float = key(
+        REQUIRED, "share of each micro-batch that is left out: about that of wrong labels", low=0, below=1
+    )
+    ramp: Duration = key(Duration(10, "epochs"), "the share rises in a line from 0, until then")
+
+
+@dataclass(frozen=True)
+class DivideMix:
+    """DivideMix: two networks, each of which divides the rows for the other (``urnet.training.pair_training``)."""
+
+    warmup: Duration = key(
+        Duration(10, "epochs"),
+        "both networks learn from all labels alike; after it rows are divided before every epoch",
+        words="a length shorter than the duration",
+    )
+    threshold: float = key(
+        0.5, "labels of rows whose probability of being right is not above it are not used", low=0, below=1
+    )
+    temperature: float = key(0.5, "of the targets; below 1 they are sharpened", above=0, high=1)
+    alpha: float = key(4.0, "of the Beta distribution that rows are mixed by", above=0, high=1000)
+    unlabelled_weight: float = key(25.0, "of the loss of rows without a label", low=0, high=1e6)
+    ramp: Duration = key(Duration(16, "epochs"), "after the warm-up that weight rises in a line from 0, so long")
+    views: int = key(2, "random views of each row in a step", low=1, high=16)
+    entropy: float = key(
+        0.0,
+        "weight of the warm-up's term Σ p log p; the paper has 1 where classes are mistaken for one another",
+        low=0,
+        high=1000,
+    )
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """``momentum`` is SGD with momentum; weight decay is L2 on every parameter but batch norm and biases."""
 
@@ -340,6 +376,12 @@ class Stage:
         "`elr` and another `loss`",
         added=True,
     )
+    co_teaching: CoTeaching | None = key(
+        None, "two networks that choose rows for one another; then with `train: all` and given labels alone", added=True
+    )
+    dividemix: DivideMix | None = key(
+        None, "two networks that divide the rows for one another; as `co_teaching`, and without it", added=True
+    )
     optimizer: Optimizer = key(Optimizer(), "how weights move")
     schedule: Schedule = key(Schedule(), "learning rate")
     label_smoothing: float = key(0.0, "e: the target is (1 - e) onehot + e / n_classes", low=0, below=1)
@@ -354,3 +396,8 @@ class Stage:
     checkpoint_every: Duration = key(Duration(1, "epochs"), "checkpoints for `--resume`", above=0, free=True)
     log_every: int = key(20, "steps between two lines of log.txt and points of the curves", low=1, free=True)
     keep: int = key(2, "newest checkpoints for `--resume` that are kept", low=1, free=True)
+
+    @property
+    def pair(self) -> str:
+        """The key under which the stage trains two networks, "" where it trains one."""
+        return next((name for name in ("co_teaching", "dividemix") if getattr(self, name) is not None), "")

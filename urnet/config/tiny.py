@@ -57,6 +57,8 @@ def _stage_keys(stage: Stage, n_processes: int) -> dict[str, Any]:
         keys["ema.bn_batches"] = 1
     if stage.gate is not None and stage.gate.until is not None:
         keys["gate.until"] = None
+    if stage.dividemix is not None:
+        keys["dividemix.warmup"] = f"{STEPS // 2} steps"
     if stage.schedule.name == "step":
         keys["schedule.every"] = "2 steps"
     return keys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-ORDER, MIXUP = 0, 1  # what a random stream is for; the first number after the seed
+ORDER, MIXUP, PAIR = 0, 1, 5  # what a random stream is for; the first number after the seed (3, 4: where they are used)
 
 
 def stage_key(stage: str) -> int:

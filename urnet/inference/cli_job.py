@@ -146,13 +146,12 @@ class PredictionJob:
     @functools.cached_property
     def normalised(self) -> Any:
         """The network with its weights, behind the normalisation; made when it is first asked for."""
-        from urnet.checkpoints.checkpoint import load_into, read_weights
+        from urnet.inference.loaded_network import loaded_network
         from urnet.nn.in_classes import in_classes_layer
         from urnet.nn.normalise import Normalise
 
         args = self.args
-        network = self.build(args.model, args.class_dim)
-        load_into(network, read_weights(args.pretrained_model, network), source=args.pretrained_model)
+        network = loaded_network(lambda: self.build(args.model, args.class_dim), args.pretrained_model)
         fits = in_classes_layer(self.reference, network, args.pretrained_model)
         normalised = Normalise(network, self.transform.mean, self.transform.std, fits)
         normalised.eval()

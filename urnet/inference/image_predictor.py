@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from urnet.checkpoints.checkpoint import CheckpointInfo, describe, load_into, read_weights
+from urnet.checkpoints.checkpoint import CheckpointInfo, describe
 from urnet.checkpoints.imagenet import whole_word
 from urnet.checkpoints.in_classes import read_reference
 from urnet.config.choices import PRECISIONS
@@ -23,6 +23,7 @@ from urnet.core.top_k import topk
 from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, read_image
 from urnet.data.images.transforms import eval_transform
 from urnet.data.lists.class_names import check_order
+from urnet.inference.loaded_network import loaded_network
 from urnet.runtime.threads import import_paddle
 
 if TYPE_CHECKING:
@@ -200,9 +201,7 @@ def load_predictor(
     view = transform or (info.recipe.transform if info.recipe else Transform())
 
     def network() -> Any:
-        made = _built(build, name, classes, checkpoint)
-        load_into(made, read_weights(checkpoint, made), source=str(checkpoint))
-        return made
+        return loaded_network(lambda: _built(build, name, classes, checkpoint), str(checkpoint))
 
     def normalised(of: Any) -> Normalise:
         behind = Normalise(of, view.mean, view.std, in_classes_layer(reference, of, checkpoint))

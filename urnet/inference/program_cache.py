@@ -27,14 +27,14 @@ from urnet.core import cli
 from urnet.core.atomic_files import atomic_folder, file_hash
 from urnet.core.checks import InputError
 from urnet.inference import program
-from urnet.nn import fold_batch_norm, in_classes, normalise
+from urnet.nn import fold_batch_norm, in_classes, normalise, pair
 
 VARIABLE = "URNET_CACHE"
 ENTRY = "entry.json"
 LAYOUT = 1  # of an entry; another number finds no old entry
 WEIGHTS = (torch_files, torch_forms, foreign, renaming, pytorch_names, paddleclas_names)  # how others' weights are read
 # what a program is made by, beside the network's code
-OURS = (normalise, program, fold_batch_norm, in_classes, *WEIGHTS)
+OURS = (normalise, program, fold_batch_norm, in_classes, pair, *WEIGHTS)
 
 
 @dataclass(frozen=True)

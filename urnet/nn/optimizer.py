@@ -28,7 +28,7 @@ def make_optimizer(network: paddle.nn.Layer, settings: Optimizer) -> Any:
     """
     optimizer = _new_optimizer(network, settings)
     for name, parameter in trainable(network).items():  # afterwards: Paddle sets it while it takes in groups
-        if name.startswith(CLASSIFIERS):
+        if name.removeprefix("first.").removeprefix("second.").startswith(CLASSIFIERS):  # of a ``Pair`` both
             parameter.optimize_attr["learning_rate"] = settings.classifier_lr
     return optimizer
 

@@ -40,6 +40,31 @@ def gate_plan(stage: Stage, steps_per_epoch: int) -> Callable[[int], float | Non
     return lambda step: threshold_at(step, until, **settings)
 
 
+def pair_plan(stage: Stage, steps_per_epoch: int) -> tuple[int, Callable[[int], float]]:
+    """Of a stage of two networks: the steps of DivideMix's warm-up, 0 with co-teaching, and what rises at a step.
+
+    That is co-teaching's forget rate, forget_rate min(step / ramp, 1), or the weight of unlabelled rows,
+    unlabelled_weight min((step - warmup) / ramp, 1), 0 in the warm-up; a ramp of 0 steps has the whole at once.
+    Raises InputError for a warm-up that is as long as the stage.
+    """
+
+    def to_steps(duration: Duration) -> int:
+        return duration.steps(steps_per_epoch, stage.batch_size)
+
+    if stage.co_teaching is not None:
+        begin, ramp, whole = 0, to_steps(stage.co_teaching.ramp), stage.co_teaching.forget_rate
+    else:
+        assert stage.dividemix is not None
+        mix, total = stage.dividemix, to_steps(stage.duration)
+        begin, ramp, whole = to_steps(mix.warmup), to_steps(mix.ramp), mix.unlabelled_weight
+        if begin >= total:
+            raise InputError(
+                f"stages.{stage.name}.dividemix.warmup: {mix.warmup} is {begin} steps, and the stage has {total}; a "
+                "shorter warm-up is accepted, as rows are divided only after it"
+            )
+    return begin, lambda step: whole * min(max(step - begin, 0) / ramp, 1.0) if ramp else whole * (step >= begin)
+
+
 def learning_rate(
     schedule: Schedule, total: int, to_steps: Callable[[Duration], int], where: str = "schedule"
 ) -> Callable[[int], float]:

@@ -12,7 +12,7 @@ from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.data.kept.kept_features import difference
 from urnet.data.table.writer import BASE_SCHEMA
-from urnet.nn.schedule import gate_plan, plan
+from urnet.nn.schedule import gate_plan, pair_plan, plan
 from urnet.pipeline import row_weights
 from urnet.pipeline.columns import check_columns
 from urnet.pipeline.fingerprints import Fingerprints, own_stage
@@ -65,6 +65,8 @@ def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, n_processes: int
             sampler = make_sampler(recipe, stage, table.column("label"), drawn=drawn)
             plan(stage, sampler.steps_per_epoch(stage.batch_size))
             gate_plan(stage, sampler.steps_per_epoch(stage.batch_size))
+            if stage.pair:
+                pair_plan(stage, sampler.steps_per_epoch(stage.batch_size))
         for source in sources(stage):
             own = own_stage(Path(source), inputs.home, tuple(inputs.of))  # may be written by this very run
             if source not in ("previous", "scratch") and own is None:

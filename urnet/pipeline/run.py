@@ -30,7 +30,7 @@ from urnet.pipeline.kept_activations import KeptActivations, check_parts
 from urnet.pipeline.plan import Step, check_steps, chosen_stages, plan_steps, unrecorded
 from urnet.pipeline.preflight import check_shared, check_stages
 from urnet.pipeline.run_table import planned_table, remove, run_table
-from urnet.pipeline.stage_network import BuildNetwork, check_weights, start_network
+from urnet.pipeline.stage_network import BuildNetwork, check_weights, start_network, start_pair
 from urnet.runtime.precision import choose_amp, choose_device, tune_gpu
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.stage_job import StageJob
@@ -269,7 +269,10 @@ class _Run:
         writer.write(lambda: self._network(stage, stage.measure.network), amp)
 
     def _job(self, stage: Stage, amp: str | None, folder: Path, say: bool) -> StageJob:
-        network = self._network(stage, stage.start, trains=True, say=say)
+        if stage.pair:
+            network = start_pair(self.recipe, stage, self.home, self.build_network, say=say)
+        else:
+            network = self._network(stage, stage.start, trains=True, say=say)
         part = stage.train != "all"
         if self.recipe.model.sync_batch_norm and not self.group.is_single and not part:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.imagenet import is_word
 from urnet.checkpoints.load import classifiers_text
@@ -60,8 +62,11 @@ def start_network(
     *,
     trains: bool = False,
     say: bool = False,
+    number: int = 0,
 ) -> Network:
     """A network with the weights a stage starts from (``trains``), or measures with.
+
+    ``number``: 1 for the second of two networks, whose random weights are others.
 
     With ``stage.finetune`` the one that trains may have another classifier than the weights: it then keeps
     its first random one; with ``say`` a line on stderr tells. So may published weights
@@ -69,7 +74,7 @@ def start_network(
     stage before, not its best ones: those were chosen on the validation images, which must not steer
     training.
     """
-    seed_network(recipe.seed, stage.name, 0)
+    seed_network(recipe.seed, stage.name, 0, number)
     network = build_network()
     source = named_source(recipe, stage, source, home)
     if source != "scratch":
@@ -88,6 +93,31 @@ def start_network(
     return network
 
 
+def start_pair(recipe: Recipe, stage: Stage, home: Path, build_network: BuildNetwork, *, say: bool = False) -> Network:
+    """Two networks with the weights a stage starts from; what is random is another in each.
+
+    Raises InputError where nothing is: they would stay the same network, and tell each other nothing.
+    """
+    from urnet.nn.pair import Pair
+
+    both = []
+    for number in (0, 1):
+        tell = say and number == 0
+        both.append(
+            start_network(recipe, stage, stage.start, home, build_network, trains=True, say=tell, number=number)
+        )
+    first, second = ({name: p.numpy() for name, p in network.named_parameters()} for network in both)
+    if all(np.array_equal(first[name], second[name]) for name in first):
+        raise InputError(
+            f"stages.{stage.name}.start: found {stage.start}, whose classifier fits, so the two networks of "
+            f"{stage.pair} would begin as the same one; accepted: scratch, or weights of other classes"
+        )
+    try:
+        return Pair(*both)
+    except InputError as error:
+        raise InputError(f"stages.{stage.name}.{stage.pair}: {recipe.model.name}: {error}") from None
+
+
 def check_weights(
     steps: Sequence[Step], inputs: Fingerprints, build_network: BuildNetwork, *, fetch: bool = True
 ) -> None:
@@ -101,6 +131,8 @@ def check_weights(
         if step.action == "keep":
             continue
         starts = {stage.start: True} if step.action != "resume" else {}
+        if stage.pair and named_source(inputs.recipe, stage, stage.start, inputs.home) == "scratch":
+            start_pair(inputs.recipe, stage, inputs.home, build_network)
         measuring = measures(stage) and not inputs.columns_fit(stage)
         if measuring:
             starts = {stage.measure.network: False, **starts}
@@ -109,7 +141,10 @@ def check_weights(
                 _check_classes(inputs, stage, source, not (measuring and source == stage.measure.network))
                 if not fetch and is_word(source) and not _is_here(stage, source):
                     continue
-                start_network(inputs.recipe, stage, source, inputs.home, build_network, trains=trains)
+                if trains and stage.pair:
+                    start_pair(inputs.recipe, stage, inputs.home, build_network)
+                else:
+                    start_network(inputs.recipe, stage, source, inputs.home, build_network, trains=trains)
 
 
 def _is_here(stage: Stage, word: str) -> bool:

@@ -13,6 +13,7 @@ import paddle
 from urnet.checkpoints.checkpoint import read_weights
 from urnet.checkpoints.in_classes import write_reference
 from urnet.checkpoints.load import load_into
+from urnet.checkpoints.second import joined, read_second
 from urnet.core.checks import InputError
 from urnet.core.progress import Progress
 from urnet.core.seeds import stage_key
@@ -50,7 +51,7 @@ def leave_references(
 def _reference_of(folder: Path, job: StageJob, state: TrainState, stop: GracefulStop) -> ClassCentres | str:
     """The reference of the weights that a checkpoint holds, or why there is none: somebody may have removed it."""
     try:
-        weights = read_weights(folder)
+        weights = joined(read_weights(folder), read_second(folder))
     except InputError as error:
         return str(error)
     with weights_in_place(state.network, weights):

@@ -17,13 +17,14 @@ from urnet.nn.mixup import Mixup
 from urnet.nn.robust_losses import Held, early_learning, early_learning_mixed, weighted_loss
 from urnet.nn.sparse_noise import Noise, NoiseSlope, sparse_noise_loss
 from urnet.runtime.host_to_device import to_tensor
+from urnet.training.pair_objective import PairInput
 
 
 @dataclass(frozen=True)
 class StepInput:
     """The data of one step, on the host. A weight is 0 where the image could not be read."""
 
-    images: np.ndarray  # uint8 (B, S, S, 3)
+    images: np.ndarray  # uint8 (B, S, S, 3); of several views (B, V, S, S, 3)
     labels: np.ndarray  # int (B,)
     weight: np.ndarray  # float32 (B,), >= 0
     mixup: Mixup | None = None
@@ -33,6 +34,7 @@ class StepInput:
     noise: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # SOP: u (B,), classes and v (B, k)
     gate: float | None = None  # rows whose top-1 probability is below it pass no gradient
     certain: np.ndarray | None = None  # bool (B,): labels that a person decided; None: none
+    pair: PairInput | None = None  # of a stage of two networks
     total: Weight | None = None  # Σ w over all processes' rows; None: these are all
     send: Callable[[np.ndarray], Any] = to_tensor  # to the device
 

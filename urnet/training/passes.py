@@ -45,10 +45,31 @@ class Passes:
         return (self.forward + 2 * self.backward) / 3
 
 
-def passes_per_image(stage: Stage) -> Passes:
-    """What a step of ``stage`` makes of each image that its sampler draws, for predictions."""
-    taught = stage.elr is not None and stage.elr.teacher == "average"
-    return Passes(2 if taught else 1, 1)
+def step_passes(stage: Stage, divided: bool = False) -> Passes:
+    """What a step of ``stage`` learns from each row by; ``divided``: DivideMix after its warm-up.
+
+    Two networks: each sees it once. Then DivideMix shows each of them every view of it twice, first to guess and then
+    mixed.
+    """
+    if not divided or stage.dividemix is None:
+        return Passes(2, 2) if stage.pair else Passes(1, 1)
+    return Passes(4 * stage.dividemix.views, 2 * stage.dividemix.views)
+
+
+def passes_per_image(stage: Stage, n_rows: int) -> Passes:
+    """What ``stage`` makes of each image that its sampler draws of ``n_rows``, for predictions.
+
+    DivideMix: as many as its warm-up and the rest together make of it; of the rows that are divided before an epoch one
+    pass of both networks for each row drawn after the warm-up, as an epoch draws as many as there are.
+    """
+    mix = stage.dividemix
+    if mix is None:
+        taught = stage.elr is not None and stage.elr.teacher == "average"
+        return step_passes(stage) + Passes(forward=int(taught))
+    images = {"epochs": n_rows, "images": 1, "steps": stage.batch_size}
+    warmup, duration = (length.amount * images[length.unit] for length in (mix.warmup, stage.duration))
+    share = min(warmup / duration, 1.0)
+    return step_passes(stage) * share + (step_passes(stage, True) + Passes(forward=2)) * (1 - share)
 
 
 def view_batch(stage: Stage) -> int:

@@ -143,7 +143,7 @@ class StageJob:
     def step_views(self) -> int:
         """Random views of each row that a step is given: the images of its batch are (B, S, S, 3), of several views
         (B, V, S, S, 3)."""
-        return 1
+        return 1 if self.stage.dividemix is None else self.stage.dividemix.views
 
     def _steps(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
         while step < total:

@@ -23,7 +23,8 @@ from urnet.nn.trained_part import TrainedPart
 from urnet.runtime.host_to_device import Uploads
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.objective import RowNotes, StepInput, loss_of, mixed_images
-from urnet.training.passes import Passes
+from urnet.training.pair_objective import pair_loss
+from urnet.training.passes import Passes, step_passes
 from urnet.training.teacher import taught_memory
 
 
@@ -41,9 +42,10 @@ class StepOutcome:
 class TrainState:
     """All that training changes: network, optimiser, loss scaling and moving average.
 
-    ``network`` is the bare one; ``model`` is the same behind the normalisation of uint8 images, or the part of it that
-    the stage trains, which takes kept activations. ``amp`` is None, "float16" or "bfloat16". With several processes in
-    ``group`` all of them hold the same: gradients are summed, batch norm's running statistics averaged.
+    ``network`` is the bare one (of a stage of two networks their ``Pair``); ``model`` is the same behind the
+    normalisation of uint8 images, or the part of it that the stage trains, which takes kept activations. ``amp`` is
+    None, "float16" or "bfloat16". With several processes in ``group`` all of them hold the same: gradients are summed,
+    batch norm's running statistics averaged.
     """
 
     def __init__(
@@ -64,6 +66,9 @@ class TrainState:
         self.scaler = paddle.amp.GradScaler(enable=amp == "float16", init_loss_scaling=2.0**15)
         self.ema = Ema(network, stage.ema.decay) if stage.ema else None
         self._parameters = list(trainable(network).values())
+        # whose gradients are clipped as one vector: those of each network
+        each = [network.first, network.second] if stage.pair else [network]  # type: ignore[attr-defined]
+        self._clipped = [list(trainable(one).values()) for one in each]
         self._statistics = [value for value in network.state_dict().values() if value.stop_gradient] if whole else []
         self._one, self.uploads = paddle.ones([1]), Uploads()
         # gloo would abort the process when another ends during the backward pass, and has nothing to overlap
@@ -123,7 +128,8 @@ class TrainState:
         self.optimizer.set_lr(lr)
         if self.stage.optimizer.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            paddle.nn.utils.clip_grad_norm_(self._parameters, self.stage.optimizer.clip_norm)
+            for parameters in self._clipped:
+                paddle.nn.utils.clip_grad_norm_(parameters, self.stage.optimizer.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.clear_grad(set_to_zero=False)
@@ -170,11 +176,15 @@ def train_step(state: TrainState, data: StepInput, lr: float, step: int) -> Step
     for number, part in enumerate(parts, 1):
         last = number == len(parts)
         with state.exchanging(last=last):
-            with state.autocast():
-                output = state.parallel(mixed_images(data, part))
-            part_loss, notes = loss_of(stage, output, data, part, total, auxiliary_weight)
+            if data.pair is not None:
+                part_loss, notes = pair_loss(state, data, part, total), RowNotes()
+            else:
+                with state.autocast():
+                    output = state.parallel(mixed_images(data, part))
+                part_loss, notes = loss_of(stage, output, data, part, total, auxiliary_weight)
             state.backward(part_loss, last=last)
-        passes += Passes(forward=part.stop - part.start, backward=part.stop - part.start)
+        divided = data.pair is not None and data.pair.clean is not None
+        passes += step_passes(stage, divided) * (part.stop - part.start)
         loss = loss + part_loss.detach()
         found.append(notes)
     rows = RowNotes.joined(found)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from urnet.checkpoints import checkpoint, in_classes
+from urnet.checkpoints import checkpoint, in_classes, second
 from urnet.config.recipe import dump_recipe
 from urnet.core.checks import InputError
 from urnet.core.seeds import stage_key
@@ -33,6 +33,7 @@ from urnet.training.in_classes import leave_references
 from urnet.training.log import TrainLog, Unreadable
 from urnet.training.noise_memory import NoiseMemory
 from urnet.training.objective import StepInput
+from urnet.training.pair_training import PairTraining
 from urnet.training.passes import PassCounter, Passes
 from urnet.training.stage_job import StageJob
 from urnet.training.step import TrainState, train_step
@@ -63,6 +64,7 @@ class Trainer:
         self.memory = ElrMemory(stage.elr, len(job.labels), job.recipe.data.n_classes, self.group)
         self.noise = NoiseMemory(stage.sop, job.labels, job.recipe.data.n_classes, self.group)
         self.passes = PassCounter(job.passes_before, self.group)
+        self.pair = PairTraining(job)
         self.threshold = gate_plan(stage, job.steps_per_epoch)
         self.progress, self.stop = TrainingProgress(), GracefulStop()
         self.sync = StepSync(self.group, self.stop)
@@ -153,6 +155,9 @@ class Trainer:
         """One step of training, counted in ``progress.step``."""
         step, recipe, stage = self.progress.step, self.job.recipe, self.job.stage
         rank = self.group.rank
+        if self.pair.due(step):
+            log.read_loss()
+            self.passes.add(Passes(forward=self.pair.divide(self.state, self.stop, log, step)))
         seed_network(recipe.seed, stage.name, 1 + step, rank)  # for dropout
         mixup = None
         if stage.mixup:
@@ -170,6 +175,7 @@ class Trainer:
             noise=self.noise.of(batch.rows),
             gate=self.threshold(step),
             certain=None if self.job.certain is None else self.job.certain[batch.rows],
+            pair=self.pair.of(step, batch.rows),
             total=self.sync.exchange(weight, batch.readable),
         )
         outcome = train_step(self.state, data, self.lr(step), step)
@@ -194,7 +200,7 @@ class Trainer:
         passed: list[int] = []
         with evaluated(self.job, self.state, self.stop, passed.append) as metrics:
             if now.step == self.total:  # the statistics of the weights that the stage leaves; others are for validation
-                self.passes.add(Passes(forward=sum(passed)))
+                self.passes.add(Passes(forward=sum(passed) * (2 if self.job.stage.pair else 1)))
             now.last = {**metrics, "step": now.step}
             better = not now.best or metrics["top1"] > now.best["top1"]
             if better:
@@ -226,6 +232,9 @@ class Trainer:
                 f"weights it left are not finite ({broken}); a lower learning rate, warm-up or "
                 "optimizer.clip_norm may help"
             )
+        if self.job.stage.pair:
+            weights, other = second.split(weights)
+            parts["extra"] = {**parts.get("extra", {}), **other}
         checkpoint.save(
             self.job.folder / name,
             weights=weights,
@@ -253,7 +262,8 @@ class Trainer:
         folder = f"step-{self.progress.step:08d}"
         if not (self.job.folder / folder).exists():
             parts = self.state.state()
-            parts["extra"].update({**self.attention.state(), **self.memory.state(), **self.noise.state()})
+            for kept in (self.attention, self.memory, self.noise, self.pair):
+                parts["extra"].update(kept.state())
             state = {**self._run_state(), "scaler": parts.pop("scaler")}
             self._save(folder, weights=self.state.weights(), state=state, **parts)
         if self.group.is_main:
@@ -272,11 +282,13 @@ class Trainer:
         for key, value in now.items():
             if saved.state[key] != value:
                 raise InputError(f"{newest}: was written with {key} {saved.state[key]}, now it is {value}")
-        checkpoint.load_into(self.state.network, saved.weights, source=str(newest))
+        weights = second.joined(saved.weights, saved.extra.get(second.NAME))
+        checkpoint.load_into(self.state.network, weights, source=str(newest))
         self.state.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
         self.attention.load(saved.extra)
         self.memory.load(saved.extra)
         self.noise.load(saved.extra)
+        self.pair.load(saved.extra)
         state = saved.state
         self.passes.load(state)
         self.progress = TrainingProgress(step=state["step"], best=state["best"], last=state["last"])
