@@ -52,12 +52,13 @@ STAGES = (  # every file that a stage can write, every part of a checkpoint
     {"name": "curriculum", "reweight": {"method": "curriculum", "pca": 4, "delta": True}}
     | {"optimizer": {"name": "adamw"}, "sop": {"top_k": 2}},
     {"name": "relabel", "reweight": {"method": "relabel"}, "checkpoint_every": "9 steps"},
+    {"name": "pair", "start": "scratch", "dividemix": {"warmup": "1 steps"}, "ema": {"decay": 0.9, "bn_batches": 9}},
 )
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The file of a recipe of seven stages, the recipe, its stages' plans by name, and the folder of its run."""
+    """The file of a recipe of eight stages, the recipe, its stages' plans by name, and the folder of its run."""
     folder = tmp_path_factory.mktemp("run")
     write_images(folder)
     recipe = recipe_of(folder, folder, stages=[{**SHORT, **stage} for stage in STAGES])
@@ -123,9 +124,9 @@ def test_checkpoints_are_counted_but_for_their_headers(run):
         for folder, files in expected.items():
             found = {file.name: file.stat().st_size - header_of(file) for file in folder.glob("*.safetensors")}
             assert found == files, folder
-    assert [stage.counts.checkpoints_kept for stage in stages.values()] == [1, 2, 1, 3, 2, 2, 0]
+    assert [stage.counts.checkpoints_kept for stage in stages.values()] == [1, 2, 1, 3, 2, 2, 0, 2]
     parts = {Path(item.path).stem for stage in stages.values() for item in of_kind(stage, "checkpoint")}
-    assert parts == {"model", "optimizer", "ema", "bags", "early", "noise"}
+    assert parts == {"model", "second", "optimizer", "ema", "bags", "early", "noise", "division"}
 
 
 def header_of(file):
@@ -190,6 +191,13 @@ def test_memory_by_hand(small):
     recipe = toy_recipe(batch_size=64, sop={"top_k": 2})
     host = host_memory(recipe, recipe.stages[0], counts_of(recipe, recipe.stages[0], 1000, 10, 2), 1000, 4)
     assert host["rows, at most"] == 1000 * (4 + 4 + 4 + 8 * 2 + 8)
+    recipe = toy_recipe(batch_size=64, dividemix={"views": 3})
+    host = host_memory(recipe, recipe.stages[0], counts_of(recipe, recipe.stages[0], 1000, 10, 2), 1000, 4)
+    assert host["rows, at most"] == 1000 * (4 + 4 + 8 + 8)
+    assert host["images ahead"] == 3 * 224**2 * 6 * (3 * 32 + 64)
+    device = list(device_memory(recipe.stages[0], small).values())
+    alone = list(device_memory(toy_recipe(batch_size=64).stages[0], small).values())
+    assert device == [2 * part for part in alone]
 
 
 # --- counts
@@ -339,7 +347,7 @@ def files_in(folder):
 
 
 def test_what_was_timed_is_printed_and_written(capsys, run, tmp_path, monkeypatch):
-    """Three kinds of stage: with mixup and accumulation, with bags, with soft targets and a memory."""
+    """Four kinds of stage: mixup and accumulation, bags, soft targets and a memory, two networks."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     file, _, _, home = run
@@ -352,7 +360,7 @@ def test_what_was_timed_is_printed_and_written(capsys, run, tmp_path, monkeypatc
     assert list((tmp_path / "temporary").iterdir()) == []
     found = json.loads((tmp_path / "plan.json").read_text())
     timed = found["measured"]["timed"]
-    assert [kind["stages"] for kind in timed["kinds"]] == [["class"], ["bag"], ["label"]]
+    assert [kind["stages"] for kind in timed["kinds"]] == [["class"], ["bag"], ["label"], ["pair"]]
     assert found["rows"] == {"value": ROWS, "source": f"in {home}/table"}
     assert found["training_rate"] == pytest.approx(1 / timed["kinds"][0]["step"]["seconds"])
     for stage, kind in zip(found["stages"], timed["kinds"], strict=True):

@@ -12,6 +12,7 @@ import models
 import urnet
 from tests.helpers.tiny_training import write_images, write_recipe
 from tests.helpers.train_step import Plain, arrays, assert_close, stage, step_input, train_state
+from tools import convert_checkpoint
 from urnet.baselines.loss_mixture import clean_probability
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.second import joined, read_second, second_file
@@ -196,6 +197,13 @@ def test_predictions_are_those_that_were_validated(divided, images, tmp_path):
     assert predictor.features(files[:2]).shape[1] == 2 * models.build(recipe.model.name, 3).feature_width
 
 
+def test_a_form_that_holds_one_network_is_refused(divided, tmp_path):
+    target = tmp_path / "one.pdparams"
+    with pytest.raises(InputError, match="holds two networks that predict together"):
+        convert_checkpoint.main([str(divided[1] / "final"), str(target)])
+    assert not target.exists()
+
+
 def test_rows_are_divided_by_the_other_network_s_losses(divided, tmp_path):
     recipe, folder = divided
     assert (folder / "log.txt").read_text().count("divided at step") == 1
@@ -242,7 +250,7 @@ def job_of(recipe, network, folder):
     )
 
 
-def test_a_later_stage_goes_on_from_the_first_network(divided, images, tmp_path):
+def test_a_later_stage_goes_on_from_the_first_network(divided, images, tmp_path, capsys):
     _, folder = divided
     start = [f"stages.class.start={folder / 'final'}", "stages.class.duration=1 steps", "stages.class.ema=null"]
     recipe = recipe_of(images, tmp_path, *start, schedule={"lr": 1e-12})
@@ -250,6 +258,7 @@ def test_a_later_stage_goes_on_from_the_first_network(divided, images, tmp_path)
     last, first = checkpoint.read_weights(tmp_path / "tiny/class/final"), checkpoint.read_weights(folder / "final")
     np.testing.assert_allclose(last["fc.weight"], first["fc.weight"], atol=1e-6)
     assert second_file(tmp_path / "tiny/class/final") is None
+    assert f"{folder / 'final'} holds two networks; it starts from the first" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ def host_memory(recipe: Recipe, stage: Stage, counts: Counts, rows: int, process
     always += 4 + 8 * min(stage.sop.top_k, recipe.data.n_classes) if stage.sop else 0
     always += 8 if stage.dividemix else 0
     slots, depth = recipe.data.workers * CHUNKS_AHEAD * CHUNK, recipe.data.prefetch + 2
-    training = depth * (counts.rows_a_process + counts.view_batch) + 2 * slots
+    views = stage.dividemix.views if stage.dividemix else 1
+    training = depth * (views * counts.rows_a_process + counts.view_batch) + 2 * slots
     measuring = depth * counts.measure_batch + slots if counts.measured_rows else 0
     most, images = rows * (always + DRAWING), 3 * recipe.transform.size**2 * max(training, measuring)
     return {

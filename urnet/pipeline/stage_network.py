@@ -12,6 +12,7 @@ from urnet.checkpoints import checkpoint
 from urnet.checkpoints.imagenet import is_word
 from urnet.checkpoints.load import classifiers_text
 from urnet.checkpoints.published import published
+from urnet.checkpoints.second import second_file
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
@@ -81,6 +82,8 @@ def start_network(
         inside = checkpoint.taken_inside(source) if say else ""
         if inside:
             print(f"stage {stage.name}: from {inside}", file=sys.stderr)
+        if say and second_file(source) is not None:
+            print(f"stage {stage.name}: {source} holds two networks; it starts from the first", file=sys.stderr)
         weights = checkpoint.read_weights(source, network)
         # published weights measure with their features, unless the reweighting uses the network's classes as well
         finetune = stage.finetune if trains else is_word(source) and not reads_classes(stage)
