@@ -54,7 +54,10 @@ def test_the_whole_tool_once(tmp_path, capsys):
     assert [(e["method"], e["seed"]) for e in found] == [("untrained", 3), ("oracle", 3)]
     for one in found:
         assert 0 <= one["top1_last"] <= 100 and one["seconds"] > 0 and one["peak_mb"] > 100
-    assert [e["epochs"] for e in found] == pytest.approx([0, 5 / 3], abs=1e-3)  # five steps of a third
+    # the ladder's five steps of 4 rows, three measurings of 12, statistics of 8: as much as eight steps and statistics
+    assert [e["epochs"] for e in found] == pytest.approx([0, 8 / 3], abs=1e-3)
+    assert [(e["forward"], e["backward"]) for e in found] == [(0, 0), (8 * 4 + 8, 8 * 4)]
+    assert found[1]["cost"] == pytest.approx((5 * 4 + 3 * 12 + 8 + 2 * 5 * 4) / 3, abs=1e-3)
     assert (tmp_path / "out/result.md").is_file()
     assert "`oracle`" in done.stdout
     assert cli.run(main, [*map(str, arguments), "--methods", "oracle"]) == 0

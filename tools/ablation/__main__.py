@@ -5,6 +5,7 @@
     python tools/benchmark.py --data DIR --out DIR --methods ce,class,+cluster --budget small
     python tools/benchmark.py --data DIR --out DIR --methods all          with the baselines of docs/baselines.md
     python tools/benchmark.py --data DIR --out DIR --methods evidence     what titles and search ranks bring
+    python -m tools.ablation search --help                                settings chosen alike for all, for --settings
 
 DIR is a folder in WebVision 2.0's layout; truth_train.txt in it, if there, says what the images really
 show. Results: OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept,
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import importlib.util
 import json
 import re
@@ -36,11 +38,14 @@ from tools.ablation.methods import (
     OWN_RECIPES,
     REFERENCES,
     ROOT,
+    SHORTER,
     compared,
+    is_set,
     make_run,
     method_names,
     methods_of,
     not_run,
+    settings_of,
     shortened,
     stages_of,
 )
@@ -49,6 +54,7 @@ from tools.ablation.results import Results
 from tools.ablation.rows import check_oracle, count_classes, read_rows
 from tools.ablation.runs import Record, perform, say, write_recipe
 from tools.ablation.scores import needs_cleanlab
+from tools.ablation.spaces import Settings, applied, check_settings, text_of
 from urnet.config.recipe import Recipe
 from urnet.core import cli
 from urnet.core.checks import InputError, check_choice
@@ -58,6 +64,7 @@ from urnet.pipeline.run_folder import locked
 
 BUDGETS = {"small": 0.25, "full": 1.0}
 OWN = ("name", "output", "seed", "data.table")  # keys that differ from run to run
+COMMANDS = {"search": "tools.ablation.search"}  # behind python -m tools.ablation
 EXTRA = 'pip install -e ".[benchmark]"'
 
 
@@ -75,6 +82,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     ladder = "its stages are the ladder [recipes/benchmark32.yaml]"
     add("--recipe", type=Path, default=ROOT / "recipes/benchmark32.yaml", help=ladder)
     add("--jobs", type=cli.number(int, 1), default=1, metavar="N", help="runs at once, which share the cores [1]")
+    chosen = "the search.json of `python -m tools.ablation search`: what methods are trained with [their recipes' own]"
+    add("--settings", type=Path, metavar="FILE", help=chosen)
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
     add("--debug", action="store_true", help="show a traceback on errors")
     return parser.parse_args(argv)
@@ -90,7 +99,10 @@ def seeds(text: str) -> list[int]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Check everything, run what is not done yet, write and print the results."""
+    """Check everything, run what is not done yet, write and print the results. A command's name hands over to it."""
+    if argv and argv[0] in COMMANDS:
+        importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
+        return
     args = parse(argv)
     base = read_base(args)
     rows = read_rows(base.data)
@@ -102,19 +114,23 @@ def main(argv: Sequence[str]) -> None:
     if rows.right is not None and needs_cleanlab(base, methods) and not importlib.util.find_spec("cleanlab"):
         raise InputError(f"cleanlab is not installed; {EXTRA}")
     equals = compared(base, without)
-    check_equal({name: predicted_cost(equals[name], base, len(rows)) for name in methods if name in equals})
+    settings = read_settings(args.settings, [name.split("/")[0] for name in methods])
+    costs = {name: predicted_cost(equals[name], base, len(rows), settings) for name in methods if name in equals}
+    check_equal(costs)
     threads = max(usable_cores() // args.jobs, 1)
     with locked(args.out):
         overrides = [word for text in args.override for word in ("-o", text)]
-        source = shlex.join([str(args.recipe), "--budget", args.budget, *overrides])
+        chosen = [] if args.settings is None else ["--settings", str(args.settings)]
+        source = shlex.join([str(args.recipe), "--budget", args.budget, *chosen, *overrides])
         records = [
-            Record(write_recipe(make_run(base, kind, seed, args.out, len(rows)), source), rows)
+            Record(write_recipe(make_run(base, kind, seed, args.out, len(rows), settings), source), rows)
             for seed in sorted({*args.seeds, *earlier_seeds(args.out)})
             for kind in KINDS
             if kind not in without and (kind != "oracle" or rows.right is not None)
         ]
         made = conditions(shlex.join(["python", "tools/benchmark.py", *argv]), threads, args.jobs)
         results = Results(args.out, method_names(base, without), rows, title=args.data.resolve().name, made=made)
+        results.settings = said_settings(settings)
         results.collect(records)
         children, work = Children(threads), []
         for record in records:
@@ -137,9 +153,31 @@ def main(argv: Sequence[str]) -> None:
         raise RuntimeError(f"not comparable: {said}; the results are written")
 
 
-def predicted_cost(kind: str, base: Recipe, n_rows: int) -> float:
+def predicted_cost(kind: str, base: Recipe, n_rows: int, settings: Mapping[str, Settings]) -> float:
     """What a kind of run will cost, in training images."""
-    return predicted(stages_of(kind, base, n_rows), n_rows).training_images
+    stages = applied(stages_of(kind, base, n_rows), settings_of(kind, settings))
+    return predicted(stages, n_rows).training_images
+
+
+def said_settings(settings: Mapping[str, Settings]) -> str:
+    """The settings of methods as a list in Markdown; "" without any."""
+    return "".join(f"- `{kind}`: {text_of(own)}\n" for kind, own in settings.items())
+
+
+def read_settings(file: Path | None, kinds: Sequence[str]) -> dict[str, Settings]:
+    """What a search chose, by kind of run; {} without a ``file``. ``kinds`` of which it says nothing are noted."""
+    if file is None:
+        return {}
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--settings: {file} cannot be read ({error}); a search.json is accepted") from None
+    found = check_settings(tree, KINDS, f"--settings: {file}")
+    rungs = [kind if kind in KINDS else LADDER for kind in kinds]
+    missing = [kind for kind in dict.fromkeys(rungs) if kind not in SHORTER and not is_set(kind, found)]
+    if missing:
+        say(f"note: --settings: {file} has none for {', '.join(missing)}; trained as its recipe says")
+    return found
 
 
 def read_base(args: argparse.Namespace) -> Recipe:

@@ -13,9 +13,11 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from tools.ablation.cost import equal_factor, predicted
 from tools.ablation.evidence import PLAIN, RESTRICTED, SOFT, TARGETS, left_out, restricted, targets_stages
+from tools.ablation.spaces import Settings, applied
 from urnet.config.duration import Duration
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Ema, Schedule, Stage
@@ -25,6 +27,7 @@ from urnet.pipeline.recipes import load_recipe
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
 LADDER = "ladder"
+NONE: Mapping[str, Settings] = MappingProxyType({})
 
 # What `ce` has in common with the ladder's first stage.
 SHARED = (
@@ -187,21 +190,37 @@ def method_names(base: Recipe, without: Container[str] = ()) -> tuple[str, ...]:
     return tuple(name for kind in KINDS if kind not in without for name in methods_of(kind, base).values())
 
 
+def settings_of(kind: str, settings: Mapping[str, Settings]) -> Settings:
+    """A kind's settings among those by kind; a restricted ladder has the ladder's. {}: as the recipe says."""
+    return settings.get(_set_by(kind), {})
+
+
+def is_set(kind: str, settings: Mapping[str, Settings]) -> bool:
+    """Whether the settings by kind say something of this one, be it that its recipe's own are the best."""
+    return _set_by(kind) in settings
+
+
+def _set_by(kind: str) -> str:
+    return LADDER if kind in RESTRICTED else kind
+
+
 def compared(base: Recipe, without: Container[str] = ()) -> dict[str, str]:
     """Method -> kind of run, of those that must cost the same: the last one of every kind that is not SHORTER."""
     kinds = (kind for kind in KINDS if kind not in without and kind not in SHORTER)
     return {list(methods_of(kind, base).values())[-1]: kind for kind in kinds}
 
 
-def make_run(base: Recipe, kind: str, seed: int, out: Path, n_rows: int) -> Run:
-    """The run of a ``kind`` (of KINDS). ``base`` holds the ladder; ``n_rows``: training rows."""
+def make_run(
+    base: Recipe, kind: str, seed: int, out: Path, n_rows: int, settings: Mapping[str, Settings] = NONE
+) -> Run:
+    """The run of a ``kind`` (of KINDS). ``base`` holds the ladder; ``n_rows``: training rows; ``settings``: by kind."""
     recipe = replace(
         base,
         name=f"{kind}-seed{seed}",
         output=str(out / "runs"),
         seed=seed,
         data=replace(base.data, table=None),
-        stages=stages_of(kind, base, n_rows),
+        stages=applied(stages_of(kind, base, n_rows), settings_of(kind, settings)),
     )
     return Run(kind, seed, recipe, methods_of(kind, base))
 

@@ -28,6 +28,10 @@ the method behind "of"; "adjusted" with its adjust_pred_probs. The stages also r
 recipe says so. `+bag` is judged by its attention, on the rows that a bag held: its share of weight on wrong
 rows is that among the rows the sampler chose.
 """
+SETTINGS = """\
+Chosen by `python -m tools.ablation search` on held-out rows of the training set; all other methods, and all other
+settings, as their recipes say. Restricted ladders have the ladder's.
+"""
 COST = """\
 Cost: forward and backward image passes F and B, counted while the stages ran, of all networks and views, measuring
 and batch-norm statistics included, validation not; as training images, (F + 2 B) / 3, and as a multiple of

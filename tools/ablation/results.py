@@ -25,6 +25,7 @@ class Results:
 
     def __init__(self, out: Path, methods: Sequence[str], rows: Rows, *, title: str, made: str):
         self.out, self.methods, self.rows = out, methods, rows
+        self.settings = ""  # a list of what was set, in Markdown
         self._title, self._made, self._lock = title, made, threading.Lock()
         self._entries: dict[tuple[int, int], dict[str, Any]] = {}  # by place of the method and seed
         self._cleanlab: dict[tuple[str, int], report.Judged] = {}  # by kind of run and seed
@@ -77,6 +78,8 @@ class Results:
         parts = [f"# Benchmark: {self._title}\n\n{about}.\n", report.ACCURACY, self.table()]
         if quality:
             parts += ["## Finding wrong labels\n", report.QUALITY, quality]
+        if self.settings:
+            parts += ["## Settings\n", report.SETTINGS, self.settings]
         parts += ["## Cost\n", report.COST, self.costs(), "## Made with\n", self._made]
         return "\n".join(parts)
 
