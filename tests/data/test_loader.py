@@ -1,5 +1,7 @@
 """Image source and loader: what randomness depends on; the same bytes for any number of workers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from tests.helpers.image_sources import TRANSFORM, make, make_files
 from urnet.core.checks import InputError
 from urnet.data.images.decode import read_image
 from urnet.data.images.transforms import eval_transform, train_transform
+from urnet.data.images.views import of_kind
 from urnet.data.loading.loader import ImageSource, Loader, RowRandom
 
 WORKERS = pytest.mark.parametrize("workers", [0, 1, 2])
@@ -92,6 +95,20 @@ def test_the_source_passes_its_settings_on(files):
     assert make(ImageSource, files, max_pixels=1200)(3, 0)[1] == ""
     image, reason = make(ImageSource, files)(23, 0)
     assert image is None and "No such file" in reason
+
+
+def test_a_weak_view_is_cropped_and_flipped_a_strong_one_is_changed_further(files):
+    kinds = ("weak", "strong", "own", "weak")
+    source = make(ImageSource, files, train_views=kinds)
+    assert source.shape == (4, 16, 16, 3)
+    image, rng = read_image(files[3]), RowRandom(5)(8, 3)
+    weak, strong = (
+        dataclasses.replace(TRANSFORM, trivial_augment=on, erasing=p) for on, p in ((False, 0.0), (True, 0.5))
+    )
+    want = [train_transform(image, transform, rng) for transform in (weak, strong, TRANSFORM, weak)]
+    assert np.array_equal(source(3, 8)[0], np.stack(want))
+    assert of_kind(dataclasses.replace(TRANSFORM, erasing=0.7), "strong").erasing == 0.7
+    assert np.array_equal(make(ImageSource, files, train_views=("own",))(3, 8)[0], make(ImageSource, files)(3, 8)[0])
 
 
 @pytest.mark.parametrize(("workers", "prefetch"), [(0, 2), (1, 1), (2, 9), (3, 2)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from urnet.config.recipe import Recipe
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.seeds import draw_key
+from urnet.data.images.views import Kind
 from urnet.data.kept.kept_rows import KeptLoader, KeptRows
 from urnet.data.lists.image_list import ImageList
 from urnet.data.loading.loader import ImageSource, Loader
@@ -140,9 +141,10 @@ class StageJob:
         return self._loader(self._steps(start, total), train=True, views=self.step_views)
 
     @property
-    def step_views(self) -> int:
+    def step_views(self) -> int | Sequence[Kind]:
         """Random views of each row that a step is given: the images of its batch are (B, S, S, 3), of several views
-        (B, V, S, S, 3)."""
+        (B, V, S, S, 3). Their number, all made as the recipe's ``transform`` says, or the kind of each
+        (``ImageSource``)."""
         return 1 if self.stage.dividemix is None else self.stage.dividemix.views
 
     def _steps(self, step: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -189,7 +191,7 @@ class StageJob:
             return not self.kept.train.readable[row]
         return self.source(train=True)(row, 0)[0] is None
 
-    def source(self, *, train: bool, plain: bool = False, views: int = 1) -> ImageSource:
+    def source(self, *, train: bool, plain: bool = False, views: int | Sequence[Kind] = 1) -> ImageSource:
         """The training images, or those for validation, by row; ``plain``: in the evaluation's view, which these have
         anyway, else in so many random ``views``."""
         data = self.recipe.data
@@ -204,7 +206,7 @@ class StageJob:
             train_views=views,
         )
 
-    def _loader(self, batches: Any, *, train: bool, views: int = 1) -> Loader:
+    def _loader(self, batches: Any, *, train: bool, views: int | Sequence[Kind] = 1) -> Loader:
         data = self.recipe.data
         source = self.source(train=train, views=views)
         return Loader(source, batches, workers=data.workers, prefetch=data.prefetch)

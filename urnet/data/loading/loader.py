@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from urnet.data.images.decode import MAX_PIXELS, UnreadableImage, decode, read_b
 from urnet.data.images.multi_crop import MultiCrop
 from urnet.data.images.reduced_decode import train_view
 from urnet.data.images.transforms import eval_transform
+from urnet.data.images.views import Kind, transforms_of
 from urnet.data.loading.prefetch import Decoded, Job, Prefetcher, Source, decode_here
 from urnet.data.loading.worker_pool import WorkerPool
 
@@ -65,7 +66,8 @@ class ImageSource:
     ``reduced``: a JPEG far larger than its training view is decoded at 1/2, 1/4 or 1/8 of its size
     (reduced_decode.py); False decodes all pixels. The evaluation's view is always made from all pixels.
     ``views``: without ``train``, several views an image in place of the one. ``train_views``: with ``train``, so many
-    random views an image, all made alike, one after the other from the row's stream: the first is the only one of 1.
+    random views an image, one after the other from the row's stream: the first is the only one of 1. A number: all are
+    made alike; else the kind of each, ``own``, ``weak`` or ``strong`` (views.py), as ``("weak", "strong")``.
     """
 
     def __init__(
@@ -79,13 +81,14 @@ class ImageSource:
         max_pixels: int = MAX_PIXELS,
         reduced: bool = True,
         views: MultiCrop | None = None,
-        train_views: int = 1,
+        train_views: int | Sequence[Kind] = 1,
     ) -> None:
         self.path_of, self.transform, self.train, self.seed = path_of, transform, train, seed
         self.exif, self.max_pixels, self.reduced, self.views = exif, max_pixels, reduced, views
-        self.train_views = train_views
+        self._train_transforms = transforms_of(transform, train_views)
+        self.train_views = len(self._train_transforms)
         one = (transform.size, transform.size, 3)
-        n_views = train_views if train and train_views > 1 else None if views is None else views.n_views
+        n_views = self.train_views if train and self.train_views > 1 else None if views is None else views.n_views
         self.shape: tuple[int, ...] = one if n_views is None else (n_views, *one)
         self._local = threading.local()
 
@@ -99,15 +102,15 @@ class ImageSource:
             data = read_bytes(path, self.max_pixels)
             if self.train:
                 rng = self._random(draw, row)
-                made = [self._train_view(data, rng) for _ in range(self.train_views)]
+                made = [self._train_view(data, each, rng) for each in self._train_transforms]
                 return made[0] if len(made) == 1 else np.stack(made), ""
             image = decode(data, exif=self.exif, max_pixels=self.max_pixels)
             return eval_transform(image, self.transform) if self.views is None else self.views(image), ""
         except UnreadableImage as error:
             return None, error.reason
 
-    def _train_view(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
-        return train_view(data, self.transform, rng, exif=self.exif, max_pixels=self.max_pixels, reduced=self.reduced)
+    def _train_view(self, data: bytes, transform: Transform, rng: np.random.Generator) -> np.ndarray:
+        return train_view(data, transform, rng, exif=self.exif, max_pixels=self.max_pixels, reduced=self.reduced)
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process, which gets the paths with each job: everything but ``path_of``."""
