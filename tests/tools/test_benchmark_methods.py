@@ -291,3 +291,11 @@ def test_a_truth_that_does_not_fit_is_refused(tmp_path, line, message):
     file.write_text("".join(others if line is None else [f"{line}\n", first, *others]))
     with pytest.raises(InputError, match=f"truth_train.txt{message}"):
         rows_of(tmp_path / "data")
+
+
+def test_two_networks_are_left_out_where_the_ladder_trains_a_part_of_one(base):
+    assert "dividemix" not in not_run(base, True)
+    part = replace(base, stages=(replace(base.stages[0], train="classifier", start="imagenet"), *base.stages[1:]))
+    left = not_run(part, True)
+    assert "dividemix" in left and "co_teaching" in left and "mixup" not in left
+    assert left["dividemix"].endswith("and stage class of the ladder trains classifier of one")

@@ -89,11 +89,15 @@ def own_recipe(kind: str) -> Recipe:
 
 
 def not_run(base: Recipe, has_metadata: bool) -> Mapping[str, str]:
-    """Kind -> why it is left out: a restricted ladder that reads no less than another one, or cannot be made.
+    """Kind -> why it is left out: a restricted ladder that reads no less than another one, or what cannot be made.
 
     ``has_metadata``: the data has titles and ranks.
     """
-    return left_out(DERIVED, lambda kind: stages_of(kind, base, 1), has_metadata)
+    first = active_stages(base)[0]
+    whole = {} if first.train == "all" else {kind: own_recipe(kind) for kind in BASELINES}
+    two = [kind for kind, own in whole.items() if any(stage.pair for stage in own.stages)]
+    why = f"it trains two whole networks, and stage {first.name} of the ladder trains {first.train} of one"
+    return {**dict.fromkeys(two, why), **left_out(DERIVED, lambda kind: stages_of(kind, base, 1), has_metadata)}
 
 
 def stages_of(kind: str, base: Recipe, n_rows: int) -> tuple[Stage, ...]:
