@@ -163,7 +163,7 @@ def test_every_pipeline_of_images_is_measured_beside_its_limit():
     finally:
         cv2.setNumThreads(threads)
     names = ["train", "train with jitter", "eval straight", "eval short", "train 32 pad-crop"]
-    names += ["train, all augmentations", "train 32, all augmentations", "train 2000 x 1500"]
+    names += ["train, TrivialAugment and erasing", "train 32, TrivialAugment and erasing", "train 2000 x 1500"]
     expected = [*(f"{name}, one core" for name in names), "loader, thread"]
     expected += ["loader, 1 processes", "loader, 2 processes", "loader, 2 processes"]
     assert [figure.name.removeprefix("data: ") for figure in figures] == expected

@@ -34,8 +34,8 @@ ONE_CORE = {  # pipeline -> its bare loop
     "eval straight": "bare eval",
     "eval short": "bare short",
     "train 32 pad-crop": "bare 32",
-    "train, all augmentations": "bare train",
-    "train 32, all augmentations": "bare 32",
+    "train, TrivialAugment and erasing": "bare train",
+    "train 32, TrivialAugment and erasing": "bare 32",
 }
 
 
@@ -77,7 +77,7 @@ def pipelines(folder: Path, args: argparse.Namespace) -> dict[str, Work]:
     large = write_photographs(folder / "large", args.large, scale=ENLARGED)
     tiny = write_photographs(folder / "tiny", args.images, (32, 32))
     plain, small = Transform(), Transform(size=32, train="pad_crop")
-    augmented = partial(replace, jitter=0.4, trivial_augment=True, erasing=1.0)
+    augmented = partial(replace, trivial_augment=True, erasing=1.0)
     return {
         "bare train": timed(bare, files, (224, 224), True),
         "train": timed(views, files, plain),
@@ -90,8 +90,8 @@ def pipelines(folder: Path, args: argparse.Namespace) -> dict[str, Work]:
         "large reduced": timed(views, large, plain),
         "bare 32": timed(bare, tiny, (32, 32), True),
         "train 32 pad-crop": timed(views, tiny, small),
-        "train, all augmentations": timed(views, files, augmented(plain)),
-        "train 32, all augmentations": timed(views, tiny, augmented(small)),
+        "train, TrivialAugment and erasing": timed(views, files, augmented(plain)),
+        "train 32, TrivialAugment and erasing": timed(views, tiny, augmented(small)),
         **{f"loader {workers}": partial(loaded, files, plain, workers) for workers in (0, *args.workers)},
     }
 
