@@ -94,6 +94,8 @@ RUN_BY = {
     "train.py --resume -c -o": "training/test_resume.py::test_other_workers_and_another_folder_give_the_same_weights",
     "train.py --until -c -o": "pipeline/test_stage_by_stage.py::test_stage_by_stage_is_the_same_as_at_once",
     "train.py --batch_size --num_layers --parallel_exe --with_mem_opt": "end_to_end/test_se_resnext_commands.py::test_the_training_command_trains",
+    "tools.ablation --methods --out --seeds --sets": "tools/test_growth.py::test_the_command_runs_the_benchmark_on_every_set_and_gathers",
+    "tools.ablation --out --seeds --sets --shares": "tools/test_growth.py::test_the_command_runs_the_benchmark_on_every_set_and_gathers",
     "tools/benchmark.py --data --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --methods --out --recipe --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --methods --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",

@@ -6,6 +6,7 @@
     python tools/benchmark.py --data DIR --out DIR --methods all          with the baselines of docs/baselines.md
     python tools/benchmark.py --data DIR --out DIR --methods evidence     what titles and search ranks bring
     python -m tools.ablation search --help                                settings chosen alike for all, for --settings
+    python -m tools.ablation growth --help      gains against the number of rows and the share of wrong labels
 
 DIR is a folder in WebVision 2.0's layout; truth_train.txt in it, if there, says what the images really
 show. Results: OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept,
@@ -26,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from tools.ablation.children import Children, carry_out
 from tools.ablation.cost import check_equal, predicted
@@ -51,7 +53,7 @@ from tools.ablation.methods import (
 )
 from tools.ablation.report import conditions
 from tools.ablation.results import Results
-from tools.ablation.rows import check_oracle, count_classes, read_rows
+from tools.ablation.rows import Rows, check_oracle, count_classes, read_rows
 from tools.ablation.runs import Record, perform, say, write_recipe
 from tools.ablation.scores import needs_cleanlab
 from tools.ablation.spaces import Settings, applied, check_settings, text_of
@@ -64,7 +66,7 @@ from urnet.pipeline.run_folder import locked
 
 BUDGETS = {"small": 0.25, "full": 1.0}
 OWN = ("name", "output", "seed", "data.table")  # keys that differ from run to run
-COMMANDS = {"search": "tools.ablation.search"}  # behind python -m tools.ablation
+COMMANDS = {"search": "tools.ablation.search", "growth": "tools.ablation.growth"}  # behind python -m tools.ablation
 EXTRA = 'pip install -e ".[benchmark]"'
 
 
@@ -98,12 +100,19 @@ def seeds(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def main(argv: Sequence[str]) -> None:
-    """Check everything, run what is not done yet, write and print the results. A command's name hands over to it."""
-    if argv and argv[0] in COMMANDS:
-        importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
-        return
-    args = parse(argv)
+class Plan(NamedTuple):
+    """What is compared, on which rows; ``without``: kinds of runs that are left out, and why."""
+
+    base: Recipe
+    rows: Rows
+    without: Mapping[str, str]
+    methods: tuple[str, ...]
+    equals: Mapping[str, str]
+    settings: Mapping[str, Settings]
+
+
+def plan(args: argparse.Namespace) -> Plan:
+    """Check everything. Raises InputError."""
     base = read_base(args)
     rows = read_rows(base.data)
     without = not_run(base, rows.has_metadata)
@@ -117,6 +126,16 @@ def main(argv: Sequence[str]) -> None:
     settings = read_settings(args.settings, [name.split("/")[0] for name in methods])
     costs = {name: predicted_cost(equals[name], base, len(rows), settings) for name in methods if name in equals}
     check_equal(costs)
+    return Plan(base, rows, without, methods, equals, settings)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Check everything, run what is not done yet, write and print the results. A command's name hands over to it."""
+    if argv and argv[0] in COMMANDS:
+        importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
+        return
+    args = parse(argv)
+    base, rows, without, methods, equals, settings = plan(args)
     threads = max(usable_cores() // args.jobs, 1)
     with locked(args.out):
         overrides = [word for text in args.override for word in ("-o", text)]
