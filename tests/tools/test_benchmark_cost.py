@@ -10,7 +10,9 @@ from tools.ablation import __main__ as ablation
 from tools.ablation import cost
 from tools.ablation.methods import KINDS, compared, make_run, shortened
 from tools.ablation.report import cost_table
+from tools.ablation.rows import count_trained
 from tools.ablation.runs import Cost
+from urnet.config.recipe import Data
 from urnet.config.stage import Ema
 from urnet.core import cli
 from urnet.core.checks import InputError
@@ -108,3 +110,9 @@ def test_the_table_of_costs_adds_a_rivals_stages_up():
         ["`pci`", "30", "1.500", "50", "20", "4", "5"],
         ["`ce_equal`", "20", "1.000", "20", "20", "2", "5"],
     ]
+
+
+def test_rows_that_do_not_train_are_not_predicted(tmp_path):
+    data = Data(root=str(write_data(tmp_path / "data")), n_classes=3)
+    assert count_trained(data) == 12
+    assert count_trained(replace(data, limit=2)) == 6

@@ -162,7 +162,7 @@ def test_metadata_go_with_their_rows(tmp_path):
     rows = [int(line.split()[1]) - 1 for line in meta.splitlines()]
     assert [lines[row] for row in rows] == kept.splitlines()
     (info / "train_meta_list_google.txt").write_text("google/q1.json 1\n")
-    with pytest.raises(InputError, match=r"train_meta_list_google.txt: has 1 lines, train_filelist_google.txt 117"):
+    with pytest.raises(InputError, match=r"train_meta_list_google.txt: has 1 lines, its list of files 117"):
         write_held_out(data, tmp_path / "out")
 
 

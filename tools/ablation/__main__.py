@@ -53,7 +53,7 @@ from tools.ablation.methods import (
 )
 from tools.ablation.report import conditions
 from tools.ablation.results import Results
-from tools.ablation.rows import Rows, check_oracle, count_classes, read_rows
+from tools.ablation.rows import Rows, check_oracle, count_classes, count_trained, read_rows
 from tools.ablation.runs import Record, perform, say, write_recipe
 from tools.ablation.scores import needs_cleanlab
 from tools.ablation.spaces import Settings, applied, check_settings, text_of
@@ -105,6 +105,7 @@ class Plan(NamedTuple):
 
     base: Recipe
     rows: Rows
+    n_rows: int  # that train
     without: Mapping[str, str]
     methods: tuple[str, ...]
     equals: Mapping[str, str]
@@ -123,10 +124,11 @@ def plan(args: argparse.Namespace) -> Plan:
     if rows.right is not None and needs_cleanlab(base, methods) and not importlib.util.find_spec("cleanlab"):
         raise InputError(f"cleanlab is not installed; {EXTRA}")
     equals = compared(base, without)
+    n_rows = count_trained(base.data)
     settings = read_settings(args.settings, [name.split("/")[0] for name in methods])
-    costs = {name: predicted_cost(equals[name], base, len(rows), settings) for name in methods if name in equals}
+    costs = {name: predicted_cost(equals[name], base, n_rows, settings) for name in methods if name in equals}
     check_equal(costs)
-    return Plan(base, rows, without, methods, equals, settings)
+    return Plan(base, rows, n_rows, without, methods, equals, settings)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -135,14 +137,14 @@ def main(argv: Sequence[str]) -> None:
         importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
         return
     args = parse(argv)
-    base, rows, without, methods, equals, settings = plan(args)
+    base, rows, n_rows, without, methods, equals, settings = plan(args)
     threads = max(usable_cores() // args.jobs, 1)
     with locked(args.out):
         overrides = [word for text in args.override for word in ("-o", text)]
         chosen = [] if args.settings is None else ["--settings", str(args.settings)]
         source = shlex.join([str(args.recipe), "--budget", args.budget, *chosen, *overrides])
         records = [
-            Record(write_recipe(make_run(base, kind, seed, args.out, len(rows), settings), source), rows)
+            Record(write_recipe(make_run(base, kind, seed, args.out, n_rows, settings), source), rows)
             for seed in sorted({*args.seeds, *earlier_seeds(args.out)})
             for kind in KINDS
             if kind not in without and (kind != "oracle" or rows.right is not None)

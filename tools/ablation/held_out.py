@@ -7,17 +7,17 @@ and truth_train.txt of that one are not in it, so nothing that trains there can 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from tools.ablation.rows import TRUTH
+from tools.ablation.subset import chosen_lines
 from urnet.config.recipe import Data
 from urnet.core.atomic_files import atomic_folder, recover_folder
 from urnet.core.checks import InputError
 from urnet.data.lists.held_back import held_back
-from urnet.data.lists.lines import Lines, read_lines, read_text
+from urnet.data.lists.lines import read_lines
 from urnet.data.lists.validation import validation_places
 from urnet.data.lists.webvision import image_root, train_lists
 
@@ -34,31 +34,25 @@ def write_held_out(data: Data, folder: Path) -> tuple[Path, Path]:
     """
     lists = [list(read_lines(file, high=data.n_classes - 1)) for _, file, _ in train_lists(data)]
     root, images = Path(data.root), image_root(data)
-    paths = [path for blocks in lists for lines in blocks for path in lines.path.to_pylist()]
+    paths = [path for blocks in lists for block in blocks for path in block.path.to_pylist()]
     held = held_back(images, paths, SHARE)
-    _check(np.concatenate([np.empty(0, np.int64), *(lines.number for blocks in lists for lines in blocks)]), held)
+    _check(np.concatenate([np.empty(0, np.int64), *(block.number for blocks in lists for block in blocks)]), held)
     left_out = {"info", TRUTH, "val_list.txt", *_validation_folders(data)}
     recover_folder(folder)
     with atomic_folder(folder, replace=True) as part:
         info = part / "info"
         info.mkdir()
         _copy_info(root / "info", info)
-        lines: list[str] = []
-        begin = 0
+        lines, begin = "", 0
         for (_, file, meta), blocks in zip(train_lists(data), lists, strict=True):
-            numbers = _numbers(blocks)
-            own = held[begin : begin + len(numbers)]
-            begin += len(numbers)
-            (info / file.name).write_text("".join(_chosen(file, numbers, ~own)), encoding="utf-8")
-            lines += _chosen(file, numbers, own)
+            n = sum(len(block.number) for block in blocks)
+            own = held[begin : begin + n]
+            begin += n
+            (info / file.name).write_text(chosen_lines(file, ~own), encoding="utf-8")
             if meta.is_file() and meta.read_bytes().strip():
-                entries = _numbers(read_lines(meta, what="row"))
-                if len(entries) != len(numbers):
-                    raise InputError(
-                        f"{meta}: has {len(entries)} lines, {file.name} {len(numbers)}; as many are needed"
-                    )
-                (info / meta.name).write_text("".join(_chosen(meta, entries, ~own)), encoding="utf-8")
-        (info / VALIDATION).write_text("".join(lines), encoding="utf-8")
+                (info / meta.name).write_text(chosen_lines(meta, ~own), encoding="utf-8")
+            lines += chosen_lines(file, own)
+        (info / VALIDATION).write_text(lines, encoding="utf-8")
         for item in root.iterdir():
             if item.name not in left_out:
                 (part / item.name).symlink_to(item.resolve())
@@ -94,13 +88,3 @@ def _copy_info(source: Path, place: Path) -> None:
             (place / item.name).symlink_to(item.resolve())
         elif not item.name.startswith("train_") and item.name != VALIDATION:
             shutil.copyfile(item, place / item.name)
-
-
-def _numbers(blocks: Iterable[Lines]) -> np.ndarray:
-    """The numbers (from 1) of the lines that are rows, int64."""
-    return np.concatenate([np.empty(0, np.int64), *(np.asarray(lines.line, np.int64) for lines in blocks)])
-
-
-def _chosen(file: Path, numbers: np.ndarray, stays: np.ndarray) -> list[str]:
-    lines = read_text(file, "a list is needed").splitlines()
-    return [f"{lines[number - 1]}\n" for number in numbers[stays].tolist()]

@@ -19,6 +19,7 @@ from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.lists.lines import Lines, read_lines, read_text
+from urnet.data.lists.training_rows import training_rows
 from urnet.data.lists.webvision import metadata_root, train_lists
 
 TRUTH = "truth_train.txt"
@@ -77,6 +78,11 @@ def read_rows(data: Data) -> Rows:
         return rows
     lines = list(read_lines(truth, what="class", low=-1, high=highest))
     return replace(rows, right=_right(truth, lines, rows), truth_digest=file_hash(truth))
+
+
+def count_trained(data: Data) -> int:
+    """How many rows a training of ``data`` has: fewer than are listed with data.limit or data.classes."""
+    return sum(len(labels) for _, labels in training_rows(data, quiet=True))
 
 
 def _joined(blocks: Sequence[Lines]) -> tuple[Any, np.ndarray, np.ndarray]:

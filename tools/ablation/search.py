@@ -24,9 +24,9 @@ from typing import Any
 from tools.ablation.children import Children, Failed, carry_out
 from tools.ablation.cost import check_equal, predicted, total_passes
 from tools.ablation.held_out import SHARE, write_held_out
-from tools.ablation.methods import BASELINES, IMAGES, LADDER, ROOT, Run, make_run, shortened
+from tools.ablation.methods import BASELINES, IMAGES, LADDER, ROOT, Run, make_run, not_run, shortened
 from tools.ablation.report import conditions, table
-from tools.ablation.rows import Rows, count_classes, read_rows
+from tools.ablation.rows import Rows, count_classes, count_trained, read_rows
 from tools.ablation.runs import STOPPED, Cost, Record, perform, say, write_recipe
 from tools.ablation.spaces import Settings, draw, space_of, text_of
 from urnet.config.recipe import Recipe
@@ -109,7 +109,12 @@ def main(argv: Sequence[str]) -> None:
     with locked(args.out):
         base = read_base(args)
         rows = read_rows(base.data)
-        trials = make_trials(args, base, rows, kinds)
+        without = not_run(base, rows.has_metadata)
+        for kind in [kind for kind in kinds if kind in without]:
+            if kind in args.methods.split(","):
+                raise InputError(f"--methods: {kind}: {without[kind]}; leave it out")
+            say(f"note: without {kind}: {without[kind]}")
+        trials = make_trials(args, base, rows, [kind for kind in kinds if kind not in without])
         command = f"python -m tools.ablation search {shlex.join(argv)}"
         found = Search(args, trials, conditions(command, threads, args.jobs))
         found.keep_finished()
@@ -150,16 +155,16 @@ def read_base(args: argparse.Namespace) -> Recipe:
 def make_trials(args: argparse.Namespace, base: Recipe, rows: Rows, kinds: Sequence[str]) -> list[Trial]:
     """All trials, every method's first ones first, their recipes written. Raises InputError for unequal costs."""
     drawn = {kind: draw(space_of(kind), args.trials, args.seed) for kind in kinds}
-    costs = {}
+    costs, n_rows = {}, count_trained(base.data)
     trials = []
     for number in range(args.trials):
         for kind in kinds:
             if number >= len(drawn[kind]):
                 continue
             settings = drawn[kind][number]
-            run = make_run(base, kind, args.seed, args.out, len(rows), {kind: settings})
+            run = make_run(base, kind, args.seed, args.out, n_rows, {kind: settings})
             recipe = replace(run.recipe, name=f"{kind}-{number}", output=str(args.out / "trials"))
-            costs[recipe.name] = predicted(recipe.stages, len(rows)).training_images
+            costs[recipe.name] = predicted(recipe.stages, n_rows).training_images
             source = f"{args.recipe}, trial {number} of {kind}: {text_of(settings)}"
             written = write_recipe(replace(run, recipe=recipe), source)
             trials.append(Trial(kind, number, settings, Record(written, rows)))

@@ -30,9 +30,9 @@ def write_subset(root: Path, share: Fraction, folder: Path) -> Path:
     kept, first = _kept([file for _, file, _ in lists], share), {}
     for _, file, meta in lists:
         stays = [path.as_py() in kept for lines in read_lines(file) for path in lines.path]
-        first[file.name] = _chosen(file, stays)
+        first[file.name] = chosen_lines(file, stays)
         if meta.is_file() and meta.read_bytes().strip():
-            first[meta.name] = _chosen(meta, stays)
+            first[meta.name] = chosen_lines(meta, stays)
     recover_folder(folder)
     with atomic_folder(folder, replace=True) as part:
         (part / "info").mkdir()
@@ -46,7 +46,7 @@ def write_subset(root: Path, share: Fraction, folder: Path) -> Path:
                 (part / item.name).symlink_to(item.resolve())
         if (root / TRUTH).is_file():
             stays = [path.as_py() in kept for lines in read_lines(root / TRUTH, low=-1) for path in lines.path]
-            (part / TRUTH).write_text(_chosen(root / TRUTH, stays, low=-1), encoding="utf-8")
+            (part / TRUTH).write_text(chosen_lines(root / TRUTH, stays, low=-1), encoding="utf-8")
     return folder
 
 
@@ -63,10 +63,10 @@ def _kept(files: list[Path], share: Fraction) -> set[str]:
     return kept
 
 
-def _chosen(file: Path, stays: list[bool], low: int = 0) -> str:
+def chosen_lines(file: Path, stays: list[bool], low: int = 0) -> str:
     """The lines of a list, comments and empty ones left out, for which ``stays`` says so."""
     numbers = [int(number) for lines in read_lines(file, low=low) for number in lines.line]
     if len(numbers) != len(stays):
         raise InputError(f"{file}: has {len(numbers)} lines, its list of files {len(stays)}; as many are needed")
-    lines = read_text(file, "a list is needed").splitlines()
+    lines = read_text(file, "a list is needed").split("\n")  # names may hold other breaks
     return "".join(f"{lines[number - 1]}\n" for number, stay in zip(numbers, stays, strict=True) if stay)
