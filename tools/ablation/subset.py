@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def _kept(files: list[Path], share: Fraction) -> set[str]:
     return kept
 
 
-def chosen_lines(file: Path, stays: list[bool], low: int = 0) -> str:
+def chosen_lines(file: Path, stays: Sequence[bool] | np.ndarray, low: int = 0) -> str:
     """The lines of a list, comments and empty ones left out, for which ``stays`` says so."""
     numbers = [int(number) for lines in read_lines(file, low=low) for number in lines.line]
     if len(numbers) != len(stays):
