@@ -96,6 +96,8 @@ RUN_BY = {
     "train.py --batch_size --num_layers --parallel_exe --with_mem_opt": "end_to_end/test_se_resnext_commands.py::test_the_training_command_trains",
     "tools.ablation --methods --out --seeds --sets": "tools/test_growth.py::test_the_command_runs_the_benchmark_on_every_set_and_gathers",
     "tools.ablation --out --seeds --sets --shares": "tools/test_growth.py::test_the_command_runs_the_benchmark_on_every_set_and_gathers",
+    "tools.ablation --data --jobs --methods --out --trials": "tools/test_search.py::test_as_many_trials_for_every_method_and_the_best_is_chosen",
+    "tools/benchmark.py --data --methods --out --settings": "tools/test_search.py::test_the_page_lists_what_methods_were_trained_with",
     "tools/benchmark.py --data --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --methods --out --recipe --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --methods --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",

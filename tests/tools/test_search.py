@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import pytest
 
-from tests.helpers.benchmark import rows_of, write_data, write_recipe
+from tests.helpers.benchmark import finish, rows_of, write_data, write_recipe
 from tools.ablation import __main__ as ablation
 from tools.ablation import search
 from tools.ablation.children import Outcome
 from tools.ablation.held_out import write_held_out
-from tools.ablation.methods import LADDER, make_run
+from tools.ablation.methods import LADDER, Run, make_run
 from tools.ablation.runs import write_recipe as write_run
 from tools.ablation.spaces import Dimension, applied, check_settings, draw, space_of, text_of
 from urnet.config.duration import Duration
@@ -277,3 +277,28 @@ def test_the_benchmark_trains_with_what_was_chosen(tmp_path, base, capsys):
     file.write_text("{")
     with pytest.raises(InputError, match=r"--settings: .* cannot be read"):
         ablation.read_settings(file, ["elr"])
+
+
+def test_the_page_lists_what_methods_were_trained_with(tmp_path, base, monkeypatch, capsys):
+    class Finished(Pretended):
+        def run(self, words, log):
+            file, stage = Path(words[words.index("-c") + 1]), words[words.index("--until") + 1]
+            finish(Run("elr", 0, load_recipe(file), {stage: "elr"}), stage, 0.5)
+            return Outcome(0, 1.0, 1.0)
+
+    monkeypatch.setattr(ablation, "Children", Finished)
+    data, file, out = write_data(tmp_path / "data", truth=False), tmp_path / "search.json", tmp_path / "out"
+    file.write_text(json.dumps({"methods": {"elr": {"settings": {"*.elr.weight": {"value": 7.0}}}}}))
+    words = ["--data", data, "--out", out, "--methods", "elr", "--settings", file, "--seeds", "0"]
+    command = [*map(str, words), "--recipe", str(tmp_path / "toy.yaml")]
+    assert cli.run(ablation.main, command) == 0
+    page = (out / "result.md").read_text()
+    assert "\n- `elr`: *.elr.weight = 7.0\n" in page.split("## Settings")[1].split("## Cost")[0]
+    assert f"--settings {file}" in (out / "recipes/elr-seed0.yaml").read_text().splitlines()[1]
+    assert load_recipe(out / "recipes/elr-seed0.yaml").stages[0].elr.weight == 7.0
+    capsys.readouterr()
+    assert cli.run(ablation.main, command) == 0
+    assert "elr-seed0: finished already, kept: elr" in capsys.readouterr().err
+    del words[6:8]
+    assert cli.run(ablation.main, [*map(str, words), "--recipe", str(tmp_path / "toy.yaml")]) == 0
+    assert "elr-seed0, stage elr: its recipe has changed since it ran; runs again" in capsys.readouterr().err
