@@ -36,6 +36,10 @@ def final(folder, stage):
     return read_safetensors(Path(folder) / "run" / stage / "final" / "model.safetensors")
 
 
+def passes(folder, stage):
+    return json.loads((Path(folder) / "run" / stage / "final" / "state.json").read_text())["passes"]
+
+
 # --- updates, statistics, exchanges
 
 
@@ -121,6 +125,12 @@ def test_stages_end_with_the_weights_of_one_process_but_for_rounding(both):
     assert evaluations[0] == evaluations[1] and all(evaluations[0])
 
 
+def test_passes_are_those_of_one_process_to_the_last(both):
+    for stage in ("class", "cluster", "instance", "bag", "label", "head"):
+        one, two = (passes(folder, stage) for folder in both.values())
+        assert one == two and one["forward"] > 0 and one["backward"] > 0, stage
+
+
 def test_what_is_kept_has_the_bytes_of_one_process(both):
     one, two = (folder / "run" / "kept.features" for folder in both.values())
     names = sorted(path.name for path in one.iterdir())
@@ -161,6 +171,7 @@ def test_another_number_of_processes_goes_on(images, both, tmp_path):
         expected, found = final(both[1], stage), final(tmp_path, stage)
         for name in expected:
             np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
+        assert passes(tmp_path, stage) == passes(both[1], stage)
 
 
 def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, tmp_path):
