@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from urnet.config import recipe, stage
+from urnet.config import recipe, remedies, stage
 from urnet.config.fields import accepted, key_of, plain
 from urnet.pipeline.method import Method
 from urnet.pipeline.methods import METHODS
@@ -21,18 +21,9 @@ from urnet.pipeline.methods import METHODS
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 KINDS: tuple[type, ...] = (
     *(recipe.Recipe, recipe.Data, recipe.Transform, recipe.Model),
-    *(
-        stage.Stage,
-        stage.Measure,
-        stage.Evidence,
-        stage.Bags,
-        stage.Subsets,
-        stage.Gate,
-        stage.Loss,
-        stage.Elr,
-        stage.Sop,
-    ),
-    *(stage.CoTeaching, stage.DivideMix),
+    *(stage.Stage, stage.Measure, stage.Evidence, stage.Bags),
+    *(remedies.Subsets, remedies.Gate, remedies.Loss, remedies.Elr, remedies.Sop),
+    *(remedies.CoTeaching, remedies.DivideMix),
     *(stage.Optimizer, stage.Schedule, stage.Ema),
 )
 MARKED = re.compile(r"(<!-- from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

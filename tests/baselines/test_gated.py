@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.train_step import TRANSFORM, Plain, arrays, assert_close, stage, step_input, train_state
 from urnet.baselines.gated import open_rows, threshold_at
 from urnet.config.duration import parse_duration
-from urnet.config.stage import Gate
+from urnet.config.remedies import Gate
 from urnet.core.checks import InputError
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import trainable

@@ -18,7 +18,8 @@ from paddle import nn
 
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
-from urnet.config.stage import Bags, CoTeaching, Elr, Ema, Gate, Loss, Optimizer, Sop, Stage
+from urnet.config.remedies import CoTeaching, Elr, Gate, Loss, Sop
+from urnet.config.stage import Bags, Ema, Optimizer, Stage
 from urnet.core.signals import Interrupted
 from urnet.nn.ema import recompute_batch_norm
 from urnet.nn.pair import Pair

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.config.stage import Loss
+from urnet.config.remedies import Loss
 from urnet.nn.losses import bag_loss, soft_targets, weighted_cross_entropy
 from urnet.nn.robust_losses import weighted_loss
 from urnet.nn.sparse_noise import Noise, sparse_noise_loss

@@ -7,7 +7,7 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from urnet.config.stage import Elr, Loss
+from urnet.config.remedies import Elr, Loss
 from urnet.nn.losses import soft_targets, weighted_cross_entropy
 from urnet.nn.robust_losses import early_learning, early_learning_mixed, remembered, weighted_loss
 from urnet.nn.sparse_noise import Noise, sparse_noise_loss

@@ -16,7 +16,8 @@ from tests.helpers.train_step import TRANSFORM, Headed, arrays, assert_close, st
 from urnet.baselines.relabel import relabel
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, recipe_hash, recipe_tree
-from urnet.config.stage import Elr, Gate, Loss, Stage, Subsets
+from urnet.config.remedies import Elr, Gate, Loss, Subsets
+from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
 from urnet.pipeline.recipes import load_recipe

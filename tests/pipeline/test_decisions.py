@@ -11,7 +11,7 @@ from tests.helpers.tiny_network import assert_same
 from tests.helpers.tiny_stages import MORE, SAVED, actions, interrupted_copy, plan, recipe_of, train
 from tests.helpers.train_step import arrays, assert_close, stage, step_input, train_state
 from urnet.checkpoints import checkpoint
-from urnet.config.stage import Elr, Gate
+from urnet.config.remedies import Elr, Gate
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
 from urnet.data.decisions import Decision, DecisionsFile

@@ -8,9 +8,10 @@ import pytest
 from tests.helpers.benchmark import finish, write_data, write_recipe
 from tools.ablation import __main__ as ablation
 from tools.ablation import cost
-from tools.ablation.methods import KINDS, compared, make_run, shortened
+from tools.ablation.durations import shortened
+from tools.ablation.methods import KINDS, compared, make_run
 from tools.ablation.report import cost_table
-from tools.ablation.rows import count_trained
+from tools.ablation.rows import read_rows
 from tools.ablation.runs import Cost
 from urnet.config.recipe import Data
 from urnet.config.stage import Ema
@@ -112,7 +113,11 @@ def test_the_table_of_costs_adds_a_rivals_stages_up():
     ]
 
 
-def test_rows_that_do_not_train_are_not_predicted(tmp_path):
+def test_rows_that_do_not_train_are_neither_predicted_nor_judged(tmp_path):
     data = Data(root=str(write_data(tmp_path / "data")), n_classes=3)
-    assert count_trained(data) == 12
-    assert count_trained(replace(data, limit=2)) == 6
+    whole, first = read_rows(data), read_rows(replace(data, limit=2))
+    assert len(whole) == 12 and len(first) == 6
+    right = dict(zip(whole.paths.to_pylist(), zip(whole.labels, whole.right, strict=True), strict=True))
+    assert not whole.right.all()
+    found = zip(first.paths.to_pylist(), zip(first.labels, first.right, strict=True), strict=True)
+    assert all(right[path] == judged for path, judged in found)

@@ -25,7 +25,8 @@ from tools.ablation.rows import check_oracle
 from tools.ablation.runs import write_recipe as write_run
 from tools.ablation.scores import weight_column
 from urnet.config.duration import Duration, parse_duration
-from urnet.config.stage import Bags, Elr, Evidence, Gate, Loss, Subsets
+from urnet.config.remedies import Elr, Gate, Loss, Subsets
+from urnet.config.stage import Bags, Evidence
 from urnet.core.checks import InputError
 from urnet.pipeline.methods.instance import Settings as Instance
 from urnet.pipeline.recipes import load_recipe

@@ -13,12 +13,12 @@ from tools.ablation import __main__ as ablation
 from tools.ablation import search
 from tools.ablation.children import Outcome
 from tools.ablation.held_out import write_held_out
-from tools.ablation.methods import LADDER, Run, make_run
+from tools.ablation.methods import LADDER, ROOT, Run, make_run
 from tools.ablation.runs import write_recipe as write_run
 from tools.ablation.spaces import Dimension, applied, check_settings, draw, space_of, text_of
 from urnet.config.duration import Duration
 from urnet.config.recipe import Data
-from urnet.config.stage import CoTeaching, Elr
+from urnet.config.remedies import CoTeaching, Elr
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.pipeline.recipes import load_recipe
@@ -49,7 +49,7 @@ def test_trials_begin_with_the_recipe_and_more_of_them_with_fewer():
 
 @pytest.mark.parametrize("kind", search.SEARCHED)
 def test_every_method_has_ranges_that_its_recipe_accepts(tmp_path, kind):
-    base = load_recipe(search.ROOT / "recipes/benchmark32.yaml")
+    base = load_recipe(ROOT / "recipes/benchmark32.yaml")
     assert len(space_of(kind)) >= 2
     for number, settings in enumerate(draw(space_of(kind), 4, 0)):
         run = make_run(base, kind, 0, tmp_path / str(number), 7040, {kind: settings})

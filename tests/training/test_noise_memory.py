@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from tests.helpers.train_step import arrays, assert_close, stage, step_input, train_state
-from urnet.config.stage import Sop
+from urnet.config.remedies import Sop
 from urnet.nn.sparse_noise import NoiseSlope
 from urnet.training.noise_memory import START, NoiseMemory
 from urnet.training.step import train_step

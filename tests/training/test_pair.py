@@ -17,7 +17,8 @@ from urnet.baselines.loss_mixture import clean_probability
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.second import joined, read_second, second_file
 from urnet.config.duration import Duration
-from urnet.config.stage import CoTeaching, DivideMix, Optimizer
+from urnet.config.remedies import CoTeaching, DivideMix
+from urnet.config.stage import Optimizer
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop
 from urnet.data.images.decode import read_image

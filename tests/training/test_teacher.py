@@ -7,7 +7,8 @@ import paddle
 import pytest
 
 from tests.helpers.train_step import arrays, assert_close, stage, step_input, train_state
-from urnet.config.stage import Elr, Ema
+from urnet.config.remedies import Elr
+from urnet.config.stage import Ema
 from urnet.nn.mixup import Mixup
 from urnet.nn.robust_losses import early_learning
 from urnet.training.passes import Passes, passes_per_image

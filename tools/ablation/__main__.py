@@ -30,8 +30,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tools.ablation.children import Children, carry_out
+from tools.ablation.chosen import read_settings, said_settings
 from tools.ablation.cost import check_equal, predicted
+from tools.ablation.durations import shortened
 from tools.ablation.evidence import RESTRICTED, TARGETS
+from tools.ablation.flags import BUDGETS, parser_of
 from tools.ablation.methods import (
     BASELINES,
     IMAGES,
@@ -39,24 +42,20 @@ from tools.ablation.methods import (
     LADDER,
     OWN_RECIPES,
     REFERENCES,
-    ROOT,
-    SHORTER,
     compared,
-    is_set,
     make_run,
     method_names,
     methods_of,
     not_run,
     settings_of,
-    shortened,
     stages_of,
 )
 from tools.ablation.report import conditions
 from tools.ablation.results import Results
-from tools.ablation.rows import Rows, check_oracle, count_classes, count_trained, read_rows
+from tools.ablation.rows import Rows, check_oracle, count_classes, read_rows
 from tools.ablation.runs import Record, perform, say, write_recipe
 from tools.ablation.scores import needs_cleanlab
-from tools.ablation.spaces import Settings, applied, check_settings, text_of
+from tools.ablation.spaces import Settings, applied
 from urnet.config.recipe import Recipe
 from urnet.core import cli
 from urnet.core.checks import InputError, check_choice
@@ -64,7 +63,6 @@ from urnet.core.cpus import usable_cores
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run_folder import locked
 
-BUDGETS = {"small": 0.25, "full": 1.0}
 OWN = ("name", "output", "seed", "data.table")  # keys that differ from run to run
 COMMANDS = {"search": "tools.ablation.search", "growth": "tools.ablation.growth"}  # behind python -m tools.ablation
 EXTRA = 'pip install -e ".[benchmark]"'
@@ -72,22 +70,13 @@ EXTRA = 'pip install -e ".[benchmark]"'
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = cli.Parser(prog="tools/benchmark.py", description=__doc__, formatter_class=raw)
+    parser = parser_of("tools/benchmark.py", __doc__ or "", out="output/benchmark", budget="full", jobs="runs")
     add = parser.add_argument
-    add("--data", type=Path, default=ROOT / "data/digits_web", metavar="DIR", help="the data [data/digits_web]")
-    add("--out", type=Path, default=Path("output/benchmark"), metavar="DIR", help="where results go [output/benchmark]")
     add("--seeds", type=seeds, default="0,1,2", help="numbers from 0, separated by commas [0,1,2]")
     names = "methods and groups of them (ladder, rivals, evidence, all), separated by commas [ladder]"
     add("--methods", default="ladder", metavar="NAMES", help=names)
-    add("--budget", choices=sorted(BUDGETS), default="full", help="small: a quarter of every duration [full]")
-    ladder = "its stages are the ladder [recipes/benchmark32.yaml]"
-    add("--recipe", type=Path, default=ROOT / "recipes/benchmark32.yaml", help=ladder)
-    add("--jobs", type=cli.number(int, 1), default=1, metavar="N", help="runs at once, which share the cores [1]")
     chosen = "the search.json of `python -m tools.ablation search`: what methods are trained with [their recipes' own]"
     add("--settings", type=Path, metavar="FILE", help=chosen)
-    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
-    add("--debug", action="store_true", help="show a traceback on errors")
     return parser.parse_args(argv)
 
 
@@ -105,7 +94,6 @@ class Plan(NamedTuple):
 
     base: Recipe
     rows: Rows
-    n_rows: int  # that train
     without: Mapping[str, str]
     methods: tuple[str, ...]
     equals: Mapping[str, str]
@@ -124,11 +112,10 @@ def plan(args: argparse.Namespace) -> Plan:
     if rows.right is not None and needs_cleanlab(base, methods) and not importlib.util.find_spec("cleanlab"):
         raise InputError(f"cleanlab is not installed; {EXTRA}")
     equals = compared(base, without)
-    n_rows = count_trained(base.data)
     settings = read_settings(args.settings, [name.split("/")[0] for name in methods])
-    costs = {name: predicted_cost(equals[name], base, n_rows, settings) for name in methods if name in equals}
+    costs = {name: predicted_cost(equals[name], base, len(rows), settings) for name in methods if name in equals}
     check_equal(costs)
-    return Plan(base, rows, n_rows, without, methods, equals, settings)
+    return Plan(base, rows, without, methods, equals, settings)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -137,14 +124,14 @@ def main(argv: Sequence[str]) -> None:
         importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
         return
     args = parse(argv)
-    base, rows, n_rows, without, methods, equals, settings = plan(args)
+    base, rows, without, methods, equals, settings = plan(args)
     threads = max(usable_cores() // args.jobs, 1)
     with locked(args.out):
         overrides = [word for text in args.override for word in ("-o", text)]
         chosen = [] if args.settings is None else ["--settings", str(args.settings)]
         source = shlex.join([str(args.recipe), "--budget", args.budget, *chosen, *overrides])
         records = [
-            Record(write_recipe(make_run(base, kind, seed, args.out, n_rows, settings), source), rows)
+            Record(write_recipe(make_run(base, kind, seed, args.out, len(rows), settings), source), rows)
             for seed in sorted({*args.seeds, *earlier_seeds(args.out)})
             for kind in KINDS
             if kind not in without and (kind != "oracle" or rows.right is not None)
@@ -178,27 +165,6 @@ def predicted_cost(kind: str, base: Recipe, n_rows: int, settings: Mapping[str, 
     """What a kind of run will cost, in training images."""
     stages = applied(stages_of(kind, base, n_rows), settings_of(kind, settings))
     return predicted(stages, n_rows).training_images
-
-
-def said_settings(settings: Mapping[str, Settings]) -> str:
-    """The settings of methods as a list in Markdown; "" without any."""
-    return "".join(f"- `{kind}`: {text_of(own)}\n" for kind, own in settings.items())
-
-
-def read_settings(file: Path | None, kinds: Sequence[str]) -> dict[str, Settings]:
-    """What a search chose, by kind of run; {} without a ``file``. ``kinds`` of which it says nothing are noted."""
-    if file is None:
-        return {}
-    try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--settings: {file} cannot be read ({error}); a search.json is accepted") from None
-    found = check_settings(tree, KINDS, f"--settings: {file}")
-    rungs = [kind if kind in KINDS else LADDER for kind in kinds]
-    missing = [kind for kind in dict.fromkeys(rungs) if kind not in SHORTER and not is_set(kind, found)]
-    if missing:
-        say(f"note: --settings: {file} has none for {', '.join(missing)}; trained as its recipe says")
-    return found
 
 
 def read_base(args: argparse.Namespace) -> Recipe:

@@ -6,13 +6,12 @@ and truth_train.txt of that one are not in it, so nothing that trains there can 
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from tools.ablation.rows import TRUTH
-from tools.ablation.subset import chosen_lines
+from tools.ablation.subset import chosen_lines, write_cut
 from urnet.config.recipe import Data
 from urnet.core.atomic_files import atomic_folder, recover_folder
 from urnet.core.checks import InputError
@@ -37,25 +36,13 @@ def write_held_out(data: Data, folder: Path) -> tuple[Path, Path]:
     paths = [path for blocks in lists for block in blocks for path in block.path.to_pylist()]
     held = held_back(images, paths, SHARE)
     _check(np.concatenate([np.empty(0, np.int64), *(block.number for blocks in lists for block in blocks)]), held)
-    left_out = {"info", TRUTH, "val_list.txt", *_validation_folders(data)}
+    ends = np.cumsum([sum(len(block.number) for block in blocks) for blocks in lists])
+    own = np.split(held, ends[:-1])
     recover_folder(folder)
     with atomic_folder(folder, replace=True) as part:
-        info = part / "info"
-        info.mkdir()
-        _copy_info(root / "info", info)
-        lines, begin = "", 0
-        for (_, file, meta), blocks in zip(train_lists(data), lists, strict=True):
-            n = sum(len(block.number) for block in blocks)
-            own = held[begin : begin + n]
-            begin += n
-            (info / file.name).write_text(chosen_lines(file, ~own), encoding="utf-8")
-            if meta.is_file() and meta.read_bytes().strip():
-                (info / meta.name).write_text(chosen_lines(meta, ~own), encoding="utf-8")
-            lines += chosen_lines(file, own)
-        (info / VALIDATION).write_text(lines, encoding="utf-8")
-        for item in root.iterdir():
-            if item.name not in left_out:
-                (part / item.name).symlink_to(item.resolve())
+        write_cut(data, [~one for one in own], part, {TRUTH, "val_list.txt", *_validation_folders(data)})
+        lines = [chosen_lines(file, one) for (_, file, _), one in zip(train_lists(data), own, strict=True)]
+        (part / "info" / VALIDATION).write_text("".join(lines), encoding="utf-8")
     return folder / images.relative_to(root), folder / "info" / VALIDATION
 
 
@@ -79,12 +66,3 @@ def _check(labels: np.ndarray, held: np.ndarray) -> None:
         raise InputError(
             f"search: class {bare[0]} has {rows[bare[0]]} training rows, all held out to choose by; more are needed"
         )
-
-
-def _copy_info(source: Path, place: Path) -> None:
-    """All of info/ but the lists of training rows and of the validation; folders as links."""
-    for item in source.iterdir():
-        if item.is_dir():
-            (place / item.name).symlink_to(item.resolve())
-        elif not item.name.startswith("train_") and item.name != VALIDATION:
-            shutil.copyfile(item, place / item.name)

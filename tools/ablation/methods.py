@@ -9,16 +9,15 @@ So is URNet for images alone. All but `untrained` and `ce` last as long as costs
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from tools.ablation.cost import equal_factor, predicted
+from tools.ablation.durations import lasting, shortened, total_duration
 from tools.ablation.evidence import PLAIN, RESTRICTED, SOFT, TARGETS, left_out, restricted, targets_stages
 from tools.ablation.spaces import Settings, applied
-from urnet.config.duration import Duration
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Ema, Schedule, Stage
 from urnet.core.checks import InputError
@@ -122,7 +121,7 @@ def stages_of(kind: str, base: Recipe, n_rows: int) -> tuple[Stage, ...]:
         first, *others = active_stages(own_recipe(kind))
         own = (_started(first, True, stages[0]), *(_started(stage, False, stages[0]) for stage in others))
     else:
-        own, stretched = (reference(kind, stages, n_rows),), _lasting
+        own, stretched = (reference(kind, stages, n_rows),), lasting
     ladders = predicted(stages, n_rows).training_images
     factor = equal_factor(own, ladders, n_rows)
     return tuple(stretched(stage, factor) for stage in own)
@@ -227,60 +226,3 @@ def make_run(
         stages=applied(stages_of(kind, base, n_rows), settings_of(kind, settings)),
     )
     return Run(kind, seed, recipe, methods_of(kind, base))
-
-
-# --- durations
-
-
-def total_duration(stages: Sequence[Stage], n_rows: int) -> Duration:
-    """All durations together: in their unit where it is one and the same, else in images."""
-    durations = [stage.duration for stage in stages]
-    units, batches = {d.unit for d in durations}, {stage.batch_size for stage in stages}
-    if len(units) == 1 and (units != {"steps"} or len(batches) == 1):
-        return Duration(_tidy(math.fsum(d.amount for d in durations)), units.pop())
-    return Duration(_tidy(_images(stages, n_rows)), "images")
-
-
-def _images(stages: Sequence[Stage], n_rows: int) -> float:
-    """Images that all ``stages`` together show."""
-    a_unit = {"epochs": n_rows, "images": 1}
-    return math.fsum(s.duration.amount * a_unit.get(s.duration.unit, s.batch_size) for s in stages)
-
-
-def shortened(stage: Stage, factor: float) -> Stage:
-    """The stage with its duration, warm-up, learning-rate stretches, gate and ramps times ``factor``.
-
-    Steps stay whole and do not become 0. How often is evaluated and saved stays.
-    """
-
-    def short(d: Duration) -> Duration:
-        amount = d.amount * factor
-        whole = d.unit == "steps" and d.amount > 0
-        return Duration(max(round(amount), 1) if whole else _tidy(amount), d.unit)
-
-    schedule = replace(
-        stage.schedule,
-        warmup=short(stage.schedule.warmup),
-        every=short(stage.schedule.every),
-        milestones=tuple(map(short, stage.schedule.milestones)),
-    )
-    gate = stage.gate
-    if gate is not None and gate.until is not None:
-        gate = replace(gate, until=short(gate.until))
-    teach, mix = stage.co_teaching, stage.dividemix
-    stage = replace(
-        stage,
-        co_teaching=teach and replace(teach, ramp=short(teach.ramp)),
-        dividemix=mix and replace(mix, warmup=short(mix.warmup), ramp=short(mix.ramp)),
-    )
-    return replace(stage, duration=short(stage.duration), schedule=schedule, gate=gate)
-
-
-def _lasting(stage: Stage, factor: float) -> Stage:
-    """The stage with its duration times ``factor``, all else as it is."""
-    return replace(stage, duration=shortened(stage, factor).duration)
-
-
-def _tidy(amount: float) -> float:
-    """Without the last digits' noise, so that the recipe reads well."""
-    return round(amount, 9)

@@ -27,8 +27,9 @@ TRUTH = "truth_train.txt"
 
 @dataclass(frozen=True)
 class Rows:
-    """The training rows in the table's order: Arrow ``paths``, ``labels`` int64 (N,); a digest of all lists.
+    """The rows that train, in the table's order: Arrow ``paths``, ``labels`` int64 (N,); a digest of all lists.
 
+    With data.limit or data.classes they are fewer than are listed.
     ``right`` bool (N,): the label is what the image shows; None where there is no truth. ``has_metadata``: titles and
     search ranks can be known.
     """
@@ -71,18 +72,17 @@ def read_rows(data: Data) -> Rows:
     files += [Path(file) for file in (data.val_list, data.class_names) if file is not None]
     named = [f"{file} {file_hash(file)}" for file in files if file.is_file()]
     digest = hashlib.sha256("\n".join([str(root.absolute()), *named]).encode()).hexdigest()
-    paths, labels, _ = _joined(blocks)
+    parts = list(training_rows(data, quiet=True))
+    paths = pa.chunked_array([part for part, _ in parts], pa.string()).combine_chunks()
+    labels = np.concatenate([np.empty(0, np.int64), *(part for _, part in parts)])
     described = any(metadata_root(data, meta) is not None for _, _, meta in train_lists(data))
     rows, truth = Rows(paths, labels, digest, has_metadata=described), root / TRUTH
     if not truth.is_file():
         return rows
     lines = list(read_lines(truth, what="class", low=-1, high=highest))
-    return replace(rows, right=_right(truth, lines, rows), truth_digest=file_hash(truth))
-
-
-def count_trained(data: Data) -> int:
-    """How many rows a training of ``data`` has: fewer than are listed with data.limit or data.classes."""
-    return sum(len(labels) for _, labels in training_rows(data, quiet=True))
+    listed, named_labels, _ = _joined(blocks)
+    right = _right(truth, lines, listed, named_labels)
+    return replace(rows, right=right[pc.index_in(paths, value_set=listed).to_numpy()], truth_digest=file_hash(truth))
 
 
 def _joined(blocks: Sequence[Lines]) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -92,24 +92,25 @@ def _joined(blocks: Sequence[Lines]) -> tuple[Any, np.ndarray, np.ndarray]:
     return paths, *(np.concatenate([empty, *(getattr(b, name) for b in blocks)]) for name in ("number", "line"))
 
 
-def _right(file: Path, lines: Sequence[Lines], rows: Rows) -> np.ndarray:
-    """Which rows show their label, by lines `path class` in any order, one for every row.
+def _right(file: Path, lines: Sequence[Lines], listed: Any, labels: np.ndarray) -> np.ndarray:
+    """Which of the ``listed`` rows (Arrow paths) show their label, by lines `path class` in any
+    order, one for every row.
 
     Raises InputError with the line for a path that is in no training list or is there twice, and for a row without one.
     """
     paths, shown, line = _joined(lines)
-    row = pc.fill_null(pc.index_in(paths, value_set=rows.paths), -1).to_numpy()
+    row = pc.fill_null(pc.index_in(paths, value_set=listed), -1).to_numpy()
     again = np.ones(len(row), bool)
     again[np.unique(row, return_index=True)[1]] = False
     for bad, what in ((row < 0, "is in no training list"), (again, "is there a second time")):
         if bad.any():
             at = int(np.argmax(bad))
             raise InputError(f"{file}:{line[at]}: path {paths[at].as_py()!r} {what}")
-    missing = np.isin(np.arange(len(rows)), row, invert=True)
+    missing = np.isin(np.arange(len(listed)), row, invert=True)
     if missing.any():
-        path = rows.paths[int(np.argmax(missing))].as_py()
+        path = listed[int(np.argmax(missing))].as_py()
         raise InputError(f"{file}: has no line for {path!r}, which a training list has")
-    return shown[np.argsort(row)] == rows.labels
+    return shown[np.argsort(row)] == labels
 
 
 def check_oracle(rows: Rows, root: str) -> None:

@@ -23,10 +23,12 @@ from typing import Any
 
 from tools.ablation.children import Children, Failed, carry_out
 from tools.ablation.cost import check_equal, predicted, total_passes
+from tools.ablation.durations import shortened
+from tools.ablation.flags import BUDGETS, parser_of
 from tools.ablation.held_out import SHARE, write_held_out
-from tools.ablation.methods import BASELINES, IMAGES, LADDER, ROOT, Run, make_run, not_run, shortened
+from tools.ablation.methods import BASELINES, IMAGES, LADDER, Run, make_run, not_run
 from tools.ablation.report import conditions, table
-from tools.ablation.rows import Rows, count_classes, count_trained, read_rows
+from tools.ablation.rows import Rows, count_classes, read_rows
 from tools.ablation.runs import STOPPED, Cost, Record, perform, say, write_recipe
 from tools.ablation.spaces import Settings, draw, space_of, text_of
 from urnet.config.recipe import Recipe
@@ -37,7 +39,6 @@ from urnet.core.cpus import usable_cores
 from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run_folder import locked
 
-BUDGETS = {"small": 0.25, "full": 1.0}
 OWN = (LADDER, IMAGES)
 SEARCHED = (*OWN, "ce_equal", "balanced_equal", *BASELINES)
 GROUPS = {"own": OWN, "rivals": ("balanced_equal", *BASELINES), "all": SEARCHED}
@@ -51,21 +52,13 @@ is the recipe as it is. Of equal scores the earlier trial is taken.
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = cli.Parser(prog="python -m tools.ablation search", description=__doc__, formatter_class=raw)
-    add = parser.add_argument
-    add("--data", type=Path, default=ROOT / "data/digits_web", metavar="DIR", help="the data [data/digits_web]")
-    add("--out", type=Path, default=Path("output/search"), metavar="DIR", help="where results go [output/search]")
+    name = "python -m tools.ablation search"
+    parser = parser_of(name, __doc__ or "", out="output/search", budget="small", jobs="trials")
     names = f"methods and groups of them ({', '.join(GROUPS)}), separated by commas [all]"
-    add("--methods", default="all", metavar="NAMES", help=names)
-    add("--trials", type=cli.number(int, 1), default=12, metavar="N", help="of each method [12]")
-    add("--seed", type=cli.number(int, 0), default=0, metavar="S", help="of the trials drawn and of training [0]")
-    add("--budget", choices=sorted(BUDGETS), default="small", help="small: a quarter of every duration [small]")
-    ladder = "its stages are the ladder [recipes/benchmark32.yaml]"
-    add("--recipe", type=Path, default=ROOT / "recipes/benchmark32.yaml", help=ladder)
-    add("--jobs", type=cli.number(int, 1), default=1, metavar="N", help="trials at once, which share the cores [1]")
-    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe's")
-    add("--debug", action="store_true", help="show a traceback on errors")
+    parser.add_argument("--methods", default="all", metavar="NAMES", help=names)
+    parser.add_argument("--trials", type=cli.number(int, 1), default=12, metavar="N", help="of each method [12]")
+    words = "of the trials drawn and of training [0]"
+    parser.add_argument("--seed", type=cli.number(int, 0), default=0, metavar="S", help=words)
     return parser.parse_args(argv)
 
 
@@ -155,16 +148,15 @@ def read_base(args: argparse.Namespace) -> Recipe:
 def make_trials(args: argparse.Namespace, base: Recipe, rows: Rows, kinds: Sequence[str]) -> list[Trial]:
     """All trials, every method's first ones first, their recipes written. Raises InputError for unequal costs."""
     drawn = {kind: draw(space_of(kind), args.trials, args.seed) for kind in kinds}
-    costs, n_rows = {}, count_trained(base.data)
-    trials = []
+    costs, trials = {}, []
     for number in range(args.trials):
         for kind in kinds:
             if number >= len(drawn[kind]):
                 continue
             settings = drawn[kind][number]
-            run = make_run(base, kind, args.seed, args.out, n_rows, {kind: settings})
+            run = make_run(base, kind, args.seed, args.out, len(rows), {kind: settings})
             recipe = replace(run.recipe, name=f"{kind}-{number}", output=str(args.out / "trials"))
-            costs[recipe.name] = predicted(recipe.stages, n_rows).training_images
+            costs[recipe.name] = predicted(recipe.stages, len(rows)).training_images
             source = f"{args.recipe}, trial {number} of {kind}: {text_of(settings)}"
             written = write_recipe(replace(run, recipe=recipe), source)
             trials.append(Trial(kind, number, settings, Record(written, rows)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,28 +27,42 @@ def write_subset(root: Path, share: Fraction, folder: Path) -> Path:
     A folder that is there is written anew. Raises InputError as ``read_lines``, and for metadata that does not go line
     for line with its list.
     """
-    lists = train_lists(Data(root=str(root), n_classes=count_classes(root)))
-    kept, first = _kept([file for _, file, _ in lists], share), {}
-    for _, file, meta in lists:
-        stays = [path.as_py() in kept for lines in read_lines(file) for path in lines.path]
-        first[file.name] = chosen_lines(file, stays)
-        if meta.is_file() and meta.read_bytes().strip():
-            first[meta.name] = chosen_lines(meta, stays)
+    data = Data(root=str(root), n_classes=count_classes(root))
+    kept = _kept([file for _, file, _ in train_lists(data)], share)
+
+    def stays(file: Path, low: int = 0) -> list[bool]:
+        return [path.as_py() in kept for lines in read_lines(file, low=low) for path in lines.path]
+
     recover_folder(folder)
     with atomic_folder(folder, replace=True) as part:
-        (part / "info").mkdir()
-        for name, text in first.items():
-            (part / "info" / name).write_text(text, encoding="utf-8")
-        for file in (root / "info").iterdir():
-            if not file.name.startswith("train_"):
-                shutil.copyfile(file, part / "info" / file.name)
-        for item in root.iterdir():
-            if item.name not in ("info", TRUTH):
-                (part / item.name).symlink_to(item.resolve())
+        write_cut(data, [stays(file) for _, file, _ in train_lists(data)], part, left_out=[TRUTH])
         if (root / TRUTH).is_file():
-            stays = [path.as_py() in kept for lines in read_lines(root / TRUTH, low=-1) for path in lines.path]
-            (part / TRUTH).write_text(chosen_lines(root / TRUTH, stays, low=-1), encoding="utf-8")
+            (part / TRUTH).write_text(chosen_lines(root / TRUTH, stays(root / TRUTH, -1), low=-1), encoding="utf-8")
     return folder
+
+
+def write_cut(
+    data: Data, stays: Sequence[Sequence[bool] | np.ndarray], folder: Path, left_out: Collection[str] = ()
+) -> None:
+    """Fill ``folder`` with what ``data`` has, but of its training lists, and their metadata's, only lines that stay.
+
+    ``stays``: for each list whether each of its lines does. Everything of the root but info/ and what is ``left_out``
+    is a link; of info/ too, folders are links.
+    """
+    root, info = Path(data.root), folder / "info"
+    info.mkdir()
+    for item in (root / "info").iterdir():
+        if item.is_dir():
+            (info / item.name).symlink_to(item.resolve())
+        elif not item.name.startswith("train_"):
+            shutil.copyfile(item, info / item.name)
+    for (_, file, meta), own in zip(train_lists(data), stays, strict=True):
+        (info / file.name).write_text(chosen_lines(file, own), encoding="utf-8")
+        if meta.is_file() and meta.read_bytes().strip():
+            (info / meta.name).write_text(chosen_lines(meta, own), encoding="utf-8")
+    for item in root.iterdir():
+        if item.name != "info" and item.name not in left_out:
+            (folder / item.name).symlink_to(item.resolve())
 
 
 def _kept(files: list[Path], share: Fraction) -> set[str]:

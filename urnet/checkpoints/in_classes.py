@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from urnet.checkpoints import imagenet
-from urnet.checkpoints.locate import MODEL, locate
+from urnet.checkpoints.locate import file_beside
 from urnet.checkpoints.safetensors_io import read_safetensors, write_safetensors
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
@@ -31,12 +30,7 @@ def arrays_of(reference: ClassCentres) -> dict[str, np.ndarray]:
 
 def reference_file(weights: str | Path) -> Path | None:
     """Where the file of a checkpoint is, named as ``checkpoint.read_weights`` takes it; None where there is none."""
-    if imagenet.is_word(weights):
-        return None
-    kind, place = locate(weights)
-    folder = place if kind == "checkpoint" else place.parent
-    beside = kind == "checkpoint" or place.name == MODEL
-    return folder / FILE if beside and (folder / FILE).is_file() else None
+    return file_beside(weights, FILE)
 
 
 def read_reference(weights: str | Path) -> ClassCentres | None:

@@ -57,6 +57,19 @@ def locate(path: PathLike) -> tuple[Kind, Path]:
     return "fluid", path
 
 
+def file_beside(weights: PathLike, name: str) -> Path | None:
+    """The file ``name`` of a checkpoint whose weights are named as ``checkpoint.read_weights`` takes them.
+
+    None where there is none, and for weights that are no checkpoint's.
+    """
+    if imagenet.is_word(weights):
+        return None
+    kind, place = locate(weights)
+    folder = place if kind == "checkpoint" else place.parent
+    beside = kind == "checkpoint" or place.name == MODEL
+    return folder / name if beside and (folder / name).is_file() else None
+
+
 def end_of_run(path: PathLike) -> Path | None:
     """``final`` of the last stage of a run's folder, if that stage is finished; None for any other path.
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from urnet.checkpoints import imagenet
-from urnet.checkpoints.locate import MODEL, locate
+from urnet.checkpoints.locate import file_beside
 from urnet.checkpoints.safetensors_io import read_safetensors
 
 NAME = "second"
@@ -23,12 +22,7 @@ PREFIXES = ("first.", "second.")
 
 def second_file(weights: str | Path) -> Path | None:
     """Where a checkpoint, named as ``checkpoint.read_weights`` takes it, has its second network; None: it has none."""
-    if imagenet.is_word(weights):
-        return None
-    kind, place = locate(weights)
-    folder = place if kind == "checkpoint" else place.parent
-    beside = kind == "checkpoint" or place.name == MODEL
-    return folder / FILE if beside and (folder / FILE).is_file() else None
+    return file_beside(weights, FILE)
 
 
 def read_second(weights: str | Path) -> Arrays | None:

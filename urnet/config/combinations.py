@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from urnet.config.fields import Need, check_values
-from urnet.config.stage import FOLDERS, Schedule, Stage, Subsets
+from urnet.config.remedies import Subsets
+from urnet.config.stage import FOLDERS, Schedule, Stage
 
 HELD_BACK = ("folder", "list")  # formats of which a part can be held back for validation
 LOSS_KEYS = {"generalised": ("q",), "symmetric": ("alpha", "beta", "log_zero")}  # that a loss reads

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import paddle
 import paddle.nn.functional as F
 
-from urnet.config.stage import Loss
+from urnet.config.remedies import Loss
 from urnet.nn.losses import Weight, divisor, weighted_cross_entropy
 
 LEAST = 1e-4  # probabilities stay this far from 0 and 1 where a logarithm of them is taken (ELR)

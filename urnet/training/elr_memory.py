@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from urnet.config.stage import Elr
+from urnet.config.remedies import Elr
 from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 

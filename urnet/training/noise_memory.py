@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from urnet.config.stage import Sop
+from urnet.config.remedies import Sop
 from urnet.nn.sparse_noise import MOST, NoiseSlope
 from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup

@@ -65,6 +65,7 @@ class Trainer:
         self.noise = NoiseMemory(stage.sop, job.labels, job.recipe.data.n_classes, self.group)
         self.passes = PassCounter(job.passes_before, self.group)
         self.pair = PairTraining(job)
+        self.kept = (self.attention, self.memory, self.noise, self.pair)  # in checkpoints, beside the weights
         self.threshold = gate_plan(stage, job.steps_per_epoch)
         self.progress, self.stop = TrainingProgress(), GracefulStop()
         self.sync = StepSync(self.group, self.stop)
@@ -262,7 +263,7 @@ class Trainer:
         folder = f"step-{self.progress.step:08d}"
         if not (self.job.folder / folder).exists():
             parts = self.state.state()
-            for kept in (self.attention, self.memory, self.noise, self.pair):
+            for kept in self.kept:
                 parts["extra"].update(kept.state())
             state = {**self._run_state(), "scaler": parts.pop("scaler")}
             self._save(folder, weights=self.state.weights(), state=state, **parts)
@@ -285,10 +286,8 @@ class Trainer:
         weights = second.joined(saved.weights, saved.extra.get(second.NAME))
         checkpoint.load_into(self.state.network, weights, source=str(newest))
         self.state.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])
-        self.attention.load(saved.extra)
-        self.memory.load(saved.extra)
-        self.noise.load(saved.extra)
-        self.pair.load(saved.extra)
+        for kept in self.kept:
+            kept.load(saved.extra)
         state = saved.state
         self.passes.load(state)
         self.progress = TrainingProgress(step=state["step"], best=state["best"], last=state["last"])
