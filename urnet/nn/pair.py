@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import paddle
@@ -48,4 +49,4 @@ class Pair(nn.Layer):
 def mean_logits(first: paddle.Tensor, second: paddle.Tensor) -> paddle.Tensor:
     """log((softmax(first) + softmax(second)) / 2), (B, C) float32: its softmax is the mean of the probabilities."""
     both = [F.log_softmax(logits.astype("float32"), axis=-1) for logits in (first, second)]
-    return paddle.logsumexp(paddle.stack(both), axis=0) - 0.6931471805599453  # ln 2
+    return paddle.logsumexp(paddle.stack(both), axis=0) - math.log(2)
