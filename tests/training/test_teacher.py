@@ -52,7 +52,7 @@ def test_parts_of_a_step_add_up_and_the_memory_is_what_the_averages_say(mixed):
     data = dataclasses.replace(step_input(mixup=mixup() if mixed else None), memory=MEMORY)
     (whole, outcome), (parts, again) = (outcome_of(data, accumulate=n, **TAUGHT) for n in (1, 4))
     assert_close(whole, parts)
-    assert outcome.passes == again.passes == Passes(24, 12) == passes_per_image(stage(**TAUGHT)) * 12
+    assert outcome.passes == again.passes == Passes(24, 12) == passes_per_image(stage(**TAUGHT), 144) * 12
     twin = train_state(stage())
     twin.network.set_state_dict({name: 1.5 * value for name, value in twin.network.state_dict().items()})
     logits = twin.model(paddle.to_tensor(data.images))
