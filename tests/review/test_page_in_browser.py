@@ -153,6 +153,39 @@ def test_duplicates_are_decided_along_or_not(served, browser, file):
     assert browser.run("document.querySelector('#show').value") == "all"
 
 
+HELD = """
+window.held = [];
+const fetched = window.fetch;
+window.fetch = async (url, ...others) => {
+  const answer = await fetched(url, ...others);
+  if (String(url).includes("items?") && held.length < 2) await new Promise((go) => held.push(go));
+  return answer;
+};
+"""
+
+
+def test_what_was_asked_for_before_a_decision_does_not_count_after_it(served, browser, file):
+    browser.open(served.address)
+    at(browser, 0)
+    choose(browser, "#show", "v4")
+    at(browser, 6)
+    browser.press("k")
+    until(browser, "!document.querySelector('#nothing').hidden")
+    browser.run(f"void (() => {{ {HELD} }})()")
+    browser.press("u")  # asks for more pictures in the background: 7, whose duplicate 6 is not decided
+    at(browser, 6)
+    until(browser, "held.length === 1")
+    browser.click("#same input")
+    browser.press("k")
+    until(browser, "held.length === 2")
+    browser.run("void held.forEach((go) => go())")
+    at(browser, 7)
+    assert browser.run("[...document.querySelectorAll('#same input')].map((tick) => tick.checked)") == [False]
+    browser.press("n")
+    until(browser, "!document.querySelector('#nothing').hidden")
+    assert written(file) == {6: ("keep", "ant"), 7: ("none", "")}
+
+
 def test_a_batch_is_taken_without_what_is_unticked(served, browser, file):
     browser.open(served.address, width=400)
     at(browser, 0)

@@ -38,10 +38,16 @@ export class Single {
     this.ahead();
   }
 
+  // Pictures that are not in the queue yet. An answer from before what was decided meanwhile is asked for again: it would
+  // tick duplicates that are decided by now.
   async fill() {
-    const show = this.app.show, without = [...this.queue.map((item) => item.row), ...this.left];
+    const { show, revision } = this.app, without = [...this.queue.map((item) => item.row), ...this.left];
     const found = await ask(`items?show=${show}&n=${2 * AHEAD}&without=${without.join(",")}`);
     if (show !== this.app.show) return;
+    if (revision !== this.app.revision) {
+      await this.fill();
+      return;
+    }
     const known = new Set(this.queue.map((item) => item.row));
     this.queue.push(...found.items.filter((item) => !known.has(item.row)
       && !this.left.has(item.row) && (this.again || !this.app.decided.has(item.row))));
