@@ -121,6 +121,7 @@ DELICATE = {  # just before which operation (fault_toys.operations), in the orde
     "the list of unreadable images has its name": "os.rename TO */class/unreadable.txt",
     "a checkpoint has its name": "os.rename TO */class/step-00000003",
     "an old checkpoint is half removed": "os.rmdir *step-00000002",
+    "the classes' means have their name": "os.rename TO */class/best/in_classes.safetensors",
     "the last weights have their name": "os.rename TO */class/final",
     "a shard is begun": "os.mkdir */measure/cluster/.shard-*",
     "a shard has its name": "os.rename TO */measure/cluster/shard-00000",

@@ -8,7 +8,7 @@ import numpy as np
 
 from urnet.checkpoints.locate import file_beside
 from urnet.checkpoints.safetensors_io import read_safetensors, write_safetensors
-from urnet.core.atomic_files import atomic_file
+from urnet.core.atomic_files import atomic_file, recover_folder
 from urnet.core.checks import InputError
 from urnet.reweight.class_centres import ClassCentres
 
@@ -17,7 +17,11 @@ FILE = f"{NAME}.safetensors"
 
 
 def write_reference(folder: Path, reference: ClassCentres) -> None:
-    """Put the file into a checkpoint's folder, whole; one that is there is replaced."""
+    """Put the file into a checkpoint's folder, whole; one that is there is replaced.
+
+    Only the process that writes there may call this: what a killed writer left is removed.
+    """
+    recover_folder(folder / FILE)
     with atomic_file(folder / FILE, replace=True) as part:
         write_safetensors(part, arrays_of(reference))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from urnet.core.atomic_files import atomic_file
+from urnet.core.atomic_files import atomic_file, recover_folder
 from urnet.core.checks import InputError
 
 FILE = "kept.passes.json"  # of a run; a stage's name has no dot
@@ -32,6 +32,7 @@ class KeptPasses:
         if own.get(place.name, n_records + 1) <= n_records:
             return
         own[place.name] = n_records  # of a file with fewer than noted everything was made anew
+        recover_folder(self._file)  # what a killed writer left
         with atomic_file(self._file, replace=True) as part:
             part.write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from urnet.core.atomic_files import AppendedFile, atomic_file, missing_above, remove_empty
+from urnet.core.atomic_files import AppendedFile, atomic_file, missing_above, recover_folder, remove_empty
 from urnet.core.checks import InputError
 from urnet.core.counted import verb
 from urnet.core.file_lock import hold
@@ -83,6 +83,7 @@ class KeptFeatures:
         if self._found != self._state():
             self.close()
             raise InputError(f"{self.path}: another process has changed it meanwhile; the same call uses what it kept")
+        recover_folder(self.path)  # what a killed writer left
 
     def add(self, about: np.ndarray, features: np.ndarray) -> None:
         """Append n records: ``ABOUT`` (n,) and float16 (n, width); all of them or, on a full disk, none.
