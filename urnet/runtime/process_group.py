@@ -56,10 +56,14 @@ class ProcessGroup:
         here = self._store.add(key, 1)
         while here < self.size:
             time.sleep(pause)
-            if self.watchdog is not None and self.watchdog.lost():
-                raise PeerLost(self.watchdog.exit_code)
+            self.check_peers()
             pause = min(2 * pause, POLL_SECONDS[1])
             here = self._store.add(key, 0)
+
+    def check_peers(self) -> None:
+        """Raise PeerLost if another process of the run is known to have ended; never waits."""
+        if self.watchdog is not None and self.watchdog.lost():
+            raise PeerLost(self.watchdog.exit_code)
 
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:
