@@ -69,6 +69,14 @@ def test_processes_share_what_they_should(findings):
         assert found["concatenated"] == [0, 0, 1, 1]
 
 
+def test_an_overflow_in_one_process_is_skipped_by_all(findings):
+    first, second = (found["overflows"] for found in findings)
+    assert first == second  # to the last digit of the weights
+    scale, skipped, sums = first
+    assert scale == [2.0**14] and skipped == [False, True, False]
+    assert sums[0] == sums[1] != sums[2]
+
+
 # --- a recipe's stages
 
 

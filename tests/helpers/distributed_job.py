@@ -16,6 +16,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from tests.helpers.overflows import Overflowing, scaling_allowed
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
 from urnet.config.remedies import CoTeaching, Elr, Gate, Loss, Sop
@@ -160,6 +161,22 @@ def running_mean(group: ProcessGroup) -> list[float]:
     return [float(value) for value in group.all_gather(float(network[1]._mean[0]))]
 
 
+def overflows(group: ProcessGroup) -> list[object]:
+    """Loss scale, skipped steps and a sum of the weights of three steps, the second of which overflows in process 1."""
+    with scaling_allowed():
+        paddle.seed(3)
+        network = Overflowing()
+        stage = Stage("a", Duration(1, "epochs"), batch_size=ROWS)
+        made = TrainState(network, stage, Transform(size=8), "float16", group)
+        skipped, sums = [], []
+        for step in range(3):
+            network.overflows = step == 1 and group.rank == 1
+            outcome = train_step(made, part_of(make_input(stage, step), group), 0.1, step)
+            skipped.append(bool(outcome.not_finite > 0))
+            sums.append(sum(float(value.sum()) for value in made.weights().values()))
+    return [made.scaler.state_dict()["scale"].tolist(), skipped, sums]
+
+
 def off(found: np.ndarray, expected: np.ndarray) -> float:
     """The largest difference, as a share of the largest expected value."""
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
@@ -179,6 +196,7 @@ def compare(group: ProcessGroup) -> dict[str, object]:
         bool((a == b).all()) for a, b in zip(statistics(group), statistics(SINGLE_PROCESS), strict=True)
     ]
     findings["running mean"] = running_mean(group)
+    findings["overflows"] = overflows(group)
     findings["gathered"] = group.all_gather({"rank": group.rank})
     findings["shared"] = group.broadcast(group.rank + 10)
     findings["sum"] = group.all_sum(np.array([group.rank, 1 << 60 if group.rank else 3])).tolist()

@@ -20,8 +20,10 @@ from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
 from urnet.nn.trained_part import TrainedPart
+from urnet.runtime.device_to_host import Downloads
 from urnet.runtime.host_to_device import Uploads
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.loss_scaler import LossScaler
 from urnet.training.objective import RowNotes, StepInput, loss_of, mixed_images
 from urnet.training.pair_objective import pair_loss
 from urnet.training.passes import Passes, step_passes
@@ -63,7 +65,7 @@ class TrainState:
             self.model = TrainedPart(network, stage.train)
         self.parallel = self.model if group.is_single else fleet.distributed_model(self.model)
         self.optimizer = make_optimizer(network, stage.optimizer)
-        self.scaler = paddle.amp.GradScaler(enable=amp == "float16", init_loss_scaling=2.0**15)
+        self.scaler = LossScaler(f"stage {stage.name}", Downloads(group), enable=amp == "float16")
         self.ema = Ema(network, stage.ema.decay) if stage.ema else None
         self._parameters = list(trainable(network).values())
         # whose gradients are clipped as one vector: those of each network
