@@ -24,7 +24,10 @@ FAULTS = {  # in the order of a run: just before which operation the disk is ful
     "new logs": ("open */class/log.txt", "class/curves.csv|class/log.txt"),
     "first checkpoint": ("os.mkdir */class/.step-00000001.*", "class/step-00000001/model.safetensors"),
     "growing logs": ("os.rename TO */class/step-00000001", "class/log.txt|class/step-00000002/model.safetensors"),
-    "list of unreadable images": ("open */class/.unreadable.txt.*", "class/unreadable.txt"),
+    "list of unreadable images": (
+        "open */class/.unreadable.txt.*",
+        "class/unreadable.txt|class/step-",
+    ),  # one may be in work
     "half a checkpoint": ("open */class/.step-00000003.*/state.json", "class/step-00000003"),
     "last weights": ("os.mkdir */class/.final.*", "class/final/model.safetensors"),
     "what is measured": ("open */measure/cluster/.measurement.json.*", "measure/cluster/measurement.json"),

@@ -14,7 +14,7 @@ import pytest
 import infer
 from tests.helpers.faults import NAMES, assert_same_bytes, finish, make_web, prediction, start, write_recipe
 from urnet.core import cli
-from urnet.training.trainer import checkpoints
+from urnet.training.saving import checkpoints
 
 pytestmark = pytest.mark.slow
 KILLS = 20

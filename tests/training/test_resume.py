@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.tiny_training import run_here, start, write_images, write_recipe
-from urnet.training.trainer import checkpoints
+from urnet.training.saving import checkpoints
 
 TOTAL = 21  # steps: 61 rows, batches of 8, 3 epochs
 

@@ -32,8 +32,9 @@ from urnet.pipeline.run import run_recipe
 from urnet.reweight.class_size import class_size
 from urnet.runtime import precision
 from urnet.training.log import TrainLog, Unreadable
+from urnet.training.saving import checkpoints
 from urnet.training.step import StepOutcome, train_step
-from urnet.training.trainer import Trainer, checkpoints
+from urnet.training.trainer import Trainer
 
 # --- the step
 

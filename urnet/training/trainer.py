@@ -7,18 +7,15 @@ the weights of one that was not.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 
 from urnet.checkpoints import checkpoint, in_classes, second
-from urnet.config.recipe import dump_recipe
 from urnet.core.checks import InputError
 from urnet.core.seeds import stage_key
 from urnet.core.signals import GracefulStop, Interrupted
@@ -35,6 +32,7 @@ from urnet.training.noise_memory import NoiseMemory
 from urnet.training.objective import StepInput
 from urnet.training.pair_training import PairTraining
 from urnet.training.passes import PassCounter, Passes
+from urnet.training.saving import StageSaver, checkpoints
 from urnet.training.stage_job import StageJob
 from urnet.training.step import TrainState, train_step
 from urnet.training.step_sync import StepSync
@@ -69,6 +67,7 @@ class Trainer:
         self.threshold = gate_plan(stage, job.steps_per_epoch)
         self.progress, self.stop = TrainingProgress(), GracefulStop()
         self.sync = StepSync(self.group, self.stop)
+        self.saver = StageSaver(job)
 
     def train(self, *, resume: bool = False) -> TrainingProgress:
         """Train to the end, from the start or (with ``resume``) from the newest checkpoint if there is one.
@@ -80,11 +79,12 @@ class Trainer:
         if resume:
             self._restore()
         now = self.progress
-        with self.open_log() as log, self.stop:
+        with self.open_log() as log, self.stop, self.saver:
             try:
                 if self._evaluation_is_due():  # the checkpoint was written just before it
                     self._evaluate(log)
                 for _ in self.steps(log):
+                    self.saver.check()
                     if now.step % self.checkpoint_every == 0:
                         self._save_checkpoint(log)
                     self.sync.check()
@@ -93,6 +93,7 @@ class Trainer:
                 self.sync.settle()  # a signal during the last evaluation: no further stage is begun
             except Interrupted as stopped:
                 self._save_checkpoint(log)
+                self._all_written()
                 log.line(f"{stopped} at step {now.step} of {self.total}", show=True)
                 raise
         return now
@@ -209,40 +210,27 @@ class Trainer:
                 self._save_for_use("best")
             log.evaluation(now.step, metrics, better, time.perf_counter() - start)
             if now.step == self.total:  # last, as it marks the stage as finished
+                self._all_written()
                 self.attention.write(self.job)
                 reference = leave_references(self.job, self.state, self.stop, log, better)
                 self._save_for_use("final", reference)
+                self.saver.wait()
         self.group.barrier()  # for process 0, which writes
         log.restart_clock()
 
     def _save_for_use(self, name: str, reference: ClassCentres | None = None) -> None:
         extra = {} if reference is None else {in_classes.NAME: in_classes.arrays_of(reference)}
-        self._save(name, weights=self.state.weights(), state=self._run_state(), extra=extra)
+        state = self._run_state()
+        if self.group.is_main:
+            self.saver.wait()
+            self.saver.save(name, self.state.weights(), self.progress.step, state=state, extra=extra)
+
+    def _all_written(self) -> None:
+        """Wait until what was to be saved is on the disk, for all processes."""
+        self.saver.wait()
+        self.group.barrier()
 
     # --- checkpoints
-
-    def _save(self, name: str, weights: dict[str, np.ndarray], **parts: Any) -> None:
-        """Write a checkpoint. FloatingPointError, and nothing written or removed, for weights not finite."""
-        if not self.group.is_main:
-            return
-        broken = next((key for key, value in weights.items() if not np.isfinite(value).all()), None)
-        if broken is not None:
-            step = self.progress.step - 1
-            raise FloatingPointError(
-                f"stage {self.job.stage.name}, epoch {step // self.job.steps_per_epoch}, step {step}: the "
-                f"weights it left are not finite ({broken}); a lower learning rate, warm-up or "
-                "optimizer.clip_norm may help"
-            )
-        if self.job.stage.pair:
-            weights, other = second.split(weights)
-            parts["extra"] = {**parts.get("extra", {}), **other}
-        checkpoint.save(
-            self.job.folder / name,
-            weights=weights,
-            recipe_text=dump_recipe(self.job.recipe),
-            class_names=class_lines(self.job.table.class_names),
-            **parts,
-        )
 
     def _run_state(self) -> dict[str, Any]:
         now = self.progress
@@ -258,20 +246,27 @@ class Trainer:
         }
 
     def _save_checkpoint(self, log: TrainLog) -> None:
-        """Write ``step-NNNNNNNN/`` for this step and remove all but the newest ``keep``."""
+        """Have ``step-NNNNNNNN/`` written for this step, and all but the newest ``keep`` removed.
+
+        Only the main process gathers; what the processes know of the rows is exchanged by all of them.
+        """
         log.read_loss()  # never keep weights that a loss which is not finite has moved
-        folder = f"step-{self.progress.step:08d}"
-        if not (self.job.folder / folder).exists():
-            parts = self.state.state()
-            for kept in self.kept:
-                parts["extra"].update(kept.state())
-            state = {**self._run_state(), "scaler": parts.pop("scaler")}
-            self._save(folder, weights=self.state.weights(), state=state, **parts)
+        state, kept = self._run_state(), [each.state() for each in self.kept]
         if self.group.is_main:
-            for old in checkpoints(self.job.folder)[: -self.job.stage.keep]:
-                shutil.rmtree(old)
-        self.group.barrier()  # for process 0, which writes
+            name = f"step-{self.progress.step:08d}"
+            if self.saver.has(name):
+                self.saver.prune()
+            else:
+                self._gather_and_save(name, state, kept)
+        self.group.barrier()  # for process 0, which may have waited for the disk
         log.restart_clock()
+
+    def _gather_and_save(self, name: str, state: dict[str, Any], kept: list[dict[str, dict[str, np.ndarray]]]) -> None:
+        parts = self.state.state()
+        for sets in kept:  # these arrays are the ones that later steps write to
+            parts["extra"].update({of: {key: np.array(v) for key, v in arrays.items()} for of, arrays in sets.items()})
+        state["scaler"] = parts.pop("scaler")
+        self.saver.save(name, self.state.weights(), self.progress.step, state=state, prune=True, **parts)
 
     def _restore(self) -> None:
         """Resume from the newest checkpoint; without one the stage begins at its start."""
@@ -291,16 +286,6 @@ class Trainer:
         state = saved.state
         self.passes.load(state)
         self.progress = TrainingProgress(step=state["step"], best=state["best"], last=state["last"])
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """A stage's checkpoints for resuming, oldest first."""
-    return sorted(folder.glob("step-*"))
-
-
-def class_lines(names: list[str]) -> list[str] | None:
-    """Class names for classes.txt; None where none is known."""
-    return names if any(names) else None
 
 
 def seed_network(seed: int, stage: str, step: int, rank: int = 0) -> None:
