@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +12,7 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
 from urnet.core.checks import InputError
+from urnet.nn.batch_norms import statistics_held
 
 Size = int | tuple[int, int]
 
@@ -109,9 +111,8 @@ def recomputed(unit: nn.Layer, x: Any) -> Any:
     """``unit(x)``, x a tensor or a tuple of them; in training the inner activations are dropped and computed
     again in the backward pass.
 
-    The second pass must not move the running statistics of batch norm again: it runs with momentum 1, so
-    running = 1 * running + 0 * batch, the same bits. ``use_reentrant=False`` because the other kind runs a
-    backward pass inside the backward pass, which ``paddle.DataParallel`` refuses.
+    The second pass must not move the running statistics of batch norm again. ``use_reentrant=False`` because the
+    other kind runs a backward pass inside the backward pass, which ``paddle.DataParallel`` refuses.
     """
     if not (unit.training and paddle.is_grad_enabled()):
         return unit(x)
@@ -119,18 +120,7 @@ def recomputed(unit: nn.Layer, x: Any) -> Any:
 
     def run(x: Any) -> Any:
         passes.append(None)
-        return unit(x) if len(passes) == 1 else _with_frozen_statistics(unit, x)
+        with statistics_held(unit) if len(passes) > 1 else contextlib.nullcontext():
+            return unit(x)
 
     return recompute(run, x, use_reentrant=False, preserve_rng_state=False)
-
-
-def _with_frozen_statistics(unit: nn.Layer, x: Any) -> Any:
-    norms: list[Any] = [layer for layer in unit.sublayers() if isinstance(layer, nn.BatchNorm2D)]
-    kept = [norm._momentum for norm in norms]
-    try:
-        for norm in norms:
-            norm._momentum = 1.0
-        return unit(x)
-    finally:
-        for norm, momentum in zip(norms, kept, strict=True):
-            norm._momentum = momentum

@@ -12,8 +12,10 @@ from .blocks import FromFeatures, check_size
 class NormReLU(nn.BatchNorm2D):
     """Batch norm and ReLU in one layer, with the names of Paddle's older ``nn.BatchNorm(act="relu")``."""
 
+    after = staticmethod(nn.functional.relu)  # a synchronised batch norm in its place does it too
+
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return nn.functional.relu(super().forward(x))
+        return self.after(super().forward(x))
 
 
 class DenseNet(FromFeatures, densenet.DenseNet):

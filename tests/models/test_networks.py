@@ -11,14 +11,23 @@ import paddle.nn.functional as F
 import pytest
 
 import models
+from models.densenet import NormReLU
 from models.dpn import DPN
 from models.inception_resnet_v2 import Residual
 from models.resnest import ResNeSt
 from models.senet import SENet
-from tests.helpers.networks import assert_recomputation_changes_nothing, built, images, trainable
+from tests.helpers.networks import (
+    assert_recomputation_changes_nothing,
+    built,
+    images,
+    on_this_process,
+    randomised,
+    trainable,
+)
 from urnet.checkpoints import checkpoint
 from urnet.checkpoints.load import classifier_keys
 from urnet.core.checks import InputError
+from urnet.nn.batch_norms import statistics_held, synchronise
 
 N_CLASSES = 7
 # Trainable parameters with 1,000 classes; the release's 101 layers with 5,000 are asked for below.
@@ -100,9 +109,11 @@ def test_what_was_published(network):
         assert parameters(net, 1000) == PARAMETERS[name]
     if name == "ResNeXt101_32x4d":
         assert parameters(net, 5000) == 96_987_336  # the released checkpoint's
-    norms = [layer for layer in net.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+    norms = norms_of(net)
     assert {norm._epsilon for norm in norms} == {EPSILON.get(name, 1e-5)}
     assert {norm._momentum for norm in norms} == {0.9}
+    with statistics_held(net):  # recomputation's second pass, moving averages
+        assert norms and {norm._momentum for norm in norms} == {1.0}
     if name == "InceptionResNetV2":
         units = [unit for unit in net.units if isinstance(unit, Residual)]
         assert [unit.scale for unit in units] == [0.17] * 10 + [0.1] * 20 + [0.2] * 9 + [1.0]
@@ -233,6 +244,51 @@ SMALL = {  # of families whose networks are large
 def test_recomputation_changes_neither_gradients_nor_statistics(name):
     construct = functools.partial(SMALL.get(name) or functools.partial(models.build, name), N_CLASSES)
     assert_recomputation_changes_nothing(construct, UNITS_INSIDE[name], smallest(name))
+
+
+@pytest.mark.parametrize("name", ["ResNeXt_small32", "DPN"])
+def test_recomputation_with_synchronised_batch_norm_moves_statistics_once(name, monkeypatch):
+    on_this_process(monkeypatch)
+
+    def construct(recompute):
+        network = (SMALL.get(name) or functools.partial(models.build, name))(N_CLASSES, recompute=recompute)
+        synchronise(network)
+        return network
+
+    assert_recomputation_changes_nothing(construct, UNITS_INSIDE[name])
+
+
+def norms_of(network):
+    return [layer for layer in network.sublayers() if hasattr(layer, "_mean")]
+
+
+@pytest.mark.parametrize("name", ["DenseNet121", "InceptionV3", "MobileNetV3_large", "ResNet18", "ResNeXt_small32"])
+def test_every_batch_norm_is_synchronised_and_held_still(name):
+    with paddle.LazyGuard():
+        network = models.build(name, N_CLASSES)
+    keys = list(network.state_dict())
+    synchronise(network)
+    assert list(network.state_dict()) == keys
+    assert {type(norm) for norm in norms_of(network)} == {paddle.nn.SyncBatchNorm}
+    with statistics_held(network):
+        assert {norm._momentum for norm in norms_of(network)} == {1.0}
+    assert {norm._momentum for norm in norms_of(network)} == {0.9}
+
+
+def test_a_synchronised_batch_norm_does_what_the_one_before_it_did(monkeypatch):
+    on_this_process(monkeypatch)
+    network = randomised(paddle.nn.Sequential(NormReLU(3), paddle.nn.BatchNorm2D(3)))
+    x = images(8)
+    network.eval()
+    expected = network(x).numpy()
+    synchronise(network)
+    np.testing.assert_array_equal(network(x).numpy(), expected)
+
+    class More(paddle.nn.BatchNorm2D):
+        pass
+
+    with pytest.raises(TypeError, match="More: a batch norm that does more"):
+        synchronise(paddle.nn.Sequential(More(3)))
 
 
 def test_recomputation_without_gradients_is_a_plain_forward():

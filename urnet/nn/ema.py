@@ -12,9 +12,8 @@ import paddle
 from paddle import nn
 
 from urnet.core.checks import InputError
+from urnet.nn.batch_norms import BATCH_NORMS
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-
-BATCH_NORMS = (nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 
 
 class Ema:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paddle import nn
-
 from urnet.checkpoints import checkpoint
 from urnet.config.recipe import Recipe, recipe_hash
 from urnet.config.stage import Stage
@@ -22,6 +20,7 @@ from urnet.data.lists.image_list import ImageList, Names
 from urnet.data.lists.missing import check_some_there
 from urnet.data.lists.training_rows import training_rows
 from urnet.data.table.table import Table
+from urnet.nn.batch_norms import synchronise
 from urnet.nn.network import Network
 from urnet.pipeline import row_weights, run_folder
 from urnet.pipeline.columns import ColumnWriter, passes_before
@@ -275,7 +274,7 @@ class _Run:
             network = self._network(stage, stage.start, trains=True, say=say)
         part = stage.train != "all"
         if self.recipe.model.sync_batch_norm and not self.group.is_single and not part:
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            synchronise(network)
         kept = self.kept.images(stage, network) if part else None
         return StageJob(
             recipe=self.recipe,
