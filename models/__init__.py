@@ -71,14 +71,16 @@ def check_size(name: str, size: int, where: str) -> None:
         raise InputError(f"{where}: found {size} pixels; {name} takes {least} or more")
 
 
-def build(name: str, n_classes: int, *, recompute: bool = False) -> Any:
+def build(name: str, n_classes: int, *, recompute: bool = False, data_format: str = "NCHW") -> Any:
     """A new network with random weights (Paddle's global seed decides them).
 
     ``recompute``: activations inside a residual unit are computed again in the backward pass instead of
-    being kept; gradients and batch-norm statistics are those of the plain network. Raises InputError for
-    an unknown name (with the nearest ones) and for fewer than one class.
+    being kept; gradients and batch-norm statistics are those of the plain network. ``data_format``: NCHW, or NHWC
+    for a network that takes images (B, H, W, 3) and computes on maps with the channels last; the weights' shapes are
+    the same. Raises InputError for an unknown name (with the nearest ones) and for fewer than one class.
     """
     check_choice("model", name, NAMES)
     if n_classes < 1:
         raise InputError(f"model {name}: n_classes is {n_classes}; 1 or more is accepted")
-    return NETWORKS[name](n_classes, recompute=recompute)
+    network = NETWORKS[name](n_classes, recompute=recompute)
+    return importlib.import_module(f"{__name__}.layout").with_format(network, data_format)

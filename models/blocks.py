@@ -14,6 +14,8 @@ from paddle.distributed.fleet.utils import recompute
 from urnet.core.checks import InputError
 from urnet.nn.batch_norms import statistics_held
 
+from .layout import Layout
+
 Size = int | tuple[int, int]
 
 
@@ -67,24 +69,25 @@ def classifier(n_in: int, n_classes: int) -> nn.Linear:
 
 
 @paddle.jit.not_to_static  # an export must see the sizes as numbers, not as operations of the program
-def check_size(x: paddle.Tensor, least: int) -> None:
-    """Raise InputError for images (B, 3, H, W) with a side of fewer than ``least`` pixels.
+def check_size(sides: list[int], least: int) -> None:
+    """Raise InputError for images of which a side (height, width) has fewer than ``least`` pixels.
 
     Pools and convolutions of Paddle compute nonsense, without a word, from fewer pixels than their kernels
     have. A side that is not known while a network is exported (-1) passes.
     """
-    height, width = x.shape[2:]
+    height, width = sides
     if 0 < height < least or 0 < width < least:
         raise InputError(f"images: {height} x {width} pixels; {least} or more are accepted")
 
 
-class FromFeatures:
+class FromFeatures(Layout):
     """What every network shares: ``forward`` from ``features`` and ``fc``, and the way through its units.
 
     Goes before ``nn.Layer``, or Paddle's network, among a network's bases. ``recompute`` says whether units
     are recomputed in the backward pass. A network that can be cut in front of its last part, so that this alone can be
     trained on maps that are kept, defines ``front``, ``rest`` and ``rest_layers`` (``urnet.nn.network``), and has its
-    ``features`` from them; another one defines ``features``.
+    ``features`` from them; another one defines ``features``. Images and maps are (B, 3, H, W), or (B, H, W, 3) in a
+    network whose ``data_format`` is NHWC (``layout.py``).
     """
 
     recompute: bool

@@ -7,6 +7,7 @@ from paddle import nn
 from paddle.vision.models import densenet
 
 from .blocks import FromFeatures, check_size
+from .layout import forward_instead
 
 
 class NormReLU(nn.BatchNorm2D):
@@ -32,15 +33,22 @@ class DenseNet(FromFeatures, densenet.DenseNet):
         self.fc = self.out
         del self.out
         _modernise(self)
+        for block in self.dense_block_func_list:
+            for unit in block.dense_layer_func:
+                forward_instead(unit, self._grown)
         self.recompute, self.feature_width = recompute, self.fc.weight.shape[0]
 
     def published_names(self) -> dict[str, str]:
         """State-dict key -> its name in the weights published for Paddle's network: ``fc.`` is ``out.``."""
         return {key: f"out.{key[3:]}" if key.startswith("fc.") else key for key in self.state_dict()}
 
+    def _grown(self, unit: densenet.DenseLayer, x: paddle.Tensor) -> paddle.Tensor:
+        """Maps, and behind them those that a unit adds (without dropout, which Paddle's networks do not use)."""
+        return self.joined([x, unit.bn_ac_func2(unit.bn_ac_func1(x))])
+
     def features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
-        check_size(x, self.least_size)
+        check_size(self.sides(x), self.least_size)
         x = self.pool2d_max(self.conv1_func(x))
         for i, block in enumerate(self.dense_block_func_list):
             x = self.through(block.dense_layer_func, x)

@@ -151,7 +151,8 @@ class _MapGradient(paddle.autograd.PyLayer):
 class Conv2D(nn.Conv2D):  # an exported program writes the class's name beside the operation
     """``nn.Conv2D`` of one window a channel, as matrix products where that is quicker.
 
-    That is on a CPU, in float32, while nothing is traced, on maps that are not wide. Elsewhere it is ``nn.Conv2D``.
+    That is on a CPU, in float32, channels first, while nothing is traced, on maps that are not wide. Elsewhere it is
+    ``nn.Conv2D``.
     """
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -171,6 +172,8 @@ class Conv2D(nn.Conv2D):  # an exported program writes the class's name beside t
     def _window(self, x: paddle.Tensor) -> Window | None:
         """The window over ``x``, None where Paddle's kernels are to compute."""
         if not (paddle.in_dynamic_mode() and x.place.is_cpu_place() and x.dtype == paddle.float32):
+            return None
+        if self._data_format != "NCHW":
             return None
         (height, width), sizes, above, strides = x.shape[2:], [], [], tuple(self._stride)
         for i, (n, kernel, stride) in enumerate(zip((height, width), self._kernel_size, strides, strict=True)):

@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 
 from .blocks import ConvBN, FromFeatures, classifier
+from .layout import Layout
 
 EPSILON = 1e-3
 
@@ -49,7 +50,7 @@ class BNReLUConv(BNReLU):
         return self.conv(super().forward(x))
 
 
-class Unit(nn.Layer):
+class Unit(Layout, nn.Layer):
     """1x1 and grouped 3x3 convolution, ``inner`` wide, then 1x1 to both paths.
 
     The first ``width`` channels of the 1x1 are added to the residual path, the other ``increment`` become
@@ -74,14 +75,15 @@ class Unit(nn.Layer):
 
         The first unit of a stage takes any parts; what it gives is ``stride`` times smaller.
         """
-        x = paddle.concat(parts, axis=1)
+        x = self.joined(parts)
         residual, *dense = parts if self.projection is None else self._cut(self.projection(x))
         added, newest = self._cut(self.conv3(self.conv2(self.conv1(x))))
         return (residual + added, *dense, newest)
 
     def _cut(self, x: paddle.Tensor) -> list[paddle.Tensor]:
         """The residual channels of a convolution's result, and the dense ones."""
-        return paddle.split(x, [self.width, x.shape[1] - self.width], axis=1)
+        axis = self.channel_axis
+        return paddle.split(x, [self.width, x.shape[axis] - self.width], axis=axis)
 
 
 class DPN(FromFeatures, nn.Layer):
@@ -122,8 +124,8 @@ class DPN(FromFeatures, nn.Layer):
         """Images (B, 3, H, W) float32, normalised -> penultimate vectors (B, feature_width), >= 0."""
         parts = (self.pool(self.stem(x)),)
         parts = self.through(self.units, parts)
-        x = self.last(paddle.concat(parts, axis=1))
-        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        x = self.last(self.joined(parts))
+        return self.pooled(x).flatten(1)
 
 
 def DPN92(n_classes: int = 1000, *, recompute: bool = False) -> DPN:

@@ -82,7 +82,7 @@ class EfficientNetLite(FromFeatures, nn.Layer):
     def rest(self, x: paddle.Tensor) -> paddle.Tensor:
         """What ``front`` gives -> penultimate vectors (B, 1280), 0 to 6."""
         x = self.head(self.through(list(self.units)[_CUT:], x))
-        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.pooled(x).flatten(1)
 
     def rest_layers(self) -> list[nn.Layer]:
         """The layers of ``rest``."""

@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from .blocks import ConvBN, FromFeatures, check_size, classifier
+from .layout import Layout
 
 VALID: dict[str, Any] = {"padding": 0}  # the kernel stays inside: the size shrinks
 HALVED: dict[str, Any] = {"padding": 0, "stride": 2}
@@ -29,7 +30,7 @@ def average_pool() -> nn.AvgPool2D:
     return nn.AvgPool2D(3, stride=1, padding=1, exclusive=True)
 
 
-class Branches(nn.Layer):
+class Branches(Layout, nn.Layer):
     """Every branch on the same input, their channels side by side."""
 
     def __init__(self, *branches: nn.Layer) -> None:
@@ -37,7 +38,7 @@ class Branches(nn.Layer):
         self.branches = nn.LayerList(branches)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return paddle.concat([branch(x) for branch in self.branches], axis=1)
+        return self.joined([branch(x) for branch in self.branches])
 
 
 class Inception(FromFeatures, nn.Layer):
@@ -66,6 +67,6 @@ class Inception(FromFeatures, nn.Layer):
 
         Raises InputError for images smaller than ``least_size``.
         """
-        check_size(x, self.least_size)
+        check_size(self.sides(x), self.least_size)
         x = self.through(self.units, x)
-        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.pooled(x).flatten(1)

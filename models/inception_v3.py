@@ -17,11 +17,39 @@ from paddle import nn
 from paddle.vision.models import inceptionv3
 
 from .blocks import ConvBN, FromFeatures, check_size, classifier
+from .layout import Layout, forward_instead
 
+# Of each kind of Paddle's blocks the branches: layers one after another, "+" where the last ones lie side by side.
+_BRANCHES = {
+    inceptionv3.InceptionA: (
+        "branch1x1",
+        "branch5x5_1 branch5x5_2",
+        "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3",
+        "branch_pool branch_pool_conv",
+    ),
+    inceptionv3.InceptionB: ("branch3x3", "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3", "branch_pool"),
+    inceptionv3.InceptionC: (
+        "branch1x1",
+        "branch7x7_1 branch7x7_2 branch7x7_3",
+        "branch7x7dbl_1 branch7x7dbl_2 branch7x7dbl_3 branch7x7dbl_4 branch7x7dbl_5",
+        "branch_pool branch_pool_conv",
+    ),
+    inceptionv3.InceptionD: (
+        "branch3x3_1 branch3x3_2",
+        "branch7x7x3_1 branch7x7x3_2 branch7x7x3_3 branch7x7x3_4",
+        "branch_pool",
+    ),
+    inceptionv3.InceptionE: (
+        "branch1x1",
+        "branch3x3_1 branch3x3_2a+branch3x3_2b",
+        "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3a+branch3x3dbl_3b",
+        "branch_pool branch_pool_conv",
+    ),
+}
 N_GRID_BLOCKS = 8  # three at 35x35, the reduction, four at 17x17; then a reduction and two at 8x8
 
 
-class AuxiliaryHead(nn.Layer):
+class AuxiliaryHead(Layout, nn.Layer):
     """Logits from the 17x17 grid: 5x5 average pool of stride 3, 1x1 to 128, 5x5 to 768, classifier.
 
     Smaller images than 299 pixels leave less than the 5x5 that the last convolution needs (224: 3x3). Then
@@ -37,12 +65,13 @@ class AuxiliaryHead(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """The grid (B, n_in, h, w), any h and w -> logits (B, n_classes)."""
-        x = nn.functional.avg_pool2d(x, [min(5, side) for side in x.shape[2:]], stride=3)
+        layout = self.data_format
+        x = nn.functional.avg_pool2d(x, [min(5, side) for side in self.sides(x)], stride=3, data_format=layout)
         x = self.conv1(x)
-        rows, columns = (max(0, 5 - side) for side in x.shape[2:])
+        rows, columns = (max(0, 5 - side) for side in self.sides(x))
         border = [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
-        x = self.conv2(nn.functional.pad(x, border))
-        return self.classifier(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        x = self.conv2(nn.functional.pad(x, border, data_format=layout))
+        return self.classifier(self.pooled(x).flatten(1))
 
 
 class InceptionV3(FromFeatures, inceptionv3.InceptionV3):
@@ -60,6 +89,8 @@ class InceptionV3(FromFeatures, inceptionv3.InceptionV3):
         super().__init__(num_classes=n_classes)
         self.recompute, self.feature_width = recompute, self.fc.weight.shape[0]
         self.auxiliary = AuxiliaryHead(768, n_classes)
+        for block in self.inception_block_list:
+            forward_instead(block, self._block)
 
     def published_names(self) -> dict[str, str]:
         """State-dict key -> its name in the weights published for Paddle's: all keys but ``auxiliary.``."""
@@ -77,8 +108,18 @@ class InceptionV3(FromFeatures, inceptionv3.InceptionV3):
         auxiliary = self.auxiliary(grid)
         return self.fc(self._pooled(grid)), auxiliary
 
+    def _block(self, block: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
+        """What Paddle's block computes, in either layout."""
+        return self.joined([self._branch(block, names, x) for names in _BRANCHES[type(block)]])
+
+    def _branch(self, block: nn.Layer, names: str, x: paddle.Tensor) -> paddle.Tensor:
+        for step in names.split():
+            ends = [getattr(block, name)(x) for name in step.split("+")]
+            x = ends[0] if len(ends) == 1 else self.joined(ends)
+        return x
+
     def _grid(self, x: paddle.Tensor) -> paddle.Tensor:
-        check_size(x, self.least_size)
+        check_size(self.sides(x), self.least_size)
         return self.through(self.inception_block_list[:N_GRID_BLOCKS], self.inception_stem(x))
 
     def _pooled(self, grid: paddle.Tensor) -> paddle.Tensor:

@@ -12,11 +12,12 @@ import paddle
 from paddle import nn
 
 from .blocks import ConvBN, FromFeatures, classifier
+from .layout import Layout
 
 RADIX = 2  # splits of a feature map
 
 
-class SplitAttention(nn.Layer):
+class SplitAttention(Layout, nn.Layer):
     """RADIX maps of one input, weighed against each other by what the whole image shows.
 
     u_1 and u_2 (B, width, H, W) are the halves of relu(BN(grouped 3x3 convolution)), s the mean of u_1 + u_2
@@ -37,14 +38,15 @@ class SplitAttention(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(B, width, H, W) -> (B, width, H, W)."""
-        splits = paddle.split(self.conv(x), RADIX, axis=1)
-        pooled = nn.functional.adaptive_avg_pool2d(paddle.add_n(splits), 1)
+        splits = paddle.split(self.conv(x), RADIX, axis=self.channel_axis)
+        pooled = self.pooled(paddle.add_n(splits))
         z = self.fc2(nn.functional.relu(self.bn(self.fc1(pooled))))
-        shares = nn.functional.softmax(z.reshape([0, RADIX, -1, 1, 1]), axis=1)
+        pixel = [-1, 1, 1] if self.data_format == "NCHW" else [1, 1, -1]
+        shares = nn.functional.softmax(z.reshape([0, RADIX, *pixel]), axis=1)
         return paddle.add_n([u * a for u, a in zip(splits, paddle.unstack(shares, axis=1), strict=True)])
 
 
-class Unit(nn.Layer):
+class Unit(Layout, nn.Layer):
     """1x1, split attention, 1x1 to 4 width channels, plus a shortcut, projected where width or size changes.
 
     With stride 2, a 3x3 average pool (zeros beyond the border counted) halves the size behind the split
@@ -64,8 +66,9 @@ class Unit(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y, straight = self.conv2(self.conv1(x)), x
         if self.stride != 1:
-            y = nn.functional.avg_pool2d(y, 3, self.stride, 1, exclusive=False)
-            straight = nn.functional.avg_pool2d(x, self.stride, self.stride, ceil_mode=True)
+            layout = self.data_format
+            y = nn.functional.avg_pool2d(y, 3, self.stride, 1, exclusive=False, data_format=layout)
+            straight = nn.functional.avg_pool2d(x, self.stride, self.stride, ceil_mode=True, data_format=layout)
         y = self.conv3(y)
         if self.shortcut is not None:
             straight = self.shortcut(straight)
@@ -105,7 +108,7 @@ class ResNeSt(FromFeatures, nn.Layer):
     def rest(self, x: paddle.Tensor) -> paddle.Tensor:
         """What ``front`` gives -> penultimate vectors (B, feature_width), >= 0."""
         x = self.through(self.rest_layers(), x)
-        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.pooled(x).flatten(1)
 
     def rest_layers(self) -> list[nn.Layer]:
         """The layers of ``rest``: the last stage's units."""

@@ -54,7 +54,7 @@ class ResNet32(FromFeatures, nn.Layer):
     def rest(self, x: paddle.Tensor) -> paddle.Tensor:
         """What ``front`` gives -> penultimate vectors (B, feature_width), >= 0."""
         x = self.through(self.rest_layers(), x)
-        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.pooled(x).flatten(1)
 
     def rest_layers(self) -> list[nn.Layer]:
         """The layers of ``rest``: the last stage's units."""

@@ -77,8 +77,7 @@ class ResNeXt(FromFeatures, nn.Layer):
     def rest(self, x: paddle.Tensor) -> paddle.Tensor:
         """What ``front`` gives -> penultimate vectors (B, feature_width), >= 0."""
         x = self.through(self.rest_layers(), x)
-        # Not x.mean(axis=[2, 3]): oneDNN's pass for it writes a line on stdout, and the pool is as fast.
-        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.pooled(x).flatten(1)
 
     def rest_layers(self) -> list[nn.Layer]:
         """The layers of ``rest``: the last stage's units."""

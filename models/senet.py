@@ -14,9 +14,10 @@ import paddle
 from paddle import nn
 
 from .blocks import ConvBN, FromFeatures, classifier
+from .layout import Layout
 
 
-class SqueezeExcitation(nn.Layer):
+class SqueezeExcitation(Layout, nn.Layer):
     """x (B, C, H, W) -> x * g, g = sigmoid(W2 relu(W1 z + b1) + b2) in (0, 1), z = mean of x over H and W.
 
     W1 is (C / reduction, C), W2 its transpose's shape (the paper's equations 2 to 4); both are 1x1
@@ -29,8 +30,7 @@ class SqueezeExcitation(nn.Layer):
         self.expand = nn.Conv2D(width // reduction, width, 1, weight_attr=nn.initializer.KaimingNormal())
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        squeezed = nn.functional.adaptive_avg_pool2d(x, 1)
-        return x * nn.functional.sigmoid(self.expand(nn.functional.relu(self.reduce(squeezed))))
+        return x * nn.functional.sigmoid(self.expand(nn.functional.relu(self.reduce(self.pooled(x)))))
 
 
 class SEUnit(nn.Layer):
@@ -103,7 +103,7 @@ class SENet(FromFeatures, nn.Layer):
     def rest(self, x: paddle.Tensor) -> paddle.Tensor:
         """What ``front`` gives -> penultimate vectors (B, feature_width), >= 0."""
         x = self.through(self.rest_layers(), x)
-        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.pooled(x).flatten(1)
 
     def rest_layers(self) -> list[nn.Layer]:
         """The layers of ``rest``: the last stage's units."""

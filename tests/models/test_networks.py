@@ -14,6 +14,7 @@ import models
 from models.densenet import NormReLU
 from models.dpn import DPN
 from models.inception_resnet_v2 import Residual
+from models.layout import with_format
 from models.resnest import ResNeSt
 from models.senet import SENet
 from tests.helpers.networks import (
@@ -160,6 +161,33 @@ def test_gradients_reach_every_parameter(network):
     assert not [key for key in dead if not re.search(TAKEN_AWAY.get(name, "$^"), key)]
 
 
+def same(found, expected):
+    largest = float(expected.abs().max())
+    assert largest > 0
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=0, atol=1e-4 * largest)
+
+
+def test_channels_last_is_the_same_network(network):
+    net, name = network
+    net.eval()
+    x = images(smallest(name), n=1)
+    last = x.transpose([0, 2, 3, 1])
+    keys = {key: value.shape for key, value in net.state_dict().items()}
+    with paddle.no_grad():
+        features, logits = net.features(x), net(x)
+        try:
+            with_format(net, "NHWC")
+            same(net.features(last), features)
+            same(net(last), logits)
+            assert {key: value.shape for key, value in net.state_dict().items()} == keys
+            if hasattr(net, "front"):
+                maps = net.front(last)
+                with_format(net, "NCHW")
+                same(maps.transpose([0, 3, 1, 2]), net.front(x))
+        finally:
+            with_format(net, "NCHW")
+
+
 WITHOUT_A_CUT = re.compile("DenseNet|Inception|DPN")
 
 
@@ -205,6 +233,8 @@ def test_unknown_names_and_class_counts():
         models.build("ResNext101", 10)
     with pytest.raises(InputError, match="n_classes is 0; 1 or more"):
         models.build("ResNeXt_small32", 0)
+    with pytest.raises(InputError, match="data_format: 'NWHC' is not known; nearest: NHWC"):
+        models.build("ResNeXt_small32", 10, data_format="NWHC")
 
 
 def test_names_are_there_without_paddle():
@@ -289,6 +319,34 @@ def test_a_synchronised_batch_norm_does_what_the_one_before_it_did(monkeypatch):
 
     with pytest.raises(TypeError, match="More: a batch norm that does more"):
         synchronise(paddle.nn.Sequential(More(3)))
+
+
+@pytest.fixture
+def double():
+    """In float64: a rounding in float32 turns some ReLU the other way, which moves gradients by percents."""
+    paddle.set_default_dtype("float64")
+    yield
+    paddle.set_default_dtype("float32")
+
+
+@pytest.mark.parametrize("name", UNITS_INSIDE)
+def test_channels_last_trains_the_same(name, double):
+    construct = SMALL.get(name) or functools.partial(models.build, name)
+    gradients, statistics = [], []
+    for data_format in ("NCHW", "NHWC"):
+        paddle.seed(5)
+        net = with_format(construct(N_CLASSES, recompute=data_format == "NHWC"), data_format)
+        x = images(smallest(name)).astype("float64")
+        outputs = net(x if data_format == "NCHW" else x.transpose([0, 2, 3, 1]))
+        heads = outputs if isinstance(outputs, tuple) else (outputs,)
+        sum(F.cross_entropy(logits, paddle.to_tensor([1, 2])) for logits in heads).backward()
+        gradients.append({key: p.grad.numpy() for key, p in trainable(net).items()})
+        statistics.append({key: v.numpy() for key, v in net.state_dict().items() if v.stop_gradient})
+    for first, last in (gradients, statistics):
+        scale = max(np.abs(value).max() for value in first.values())
+        assert first.keys() == last.keys()
+        for key, value in first.items():
+            assert np.abs(last[key] - value).max() < 1e-5 * scale, key  # two images: some gradients are 10,000 and more
 
 
 def test_recomputation_without_gradients_is_a_plain_forward():
