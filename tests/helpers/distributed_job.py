@@ -131,11 +131,11 @@ def outcome_of(settings: Stage, group: ProcessGroup, overlap: bool) -> dict[str,
             data = part_of(data, group)
         data = dataclasses.replace(data, memory=memory.of(rows), noise=noise.of(rows))
         outcome = train_step(made, data, 0.5, step)
-        found[f"loss {step}"] = outcome.loss.numpy()
-        memory.take(rows, outcome.rows.memory_classes, outcome.rows.memory_values)
-        noise.take(rows, outcome.rows.noise_slope)
+        found[f"loss {step}"] = np.float32(outcome.loss)
+        memory.take(np.arange(ROWS), outcome.rows.memory_classes, outcome.rows.memory_values)
+        noise.take(np.arange(ROWS), outcome.rows.noise_slope)
         if settings.gate:
-            found[f"open {step}"] = outcome.open_share.numpy()
+            found[f"open {step}"] = np.float32(outcome.open_share)
     found.update({f"weight {name}": value for name, value in made.weights().items()})
     for name, values in {**memory.state().get("early", {}), **noise.state().get("noise", {})}.items():
         found[f"memory {name}"] = values.astype(np.float64)
@@ -158,6 +158,7 @@ def running_mean(group: ProcessGroup) -> list[float]:
     )
     made = TrainState(network, Stage("a", Duration(1, "epochs"), batch_size=ROWS), Transform(size=8), group=group)
     train_step(made, part_of(make_input(made.stage, 0), group), 0.1, 0)
+    made.average_statistics()
     return [float(value) for value in group.all_gather(float(network[1]._mean[0]))]
 
 

@@ -31,6 +31,7 @@ from urnet.pipeline.recipes import load_recipe
 from urnet.pipeline.run import run_recipe
 from urnet.reweight.class_size import class_size
 from urnet.runtime import precision
+from urnet.runtime.device_to_host import Downloads
 from urnet.training.log import TrainLog, Unreadable
 from urnet.training.saving import checkpoints
 from urnet.training.step import StepOutcome, train_step
@@ -387,7 +388,8 @@ def test_loss_scaling_skips_a_step_of_gradients_that_are_not_finite_and_counts_i
     (chosen,) = recipe_of(images, tmp_path).stages
     log = TrainLog(chosen, tmp_path, tmp_path / "curves", step=0, total=8, per_epoch=8, rows_of=lambda step: [step])
     for step, skipped in enumerate([0, 1, 1, 0]):
-        log.step(step, 8, StepOutcome(paddle.ones([]), paddle.full([], skipped)), 0.1, 0.0, amp="float16")
+        outcome = StepOutcome(Downloads()(paddle.to_tensor([1.0, skipped, 0.0])))
+        log.step(step, 8, outcome, 0.1, 0.0, amp="float16")
     log.close()
     lines = [line for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("step")]
     assert [line.rpartition("  ")[2] for line in lines] == ["skipped 1", "skipped 2"]

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.late_rows import LateRows, Rows
 from urnet.training.stage_job import StageJob
-
-WAITING = 64  # steps whose attention stays on the device before it is fetched
 
 
 class Attention:
@@ -21,27 +19,23 @@ class Attention:
     """
 
     def __init__(self, n_rows: int, group: ProcessGroup = SINGLE_PROCESS) -> None:
-        self._group = group
+        self._group, self._late = group, LateRows(group)
         self._values = np.full(n_rows, np.nan, np.float32)
-        self._waiting: list[tuple[np.ndarray, Any]] = []
 
-    def add(self, rows: np.ndarray, attention: Any) -> None:
-        """Note a step's rows and their attention (B,), a tensor; None is passed over."""
+    def add(self, rows: Rows, attention: Any) -> None:
+        """Note the attention (B,), a tensor, of a step's rows; None is passed over. ``rows``: of all processes."""
         if attention is None:
             return
-        self._waiting.append((rows, attention))
-        if len(self._waiting) >= WAITING:
-            self._fetch()
+        self._late.add(rows, attention)
+        self._fetch()
 
-    def _fetch(self) -> None:
-        for rows, attention in self._waiting:
-            everywhere = self._group.all_concat(to_tensor(rows)).numpy()
-            self._values[everywhere] = self._group.all_concat(attention).numpy()
-        self._waiting = []
+    def _fetch(self, *, all_steps: bool = False) -> None:
+        for rows, attention in self._late.arrived(all_steps=all_steps):
+            self._values[rows] = attention[:, 0]
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What a checkpoint keeps, as a set of arrays by its name; empty for a stage without bags."""
-        self._fetch()
+        self._fetch(all_steps=True)
         return {"bags": {"attention": self._values}} if len(self._values) else {}
 
     def load(self, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
@@ -53,7 +47,7 @@ class Attention:
         """Write the table's bag.arrow; nothing for a stage without bags."""
         if not len(self._values):
             return
-        self._fetch()
+        self._fetch(all_steps=True)
         if not self._group.is_main:
             return
         job.table.write(

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import paddle
 
 from urnet.config.remedies import Elr
 from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.late_rows import LateRows, Rows
 
 
 class ElrMemory:
@@ -21,37 +23,46 @@ class ElrMemory:
     """
 
     def __init__(self, elr: Elr | None, n_rows: int, n_classes: int, group: ProcessGroup = SINGLE_PROCESS) -> None:
-        self._group = group
+        self._late = LateRows(group)
         self._arrays: dict[str, np.ndarray] = {}
-        self._waiting: tuple[np.ndarray, Any, Any] | None = None  # of the last step, on the device
         if elr is not None:
-            shape = n_rows, min(elr.top_k, n_classes)
+            self._k = min(elr.top_k, n_classes)
+            shape = n_rows, self._k
             self._arrays = {"classes": np.zeros(shape, np.int32), "values": np.zeros(shape, np.float16)}
 
-    def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Classes and values (B, k) of some rows."""
+    def of(self, rows: np.ndarray) -> tuple[Any, Any] | None:
+        """Classes and values (B, k) of some rows: arrays, or tensors where the step before, of which nothing is on the
+        host yet, had some of them."""
         if not self._arrays:
             return None
         self._fetch()
-        return self._arrays["classes"][rows], self._arrays["values"][rows]
+        classes, values = self._arrays["classes"][rows], self._arrays["values"][rows]
+        last = self._late.newest(rows)
+        return (classes, values) if last is None else self._with_newest(classes, values, *last)
 
-    def take(self, rows: np.ndarray, classes: Any, values: Any) -> None:
-        """Keep a step's new memory: tensors (B, k), read when they are needed; None is passed over."""
+    @paddle.no_grad()
+    def _with_newest(self, classes: np.ndarray, values: np.ndarray, place: np.ndarray, found: paddle.Tensor) -> Any:
+        known = to_tensor(np.concatenate([classes, values], axis=1, dtype=np.float64))
+        own = np.arange(len(place)) + found.shape[0]
+        joined = paddle.gather(paddle.concat([found, known]), to_tensor(np.where(place < 0, own, place)))
+        kept = joined[:, self._k :].astype("float32").astype("float16")  # as they will be on the host
+        return joined[:, : self._k].astype("int64"), kept.astype("float32")
+
+    def take(self, rows: Rows, classes: Any, values: Any) -> None:
+        """Keep a step's new memory: tensors (B, k) of this process's rows, read when they are needed; None is passed
+        over. ``rows``: those of all processes."""
         if classes is not None:
-            self._fetch()
-            self._waiting = rows, classes, values
+            self._fetch(all_steps=True)
+            self._late.add(rows, classes, values)
 
-    def _fetch(self) -> None:
-        if self._waiting is not None:
-            own, classes, values = self._waiting
-            rows = self._group.all_concat(to_tensor(own)).numpy()
-            self._arrays["classes"][rows] = self._group.all_concat(classes).numpy()
-            self._arrays["values"][rows] = self._group.all_concat(values).numpy()
-            self._waiting = None
+    def _fetch(self, *, all_steps: bool = False) -> None:
+        for rows, found in self._late.arrived(all_steps=all_steps):
+            self._arrays["classes"][rows] = found[:, : self._k]
+            self._arrays["values"][rows] = found[:, self._k :].astype(np.float32)
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What a checkpoint keeps, as a set of arrays by its name."""
-        self._fetch()
+        self._fetch(all_steps=True)
         return {"early": self._arrays} if self._arrays else {}
 
     def load(self, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,37 +23,52 @@ from urnet.training.curves import Curves
 from urnet.training.step import StepOutcome
 
 
-class Meter:
-    """Sums over the steps since the last ``take``: losses, images, seconds of training and of waiting, shares
-    of rows that a gate let through."""
+class Pace:
+    """Images, seconds of training and of waiting for data of the steps launched since the last ``take``."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self.losses, self.loss, self.images, self.seconds, self.wait = 0, 0.0, 0, 0.0, 0.0
-        self.opened = 0.0
+        self.images, self.seconds, self.wait = 0, 0.0, 0.0
 
     def take(self) -> dict[str, float]:
-        """Means of the loss and of what a gate let through, images a second, the share of the time spent
-        waiting for data; then ``reset``."""
+        """Images a second and the share of the time spent waiting; then begin anew."""
         seconds = max(self.seconds, 1e-9)
-        taken = {
-            "loss": self.loss / max(self.losses, 1),
-            "images_per_s": self.images / seconds,
-            "data_wait": self.wait / seconds,
-            "let_through": self.opened / max(self.losses, 1),
-        }
-        self.reset()
+        taken = {"images_per_s": self.images / seconds, "data_wait": self.wait / seconds}
+        self.images, self.seconds, self.wait = 0, 0.0, 0.0
         return taken
+
+
+class Sums:
+    """Losses of the steps read since the last ``take``, and the shares of rows that a gate let through."""
+
+    def __init__(self) -> None:
+        self.steps, self.loss, self.opened = 0, 0.0, 0.0
+
+    def take(self) -> dict[str, float]:
+        """Their means; then begin anew."""
+        taken = {"loss": self.loss / max(self.steps, 1), "let_through": self.opened / max(self.steps, 1)}
+        self.steps, self.loss, self.opened = 0, 0.0, 0.0
+        return taken
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A step that has been launched and is yet to be read, and what a line about it says besides."""
+
+    step: int
+    outcome: StepOutcome
+    lr: float
+    gate: float | None
+    scaled: bool
+    recent: dict[str, float] | None  # the pace since the last line, of a step that gets one
+    epoch: dict[str, float] | None  # that of an epoch which ends with this step
 
 
 class TrainLog:
     """Reports one stage's training, in log.txt and curves under ``folder`` and ``curves`` and on stderr.
 
     The time of a step counts from the end of the one before; ``restart_clock`` leaves out what lay between.
-    A loss is read one step late, so that a GPU is never waited for. ``rows_of(step)``: the rows of a step.
+    A step is read, and its line written, when the next one has been launched, so that a GPU always has one to work on.
+    ``rows_of(step)``: the rows of a step.
     Of several processes only the main one (``is_main``) writes and shows anything.
     """
 
@@ -73,10 +91,9 @@ class TrainLog:
         self._curves: Curves | None = None
         if is_main:
             self._curves = Curves(folder / "curves.csv", curves, step, lambda text: self.line(text, show=True))
-        self._recent, self._epoch = Meter(), Meter()
-        self._unread: tuple[int, StepOutcome] | None = None
-        self._gate: float | None = None
-        self._scaled, self._skipped = False, 0
+        self._paces, self._sums = (Pace(), Pace()), (Sums(), Sums())  # since the last line, and of the epoch
+        self._unread: deque[Launched] = deque()
+        self._skipped = 0
         self._clock = time.perf_counter()
 
     def line(self, text: str, *, show: bool = False) -> None:
@@ -102,37 +119,39 @@ class TrainLog:
     ) -> None:
         """Take note of ``step`` (from 0): how many images, what it came to, rate, seconds of waiting, the gate's
         threshold. With ``amp`` "float16" the loss scaling skips a step whose gradients are not finite."""
-        self.read_loss()
-        self._unread, self._gate, self._scaled = (step, outcome), gate, amp == "float16"
         now = time.perf_counter()
-        for meter in (self._recent, self._epoch):
-            meter.images += images
-            meter.seconds += now - self._clock
-            meter.wait += wait
-        self._clock = now
+        for pace in self._paces:
+            pace.images += images
+            pace.seconds += now - self._clock
+            pace.wait += wait
+        self._clock, done = now, step + 1
+        recent = self._paces[0].take() if done % self.every == 0 or done == self.total else None
+        epoch = self._paces[1].take() if done % self.per_epoch == 0 else None
+        self._unread.append(Launched(step, outcome, lr, gate, amp == "float16", recent, epoch))
         self._bar.update(images)
-        done = step + 1
-        if done % self.every == 0 or done == self.total:
-            self._report(done, lr)
-        if done % self.per_epoch == 0:
-            self._report_epoch(done // self.per_epoch)
+        while len(self._unread) > 1:
+            self._read(self._unread.popleft())
 
     def read_loss(self) -> None:
-        """Read the last step's outcome; FloatingPointError where its loss, or a gradient, is not finite."""
-        if self._unread is None:
-            return
-        step, outcome = self._unread
-        self._unread, value = None, float(outcome.loss)
-        not_finite = outcome.not_finite is not None and float(outcome.not_finite) > 0
+        """Read all steps that have been launched; FloatingPointError where a loss, or a gradient, is not finite."""
+        while self._unread:
+            self._read(self._unread.popleft())
+
+    def _read(self, one: Launched) -> None:
+        value, not_finite = one.outcome.loss, one.outcome.not_finite
         if not math.isfinite(value):
-            self._give_up(step, f"the loss is {value}")
-        if not_finite and not self._scaled:
-            self._give_up(step, f"a gradient is not finite (the loss is {value:.4g})")
+            self._give_up(one.step, f"the loss is {value}")
+        if not_finite and not one.scaled:
+            self._give_up(one.step, f"a gradient is not finite (the loss is {value:.4g})")
         self._skipped += not_finite
-        for meter in (self._recent, self._epoch):
-            meter.loss += value
-            meter.losses += 1
-            meter.opened += 0.0 if outcome.open_share is None else float(outcome.open_share)
+        for sums in self._sums:
+            sums.loss += value
+            sums.steps += 1
+            sums.opened += one.outcome.open_share
+        if one.recent is not None:
+            self._report(one, one.recent)
+        if one.epoch is not None:
+            self._report_epoch((one.step + 1) // self.per_epoch, one.epoch)
 
     def _give_up(self, step: int, what: str) -> None:
         where, rows = (f"stage {self.stage}, epoch {step // self.per_epoch}, step {step}: {what}", self._rows_of(step))
@@ -143,31 +162,27 @@ class TrainLog:
             "a lower learning rate, warm-up or optimizer.clip_norm may help"
         )
 
-    def _report(self, done: int, lr: float) -> None:
-        self.read_loss()
-        seen = self._recent.take()
+    def _report(self, one: Launched, pace: Mapping[str, float]) -> None:
+        seen, done = self._sums[0].take(), one.step + 1
         line = (
             f"step {done}/{self.total}  epoch {done / self.per_epoch:.2f}  loss {seen['loss']:.4f}  "
-            f"lr {lr:.6g}  images/s {seen['images_per_s']:.1f}  wait {seen['data_wait']:.1%}"
+            f"lr {one.lr:.6g}  images/s {pace['images_per_s']:.1f}  wait {pace['data_wait']:.1%}"
         )
-        opened = seen.pop("let_through")
-        points = {f"train/{name}" if name == "loss" else name: value for name, value in seen.items()}
-        if self._gate is not None:
-            line += f"  gate {self._gate:.3f}  let through {opened:.1%}"
-            points.update(gate=self._gate, let_through=opened)
-        if self._scaled:
+        points = {"train/loss": seen["loss"], **pace}
+        if one.gate is not None:
+            line += f"  gate {one.gate:.3f}  let through {seen['let_through']:.1%}"
+            points.update(gate=one.gate, let_through=seen["let_through"])
+        if one.scaled:
             line += f"  skipped {self._skipped}"
             points["skipped"] = float(self._skipped)
         self.line(line)
-        self._add(done, {**points, "lr": lr})
-        self._bar.update(0, loss=f"{seen['loss']:.3f}", lr=f"{lr:.4g}", wait=f"{seen['data_wait']:.1%}")
+        self._add(done, {**points, "lr": one.lr})
+        self._bar.update(0, loss=f"{seen['loss']:.3f}", lr=f"{one.lr:.4g}", wait=f"{pace['data_wait']:.1%}")
 
-    def _report_epoch(self, epoch: int) -> None:
-        self.read_loss()
-        seen = self._epoch.take()
+    def _report_epoch(self, epoch: int, pace: Mapping[str, float]) -> None:
         self.line(
-            f"epoch {epoch} done: loss {seen['loss']:.4f}, {seen['images_per_s']:.1f} images/s, "
-            f"{seen['data_wait']:.1%} of the time waiting for data"
+            f"epoch {epoch} done: loss {self._sums[1].take()['loss']:.4f}, {pace['images_per_s']:.1f} images/s, "
+            f"{pace['data_wait']:.1%} of the time waiting for data"
         )
 
     def evaluation(self, done: int, metrics: Mapping[str, float], best: bool, seconds: float) -> None:
@@ -182,7 +197,10 @@ class TrainLog:
         self._bar.say(f"stage {self.stage}: {said}")
 
     def close(self) -> None:
-        """End bar, log and curves."""
+        """End bar, log and curves. Steps that are there are read first; for others nobody waits any more."""
+        with contextlib.suppress(FloatingPointError):  # nothing is kept of them
+            while self._unread and self._unread[0].outcome.figures.ready():
+                self._read(self._unread.popleft())
         self._bar.close()
         if self._curves is not None:
             self._curves.close()

@@ -8,8 +8,8 @@ import numpy as np
 
 from urnet.config.remedies import Sop
 from urnet.nn.sparse_noise import MOST, NoiseSlope
-from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.late_rows import LateRows, Rows
 
 START = 1e-8  # of every u and v; the paper draws them with this deviation, ours are alike
 
@@ -31,9 +31,8 @@ class NoiseMemory:
     def __init__(
         self, sop: Sop | None, labels: np.ndarray, n_classes: int, group: ProcessGroup = SINGLE_PROCESS
     ) -> None:
-        self._group, self._sop, self._labels = group, sop, labels
+        self._late, self._sop, self._labels = LateRows(group), sop, labels
         self._arrays: dict[str, np.ndarray] = {}
-        self._waiting: tuple[np.ndarray, NoiseSlope] | None = None  # of the last step, on the device
         if sop is not None:
             shape = len(labels), min(sop.top_k, n_classes)
             classes = np.full(shape, -1, np.int32)  # none yet
@@ -43,25 +42,27 @@ class NoiseMemory:
             self._arrays = {"u": u, "classes": classes, "v": v}
 
     def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """u (B,), classes and v (B, k) of some rows; a place without a class has class 0 and v = START."""
+        """u (B,), classes and v (B, k) of some rows; a place without a class has class 0 and v = START.
+
+        Waits for the step before where one of them was in it.
+        """
         if not self._arrays:
             return None
-        self._fetch()
+        self._fetch(all_steps=self._late.newest(rows) is not None)
         a = self._arrays
         return a["u"][rows], np.maximum(a["classes"][rows], 0), a["v"][rows]
 
-    def take(self, rows: np.ndarray, slope: NoiseSlope | None) -> None:
-        """Keep what a step found out about its rows, read when it is needed; None is passed over."""
+    def take(self, rows: Rows, slope: NoiseSlope | None) -> None:
+        """Keep what a step found out about its rows, read when it is needed; None is passed over. ``rows``: those of
+        all processes."""
         if slope is not None:
-            self._fetch()
-            self._waiting = rows, slope
+            self._fetch(all_steps=True)
+            self._late.add(rows, slope.share, slope.pull, slope.predicted)
 
-    def _fetch(self) -> None:
-        if self._waiting is not None:
-            own, slope = self._waiting
-            found = (to_tensor(own), slope.share, slope.pull, slope.predicted)
-            self._move(*(self._group.all_concat(values).numpy() for values in found))
-            self._waiting = None
+    def _fetch(self, *, all_steps: bool = False) -> None:
+        for rows, found in self._late.arrived(all_steps=all_steps):
+            share, pull = found[:, :2].T.astype(np.float32)
+            self._move(rows, share, pull, found[:, 2].astype(np.int64))
 
     def _move(self, rows: np.ndarray, share: np.ndarray, pull: np.ndarray, predicted: np.ndarray) -> None:
         """One gradient step of the variables of ``rows`` (B,); ``share``, ``pull``, ``predicted`` (B,)."""
@@ -92,7 +93,7 @@ class NoiseMemory:
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What a checkpoint keeps, as a set of arrays by its name."""
-        self._fetch()
+        self._fetch(all_steps=True)
         return {"noise": self._arrays} if self._arrays else {}
 
     def load(self, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from urnet.nn.losses import Weight, bag_loss, soft_targets, sparse_targets
 from urnet.nn.mixup import Mixup
 from urnet.nn.robust_losses import Held, early_learning, early_learning_mixed, weighted_loss
 from urnet.nn.sparse_noise import Noise, NoiseSlope, sparse_noise_loss
-from urnet.runtime.host_to_device import to_tensor
 from urnet.training.pair_objective import PairInput
+from urnet.training.sender import Sender
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class StepInput:
     weight: np.ndarray  # float32 (B,), >= 0
     mixup: Mixup | None = None
     targets: tuple[np.ndarray, np.ndarray] | None = None  # soft ones: classes and probabilities (B, k)
-    memory: tuple[np.ndarray, np.ndarray] | None = None  # early learning: classes and values (B, k)
+    memory: tuple[Any, Any] | None = None  # early learning: classes and values (B, k), arrays or int64, float32 tensors
     taught: tuple[paddle.Tensor, paddle.Tensor] | None = None  # the memory, where a teacher has moved it already
     noise: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # SOP: u (B,), classes and v (B, k)
     gate: float | None = None  # rows whose top-1 probability is below it pass no gradient
     certain: np.ndarray | None = None  # bool (B,): labels that a person decided; None: none
     pair: PairInput | None = None  # of a stage of two networks
     total: Weight | None = None  # Σ w over all processes' rows; None: these are all
-    send: Callable[[np.ndarray], Any] = to_tensor  # to the device
+    send: Sender = field(default_factory=Sender)  # to the device
 
 
 @dataclass
@@ -99,8 +99,8 @@ def _loss_of_bags(
     assert stage.bags is not None
     return bag_loss(
         logits,
-        data.send(data.labels[part].astype(np.int64)),
-        data.send(data.weight[part]),
+        data.send.rows(data.labels, part, np.int64),
+        data.send.rows(data.weight, part),
         total,
         size=stage.bags.size,
         temperature=stage.bags.temperature,
@@ -112,11 +112,11 @@ def _loss_of_bags(
 
 def _loss_beside_noise(logits: Any, data: StepInput, part: slice, total: Weight) -> tuple[paddle.Tensor, NoiseSlope]:
     assert data.noise is not None
-    u, classes, v = (array[part] for array in data.noise)
-    certain = None if data.certain is None else data.send(data.certain[part])
-    noise = Noise(data.send(u), data.send(classes.astype(np.int64)), data.send(v))
-    labels = data.send(data.labels[part].astype(np.int64))
-    return sparse_noise_loss(logits, labels, data.send(data.weight[part]), total, noise, certain)
+    u, classes, v = data.noise
+    certain = None if data.certain is None else data.send.rows(data.certain, part)
+    noise = Noise(data.send.rows(u, part), data.send.rows(classes, part, np.int64), data.send.rows(v, part))
+    labels, weight = data.send.rows(data.labels, part, np.int64), data.send.rows(data.weight, part)
+    return sparse_noise_loss(logits, labels, weight, total, noise, certain)
 
 
 def _opened(stage: Stage, logits: Any, data: StepInput, part: slice) -> paddle.Tensor:
@@ -125,10 +125,10 @@ def _opened(stage: Stage, logits: Any, data: StepInput, part: slice) -> paddle.T
     p = F.softmax(logits.detach().astype("float32"), axis=-1)
     agrees = None
     if stage.gate.agree:
-        agrees = p.argmax(axis=1) == data.send(data.labels[part].astype(np.int64))
+        agrees = p.argmax(axis=1) == data.send.rows(data.labels, part, np.int64)
     opened = open_rows(p.max(axis=1), data.gate, agrees)
     if data.certain is not None:  # whatever the network thinks of them
-        opened = opened | data.send(data.certain[part])
+        opened = opened | data.send.rows(data.certain, part)
     return opened.astype("float32")
 
 
@@ -139,55 +139,67 @@ def _early_term(
     if data.taught is not None:
         classes, values = (tensor[part] for tensor in data.taught)
         return early_learning_mixed(logits, total, _held_back(data, part)), classes, values
-    classes, values = (array[part] for array in data.memory)
-    memory = data.send(classes.astype(np.int64)), data.send(values.astype(np.float32))
-    weight = data.send(_uncertain_weight(data, part))
-    return early_learning(logits, weight, total, memory, momentum=stage.elr.momentum)
+    memory = memory_of(data, part)
+    return early_learning(logits, _uncertain_weight(data, part), total, memory, momentum=stage.elr.momentum)
+
+
+def memory_of(data: StepInput, part: slice) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """What early learning remembers of the part's rows, on the device: classes (b, k) int64, values (b, k) float32."""
+    assert data.memory is not None
+    classes, values = data.memory
+    return data.send.rows(classes, part, np.int64), data.send.rows(values, part, np.float32)
 
 
 def _held_back(data: StepInput, part: slice) -> list[Held]:
     """The rows that went into the part's images: their weights and what a teacher remembers of them."""
     shares: list[tuple[float, Any]] = [(1.0, part)]
     if data.mixup is not None:
-        shares = [(data.mixup.lam, part), (1 - data.mixup.lam, data.mixup.partner[part])]
+        shares = [(data.mixup.lam, part), (1 - data.mixup.lam, _partners(data, part))]
     assert data.taught is not None
     held = []
     for share, rows in shares:
-        places = rows if isinstance(rows, slice) else data.send(rows)
-        classes, values = (tensor[places] for tensor in data.taught)
-        held.append((share * data.send(_uncertain_weight(data, rows)), classes, values))
+        classes, values = (data.send.rows(tensor, rows) for tensor in data.taught)
+        held.append((share * _uncertain_weight(data, rows), classes, values))
     return held
 
 
-def _uncertain_weight(data: StepInput, rows: Any) -> np.ndarray:
+def _uncertain_weight(data: StepInput, rows: Any) -> paddle.Tensor:
     """Weights without those of the certain rows, which need no holding back."""
-    return data.weight[rows] if data.certain is None else data.weight[rows] * ~data.certain[rows]
+    weight = data.send.rows(data.weight, rows)
+    return weight if data.certain is None else weight * (~data.send.rows(data.certain, rows)).astype(weight.dtype)
+
+
+def _partners(data: StepInput, part: slice) -> paddle.Tensor:
+    """Which rows of the step the part's are mixed with, int64 (b,), on the device."""
+    assert data.mixup is not None
+    return data.send.rows(data.mixup.partner, part)
 
 
 def mixed_images(data: StepInput, part: slice) -> paddle.Tensor:
     """The part's images on the device, mixed with their partners where there is mixup."""
-    images = data.send(data.images[part])
+    images = data.send.rows(data.images, part)
     if data.mixup is None:
         return images
-    return data.mixup.mix(images, data.send(data.images[data.mixup.partner[part]]))
+    return data.mixup.mix(images, data.send.rows(data.images, _partners(data, part)))
 
 
 def mixed_targets(data: StepInput, part: slice, n_classes: int, smoothing: float) -> paddle.Tensor:
     """The part's weighted targets w_i t_i (b, n_classes), mixed like the images."""
 
     def weighted(rows: Any) -> paddle.Tensor:
-        weight = data.send(data.weight[rows]).unsqueeze(1)
+        weight = data.send.rows(data.weight, rows).unsqueeze(1)
         return targets_of(data, rows, n_classes, smoothing) * weight
 
     if data.mixup is None:
         return weighted(part)
-    return data.mixup.mix(weighted(part), weighted(data.mixup.partner[part]))
+    return data.mixup.mix(weighted(part), weighted(_partners(data, part)))
 
 
 def targets_of(data: StepInput, rows: Any, n_classes: int, smoothing: float) -> paddle.Tensor:
-    """Target distributions (b, n_classes) of some rows of the step: soft ones, or the labels."""
+    """Target distributions (b, n_classes) of some rows of the step, a slice or int64 (b,) on the device: soft ones, or
+    the labels."""
     if data.targets is None:
-        labels = data.send(data.labels[rows].astype(np.int64))
-        return soft_targets(labels, n_classes, smoothing)
-    index, prob = (array[rows] for array in data.targets)
-    return sparse_targets(data.send(index.astype(np.int64)), data.send(prob.astype(np.float32)), n_classes, smoothing)
+        return soft_targets(data.send.rows(data.labels, rows, np.int64), n_classes, smoothing)
+    index, prob = data.targets
+    index, prob = data.send.rows(index, rows, np.int64), data.send.rows(prob, rows, np.float32)
+    return sparse_targets(index, prob, n_classes, smoothing)

@@ -55,21 +55,20 @@ def _both(state: TrainState, first: paddle.Tensor, second: paddle.Tensor) -> tup
 
 
 def _labels(data: StepInput, part: slice) -> paddle.Tensor:
-    return data.send(data.labels[part].astype(np.int64))
+    return data.send.rows(data.labels, part, np.int64)
 
 
 def _co_teaching(state: TrainState, data: StepInput, part: slice) -> paddle.Tensor:
     assert data.pair is not None
-    images = data.send(data.images[part])
-    certain = None if data.certain is None else data.send(data.certain[part])
-    logits = _both(state, images, images)
-    return co_teaching_loss(logits, _labels(data, part), data.send(data.weight[part]), data.pair.rate, certain)
+    images, weight = data.send.rows(data.images, part), data.send.rows(data.weight, part)
+    certain = None if data.certain is None else data.send.rows(data.certain, part)
+    return co_teaching_loss(_both(state, images, images), _labels(data, part), weight, data.pair.rate, certain)
 
 
 def _warm_up(state: TrainState, data: StepInput, part: slice, total: Weight) -> paddle.Tensor:
     """Σ w (cross entropy + entropy Σ_c p log p) / Σ w of both networks, on the first view of each row."""
     assert state.stage.dividemix is not None
-    images, weight = data.send(_views(data.images[part])[:, 0]), data.send(data.weight[part])
+    images, weight = data.send(_views(data.images[part])[:, 0]), data.send.rows(data.weight, part)
     logits, loss = _both(state, images, images), paddle.zeros([])
     targets = soft_targets(_labels(data, part), logits[0].shape[1]) * weight.unsqueeze(1)
     for each in logits:

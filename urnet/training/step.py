@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,25 +20,44 @@ from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
 from urnet.nn.trained_part import TrainedPart
-from urnet.runtime.device_to_host import Downloads
+from urnet.runtime.device_to_host import Download, Downloads
 from urnet.runtime.host_to_device import Uploads
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.loss_scaler import LossScaler
 from urnet.training.objective import RowNotes, StepInput, loss_of, mixed_images
 from urnet.training.pair_objective import pair_loss
 from urnet.training.passes import Passes, step_passes
+from urnet.training.sender import Sender
 from urnet.training.teacher import taught_memory
 
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What a step came to: scalars on the device, over all processes, and the notes on this one's rows."""
+    """What a step came to, over all processes, and the notes on this one's rows.
 
-    loss: paddle.Tensor
-    not_finite: paddle.Tensor | None = None  # above 0 where some gradient was not finite
-    open_share: paddle.Tensor | None = None  # of the rows, those that the gate let through; None without one
+    ``figures`` float32 (3,) are on their way to the host: the loss, in how many processes some gradient was not finite,
+    and the share of rows that the gate let through (0 without one). Asking for one waits for the step; whoever
+    launches the next one first keeps the device at work.
+    """
+
+    figures: Download
     rows: RowNotes = field(default_factory=RowNotes)
     passes: Passes = Passes()  # that this process's images made
+
+    @property
+    def loss(self) -> float:
+        """Σ w l / Σ w of all rows; with a gate, of those that it let through."""
+        return float(self.figures.value()[0])
+
+    @property
+    def not_finite(self) -> bool:
+        """Whether some gradient was not finite."""
+        return bool(self.figures.value()[1] > 0)
+
+    @property
+    def open_share(self) -> float:
+        """Of the rows, those that the gate let through."""
+        return float(self.figures.value()[2])
 
 
 class TrainState:
@@ -46,8 +65,8 @@ class TrainState:
 
     ``network`` is the bare one (of a stage of two networks their ``Pair``); ``model`` is the same behind the
     normalisation of uint8 images, or the part of it that the stage trains, which takes kept activations. ``amp`` is
-    None, "float16" or "bfloat16". With several processes in ``group`` all of them hold the same: gradients are summed,
-    batch norm's running statistics averaged.
+    None, "float16" or "bfloat16". With several processes in ``group`` all of them hold the same: gradients are summed.
+    Only batch norm's running statistics differ until ``average_statistics``.
     """
 
     def __init__(
@@ -72,7 +91,8 @@ class TrainState:
         each = [network.first, network.second] if stage.pair else [network]  # type: ignore[attr-defined]
         self._clipped = [list(trainable(one).values()) for one in each]
         self._statistics = [value for value in network.state_dict().values() if value.stop_gradient] if whole else []
-        self._one, self.uploads = paddle.ones([1]), Uploads()
+        self._one, self.uploads, self.downloads = paddle.ones([1]), Uploads(), Downloads(group)
+        self._statistics_differ = False  # between the processes
         # gloo would abort the process when another ends during the backward pass, and has nothing to overlap
         self.overlap = paddle.get_device() != "cpu" and not getattr(network, "recompute", False)
 
@@ -100,9 +120,27 @@ class TrainState:
         return self.parallel.no_sync()
 
     @paddle.no_grad()
-    def average_over_processes(self, scalars: Sequence[paddle.Tensor]) -> None:
-        """``scalars`` and batch norm's running statistics become their means over all processes."""
-        self.group.all_mean_([*scalars, *self._statistics])
+    def average_statistics(self) -> None:
+        """Batch norm's running statistics become their means over all processes, which all call this.
+
+        Before evaluation and saving that is enough: they are linear in what the batches give, and training itself does
+        not look at them. (DivideMix's guesses do; it has them averaged after every step.)
+        """
+        if self._statistics_differ:
+            self.group.all_mean_(self._statistics)
+        self._statistics_differ = False
+
+    def step_done(self) -> None:
+        """Another batch has moved the running statistics, in each process one of its own."""
+        self._statistics_differ = not self.group.is_single
+        if self.stage.dividemix is not None:
+            self.average_statistics()
+
+    @paddle.no_grad()
+    def figures(self, loss: paddle.Tensor, not_finite: paddle.Tensor, opened: paddle.Tensor | None) -> Download:
+        """A StepOutcome's, from this process's share of the loss and of the open rows (B,), in one exchange."""
+        share = paddle.zeros([]) if opened is None else opened.mean() / self.group.size
+        return self.downloads(self.group.all_reduce_(paddle.stack([loss, not_finite, share])))
 
     @paddle.no_grad()
     def gradients_not_finite(self) -> paddle.Tensor:
@@ -112,12 +150,11 @@ class TrainState:
         return found.astype("float32").squeeze()
 
     @paddle.no_grad()
-    def scale_gradients(self, weight: np.ndarray, opened: paddle.Tensor) -> paddle.Tensor:
-        """Divide by the weight of the ``opened`` rows (B,) instead of all rows' ``weight`` (B,); the factor.
+    def scale_gradients(self, weights: paddle.Tensor, opened: paddle.Tensor) -> paddle.Tensor:
+        """Divide by the weight of the ``opened`` rows (B,) instead of all rows' ``weights`` (B,); the factor.
 
         Which rows are open is known only when every micro-batch has been seen. Without any, all stays 0.
         """
-        weights = self.uploads(weight)
         total, kept = self.group.all_reduce_(paddle.stack([weights.sum(), (weights * opened).sum()]))
         factor = total / paddle.where(kept > 0, kept, paddle.ones([]))
         for parameter in self._parameters:
@@ -166,7 +203,7 @@ def train_step(state: TrainState, data: StepInput, lr: float, step: int) -> Step
     """
     state.parallel.train()
     state.uploads.begin()
-    data = dataclasses.replace(data, send=state.uploads)
+    data = dataclasses.replace(data, send=Sender(state.uploads))
     stage, found = state.stage, []
     total = float(data.weight.sum(dtype=np.float64)) if data.total is None else data.total
     passes, loss, auxiliary_weight = Passes(), paddle.zeros([]), getattr(state.network, "auxiliary_weight", 0.0)
@@ -191,14 +228,13 @@ def train_step(state: TrainState, data: StepInput, lr: float, step: int) -> Step
         found.append(notes)
     rows = RowNotes.joined(found)
     if rows.opened is not None:
-        loss = loss * state.scale_gradients(data.weight, rows.opened)
-    not_finite = state.gradients_not_finite()
+        loss = loss * state.scale_gradients(data.send.rows(data.weight, slice(0, len(data.weight))), rows.opened)
+    figures = state.figures(loss, state.gradients_not_finite(), rows.opened)
     state.apply_gradients(lr)
-    open_share = None if rows.opened is None else rows.opened.mean()
-    state.average_over_processes([loss, not_finite] if open_share is None else [loss, not_finite, open_share])
+    state.step_done()
     if state.ema is not None:
         state.ema.update(step + 1)
-    return StepOutcome(loss * state.group.size, not_finite, open_share, rows, passes)
+    return StepOutcome(figures, rows, passes)
 
 
 def micro_batches(n_rows: int, parts: int, unit: int = 1) -> Iterator[slice]:

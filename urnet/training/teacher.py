@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 
 from urnet.nn.robust_losses import remembered
-from urnet.training.objective import StepInput
+from urnet.training.objective import StepInput, memory_of
 
 if TYPE_CHECKING:
     from urnet.training.step import TrainState
@@ -29,9 +28,8 @@ def taught_memory(state: TrainState, data: StepInput, parts: Sequence[slice]) ->
     found = []
     with state.ema.weights_in_place(state.network), state.autocast():
         for part in parts:
-            output = state.model(data.send(data.images[part]))
+            output = state.model(data.send.rows(data.images, part))
             logits = output[0] if isinstance(output, (tuple, list)) else output
             found.append(F.softmax(logits.astype("float32"), axis=-1))
-    classes, values = data.memory
-    memory = data.send(classes.astype(np.int64)), data.send(values.astype(np.float32))
+    memory = memory_of(data, slice(0, len(data.labels)))
     return remembered(paddle.concat(found), memory, momentum=elr.momentum)

@@ -66,7 +66,8 @@ class Trainer:
         self.kept = (self.attention, self.memory, self.noise, self.pair)  # in checkpoints, beside the weights
         self.threshold = gate_plan(stage, job.steps_per_epoch)
         self.progress, self.stop = TrainingProgress(), GracefulStop()
-        self.sync = StepSync(self.group, self.stop)
+        remembers = stage.bags is not None or stage.elr is not None or stage.sop is not None
+        self.sync = StepSync(self.group, self.stop, with_rows=remembers)
         self.saver = StageSaver(job)
 
     def train(self, *, resume: bool = False) -> TrainingProgress:
@@ -134,15 +135,21 @@ class Trainer:
             for batch in loader:
                 wait, waited = loader.wait_seconds - waited, loader.wait_seconds
                 self._step(batch, wait, log)
-                some_bad = self.sync.met_unreadable()
-                if some_bad:
-                    bad.take(loader.bad, log)
-                blind = blind + 1 if some_bad and not self.sync.met_readable() else 0
+                for met in self.sync.arrived(all_steps=self._something_is_due()):
+                    if met.unreadable:
+                        bad.take(loader.bad, log)
+                    blind = blind + 1 if met.unreadable and not met.readable else 0
                 self._check_readable(bad, blind)
                 yield wait
         if len(bad):
             rows = f"{len(bad)} of {len(self.job.labels)} rows"
             log.line(f"{rows} are unreadable ({bad.file})", show=True)
+
+    def _something_is_due(self) -> bool:
+        """Whether something is saved, evaluated or summed up after this step: then no step before it is left unread."""
+        step = self.progress.step
+        ends = step % self.job.steps_per_epoch == 0 or step == self.total
+        return ends or step % self.checkpoint_every == 0 or self._evaluation_is_due()
 
     def _check_readable(self, bad: Unreadable, blind: int) -> None:
         """At the end of an epoch, or of all: raise InputError where nothing, or nothing of a class, could be read."""
@@ -167,6 +174,7 @@ class Trainer:
         weight = np.where(batch.readable, self.job.loss_weight[batch.rows], np.float32(0))
         targets = self.job.targets
         soft = None if targets is None else (targets.index[batch.rows], targets.prob[batch.rows])
+        total, rows = self.sync.exchange(batch.rows, weight, batch.readable)
         data = StepInput(
             batch.images,
             self.job.labels[batch.rows],
@@ -178,12 +186,12 @@ class Trainer:
             gate=self.threshold(step),
             certain=None if self.job.certain is None else self.job.certain[batch.rows],
             pair=self.pair.of(step, batch.rows),
-            total=self.sync.exchange(weight, batch.readable),
+            total=total,
         )
         outcome = train_step(self.state, data, self.lr(step), step)
-        self.attention.add(batch.rows, outcome.rows.attention)
-        self.memory.take(batch.rows, outcome.rows.memory_classes, outcome.rows.memory_values)
-        self.noise.take(batch.rows, outcome.rows.noise_slope)
+        self.attention.add(rows, outcome.rows.attention)
+        self.memory.take(rows, outcome.rows.memory_classes, outcome.rows.memory_values)
+        self.noise.take(rows, outcome.rows.noise_slope)
         self.passes.add(outcome.passes)
         self.progress.step = step + 1
         images = len(batch.rows) * self.group.size
@@ -198,6 +206,7 @@ class Trainer:
     def _evaluate(self, log: TrainLog) -> None:
         """Evaluate; the weights go to ``best/`` if none were better, those of the last step to ``final/``."""
         log.read_loss()
+        self.state.average_statistics()
         now, start = self.progress, time.perf_counter()
         passed: list[int] = []
         with evaluated(self.job, self.state, self.stop, passed.append) as metrics:
@@ -251,6 +260,7 @@ class Trainer:
         Only the main process gathers; what the processes know of the rows is exchanged by all of them.
         """
         log.read_loss()  # never keep weights that a loss which is not finite has moved
+        self.state.average_statistics()
         state, kept = self._run_state(), [each.state() for each in self.kept]
         if self.group.is_main:
             name = f"step-{self.progress.step:08d}"
