@@ -13,4 +13,4 @@ LONG = ("training", "end_to_end", "robustness", "pipeline")  # folders whose fil
 
 def pytest_collection_modifyitems(items):
     """Long files first (`--no-loadscope-reorder` keeps the order), so that short ones fill up what is left."""
-    items.sort(key=lambda item: item.path.parent.name not in LONG)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.parent.name not in LONG))

@@ -25,12 +25,8 @@ check mypy python -m mypy
 # the order of tests/conftest.py, long ones first.
 OMP_NUM_THREADS=1
 export OMP_NUM_THREADS
-if [ $# -gt 0 ]; then
-    check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
-else
-    check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m 'not slow'
-    check pytest-slow python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m slow
-fi
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes import the same files, which are compiled once
+check pytest python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 
 if [ -n "$failed" ]; then
     printf 'failed:%s\n' "$failed" >&2

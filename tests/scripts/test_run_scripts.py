@@ -155,7 +155,7 @@ def test_a_failed_set_up_stops_everything(repository, script):
 
 PYTEST = "module pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
 CHECKS = ["module ruff check .", "module ruff format --check .", "lint-imports --no-logo", "module mypy"]
-ALL = [*CHECKS, f"{PYTEST} -m not slow", f"{PYTEST} -m slow"]
+ALL = [*CHECKS, PYTEST]
 
 
 def test_every_check_runs_and_arguments_go_to_pytest(repository, tmp_path):
@@ -167,12 +167,7 @@ def test_every_check_runs_and_arguments_go_to_pytest(repository, tmp_path):
 
 @pytest.mark.parametrize(
     ("failing", "named"),
-    [
-        ("ruff", "ruff-check ruff-format"),
-        ("lint-imports", "imports"),
-        ("mypy", "mypy"),
-        ("pytest", "pytest pytest-slow"),
-    ],
+    [("ruff", "ruff-check ruff-format"), ("lint-imports", "imports"), ("mypy", "mypy"), ("pytest", "pytest")],
 )
 def test_one_failing_check_fails_the_run_but_stops_none(repository, failing, named):
     done = repository.shell("sh tests/run.sh", FAKE_FAILING=failing)
