@@ -180,7 +180,8 @@ def train(args: argparse.Namespace, stream: TextIO) -> int:
     from urnet.runtime.process_group import launched, open_process_group
 
     def build_network() -> Any:
-        return models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute)
+        model = recipe.model
+        return models.build(model.name, recipe.data.n_classes, recompute=model.recompute, data_format=model.data_format)
 
     how = {"only": args.stage, "until": args.until, "resume": args.resume, "replace": args.replace}
     if args.dry_run and not cli.is_main():

@@ -83,4 +83,4 @@ def build(name: str, n_classes: int, *, recompute: bool = False, data_format: st
     if n_classes < 1:
         raise InputError(f"model {name}: n_classes is {n_classes}; 1 or more is accepted")
     network = NETWORKS[name](n_classes, recompute=recompute)
-    return importlib.import_module(f"{__name__}.layout").with_format(network, data_format)
+    return importlib.import_module("urnet.nn.layout").with_format(network, data_format)

@@ -14,7 +14,6 @@ import models
 from models.densenet import NormReLU
 from models.dpn import DPN
 from models.inception_resnet_v2 import Residual
-from models.layout import with_format
 from models.resnest import ResNeSt
 from models.senet import SENet
 from tests.helpers.networks import (
@@ -29,6 +28,7 @@ from urnet.checkpoints import checkpoint
 from urnet.checkpoints.load import classifier_keys
 from urnet.core.checks import InputError
 from urnet.nn.batch_norms import statistics_held, synchronise
+from urnet.nn.layout import with_format
 
 N_CLASSES = 7
 # Trainable parameters with 1,000 classes; the release's 101 layers with 5,000 are asked for below.

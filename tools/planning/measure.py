@@ -48,7 +48,8 @@ def measure(recipe: Recipe, n_processes: int, steps: int = STEPS) -> Measured:
     """
 
     def build_network() -> Any:
-        return models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute)
+        model = recipe.model
+        return models.build(model.name, recipe.data.n_classes, recompute=model.recompute, data_format=model.data_format)
 
     chosen, load = active_stages(recipe), _load()
     with (

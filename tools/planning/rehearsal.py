@@ -62,7 +62,8 @@ def rehearse(scene: Scene, n_processes: int) -> Rehearsal:
 
     device = choose_device(scene.recipe.device)
     if device == "gpu":
-        tune_gpu(scene.recipe.model.channels_last)
+        half = any(choose_amp(stage.amp, device) for stage in active_stages(scene.recipe))
+        tune_gpu(half=half, channels_last=scene.recipe.model.data_format == "NHWC")
     scene = dataclasses.replace(scene, recipe=_to_measure(scene.recipe, scene.table.n_rows))
     recipe, kinds = scene.recipe, dict[Stage, list[str]]()
     features: dict[tuple[Measure, str | None], list[str]] = {}
@@ -159,7 +160,11 @@ def _job(scene: Scene, kind: Stage, amp: str | None, name: str) -> Any:
     n_steps = warm_up(recipe, kind.batch_size) + scene.steps
     stage = dataclasses.replace(kind, duration=Duration(n_steps, "steps"), targets="given")
     network = functools.partial(
-        models.build, recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute
+        models.build,
+        recipe.model.name,
+        recipe.data.n_classes,
+        recompute=recipe.model.recompute,
+        data_format=recipe.model.data_format,
     )
     soft = SoftTargets(labels[:, None], np.broadcast_to(np.float32(1), (len(labels), 1)))
     return StageJob(

@@ -111,7 +111,12 @@ def training_steps(recipe: Recipe, stage: Stage, table: Table, folder: Path) -> 
     job = StageJob(
         recipe=recipe,
         stage=stage,
-        network=models.build(recipe.model.name, recipe.data.n_classes, recompute=recipe.model.recompute),
+        network=models.build(
+            recipe.model.name,
+            recipe.data.n_classes,
+            recompute=recipe.model.recompute,
+            data_format=recipe.model.data_format,
+        ),
         amp=choose_amp(stage.amp, choose_device(recipe.device)),
         table=table,
         labels=labels,

@@ -206,8 +206,16 @@ class Model:
     )
     channels_last: bool = key(
         False,
-        "on a GPU, let Paddle choose height x width x channel for convolutions where it is faster (its layout tuning; "
-        "useful with `amp`). On the CPU it is refused. Not measured",
+        "replaced by `data_format`; `true`, which asked for Paddle's layout tuning, is refused: that does nothing "
+        "with bf16",
+        added=True,
+    )
+    data_format: Literal["NCHW", "NHWC"] = key(
+        "NCHW",
+        "the order of the maps' axes that the network computes in, batch, channels, height, width or batch, height, "
+        "width, channels; the weights, and so checkpoints, are the same. `NHWC` is for a GPU with `amp` (16-bit "
+        "convolutions; with `amp: off` Paddle transposes the maps around every one). "
+        "[Scaling](scaling.md#layouts-and-number-formats) says what is known of its speed",
         added=True,
     )
     in_classes: bool = key(

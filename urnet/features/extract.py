@@ -29,6 +29,7 @@ from urnet.evaluation.loop import BY_KEY, check_some_readable, check_unreadable
 from urnet.features.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.features.store import SILENCE_SECONDS, Measurement, begin, wait_complete
 from urnet.features.views import MOST, views_of
+from urnet.nn.layout import channels_first
 from urnet.nn.modes import evaluating
 from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
@@ -179,7 +180,8 @@ class _Forward:
             features = self._model.features(shown) if maps is None else self._model.network.rest(maps)
             logits = self._model.network.fc(features)
         if maps is not None:
-            parts = nn.functional.adaptive_avg_pool2d(maps.astype("float32"), FRONT_PARTS).flatten(1)
+            maps = channels_first(self._model.network, maps).astype("float32")
+            parts = nn.functional.adaptive_avg_pool2d(maps, FRONT_PARTS).flatten(1)
             features = paddle.concat([features.astype("float32"), parts], axis=1)
         return features, nn.functional.softmax(logits.astype("float32"))
 

@@ -21,6 +21,7 @@ import paddle
 from urnet.core.answers import Answers
 from urnet.core.atomic_files import atomic_folder, naming
 from urnet.nn.fold_batch_norm import folded
+from urnet.nn.layout import turned_first
 from urnet.nn.modes import evaluating
 from urnet.runtime.host_to_device import to_tensor
 
@@ -77,10 +78,11 @@ class Front(paddle.nn.Layer):
 def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path, *, output: str = "probabilities") -> None:
     """Write the FILES of a ``Normalise`` network into an existing folder, batch norm folded (fold_batch_norm.py).
 
-    ``output``: which of OUTPUTS the program gives.
+    ``output``: which of OUTPUTS the program gives. It computes with the channels first, whatever the network does.
     """
     noise = np.random.default_rng(0).integers(0, 256, (1, image_size, image_size, 3), np.uint8)
-    with evaluating(normalised), folded(normalised, paddle.to_tensor(noise)):
+    # the engine's oneDNN operations take a channel's shift for the last axis of maps with the channels last
+    with turned_first(normalised.network), evaluating(normalised), folded(normalised, paddle.to_tensor(noise)):
         kinds: dict[str, type[paddle.nn.Layer]] = {"features": Features, "front": Front}
         layer = kinds.get(output, Probabilities)(normalised)
         layer.eval()

@@ -21,12 +21,12 @@ Change = tuple[Any, str, Any]  # layer, attribute, what it was
 class Shift(paddle.nn.Layer):
     """x + shift, one value a channel: what is left of a folded batch norm."""
 
-    def __init__(self, shift: np.ndarray) -> None:
+    def __init__(self, shift: np.ndarray, data_format: str) -> None:
         super().__init__()
-        self.shift = _parameter(self, shift.reshape(1, -1, 1, 1))
+        self.shift = _parameter(self, shift.reshape((1, -1, 1, 1) if data_format == "NCHW" else (1, 1, 1, -1)))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """(B, C, height, width) -> the same."""
+        """Maps -> the same."""
         return x + self.shift
 
 
@@ -112,7 +112,7 @@ def _fold(conv: Any, norm: Any, parent: Any, name: str, undo: list[Change]) -> N
     scale = weight / np.sqrt(variance + norm._epsilon)
     filters = conv.weight.numpy() * scale.astype(np.float32).reshape(-1, 1, 1, 1)
     _change(conv, "weight", _parameter(conv, filters), undo)
-    _change(parent, name, Shift((bias - scale * mean).astype(np.float32)), undo)
+    _change(parent, name, Shift((bias - scale * mean).astype(np.float32), norm._data_format), undo)
 
 
 def _parameter(layer: paddle.nn.Layer, values: np.ndarray) -> Any:

@@ -13,7 +13,8 @@ class Network(Protocol):
     Optional: ``auxiliary_weight``, how much the loss of an auxiliary head counts (then the network gives two
     logits in training), and ``recompute``, whether activations are computed again in the backward pass. A network that
     can be cut in front of its last part has ``front(images)``, which gives maps, ``rest(maps)``, which gives features,
-    and ``rest_layers()``, a list of the layers of ``rest``; rest(front(x)) is features(x), bit for bit.
+    and ``rest_layers()``, a list of the layers of ``rest``; rest(front(x)) is features(x), bit for bit. One whose
+    ``data_format`` is NHWC takes images (B, height, width, 3), and its maps have their channels last as well.
     """
 
     fc: Any  # the classifier: features (B, feature_width) -> logits (B, C)

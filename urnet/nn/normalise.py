@@ -13,6 +13,7 @@ import paddle
 
 from urnet.core.checks import InputError
 from urnet.nn.in_classes import InClasses
+from urnet.nn.layout import is_channels_last
 
 
 class Normalise(paddle.nn.Layer):
@@ -38,7 +39,10 @@ class Normalise(paddle.nn.Layer):
             self.register_buffer(name, tensor, persistable=False)
 
     def normalise(self, images: paddle.Tensor) -> paddle.Tensor:
-        """(B, height, width, 3) of 0..255 to (B, 3, height, width), float32, normalised."""
+        """(B, height, width, 3) of 0..255 to (B, 3, height, width), float32, normalised; to a network that has the
+        channels last they come as they are."""
+        if is_channels_last(self.network):
+            return images.astype("float32") * self.scale.flatten() + self.shift.flatten()
         return images.astype("float32").transpose([0, 3, 1, 2]) * self.scale + self.shift
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
@@ -50,5 +54,5 @@ class Normalise(paddle.nn.Layer):
         return self.network.features(self.normalise(images))
 
     def front(self, images: paddle.Tensor) -> paddle.Tensor:
-        """The maps in front of the network's last part (``urnet.nn.network``)."""
+        """The maps in front of the network's last part (``urnet.nn.network``), in the network's layout."""
         return self.network.front(self.normalise(images))

@@ -27,6 +27,7 @@ class Pair(nn.Layer):
         self.first, self.second = first, second
         self.feature_width = 2 * int(getattr(first, "feature_width", 0))
         self.recompute = bool(getattr(first, "recompute", False))
+        self.data_format = getattr(first, "data_format", "NCHW")
 
     def forward(self, images: paddle.Tensor) -> Any:
         """Evaluation: (B, 3, S, S) -> (B, C). Training: (2 B, 3, S, S), the first network's B images and then the

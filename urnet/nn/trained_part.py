@@ -9,15 +9,16 @@ import paddle
 from paddle import nn
 
 from urnet.nn.ema import BATCH_NORMS
+from urnet.nn.layout import channels_first, in_layout_of
 
 
 class TrainedPart(nn.Layer):
     """What is trained of ``network``: its classifier (``train`` "classifier"), or that and its ``rest`` ("top").
 
-    Takes kept activations, of any float type: features (B, feature_width), or what ``front`` gives. Everything else in
-    ``network`` no longer learns, to the bit, nor do the statistics of batch norm in the trained part move: they are
-    used as in evaluation (ours: a few thousand pictures' batches would make them worse than those that came with the
-    weights). Scales and offsets learn.
+    Takes kept activations, of any float type: features (B, feature_width), or what ``front`` gives, (B, C, h, w).
+    Everything else in ``network`` no longer learns, to the bit, nor do the statistics of batch norm in the trained part
+    move: they are used as in evaluation (ours: a few thousand pictures' batches would make them worse than those that
+    came with the weights). Scales and offsets learn.
     """
 
     def __init__(self, network: Any, train: str) -> None:
@@ -38,7 +39,7 @@ class TrainedPart(nn.Layer):
         if not self._top:
             return kept
         kept.stop_gradient = not getattr(self._whole[0], "recompute", False)  # else Paddle warns of each step
-        return self._whole[0].rest(kept)
+        return self._whole[0].rest(in_layout_of(self._whole[0], kept))
 
     def forward(self, kept: paddle.Tensor) -> paddle.Tensor:
         """Kept activations -> logits (B, C)."""
@@ -51,4 +52,5 @@ def kept_shape(network: Any, train: str, size: int) -> Sequence[int]:
         return (int(network.feature_width),)
     network.eval()
     with paddle.no_grad():
-        return [int(n) for n in network.front(paddle.zeros([1, 3, size, size])).shape[1:]]
+        image = in_layout_of(network, paddle.zeros([1, 3, size, size]))
+        return [int(n) for n in channels_first(network, network.front(image)).shape[1:]]

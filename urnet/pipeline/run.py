@@ -70,7 +70,7 @@ def run_recipe(
     home, chosen = run_folder.home_of(recipe), chosen_stages(recipe, only, until)
     device, amps = _devices(recipe, chosen, group.size)
     if device == "gpu":
-        tune_gpu(recipe.model.channels_last)
+        tune_gpu(half=any(amps.values()), channels_last=recipe.model.data_format == "NHWC")
     with contextlib.ExitStack() as held:
         with group.main_first():
             if group.is_main:
@@ -158,9 +158,20 @@ def _devices(recipe: Recipe, chosen: Sequence[Stage], n_processes: int) -> tuple
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
     if device == "gpu" and is_main() and any(s.amp == "auto" and amps[s.name] is None for s in chosen):
         print("note: amp: auto is off, this GPU has no mixed precision", file=sys.stderr)
-    if device != "gpu" and (model.channels_last or (model.sync_batch_norm and n_processes > 1)):
-        key = "channels_last" if model.channels_last else "sync_batch_norm"
-        raise InputError(f"model.{key}: found true; Paddle has it on GPUs only, not on the CPU")
+    if model.channels_last:
+        raise InputError(
+            "model.channels_last: found true; it asked for Paddle's layout tuning, which does nothing with bf16; "
+            "accepted: false, and model.data_format: NHWC for channels last"
+        )
+    if device != "gpu" and model.sync_batch_norm and n_processes > 1:
+        raise InputError("model.sync_batch_norm: found true; Paddle has it on GPUs only, not on the CPU")
+    if device == "gpu" and is_main() and model.data_format == "NHWC" and None in amps.values():
+        names = ", ".join(name for name, amp in amps.items() if amp is None)
+        print(
+            f"note: model.data_format: NHWC: stage {names} computes in float32, where Paddle transposes the maps "
+            "around every convolution: NCHW does without",
+            file=sys.stderr,
+        )
     return device, amps
 
 

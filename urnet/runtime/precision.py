@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import paddle
 
 from urnet.core.checks import InputError
+
+DETERMINISTIC = "FLAGS_cudnn_deterministic"
+NO = ("", "0", "false", "off", "no")  # a flag of Paddle's in the environment that is not set
 
 
 def has_gpu() -> bool:
@@ -25,11 +30,21 @@ def choose_device(wanted: str) -> str:
     return device
 
 
-def tune_gpu(channels_last: bool) -> None:
-    """Let Paddle time cuDNN's algorithms in the first steps and keep the fastest; with ``channels_last``
-    also choose the layout of convolutions. Only for a GPU; not measured on one."""
-    tuning = {"kernel": {"enable": True, "tuning_range": [1, 10]}, "layout": {"enable": channels_last}}
-    paddle.incubate.autotune.set_config(tuning)
+def tune_gpu(*, half: bool, channels_last: bool) -> None:
+    """Set Paddle's flags for training on a GPU, except those that the environment sets. Not measured on one.
+
+    The first convolution of each shape times cuDNN's algorithms, in training, evaluation and measuring alike; with
+    FLAGS_cudnn_deterministic none is timed, as Paddle refuses both. ``half``: some stage computes in 16 bits, then up
+    to 8 gradients of a tensor are added in place (as PaddleClas does). With ``channels_last`` as well batch norm takes
+    cuDNN's persistent kernels, without which Paddle transposes its float16 maps (its source says that they are
+    imprecise on NCHW, so only there).
+    """
+    deterministic = os.environ.get(DETERMINISTIC, "").lower() not in NO
+    wanted: dict[str, int] = {"FLAGS_cudnn_exhaustive_search": not deterministic}
+    if half:
+        wanted["FLAGS_max_inplace_grad_add"] = 8
+        wanted["FLAGS_cudnn_batchnorm_spatial_persistent"] = channels_last
+    paddle.set_flags({name: value for name, value in wanted.items() if value and name not in os.environ})
 
 
 def choose_amp(wanted: str, device: str, where: str = "amp") -> str | None:
