@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -212,14 +213,22 @@ def main(what: str, *arguments: str) -> int:
             findings = group.all_gather(compare(group))
             if group.is_main:
                 Path(arguments[0]).write_text(json.dumps(findings))
-            return 0
-        overrides = [argument for argument in arguments[1:] if "=" in argument]
-        recipe = load_recipe(arguments[0], overrides)
-        try:
-            network = functools.partial(Plain, recipe.data.n_classes)
-            run_recipe(recipe, network, resume="--resume" in arguments, group=group)
-        except Interrupted as stopped:
-            return stopped.exit_code
+        else:
+            return trained(group, *arguments)
+    if group.is_main:
+        os._exit(0)  # at once, with the store that the others may still want to look into
+    return 0
+
+
+def trained(group: ProcessGroup, *arguments: str) -> int:
+    """A recipe's stages; the exit code."""
+    overrides = [argument for argument in arguments[1:] if "=" in argument]
+    recipe = load_recipe(arguments[0], overrides)
+    try:
+        network = functools.partial(Plain, recipe.data.n_classes)
+        run_recipe(recipe, network, resume="--resume" in arguments, group=group)
+    except Interrupted as stopped:
+        return stopped.exit_code
     return 0
 
 

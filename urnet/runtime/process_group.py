@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 REFUSED_SECONDS = 3.0  # how long a refused process waits to learn whether the main one says the same
 VERDICT_SECONDS = 10.0  # how long a failed operation waits to learn which process ended
 LAUNCHER = ("PADDLE_TRAINER_ID", "PADDLE_TRAINER_ENDPOINTS", "PADDLE_MASTER")  # variables it sets
+PARTING_SECONDS = 5.0  # how long process 0 stays for the others' last look
 POLL_SECONDS = 0.02, 0.25  # between two looks at a process that is waited for: at first, and after a while
 
 
@@ -59,6 +60,22 @@ class ProcessGroup:
             self.check_peers()
             pause = min(2 * pause, POLL_SECONDS[1])
             here = self._store.add(key, 0)
+
+    def part(self, seconds: float = PARTING_SECONDS) -> None:
+        """Wait for all as ``barrier`` does, for the last time: no process may use the store afterwards.
+
+        It ends with process 0, which therefore stays until all have seen that all are here, ``seconds`` at most.
+        """
+        if self.is_single:
+            return
+        self.barrier()
+        key, give_up = "urnet/parted", time.monotonic() + seconds
+        if not self.is_main:
+            with contextlib.suppress(RuntimeError):  # process 0 may be gone before it has answered
+                self._store.add(key, 1)
+            return
+        while self._store.add(key, 0) < self.size - 1 and time.monotonic() < give_up:
+            time.sleep(POLL_SECONDS[0])
 
     def check_peers(self) -> None:
         """Raise PeerLost if another process of the run is known to have ended; never waits."""
@@ -166,7 +183,7 @@ def open_process_group(device: str) -> Iterator[ProcessGroup]:
     watchdog = group.watchdog = Watchdog(group.rank, group.size, _main_host(), group.broadcast)
     try:
         yield group
-        group.barrier()
+        group.part()
     except BaseException as error:
         refused = isinstance(error, InputError)
         patience = REFUSED_SECONDS if refused and not group.is_main else _patience(error)

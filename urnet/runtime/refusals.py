@@ -39,8 +39,11 @@ def say(text: str) -> None:
 
 
 def _main_says() -> str:
-    """Why process 0 is refused, as soon as it is known."""
-    return str(_store().get(KEY).decode())
+    """Why process 0 is refused, as soon as it is known; "" where it has ended already, and its store with it."""
+    try:
+        return str(_store().get(KEY).decode())
+    except RuntimeError:
+        return ""
 
 
 def _store():  # type: ignore[no-untyped-def]
