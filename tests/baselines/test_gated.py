@@ -11,8 +11,8 @@ from urnet.baselines.gated import open_rows, threshold_at
 from urnet.config.duration import parse_duration
 from urnet.config.remedies import Gate
 from urnet.core.checks import InputError
+from urnet.nn.flat_parameters import trainable
 from urnet.nn.normalise import Normalise
-from urnet.nn.optimizer import trainable
 from urnet.nn.schedule import gate_plan
 from urnet.training.objective import StepInput
 from urnet.training.step import train_step

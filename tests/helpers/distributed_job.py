@@ -121,8 +121,9 @@ def outcome_of(settings: Stage, group: ProcessGroup, overlap: bool) -> dict[str,
     for step in range(3):
 
         def spy(lr: float, step: int = step) -> None:
-            for name, parameter in network.named_parameters():
-                found[f"gradient {step} {name}"] = parameter.grad.numpy().copy()
+            for flat in made.flat.flats:
+                parts = flat.split(flat.vector.grad.numpy()).items()
+                found.update({f"gradient {step} {name}": part for name, part in parts})
             apply(lr)
 
         made.apply_gradients = spy  # type: ignore[method-assign]

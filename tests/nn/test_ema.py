@@ -7,6 +7,7 @@ from paddle import nn
 
 from urnet.core.checks import InputError
 from urnet.nn.ema import Ema, recompute_batch_norm
+from urnet.nn.flat_parameters import FlatParameters
 
 
 def network(seed=0):
@@ -46,7 +47,7 @@ def test_follows_the_formula_with_the_ramp_of_the_first_updates():
     net = network()
     net[5].bias.stop_gradient = True  # frozen: not averaged
     average = {name: value.astype(np.float64) for name, value in trainable(net).items()}
-    ema = Ema(net, 0.3)
+    ema = Ema(FlatParameters(net), 0.3)
     for update in range(1, 9):
         shake(net, update)
         ema.update(update)
@@ -64,7 +65,8 @@ def test_follows_the_formula_with_the_ramp_of_the_first_updates():
 
 def test_saved_and_loaded_it_goes_on_with_the_same_bytes():
     net = network()
-    first, second = Ema(net, 0.9), Ema(net, 0.9)
+    flat = FlatParameters(net)
+    first, second = Ema(flat, 0.9), Ema(flat, 0.9)
     for update in (1, 2):
         shake(net, update)
         first.update(update)
@@ -120,7 +122,7 @@ def test_synchronised_batch_norm_is_recomputed_without_the_other_processes():
 
 def test_in_place_shows_the_averages_and_gives_every_byte_back():
     net, data = network(), batches()
-    ema = Ema(net, 0.5)
+    ema = Ema(FlatParameters(net), 0.5)
     shake(net, 1)
     ema.update(1)
     before = raw(net)
@@ -140,7 +142,7 @@ def test_in_place_shows_the_averages_and_gives_every_byte_back():
 def test_the_averages_alone_may_stand_in_for_the_weights():
     """A batch goes through them with its own statistics; weights, statistics and momenta are as before."""
     net = network()
-    ema = Ema(net, 0.5)
+    ema = Ema(FlatParameters(net), 0.5)
     averages = ema.weights()
     shake(net, 3)
     before, x = raw(net), batches(1)[0]

@@ -38,7 +38,7 @@ def network_size(name: str, n_classes: int, train: str = "all") -> NetworkSize:
     import_paddle()
     import paddle
 
-    from urnet.nn.optimizer import trainable
+    from urnet.nn.flat_parameters import trainable
     from urnet.nn.trained_part import TrainedPart
 
     with paddle.LazyGuard():

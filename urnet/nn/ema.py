@@ -13,6 +13,7 @@ from paddle import nn
 
 from urnet.core.checks import InputError
 from urnet.nn.batch_norms import BATCH_NORMS
+from urnet.nn.flat_parameters import FlatParameters
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 
@@ -24,11 +25,10 @@ class Ema:
     a function of the step, so nothing but the averages themselves has to be saved.
     """
 
-    def __init__(self, network: nn.Layer, decay: float) -> None:
-        self.decay = decay
-        named = [(name, p) for name, p in network.named_parameters() if not p.stop_gradient]
-        self._live: dict[str, Any] = dict(named)
-        self._average: dict[str, Any] = {name: p.detach().astype("float32").clone() for name, p in named}
+    def __init__(self, flat: FlatParameters, decay: float) -> None:
+        self.decay, self._flat = decay, flat
+        with paddle.no_grad():
+            self._averages = [vector.detach().clone() for vector in flat.vectors]
 
     def decay_at(self, updates: int) -> float:
         """d_t after ``updates`` (>= 1) updates of the weights."""
@@ -38,41 +38,46 @@ class Ema:
     def update(self, updates: int) -> None:
         """Take in the live weights after their ``updates``-th update."""
         decay = self.decay_at(updates)
-        for name, average in self._average.items():
-            live = self._live[name]
+        for average, live in zip(self._averages, self._flat.vectors, strict=True):
             average.scale_(decay)
-            average.add_((live if live.dtype == average.dtype else live.astype("float32")) * (1 - decay))
+            average.add_(live * (1 - decay))
 
     def weights(self) -> dict[str, np.ndarray]:
         """The averages by the network's parameter names, as float32 arrays."""
-        return {name: average.numpy() for name, average in self._average.items()}
+        found: dict[str, np.ndarray] = {}
+        for flat, average in zip(self._flat.flats, self._averages, strict=True):
+            found.update(flat.split(average.numpy()))
+        return found
 
     def load(self, weights: Mapping[str, np.ndarray]) -> None:
         """Put back what ``weights()`` gave. Raises InputError when the names differ."""
-        if set(weights) != set(self._average):
-            differ = sorted(set(weights) ^ set(self._average))
+        if set(weights) != set(self._flat.named):
+            differ = sorted(set(weights) ^ set(self._flat.named))
             raise InputError(f"moving average: {len(differ)} names do not match the network, {differ[0]} first")
-        for name, value in weights.items():
-            self._average[name].set_value(value)
+        for flat, average in zip(self._flat.flats, self._averages, strict=True):
+            average.set_value(flat.join(weights))
 
     @contextlib.contextmanager
     def weights_in_place(self, network: nn.Layer) -> Iterator[None]:
         """Inside the block ``network`` has the averages, and its batch norms, of a batch's statistics where they are in
         training mode, keep none of them. Afterwards, also after an error, every weight has its own bytes again."""
-        kept = {name: live.clone() for name, live in self._live.items()}
         norms: list[Any] = [layer for layer in network.sublayers(True) if isinstance(layer, BATCH_NORMS)]
         momenta = [norm._momentum for norm in norms]
+        kept = [vector.clone() for vector in self._flat.vectors]
         try:
-            for name, average in self._average.items():
-                self._live[name].copy_(average.astype(self._live[name].dtype), True)
+            self._show(self._averages)
             for norm in norms:
                 norm._momentum = 1.0
             yield
         finally:
-            for name, value in kept.items():
-                self._live[name].copy_(value, True)
+            self._show(kept)
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm._momentum = momentum
+
+    @paddle.no_grad()
+    def _show(self, values: Iterable[paddle.Tensor]) -> None:
+        for vector, value in zip(self._flat.vectors, values, strict=True):
+            vector.copy_(value, False)  # True would wait for the device
 
     @contextlib.contextmanager
     def in_place(
@@ -85,8 +90,7 @@ class Ema:
         """
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         try:
-            for name, average in self._average.items():
-                self._live[name].set_value(average.astype(self._live[name].dtype))
+            self._show(self._averages)
             recompute_batch_norm(network, batches, group)
             yield
         finally:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import paddle
 from paddle.distributed import fleet
-from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
 
 from urnet.config.recipe import Transform
 from urnet.config.stage import Stage
 from urnet.nn.ema import Ema
+from urnet.nn.flat_parameters import FlatParameters
 from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
-from urnet.nn.optimizer import load_optimizer, make_optimizer, optimizer_arrays, trainable
+from urnet.nn.optimizer import clip_gradients, load_optimizer, make_optimizer, optimizer_arrays
 from urnet.nn.trained_part import TrainedPart
 from urnet.runtime.device_to_host import Download, Downloads
 from urnet.runtime.host_to_device import Uploads
@@ -83,18 +83,17 @@ class TrainState:
         if not whole:
             self.model = TrainedPart(network, stage.train)
         self.parallel = self.model if group.is_single else fleet.distributed_model(self.model)
-        self.optimizer = make_optimizer(network, stage.optimizer)
+        # after the processes have been given the same weights
+        self.flat = FlatParameters(network, pair=bool(stage.pair), classifier_apart=stage.optimizer.classifier_lr != 1)
+        self.optimizer = make_optimizer(self.flat, stage.optimizer)
         self.scaler = LossScaler(f"stage {stage.name}", Downloads(group), enable=amp == "float16")
-        self.ema = Ema(network, stage.ema.decay) if stage.ema else None
-        self._parameters = list(trainable(network).values())
-        # whose gradients are clipped as one vector: those of each network
-        each = [network.first, network.second] if stage.pair else [network]  # type: ignore[attr-defined]
-        self._clipped = [list(trainable(one).values()) for one in each]
+        self.ema = Ema(self.flat, stage.ema.decay) if stage.ema else None
         self._statistics = [value for value in network.state_dict().values() if value.stop_gradient] if whole else []
         self._one, self.uploads, self.downloads = paddle.ones([1]), Uploads(), Downloads(group)
         self._statistics_differ = False  # between the processes
         # gloo would abort the process when another ends during the backward pass, and has nothing to overlap
-        self.overlap = paddle.get_device() != "cpu" and not getattr(network, "recompute", False)
+        alone = group.is_single or getattr(network, "recompute", False)
+        self.overlap = paddle.get_device() != "cpu" and not alone
 
     def autocast(self) -> Any:
         """The context in which the network runs in the chosen number format."""
@@ -103,15 +102,20 @@ class TrainState:
         return paddle.amp.auto_cast(dtype=self.amp, level="O1")
 
     def backward(self, loss: paddle.Tensor, *, last: bool) -> None:
-        """Add the gradient of a micro-batch's loss; after the ``last`` the gradients are those of all rows.
+        """Add the gradient of a micro-batch's loss; after the ``last`` the vectors of ``flat`` have that of all rows.
 
         Only that one exchanges anything: while it is still computing (``overlap``), or afterwards, on the CPU
         and with recomputation, whose own backward pass Paddle's overlap does not follow.
         """
-        # Paddle takes the mean over processes where the sum is wanted
-        self.scaler.scale(loss if self.group.is_single else loss * self.group.size).backward()
-        if last and not self.group.is_single and not self.overlap:
-            fused_allreduce_gradients(self._parameters, None)
+        if not self.overlap:
+            self.scaler.scale(loss).backward()
+        else:  # Paddle takes the mean over processes where the sum is wanted
+            self.scaler.scale(loss * self.group.size).backward()
+        if last:
+            self.flat.gather_gradients()
+            if not self.overlap:
+                for vector in self.flat.vectors:
+                    self.group.all_reduce_(vector.grad_)
 
     def exchanging(self, *, last: bool) -> Any:
         """The context of a micro-batch's forward and backward pass."""
@@ -145,7 +149,7 @@ class TrainState:
     @paddle.no_grad()
     def gradients_not_finite(self) -> paddle.Tensor:
         """1 where some gradient is not finite, else 0: a float32 scalar on the device."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        gradients = [vector.grad_ for vector in self.flat.vectors]
         _, found = paddle._C_ops.check_finite_and_unscale_(gradients, self._one, paddle.zeros([1], "bool"))
         return found.astype("float32").squeeze()
 
@@ -157,9 +161,8 @@ class TrainState:
         """
         total, kept = self.group.all_reduce_(paddle.stack([weights.sum(), (weights * opened).sum()]))
         factor = total / paddle.where(kept > 0, kept, paddle.ones([]))
-        for parameter in self._parameters:
-            if parameter.grad is not None:
-                parameter.grad.multiply_(factor.astype(parameter.grad.dtype))
+        for vector in self.flat.vectors:
+            vector.grad_.multiply_(factor)
         return factor
 
     def apply_gradients(self, lr: float) -> None:
@@ -167,8 +170,8 @@ class TrainState:
         self.optimizer.set_lr(lr)
         if self.stage.optimizer.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            for parameters in self._clipped:
-                paddle.nn.utils.clip_grad_norm_(parameters, self.stage.optimizer.clip_norm)
+            for vectors in self.flat.of_networks():
+                clip_gradients(vectors, self.stage.optimizer.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.clear_grad(set_to_zero=False)
@@ -181,14 +184,14 @@ class TrainState:
         """What ``checkpoint.save`` keeps beside the weights: optimizer, extra, and scaler for state.json."""
         scaler = {key: np.asarray(value).tolist() for key, value in self.scaler.state_dict().items()}
         return {
-            "optimizer": optimizer_arrays(self.optimizer, self.network),
+            "optimizer": optimizer_arrays(self.optimizer, self.flat),
             "extra": {"ema": self.ema.weights()} if self.ema else {},
             "scaler": scaler,
         }
 
     def load_state(self, optimizer: dict, extra: dict, scaler: dict) -> None:
         """Restore what ``state`` returned (the weights are the caller's)."""
-        load_optimizer(self.optimizer, self.network, optimizer)
+        load_optimizer(self.optimizer, self.flat, optimizer)
         if self.ema is not None:
             self.ema.load(extra.get("ema", {}))
         if scaler:
