@@ -9,7 +9,7 @@ from urnet.core.checks import InputError
 from urnet.core.top_k import topk
 from urnet.data.loading.loader import Batch
 from urnet.evaluation.accuracy import ClassAccuracy, write_class_table
-from urnet.evaluation.loop import evaluate
+from urnet.evaluation.loop import evaluate, ranked
 
 
 def random_case(n=400, n_classes=12, seed=0):
@@ -135,3 +135,41 @@ def test_evaluate_leaves_out_what_cannot_be_read():
     batches, labels = planted_batches(unreadable=range(8))
     with pytest.raises(InputError, match=r"^none of the 8 validation images can be read; the first: 0\.jpg: the JPEG"):
         evaluate(see, batches, labels, 7, max_bad=8)
+
+
+class Device:
+    """What begins batches; notes in which order they are begun and asked for."""
+
+    def __init__(self):
+        self.said = []
+
+    def launch(self, images, k):
+        number = sum(word.startswith("launch") for word in self.said)
+        self.said.append(f"launch {number}")
+
+        def best():
+            self.said.append(f"read {number}")
+            return (*topk(see(images), k), None)
+
+        return best
+
+
+def test_the_next_batch_is_begun_before_the_last_one_is_read():
+    batches, labels = planted_batches(unreadable=(3,))
+    rows = np.arange(8)
+    images = np.concatenate([batch.images for batch in batches])
+    batches[:] = [Batch(rows[i : i + 2], images[i : i + 2], rows[i : i + 2] != 3) for i in range(0, 8, 2)]
+    device = Device()
+    found = evaluate(device, batches, labels, 7, max_bad=1).averages()
+    order = ["launch 0", "launch 1", "read 0", "launch 2", "read 1", "launch 3", "read 2", "read 3"]
+    assert device.said == order
+    assert found == evaluate(see, batches, labels, 7, max_bad=1).averages()
+
+
+def test_what_was_predicted_before_too_many_are_unreadable_is_given_out():
+    batches, _ = planted_batches(unreadable=(5,))
+    given = []
+    with pytest.raises(InputError, match=r"5\.jpg"):
+        for best in ranked(see, batches, 2):
+            given.append(best.rows.tolist())
+    assert given == [[0, 1, 2, 3, 4]]

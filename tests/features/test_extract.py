@@ -1,5 +1,6 @@
 """The measuring pass: the values of a plain forward; the same bytes for any number of processes or kills."""
 
+import functools
 import os
 import re
 import shutil
@@ -21,10 +22,12 @@ from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop, Interrupted
 from urnet.core.top_k import topk
 from urnet.data.loading.loader import ImageSource
+from urnet.features import extract
 from urnet.features.extract import FeatureJob
 from urnet.features.store import Measurement
 from urnet.features.views import views_of
 from urnet.nn.normalise import Normalise
+from urnet.runtime.late_top_k import LateTopK
 
 
 def bytes_of(folder):
@@ -133,6 +136,27 @@ def test_mixed_precision_is_recorded_and_near(files, measured, tmp_path):
     again = run(tmp_path, files, amp="bfloat16")  # on the CPU auto_cast has no effect
     assert again.describe.amp == "bfloat16"
     np.testing.assert_allclose(again.given, measured.given, atol=0.02)
+
+
+def test_what_the_device_chooses_has_the_same_bytes(files, measured, tmp_path, monkeypatch):
+    """The ranking of a GPU, carried out by the CPU."""
+    monkeypatch.setattr(extract, "LateTopK", functools.partial(LateTopK, on_device=True))
+    run(tmp_path / "m", files)
+    assert bytes_of(tmp_path / "m") == bytes_of(measured.folder)
+
+
+def test_the_next_batch_is_begun_before_the_last_one_is_read(files, tmp_path, monkeypatch):
+    said = []
+    launch, read = extract._Forward.__call__, extract._Launched.read
+    monkeypatch.setattr(
+        extract._Forward, "__call__", lambda self, images: (said.append("launch"), launch(self, images))[1]
+    )
+    monkeypatch.setattr(extract._Launched, "read", lambda self: (said.append("read"), read(self))[1])
+    run(tmp_path / "m", files)
+    said = said[1:]  # the first finds the widths
+    n = len(said) // 2
+    assert n > 2
+    assert said == ["launch", *["launch", "read"] * (n - 1), "read"]
 
 
 def test_the_network_is_as_before(files, tmp_path):

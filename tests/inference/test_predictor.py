@@ -8,7 +8,9 @@ import pytest
 from scipy.special import softmax
 
 from urnet.checkpoints import checkpoint
+from urnet.core.answers import mean_answers
 from urnet.core.checks import InputError
+from urnet.core.top_k import topk
 from urnet.inference import predictor, program
 from urnet.inference.predictor import FeatureExtractor, Predictor
 from urnet.inference.program import Engine, export_inference, write_program
@@ -243,6 +245,20 @@ def test_bad_weights_are_one_error_not_a_note(cached, tmp_path, capsys):
         cached(tmp_path / "bad.safetensors")
     assert capsys.readouterr().err == ""
     assert not (tmp_path / "cache").exists()
+
+
+def test_what_a_gpu_begins_ends_as_what_is_computed_at_once(network, images):
+    """The way of a GPU, taken by the CPU: also of several views an image, and of fewer images than a batch has."""
+    made = Predictor(network, SIZE, engine="dygraph", batch_size=4, device="gpu")
+    classes, scores, fits = made.launcher().launch(images[:3], 3)()
+    expected = topk(made.probabilities(images[:3]), 3)
+    assert classes.tobytes() == expected[0].tobytes() and scores.tobytes() == expected[1].tobytes() and fits is None
+    views = np.stack([images, images[::-1], images[:, ::-1]], axis=1)
+    classes, scores, _ = made.launcher().launch(views, 7)()
+    mean = mean_answers(made.answers, views, 4).probabilities
+    np.testing.assert_allclose(scores, np.sort(mean, axis=1)[:, ::-1], rtol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(mean, classes, 1), scores, rtol=1e-5)
+    assert Predictor(network, SIZE, engine="dygraph", batch_size=4).launcher() is None
 
 
 @pytest.mark.gpu

@@ -18,8 +18,7 @@ def topk(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"top-{k} of {n_classes} classes: 1..{n_classes} is accepted")
     ordered = np.sort(scores, axis=1)  # a partition is slow where many are equal
     finite = np.isfinite(ordered[:, [0, -1]]).all(axis=1)  # what is not finite comes first or last
-    if not finite.all():
-        raise FloatingPointError(f"the network's scores of image {np.argmin(finite)} of a batch are not finite")
+    check_finite(finite)
     border = ordered[:, n_classes - k, None]  # the k-th best
     chosen = np.flatnonzero(scores >= border)  # k or more a row, by row and class
     if len(chosen) > n_rows * k:
@@ -29,6 +28,12 @@ def topk(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     values = np.take_along_axis(scores, indices, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     return np.take_along_axis(indices, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def check_finite(finite: np.ndarray) -> None:
+    """Raise FloatingPointError unless the scores of every image of a batch are ``finite``, bool (B,)."""
+    if not finite.all():
+        raise FloatingPointError(f"the network's scores of image {np.argmin(finite)} of a batch are not finite")
 
 
 def _first_equals(row: np.ndarray, equal: np.ndarray, k: int) -> np.ndarray:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from urnet.core.answers import Answers
 from urnet.core.checks import InputError
+from urnet.core.one_behind import one_behind
 from urnet.core.progress import Progress
 from urnet.core.top_k import topk
 from urnet.data.loading.loader import Batch
@@ -19,6 +20,7 @@ from urnet.evaluation.label_offset import LabelOffset
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 Predict = Callable[[np.ndarray], np.ndarray | Answers]  # uint8 images (B, S, S, 3) -> scores (B, C)
+Best = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # classes, scores, in_classes
 Unreadable = Mapping[int, tuple[str, str]]  # row -> path and reason
 BY_FLAG, BY_KEY = "--max_bad N", "-o data.max_bad=N"  # how a command is told to leave some out
 
@@ -30,6 +32,13 @@ class Batches(Protocol):
 
     @property
     def bad(self) -> Unreadable: ...
+
+
+@runtime_checkable
+class Launcher(Protocol):
+    """What begins a batch and gives its best classes later (``urnet.runtime.late_top_k.LateScores``)."""
+
+    def launch(self, images: np.ndarray, k: int) -> Callable[[], Best]: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Evaluation:
 
 
 def evaluate(
-    predict: Predict,
+    predict: Predict | Launcher,
     loader: Batches,
     labels: np.ndarray,
     n_classes: int,
@@ -63,7 +72,8 @@ def evaluate(
 ) -> Evaluation:
     """Predict every batch of ``loader`` and count what is right.
 
-    ``predict``: uint8 images (B, S, S, 3) -> scores (B, n_classes), B from 1 to the loader's batch size.
+    ``predict``: uint8 images (B, S, S, 3) -> scores (B, n_classes), B from 1 to the loader's batch size; or what only
+    begins that.
     ``labels[row]`` is the label of a batch's row. An unreadable image counts nowhere; more than ``max_bad`` of
     them, or nothing but them, are an InputError naming one and the ``remedy``. Every process of ``group`` brings a
     loader of its share of the images, and gets the counts over all. ``confusion``: count which classes are taken for
@@ -104,7 +114,7 @@ class Ranked(NamedTuple):
 
 
 def ranked(
-    predict: Predict,
+    predict: Predict | Launcher,
     loader: Batches,
     k: int,
     *,
@@ -112,19 +122,38 @@ def ranked(
     remedy: str = BY_FLAG,
     progress: Progress | None = None,
 ) -> Iterator[Ranked]:
-    """Predict every batch of ``loader``; arguments as in ``evaluate``."""
-    for batch in checked(loader, max_bad=max_bad, remedy=remedy, progress=progress):
+    """Predict every batch of ``loader``; arguments as in ``evaluate``.
+
+    A batch is begun before the best of the one before it are asked for.
+    """
+    launch = predict.launch if isinstance(predict, Launcher) else _launching(predict)
+
+    def begun() -> Iterator[tuple[Batch, Callable[[], Best] | None]]:
+        for batch in checked(loader, max_bad=max_bad, remedy=remedy, progress=progress):
+            good = batch.readable
+            images = batch.images if good.all() else batch.images[good]
+            yield batch, launch(images, k) if len(images) else None
+
+    for batch, best in one_behind(begun()):
         good = batch.readable
         classes = np.zeros((len(good), k), np.int64)
         scores, fits = np.full((len(good), k), np.nan, np.float32), None
-        if good.any():
-            images = batch.images if good.all() else batch.images[good]
-            answers = Answers.of(predict(images))
-            classes[good], scores[good] = topk(answers.probabilities, k)
-            if answers.in_classes is not None:
+        if best is not None:
+            classes[good], scores[good], in_classes = best()
+            if in_classes is not None:
                 fits = np.full(len(good), np.nan, np.float32)
-                fits[good] = answers.in_classes
+                fits[good] = in_classes
         yield Ranked(batch.rows, good, classes, scores, fits)
+
+
+def _launching(predict: Predict) -> Callable[[np.ndarray, int], Callable[[], Best]]:
+    """``predict`` computes at once, on the host."""
+
+    def launch(images: np.ndarray, k: int) -> Callable[[], Best]:
+        answers = Answers.of(predict(images))
+        return lambda: (*topk(answers.probabilities, k), answers.in_classes)
+
+    return launch
 
 
 def checked(

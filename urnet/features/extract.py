@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
@@ -20,9 +19,9 @@ from paddle import nn
 from urnet.config.recipe import Transform
 from urnet.core.atomic_files import recover_folder
 from urnet.core.checks import InputError, check_labels
+from urnet.core.one_behind import one_behind
 from urnet.core.progress import Progress
 from urnet.core.signals import GracefulStop
-from urnet.core.top_k import topk
 from urnet.data.loading.loader import Batch, ImageSource, Loader
 from urnet.data.loading.prefetch import Job
 from urnet.evaluation.loop import BY_KEY, check_some_readable, check_unreadable
@@ -33,7 +32,9 @@ from urnet.nn.layout import channels_first
 from urnet.nn.modes import evaluating
 from urnet.nn.network import Network
 from urnet.nn.normalise import Normalise
-from urnet.runtime.host_to_device import Uploads
+from urnet.runtime.device_to_host import Downloads
+from urnet.runtime.host_to_device import Uploads, to_tensor
+from urnet.runtime.late_top_k import LateTopK
 
 FRONT_PARTS = 2  # the maps in front of the last part are averaged over the cells of a grid, so many a side
 
@@ -215,13 +216,11 @@ def _batches(about: Description, numbers: Iterable[int]) -> Iterator[Job]:
 def _values(
     forward: _Forward, batches: Iterable[Batch], labels: np.ndarray, about: Description
 ) -> Iterator[dict[str, np.ndarray]]:
-    """What is written of each batch. The device works on the next batch while the host ranks this one."""
-    launched = ((batch, forward(_full(batch.images, about.batch_size))) for batch in batches)
-    now = next(launched, None)
-    while now is not None:
-        following = next(launched, None)
-        yield _read(*now, labels, about.k)
-        now = following
+    """What is written of each batch. The device works on the next one while the host waits for this one."""
+    downloads = Downloads()
+    launched = (_Launched(forward, batch, labels, about, downloads) for batch in batches)
+    for batch in one_behind(launched):
+        yield batch.read()
 
 
 def _full(images: np.ndarray, size: int) -> np.ndarray:
@@ -230,20 +229,31 @@ def _full(images: np.ndarray, size: int) -> np.ndarray:
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
 
 
-def _read(batch: Batch, computed: tuple[Any, Any], labels: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    """The arrays of one batch; waits for the device."""
-    n, good = len(batch.rows), batch.readable
-    features, prob = (tensor.numpy()[:n] for tensor in computed)
-    given = prob[np.arange(n), labels[batch.rows]]
-    finite = np.isfinite(features).all(axis=1) & np.isfinite(given)  # one bad logit makes all nan
-    if not finite.all():
-        row = int(batch.rows[np.argmin(finite)])
-        raise FloatingPointError(f"row {row}: its features or probabilities are not finite in float16")
-    index, best = topk(prob, k)
-    return {
-        "features": np.where(good[:, None], features, np.float16(0)),
-        "given": np.where(good, given, np.float32(np.nan)),
-        "index": np.where(good[:, None], index, 0).astype(np.int32),
-        "prob": np.where(good[:, None], best, 0).astype(np.float16),
-        "readable": good,
-    }
+class _Launched:
+    """The arrays of one batch, begun on the device; what is kept of its probabilities is chosen there."""
+
+    def __init__(
+        self, forward: _Forward, batch: Batch, labels: np.ndarray, about: Description, downloads: Downloads
+    ) -> None:
+        self._batch, n = batch, len(batch.rows)
+        features, prob = (tensor[:n] for tensor in forward(_full(batch.images, about.batch_size)))
+        given = paddle.take_along_axis(prob, to_tensor(labels[batch.rows].astype(np.int64)[:, None]), 1)
+        self._features, self._given = downloads(features), downloads(given)
+        self._best = LateTopK(prob, about.k, downloads)
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Waits for the device."""
+        batch, good = self._batch, self._batch.readable
+        features, given = self._features.value(), self._given.value()[:, 0]
+        finite = np.isfinite(features).all(axis=1) & np.isfinite(given)  # one bad logit makes all nan
+        if not finite.all():
+            row = int(batch.rows[np.argmin(finite)])
+            raise FloatingPointError(f"row {row}: its features or probabilities are not finite in float16")
+        index, best = self._best.value()
+        return {
+            "features": np.where(good[:, None], features, np.float16(0)),
+            "given": np.where(good, given, np.float32(np.nan)),
+            "index": np.where(good[:, None], index, 0).astype(np.int32),
+            "prob": np.where(good[:, None], best, 0).astype(np.float16),
+            "readable": good,
+        }

@@ -127,7 +127,7 @@ def make_parser(prog: str, description: str, *, batch_size: int, earlier: Sequen
     add("--class_names", metavar="FILE", help="names: synsets.txt, or one a line [the checkpoint's]")
     add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs [fp32]")
     add("--engine", default="auto", help="auto | inference (CPU) | dygraph [auto]")
-    add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU, up to 8 with a GPU]")
+    add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU, with a GPU a core each, up to 16]")
     add("--max_bad", type=int, default=0, help="leave out up to so many unreadable images [0]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return parser

@@ -20,7 +20,7 @@ from urnet.core.checks import InputError
 from urnet.core.cli import is_main
 from urnet.core.counted import plural, verb
 from urnet.inference.cli_flags import RELEASE_DEFAULTS, check_numbers, complete, parse_scales
-from urnet.runtime.threads import compute_threads, import_paddle
+from urnet.runtime.threads import cores_per_process, import_paddle
 
 if TYPE_CHECKING:
     from urnet.checkpoints.checkpoint import CheckpointInfo
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from urnet.data.loading.loader import Loader
     from urnet.inference.predictor import Predictor
     from urnet.reweight.class_centres import ClassCentres
+    from urnet.runtime.late_top_k import LateScores
     from urnet.runtime.process_group import ProcessGroup
+
+
+MOST_WORKERS = 16  # decoding processes a GPU, unless the flag says otherwise
 
 
 class PredictionJob:
@@ -228,8 +232,12 @@ class PredictionJob:
         views = min(self.images_a_batch, n_images) * self.n_views
         return -(-views // -(-views // self.args.batch_size))
 
-    def answers(self, predictor: Predictor) -> Callable[[np.ndarray], Answers]:
-        """The function from a batch of the loader to what is said of it, the mean over an image's views."""
+    def answers(self, predictor: Predictor) -> Callable[[np.ndarray], Answers] | LateScores:
+        """The function from a batch of the loader to what is said of it, the mean over an image's views; where a GPU
+        computes, what begins it there."""
+        late = predictor.launcher()
+        if late is not None:
+            return late
         if self.views is None:
             return predictor.answers
         from urnet.core.answers import mean_answers
@@ -246,7 +254,7 @@ class PredictionJob:
         )
         workers = self.args.workers
         if workers is None:
-            workers = 0 if self.device == "cpu" else min(8, compute_threads())
+            workers = 0 if self.device == "cpu" else min(MOST_WORKERS, cores_per_process())
         return Loader(source, share(batches(len(images), self.images_a_batch), group), workers=workers)
 
     def print_speed(

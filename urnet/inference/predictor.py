@@ -17,8 +17,10 @@ from urnet.config.choices import ENGINES, PRECISIONS
 from urnet.core.answers import Answers
 from urnet.core.checks import InputError, check_choice
 from urnet.core.top_k import topk
-from urnet.inference.program import Engine, cpu_has_bf16, live_answers, live_features, write_program
+from urnet.inference.program import Engine, cpu_has_bf16, live_answers, live_features, live_scores, write_program
 from urnet.inference.program_cache import ProgramSource, cache_folder, find_program, keep_program
+from urnet.runtime.device_to_host import Downloads
+from urnet.runtime.late_top_k import LateScores
 from urnet.runtime.threads import compute_threads
 
 Network: TypeAlias = paddle.nn.Layer | Callable[[], paddle.nn.Layer]
@@ -36,6 +38,11 @@ class BatchRunner:
         self._run, self.image_size, self.batch_size, self.engine = run, image_size, batch_size, engine
 
     def _compute(self, images: np.ndarray) -> Any:
+        n, found = len(images), self._run(self._full(images))
+        return found.first(n) if isinstance(found, Answers) else found[:n]
+
+    def _full(self, images: np.ndarray) -> np.ndarray:
+        """``batch_size`` images: these and black ones."""
         n = len(images)
         if images.dtype != np.uint8 or images.shape[1:] != (self.image_size, self.image_size, 3):
             accepted = f"uint8 (b, {self.image_size}, {self.image_size}, 3)"
@@ -45,8 +52,7 @@ class BatchRunner:
         if n < self.batch_size:
             padding = np.zeros((self.batch_size - n, *images.shape[1:]), np.uint8)
             images = np.concatenate([images, padding])
-        found = self._run(images)
-        return found.first(n) if isinstance(found, Answers) else found[:n]
+        return images
 
 
 class BatchPredictor(BatchRunner):
@@ -79,6 +85,7 @@ class _OfNetwork(BatchRunner):
     """
 
     output: ClassVar[str]  # of program.OUTPUTS
+    _on_gpu: Callable[[np.ndarray], tuple[paddle.Tensor, paddle.Tensor | None]] | None = None  # the live network there
 
     def __init__(
         self,
@@ -105,7 +112,10 @@ class _OfNetwork(BatchRunner):
         else:
             live: Callable[..., Any] = live_features if features else live_answers
             how = {"output": self.output} if features else {}
-            run = functools.partial(live, _built(normalised), bf16=precision == "bf16", **how)
+            network, bf16 = _built(normalised), precision == "bf16"
+            run = functools.partial(live, network, bf16=bf16, **how)
+            if device == "gpu":
+                self._on_gpu = functools.partial(live_scores, network, bf16=bf16)
         super().__init__(run, image_size, batch_size=batch_size, engine=engine)
 
 
@@ -113,6 +123,25 @@ class Predictor(_OfNetwork, BatchPredictor):
     """The probabilities of a network."""
 
     output = "probabilities"
+
+    def launcher(self) -> LateScores | None:
+        """What begins a batch on a GPU, of one view an image (B, S, S, 3) or several (B, V, S, S, 3), and gives the
+        best of their mean probabilities later; None where ``answers`` is all there is, as on the CPU."""
+        return None if self._on_gpu is None else LateScores(self._scores, Downloads())
+
+    def _scores(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        assert self._on_gpu is not None
+        shape = images.shape[:-3]
+        flat = images.reshape(-1, *images.shape[-3:])
+        parts = [flat[first : first + self.batch_size] for first in range(0, len(flat), self.batch_size)]
+        found = [(self._on_gpu(self._full(part)), len(part)) for part in parts]
+
+        def mean(values: list[paddle.Tensor]) -> paddle.Tensor:
+            whole = paddle.concat(values)
+            return whole if len(shape) == 1 else whole.reshape([*shape, *whole.shape[1:]]).mean(axis=1)
+
+        known = [fits[:n] for (_, fits), n in found if fits is not None]
+        return mean([scores[:n] for (scores, _), n in found]), mean(known) if known else None
 
 
 class ActivationExtractor(_OfNetwork):

@@ -192,11 +192,19 @@ def check_in_classes(folder: Path, found: np.ndarray | None, expected: np.ndarra
 
 def live_answers(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> Answers:
     """What a program would give, from the network in evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C), (B,)."""
+    found = live_scores(normalised, images, bf16=bf16)
+    return Answers(*(None if output is None else output.numpy() for output in found))
+
+
+def live_scores(
+    normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False
+) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+    """The same on the device, which may still be at work on them."""
     with evaluating(normalised):
         cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
         with paddle.no_grad(), cast:
             found = Probabilities(normalised)(to_tensor(images))
-        return Answers(*(output.numpy() for output in (found if isinstance(found, tuple) else (found,))))
+    return found if isinstance(found, tuple) else (found, None)
 
 
 def live_features(

@@ -20,6 +20,15 @@ def compute_threads() -> int:
     return usable_cores()
 
 
+def cores_per_process() -> int:
+    """The cores this process may use, shared with the others that the launcher started on this machine; at least 1.
+
+    OMP_NUM_THREADS is not asked: the launcher sets it to 1, whatever there is.
+    """
+    text = os.environ.get("PADDLE_LOCAL_SIZE", "").strip()
+    return max(1, usable_cores() // (int(text) if text.isdigit() and int(text) > 0 else 1))
+
+
 def import_paddle() -> None:
     """Import Paddle with ``compute_threads()`` threads (its own default is 1), without its warnings.
 

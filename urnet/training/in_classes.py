@@ -15,10 +15,13 @@ from urnet.checkpoints.in_classes import write_reference
 from urnet.checkpoints.load import load_into
 from urnet.checkpoints.second import joined, read_second
 from urnet.core.checks import InputError
+from urnet.core.one_behind import one_behind
 from urnet.core.progress import Progress
 from urnet.core.seeds import stage_key
 from urnet.core.signals import GracefulStop
+from urnet.data.loading.loader import Batch
 from urnet.reweight.class_centres import ClassCentres, from_sums
+from urnet.runtime.device_to_host import Download, Downloads
 from urnet.runtime.host_to_device import to_tensor
 from urnet.training.log import TrainLog
 from urnet.training.stage_job import StageJob
@@ -117,15 +120,19 @@ def _features(
     """This process's batches: number, rows that could be read, their features (b, d)."""
     state.model.eval()
     numbers = iter(range(job.group.rank, len(rows), job.group.size))
+    downloads = Downloads(job.group)
+
+    @paddle.no_grad()
+    def begun(batch: Batch) -> tuple[Batch, Download]:
+        if job.group.is_single:
+            stop.check()
+        return batch, downloads(state.model.features(to_tensor(batch.images)).astype("float32"))
+
     with contextlib.closing(job.plain_loader(rows, train=train)) as loader:
-        for batch in loader:
-            if job.group.is_single:
-                stop.check()
+        for batch, features in one_behind(map(begun, loader)):
             good = batch.readable
-            with paddle.no_grad():
-                features = state.model.features(to_tensor(batch.images)).astype("float32").numpy()
             shown.update(len(good))
-            yield next(numbers), batch.rows[good], features[good]
+            yield next(numbers), batch.rows[good], features.value()[good]
 
 
 def _together(shares: list[dict[int, Any]]) -> dict[int, Any]:

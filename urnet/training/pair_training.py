@@ -11,10 +11,13 @@ import paddle
 import paddle.nn.functional as F
 
 from urnet.baselines.loss_mixture import clean_probability
+from urnet.core.one_behind import one_behind
 from urnet.core.progress import Progress
 from urnet.core.seeds import PAIR, draw_key
 from urnet.core.signals import GracefulStop
+from urnet.data.loading.loader import Batch
 from urnet.nn.schedule import pair_plan
+from urnet.runtime.device_to_host import Download, Downloads
 from urnet.runtime.host_to_device import to_tensor
 from urnet.training.log import TrainLog
 from urnet.training.pair_objective import PairInput
@@ -79,14 +82,22 @@ class PairTraining:
         share: list[tuple[np.ndarray, np.ndarray]] = []
         state.model.eval()
         shown = Progress(f"stage {job.stage.name}: losses", -(-len(rows) // job.group.size), show=job.group.is_main)
-        with contextlib.closing(job.plain_loader(rows, train=True)) as loader, shown, paddle.no_grad():
-            for batch in loader:
-                if job.group.is_single:
-                    stop.check()
-                good = batch.rows[batch.readable]
-                if len(good):
-                    images = state.model.normalise(to_tensor(batch.images[batch.readable]))
-                    share.append((good, self._of(network, images, job.labels[good])))
+        downloads = Downloads(job.group)
+
+        @paddle.no_grad()
+        def begun(batch: Batch) -> tuple[Batch, Download | None]:
+            if job.group.is_single:
+                stop.check()
+            good = batch.rows[batch.readable]
+            if not len(good):
+                return batch, None
+            images = state.model.normalise(to_tensor(batch.images[batch.readable]))
+            return batch, downloads(self._of(network, images, job.labels[good]))
+
+        with contextlib.closing(job.plain_loader(rows, train=True)) as loader, shown:
+            for batch, found in one_behind(map(begun, loader)):
+                if found is not None:
+                    share.append((batch.rows[batch.readable], found.value().astype(np.float64)))
                 shown.update(len(batch.rows))
         losses = np.full((2, len(job.labels)), np.nan)
         for found in job.group.all_gather(share):
@@ -95,10 +106,10 @@ class PairTraining:
         return losses, 2 * sum(len(good) for good, _ in share)
 
     @staticmethod
-    def _of(network: Any, images: paddle.Tensor, labels: np.ndarray) -> np.ndarray:
+    def _of(network: Any, images: paddle.Tensor, labels: np.ndarray) -> paddle.Tensor:
         target = to_tensor(labels.astype(np.int64))
         each = [F.cross_entropy(net(images).astype("float32"), target, reduction="none") for net in _two(network)]
-        return np.stack([loss.numpy().reshape(-1) for loss in each]).astype(np.float64)
+        return paddle.stack([loss.reshape([-1]) for loss in each])
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What a checkpoint keeps, as a set of arrays by its name."""

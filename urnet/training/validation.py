@@ -11,7 +11,9 @@ import paddle
 from urnet.core.progress import Progress
 from urnet.core.signals import GracefulStop
 from urnet.evaluation.loop import BY_KEY, evaluate
+from urnet.runtime.device_to_host import Downloads
 from urnet.runtime.host_to_device import to_tensor
+from urnet.runtime.late_top_k import LateScores
 from urnet.training.stage_job import StageJob
 from urnet.training.step import TrainState
 
@@ -60,11 +62,10 @@ def _bn_batches(
 
 def _measure(job: StageJob, state: TrainState, stop: GracefulStop) -> dict[str, float]:
     @paddle.no_grad()
-    def predict(images: np.ndarray) -> np.ndarray:
+    def logits(images: np.ndarray) -> paddle.Tensor:
         if job.group.is_single:
             stop.check()
-        logits: np.ndarray = state.model(to_tensor(images)).numpy()
-        return logits
+        return state.model(to_tensor(images)).astype("float32")
 
     state.model.eval()
     title, data, group = f"stage {job.stage.name}: evaluation", job.recipe.data, job.group
@@ -72,7 +73,7 @@ def _measure(job: StageJob, state: TrainState, stop: GracefulStop) -> dict[str, 
     with contextlib.closing(job.validation_loader()) as loader, shown:
         try:
             found = evaluate(
-                predict,
+                LateScores(logits, Downloads(group)),
                 loader,
                 job.validation.labels,
                 data.n_classes,
