@@ -192,8 +192,8 @@ def check_in_classes(folder: Path, found: np.ndarray | None, expected: np.ndarra
 
 def live_answers(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> Answers:
     """What a program would give, from the network in evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C), (B,)."""
-    found = live_scores(normalised, images, bf16=bf16)
-    return Answers(*(None if output is None else output.numpy() for output in found))
+    scores, fits = live_scores(normalised, images, bf16=bf16)
+    return Answers(scores.numpy(), None if fits is None else fits.numpy())
 
 
 def live_scores(
