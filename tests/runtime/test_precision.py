@@ -1,9 +1,12 @@
 """Which of Paddle's flags are set for a GPU, found out without one."""
 
+import os
+
 import paddle
 import pytest
 
 from urnet.runtime.precision import has_gpu, tune_gpu
+from urnet.runtime.threads import import_paddle
 
 SEARCH, PERSISTENT, ADD = (
     "FLAGS_cudnn_exhaustive_search",
@@ -47,6 +50,15 @@ def test_no_algorithm_is_timed_where_all_must_be_deterministic(flags, monkeypatc
     monkeypatch.setenv("FLAGS_cudnn_deterministic", value)  # Paddle refuses both together
     tune_gpu(half=False, channels_last=False)
     assert (SEARCH in flags) == timed
+
+
+@pytest.mark.parametrize(("set_to", "expected"), [(None, "1"), ("0", "0"), ("1", "1")])
+def test_tf32_is_allowed_unless_the_environment_forbids_it(monkeypatch, set_to, expected):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", set_to or "")  # so that it is put back
+    if set_to is None:
+        monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    import_paddle()
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == expected
 
 
 @pytest.mark.gpu

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,17 +81,21 @@ class Ema:
 
     @contextlib.contextmanager
     def in_place(
-        self, network: nn.Layer, batches: Iterable[paddle.Tensor], group: ProcessGroup = SINGLE_PROCESS
+        self,
+        network: nn.Layer,
+        batches: Iterable[paddle.Tensor],
+        group: ProcessGroup = SINGLE_PROCESS,
+        autocast: Callable[[], Any] = contextlib.nullcontext,
     ) -> Iterator[None]:
         """Inside the block ``network`` has the averages, and batch-norm statistics of them.
 
-        ``batches``, ``group``: as in ``recompute_batch_norm``. Afterwards, also after an error, every
+        ``batches``, ``group``, ``autocast``: as in ``recompute_batch_norm``. Afterwards, also after an error, every
         weight and buffer has its own bytes again.
         """
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         try:
             self._show(self._averages)
-            recompute_batch_norm(network, batches, group)
+            recompute_batch_norm(network, batches, group, autocast)
             yield
         finally:
             for name, value in network.state_dict().items():
@@ -100,15 +104,19 @@ class Ema:
 
 @paddle.no_grad()
 def recompute_batch_norm(
-    network: nn.Layer, batches: Iterable[paddle.Tensor], group: ProcessGroup = SINGLE_PROCESS
+    network: nn.Layer,
+    batches: Iterable[paddle.Tensor],
+    group: ProcessGroup = SINGLE_PROCESS,
+    autocast: Callable[[], Any] = contextlib.nullcontext,
 ) -> None:
     """Replace every batch norm's running mean and variance by their plain averages over ``batches``.
 
     ``batches``: inputs of the network, consumed once; with several processes each one's own share. The
     average is taken in float64 over what single batches gave (momentum 0), in the order of the processes'
     batches: process 0's first one, process 1's first one and so on. So its bytes do not depend on their
-    number, if they share the batches out in turn. Only batch norm is in training mode: dropout stays off. The
-    network's mode is as before afterwards. Without batch norm, or without batches, nothing changes.
+    number, if they share the batches out in turn. ``autocast()``: the context that gives the number format. Only batch
+    norm is in training mode: dropout stays off. The network's mode is as before afterwards. Without batch norm, or
+    without batches, nothing changes.
     """
     norms: list[Any] = [layer for layer in network.sublayers(True) if isinstance(layer, BATCH_NORMS)]
     if not norms:
@@ -123,7 +131,7 @@ def recompute_batch_norm(
             norm._momentum = 0.0
         for norm in synchronised:  # would wait for processes that have a batch less
             norm.forward = functools.partial(_normalised_alone, norm)
-        _average(norms, _each(network, norms, batches), group)
+        _average(norms, _each(network, norms, batches, autocast), group)
     finally:
         for norm in synchronised:
             norm.__dict__.pop("forward", None)  # its class has one
@@ -148,11 +156,14 @@ def _normalised_alone(norm: Any, x: paddle.Tensor) -> paddle.Tensor:
     )
 
 
-def _each(network: nn.Layer, norms: list[Any], batches: Iterable[paddle.Tensor]) -> list[np.ndarray]:
+def _each(
+    network: nn.Layer, norms: list[Any], batches: Iterable[paddle.Tensor], autocast: Callable[[], Any]
+) -> list[np.ndarray]:
     """What each batch makes the statistics of all norms, float32, one after the other."""
     found = []
     for batch in batches:
-        network(batch)
+        with autocast():
+            network(batch)
         found.append(paddle.concat([value for norm in norms for value in (norm._mean, norm._variance)]))
     return [values.numpy() for values in found]
 

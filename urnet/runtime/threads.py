@@ -32,11 +32,13 @@ def cores_per_process() -> int:
 def import_paddle() -> None:
     """Import Paddle with ``compute_threads()`` threads (its own default is 1), without its warnings.
 
-    Paddle's C++ log keeps to errors unless GLOG_minloglevel says otherwise. SIGTERM does afterwards
-    what it did before: Paddle's own handler would end the process on the spot, with pages of C++ frames.
+    Paddle's C++ log keeps to errors unless GLOG_minloglevel says otherwise, and a GPU may compute float32 convolutions
+    and products in TF32 unless NVIDIA_TF32_OVERRIDE is 0 (Paddle's versions differ: ours). SIGTERM does
+    afterwards what it did before: Paddle's own handler would end the process on the spot, with pages of C++ frames.
     """
     os.environ["OMP_NUM_THREADS"] = str(compute_threads())
     os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "1")
     written = io.StringIO()
     try:
         with contextlib.redirect_stderr(written), signals_deferred(), warnings.catch_warnings():

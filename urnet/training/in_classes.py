@@ -126,7 +126,9 @@ def _features(
     def begun(batch: Batch) -> tuple[Batch, Download]:
         if job.group.is_single:
             stop.check()
-        return batch, downloads(state.model.features(to_tensor(batch.images)).astype("float32"))
+        with state.autocast():
+            features = state.model.features(to_tensor(batch.images))
+        return batch, downloads(features.astype("float32"))
 
     with contextlib.closing(job.plain_loader(rows, train=train)) as loader:
         for batch, features in one_behind(map(begun, loader)):

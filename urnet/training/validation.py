@@ -41,7 +41,7 @@ def _weights_for_use(
         yield
         return
     batches = _bn_batches(job, state, stop, passed) if job.kept is None else ()
-    with state.ema.in_place(state.network, batches, job.group):
+    with state.ema.in_place(state.network, batches, job.group, state.autocast):
         yield
 
 
@@ -65,7 +65,9 @@ def _measure(job: StageJob, state: TrainState, stop: GracefulStop) -> dict[str, 
     def logits(images: np.ndarray) -> paddle.Tensor:
         if job.group.is_single:
             stop.check()
-        return state.model(to_tensor(images)).astype("float32")
+        with state.autocast():
+            output = state.model(to_tensor(images))
+        return output.astype("float32")
 
     state.model.eval()
     title, data, group = f"stage {job.stage.name}: evaluation", job.recipe.data, job.group
