@@ -63,6 +63,7 @@ def test_processes_share_what_they_should(findings):
     for found in findings:
         assert found["statistics"] and all(found["statistics"])
         assert found["running mean"][0] == found["running mean"][1] != 0
+        assert found["groups"] == [0]  # one communicator for gradients and all else
         assert found["gathered"] == [{"rank": 0}, {"rank": 1}]
         assert found["shared"] == 10
         assert found["sum"] == [1, (1 << 60) + 3]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.distributed.communication.group import _GroupManager
 
 from tests.helpers.overflows import Overflowing, scaling_allowed
 from urnet.config.duration import Duration
@@ -200,6 +201,7 @@ def compare(group: ProcessGroup) -> dict[str, object]:
     ]
     findings["running mean"] = running_mean(group)
     findings["overflows"] = overflows(group)
+    findings["groups"] = sorted(_GroupManager.group_map_by_id)
     findings["gathered"] = group.all_gather({"rank": group.rank})
     findings["shared"] = group.broadcast(group.rank + 10)
     findings["sum"] = group.all_sum(np.array([group.rank, 1 << 60 if group.rank else 3])).tolist()

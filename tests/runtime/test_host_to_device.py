@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from urnet.runtime.host_to_device import GENERATIONS, Uploads
+from urnet.runtime.host_to_device import GENERATIONS, Uploads, to_tensor
 from urnet.runtime.precision import has_gpu
 
 
@@ -23,6 +23,22 @@ def check():
 
 def test_tensors_keep_what_was_sent():
     check()
+
+
+def test_nothing_waits_for_a_gpu(monkeypatch):
+    """Neither an upload of a step nor any other one: pinned memory, and a copy that does not block."""
+    sent = []
+
+    def cuda(tensor, device_id=None, blocking=True):
+        sent.append(blocking)
+        return tensor
+
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle, "CUDAPinnedPlace", paddle.CPUPlace)
+    monkeypatch.setattr(paddle.Tensor, "cuda", cuda)
+    for send in (Uploads(), to_tensor):
+        np.testing.assert_array_equal(send(np.arange(3)).numpy(), np.arange(3))
+    assert sent == [False, False]
 
 
 @pytest.mark.gpu

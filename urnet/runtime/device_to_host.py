@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from urnet.runtime.host_to_device import on_gpu
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 POLL_SECONDS = 0.00005, 0.002  # between two looks at a copy that is waited for: at first, and after a while
@@ -23,7 +24,7 @@ class Downloads:
     """
 
     def __init__(self, group: ProcessGroup = SINGLE_PROCESS) -> None:
-        self._group, self._on_gpu = group, paddle.get_device() != "cpu"
+        self._group, self._on_gpu = group, on_gpu()
         # Paddle would give pinned memory that nobody holds to the next array, although the copy is still to come
         self._held: list[Download] = []
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 REFUSED_SECONDS = 3.0  # how long a refused process waits to learn whether the main one says the same
 VERDICT_SECONDS = 10.0  # how long a failed operation waits to learn which process ended
 LAUNCHER = ("PADDLE_TRAINER_ID", "PADDLE_TRAINER_ENDPOINTS", "PADDLE_MASTER")  # variables it sets
+GRADIENTS_MB = 32, 1  # exchanged at once: usually, and in the last exchange, which nothing hides (fleet's values)
 PARTING_SECONDS = 5.0  # how long process 0 stays for the others' last look
 POLL_SECONDS = 0.02, 0.25  # between two looks at a process that is waited for: at first, and after a while
 
@@ -77,6 +78,15 @@ class ProcessGroup:
         while self._store.add(key, 0) < self.size - 1 and time.monotonic() < give_up:
             time.sleep(POLL_SECONDS[0])
 
+    def _device_done(self) -> None:
+        """Wait until the device has done what was launched, looking at the watchdog: Paddle's exchange of objects
+        begins with an upload that would wait for it with Python's lock held."""
+        import paddle
+
+        from urnet.runtime.device_to_host import Downloads
+
+        Downloads(self)(paddle.zeros([1])).value()
+
     def check_peers(self) -> None:
         """Raise PeerLost if another process of the run is known to have ended; never waits."""
         if self.watchdog is not None and self.watchdog.lost():
@@ -90,6 +100,13 @@ class ProcessGroup:
         yield
         if self.is_main:
             self.barrier()
+
+    @staticmethod
+    def data_parallel(model: paddle.nn.Layer) -> paddle.nn.Layer:
+        """The model, whose gradients Paddle exchanges while it still computes others: in the group of all exchanges."""
+        import paddle
+
+        return paddle.DataParallel(model, comm_buffer_size=GRADIENTS_MB[0], last_comm_buffer_size=GRADIENTS_MB[1])
 
     def all_reduce_(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """The tensor, which becomes the sum over all processes; on the device, without waiting for it."""
@@ -124,10 +141,11 @@ class ProcessGroup:
         """Integers: the exact sum over all processes, int64."""
         if self.is_single:
             return array
+        from urnet.runtime.device_to_host import Downloads
         from urnet.runtime.host_to_device import to_tensor
 
         self.barrier()
-        return self.all_reduce_(to_tensor(np.asarray(array, np.int64))).numpy()
+        return Downloads(self)(self.all_reduce_(to_tensor(np.asarray(array, np.int64)))).value()
 
     def all_gather(self, value: Any) -> list[Any]:
         """Every process's value, by rank: arrays, or whatever can be pickled."""
@@ -135,6 +153,7 @@ class ProcessGroup:
             return [value]
         import paddle
 
+        self._device_done()
         self.barrier()
         values: list[Any] = []
         paddle.distributed.all_gather_object(values, value)
@@ -146,6 +165,7 @@ class ProcessGroup:
             return value
         import paddle
 
+        self._device_done()
         self.barrier()
         box = [value]
         paddle.distributed.broadcast_object_list(box, src=0)
@@ -203,11 +223,12 @@ def _join(device: str) -> ProcessGroup:
     if cli.is_main():
         refusals.say("")
     import paddle
-    from paddle.distributed import fleet
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fleet.init(is_collective=True, log_level="ERROR")
+        # not fleet.init: it makes further groups, each of them a communicator of its own, whose kernels NCCL may let
+        # wait for each other for ever; with this one alone all exchange in one order
+        paddle.distributed.init_parallel_env()
     distributed, store = paddle.distributed, paddle.base.core.create_or_get_global_tcp_store()
     return ProcessGroup(distributed.get_rank(), distributed.get_world_size(), store)
 

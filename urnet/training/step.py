@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import paddle
-from paddle.distributed import fleet
 
 from urnet.config.recipe import Transform
 from urnet.config.stage import Stage
@@ -82,7 +81,7 @@ class TrainState:
         self.model: Any = Normalise(network, transform.mean, transform.std)
         if not whole:
             self.model = TrainedPart(network, stage.train)
-        self.parallel = self.model if group.is_single else fleet.distributed_model(self.model)
+        self.parallel = self.model if group.is_single else group.data_parallel(self.model)
         # after the processes have been given the same weights
         self.flat = FlatParameters(network, pair=bool(stage.pair), classifier_apart=stage.optimizer.classifier_lr != 1)
         self.optimizer = make_optimizer(self.flat, stage.optimizer)
