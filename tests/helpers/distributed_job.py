@@ -1,4 +1,4 @@
-"""What the processes of tests/end_to_end/test_distributed.py do, started by Paddle's launcher.
+"""What the processes of tests/end_to_end/test_distributed.py and test_launched.py do.
 
 ``steps FILE``: compare updates, statistics and gathered values with those of one process, write the findings.
 ``train RECIPE [-o …] [--resume]``: a recipe on a network without batch norm, as train.py would.

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import train
+from tests.helpers.forked import fork, say_to
 from tests.helpers.webvision import N_CLASSES, write_web
 from urnet.core import cli
 
@@ -125,17 +126,11 @@ def start(recipe: Path, pattern: str | None = None) -> multiprocessing.Process:
     The process is a fork of one that has imported Paddle already, so that a kill costs no seconds. What it
     says goes to RECIPE.txt.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.helpers.faults", "paddle", "urnet.pipeline.run"])
-    process = context.Process(target=_resume, args=(str(recipe), pattern))
-    process.start()
-    return process
+    return fork(_resume, str(recipe), pattern)
 
 
 def _resume(recipe: str, pattern: str | None) -> None:
-    said = os.open(f"{recipe}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    say_to(f"{recipe}.txt")
     if pattern is not None:
         before(pattern, kill)
     sys.exit(cli.run(train.main, ["-c", recipe, "--resume"]))

@@ -1,7 +1,9 @@
 """Runs of several processes: Paddle's launcher as users call it, a recipe of all stages, its processes."""
 
 import copy
+import importlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -11,8 +13,11 @@ import paddle
 import yaml
 
 from tests.helpers.distributed_job import Plain
+from tests.helpers.forked import fork, say_to
 from tests.helpers.tiny_training import RECIPE, write_images
 from urnet.checkpoints import checkpoint
+from urnet.core import cli
+from urnet.runtime.refusals import told_once
 
 ROOT = Path(__file__).parents[2]
 TOYS = str(Path(__file__).parent / "distributed_job.py")
@@ -58,6 +63,63 @@ def launch(folder, *command, processes=2, wait=True, **environment):
         return started
     out, err = started.communicate(timeout=180)
     return subprocess.CompletedProcess(argv, started.returncode, out, err)
+
+
+class Pair:
+    """``main(*arguments)`` in two processes with the launcher's variables, forked, which costs less than its launch.
+
+    What they say goes to FOLDER/logs/workerlog.RANK.
+    """
+
+    def __init__(self, folder, main, *arguments):
+        self.logs = Path(folder) / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+        master, *endpoints = (f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+        for one in sockets:
+            one.close()
+        shared = {"PADDLE_TRAINERS_NUM": "2", "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints), "PADDLE_MASTER": master}
+        self.processes = [
+            fork(
+                _one_of_two,
+                {
+                    **shared,
+                    **dict.fromkeys(("PADDLE_TRAINER_ID", "PADDLE_LOCAL_RANK"), str(rank)),
+                    "PADDLE_CURRENT_ENDPOINT": endpoints[rank],
+                },
+                self.logs / f"workerlog.{rank}",
+                main,
+                arguments,
+            )
+            for rank in (0, 1)
+        ]
+
+    def wait(self):
+        """Exit codes by rank; as under the launcher, the failure of one soon ends the other."""
+        wait_for(lambda: any(self.codes()) or None not in self.codes(), 180)
+        for process in self.processes:
+            process.join(3)
+            process.terminate()
+            process.join(30)
+        return self.codes()
+
+    def codes(self):
+        return [process.exitcode for process in self.processes]
+
+    def said(self, rank=0):
+        """All that one of them said."""
+        return (self.logs / f"workerlog.{rank}").read_text()
+
+
+def _one_of_two(environment, log, main, arguments):
+    say_to(log)
+    os.environ.update(environment)
+    sys.exit(main(*arguments))
+
+
+def program(name, *argv):
+    """What ``python NAME.py ARGV`` does, as its exit code."""
+    return cli.run(told_once(importlib.import_module(name).main), list(map(str, argv)))
 
 
 def alone(*command):
