@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 from tests.helpers import distributed_job
 from tests.helpers.distributed_job import CASES
-from tests.helpers.launch import TOYS, Pair, launch, make_images, with_start, write_recipe
+from tests.helpers.launch import PATIENCE, TOYS, Pair, launch, make_images, wait_for, with_start, write_recipe
 from urnet.checkpoints.safetensors_io import read_safetensors
 from urnet.data.table.table import Table
 
@@ -156,11 +155,9 @@ def test_another_number_of_processes_goes_on(images, both, tmp_path):
     recipe = write_recipe(images, tmp_path, stages)
     first = launch(tmp_path, TOYS, "train", recipe, wait=False)
     log = tmp_path / "run/cluster/log.txt"
-    give_up = time.monotonic() + 120
-    while not (log.exists() and "step 5/10 " in log.read_text()) and time.monotonic() < give_up:
-        time.sleep(0.01)
+    wait_for(lambda: log.exists() and "step 5/10 " in log.read_text())
     first.send_signal(signal.SIGTERM)
-    out, err = first.communicate(timeout=60)
+    out, err = first.communicate(timeout=PATIENCE)
     assert "stage class: finished already, kept" in out + err
     steps = sorted(path.name for path in (tmp_path / "run/cluster").glob("step-*"))
     assert steps and steps[-1] >= "step-00000004"

@@ -11,6 +11,7 @@ import eval as evaluation
 import infer
 from tests.helpers import distributed_job, tiny_training
 from tests.helpers.launch import (
+    PATIENCE,
     STAGE,
     TOYS,
     Pair,
@@ -50,7 +51,7 @@ def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, tmp_
     folder = tmp_path / "run/class"
     wait_for(lambda: any(folder.glob("step-*")))
     os.kill(children(run)[0], signal.SIGKILL)
-    out, err = run.communicate(timeout=300)
+    out, err = run.communicate(timeout=PATIENCE)
     assert run.returncode != 0
     logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
     assert re.search("failed: process 0 of 2.* ended: it was killed", logs), logs[-2000:]

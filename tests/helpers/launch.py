@@ -22,6 +22,7 @@ from urnet.runtime.refusals import told_once
 ROOT = Path(__file__).parents[2]
 TOYS = str(Path(__file__).parent / "distributed_job.py")
 ENVIRONMENT = {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"], "PYTHONPATH": str(ROOT)}  # those of this process
+PATIENCE = 600  # seconds: more than anything here takes on a busy machine
 STAGE = {
     "duration": "2 epochs",
     "batch_size": 12,
@@ -61,7 +62,7 @@ def launch(folder, *command, processes=2, wait=True, **environment):
     )
     if not wait:
         return started
-    out, err = started.communicate(timeout=180)
+    out, err = started.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(argv, started.returncode, out, err)
 
 
@@ -96,7 +97,7 @@ class Pair:
 
     def wait(self):
         """Exit codes by rank; as under the launcher, the failure of one soon ends the other."""
-        wait_for(lambda: any(self.codes()) or None not in self.codes(), 180)
+        wait_for(lambda: any(self.codes()) or None not in self.codes())
         for process in self.processes:
             process.join(3)
             process.terminate()
@@ -129,7 +130,7 @@ def alone(*command):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=180,
+        timeout=PATIENCE,
         env={**os.environ, **ENVIRONMENT},
         check=False,
     )
@@ -182,7 +183,7 @@ def with_start(images):
     return stages
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=PATIENCE):
     """Until ``condition()`` holds."""
     give_up = time.monotonic() + seconds
     while not condition():
