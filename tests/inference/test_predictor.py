@@ -5,6 +5,7 @@ import json
 import numpy as np
 import paddle
 import pytest
+from paddle import inference
 from scipy.special import softmax
 
 from urnet.checkpoints import checkpoint
@@ -120,9 +121,9 @@ def test_bf16_is_near_or_refused(network, images, engines, monkeypatch):
     ("options", "message"),
     [
         ({"engine": "dygraf"}, "--engine: 'dygraf' is not known; nearest: dygraph"),
-        ({"precision": "fp16"}, "--precision: 'fp16' is not known; nearest: "),
+        ({"precision": "int8"}, "--precision: 'int8' is not known"),
+        ({"precision": "fp16"}, "--precision fp16: is for GPUs; accepted on the CPU: fp32, or bf16 on a CPU with"),
         ({"precision": "bf16", "engine": "dygraph"}, "--precision bf16: on the CPU --engine inference is needed"),
-        ({"engine": "inference", "device": "gpu"}, "--engine inference runs on the CPU"),
         ({"batch_size": 0}, "--batch_size: found 0; 1 or more"),
     ],
 )
@@ -261,8 +262,50 @@ def test_what_a_gpu_begins_ends_as_what_is_computed_at_once(network, images):
     assert Predictor(network, SIZE, engine="dygraph", batch_size=4).launcher() is None
 
 
+class Config(inference.Config):
+    """What the engine asks Paddle for; the CPU carries it out."""
+
+    def __init__(self, *files):
+        super().__init__(*files)
+        self.asked = []
+        asked.append(self.asked)
+
+    def enable_use_gpu(self, *how):
+        self.asked.append(("gpu", *how))
+
+    def disable_gpu(self):
+        self.asked.append("cpu")
+        super().disable_gpu()
+
+
+asked: list[list] = []
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "where", "expected"),
+    [
+        ("fp32", "gpu", "gpu:0", [("gpu", 256, 0, inference.PrecisionType.Float32)]),
+        ("fp16", "gpu", "gpu:3", [("gpu", 256, 3, inference.PrecisionType.Half)]),
+        ("bf16", "gpu", "gpu:1", [("gpu", 256, 1, inference.PrecisionType.Bfloat16)]),
+        ("fp32", "cpu", "cpu", ["cpu"]),
+    ],
+)
+def test_the_engine_goes_where_it_is_sent(network, images, monkeypatch, precision, device, where, expected):
+    """The same program; on a GPU nothing of oneDNN is asked for, and the device is Paddle's current one."""
+    monkeypatch.setattr(inference, "Config", Config)
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: True)
+    real, asked[:] = paddle.get_device, []
+    monkeypatch.setattr(program.paddle, "get_device", lambda: where)
+    made = Predictor(network, SIZE, engine="inference", precision=precision, batch_size=4, threads=1, device=device)
+    monkeypatch.setattr(program.paddle, "get_device", real)
+    assert asked == [expected]
+    assert made.engine == "inference" and made.launcher() is None
+    np.testing.assert_allclose(made.probabilities(images), by_hand(network, images)[1], atol=2e-6)
+
+
 @pytest.mark.gpu
-def test_a_gpu_predicts_like_the_cpu(network, images, engines):
+@pytest.mark.parametrize("engine", ["dygraph", "inference"])
+def test_a_gpu_predicts_like_the_cpu(network, images, engines, engine):
     if not paddle.device.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0:
         pytest.skip("no GPU")
     expected = engines["inference"].probabilities(images)
@@ -271,9 +314,9 @@ def test_a_gpu_predicts_like_the_cpu(network, images, engines):
         state = network.network.state_dict()
         live = Normalise(Tiny(), MEAN, STD)
         live.network.set_state_dict(state)
-        for precision, limit in (("fp32", 1e-3), ("bf16", 0.05)):
-            fast = Predictor(live, SIZE, precision=precision, batch_size=4, device="gpu")
-            assert fast.engine == "dygraph"
+        for precision, limit in (("fp32", 1e-3), ("bf16", 0.05), ("fp16", 0.01)):
+            fast = Predictor(live, SIZE, engine=engine, precision=precision, batch_size=4, device="gpu")
+            assert fast.engine == engine
             np.testing.assert_allclose(fast.probabilities(images), expected, atol=limit)
     finally:
         paddle.set_device("cpu")

@@ -74,10 +74,11 @@ class BatchPredictor(BatchRunner):
 class _OfNetwork(BatchRunner):
     """What computes a ``normalise.Normalise`` network.
 
-    ``engine``: "inference" is Paddle's inference engine with oneDNN (CPU), "dygraph" the live network,
-    "auto" the first on the CPU and the second on a GPU. ``precision``: "bf16" is several times as fast on
-    CPUs with AMX (inference) and on GPUs (dygraph); on CPUs with AVX512-BF16 alone it gains nothing. Scores
-    keep about two digits. ``device``: "cpu" or "gpu". Raises InputError for a combination nothing can compute.
+    ``engine``: "inference" is Paddle's inference engine, on the CPU with oneDNN, "dygraph" the live network,
+    "auto" the first on the CPU and the second on a GPU, where the engine was never measured. ``precision``: "bf16" is
+    several times as fast on CPUs with AMX (inference) and on GPUs; on CPUs with AVX512-BF16 alone it gains nothing.
+    Scores keep about two digits; "fp16", for GPUs only, about three. ``device``: "cpu" or "gpu". Raises InputError
+    for a combination nothing can compute.
 
     ``normalised`` may also be a function that returns the network: it is called once, and not at all where
     the engine's program is in the cache. That is so only with ``source``, which says what the network is
@@ -107,15 +108,15 @@ class _OfNetwork(BatchRunner):
         features = self.output != "probabilities"
         if engine == "inference":
             with _program(normalised, image_size, self.output, source) as folder:
-                opened = Engine(folder, threads=threads or compute_threads(), precision=precision)
+                opened = Engine(folder, threads=threads or compute_threads(), precision=precision, device=device)
                 run = opened if features else opened.answers
         else:
             live: Callable[..., Any] = live_features if features else live_answers
             how = {"output": self.output} if features else {}
-            network, bf16 = _built(normalised), precision == "bf16"
-            run = functools.partial(live, network, bf16=bf16, **how)
+            network = _built(normalised)
+            run = functools.partial(live, network, precision=precision, **how)
             if device == "gpu":
-                self._on_gpu = functools.partial(live_scores, network, bf16=bf16)
+                self._on_gpu = functools.partial(live_scores, network, precision=precision)
         super().__init__(run, image_size, batch_size=batch_size, engine=engine)
 
 
@@ -175,9 +176,11 @@ def check_precision(engine: str, precision: str, device: str) -> str:
     """The engine, "auto" resolved; raises InputError, before any work, for what it cannot compute there."""
     if engine == "auto":
         engine = "dygraph" if device == "gpu" else "inference"
-    if engine == "inference" and device == "gpu":
-        raise InputError("--engine inference runs on the CPU; accepted with a GPU: dygraph, or --use_gpu False")
     if precision == "fp32":
+        return engine
+    if precision == "fp16":
+        if device == "cpu":
+            raise InputError(f"--precision fp16: is for GPUs; accepted on the CPU: fp32, or bf16 on {BF16_NEEDED}")
         return engine
     if device == "cpu" and engine == "dygraph":
         raise InputError("--precision bf16: on the CPU --engine inference is needed; dygraph computes in fp32")

@@ -28,6 +28,7 @@ from urnet.runtime.host_to_device import to_tensor
 NAME = "model"
 FILES = (f"{NAME}.json", f"{NAME}.pdiparams")  # of a program
 OUTPUTS = ("probabilities", "features", "front")  # what a program may give
+GPU_MEMORY = 256  # MB that the engine takes at first; more as it needs it
 TOLERANCE = 1e-3  # of the largest probability, between the saved model and the live network
 IN_CLASSES_TOLERANCE = 0.01  # the same of in_classes, which is steep
 IN_CLASSES = {"output": 1, "dtype": "float32", "shape": ["batch"], "meaning": "below 0.5: probably none of the classes"}
@@ -94,24 +95,25 @@ def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path, *,
 
 
 class Engine:
-    """A written program, run by ``paddle.inference`` with oneDNN on the CPU.
+    """A written program, run by ``paddle.inference``: with oneDNN on the CPU, or on a GPU.
 
     ``engine(images)``: uint8 (B, S, S, 3) -> float32 (B, C), or (B, d) where the program gives features;
     ``answers`` also in_classes where it gives them. Every new B costs memory and a second or more of
-    preparation, so the callers keep to one. Not to be shared by threads.
+    preparation, so the callers keep to one. Not to be shared by threads. ``device``: "cpu", or "gpu", which is Paddle's
+    current one; there the engine was never measured. TensorRT is not used: programs of this form
+    are first made over by ``paddle.tensorrt``, which builds for the CPU lack.
     """
 
-    def __init__(self, folder: Path, *, threads: int, precision: str = "fp32") -> None:
+    def __init__(self, folder: Path, *, threads: int, precision: str = "fp32", device: str = "cpu") -> None:
         from paddle.inference import Config, create_predictor
 
         config = Config(*(str(folder / name) for name in FILES))
-        config.disable_gpu()
         config.disable_glog_info()
-        config.enable_onednn()
-        config.set_onednn_cache_capacity(1)  # one batch size; more would only hold memory
         config.set_cpu_math_library_num_threads(threads)
-        if precision == "bf16":
-            config.enable_onednn_bfloat16()
+        if device == "gpu":
+            _choose_gpu(config, precision)
+        else:
+            _choose_cpu(config, precision)
         self._predictor = create_predictor(config)
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._outputs = [self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()]
@@ -124,6 +126,22 @@ class Engine:
         self._input.copy_from_cpu(np.ascontiguousarray(images))
         self._predictor.run()
         return Answers(*(output.copy_to_cpu().astype(np.float32, copy=False) for output in self._outputs))
+
+
+def _choose_cpu(config: Any, precision: str) -> None:
+    config.disable_gpu()
+    config.enable_onednn()
+    config.set_onednn_cache_capacity(1)  # one batch size; more would only hold memory
+    if precision == "bf16":
+        config.enable_onednn_bfloat16()
+
+
+def _choose_gpu(config: Any, precision: str) -> None:
+    from paddle.inference import PrecisionType
+
+    number = int(paddle.get_device().partition(":")[2] or 0)  # of those that CUDA_VISIBLE_DEVICES leaves
+    kinds = {"fp32": PrecisionType.Float32, "bf16": PrecisionType.Bfloat16, "fp16": PrecisionType.Half}
+    config.enable_use_gpu(GPU_MEMORY, number, kinds[precision])
 
 
 def cpu_has_bf16() -> bool:
@@ -190,28 +208,31 @@ def check_in_classes(folder: Path, found: np.ndarray | None, expected: np.ndarra
         )
 
 
-def live_answers(normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False) -> Answers:
+def live_answers(normalised: paddle.nn.Layer, images: np.ndarray, *, precision: str = "fp32") -> Answers:
     """What a program would give, from the network in evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C), (B,)."""
-    scores, fits = live_scores(normalised, images, bf16=bf16)
+    scores, fits = live_scores(normalised, images, precision=precision)
     return Answers(scores.numpy(), None if fits is None else fits.numpy())
 
 
 def live_scores(
-    normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False
+    normalised: paddle.nn.Layer, images: np.ndarray, *, precision: str = "fp32"
 ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
     """The same on the device, which may still be at work on them."""
-    with evaluating(normalised):
-        cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
-        with paddle.no_grad(), cast:
-            found = Probabilities(normalised)(to_tensor(images))
+    with evaluating(normalised), paddle.no_grad(), _autocast(precision):
+        found = Probabilities(normalised)(to_tensor(images))
     return found if isinstance(found, tuple) else (found, None)
 
 
 def live_features(
-    normalised: paddle.nn.Layer, images: np.ndarray, *, bf16: bool = False, output: str = "features"
+    normalised: paddle.nn.Layer, images: np.ndarray, *, precision: str = "fp32", output: str = "features"
 ) -> np.ndarray:
     """The network's penultimate vectors, or the ``front``'s maps, evaluation mode: uint8 (B, S, S, 3) -> float32."""
-    with evaluating(normalised):
-        cast = paddle.amp.auto_cast(dtype="bfloat16", level="O1") if bf16 else contextlib.nullcontext()
-        with paddle.no_grad(), cast:
-            return getattr(normalised, output)(to_tensor(images)).astype("float32").numpy()
+    with evaluating(normalised), paddle.no_grad(), _autocast(precision):
+        return getattr(normalised, output)(to_tensor(images)).astype("float32").numpy()
+
+
+def _autocast(precision: str) -> Any:
+    """The context in which a live network computes in a number format; the CPU has fp32 only."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return paddle.amp.auto_cast(dtype={"bf16": "bfloat16", "fp16": "float16"}[precision], level="O1")
