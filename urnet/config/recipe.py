@@ -218,6 +218,14 @@ class Model:
         "[Scaling](scaling.md#layouts-and-number-formats) says what is known of its speed",
         added=True,
     )
+    compile: bool = key(
+        False,
+        "compute a stage's steps and its evaluation as one program of Paddle's (`paddle.jit.to_static`, on a GPU with "
+        "CINN where Paddle has it) instead of operation by operation; its first steps take longer. Measuring stays as "
+        "it is. Not with `recompute`, several processes, a part of a network or two of them. A CPU gains nothing; "
+        "not measured on a GPU",
+        added=True,
+    )
     in_classes: bool = key(
         True,
         "at the end of a stage 20 training images a class and 1,000 validation images are looked at once more, so that "

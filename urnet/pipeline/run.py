@@ -32,6 +32,7 @@ from urnet.pipeline.run_table import planned_table, remove, run_table
 from urnet.pipeline.stage_network import BuildNetwork, check_weights, start_network, start_pair
 from urnet.runtime.precision import choose_amp, choose_device, tune_gpu
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from urnet.training.compiled import check_compile
 from urnet.training.stage_job import StageJob
 from urnet.training.trainer import Trainer
 
@@ -158,6 +159,7 @@ def _devices(recipe: Recipe, chosen: Sequence[Stage], n_processes: int) -> tuple
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
     if device == "gpu" and is_main() and any(s.amp == "auto" and amps[s.name] is None for s in chosen):
         print("note: amp: auto is off, this GPU has no mixed precision", file=sys.stderr)
+    check_compile(recipe, chosen, n_processes)
     if model.channels_last:
         raise InputError(
             "model.channels_last: found true; it asked for Paddle's layout tuning, which does nothing with bf16; "
