@@ -10,9 +10,10 @@
 #     URNET_DEV=1             also install what tests, linter and type checker need (pyproject.toml's extra `dev`)
 #     URNET_ROOT=FOLDER       the repository's folder, for shells other than bash that stand elsewhere
 #
-# Exported unless already set: FLAGS_fraction_of_gpu_memory_to_use=1.0, as in the 2018 release; with GPUs
-# CUDA_VISIBLE_DEVICES, all of them (0,1,…); without one OMP_NUM_THREADS, the number of usable cores (Paddle's default
-# is 1), and no CUDA_VISIBLE_DEVICES: Paddle's launcher would take it for a GPU.
+# Exported unless already set: with GPUs CUDA_VISIBLE_DEVICES, all of them (0,1,…); without one OMP_NUM_THREADS, the
+# number of usable cores (Paddle's default is 1), and no CUDA_VISIBLE_DEVICES: Paddle's launcher would take it for a GPU.
+# Not what the 2018 release exported as well, FLAGS_fraction_of_gpu_memory_to_use=1.0: Paddle's allocator grows as it is
+# used and does not read it; the older one would take all memory at once and leave none to NCCL and cuDNN.
 #
 # Work is done in subshells, `( ... )`, so that the caller's options and variables stay as they are; a failure is one
 # line on stderr and status 1, and never closes the caller's shell.
@@ -148,7 +149,6 @@ _urnet_main() { # the only function that changes the caller's environment
         CUDA_VISIBLE_DEVICES=$(_urnet_gpus)
         export CUDA_VISIBLE_DEVICES
     fi
-    export FLAGS_fraction_of_gpu_memory_to_use="${FLAGS_fraction_of_gpu_memory_to_use-1.0}"
     if [ "$_urnet_device" = cpu ] && [ -z "${OMP_NUM_THREADS+set}" ]; then
         OMP_NUM_THREADS=$("$_urnet_venv/bin/python" "$_urnet_root/urnet/core/cpus.py") || return 1
         export OMP_NUM_THREADS

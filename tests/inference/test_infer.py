@@ -27,6 +27,7 @@ from tests.helpers.predict import (
     save_fluid,
 )
 from urnet.evaluation.prediction_reader import number_of_classes
+from urnet.inference import cli_job
 from urnet.runtime.precision import has_gpu
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +166,9 @@ def test_unreadable_images_are_marked_up_to_max_bad(toys, predict, capsys, tmp_p
     assert (tmp_path / "out.jsonl").read_text() == before
 
 
-def test_an_inference_model_is_written_and_checked(toys, predict, capsys, tmp_path):
+def test_an_inference_model_is_written_and_checked(toys, predict, capsys, tmp_path, monkeypatch):
+    """On the CPU, where it will run, also where there is a GPU."""
+    monkeypatch.setattr(cli_job, "_device", lambda use_gpu: "gpu")
     folder = tmp_path / "served"
     flags = {"save_inference": True, "inference_dir": folder, "img_path": None, "img_list": None}
     _, lines, _ = predict(**flags)

@@ -15,7 +15,7 @@ from tests.helpers.shell_repository import ROOT, Repository
 from urnet.core.cpus import usable_cores
 
 SOURCE = ". ./set_env.sh"
-SHOW = 'echo "$? ${CUDA_VISIBLE_DEVICES-unset} $FLAGS_fraction_of_gpu_memory_to_use ${OMP_NUM_THREADS-unset}"'
+SHOW = 'echo "$? ${CUDA_VISIBLE_DEVICES-unset} ${FLAGS_fraction_of_gpu_memory_to_use-unset} ${OMP_NUM_THREADS-unset}"'
 FIRST = ["venv", "pip install requirements.txt"]
 
 
@@ -33,7 +33,7 @@ def shell(request):
 
 def test_sourced_twice_installs_once(repository, shell):
     done = repository.shell(f"{SOURCE}; {SHOW}; {SOURCE}; {SHOW}; command -v python", shell=shell)
-    expected = f"0 unset 1.0 {usable_cores()}"
+    expected = f"0 unset unset {usable_cores()}"
     assert done.stdout.splitlines() == [expected, expected, f"{repository.path}/.venv/bin/python"]
     assert repository.asked() == FIRST
     assert len(done.stderr.splitlines()) == 2  # making the environment, installing
@@ -93,7 +93,7 @@ def test_the_gpu_requirements_where_nvidia_smi_answers(repository, answer, wish,
     repository.program("nvidia-smi", f"#!/bin/sh\n{listed}exit {answer}\n")
     done = repository.shell(f"{SOURCE}; {SHOW}", URNET_DEVICE=wish)
     assert repository.asked() == ["venv", f"pip install {file}"]
-    assert done.stdout == f"0 {gpus} 1.0 {threads}\n"
+    assert done.stdout == f"0 {gpus} unset {threads}\n"
 
 
 def test_changing_the_device_replaces_the_other_build_of_paddle(repository):
@@ -161,7 +161,7 @@ def test_a_real_environment_in_a_folder_with_spaces(repository):
     line = f"set -eu; {SOURCE}; {SOURCE}; {SHOW}; python -c 'import sys; print(sys.prefix)'; deactivate"
     done = repository.shell(line, PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"0 unset 1.0 {usable_cores()}", f"{repository.path}/.venv"]
+    assert done.stdout.splitlines() == [f"0 unset unset {usable_cores()}", f"{repository.path}/.venv"]
     (repository.path / ".venv/bin/python").unlink()  # as when the Python it was made from is gone
     assert repository.shell(f"{SOURCE}; python -c 1", PYTHON=sys.executable).returncode == 0
 

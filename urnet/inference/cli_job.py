@@ -124,6 +124,10 @@ class PredictionJob:
         args = self.args
         self.device = _device(args.use_gpu)
         check_precision(args.engine, args.precision, self.device)
+        if getattr(args, "save_inference", False):
+            # the written model runs on the CPU, and is refused where the network's own predictions are not as near as
+            # those of a GPU with TF32 may be
+            self.device = "cpu"
         paddle.set_device(self.device)
         self.build = build
 
