@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import cv2
+import paddle
 import pytest
 from paddle import nn
 
 import models
 from tools import machine
 from tools.speed import __main__ as bench
-from tools.speed import cluster, data, networks, suspects, table, timing, train
+from tools.speed import cluster, data, launched, networks, step, suspects, table, timing, train
 from tools.speed.figures import Figure, number, print_table
 from urnet.core import cli, cpus
 from urnet.core.checks import InputError
@@ -74,6 +75,33 @@ def test_the_median_round_counts_and_the_first_calls_do_not():
     assert len(calls) == 3
     assert timing.timed(calls.append, 1, times=3)() >= 0
     assert len(calls) == 6
+
+
+def test_launches_count_for_the_innermost_part():
+    layer = nn.Linear(2, 2)
+    x = paddle.ones([1, 2])
+
+    class Work:
+        def inner(self):
+            return layer(x)  # a product and a sum
+
+        def outer(self):
+            return self.inner() + self.inner()
+
+    work = Work()
+    with launched.as_parts((work, "outer", "outer"), (work, "inner", "inner")):
+        found = launched.launches_of(lambda: work.outer() * 2)
+    assert {name: part.launches for name, part in found.items()} == {"inner": 4, "outer": 1, "rest": 1}
+    assert all(part.seconds >= 0 for part in found.values()) and not vars(work)
+
+
+def test_the_host_s_own_work_is_a_few_dozen_operations_for_any_number_of_parameters():
+    """701 operations are the forward and backward pass of 101 layers (docs/scaling.md); here the least network does."""
+    words = "--model", "ResNet8_small32", "--classes", "10", "--steps", "1"
+    found = {(figure.name, figure.unit): figure for figure in measured(step, *words)}
+    assert 40 < found["all but forward and backward", "launches"].value < 70
+    for part, most in (("moving average", 6), ("clipping", 12), ("optimiser", 4), ("gradients to vectors", 2)):
+        assert 0 < found[part, "launches"].value <= most, part
 
 
 # --- the command

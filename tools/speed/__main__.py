@@ -25,6 +25,7 @@ from urnet.core.cpus import usable_cores
 COMMANDS = {
     "infer": "predictions from image files, beside the bare inference engine and a plain dygraph loop",
     "train": "the training loop, beside a bare loop of the same network and batch",
+    "step": "launches and milliseconds of the host in every part of a training step, beside a bare loop",
     "data": "reading and transforming images, beside bare decoding and resizing",
     "density": "the density curriculum of a class",
     "table": "building and reading the table of images, beside plain array operations",

@@ -21,6 +21,8 @@ def co_teaching_loss(
     weight: paddle.Tensor,
     forget_rate: float,
     certain: paddle.Tensor | None = None,
+    *,
+    n: int | None = None,
 ) -> paddle.Tensor:
     """Scalar float32: the sum of what both networks minimise (Han et al. 2018).
 
@@ -30,10 +32,10 @@ def co_teaching_loss(
         L = Σ_{i in R_2} w_i l_1i / Σ_{R_2} w_i  +  Σ_{i in R_1} w_i l_2i / Σ_{R_1} w_i
 
     ``weight`` (B,) >= 0. ``certain`` (B,) bool: rows that are chosen before all others, as their labels are known
-    (ours). Without a row of weight the loss is 0.
+    (ours). ``n``: who knows it spares the device a wait for its host. Without a row of weight the loss is 0.
     """
     losses = [F.cross_entropy(each.astype("float32"), labels, reduction="none").reshape([-1]) for each in logits]
-    n = int((weight > 0).sum())
+    n = int((weight > 0).sum()) if n is None else n
     keep = max(int((1 - forget_rate) * n + 1e-9), min(n, 1))
     chosen = []
     for each in losses:

@@ -62,7 +62,8 @@ def _co_teaching(state: TrainState, data: StepInput, part: slice) -> paddle.Tens
     assert data.pair is not None
     images, weight = data.send.rows(data.images, part), data.send.rows(data.weight, part)
     certain = None if data.certain is None else data.send.rows(data.certain, part)
-    return co_teaching_loss(_both(state, images, images), _labels(data, part), weight, data.pair.rate, certain)
+    logits, n = _both(state, images, images), int(np.count_nonzero(data.weight[part] > 0))
+    return co_teaching_loss(logits, _labels(data, part), weight, data.pair.rate, certain, n=n)
 
 
 def _warm_up(state: TrainState, data: StepInput, part: slice, total: Weight) -> paddle.Tensor:
