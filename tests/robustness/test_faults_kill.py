@@ -18,6 +18,7 @@ from urnet.training.saving import checkpoints
 
 pytestmark = pytest.mark.slow
 KILLS = 20
+POLL = 0.005  # seconds between two looks at a run, which cost it time on the same core
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,12 @@ def wait_until_after(place: tuple[str, int], seconds: float, whole: Whole, home:
         with contextlib.suppress(OSError):  # the process ends just now
             if any(handle.resolve() == home / ".lock" for handle in handles):
                 break
-        time.sleep(0.001)
+        time.sleep(POLL)
     while process.is_alive() and order.index(reached(home)) < order.index(place):
-        time.sleep(0.001)
+        time.sleep(POLL)
     end = time.monotonic() + seconds
     while process.is_alive() and order.index(reached(home)) <= order.index(place) and time.monotonic() < end:
-        time.sleep(0.001)
+        time.sleep(POLL)
 
 
 def test_killed_twenty_times_evenly_over_the_run(whole, tmp_path):

@@ -4,11 +4,14 @@ import json
 import random
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.forked import fork, say_to
+from tests.helpers.launch import program
 from tests.helpers.tiny_training import run_here, start, write_images, write_recipe
 from urnet.training.saving import checkpoints
 
@@ -76,26 +79,31 @@ def values(folder: Path, name: str) -> list[str]:
     return [line.split(",")[2] for line in read_curves(folder) if line.split(",")[1] == name]
 
 
-def wait_for(condition, process, seconds=600.0) -> None:
-    """Until ``condition()`` holds or the process has ended."""
+def wait_for(condition, alive, seconds=600.0) -> None:
+    """Until ``condition()`` holds or the process is not ``alive()``."""
     end = time.monotonic() + seconds
-    while not condition() and process.poll() is None:
+    while not condition() and alive():
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+def _train(said, *argv):
+    say_to(said)
+    sys.exit(program("train", *argv))
 
 
 def test_killed_at_random_moments(whole, tmp_path):
     recipe, folder = beside(whole, tmp_path)
     chance, kills, reached = random.Random(int(time.time())), 0, []
     for attempt in range(3):
-        process = start(recipe, *["--resume"] * (attempt > 0))
-        log, before = folder / "log.txt", 0
+        log, resume = folder / "log.txt", ["--resume"] * (attempt > 0)
         before = log.stat().st_size if log.exists() else 0
-        wait_for(lambda log=log, before=before: log.exists() and log.stat().st_size > before, process)
+        process = fork(_train, tmp_path / "said.txt", "-c", recipe, *resume)
+        wait_for(lambda log=log, before=before: log.exists() and log.stat().st_size > before, process.is_alive)
         time.sleep(chance.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
         reached += [int(path.name[5:]) for path in checkpoints(folder)[-1:]]
     assert run_here(recipe, "--resume") == 0
     assert kills >= 1  # the tiny run may have been over before the later ones
@@ -111,7 +119,10 @@ def test_signals_save_a_checkpoint_and_name_their_exit_code(whole, tmp_path):
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         process = start(recipe, *["--resume"] * (begun > 0))
         points = len(read_curves(folder)) if begun else 0
-        wait_for(lambda n=points: (folder / "curves.csv").exists() and len(read_curves(folder)) > n, process)
+        wait_for(
+            lambda n=points: (folder / "curves.csv").exists() and len(read_curves(folder)) > n,
+            lambda process=process: process.poll() is None,
+        )
         process.send_signal(number)
         out, err = process.communicate(timeout=600)
         assert process.returncode == code, err
