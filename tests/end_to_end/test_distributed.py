@@ -32,12 +32,22 @@ def passes(folder, stage):
 
 # --- updates, statistics, exchanges
 
+COUNTED = {"name": "class", "duration": "5 steps", "eval_every": "9 epochs", "checkpoint_every": "9 epochs"}
+SUMS = ["all_reduce"] * 4  # the rows' weight and signals; gradients with and without weight decay; loss and flags
+COUNTS = {  # keys of the stage, collective operations and uploads of a step
+    "all": ({"mixup": 0.2, "accumulate": 2, "ema": {"decay": 0.9}, "optimizer": {"clip_norm": 5.0}}, SUMS, 5),
+    "gate": ({"gate": {"threshold": 0.5}}, [*SUMS, "all_reduce"], 4),
+    "elr": ({"elr": {"top_k": 2}, "balance": 0.0}, [*SUMS, "all_gather"], 6),
+    "bags": ({"bags": {"size": 2}}, [*SUMS, "all_gather"], 4),
+}
+
 
 @pytest.fixture(scope="module")
-def findings(tmp_path_factory):
+def findings(images, tmp_path_factory):
     """What each of two processes found."""
     folder = tmp_path_factory.mktemp("steps")
-    pair = Pair(folder, distributed_job.main, "steps", str(folder / "found.json"))
+    recipes = [write_recipe(images, folder / name, [{**COUNTED, **keys}]) for name, (keys, _, _) in COUNTS.items()]
+    pair = Pair(folder, distributed_job.main, "steps", str(folder / "found.json"), *map(str, recipes))
     assert pair.wait() == [0, 0], pair.said()[-3000:]
     return json.loads((folder / "found.json").read_text())
 
@@ -47,6 +57,16 @@ def test_an_update_is_that_of_one_process(findings, case):
     for found in findings:
         far = {name: off for name, off in found[case].items() if not off < 1e-5}
         assert not far and len(found[case]) >= 12 + 3 + 4
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_no_value_of_the_step_just_launched_is_waited_for(findings, case):
+    _, collectives, uploads = COUNTS[case]
+    for found in findings:
+        steps = found["counts"][case]
+        assert len(steps) == 4
+        for reads, newest, exchanged, sent in steps:
+            assert (reads, newest, sorted(exchanged), sent) == ([], 0, sorted(collectives), uploads)
 
 
 def test_processes_share_what_they_should(findings):

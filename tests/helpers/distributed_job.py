@@ -1,6 +1,7 @@
 """What the processes of tests/end_to_end/test_distributed.py and test_launched.py do.
 
-``steps FILE``: compare updates, statistics and gathered values with those of one process, write the findings.
+``steps FILE [RECIPE …]``: compare updates, statistics and gathered values with those of one process, count what the
+steps of the recipes wait for, write the findings.
 ``train RECIPE [-o …] [--resume]``: a recipe on a network without batch norm, as train.py would.
 """
 
@@ -11,6 +12,7 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import paddle
 from paddle import nn
 from paddle.distributed.communication.group import _GroupManager
 
+from tests.helpers.counted_steps import counted
 from tests.helpers.overflows import Overflowing, scaling_allowed
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
@@ -209,11 +212,24 @@ def compare(group: ProcessGroup) -> dict[str, object]:
     return findings
 
 
+def counts(group: ProcessGroup, recipes: Sequence[str]) -> dict[str, list]:
+    """Of every step of each recipe, by its folder's name, but the first and the last: other reads than downloads, those
+    of the step just launched, collective operations, uploads."""
+    found = {}
+    for path in recipes:
+        recipe = load_recipe(path)
+        with counted() as steps:
+            run_recipe(recipe, functools.partial(Plain, recipe.data.n_classes), group=group)
+        own = [(one.reads, one.newest, one.collectives, len(one.uploads)) for one in steps.counts[1:-1]]
+        found[Path(path).parent.name] = own
+    return found
+
+
 def main(what: str, *arguments: str) -> int:
     """Do as the module says."""
     with open_process_group("cpu") as group:
         if what == "steps":
-            findings = group.all_gather(compare(group))
+            findings = group.all_gather({**compare(group), "counts": counts(group, arguments[1:])})
             if group.is_main:
                 Path(arguments[0]).write_text(json.dumps(findings))
         else:

@@ -86,7 +86,7 @@ def test_the_scale_and_its_counts_are_saved_and_resumed():
 
 def test_the_scale_doubles_after_enough_good_steps():
     made = scaled()
-    made.scaler.set_incr_every_n_steps(2)
+    made.scaler.double_after = 2
     for step in range(3):
         outcome(made, step)
     assert scale_of(made) == 2 * FIRST_SCALE
@@ -96,13 +96,13 @@ def test_steps_that_all_overflow_end_the_training():
     made = scaled()
     made.network.overflows = True
     with pytest.raises(FloatingPointError, match=r"^stage a: the gradients of 50 steps in a row .*amp=bf16"):
-        for step in range(HOPELESS + 1):
+        for step in range(HOPELESS + 2):
             outcome(made, step)
-    assert step == HOPELESS - 1
+    assert step == HOPELESS + 1  # read two steps later
 
 
 def test_what_is_read_in_a_step(monkeypatch):
-    """What is logged, a step later where it matters, and whether the step overflowed, which the host must know."""
+    """What is logged, and whether the step overflowed: both a step later, which tests/training/test_waits.py counts."""
     made, read = scaled(optimizer=Optimizer(clip_norm=0.5)), []
     outcome(made, 0)
     numpy = paddle.Tensor.numpy

@@ -5,8 +5,8 @@ import pytest
 from tests.helpers.counted_steps import counted
 from tests.helpers.distributed_job import Plain
 from tests.helpers.tiny_training import write_images, write_recipe
+from urnet.pipeline import run
 from urnet.pipeline.recipes import load_recipe
-from urnet.pipeline.run import run_recipe
 
 STEPS, BATCH = 6, 8
 LONG = {"eval_every": "9 epochs", "checkpoint_every": "9 epochs", "log_every": 1}
@@ -21,6 +21,8 @@ CASES = {  # what the stage has, and the arrays that a step sends
     "bags": ({"bags": {"size": 2}, "label_smoothing": 0.0}, 3),
     "sop": ({"sop": {"top_k": 2}, "label_smoothing": 0.0}, 6),
     "co-teaching": ({"co_teaching": {"forget_rate": 0.2}, "label_smoothing": 0.0, **ALONE}, 3),
+    "fp16": ({"amp": "fp16", "mixup": 0.2, "optimizer": {"clip_norm": 5.0}, "ema": {"decay": 0.9}}, 4),
+    "DivideMix": ({"dividemix": {"warmup": "0 steps"}, "label_smoothing": 0.0, **ALONE}, 12),
     "adamw": ({"optimizer": {"name": "adamw", "classifier_lr": 10}}, 3),
 }
 
@@ -33,14 +35,17 @@ def images(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_no_value_of_the_step_just_launched_is_waited_for(images, tmp_path, case):
+def test_no_value_of_the_step_just_launched_is_waited_for(images, tmp_path, case, monkeypatch):
     keys, uploads = CASES[case]
+    if "amp" in keys:  # of which a CPU has the scaling only
+        monkeypatch.setattr(run, "choose_amp", lambda *_: "float16")
     path = write_recipe(images, duration=f"{STEPS} steps", batch_size=BATCH, **{**LONG, **BARE, **keys})
     with counted() as steps:
-        run_recipe(load_recipe(path, [f"output={tmp_path}"]), lambda: Plain(3))
+        run.run_recipe(load_recipe(path, [f"output={tmp_path}"]), lambda: Plain(3))
     assert steps.launched == STEPS
+    views = 2 if "dividemix" in keys else 1
     for number, found in enumerate(steps.counts[1:STEPS], 1):
         assert (found.reads, found.newest, found.collectives) == ([], 0, []), number
         assert len(found.uploads) == uploads, number
-        assert [size for kind, size in found.uploads if kind == "uint8"] == [BATCH * 16 * 16 * 3]  # images, once
+        assert [size for kind, size in found.uploads if kind == "uint8"] == [BATCH * views * 16 * 16 * 3]  # once
     assert steps.counts[-1].newest > 0  # when all steps are done the last one is read

@@ -172,7 +172,7 @@ class TrainState:
             for vectors in self.flat.of_networks():
                 clip_gradients(vectors, self.stage.optimizer.clip_norm)
         self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.scaler.update(self.optimizer)
         self.optimizer.clear_grad(set_to_zero=False)
 
     def weights(self) -> dict[str, np.ndarray]:
