@@ -39,6 +39,7 @@ COUNTS = {  # keys of the stage, collective operations and uploads of a step
     "gate": ({"gate": {"threshold": 0.5}}, [*SUMS, "all_reduce"], 4),
     "elr": ({"elr": {"top_k": 2}, "balance": 0.0}, [*SUMS, "all_gather"], 6),
     "bags": ({"bags": {"size": 2}}, [*SUMS, "all_gather"], 4),
+    "sop": ({"sop": {"top_k": 2}, "label_smoothing": 0.0, "balance": 0.0}, [*SUMS, "all_gather"], 7),
 }
 
 
