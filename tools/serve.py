@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from urnet.config.choices import PRECISIONS
+from urnet.config.choices import CPU_PRECISIONS
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.core.cpus import usable_cores
@@ -52,7 +52,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
     add("--port", type=cli.number(int, 0), default=8000, help="0: any that is free, printed [8000]")
     add("--batch_size", type=count, default=16, help="images computed at once [16]")
-    add("--precision", default="fp32", choices=PRECISIONS, help="bf16 is faster on CPUs that have it [fp32]")
+    add("--precision", default="fp32", choices=CPU_PRECISIONS, help="bf16 is faster on CPUs that have it [fp32]")
     add("--threads", type=count, help="of the engine [OMP_NUM_THREADS, else all cores]")
     add("--queue", type=count, default=256, help="images accepted at a time; more get 429 [256]")
     add("--max_body_mb", type=amount, default=20, help="MB (10^6 bytes) of a request's body [20]")

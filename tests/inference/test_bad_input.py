@@ -71,7 +71,8 @@ BOTH = [  # flags, what is said
     ({"batch_size": 0}, r"--batch_size: found 0; 1 or more"),
     ({"workers": -1}, r"--workers: found -1; 0 or more"),
     ({"engine": "dynamic"}, r"--engine: 'dynamic' is not known"),
-    ({"precision": "fp16"}, r"--precision: 'fp16' is not known"),
+    ({"precision": "fp16"}, r"--precision fp16: is for GPUs"),
+    ({"precision": "int8"}, r"--precision: 'int8' is not known"),
     ({"precision": "bf16"}, r"--precision bf16: on the CPU --engine inference is needed"),
     (
         {"class_names": "BAD/swapped.txt"},

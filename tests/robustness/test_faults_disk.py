@@ -22,7 +22,7 @@ FAULTS = {  # in the order of a run: just before which operation the disk is ful
     "base.arrow": ("open */table/.base.arrow.*", "table/base.arrow"),
     "what a stage is begun with": ("open */class/.inputs.json.*", "class/inputs.json"),
     "new logs": ("open */class/log.txt", "class/curves.csv|class/log.txt"),
-    "first checkpoint": ("os.mkdir */class/.step-00000001.*", "class/step-00000001/model.safetensors"),
+    "first checkpoint": ("os.mkdir */class/.step-00000001.*", "class/log.txt|class/step-00000001/model.safetensors"),
     "growing logs": ("os.rename TO */class/step-00000001", "class/log.txt|class/step-00000002/model.safetensors"),
     "list of unreadable images": (
         "open */class/.unreadable.txt.*",
