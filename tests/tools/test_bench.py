@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import paddle
 import pytest
 from paddle import nn
@@ -16,8 +17,11 @@ from tools import machine
 from tools.speed import __main__ as bench
 from tools.speed import cluster, data, launched, networks, step, suspects, table, timing, train
 from tools.speed.figures import Figure, number, print_table
+from tools.speed.photographs import write_photographs
+from urnet.config.recipe import Transform
 from urnet.core import cli, cpus
 from urnet.core.checks import InputError
+from urnet.data.loading.loader import Loader
 from urnet.data.table.table import Table
 from urnet.report.columns import Columns
 from urnet.report.run_evidence import label_evidence
@@ -187,15 +191,28 @@ def test_nothing_to_measure_is_one_line(words, message, capsys):
 def test_every_pipeline_of_images_is_measured_beside_its_limit():
     threads = cv2.getNumThreads()
     try:
-        figures = measured(data, "--images", "4", "--large", "2", "--rounds", "1", "--workers", "1", "2")
+        figures = measured(data, "--images", "4", "--large", "2", "--rounds", "1", "--workers", "1")
     finally:
         cv2.setNumThreads(threads)
     names = ["train", "train with jitter", "eval straight", "eval short", "train 32 pad-crop"]
     names += ["train, TrivialAugment and erasing", "train 32, TrivialAugment and erasing", "train 2000 x 1500"]
     expected = [*(f"{name}, one core" for name in names), "loader, thread"]
-    expected += ["loader, 1 processes", "loader, 2 processes", "loader, 2 processes"]
+    both = ("", ", tensors", ", tensors of 32 pixels")
+    expected += [f"loader, 1 processes{what}" for what in both]
     assert [figure.name.removeprefix("data: ") for figure in figures] == expected
     assert all(figure.value > 0 and figure.limit > 0 and figure.limit_name for figure in figures)
+    expected += [f"loader, 2 processes{what}" for what in ("", *both)]
+    assert [name for name, *_ in data.comparisons([1, 2])] == expected
+
+
+def test_paddles_loader_makes_the_same_batches_and_only_what_is_asked_for_is_measured(tmp_path):
+    files = write_photographs(tmp_path, 5, (32, 32))
+    source, jobs = data.source_of(files, Transform(size=32, train="pad_crop")), data.jobs_of(files)
+    dataset = data.PaddleRows(source, len(files))
+    for (draw, rows), batch in zip(jobs, Loader(source, jobs), strict=True):
+        assert np.array_equal(np.stack([dataset[draw, int(row)] for row in rows]), batch.images)
+    with pytest.raises(InputError, match="--only 'cows': is in no figure's name; they are 'train, one core', "):
+        measured(data, "--images", "4", "--only", "cows")
 
 
 def test_the_training_loop_is_measured_beside_a_bare_one():

@@ -135,8 +135,9 @@ class Loader:
     long the consumer waited. An exception inside ``source`` or ``batches`` is raised here as itself; a killed
     worker is a RuntimeError that names it. Leaving the iteration, by any way, ends thread and processes.
 
-    Why no paddle.io.DataLoader: left early it leaks workers and shared memory, a worker's exception or death
-    arrives as an opaque SystemError. `tools/bench.py data` measures this one beside the bare pipeline.
+    Why no paddle.io.DataLoader (Paddle 3.3.1): each iteration left early leaves its workers and their shared memory
+    behind, and a worker's exception or death arrives as a SystemError that says neither.
+    `python tools/bench.py data --only tensors` measures both (docs/images.md has the figures).
     """
 
     def __init__(self, source: Source, batches: Iterable[Job], *, workers: int = 0, prefetch: int = 4) -> None:
