@@ -34,12 +34,14 @@ EPILOG = """\
 Rows are --rows, else those of the run's table if it is built, else those of the recipe's lists or folders if they are
 there, else the published number of the data set. Validation images likewise: --evaluation-images, the recipe's list,
 the published number. A rate is what ONE process does; without --images-per-second or --measure no hours are printed.
---measure refuses what train.py would refuse, and leaves nothing behind.
+--measure refuses what train.py would refuse, and leaves nothing behind. --cores asks whether the cores of a machine
+decode as many images as its processes take; one core is timed on this machine, a second or so.
 
 examples:
   python tools/plan.py -c recipes/folder.yaml -o data.root=photos/train -o data.val_root=photos/val --measure --no-files
   python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --machines 4 \\
       -o stages.class.batch_size=4096 -o stages.class.schedule.lr=1.6 --images-per-second 800 --json plan.json
+  python tools/plan.py -c recipes/webvision2018/urnet_resnet50.yaml --processes 8 --images-per-second 5700 --cores 128
 """
 
 
@@ -64,6 +66,9 @@ def parser() -> cli.Parser:
     add("--evaluation-images-per-second", type=positive, metavar="R", help=about)
     text = f"time {STEPS} steps of each kind of stage here, with the recipe's own images, and say how long it takes"
     rate("--measure", action="store_true", help=text)
+    add("--cores", type=count, metavar="C", help="cores of each machine: can they decode what is trained at that rate?")
+    text = "training images/s that one core decodes, with --cores [timed here, on the recipe's images if they are here]"
+    add("--views-per-core", type=positive, metavar="V", help=text)
     add("--path-bytes", type=length, metavar="B", help="mean length of the images' paths [by format]")
     add("--text-bytes", type=length, metavar="B", help="mean length of the rows' texts [by format]")
     add("--no-files", action="store_true", help="leave out the list of files, not their sums")

@@ -111,6 +111,7 @@ RUN_BY = {
     "tools/convert_checkpoint.py": "checkpoints/test_convert.py::test_there_and_back_on_the_command_line",
     "tools/convert_checkpoint.py --class_dim --model": "checkpoints/test_convert.py::test_released_folder_and_back",
     "tools/plan.py --evaluation-images --images-per-second --no-files --processes --rows -c": "tools/test_plan.py::test_the_page_shows_what_the_tool_prints",
+    "tools/plan.py --cores --images-per-second --no-files --processes --views-per-core -c": "tools/test_plan.py::test_cores_and_views_a_core_are_given",
     "tools/plan.py --measure --no-files -c": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --measure --no-files -c -o": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --evaluation-images --rows -c": "tools/test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",

@@ -14,6 +14,7 @@ from tests.helpers.tiny_stages import MORE, recipe_of, train
 from tests.helpers.tiny_training import write_images
 from tools import plan
 from tools.planning.counts import busiest, counts_of, job_of
+from tools.planning.feeding import Feeding, feeding, feeding_lines
 from tools.planning.files import BASE_ROW, TEXTS, Artefact, disk_of, files_of, measurement_of
 from tools.planning.given import Given, listed_rows
 from tools.planning.hours import forecast
@@ -30,6 +31,7 @@ from urnet.config.recipe import Data, Model, Recipe, active_stages
 from urnet.config.stage import Stage
 from urnet.config.yaml_dataclass import Reader
 from urnet.core import cli
+from urnet.core.checks import InputError
 from urnet.data.lists.build_table import build_table
 from urnet.data.table.table import Table
 from urnet.data.table.writer import BASE_SCHEMA
@@ -530,3 +532,69 @@ def test_one_line_for_what_is_refused(capsys, words, message):
 def test_sizes_have_units():
     sizes = {0: "0 B", 1023: "1023 B", 1024: "1.00 KiB", 3 * 2**19: "1.50 MiB", 5 * 2**40: "5,120.00 GiB"}
     assert {n: size(n) for n in sizes} == sizes
+
+
+# --- can the cores decode what the processes take
+
+
+def test_cores_that_decode_too_little_are_said_with_what_is_left_of_the_rate():
+    rates = {"training": 5723.0, "evaluation": 14_000.0}
+    lines = list(feeding_lines(Feeding(16, 8, dict.fromkeys(rates, 906.0), rates, "--views-per-core")))
+    assert [line.split() for line in lines[1:3]] == [
+        ["training", "906", "14,496", "45,784", "50.5"],
+        ["evaluation", "906", "14,496", "112,000", "123.6"],
+    ]
+    assert lines[4].startswith(
+        "The cores cannot feed the training: at most 1,812 images/s a process are decoded, 32% of"
+    )
+    assert "at least 3.16 times as many" in lines[4]
+
+
+def test_the_page_shows_what_is_said_of_cores():
+    page = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+    rates = {"training": 2874.0, "evaluation": 8622.0}
+    found = Feeding(16, 8, dict.fromkeys(rates, 906.0), rates, "--views-per-core")
+    assert "```\n" + "\n".join(feeding_lines(found)) + "\n```" in page
+
+
+def test_cores_and_views_a_core_are_given(capsys, tmp_path):
+    write_images(tmp_path)
+    recipe_of(tmp_path, tmp_path)
+    words = ("--processes", 2, "--images-per-second", 100, "--cores", 1, "--views-per-core", 50, "--no-files")
+    code, out, _ = call(capsys, "-c", tmp_path / "stages.yaml", *words)
+    assert code == 0
+    assert "The cores cannot feed the training: at most 25 images/s a process are decoded, 25% of 100" in out
+
+
+def test_cores_that_are_enough_are_said_with_the_workers_it_takes():
+    rates = {"training": 2874.0, "evaluation": 7600.0}
+    said = [*feeding_lines(Feeding(16, 2, dict.fromkeys(rates, 906.0), rates, "")), ""]
+    assert said[4:] == ["The cores can feed the training if 40% of them decode: data.workers=4 or more a process.", ""]
+    close = list(feeding_lines(Feeding(8, 2, dict.fromkeys(rates, 906.0), rates, "")))
+    assert close[-1].startswith("That is close")
+
+
+def test_one_core_is_timed_on_the_recipes_images_else_on_photographs(tmp_path):
+    write_images(tmp_path)
+    recipe, rates = recipe_of(tmp_path, tmp_path), {"training": 1.0, "evaluation": 3.0}
+    found = feeding(recipe, 2, 1, rates, None)
+    assert found.images.startswith("the recipe's first ")
+    assert found.one_core.keys() == rates.keys()
+    assert min(found.one_core.values()) > 0
+    away = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, root=str(tmp_path / "away")))
+    assert "photographs of 500 x 375 pixels" in feeding(away, 2, 1, rates, None).images
+    for file in Path(recipe.data.root).rglob("*.*"):
+        if file.suffix in (".png", ".jpg"):
+            file.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"--cores: none of \d+ images can be read"):
+        feeding(recipe, 2, 1, rates, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"), [(["--cores", "2"], "--cores: needs"), (["--views-per-core", "9"], "needs --cores")]
+)
+def test_cores_need_a_rate_and_views_a_core_need_cores(tmp_path, words, why):
+    write_images(tmp_path)
+    recipe = recipe_of(tmp_path, tmp_path)
+    with pytest.raises(InputError, match=why):
+        make_plan(plan.parser().parse_args(["-c", "x.yaml", *words]), recipe)

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 
 from tools.planning.counts import Counts, counts_of
+from tools.planning.feeding import Feeding, feeding
 from tools.planning.files import STAYS, Artefact, Sizes, base_of, disk_of, files_of
 from tools.planning.given import PUBLISHED, Given, given, listed_rows
 from tools.planning.hours import FORWARD, SPREAD, forecast, hours_of
@@ -76,6 +77,7 @@ class Plan:
     training_rate: float
     evaluation_rate: float
     measured: Measured | None
+    feeding: Feeding | None  # None: not asked for
     notes: list[str]
 
 
@@ -83,6 +85,10 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
     """Count everything that is printed, and with --measure time it. Raises InputError for what cannot be trained."""
     if args.evaluation_images_per_second and not (args.measure or args.images_per_second):
         raise InputError("--evaluation-images-per-second: needs --images-per-second or --measure beside it")
+    if args.cores is not None and not (args.measure or args.images_per_second):
+        raise InputError("--cores: needs --images-per-second or --measure beside it, the rate that images are taken at")
+    if args.views_per_core is not None and args.cores is None:
+        raise InputError("--views-per-core: needs --cores beside it, of each machine")
     network, n_processes = network_size(recipe.model.name, recipe.data.n_classes), args.processes * args.machines
     measured = measure(recipe, n_processes) if args.measure else None
     rows, images, base = _counted(args, recipe) if measured is None else _measured(args, recipe, measured)
@@ -92,6 +98,10 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
         timed = timed if evaluation_rate is None else with_evaluation_rate(timed, evaluation_rate)
         rate, evaluation_rate = (1 / pace.seconds for pace in (timed.kinds[0].step, timed.kinds[0].view.pace))
     evaluation_rate = evaluation_rate or FORWARD * rate
+    fed = None
+    if args.cores is not None:
+        rates = {"training": rate, "evaluation": evaluation_rate}
+        fed = feeding(recipe, args.cores, args.processes, rates, args.views_per_core)
     stages: list[StagePlan] = []
     sizes = {"all": network}
     for stage in active_stages(recipe):
@@ -137,6 +147,7 @@ def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
         training_rate=rate,
         evaluation_rate=evaluation_rate,
         measured=measured,
+        feeding=fed,
         notes=notes + (assumed if timed is None else TIMED_NOTED),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from tools.planning.feeding import feeding_lines
 from tools.planning.measure import Measured
 from tools.planning.pace import shown
 from tools.planning.plan import Plan, StagePlan
@@ -60,6 +61,7 @@ def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
         if total and not timed
         else [],
         "Time on this machine": list(time_lines(plan)) if timed else [],
+        "Images that the cores decode, a second and machine": list(feeding_lines(plan.feeding)) if plan.feeding else [],
         "Notes": plan.notes,
     }
     yield from aligned(head, left=(0, 1))
