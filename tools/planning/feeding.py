@@ -57,13 +57,15 @@ def _files(recipe: Recipe, folder: Path) -> tuple[list[str], str]:
     try:
         paths, _ = next(iter(training_rows(recipe.data, quiet=True)))
         files = [str(Path(recipe.data.root) / path.as_py()) for path in islice(paths, IMAGES)]
+    except (InputError, StopIteration):
+        files = []
+    if any(Path(file).is_file() for file in files):
         return files, f"the recipe's first {plural(len(files), 'image')}"
-    except (InputError, StopIteration):  # the data need not be on this machine
-        from tools.speed.photographs import WEB, write_photographs
+    from tools.speed.photographs import WEB, write_photographs  # the data need not be on this machine
 
-        width, height = WEB
-        about = f"{IMAGES} photographs of {width} x {height} pixels, as the recipe's images are not here"
-        return [str(file) for file in write_photographs(folder, IMAGES)], about
+    width, height = WEB
+    about = f"{IMAGES} photographs of {width} x {height} pixels, as the recipe's images are not here"
+    return [str(file) for file in write_photographs(folder, IMAGES)], about
 
 
 def views_a_second(recipe: Recipe, files: Sequence[str], *, train: bool) -> float:
