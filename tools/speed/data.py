@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> list[Figure]:
     """Each pipeline and its bare loop take turns; the best round, the least disturbed one, counts."""
-    compared = [(name, *rest) for name, *rest in comparisons(args.workers) if args.only in name]
+    compared = [each for each in comparisons(args.workers) if args.only in each[0]]
     if not compared:
         names = ", ".join(repr(name) for name, *_ in comparisons(args.workers))
         raise InputError(f"--only {args.only!r}: is in no figure's name; they are {names}")
