@@ -39,6 +39,7 @@ RUN_BY = {
     "tools/suspects.py --next --val": "suspects/test_suspects_command.py::test_what_is_worth_asking_is_a_list_of_its_own",
     "tools/review.py --root --val": "tools/test_review.py::test_it_runs_until_ctrl_c_and_the_next_start_goes_on",
     "tools/bench.py step --steps": "tools/test_bench.py::test_the_host_s_own_work_is_a_few_dozen_operations_for_any_number_of_parameters",
+    "sh tools/gpu_check.sh": "tools/test_gpu_check.py::test_what_trains_in_memory",
     "tools/review.py": "tools/test_review.py::test_it_runs_until_ctrl_c_and_the_next_start_goes_on",
     "tools/export.py": "tools/test_export.py::test_a_runs_folder_is_enough",
     "tools/export.py --images": "tools/test_export.py::test_the_comparison_is_printed",

@@ -15,11 +15,11 @@ import numpy as np
 import paddle
 import pytest
 
+from tools.speed.reads import WAYS
 from urnet.runtime import device_to_host
 from urnet.runtime.process_group import ProcessGroup
 from urnet.training import trainer
 
-READS = ("numpy", "item", "tolist", "__float__", "__int__", "__bool__", "__index__", "__array__", "cpu", "cuda")
 COLLECTIVES = ("all_reduce", "all_gather", "all_gather_object", "broadcast_object_list", "broadcast")
 
 
@@ -62,7 +62,7 @@ class Late:
 @contextlib.contextmanager
 def counted() -> Iterator[Steps]:
     """Counts the steps of a ``Trainer`` inside the block."""
-    steps, plain = Steps(), {name: getattr(paddle.Tensor, name) for name in (*READS, "set_value", "copy_")}
+    steps, plain = Steps(), {name: getattr(paddle.Tensor, name) for name in (*WAYS, "set_value", "copy_")}
 
     def count(name: str) -> Any:
         def read(tensor: Any, *arguments: Any, **named: Any) -> Any:
@@ -99,7 +99,7 @@ def counted() -> Iterator[Steps]:
         return Late(steps, plain["numpy"](tensor).copy())
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in READS:
+        for name in WAYS:
             patch.setattr(paddle.Tensor, name, count(name))
         patch.setattr(paddle.Tensor, "set_value", set_value)
         patch.setattr(paddle.Tensor, "copy_", copy_)

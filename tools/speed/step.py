@@ -1,4 +1,4 @@
-"""The host's work in a training step, part by part: operations launched and milliseconds, beside a bare loop.
+"""The host's work in a training step, part by part: operations launched, milliseconds and reads, beside a bare loop.
 
 What a device computes is not the subject: small images keep it short, and on a GPU the host does not wait for it. The
 step is train.py's, with mixup, moving average and clipping, on images in memory; the bare loop does forward, plain
@@ -17,6 +17,7 @@ import numpy as np
 import models
 from tools.speed.figures import Figure
 from tools.speed.launched import REST, Part, as_parts, launches_of
+from tools.speed.reads import reads
 from tools.speed.train import bare_step
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
@@ -25,6 +26,7 @@ from urnet.core.cli import number
 
 WARM_UP = 2  # steps that do not count
 FORWARD, BACKWARD = "forward", "backward"
+READS = "reads that wait for the device"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,10 +50,14 @@ def measure(args: argparse.Namespace) -> list[Figure]:
         bare()
     steps = [(launches_of(own), launches_of(bare)[REST]) for _ in range(args.steps)]
     parts = {name: _median([step[name] for step, _ in steps]) for name in steps[0][0]}
-    return _figures(f"{args.model}, batch {args.batch_size}, {args.size} pixels", parts, _median([b for _, b in steps]))
+    with reads() as waited:
+        own()
+    return _figures(
+        f"{args.model}, batch {args.batch_size}, {args.size} pixels", parts, _median([b for _, b in steps]), len(waited)
+    )
 
 
-def _figures(what: str, parts: dict[str, Part], bare: Part) -> list[Figure]:
+def _figures(what: str, parts: dict[str, Part], bare: Part, waited: int) -> list[Figure]:
     every = list(parts.values())
     whole = Part(sum(part.launches for part in every), sum(part.seconds for part in every))
     network = parts[FORWARD].launches + parts[BACKWARD].launches
@@ -59,6 +65,7 @@ def _figures(what: str, parts: dict[str, Part], bare: Part) -> list[Figure]:
         Figure(f"step of {what}", whole.launches, "launches", bare.launches, "bare loop"),
         Figure(f"step of {what}", 1e3 * whole.seconds, "ms", 1e3 * bare.seconds, "bare loop"),
         Figure("all but forward and backward", whole.launches - network, "launches", network, "forward and backward"),
+        Figure(READS, waited, "reads"),
     ]
     for name, part in sorted(parts.items(), key=lambda item: -item[1].launches):
         figures += [Figure(name, part.launches, "launches"), Figure(name, 1e3 * part.seconds, "ms")]

@@ -1,0 +1,46 @@
+"""All stages of a recipe on made digits, a few steps each, then evaluation and prediction with the last weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.gpu_check.programs import digits, run_here, tiny_run
+from tools.gpu_check.rows import Row, Settings, attempt
+
+
+def check(settings: Settings) -> Iterator[Row]:
+    """train.py, eval.py and infer.py as users call them."""
+    data, output = digits(settings.folder / "digits"), settings.folder / "stages"
+    amp = ("-o", "stages.*.amp=auto") if settings.gpus else ()
+    yield attempt("train.py, five stages", _train, *tiny_run(data, output, settings.device, *amp))
+    weights = output / "digits_web-tiny/label/final"
+    flags = ["--pretrained_model", weights, "--img_path", data / "val_images_resized"]
+    flags += ["--img_list", data / "info/val_filelist.txt", "--use_gpu", str(bool(settings.gpus))]
+    yield attempt("eval.py", lambda: _line(r"\btop1:\S+ top5:\S+", run_here("eval", *flags)))
+    yield attempt("infer.py", lambda: _line(r"\b\d+ images in .*", run_here("infer", *flags)))
+
+
+def _train(*argv: object) -> str:
+    said = re.findall(r"\bstage (\w+) last (top1:\S+)", run_here("train", *argv))
+    names = [name for name, _ in said]
+    assert names == ["class", "cluster", "instance", "bag", "label"], f"stages that ended: {names}"
+    folder = Path(str(argv[argv.index("-o") + 3]).partition("=")[2]) / "digits_web-tiny/label/final"
+    _finite(folder)
+    return ", ".join(f"{name} {top1}" for name, top1 in said)
+
+
+def _finite(checkpoint: Path) -> None:
+    import numpy as np
+
+    from urnet.checkpoints.checkpoint import read_weights
+
+    bad = [name for name, value in read_weights(checkpoint).items() if not np.isfinite(value).all()]
+    assert not bad, f"{checkpoint.name}: not finite: {', '.join(bad[:3])}"
+
+
+def _line(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    assert found, f"no line like {pattern}"
+    return found[0]
