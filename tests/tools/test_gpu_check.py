@@ -64,8 +64,7 @@ def test_programs_and_processes(tmp_path):
     found = {row[1]: row[3] for row in rows}
     assert [word.split()[0] for word in found["train.py, five stages"].split(", ")][-1] == "label"
     assert "process 0 of 2" in found["one of them killed"]
-    apart = re.match(r"from step [1-9]\d*; weights apart from the whole run's by (\S+) of", found["resumed"])
-    assert float(apart[1]) < 1e-3
+    assert re.match(r"from step [1-9]\d*; class top1:0\.\d+$", found["resumed"])
 
 
 # --- what fails
