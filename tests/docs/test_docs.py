@@ -38,6 +38,7 @@ RUN_BY = {
     "tools/simulate_decisions.py --batch --features --root --truth --val": "tools/test_simulate_decisions.py::test_orders_are_compared_and_what_was_decided_is_written",
     "tools/suspects.py --next --val": "suspects/test_suspects_command.py::test_what_is_worth_asking_is_a_list_of_its_own",
     "tools/review.py --root --val": "tools/test_review.py::test_it_runs_until_ctrl_c_and_the_next_start_goes_on",
+    "tools/bench.py step --batch_size --classes --model --steps": "tools/test_bench.py::test_the_host_s_own_work_is_a_few_dozen_operations_for_any_number_of_parameters",
     "tools/bench.py step --steps": "tools/test_bench.py::test_the_host_s_own_work_is_a_few_dozen_operations_for_any_number_of_parameters",
     "sh tools/gpu_check.sh": "tools/test_gpu_check.py::test_what_trains_in_memory",
     "tools/review.py": "tools/test_review.py::test_it_runs_until_ctrl_c_and_the_next_start_goes_on",
