@@ -22,22 +22,19 @@ FAULTS = {  # in the order of a run: just before which operation the disk is ful
     "base.arrow": ("open */table/.base.arrow.*", "table/base.arrow"),
     "what a stage is begun with": ("open */class/.inputs.json.*", "class/inputs.json"),
     "new logs": ("open */class/log.txt", "class/curves.csv|class/log.txt"),
-    "first checkpoint": ("os.mkdir */class/.step-00000001.*", "class/log.txt|class/step-00000001/model.safetensors"),
+    "first checkpoint": ("os.mkdir */class/.step-00000001.*", "class/step-00000001/model.safetensors"),
     "growing logs": ("os.rename TO */class/step-00000001", "class/log.txt|class/step-00000002/model.safetensors"),
-    "list of unreadable images": (
-        "open */class/.unreadable.txt.*",
-        "class/unreadable.txt|class/log.txt|class/step-",
-    ),  # a checkpoint may be in work, and the log goes on meanwhile
-    "half a checkpoint": ("open */class/.step-00000003.*/state.json", "class/log.txt|class/step-00000003"),
-    "last weights": ("os.mkdir */class/.final.*", "class/log.txt|class/final/model.safetensors"),
+    "list of unreadable images": ("open */class/.unreadable.txt.*", "class/unreadable.txt"),
+    "half a checkpoint": ("open */class/.step-00000003.*/state.json", "class/step-00000003"),
+    "last weights": ("os.mkdir */class/.final.*", "class/final/model.safetensors"),
     "what is measured": ("open */measure/cluster/.measurement.json.*", "measure/cluster/measurement.json"),
     "shard of a measurement": ("os.mkdir */measure/cluster/.shard-*", "features.npy"),
     "column file": ("open */table/.cluster.arrow.*", "table/cluster.arrow"),
     "recipe of a stage": ("open */instance/.recipe.yaml.*", "instance/recipe.yaml"),
-    "best weights": ("os.mkdir */instance/.best.*", "instance/log.txt|instance/best/model.safetensors"),
+    "best weights": ("os.mkdir */instance/.best.*", "instance/best/model.safetensors"),
     "column file of bags": ("open */table/.bag.arrow.*", "table/bag.arrow"),
     "columns of targets": ("open */table/.label.arrow.*", "table/label.arrow"),
-    "very last weights": ("os.mkdir */label/.final.*", "label/log.txt|label/final/model.safetensors"),
+    "very last weights": ("os.mkdir */label/.final.*", "label/final/model.safetensors"),
 }
 GROWING = ("log.txt", "curves.csv", "unreadable.txt", "vdlrecords")
 

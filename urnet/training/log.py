@@ -197,8 +197,11 @@ class TrainLog:
         self._bar.say(f"stage {self.stage}: {said}")
 
     def close(self) -> None:
-        """End bar, log and curves. Steps that are there are read first; for others nobody waits any more."""
-        with contextlib.suppress(FloatingPointError):  # nothing is kept of them
+        """End bar, log and curves. Steps that are there are read first; for others nobody waits any more.
+
+        Steps are unread only where an error has ended the training: theirs does not take its place.
+        """
+        with contextlib.suppress(FloatingPointError, OSError):
             while self._unread and self._unread[0].outcome.figures.ready():
                 self._read(self._unread.popleft())
         self._bar.close()

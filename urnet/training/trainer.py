@@ -140,6 +140,7 @@ class Trainer:
                 self._step(batch, wait, log)
                 for met in self.sync.arrived(all_steps=self._something_is_due()):
                     if met.unreadable:
+                        self.saver.wait()  # the list is written after the checkpoint before it
                         bad.take(loader.bad, log)
                     blind = blind + 1 if met.unreadable and not met.readable else 0
                 self._check_readable(bad, blind)
