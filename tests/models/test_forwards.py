@@ -89,7 +89,7 @@ def test_a_released_network_has_the_variables_of_the_release(layers):
     assert convolutions == [name for name, shape in released_shapes(layers).items() if len(shape) == 4]
 
 
-@pytest.mark.parametrize("layers", [50, 101])  # 152 has more of the same units, in the order that was just tested
+@pytest.mark.parametrize("layers", UNITS)
 def test_a_released_network_computes_what_its_variables_say(tmp_path, layers):
     variables = released_variables(layers)
     network = models.build(f"ResNeXt{layers}_32x4d", N_CLASSES)

@@ -33,10 +33,11 @@ from urnet.pipeline.run import run_recipe
 from urnet.reweight.class_size import class_size
 from urnet.runtime import precision
 from urnet.runtime.device_to_host import Downloads
-from urnet.training.log import TrainLog, Unreadable
+from urnet.training.log import TrainLog
 from urnet.training.saving import checkpoints
 from urnet.training.step import StepOutcome, train_step
 from urnet.training.trainer import Trainer
+from urnet.training.unreadable import Unreadable
 
 # --- the step
 

@@ -15,7 +15,7 @@ def main(device: str, megabytes: int) -> None:
     import_paddle()
     import paddle
 
-    from tools.gpu_check.training_loop import finish
+    from urnet.runtime.device_to_host import device_done
     from urnet.runtime.precision import choose_device
     from urnet.runtime.process_group import open_process_group
 
@@ -23,11 +23,11 @@ def main(device: str, megabytes: int) -> None:
         vector, start = paddle.ones([megabytes * 250_000]), 0.0
         for call in range(TIMES + 2):
             if call == 2:
-                finish()
+                device_done()
                 group.barrier()
                 start = time.perf_counter()
             group.all_reduce_(vector)
-        finish()
+        device_done()
         seconds, first = (time.perf_counter() - start) / TIMES, float(vector[0])
         assert first == float(group.size) ** (TIMES + 2), f"the sum is {first}"
         if group.is_main:

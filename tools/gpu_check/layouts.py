@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import paddle
 
-from tools.gpu_check.rows import Row, Settings, Skipped, attempt
-from tools.gpu_check.training_loop import PERSISTENT, Loop, compared, finish, train
+from tools.gpu_check.rows import Row, Settings, attempt
+from tools.gpu_check.training_loop import PERSISTENT, Loop, compared, train
+from urnet.runtime.device_to_host import device_done
 
 LAYOUTS = ("NCHW", "NHWC")
 TIMES = 20  # calls of a batch norm
@@ -59,8 +60,6 @@ def batch_norm(settings: Settings, amp: str) -> str:
                 continue
             seconds = _batch_norm_seconds(shape, amp, layout)
             found.append(f"{layout}{', persistent' if persistent else ''} {1e3 * seconds:.3f} ms")
-    if not found:
-        raise Skipped("no layout")
     return "; ".join(found)
 
 
@@ -72,8 +71,8 @@ def _batch_norm_seconds(shape: tuple[int, ...], amp: str, layout: str) -> float:
     start = 0.0
     for call in range(TIMES + 3):
         if call == 3:
-            finish()
+            device_done()
             start = time.perf_counter()
         paddle.grad(layer(x).sum(), x)
-    finish()
+    device_done()
     return (time.perf_counter() - start) / TIMES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,20 @@ def last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("error:", "failed:"))]
     return (errors or lines or [""])[-1]
+
+
+def line_like(pattern: str, text: str) -> str:
+    """What of ``text`` a regular expression matches first. Raises an AssertionError where nothing does."""
+    found = re.search(pattern, text)
+    assert found, f"no line like {pattern}: {last_line(text)}"
+    return found[0]
+
+
+def ended_stages(text: str) -> dict[str, str]:
+    """The stages that ended, by what train.py said, with their accuracy. Raises an AssertionError where none did."""
+    ended = dict(re.findall(r"\bstage (\w+) last (top1:\S+)", text))
+    assert ended, f"no stage ended: {last_line(text)}"
+    return ended
 
 
 def digits(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.gpu_check.programs import ROOT, digits, last_line, tiny_run
+from tools.gpu_check.programs import ROOT, digits, ended_stages, last_line, line_like, tiny_run
 from tools.gpu_check.rows import Row, Settings, Skipped, attempt
 
 MOST = 8  # processes
@@ -31,7 +31,7 @@ def check(settings: Settings) -> Iterator[Row]:
     mb = settings.size(256, 1)
     script = Path(__file__).with_name("exchange.py")
     yield attempt(
-        "exchange", lambda: _line(r"\d+ MB among .*", launch(folder / "exchange", n, script, settings.device, mb))
+        "exchange", lambda: line_like(r"\d+ MB among .*", launch(folder / "exchange", n, script, settings.device, mb))
     )
     data = digits(settings.folder / "digits")
     steps, every = settings.size((200, 20), (30, 10))
@@ -82,10 +82,7 @@ def _whole(folder: Path, n: int, argv: tuple[Any, ...]) -> str:
 
 
 def _ended(said: str) -> str:
-    """The stages that ended, with their accuracy."""
-    ended = dict(re.findall(r"\bstage (\w+) last (top1:\S+)", said))
-    assert ended, f"no stage ended: {last_line(said)}"
-    return ", ".join(f"{name} {top1}" for name, top1 in ended.items())
+    return ", ".join(f"{name} {top1}" for name, top1 in ended_stages(said).items())
 
 
 def _killed(folder: Path, n: int, patience: float, argv: tuple[Any, ...]) -> str:
@@ -135,9 +132,3 @@ def _workers(launcher: int) -> dict[int, int]:
         if parent == launcher and "PADDLE_TRAINER_ID" in variables:
             found[int(variables["PADDLE_TRAINER_ID"])] = int(path.name)
     return found
-
-
-def _line(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    assert found, f"no line like {pattern}: {last_line(text)}"
-    return found[0]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.gpu_check.programs import digits, run_here, tiny_run
+from tools.gpu_check.programs import digits, ended_stages, line_like, run_here, tiny_run
 from tools.gpu_check.rows import Row, Settings, attempt
 
 
@@ -18,17 +17,16 @@ def check(settings: Settings) -> Iterator[Row]:
     weights = output / "digits_web-tiny/label/final"
     flags = ["--pretrained_model", weights, "--img_path", data / "val_images_resized"]
     flags += ["--img_list", data / "info/val_filelist.txt", "--use_gpu", str(bool(settings.gpus))]
-    yield attempt("eval.py", lambda: _line(r"\btop1:\S+ top5:\S+", run_here("eval", *flags)))
-    yield attempt("infer.py", lambda: _line(r"\b\d+ images in .*", run_here("infer", *flags)))
+    yield attempt("eval.py", lambda: line_like(r"\btop1:\S+ top5:\S+", run_here("eval", *flags)))
+    yield attempt("infer.py", lambda: line_like(r"\b\d+ images in .*", run_here("infer", *flags)))
 
 
 def _train(*argv: object) -> str:
-    said = re.findall(r"\bstage (\w+) last (top1:\S+)", run_here("train", *argv))
-    names = [name for name, _ in said]
-    assert names == ["class", "cluster", "instance", "bag", "label"], f"stages that ended: {names}"
+    ended = ended_stages(run_here("train", *argv))
+    assert list(ended) == ["class", "cluster", "instance", "bag", "label"], f"stages that ended: {list(ended)}"
     folder = Path(str(argv[argv.index("-o") + 3]).partition("=")[2]) / "digits_web-tiny/label/final"
     _finite(folder)
-    return ", ".join(f"{name} {top1}" for name, top1 in said)
+    return ", ".join(f"{name} {top1}" for name, top1 in ended.items())
 
 
 def _finite(checkpoint: Path) -> None:
@@ -38,9 +36,3 @@ def _finite(checkpoint: Path) -> None:
 
     bad = [name for name, value in read_weights(checkpoint).items() if not np.isfinite(value).all()]
     assert not bad, f"{checkpoint.name}: not finite: {', '.join(bad[:3])}"
-
-
-def _line(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    assert found, f"no line like {pattern}"
-    return found[0]

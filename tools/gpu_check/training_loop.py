@@ -13,7 +13,8 @@ import models
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
 from urnet.config.stage import Ema, Optimizer, Stage
-from urnet.runtime.device_to_host import Download
+from urnet.runtime.device_to_host import Download, device_done
+from urnet.runtime.host_to_device import on_gpu
 from urnet.runtime.precision import tune_gpu
 from urnet.training.compiled import compile_forward
 from urnet.training.objective import StepInput
@@ -50,8 +51,7 @@ class Trained:
 
 def train(loop: Loop) -> Trained:
     """Losses of all steps, and times of those after WARM_UP; on a GPU with the flags that train.py sets."""
-    on_gpu = paddle.get_device() != "cpu"
-    if on_gpu:
+    if on_gpu():
         paddle.set_flags({PERSISTENT: False})  # another loop's
         tune_gpu(half=loop.amp is not None, channels_last=loop.data_format == "NHWC")
         paddle.device.cuda.empty_cache()
@@ -60,16 +60,16 @@ def train(loop: Loop) -> Trained:
     late, host, begun = list[Download](), 0.0, 0.0
     for step in range(loop.steps):
         if step == min(WARM_UP, loop.steps - 1):
-            finish()
+            device_done()
             host, begun = 0.0, time.perf_counter()
         start = time.perf_counter()
         late.append(train_step(state, batches[step % BATCHES], 0.05, step).figures)
         host += time.perf_counter() - start
-    finish()
+    device_done()
     timed, seconds = max(loop.steps - WARM_UP, 1), time.perf_counter() - begun
     found.rate, found.host_ms, found.step_ms = timed * loop.batch / seconds, 1e3 * host / timed, 1e3 * seconds / timed
     found.losses = [float(one.value()[0]) for one in late]
-    if on_gpu:
+    if on_gpu():
         found.memory_gib = paddle.device.cuda.max_memory_allocated() / 2**30
     return found
 
@@ -95,12 +95,6 @@ def made_batches(loop: Loop) -> list[StepInput]:
         images = rng.integers(0, 40, shape) + 20 * labels[:, None, None, None]
         batches.append(StepInput(images.astype(np.uint8), labels, np.ones(loop.batch, np.float32)))
     return batches
-
-
-def finish() -> None:
-    """Until the device has done all it was given."""
-    if paddle.get_device() != "cpu":
-        paddle.device.cuda.synchronize()
 
 
 def compared(found: Trained, expected: Trained) -> str:

@@ -120,11 +120,10 @@ def timed_stage(job: Any, names: tuple[str, ...], start: float, n: int, shown: D
 
 def _next(steps: Iterator[float]) -> float:
     """One step, the device's queue included; the seconds it waited for its images."""
-    import paddle
+    from urnet.runtime.device_to_host import device_done
 
     waited = next(steps)
-    if paddle.is_compiled_with_cuda():
-        paddle.device.cuda.synchronize()
+    device_done()
     return waited
 
 

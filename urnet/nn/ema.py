@@ -12,7 +12,7 @@ import paddle
 from paddle import nn
 
 from urnet.core.checks import InputError
-from urnet.nn.batch_norms import BATCH_NORMS
+from urnet.nn.batch_norms import BATCH_NORMS, statistics_held
 from urnet.nn.flat_parameters import FlatParameters
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
@@ -61,18 +61,13 @@ class Ema:
     def weights_in_place(self, network: nn.Layer) -> Iterator[None]:
         """Inside the block ``network`` has the averages, and its batch norms, of a batch's statistics where they are in
         training mode, keep none of them. Afterwards, also after an error, every weight has its own bytes again."""
-        norms: list[Any] = [layer for layer in network.sublayers(True) if isinstance(layer, BATCH_NORMS)]
-        momenta = [norm._momentum for norm in norms]
         kept = [vector.clone() for vector in self._flat.vectors]
         try:
             self._show(self._averages)
-            for norm in norms:
-                norm._momentum = 1.0
-            yield
+            with statistics_held(network):
+                yield
         finally:
             self._show(kept)
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm._momentum = momentum
 
     @paddle.no_grad()
     def _show(self, values: Iterable[paddle.Tensor]) -> None:

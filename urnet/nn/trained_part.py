@@ -8,7 +8,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from urnet.nn.ema import BATCH_NORMS
+from urnet.nn.batch_norms import BATCH_NORMS
 from urnet.nn.layout import channels_first, in_layout_of
 
 

@@ -14,6 +14,12 @@ from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 POLL_SECONDS = 0.00005, 0.002  # between two looks at a copy that is waited for: at first, and after a while
 
 
+def device_done() -> None:
+    """Return when the device has done all that it was given: for measuring times."""
+    if on_gpu():
+        paddle.device.cuda.synchronize()
+
+
 class Downloads:
     """``downloads(tensor)`` starts the copy of a tensor to the host and returns the Download that will hold it.
 

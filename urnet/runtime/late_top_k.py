@@ -10,6 +10,7 @@ import paddle
 
 from urnet.core.top_k import check_finite, topk
 from urnet.runtime.device_to_host import Downloads
+from urnet.runtime.host_to_device import on_gpu
 
 Best: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 Scores: TypeAlias = paddle.Tensor | tuple[paddle.Tensor, paddle.Tensor | None]
@@ -27,7 +28,7 @@ class LateTopK:
 
     def __init__(self, scores: paddle.Tensor, k: int, downloads: Downloads, *, on_device: bool | None = None) -> None:
         if on_device is None:
-            on_device = paddle.get_device() != "cpu"
+            on_device = on_gpu()
         n_classes = scores.shape[1]
         self._k, self._downloads = k, downloads
         self._scores = scores

@@ -9,7 +9,7 @@ import paddle
 from urnet.core.checks import InputError
 
 DETERMINISTIC = "FLAGS_cudnn_deterministic"
-NO = ("", "0", "false", "off", "no")  # a flag of Paddle's in the environment that is not set
+NO = ("", "0", "false", "off", "no")
 
 
 def has_gpu() -> bool:
@@ -30,6 +30,11 @@ def choose_device(wanted: str) -> str:
     return device
 
 
+def flag_is_set(name: str) -> bool:
+    """Whether the environment switches a flag of Paddle's on."""
+    return os.environ.get(name, "").lower() not in NO
+
+
 def tune_gpu(*, half: bool, channels_last: bool) -> None:
     """Set Paddle's flags for training on a GPU, except those that the environment sets. Not measured on one.
 
@@ -39,8 +44,7 @@ def tune_gpu(*, half: bool, channels_last: bool) -> None:
     cuDNN's persistent kernels, without which Paddle transposes its float16 maps (its source says that they are
     imprecise on NCHW, so only there).
     """
-    deterministic = os.environ.get(DETERMINISTIC, "").lower() not in NO
-    wanted: dict[str, int] = {"FLAGS_cudnn_exhaustive_search": not deterministic}
+    wanted: dict[str, int] = {"FLAGS_cudnn_exhaustive_search": not flag_is_set(DETERMINISTIC)}
     if half:
         wanted["FLAGS_max_inplace_grad_add"] = 8
         wanted["FLAGS_cudnn_batchnorm_spatial_persistent"] = channels_last

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,10 @@ import paddle
 from urnet.config.recipe import Recipe
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
+from urnet.runtime.host_to_device import on_gpu
+from urnet.runtime.precision import flag_is_set
 
 ONEDNN = ("FLAGS_use_onednn", "FLAGS_use_mkldnn")
-NO = ("", "0", "false", "off", "no")
 
 
 def compile_forward(model: Any) -> None:
@@ -23,7 +23,7 @@ def compile_forward(model: Any) -> None:
     with it. What the network's code reads while it is traced, a batch norm's momentum for one, is fixed from then on:
     ``check_compile`` refuses what would change it.
     """
-    cinn = paddle.get_device() != "cpu" and paddle.is_compiled_with_cinn()
+    cinn = on_gpu() and paddle.is_compiled_with_cinn()
     paddle.jit.to_static(model, full_graph=True, backend="CINN" if cinn else None)
 
 
@@ -31,7 +31,7 @@ def check_compile(recipe: Recipe, stages: Sequence[Stage], n_processes: int) -> 
     """Raise InputError for a recipe with ``model.compile`` that cannot be one program."""
     if not recipe.model.compile:
         return
-    onednn = next((name for name in ONEDNN if os.environ.get(name, "").lower() not in NO), None)
+    onednn = next((name for name in ONEDNN if flag_is_set(name)), None)
     reasons = {
         "model.recompute": (recipe.model.recompute, "a unit that is computed again is no part of a program"),
         "several processes": (n_processes > 1, "their exchange of gradients behind a program has not been tried"),

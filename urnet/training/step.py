@@ -20,7 +20,7 @@ from urnet.nn.normalise import Normalise
 from urnet.nn.optimizer import clip_gradients, load_optimizer, make_optimizer, optimizer_arrays
 from urnet.nn.trained_part import TrainedPart
 from urnet.runtime.device_to_host import Download, Downloads
-from urnet.runtime.host_to_device import Uploads
+from urnet.runtime.host_to_device import Uploads, on_gpu
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from urnet.training.loss_scaler import LossScaler
 from urnet.training.objective import RowNotes, StepInput, loss_of, mixed_images
@@ -92,7 +92,7 @@ class TrainState:
         self._statistics_differ = False  # between the processes
         # gloo would abort the process when another ends during the backward pass, and has nothing to overlap
         alone = group.is_single or getattr(network, "recompute", False)
-        self.overlap = paddle.get_device() != "cpu" and not alone
+        self.overlap = on_gpu() and not alone
 
     def autocast(self) -> Any:
         """The context in which the network runs in the chosen number format."""

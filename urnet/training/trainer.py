@@ -28,7 +28,7 @@ from urnet.training.bag_attention import Attention
 from urnet.training.compiled import compile_forward
 from urnet.training.elr_memory import ElrMemory
 from urnet.training.in_classes import leave_references
-from urnet.training.log import TrainLog, Unreadable
+from urnet.training.log import TrainLog
 from urnet.training.noise_memory import NoiseMemory
 from urnet.training.objective import StepInput
 from urnet.training.pair_training import PairTraining
@@ -37,6 +37,7 @@ from urnet.training.saving import StageSaver, checkpoints
 from urnet.training.stage_job import StageJob
 from urnet.training.step import TrainState, train_step
 from urnet.training.step_sync import StepSync
+from urnet.training.unreadable import Unreadable
 from urnet.training.validation import evaluated
 
 
