@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import train
+import urnet
 from tests.helpers.doc_commands import (
     LAUNCHER,
     PAGES,
@@ -277,10 +278,27 @@ def test_links_into_the_repository_lead_to_copies_of_its_files(site):
     assert re.search(r'href="?\.\./cli\.html"?[ >]', (site / "repository/index.html").read_text(encoding="utf-8"))
 
 
+def test_the_reference_has_every_public_name_with_its_docstring(site):
+    text = (site / "api.html").read_text(encoding="utf-8")
+    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.M)
+    assert sorted(listed) == sorted(f"{home}.{name}" for name, home in urnet._HOMES.items())
+    for place in listed:
+        assert re.search(rf'id="?{re.escape(place)}"?[ >]', text), place
+
+
+def test_links_are_named_by_what_they_lead_to():
+    """Not by a file's name, which says little on the site."""
+    for page in PAGES:
+        if page.name != "README.md":
+            found = re.findall(r"\[\w+\.md\]\([^)]+\)", page.read_text(encoding="utf-8"))
+            assert found == [], page.name
+
+
 def test_dead_links_end_the_build(tmp_path):
     for folder in ("docs", "tools"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "tools/docs_links.py").write_bytes((ROOT / "tools/docs_links.py").read_bytes())
+    for hook in ("tools/docs_links.py", "tools/docs_math.py"):
+        (tmp_path / hook).write_bytes((ROOT / hook).read_bytes())
     settings, _, _ = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")
     (tmp_path / "mkdocs.yml").write_text(settings)
     (tmp_path / "docs/cli.md").write_text("# Commands\n\n[a](index.md) [b](../mkdocs.yml)\n")

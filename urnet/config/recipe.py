@@ -63,7 +63,7 @@ class Data:
         "webvision2", "how lists are laid out"
     )
     train_list: str | None = key(
-        None, "formats list and imagenet: lines `path label`, or CSV ([data.md](data.md#lists))", words="a file"
+        None, "formats list and imagenet: lines `path label`, or CSV ([Lists](data.md#lists))", words="a file"
     )
     val_root: str | None = key(None, "null: where the format keeps its validation images", words="a folder")
     val_list: str | None = key(None, "null: the format's own", words="a file")
@@ -71,7 +71,7 @@ class Data:
     classes: tuple[str, ...] | None = key(
         None,
         "train on a part of the classes, in this order: a list of names or numbers, `0-49`, or a file with one a line "
-        "([data.md](data.md#a-part-of-the-classes))",
+        "([A part of the classes](data.md#a-part-of-the-classes))",
         plain=_entries,
         accepts=bool,
         words="a list of names or numbers, a range, or a file",
@@ -88,7 +88,7 @@ class Data:
     val_split: float | None = key(
         None,
         "formats folder and list: hold this share of the training images back for validation, by a hash of their bytes "
-        "([data.md](data.md#one-tree-for-both))",
+        "([One tree for both](data.md#one-tree-for-both))",
         above=0,
         below=1,
         added=True,
@@ -96,7 +96,7 @@ class Data:
     decisions: str | None = key(
         None,
         "what a person decided about training images, the decisions.csv of tools/review.py: their labels are replaced "
-        "and certain, and what shows none of the classes trains nothing ([data.md](data.md#decisions))",
+        "and certain, and what shows none of the classes trains nothing ([Decisions](data.md#decisions))",
         words="a file",
         added=True,
         free=True,
@@ -152,7 +152,7 @@ class Transform:
     trivial_augment: bool = key(
         False,
         "TrivialAugment (wide): one of 14 operations a training image, drawn evenly, at one of 31 strengths "
-        "([images.md](images.md#transforms))",
+        "([Transforms](images.md#transforms))",
         added=True,
     )
     erasing: float = key(
@@ -181,7 +181,7 @@ class Transform:
     reduced_decode: Literal["auto", "off"] = key(
         "auto",
         "training decodes a JPEG at 1/2, 1/4 or 1/8 where its random box leaves more pixels than the view needs "
-        "([images.md](images.md)); images with a side under 2.5 times `size` are always decoded in full, and so is "
+        "([Images](images.md)); images with a side under 2.5 times `size` are always decoded in full, and so is "
         "everything in evaluation",
         added=True,
     )
@@ -193,7 +193,7 @@ class Model:
 
     name: str = key(
         REQUIRED,
-        "[networks.md](networks.md) lists them, and so does `python train.py --help`; auto: `ResNet50` where Paddle "
+        "[Networks](networks.md) lists them, and so does `python train.py --help`; auto: `ResNet50` where Paddle "
         "finds a GPU, else `EfficientNetLite0`; a run that was begun keeps its own",
         words="a network of `models`, or auto",
     )
@@ -229,7 +229,7 @@ class Model:
     in_classes: bool = key(
         True,
         "at the end of a stage 20 training images a class and 1,000 validation images are looked at once more, so that "
-        "predictions say whether an image fits any class ([cli.md](cli.md#in-classes))",
+        "predictions say whether an image fits any class ([In classes](cli.md#in-classes))",
         added=True,
         free=True,
     )

@@ -176,7 +176,8 @@ class Stage:
     start: str = key(
         "previous",
         "first weights: the stage before (its `final`, as `best` was chosen on validation images), random, a "
-        "checkpoint, or the network's published ones ([weights.md](weights.md)); the first stage's previous is scratch",
+        "checkpoint, or the network's published ones ([Weights by one word](weights.md)); the first stage's previous "
+        "is scratch",
         words="previous, scratch, imagenet or a path",
     )
     finetune: bool = key(
@@ -189,7 +190,7 @@ class Stage:
     train: Literal["all", "top", "classifier"] = key(
         "all",
         "what learns: the whole network; its last part and the classifier (`top`); or the classifier alone. What is "
-        "frozen is computed once, by the inference engine, and kept ([method.md](method.md#frozen-parts))",
+        "frozen is computed once, by the inference engine, and kept ([Frozen parts](method.md#frozen-parts))",
         added=True,
     )
     views: int = key(

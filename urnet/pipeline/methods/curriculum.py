@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Settings:
     """Inside each class, rows in dense places of feature space are taken for clean ones (CurriculumNet,
-    [baselines.md](baselines.md)). An image that cannot be read is in no subset (-1).
+    [Baselines](baselines.md)). An image that cannot be read is in no subset (-1).
     """
 
     method: Literal["curriculum"] = "curriculum"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Settings:
     """A row is drawn the more, the surer the network that measures is of its label; on request the rows of the lowest
     probability are left out, and what the network is very sure of becomes the label (PCI in our reading,
-    [baselines.md](baselines.md)).
+    [Baselines](baselines.md)).
     """
 
     method: Literal["relabel"] = "relabel"
