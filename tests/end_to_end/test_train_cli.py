@@ -112,7 +112,7 @@ def test_the_end_says_which_checkpoint_to_use_and_how(finished, capfd):
 
 def test_visualdl_reads_the_curves(finished):
     _, folder, _ = finished
-    (log,) = (folder.parent / "curves/class").iterdir()
+    (log,) = (folder.parent / "curves").iterdir()
     reader = LogReader(file_path=str(log))
     tags = reader.get_tags()["scalar"]
     assert set(tags) >= {"train/loss", "lr", "images_per_s", "data_wait", "val/top1", "val/top5"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from urnet.checkpoints import checkpoint
-from urnet.config.recipe import Recipe, recipe_hash
+from urnet.config.recipe import Recipe, active_stages, recipe_hash
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.core.cli import is_main
@@ -270,7 +270,6 @@ class _Run:
         else:
             place = run_folder.set_aside(folder)
             print(f"stage {step.stage.name}: runs again, as {step.why}; what it had is in {place}", file=sys.stderr)
-        remove([self.home / "curves" / step.stage.name])
 
     def _write_columns(self, stage: Stage, amp: str | None) -> None:
         if stage.reweight is None:
@@ -300,7 +299,8 @@ class _Run:
             folder=folder,
             loss_weight=row_weights.loss_weight(stage, self.table),
             sampler=row_weights.sampler_of(self.recipe, stage, self.table),
-            curves=self.home / "curves" / stage.name,
+            curves=self.home / "curves",
+            earlier_curves=self._earlier_curves(stage),
             targets=row_weights.soft_targets(stage, self.table),
             certain=row_weights.certain_rows(self.table),
             made_by=recipe_hash(self.inputs.of[stage.name]),
@@ -308,6 +308,11 @@ class _Run:
             passes_before=passes_before(stage, self.table, 0 if kept is None else kept.made),
             kept=kept,
         )
+
+    def _earlier_curves(self, stage: Stage) -> tuple[Path, ...]:
+        """Where the stages before it have their curves."""
+        names = [one.name for one in active_stages(self.recipe)]
+        return tuple(self.home / name / "curves.csv" for name in names[: names.index(stage.name)])
 
     def _network(self, stage: Stage, source: str, **how: bool) -> Network:
         return start_network(self.recipe, stage, source, self.home, self.build_network, **how)

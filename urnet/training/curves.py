@@ -1,17 +1,19 @@
-"""The curves of a stage: a CSV file, and the same points for VisualDL."""
+"""The curves of a stage: a CSV file, and those of the run so far as one VisualDL log."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from urnet.core.atomic_files import AppendedFile, atomic_file
 
 HEADER = "step,name,value,seconds"
+TAGS = ("val/top1", "val/top5", "train/loss", "lr")  # what a person looks at first; then the others, as they come
 
 
 class Point(NamedTuple):
@@ -24,23 +26,34 @@ class Point(NamedTuple):
 
 
 class Curves:
-    """Appends points to ``file`` and to a VisualDL log in ``folder``.
+    """Appends points to ``file``, a stage's, and to the run's VisualDL log in ``folder``.
+
+    The log is one run on one axis: ``earlier`` are the CSV files of the stages before, in their order, and a stage's
+    steps are counted on from their last ones. VisualDL lists curves as they first occur in a log: one that belongs
+    before others (``TAGS``) has the log written anew.
 
     A start drops the points after ``step``, where the run resumes, and evaluations (val/…) at it, which the run
     will reach again: no gap and no point twice after an interruption. VisualDL shows one log file of a folder
-    only, so each start writes a new one from the CSV file and removes older ones. Raises OSError that names
+    only, so each start writes a new one from the CSV files and removes older ones. Raises OSError that names
     the CSV file where it cannot be written; a fault of the VisualDL log costs the rest of that log and one
     ``note``, as the next start writes it anew.
     """
 
-    def __init__(self, file: Path, folder: Path, step: int, note: Callable[[str], Any]) -> None:
+    def __init__(
+        self, file: Path, folder: Path, step: int, note: Callable[[str], Any], earlier: Sequence[Path] = ()
+    ) -> None:
         points = _read(file, step)
         with atomic_file(file, replace=True) as part:
             part.write_text("".join(f"{','.join(line)}\n" for line in [HEADER.split(","), *points]), encoding="utf-8")
         self._lines = AppendedFile(file)
-        self._note, self._log = note, None
+        self._note, self._folder, self._earlier = note, folder, earlier
+        self._log: AppendedFile | None = None
+        self._names: list[str] = []
+        self._before = 0
         with self._optional():
-            self._log = _start_log(folder, points)
+            self._start_log(points)
+            for csv in [*earlier, file]:  # where each stage used to have a log of its own
+                shutil.rmtree(folder / csv.parent.name, ignore_errors=True)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to each named curve."""
@@ -48,8 +61,14 @@ class Curves:
         points = [Point(str(step), name, repr(float(value)), now) for name, value in values.items()]
         self._lines.write("".join(f"{','.join(point)}\n" for point in points))
         with self._optional():
-            if self._log is not None:
-                self._log.write(_records(points))
+            if self._log is None:
+                return
+            names = _ordered([*self._names, *values])
+            if names[: len(self._names)] == self._names:
+                self._names = names
+                self._log.write(_packed(_records(_sorted(points, names), self._before)))
+            else:
+                self._start_log(_read(self._lines.path))
 
     @contextlib.contextmanager
     def _optional(self) -> Iterator[None]:
@@ -70,29 +89,51 @@ class Curves:
         if self._log is not None:
             self._log.close()
 
+    def _start_log(self, points: list[Point]) -> None:
+        """A new VisualDL log of the earlier stages and these points, in place of older ones."""
+        from visualdl.component.base_component import meta_data
 
-def _start_log(folder: Path, points: list[Point]) -> AppendedFile:
-    """A new VisualDL log of these points, in place of older ones."""
-    from visualdl.component.base_component import meta_data
+        stages = [*map(_read, self._earlier), points]
+        self._names = _ordered(point.name for stage in stages for point in stage)
+        records, self._before = [meta_data(walltime=round(time.time() * 1000))], 0
+        starts = []
+        for stage in stages:
+            starts.append(self._before)
+            self._before += max((int(point.step) for point in stage), default=0) if stage is not points else 0
+        for name in self._names:
+            for start, stage in zip(starts, stages, strict=True):
+                records += _records([point for point in stage if point.name == name], start)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        old = list(self._folder.glob("*vdlrecords*"))
+        log = AppendedFile(self._folder / _new_name(old))
+        try:
+            log.write(_packed(records))
+        except OSError:
+            log.close()
+            log.path.unlink()
+            raise
+        if self._log is not None:
+            self._log.close()
+        self._log = log
+        for path in old:
+            path.unlink()
 
-    folder.mkdir(parents=True, exist_ok=True)
-    old = list(folder.glob("*vdlrecords*"))
-    log = AppendedFile(folder / _new_name(old))
-    try:
-        log.write(_packed([meta_data(walltime=round(time.time() * 1000))]) + _records(points))
-    except OSError:
-        log.close()
-        log.path.unlink()
-        raise
-    for path in old:
-        path.unlink()
-    return log
+
+def _ordered(names: Any) -> list[str]:
+    """Each name once: ``TAGS`` first, the others as they come."""
+    seen = list(dict.fromkeys(names))
+    return sorted(seen, key=lambda name: TAGS.index(name) if name in TAGS else len(TAGS))
 
 
-def _records(points: list[Point]) -> bytes:
+def _sorted(points: list[Point], names: list[str]) -> list[Point]:
+    return sorted(points, key=lambda point: names.index(point.name))
+
+
+def _records(points: list[Point], before: int) -> list[Any]:
+    """VisualDL's records of points, ``before`` steps after those of the earlier stages."""
     from visualdl.component.base_component import scalar
 
-    return _packed([scalar(p.name, float(p.value), int(p.step), round(float(p.seconds) * 1000)) for p in points])
+    return [scalar(p.name, float(p.value), before + int(p.step), round(float(p.seconds) * 1000)) for p in points]
 
 
 def _packed(records: list[Any]) -> bytes:
@@ -109,12 +150,14 @@ def _packed(records: list[Any]) -> bytes:
     return packed.getvalue()
 
 
-def _read(file: Path, last: int) -> list[Point]:
+def _read(file: Path, last: int | None = None) -> list[Point]:
     """The complete points of a file, up to step ``last``; a killed run may have left half a line."""
     if not file.is_file():
         return []
     complete = file.read_text(encoding="utf-8").rpartition("\n")[0]
     points = [Point(*parts) for line in complete.split("\n")[1:] if len(parts := line.split(",")) == 4]
+    if last is None:
+        return points
     ends = {True: last - 1, False: last}  # an evaluation at the last step comes again
     return [point for point in points if int(point.step) <= ends[point.name.startswith("val/")]]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class TrainLog:
 
     The time of a step counts from the end of the one before; ``restart_clock`` leaves out what lay between.
     A step is read, and its line written, when the next one has been launched, so that a GPU always has one to work on.
-    ``rows_of(step)``: the rows of a step.
+    ``rows_of(step)``: the rows of a step; ``earlier``: the curves.csv of the stages before, for the run's axis.
     Of several processes only the main one (``is_main``) writes and shows anything.
     """
 
@@ -76,6 +77,7 @@ class TrainLog:
         folder: Path,
         curves: Path,
         *,
+        earlier: Sequence[Path] = (),
         step: int,
         total: int,
         per_epoch: int,
@@ -88,7 +90,8 @@ class TrainLog:
         self._bar = Progress(f"stage {stage.name}", (total - step) * stage.batch_size, show=is_main)
         self._curves: Curves | None = None
         if is_main:
-            self._curves = Curves(folder / "curves.csv", curves, step, lambda text: self.line(text, show=True))
+            say = functools.partial(self.line, show=True)
+            self._curves = Curves(folder / "curves.csv", curves, step, say, earlier)
         self._paces, self._sums = (Pace(), Pace()), (Sums(), Sums())  # since the last line, and of the epoch
         self._unread: deque[Launched] = deque()
         self._skipped = 0

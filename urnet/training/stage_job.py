@@ -113,7 +113,8 @@ class StageJob:
     sampler: Sampler
     validation: ImageList
     folder: Path  # OUTPUT/NAME/STAGE
-    curves: Path  # VisualDL's folder of this stage
+    curves: Path  # VisualDL's folder of the run
+    earlier_curves: tuple[Path, ...] = ()  # curves.csv of the stages before, in their order
     targets: SoftTargets | None = None  # None: the labels
     certain: np.ndarray | None = None  # bool (N,): a person decided that the label is right; None: nobody decided
     made_by: str = ""  # hash of the stage's inputs, noted beside the columns that training writes

@@ -112,6 +112,7 @@ class Trainer:
             self.job.stage,
             folder,
             self.job.curves,
+            earlier=self.job.earlier_curves,
             step=step,
             total=self.total,
             per_epoch=self.job.steps_per_epoch,
