@@ -286,6 +286,14 @@ def test_the_reference_has_every_public_name_with_its_docstring(site):
         assert re.search(rf'id="?{re.escape(place)}"?[ >]', text), place
 
 
+def test_formulas_are_drawn_by_a_copy_that_comes_along(site):
+    text = (site / "method.html").read_text(encoding="utf-8")
+    assert text.count('class="arithmatex"') > 40
+    assert re.search(r'<script defer src="?assets/javascripts/mathjax\.js"?>', text)
+    assert (site / "assets/javascripts/mathjax.js").stat().st_size > 1_000_000
+    assert "mathjax" not in (site / "cli.html").read_text(encoding="utf-8")  # a page without formulas does without
+
+
 def test_links_are_named_by_what_they_lead_to():
     """Not by a file's name, which says little on the site."""
     for page in PAGES:

@@ -1,4 +1,4 @@
-"""The VisualDL log of a run: one axis over its stages, curves in the order a person looks, resumed as it would have been."""
+"""The VisualDL log of a run: one axis over its stages, what a person looks for first, resumed as if never stopped."""
 
 from pathlib import Path
 
