@@ -35,6 +35,7 @@ from tools.ablation.cost import check_equal, predicted
 from tools.ablation.durations import shortened
 from tools.ablation.evidence import RESTRICTED, TARGETS
 from tools.ablation.flags import BUDGETS, parser_of
+from tools.ablation.kept import keep_shared
 from tools.ablation.methods import (
     BASELINES,
     IMAGES,
@@ -50,9 +51,10 @@ from tools.ablation.methods import (
     settings_of,
     stages_of,
 )
+from tools.ablation.photos import TRAIN, VAL, is_photos
 from tools.ablation.report import conditions
 from tools.ablation.results import Results
-from tools.ablation.rows import Rows, check_oracle, count_classes, read_rows
+from tools.ablation.rows import Rows, check_oracle, count_classes, read_rows, truth_place
 from tools.ablation.runs import Record, perform, say, write_recipe
 from tools.ablation.scores import needs_cleanlab
 from tools.ablation.spaces import Settings, applied
@@ -108,7 +110,7 @@ def plan(args: argparse.Namespace) -> Plan:
     methods = choose_methods(args.methods, base, rows.right is not None, without)
     check_overrides(args.override, methods)
     if "oracle" in methods:
-        check_oracle(rows, base.data.root)
+        check_oracle(rows, truth_place(base.data))
     if rows.right is not None and needs_cleanlab(base, methods) and not importlib.util.find_spec("cleanlab"):
         raise InputError(f"cleanlab is not installed; {EXTRA}")
     equals = compared(base, without)
@@ -140,13 +142,16 @@ def main(argv: Sequence[str]) -> None:
         results = Results(args.out, method_names(base, without), rows, title=args.data.resolve().name, made=made)
         results.settings = said_settings(settings)
         results.collect(records)
-        children, work = Children(threads), []
+        children, wanted = Children(threads), list[tuple[Record, str]]()
         for record in records:
-            wanted = [stage for stage, method in record.run.methods.items() if method in methods]
-            if wanted and record.run.seed in args.seeds:
-                work.append(functools.partial(perform, record, wanted[-1], children, results.add))
+            stages = [stage for stage, method in record.run.methods.items() if method in methods]
+            if stages and record.run.seed in args.seeds:
+                wanted.append((record, stages[-1]))
+        left = [(record.run, until) for record, until in wanted if record.left(until)]
+        work = [functools.partial(perform, record, until, children, results.add) for record, until in wanted]
         try:
-            failed = carry_out(work, args.jobs, children)
+            failed = carry_out([functools.partial(keep_shared, left, children)], 1, children)
+            failed = failed or carry_out(work, args.jobs, children)
         finally:
             results.write()
         if failed:
@@ -172,10 +177,20 @@ def read_base(args: argparse.Namespace) -> Recipe:
     for text in args.override:
         if text.partition("=")[0] in OWN:
             raise InputError(f"-o {text}: the benchmark sets {', '.join(OWN)} itself; other keys are accepted")
-    pointed = ["data.format=webvision2", f"data.root={json.dumps(str(args.data))}"]
-    pointed.append(f"data.n_classes={count_classes(args.data)}")
-    recipe = load_recipe(args.recipe, [*pointed, *args.override])
+    recipe = load_recipe(args.recipe, [*pointed(args.data), *args.override])
     return replace(recipe, stages=tuple(shortened(stage, BUDGETS[args.budget]) for stage in recipe.stages))
+
+
+def pointed(root: Path) -> list[str]:
+    """The settings by which a recipe reads the data below ``root``: WebVision's layout, or photographs."""
+    if is_photos(root):
+        places = {"root": root / TRAIN, "val_root": root / VAL}
+        return [
+            "data.format=folder",
+            "data.n_classes=null",
+            *(f"data.{k}={json.dumps(str(v))}" for k, v in places.items()),
+        ]
+    return ["data.format=webvision2", f"data.root={json.dumps(str(root))}", f"data.n_classes={count_classes(root)}"]
 
 
 def choose_methods(
@@ -196,7 +211,8 @@ def choose_methods(
             raise InputError(f"--methods: {word}: {reason}; leave it out")
         check_choice("--methods", word, (*groups, *names))
     if "oracle" in words and not has_truth:
-        raise InputError(f"--methods: oracle needs truth_train.txt in {base.data.root}, which is not there")
+        truth = truth_place(base.data)
+        raise InputError(f"--methods: oracle needs {truth.name} in {truth.parent}, which is not there")
     wanted = {name for word in words for name in groups.get(word, (word,))}
     for kind, reason in without.items():
         if kind in wanted:

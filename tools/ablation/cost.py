@@ -25,7 +25,8 @@ def predicted(stages: Sequence[Stage], n_rows: int) -> Passes:
     """The passes of a run of these ``stages`` on ``n_rows`` training images, before it has run.
 
     Exact but for images that cannot be read, rows that are never drawn, an epoch of bags with rows left over, and
-    activations that earlier runs kept. Steps are not rounded to whole ones.
+    activations that earlier runs kept; what frozen parts of the known weights that it starts from compute is shared by
+    all runs (``tools.ablation.kept``) and costs none. Steps are not rounded to whole ones.
     """
     total = Passes()
     for stage, made in zip(stages, _measured(stages, n_rows), strict=True):
@@ -55,8 +56,11 @@ def _measured(stages: Sequence[Stage], n_rows: int) -> Iterator[int]:
     kept: set[tuple[str, str, int]] = set()
     frozen = {"features": "", "front": ""}  # what computes each: changed by the stages that train it
     before: Stage | None = None
+    shared = {stage.start for stage in stages[:1]} - {"previous", "scratch"}
 
     def asked(output: str, whose: str, views: int) -> int:
+        if whose in shared:
+            return 0
         new = {(output, whose, view) for view in range(views)} - kept
         kept.update(new)
         return n_rows * len(new)
@@ -79,15 +83,18 @@ def _measured(stages: Sequence[Stage], n_rows: int) -> Iterator[int]:
         yield made
 
 
-def equal_factor(stages: Sequence[Stage], cost: float, n_rows: int) -> float:
+def equal_factor(stages: Sequence[Stage], cost: float, n_rows: int, before: Sequence[Stage] = ()) -> float:
     """What all durations of ``stages`` are multiplied with, so that they cost ``cost`` training images.
+
+    ``before``: stages of the same run before them, which cost what they cost.
 
     The training gets what the rest (measuring, batch-norm statistics), which has no duration, leaves; at least a
     hundredth of its length.
     """
     passes = (passes_per_image(stage, n_rows) * _shown(stage, n_rows) for stage in stages)
     training = sum(made.training_images for made in passes)
-    rest = predicted(stages, n_rows).training_images - training
+    earlier = predicted(before, n_rows).training_images
+    rest = predicted([*before, *stages], n_rows).training_images - earlier - training
     return max((cost - rest) / training, 0.01)
 
 

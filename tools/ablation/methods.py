@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from tools.ablation.cost import equal_factor, predicted
 from tools.ablation.durations import lasting, shortened, total_duration
 from tools.ablation.evidence import PLAIN, RESTRICTED, SOFT, TARGETS, left_out, restricted, targets_stages
+from tools.ablation.parts import fitted, names_of, paced, parts_of, with_remedies
 from tools.ablation.spaces import Settings, applied
+from urnet.config.combinations import check_recipe
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Ema, Schedule, Stage
 from urnet.core.checks import InputError
-from urnet.pipeline.recipes import load_recipe
+from urnet.pipeline.recipes import check_methods, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
@@ -92,19 +93,37 @@ def not_run(base: Recipe, has_metadata: bool) -> Mapping[str, str]:
 
     ``has_metadata``: the data has titles and ranks.
     """
-    first = active_stages(base)[0]
-    whole = {} if first.train == "all" else {kind: own_recipe(kind) for kind in BASELINES}
-    two = [kind for kind, own in whole.items() if any(stage.pair for stage in own.stages)]
-    why = f"it trains two whole networks, and stage {first.name} of the ladder trains {first.train} of one"
-    return {**dict.fromkeys(two, why), **left_out(DERIVED, lambda kind: stages_of(kind, base, 1), has_metadata)}
+    why: dict[str, str] = {}
+    stages = active_stages(base)
+    part = next((stage for stage in stages if stage.train != "all"), None)
+    for kind in OWN_RECIPES if part is not None else ():
+        assert part is not None
+        if any(stage.pair for stage in own_recipe(kind).stages):
+            said = f"stage {part.name} of the ladder trains {part.train} of one"
+            why[kind] = f"it trains two whole networks, and {said}"
+        else:
+            why[kind] = _refused(replace(base, stages=stages_of(kind, base, 1)))
+    found = left_out(DERIVED, lambda kind: stages_of(kind, base, 1), has_metadata)
+    return {**{kind: reason for kind, reason in why.items() if reason}, **found}
+
+
+def _refused(recipe: Recipe) -> str:
+    """Why a recipe cannot train, "" where it can: what stages ask for may not go together with frozen parts."""
+    try:
+        check_recipe(recipe, "its recipe")
+        check_methods(recipe, "its recipe")
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def stages_of(kind: str, base: Recipe, n_rows: int) -> tuple[Stage, ...]:
     """The stages of a ``kind`` of run; ``base`` holds the ladder, ``n_rows``: training rows.
 
     The durations of a kind that is neither a ladder nor shorter by design are all multiplied by one factor, so that it
-    costs what the ladder costs, measuring included. A kind of OWN_RECIPES starts from the ladder's first weights, and
-    the same part of the network learns.
+    costs what the ladder costs, measuring included; where the ladder trains several parts of the network, in each part
+    (``tools.ablation.parts``). A kind of OWN_RECIPES starts from the ladder's first weights, and the same part of the
+    network learns.
     """
     stages = active_stages(base)
     if kind == LADDER:
@@ -113,18 +132,32 @@ def stages_of(kind: str, base: Recipe, n_rows: int) -> tuple[Stage, ...]:
         return restricted(stages, RESTRICTED[kind])
     if kind in SHORTER:
         return (reference(kind, stages, n_rows),)
-    stretched = shortened
+    parts, stretched = parts_of(stages), shortened
+    first, later = parts[0], parts[1:]
     if kind in TARGETS:
+        if later:
+            raise InputError("it needs a ladder whose stages all train the same part of the network")
         plain, rest = reference("ce", stages, n_rows), total_duration(stages[1:] or stages, n_rows)
-        own = targets_stages(plain, stages, rest, TARGETS[kind])
+        own = [targets_stages(plain, stages, rest, TARGETS[kind])]
     elif kind in OWN_RECIPES:
-        first, *others = active_stages(own_recipe(kind))
-        own = (_started(first, True, stages[0]), *(_started(stage, False, stages[0]) for stage in others))
+        begun, *others = active_stages(own_recipe(kind))
+        made = (_started(begun, True, stages[0]), *(_started(stage, False, stages[0]) for stage in others))
+        made = made if _origin(stages[0]) == "scratch" else paced(made, stages[0])
+        own = [made, *((with_remedies(_later("ce_equal", part, n_rows), made[-1]),) for part in later)]
     else:
-        own, stretched = (reference(kind, stages, n_rows),), lasting
-    ladders = predicted(stages, n_rows).training_images
-    factor = equal_factor(own, ladders, n_rows)
-    return tuple(stretched(stage, factor) for stage in own)
+        own, stretched = (
+            [(reference(kind, first, n_rows),), *((_later(kind, part, n_rows),) for part in later)],
+            lasting,
+        )
+    found = fitted(parts, own, n_rows, stretched)
+    names = names_of([stage.name for stage in own[0]], stages)
+    return tuple(replace(stage, name=name) for stage, name in zip(found, names, strict=True))
+
+
+def _later(kind: str, part: Sequence[Stage], n_rows: int) -> Stage:
+    """The stage of a reference in one of the ladder's later parts: it goes on from the one before."""
+    optimizer = part[0].optimizer
+    return replace(reference(kind, part, n_rows), start="previous", finetune=False, optimizer=optimizer)
 
 
 def _started(stage: Stage, is_first: bool, ladder: Stage) -> Stage:
@@ -184,8 +217,12 @@ def methods_of(kind: str, base: Recipe) -> dict[str, str]:
 def _stage_names(kind: str, base: Recipe) -> list[str]:
     if kind in TARGETS:
         return [PLAIN, SOFT]
-    names = [stage.name for stage in active_stages(own_recipe(kind) if kind in OWN_RECIPES else base)]
-    return names if kind in OWN_RECIPES or kind in DERIVED else names[:1]
+    stages = active_stages(base)
+    names = [stage.name for stage in (active_stages(own_recipe(kind)) if kind in OWN_RECIPES else stages)]
+    if kind in DERIVED:
+        return names
+    own = names if kind in OWN_RECIPES else names[:1]
+    return own if kind in SHORTER else names_of(own, stages)
 
 
 def method_names(base: Recipe, without: Container[str] = ()) -> tuple[str, ...]:

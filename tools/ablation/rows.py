@@ -1,6 +1,7 @@
 """The data that methods are compared on: the training rows, and what their images really show.
 
-``truth_train.txt`` beside the lists holds `path class`, -1 for an image of none of the classes.
+Of WebVision's layout ``truth_train.txt`` beside the lists holds `path class`, -1 for an image of none of the classes;
+of a folder of photographs ``tools.ablation.photos`` says it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tools.ablation import photos
 from urnet.config.recipe import Data
 from urnet.core.atomic_files import file_hash
 from urnet.core.checks import InputError
@@ -50,7 +52,7 @@ def count_classes(root: Path) -> int:
     if not root.is_dir():
         raise InputError(
             f"--data: {root} is no folder; accepted: a folder in WebVision 2.0's layout (docs/data.md), "
-            "such as data/make_digits_web.py writes"
+            "such as data/make_digits_web.py writes, or one of photographs, train/CLASS/… and val/CLASS/…"
         )
     file = root / "info" / "synsets.txt"
     lines = read_text(file, "a line a class is needed").rstrip().splitlines()
@@ -62,8 +64,11 @@ def count_classes(root: Path) -> int:
 def read_rows(data: Data) -> Rows:
     """Read the training lists, and truth_train.txt in the data's folder, if it is there.
 
-    Raises InputError as ``read_lines`` and ``_right``, and for lists without a line.
+    Of a folder tree: what is in its folders, and the truth beside it. Raises InputError as ``read_lines`` and
+    ``_right``, for lists without a line, and as ``tools.ablation.photos``.
     """
+    if data.format == "folder":
+        return _rows_of_photos(data)
     root, highest = Path(data.root), data.n_classes - 1
     blocks = [lines for _, file, _ in train_lists(data) for lines in read_lines(file, high=highest)]
     if not blocks:
@@ -72,9 +77,7 @@ def read_rows(data: Data) -> Rows:
     files += [Path(file) for file in (data.val_list, data.class_names) if file is not None]
     named = [f"{file} {file_hash(file)}" for file in files if file.is_file()]
     digest = hashlib.sha256("\n".join([str(root.absolute()), *named]).encode()).hexdigest()
-    parts = list(training_rows(data, quiet=True))
-    paths = pa.chunked_array([part for part, _ in parts], pa.string()).combine_chunks()
-    labels = np.concatenate([np.empty(0, np.int64), *(part for _, part in parts)])
+    paths, labels = _training_rows(data)
     described = any(metadata_root(data, meta) is not None for _, _, meta in train_lists(data))
     rows, truth = Rows(paths, labels, digest, has_metadata=described), root / TRUTH
     if not truth.is_file():
@@ -83,6 +86,24 @@ def read_rows(data: Data) -> Rows:
     listed, named_labels, _ = _joined(blocks)
     right = _right(truth, lines, listed, named_labels)
     return replace(rows, right=right[pc.index_in(paths, value_set=listed).to_numpy()], truth_digest=file_hash(truth))
+
+
+def _rows_of_photos(data: Data) -> Rows:
+    paths, labels = _training_rows(data)
+    named = [f"{path} {label}" for path, label in zip(paths.to_pylist(), labels.tolist(), strict=True)]
+    text = "\n".join([str(Path(data.root).absolute()), *named, *photos.validation_names(data)])
+    rows = Rows(paths, labels, hashlib.sha256(text.encode()).hexdigest(), has_metadata=False)
+    truth = photos.truth_file(data)
+    if not truth.is_file():
+        return rows
+    return replace(rows, right=photos.right_rows(data, paths.to_pylist(), labels), truth_digest=file_hash(truth))
+
+
+def _training_rows(data: Data) -> tuple[Any, np.ndarray]:
+    """Paths (Arrow) and labels of the rows that train."""
+    parts = list(training_rows(data, quiet=True))
+    paths = pa.chunked_array([part for part, _ in parts], pa.string()).combine_chunks()
+    return paths, np.concatenate([np.empty(0, np.int64), *(part for _, part in parts)])
 
 
 def _joined(blocks: Sequence[Lines]) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -113,7 +134,12 @@ def _right(file: Path, lines: Sequence[Lines], listed: Any, labels: np.ndarray) 
     return shown[np.argsort(row)] == labels
 
 
-def check_oracle(rows: Rows, root: str) -> None:
+def truth_place(data: Data) -> Path:
+    """The file that says what the training images show, whether it is there or not."""
+    return photos.truth_file(data) if data.format == "folder" else Path(data.root) / TRUTH
+
+
+def check_oracle(rows: Rows, truth: Path) -> None:
     """Raise InputError for a class with rows of which none is right: the oracle could not train it."""
     if rows.right is None:
         return
@@ -121,6 +147,6 @@ def check_oracle(rows: Rows, root: str) -> None:
     none = np.flatnonzero((counts > 0) & (np.bincount(rows.labels, rows.right) == 0))
     if len(none):
         raise InputError(
-            f"{root}/{TRUTH}: class {none[0]} has {counts[none[0]]} rows, none of them right; the oracle "
+            f"{truth}: class {none[0]} has {counts[none[0]]} rows, none of them right; the oracle "
             "needs one in every class (leave it out of --methods)"
         )

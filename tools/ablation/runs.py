@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.ablation.children import Children, Failed
+from tools.ablation.kept import link_shared
 from tools.ablation.methods import RIGHT, ROOT, Run
 from tools.ablation.rows import Rows
 from urnet.config.recipe import dump_recipe, recipe_hash
@@ -69,6 +70,10 @@ class Record:
             return None
         return Cost(found["seconds"], found["peak_mb"])
 
+    def left(self, until: str) -> list[str]:
+        """The stages up to ``until`` that are not finished."""
+        return [stage for stage in self.run.up_to(until) if self.cost(stage) is None]
+
     def note(self, stage: str, cost: Cost, *, done: bool) -> None:
         """Write down what a stage took so far."""
         self._tree["stages"][stage] = {"made_of": self.made_of(stage), **asdict(cost), "done": done}
@@ -123,9 +128,10 @@ def perform(record: Record, until: str, children: Children, finished: Callable[[
     Raises Failed, with the last thing the child said.
     """
     run, log = record.run, record.run.folder / LOG
-    left = [stage for stage in run.up_to(until) if record.cost(stage) is None]
+    left = record.left(until)
     if left:
         record.begin()
+        link_shared(run)
         if run.kind == "oracle":
             _write_right(run, record.rows)
     for stage in left:
@@ -135,7 +141,7 @@ def perform(record: Record, until: str, children: Children, finished: Callable[[
         if code:
             if code in STOPPED:  # it resumes from here; what failed is not part of the cost
                 record.note(stage, cost, done=False)
-            said = f"signal {-code}" if code < 0 else _last_line(log)
+            said = f"signal {-code}" if code < 0 else last_line(log)
             raise Failed(f"{run.name}, stage {stage}: {said} (all in {log})", code)
         if before is not None and _stamp(run, stage) == before:  # train.py kept it: made by a call that was killed
             cost = Cost(None, None)
@@ -149,7 +155,8 @@ def _stamp(run: Run, stage: str) -> int | None:
     return file.stat().st_mtime_ns if file.is_file() else None
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """The last thing a child said."""
     lines = re.split(r"[\r\n]+", log.read_text(encoding="utf-8", errors="replace").rstrip())
     return lines[-1].strip()
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
 def measure(recipe: Recipe) -> dict[str, Any]:
     """The metrics of the first stage's first weights on the validation images, saved as its result.
 
-    Without moving average, as there is nothing to average.
+    Without moving average, as there is nothing to average, and of the whole network, of which nothing is kept for it.
     """
     from urnet.runtime.threads import import_paddle
 
@@ -48,14 +48,15 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     from urnet.training.validation import evaluated
 
     choose_device(recipe.device)
-    stage, home = replace(active_stages(recipe)[0], ema=None), Path(recipe.output) / recipe.name
+    stage = replace(active_stages(recipe)[0], ema=None, train="all", views=1)
+    home = Path(recipe.output) / recipe.name
     table = open_or_build(recipe.data, home / "table")
     labels = table.column("label")
     build = partial(models.build, recipe.model.name, recipe.data.n_classes)
     job = StageJob(
         recipe=recipe,
         stage=stage,
-        network=start_network(recipe, stage, "scratch", home, build),
+        network=start_network(recipe, stage, stage.start, home, build, trains=True),
         amp=None,
         table=table,
         labels=labels,

@@ -1,0 +1,86 @@
+"""A folder of photographs as the benchmark's data: train/ and val/ with a sub-folder a class, and what is known of it.
+
+``truth_train.csv`` beside them, with the columns path (below train/) and truth, says what the training pictures show: a
+class's name, off_topic or broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tools.score_suspects import BROKEN, OFF_TOPIC, read_rows
+from urnet.config.recipe import Data
+from urnet.core.checks import InputError
+from urnet.core.counted import plural
+from urnet.data.lists.class_names import like, same_name
+from urnet.data.lists.classes import named, read_classes
+from urnet.data.lists.training_rows import training_rows
+from urnet.data.lists.validation import read_validation
+
+TRAIN, VAL, TRUTH = "train", "val", "truth_train.csv"
+
+
+def is_photos(root: Path) -> bool:
+    """Whether a folder is one of photographs, and not in WebVision's layout. Raises InputError for train/ without
+    val/: no method may be measured by what it trains on, nor by labels that nobody checked."""
+    if (root / "info").exists() or not (root / TRAIN).is_dir():
+        return False
+    if not (root / VAL).is_dir():
+        raise InputError(
+            f"--data: {root} has {TRAIN}/ but no {VAL}/; {root / VAL}/CLASS/… is needed: pictures to measure "
+            "with whose labels somebody checked"
+        )
+    return True
+
+
+def truth_file(data: Data) -> Path:
+    """Where the truth of a training tree is, if anybody wrote it."""
+    return Path(data.root).parent / TRUTH
+
+
+def validation_names(data: Data) -> list[str]:
+    """The validation pictures' folder and paths. Raises InputError where they have not all classes that train."""
+    held, names = read_validation(data), read_classes(data).names
+    bare = np.flatnonzero(np.bincount(held.labels, minlength=len(names)) == 0).tolist()
+    if bare:
+        raise InputError(
+            f"{held.root}: has no picture of {plural(len(bare), 'class', 'classes')} that {data.root} trains: "
+            f"{named(names, bare)}; some of every class are needed, as accuracy is averaged over classes"
+        )
+    return [str(held.root), *held.paths]
+
+
+def right_rows(data: Data, paths: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """bool (N,): which of the training pictures ``paths`` show the class of their label, by ``truth_file``.
+
+    Raises InputError for a picture of the tree without a line or with two, a line without a picture, and a truth that
+    is no class's folder, off_topic or broken; where a class is called so, that is the class.
+    """
+    file, classes, shown = truth_file(data), read_classes(data), dict[str, str]()
+    known = {name: name for name in map(same_name, classes.folders)}
+    place = {OFF_TOPIC: "", BROKEN: "", **known}
+    for row in read_rows(str(file), ("path", "truth")):
+        path, truth = row["path"] or "", same_name((row["truth"] or "").strip())
+        if path in shown:
+            raise InputError(f"{file}: path {path!r} is there a second time")
+        if truth not in place:
+            raise InputError(
+                f"{file}: {path!r} has truth {truth!r}; nearest: {like(truth, place)}; a sub-folder of {data.root}, "
+                f"{OFF_TOPIC} or {BROKEN} is accepted"
+            )
+        shown[path] = place[truth]
+    blocks = training_rows(replace(data, limit=None, classes=None, n_classes=len(classes.listed)), quiet=True)
+    tree = [path for block, _ in blocks for path in block.to_pylist()]
+    missing, strange = [path for path in tree if path not in shown], shown.keys() - set(tree)
+    if missing:
+        raise InputError(f"{file}: has no line for {missing[0]!r} ({plural(len(missing), 'such picture')})")
+    if strange:
+        raise InputError(
+            f"{file}: path {min(strange)!r} is no picture below {data.root} ({plural(len(strange), 'such line')})"
+        )
+    own = np.array([*map(same_name, classes.own_folders)])
+    return np.array([shown[path] for path in paths]) == own[labels]
