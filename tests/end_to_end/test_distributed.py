@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers import distributed_job
 from tests.helpers.distributed_job import CASES
-from tests.helpers.launch import PATIENCE, TOYS, Pair, launch, make_images, wait_for, with_start, write_recipe
+from tests.helpers.launch import COLUMNS, PATIENCE, TOYS, Pair, launch, make_images, wait_for, with_start, write_recipe
 from urnet.checkpoints.safetensors_io import read_safetensors
 from urnet.data.table.table import Table
 
@@ -163,6 +163,33 @@ def test_only_process_0_writes_a_log(both):
     log = (both[2] / "run/class/log.txt").read_text()
     assert log.count("begin at step 0 of 10, 5 steps an epoch, 2 processes") == 1
     assert log.count("evaluation at step 4") == 1 and log.count("step 3/10 ") == 1
+
+
+def test_programs_of_two_processes_measure_and_train_what_one_does(images, tmp_path):
+    """With micro-batches and a moving average; all rows are one shard, which the main process measures."""
+    start = str(images / "start")
+    stage = {
+        **COLUMNS[1],
+        "start": start,
+        "measure": {"network": start},
+        "duration": "1 epochs",
+        "accumulate": 2,
+        "ema": {"decay": 0.9},
+    }
+    one, two = (write_recipe(images, tmp_path / name, [stage]) for name in ("one", "two"))
+    assert distributed_job.main("train", str(one)) == 0
+    pair = Pair(two.parent, distributed_job.main, "train", str(two), "model.compile=true")
+    assert pair.wait() == [0, 0], pair.said()[-3000:]
+    for rank, programs in enumerate(([1, 2], [2])):  # of measuring; of training and evaluation
+        assert f"programs: {programs}" in pair.said(rank)
+    plain, compiled = (Table.open(recipe.parent / "run/table").column("cluster_weight") for recipe in (one, two))
+    np.testing.assert_array_equal(plain, compiled)
+    for kept in ("final", "best"):
+        plain, compiled = (
+            read_safetensors(recipe.parent / f"run/cluster/{kept}/model.safetensors") for recipe in (one, two)
+        )
+        for name, value in plain.items():
+            np.testing.assert_allclose(compiled[name], value, atol=1e-5, err_msg=name)
 
 
 # --- going on, with as many processes or others

@@ -18,6 +18,7 @@ import models
 from tests.helpers.image_sources import make, make_files
 from tests.helpers.measuring import CLASSES, LABELS, N, network, run
 from tests.helpers.picture_files import encode, picture
+from tests.helpers.programs import counts, programs
 from urnet.core.checks import InputError
 from urnet.core.signals import GracefulStop, Interrupted
 from urnet.core.top_k import topk
@@ -136,6 +137,23 @@ def test_mixed_precision_is_recorded_and_near(files, measured, tmp_path):
     again = run(tmp_path, files, amp="bfloat16")  # on the CPU auto_cast has no effect
     assert again.describe.amp == "bfloat16"
     np.testing.assert_allclose(again.given, measured.given, atol=0.02)
+
+
+def test_one_program_measures_the_same(files, measured, tmp_path):
+    """Of all batches, the incomplete ones among them; of several views and maps as well."""
+    net = network()
+    with programs() as made:
+        found = run(tmp_path / "m", files, net=net, compiled=True)
+        views = run(tmp_path / "views", files, compiled=True, views=2, front=True)
+    assert counts(made) == [1, 1]
+    np.testing.assert_allclose(found.features[:], measured.features[:], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.given, measured.given, rtol=1e-5)
+    np.testing.assert_array_equal(found.index[:], measured.index[:])
+    np.testing.assert_allclose(views.given, measured.given, rtol=1e-5)
+    assert "forward" not in vars(net)  # it is not the network itself that was compiled
+    with programs() as made:
+        run(tmp_path / "m", files, compiled=True)
+    assert made == []  # nothing was left to measure
 
 
 def test_what_the_device_chooses_has_the_same_bytes(files, measured, tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from paddle.distributed.communication.group import _GroupManager
 
 from tests.helpers.counted_steps import counted
 from tests.helpers.overflows import Overflowing, scaling_allowed
+from tests.helpers.programs import counts as programs_of
+from tests.helpers.programs import programs
 from urnet.config.duration import Duration
 from urnet.config.recipe import Transform
 from urnet.config.remedies import CoTeaching, Elr, Gate, Loss, Sop
@@ -245,7 +247,9 @@ def trained(group: ProcessGroup, *arguments: str) -> int:
     recipe = load_recipe(arguments[0], overrides)
     try:
         network = functools.partial(Plain, recipe.data.n_classes)
-        run_recipe(recipe, network, resume="--resume" in arguments, group=group)
+        with programs() as made:
+            run_recipe(recipe, network, resume="--resume" in arguments, group=group)
+        print(f"programs: {programs_of(made)}")
     except Interrupted as stopped:
         return stopped.exit_code
     return 0

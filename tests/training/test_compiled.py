@@ -7,6 +7,7 @@ import pytest
 
 import models
 from tests.helpers import faults
+from tests.helpers.programs import counts, programs
 from urnet.config.recipe import read_recipe
 from urnet.core.checks import InputError
 from urnet.core.signals import Interrupted
@@ -35,13 +36,13 @@ def final(folder):
 
 def test_a_compiled_stage_is_the_same_stage_and_resumes(tmp_path, web, monkeypatch):
     """With mixup, class weights and a moving average; the third run is stopped after a step and resumed."""
-    build, made = lambda: models.build("ResNet8_small32", 3), []
-    plain = trainer.compile_forward
-    monkeypatch.setattr(trainer, "compile_forward", lambda model: (plain(model), made.append(model)))
-    for name, compiled in (("plain", "false"), ("compiled", "true")):
-        run.run_recipe(recipe_of(tmp_path / name, web, f"model.compile={compiled}"), build, until="class")
-    (model,) = made
-    programs = model.forward.program_cache._caches
+
+    def build():
+        return models.build("ResNet8_small32", 3)
+
+    with programs() as made:
+        for name, compiled in (("plain", "false"), ("compiled", "true")):
+            run.run_recipe(recipe_of(tmp_path / name, web, f"model.compile={compiled}"), build, until="class")
     whole = recipe_of(tmp_path / "resumed", web, "model.compile=true")
 
     def stopped(self, log, only=[]):  # noqa: B006
@@ -61,14 +62,22 @@ def test_a_compiled_stage_is_the_same_stage_and_resumes(tmp_path, web, monkeypat
         assert found.keys() == expected.keys()
         for key, value in expected.items():
             np.testing.assert_allclose(found[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
-    assert 2 <= len(programs) <= 3  # training; evaluation of a whole batch, and of the rest
+    (n,) = counts(made)
+    assert 2 <= n <= 3  # training; evaluation of a whole batch, and of the rest
+
+
+def test_several_processes_and_their_own_batch_norms_are_accepted(tmp_path, web):
+    recipe = read_recipe(faults.write_recipe(tmp_path, web), ["model.compile=true"])
+    check_compile(recipe, recipe.stages, 2)
+    recipe = read_recipe(faults.write_recipe(tmp_path, web), ["model.compile=true", "model.sync_batch_norm=true"])
+    check_compile(recipe, recipe.stages, 1)
 
 
 @pytest.mark.parametrize(
     ("override", "n_processes", "message"),
     [
         ("model.recompute=true", 1, "with model.recompute: a unit"),
-        ("seed=1", 2, "with several processes: "),
+        ("model.sync_batch_norm=true", 2, "with model.sync_batch_norm: "),
         ("stages.class.train=classifier", 1, "with stages.class.train: classifier: only whole networks"),
         ("stages.class.elr={weight: 1.0, teacher: average}", 1, "with stages.class.elr.teacher: average: "),
     ],

@@ -43,7 +43,9 @@ def check(settings: Settings) -> Iterator[Row]:
         return "train.py", *tiny_run(data, folder / name, settings.device, *keys, *more)
 
     if settings.gpus:  # what is seen of it on a CPU the resumed run shows as well
-        yield attempt(f"train.py, {n} processes", _whole, folder, n, argv("whole"))
+        yield attempt(f"train.py, {n} processes", _whole, folder / "launch-whole", n, argv("whole"))
+        programs = argv("programs", "-o", "model.compile=true", "--until", "cluster")
+        yield attempt("two stages as programs", _whole, folder / "launch-programs", n, programs)
     yield attempt("one of them killed", _killed, folder, n, settings.size(*PATIENCE), argv("killed"))
     yield attempt("resumed", _resumed, folder, n, argv("killed", "--resume"))
 
@@ -78,7 +80,7 @@ def _said(folder: Path) -> str:
 
 def _whole(folder: Path, n: int, argv: tuple[Any, ...]) -> str:
     start = time.monotonic()
-    return f"{_ended(launch(folder / 'launch-whole', n, *argv))}; {time.monotonic() - start:.0f} s"
+    return f"{_ended(launch(folder, n, *argv))}; {time.monotonic() - start:.0f} s"
 
 
 def _ended(said: str) -> str:

@@ -16,7 +16,6 @@ from urnet.config.stage import Ema, Optimizer, Stage
 from urnet.runtime.device_to_host import Download, device_done
 from urnet.runtime.host_to_device import on_gpu
 from urnet.runtime.precision import tune_gpu
-from urnet.training.compiled import compile_forward
 from urnet.training.objective import StepInput
 from urnet.training.step import TrainState, train_step
 
@@ -82,7 +81,7 @@ def make_state(loop: Loop) -> TrainState:
     network = models.build(loop.network, N_CLASSES, data_format=loop.data_format)
     state = TrainState(network, stage, Transform(size=loop.size), loop.amp)
     if loop.compiled:
-        compile_forward(state.model)
+        state.compile()
     return state
 
 

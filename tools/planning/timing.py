@@ -222,6 +222,7 @@ def measuring_pass(recipe: Recipe, measure: Measure, amp: str | None, table: Tab
         prefetch=data.prefetch,
         max_bad=len(rows),
         amp=amp,
+        compiled=recipe.model.compile,
         stop=stamps,
     )
     network = models.build(recipe.model.name, recipe.data.n_classes)

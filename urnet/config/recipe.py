@@ -220,10 +220,10 @@ class Model:
     )
     compile: bool = key(
         False,
-        "compute a stage's steps and its evaluation as one program of Paddle's (`paddle.jit.to_static`, on a GPU with "
-        "CINN where Paddle has it) instead of operation by operation; its first steps take longer. Measuring stays as "
-        "it is. Not with `recompute`, several processes, a part of a network or two of them. A CPU gains nothing; "
-        "not measured on a GPU",
+        "compute a stage's steps, its evaluation and its measuring as one program each of Paddle's "
+        "(`paddle.jit.to_static`, on a GPU with CINN where Paddle has it) instead of operation by operation; its first "
+        "steps take longer. Not with `recompute`, a part of a network or two of them, nor with `sync_batch_norm` among "
+        "several processes. A CPU gains nothing; not measured on a GPU",
         added=True,
     )
     in_classes: bool = key(

@@ -28,6 +28,7 @@ from urnet.evaluation.loop import BY_KEY, check_some_readable, check_unreadable
 from urnet.features.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.features.store import SILENCE_SECONDS, Measurement, begin, wait_complete
 from urnet.features.views import MOST, views_of
+from urnet.nn.compiled import compile_forward
 from urnet.nn.layout import channels_first
 from urnet.nn.modes import evaluating
 from urnet.nn.network import Network
@@ -65,6 +66,7 @@ class FeatureJob:
     world_size: int = 1
     shard: int = SHARD  # rows
     amp: str | None = None  # None | "float16" | "bfloat16"
+    compiled: bool = False  # the network computes as one program
     stop: GracefulStop | None = None
     replace: bool = False  # another measurement in the folder
     title: str = "measuring"
@@ -91,6 +93,8 @@ class FeatureJob:
             begin(self.folder, about, rank=self.rank, replace=self.replace, timeout=self.timeout, stop=self.stop)
             kept, todo = _sort_out(self.folder, about, range(self.rank, about.n_shards, self.world_size))
             if todo:
+                if self.compiled:
+                    forward.compile()
                 self._measure(forward, about, kept, todo)
         measured = wait_complete(self.folder, about, timeout=self.timeout, stop=self.stop)
         self._check_bad(measured)
@@ -151,16 +155,38 @@ def _check_counts(**counts: int) -> None:
             raise InputError(f"measuring: {name} is {count}; 1 or more is accepted")
 
 
+class _Asked(nn.Layer):
+    """What the network is asked of normalised images: features (B, d), logits (B, C), and with ``front`` the maps in
+    front of its last part."""
+
+    def __init__(self, model: Normalise, front: bool) -> None:
+        super().__init__()
+        self.model, self.front = model, front
+
+    def forward(self, images: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
+        """uint8 (B, S, S, 3) -> a pair, or a triple."""
+        if not self.front:
+            features = self.model.features(images)
+            return features, self.model.network.fc(features)
+        maps = self.model.front(images)
+        features = self.model.network.rest(maps)
+        return features, self.model.network.fc(features), maps
+
+
 class _Forward:
     """The network behind the normalisation: uint8 images to features and probabilities, on the device."""
 
     def __init__(
         self, network: Network, transform: Transform, amp: str | None, views: int = 1, front: bool = False
     ) -> None:
-        self._model = Normalise(network, transform.mean, transform.std)
-        self._model.eval()
-        self._amp, self._uploads, self._front = amp, Uploads(), front
+        self._network, self._asked = network, _Asked(Normalise(network, transform.mean, transform.std), front)
+        self._asked.eval()
+        self._amp, self._uploads = amp, Uploads()
         self._views = views_of(views, transform.size, transform.flip)
+
+    def compile(self) -> None:
+        """From now on the network computes as one program."""
+        compile_forward(self._asked)
 
     @paddle.no_grad()
     def __call__(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -176,13 +202,10 @@ class _Forward:
     def _of_view(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
         """One view's features (B, d), of the device's type, and float32 probabilities (B, C)."""
         with paddle.amp.auto_cast(enable=self._amp is not None, dtype=self._amp or "float16", level="O1"):
-            shown = self._uploads(images)
-            maps = self._model.front(shown) if self._front else None
-            features = self._model.features(shown) if maps is None else self._model.network.rest(maps)
-            logits = self._model.network.fc(features)
-        if maps is not None:
-            maps = channels_first(self._model.network, maps).astype("float32")
-            parts = nn.functional.adaptive_avg_pool2d(maps, FRONT_PARTS).flatten(1)
+            features, logits, *maps = self._asked(self._uploads(images))
+        for one in maps:
+            one = channels_first(self._network, one).astype("float32")
+            parts = nn.functional.adaptive_avg_pool2d(one, FRONT_PARTS).flatten(1)
             features = paddle.concat([features.astype("float32"), parts], axis=1)
         return features, nn.functional.softmax(logits.astype("float32"))
 

@@ -129,6 +129,7 @@ class ColumnWriter:
                 prefetch=data.prefetch,
                 max_bad=data.max_bad,
                 amp=amp,
+                compiled=self._recipe.model.compile,
                 stop=stop,
                 replace=True,
                 title=f"stage {stage.name}: measuring",

@@ -1,30 +1,15 @@
-"""A stage whose network computes as one program, compiled at its first batch of each shape (``model.compile``)."""
+"""What cannot be one program (``model.compile``, ``urnet.nn.compiled``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import paddle
 
 from urnet.config.recipe import Recipe
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
-from urnet.runtime.host_to_device import on_gpu
 from urnet.runtime.precision import flag_is_set
 
 ONEDNN = ("FLAGS_use_onednn", "FLAGS_use_mkldnn")
-
-
-def compile_forward(model: Any) -> None:
-    """Let ``model(images)`` be one program for training and one for evaluation; every shape of a batch has its own.
-
-    Losses and gradients are those of the same operations. On a GPU CINN generates their kernels where Paddle was built
-    with it. What the network's code reads while it is traced, a batch norm's momentum for one, is fixed from then on:
-    ``check_compile`` refuses what would change it.
-    """
-    cinn = on_gpu() and paddle.is_compiled_with_cinn()
-    paddle.jit.to_static(model, full_graph=True, backend="CINN" if cinn else None)
 
 
 def check_compile(recipe: Recipe, stages: Sequence[Stage], n_processes: int) -> None:
@@ -34,7 +19,10 @@ def check_compile(recipe: Recipe, stages: Sequence[Stage], n_processes: int) -> 
     onednn = next((name for name in ONEDNN if flag_is_set(name)), None)
     reasons = {
         "model.recompute": (recipe.model.recompute, "a unit that is computed again is no part of a program"),
-        "several processes": (n_processes > 1, "their exchange of gradients behind a program has not been tried"),
+        "model.sync_batch_norm": (
+            recipe.model.sync_batch_norm and n_processes > 1,
+            "nothing tells a program's batch norms how to reach the other processes",
+        ),
         str(onednn): (onednn is not None, "Paddle's training programs crash with it"),
     }
     for stage in stages:

@@ -13,6 +13,7 @@ import paddle
 
 from urnet.config.recipe import Transform
 from urnet.config.stage import Stage
+from urnet.nn.compiled import compile_forward
 from urnet.nn.ema import Ema
 from urnet.nn.flat_parameters import FlatParameters
 from urnet.nn.network import Network
@@ -94,6 +95,12 @@ class TrainState:
         alone = group.is_single or getattr(network, "recompute", False)
         self.overlap = on_gpu() and not alone
 
+    def compile(self) -> None:
+        """From now on the model computes as one program, whose backward pass is one operation: there is nothing that an
+        exchange of gradients could overlap with."""
+        compile_forward(self.model)
+        self.overlap = False
+
     def autocast(self) -> Any:
         """The context in which the network runs in the chosen number format."""
         if self.amp is None:
@@ -103,8 +110,8 @@ class TrainState:
     def backward(self, loss: paddle.Tensor, *, last: bool) -> None:
         """Add the gradient of a micro-batch's loss; after the ``last`` the vectors of ``flat`` have that of all rows.
 
-        Only that one exchanges anything: while it is still computing (``overlap``), or afterwards, on the CPU
-        and with recomputation, whose own backward pass Paddle's overlap does not follow.
+        Only that one exchanges anything: while it is still computing (``overlap``), or afterwards, on the CPU, of a
+        program, and with recomputation, whose own backward pass Paddle's overlap does not follow.
         """
         if not self.overlap:
             self.scaler.scale(loss).backward()

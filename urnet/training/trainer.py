@@ -25,7 +25,6 @@ from urnet.nn.schedule import gate_plan, plan
 from urnet.reweight.class_centres import ClassCentres
 from urnet.reweight.evidence.decided import NONE
 from urnet.training.bag_attention import Attention
-from urnet.training.compiled import compile_forward
 from urnet.training.elr_memory import ElrMemory
 from urnet.training.in_classes import leave_references
 from urnet.training.log import TrainLog
@@ -61,7 +60,7 @@ class Trainer:
         self.group = job.group
         self.state = TrainState(job.network, stage, job.recipe.transform, job.amp, self.group)
         if job.recipe.model.compile:
-            compile_forward(self.state.model)
+            self.state.compile()
         self.attention = Attention(len(job.labels) if stage.bags else 0, self.group)
         self.memory = ElrMemory(stage.elr, len(job.labels), job.recipe.data.n_classes, self.group)
         self.noise = NoiseMemory(stage.sop, job.labels, job.recipe.data.n_classes, self.group)
