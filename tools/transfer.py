@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -25,6 +25,7 @@ import models
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import InputError
+from urnet.core.one_behind import one_behind
 from urnet.core.progress import Progress
 from urnet.data.lists.image_list import ImageList
 from urnet.data.lists.voc import VocSplit, read_voc
@@ -32,6 +33,10 @@ from urnet.evaluation.average_precision import KINDS, average_precision
 from urnet.evaluation.linear_probe import check_counts, probe, scaled
 from urnet.inference.cli_job import PredictionJob
 from urnet.runtime.threads import compute_threads
+
+if TYPE_CHECKING:
+    from urnet.data.loading.loader import Batch
+    from urnet.runtime.device_to_host import Download
 
 COUNTED = {"positive": 1, "negative": -1, "difficult": 0}  # test images of a class
 MOST_JOBS = 4  # classes trained at once; liblinear makes 16 bytes of every feature for each
@@ -162,15 +167,20 @@ def features_of(job: PredictionJob, images: ImageList, title: str) -> tuple[np.n
     ``job`` is started. Raises InputError for more than ``--max_bad`` unreadable images, and for features that
     are not finite.
     """
-    import paddle
-
     from urnet.evaluation.loop import check_some_readable, checked
+    from urnet.inference.program import live_outputs
+    from urnet.runtime.device_to_host import Downloads
     from urnet.runtime.process_group import SINGLE_PROCESS
 
-    loader, found, readable = job.loader(images, SINGLE_PROCESS), [], []
-    with contextlib.closing(loader), Progress(title, len(images)) as shown, paddle.no_grad():
-        for batch in checked(loader, max_bad=job.args.max_bad, progress=shown):
-            values = job.normalised.features(paddle.to_tensor(batch.images)).astype("float32").numpy()
+    loader, found, readable, downloads = job.loader(images, SINGLE_PROCESS), [], [], Downloads()
+
+    def begun(batch: Batch) -> tuple[Batch, Download]:
+        return batch, downloads(live_outputs(job.normalised, batch.images, output="features")[0])
+
+    with contextlib.closing(loader), Progress(title, len(images)) as shown:
+        batches = checked(loader, max_bad=job.args.max_bad, progress=shown)
+        for batch, late in one_behind(map(begun, batches)):
+            values = late.value()
             finite = np.isfinite(values).all(axis=1)
             if not finite.all():
                 path = images.path(int(batch.rows[np.argmin(finite)]))

@@ -80,6 +80,9 @@ def test_features_are_those_computed_by_hand(network, images, name):
     assert features.dtype == np.float32
     np.testing.assert_allclose(features, by_hand(network, images)[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(extractor.features(images[:3]), features[:3], atol=1e-6)
+    late = [extractor.launch(images), extractor.launch(images[:3])]
+    assert late[0]().tobytes() == features.tobytes()
+    np.testing.assert_allclose(late[1](), features[:3], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["inference", "dygraph"])
@@ -260,6 +263,11 @@ def test_what_a_gpu_begins_ends_as_what_is_computed_at_once(network, images):
     np.testing.assert_allclose(scores, np.sort(mean, axis=1)[:, ::-1], rtol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(mean, classes, 1), scores, rtol=1e-5)
     assert Predictor(network, SIZE, engine="dygraph", batch_size=4).launcher() is None
+    extractor = FeatureExtractor(network, SIZE, engine="dygraph", batch_size=4, device="gpu")
+    late = [extractor.launch(images[::-1]), extractor.launch(images[:3])]
+    expected = by_hand(network, images)[0]
+    np.testing.assert_allclose(late[0](), expected[::-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(late[1](), expected[:3], rtol=1e-5, atol=1e-6)
 
 
 class Config(inference.Config):
@@ -299,8 +307,15 @@ def test_the_engine_goes_where_it_is_sent(network, images, monkeypatch, precisio
     made = Predictor(network, SIZE, engine="inference", precision=precision, batch_size=4, threads=1, device=device)
     monkeypatch.setattr(program.paddle, "get_device", real)
     assert asked == [expected]
-    assert made.engine == "inference" and made.launcher() is None
-    np.testing.assert_allclose(made.probabilities(images), by_hand(network, images)[1], atol=2e-6)
+    assert made.engine == "inference" and (made.launcher() is None) == (device == "cpu")
+    found = made.probabilities(images)
+    np.testing.assert_allclose(found, by_hand(network, images)[1], atol=2e-6)
+    if device == "gpu":  # the next batch is begun before the last one is read
+        late = [made.launcher().launch(batch, N_CLASSES) for batch in (images, images[::-1], images[:3])]
+        for read, expected in zip(late, (found, found[::-1], found[:3]), strict=True):
+            classes, scores, fits = read()
+            best = topk(expected, N_CLASSES)
+            assert (classes.tobytes(), scores.tobytes(), fits) == (best[0].tobytes(), best[1].tobytes(), None)
 
 
 @pytest.mark.gpu
@@ -318,5 +333,8 @@ def test_a_gpu_predicts_like_the_cpu(network, images, engines, engine):
             fast = Predictor(live, SIZE, engine=engine, precision=precision, batch_size=4, device="gpu")
             assert fast.engine == engine
             np.testing.assert_allclose(fast.probabilities(images), expected, atol=limit)
+            late = [fast.launcher().launch(batch, N_CLASSES) for batch in (images, images[::-1])]
+            for read, scores in zip(late, (expected, expected[::-1]), strict=True):
+                np.testing.assert_allclose(read()[1], -np.sort(-scores, axis=1), atol=limit)
     finally:
         paddle.set_device("cpu")

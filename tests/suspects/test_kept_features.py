@@ -72,6 +72,21 @@ def test_a_run_that_ends_in_between_loses_no_batch(network, tmp_path, monkeypatc
     assert find(root, network, kept).computed == 0
 
 
+def test_the_next_batch_is_begun_before_the_last_one_is_read(network, tmp_path, monkeypatch):
+    root, said = write_tree(tmp_path / "photos", each=5), []
+    extractor = network.extractor(4)
+
+    class Noting:
+        def launch(self, views):
+            said.append("begun")
+            late = extractor.launch(views)
+            return lambda: (said.append("read"), late())[1]
+
+    monkeypatch.setattr(type(network), "extractor", lambda self, *_: Noting())
+    find(root, network, None)
+    assert said == ["begun", *["begun", "read"] * 3, "read"]  # 15 pictures, four a batch
+
+
 def test_other_weights_replace_the_file_with_a_line(network, tmp_path, capsys):
     root, kept = write_tree(tmp_path / "photos", each=3), tmp_path / "kept"
     find(root, network, kept)
@@ -148,8 +163,8 @@ def test_features_that_float16_cannot_hold_are_an_error(network, tmp_path, monke
     root = write_tree(tmp_path / "photos", each=1)
 
     class Wide:
-        def features(self, views):
-            return np.full((len(views), 4), 1e6, np.float32)
+        def launch(self, views):
+            return lambda: np.full((len(views), 4), 1e6, np.float32)
 
     monkeypatch.setattr(type(network), "extractor", lambda self, *_: Wide())
     with pytest.raises(FloatingPointError, match=r"00\.png: its features are not finite in float16"):

@@ -15,6 +15,8 @@ from tests.helpers.voc import labels_of
 from tools import transfer
 from urnet.core import cli
 from urnet.data.lists.voc import read_voc
+from urnet.inference import program
+from urnet.runtime.device_to_host import Download
 
 COLOURS = [(230, 40, 30), (30, 210, 60), (40, 60, 230)]
 CLASSES = ["c0000", "c0001", "c0002"]
@@ -67,7 +69,7 @@ def expected(toy, c):
     return found
 
 
-def test_figures_are_those_of_a_plain_computation(toy, tmp_path, capsys):
+def test_figures_are_those_of_a_plain_computation(toy, tmp_path, capsys, monkeypatch):
     assert call(toy, "--c", "1", "--batch_size", "7", "--out", tmp_path / "f.json") == 0
     out = capsys.readouterr().out.splitlines()
     tree = json.loads((tmp_path / "f.json").read_text())
@@ -86,8 +88,12 @@ def test_figures_are_those_of_a_plain_computation(toy, tmp_path, capsys):
         f"{kind}:{np.mean([row[kind] for row in tree['classes']]):.4f}" for kind in ("eleven_point", "area", "exact")
     )
     assert tree["model"] == NETWORK
+    begin, read, said = program.live_outputs, Download.value, []
+    monkeypatch.setattr(program, "live_outputs", lambda *a, **k: (said.append("begun"), begin(*a, **k))[1])
+    monkeypatch.setattr(Download, "value", lambda self: (said.append("read"), read(self))[1])
     assert call(toy, "--c", "1", "--batch_size", "7", "--out", tmp_path / "again.json") == 0
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "f.json").read_bytes()
+    assert said == ["begun", *["begun", "read"] * (-(-N // 7) - 1), "read"] * 2  # the next one before the last is read
 
 
 def test_unreadable_images_are_refused_or_left_out(toy, folder, capsys):

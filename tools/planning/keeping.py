@@ -103,9 +103,9 @@ class _Timed:
         self._engine = self._kind(self._normalised, self.transform.size, **how)  # nothing goes to the program cache
         return self
 
-    def features(self, images: np.ndarray) -> np.ndarray:
+    def launch(self, images: np.ndarray) -> Callable[[], np.ndarray]:
         self.moments.append(time.perf_counter())
-        return self._engine.features(images)
+        return self._engine.launch(images)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from urnet.config.recipe import Transform
 from urnet.core.checks import InputError
 from urnet.core.cpus import usable_cores
+from urnet.core.one_behind import one_behind
 from urnet.core.progress import Progress
 from urnet.core.signals import GracefulStop, Interrupted
 from urnet.data.images.decode import UnreadableImage, read_bytes
@@ -24,14 +25,15 @@ from urnet.data.kept.pictures import ABOUT, PictureSource, View
 from urnet.data.loading.loader import Batch, Loader
 from urnet.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
+NONE = np.zeros(0, ABOUT)  # what is known of no pictures
 BATCH, BLOCK = 4, 4096  # pictures computed at once (16 are slower: their layers do not fit the cache); rows gathered
 
 
 class Extractor(Protocol):
     """``inference.predictor.FeatureExtractor``, or what gives maps."""
 
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (b, S, S, 3) -> float32 (b, …)."""
+    def launch(self, images: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin uint8 (b, S, S, 3); what is returned waits for float32 (b, …)."""
 
 
 class KeptNetwork(Protocol):
@@ -99,10 +101,10 @@ class KeepJob:
     def run(self, contents: Contents) -> tuple[KeptFeatures, int]:
         """The file, which has every readable picture now, and how many were computed.
 
-        ``contents`` is filled: what it knows already is not read again. What is computed is kept batch by batch, so
-        that a run that is ended in between loses nothing. Raises InputError where the file is another one's, or
-        changed by another process at the same time; FloatingPointError for features that float16 cannot hold;
-        Interrupted when ``stop`` says so.
+        ``contents`` is filled: what it knows already is not read again. What is computed is kept batch by batch, each
+        when the next one has been begun, so that a run that is ended in between loses two at most. Raises InputError
+        where the file is another one's, or changed by another process at the same time; FloatingPointError for features
+        that float16 cannot hold; Interrupted when ``stop`` says so.
         """
         with self.group.main_first():
             kept = self._opened()
@@ -147,45 +149,62 @@ class KeepJob:
         )  # not needed if none can be read
         shown = Progress(self.title, len(missing), show=self.work.show and group.is_main)
         with contextlib.closing(loader), shown:
-            batches = iter(loader)
-            for _ in range(-(-len(jobs) // group.size)):
-                part = self._part(next(batches, None), source, extractor)
-                for found in group.all_gather(part):
+            for begun in one_behind(self._begun(loader, -(-len(jobs) // group.size), source, extractor)):
+                for found in group.all_gather(begun()):
                     if found.signal is not None:
                         raise Interrupted(found.signal)
                     for i, digest in zip(found.rows.tolist(), found.about["content"], strict=True):
                         contents.digests[i] = digest.tobytes()
+                    contents.unreadable.update(found.unreadable)
                     if len(found.rows) and group.is_main:
                         kept.add(found.about, found.features)
                     shown.update(found.n)
-                self._note_unreadable(loader, contents)
+                self._checked(contents)
 
-    def _note_unreadable(self, loader: Loader, contents: Contents) -> None:
-        for bad in self.group.all_gather({row: reason for row, (_, reason) in loader.bad.items()}):
-            contents.unreadable.update(bad)
-        self._checked(contents)
+    def _begun(
+        self, loader: Loader, n_batches: int, source: PictureSource, extractor: Callable[[], Extractor]
+    ) -> Iterator[Callable[[], _Part]]:
+        """This process's batches, begun; of ``n_batches``, as many as any process has, the last may be missing."""
+        batches = iter(loader)
+        for _ in range(n_batches):
+            batch = next(batches, None)
+            if batch is None or not batch.readable.any():
+                yield functools.partial(self._part, loader, batch)
+                continue
+            views, about = source.split(batch.images[batch.readable])
+            yield functools.partial(self._part, loader, batch, about, extractor().launch(views))
 
-    def _part(self, batch: Batch | None, source: PictureSource, extractor: Callable[[], Extractor]) -> _Part:
+    def _part(
+        self,
+        loader: Loader,
+        batch: Batch | None,
+        about: np.ndarray = NONE,
+        launched: Callable[[], np.ndarray] | None = None,
+    ) -> _Part:
+        """What was begun of a batch, when it is there."""
         signal = None if self.stop is None else self.stop.number
-        none = np.zeros(0, ABOUT)
-        if batch is None or not batch.readable.any():
-            return _Part(0 if batch is None else len(batch.rows), np.zeros(0, np.int64), none, none, signal)
-        rows = batch.rows[batch.readable]
-        views, about = source.split(batch.images[batch.readable])
-        with np.errstate(over="ignore"):  # said below
-            features = extractor().features(views).astype(np.float16)
-        features = features.reshape(len(features), -1)
-        _check_finite(features, [self.files[i] for i in rows.tolist()])
-        return _Part(len(batch.rows), rows, about, features, signal)
+        rows, features = np.zeros(0, np.int64), about
+        bad: dict[int, str] = {}
+        if batch is not None:
+            rows = batch.rows[batch.readable]
+            bad = {row: loader.bad[row][1] for row in batch.rows[~batch.readable].tolist()}
+        if launched is not None:
+            with np.errstate(over="ignore"):  # said below
+                features = launched().astype(np.float16)
+            features = features.reshape(len(features), -1)
+            _check_finite(features, [self.files[i] for i in rows.tolist()])
+        return _Part(len(rows) + len(bad), rows, about, features, bad, signal)
 
 
 class _Part(NamedTuple):
-    """What one process computed of a batch of ``n`` pictures: the readable ``rows``, and the signal it was sent."""
+    """What one process computed of a batch of ``n`` pictures: the readable ``rows``, why the others are none, and the
+    signal it was sent."""
 
     n: int
     rows: np.ndarray
     about: np.ndarray
     features: np.ndarray
+    unreadable: dict[int, str]
     signal: int | None
 
 

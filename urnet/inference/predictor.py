@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -17,7 +17,7 @@ from urnet.config.choices import ENGINES, PRECISIONS
 from urnet.core.answers import Answers
 from urnet.core.checks import InputError, check_choice
 from urnet.core.top_k import topk
-from urnet.inference.program import Engine, cpu_has_bf16, live_answers, live_features, live_scores, write_program
+from urnet.inference.program import Engine, cpu_has_bf16, live_outputs, write_program
 from urnet.inference.program_cache import ProgramSource, cache_folder, find_program, keep_program
 from urnet.runtime.device_to_host import Downloads
 from urnet.runtime.late_top_k import LateScores
@@ -86,7 +86,7 @@ class _OfNetwork(BatchRunner):
     """
 
     output: ClassVar[str]  # of program.OUTPUTS
-    _on_gpu: Callable[[np.ndarray], tuple[paddle.Tensor, paddle.Tensor | None]] | None = None  # the live network there
+    _begin: Callable[[np.ndarray], tuple[paddle.Tensor, ...]] | None = None  # a batch on a GPU: its outputs there
 
     def __init__(
         self,
@@ -105,18 +105,17 @@ class _OfNetwork(BatchRunner):
         check_batch_size(batch_size)
         engine = check_precision(engine, precision, device)
         run: Callable[[np.ndarray], Any]
+        begin: Callable[[np.ndarray], tuple[paddle.Tensor, ...]]
         features = self.output != "probabilities"
         if engine == "inference":
             with _program(normalised, image_size, self.output, source) as folder:
                 opened = Engine(folder, threads=threads or compute_threads(), precision=precision, device=device)
-                run = opened if features else opened.answers
+                run, begin = opened if features else opened.answers, opened.launch
         else:
-            live: Callable[..., Any] = live_features if features else live_answers
-            how = {"output": self.output} if features else {}
-            network = _built(normalised)
-            run = functools.partial(live, network, precision=precision, **how)
-            if device == "gpu":
-                self._on_gpu = functools.partial(live_scores, network, precision=precision)
+            begin = functools.partial(live_outputs, _built(normalised), output=self.output, precision=precision)
+            run = functools.partial(_read, begin, features)
+        if device == "gpu":
+            self._begin = begin
         super().__init__(run, image_size, batch_size=batch_size, engine=engine)
 
 
@@ -128,30 +127,41 @@ class Predictor(_OfNetwork, BatchPredictor):
     def launcher(self) -> LateScores | None:
         """What begins a batch on a GPU, of one view an image (B, S, S, 3) or several (B, V, S, S, 3), and gives the
         best of their mean probabilities later; None where ``answers`` is all there is, as on the CPU."""
-        return None if self._on_gpu is None else LateScores(self._scores, Downloads())
+        return None if self._begin is None else LateScores(self._scores, Downloads())
 
     def _scores(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        assert self._on_gpu is not None
+        assert self._begin is not None
         shape = images.shape[:-3]
         flat = images.reshape(-1, *images.shape[-3:])
         parts = [flat[first : first + self.batch_size] for first in range(0, len(flat), self.batch_size)]
-        found = [(self._on_gpu(self._full(part)), len(part)) for part in parts]
+        found = [[output[: len(part)] for output in self._begin(self._full(part))] for part in parts]
 
-        def mean(values: list[paddle.Tensor]) -> paddle.Tensor:
-            whole = paddle.concat(values)
+        def mean(values: Sequence[paddle.Tensor]) -> paddle.Tensor:
+            whole = paddle.concat(list(values))
             return whole if len(shape) == 1 else whole.reshape([*shape, *whole.shape[1:]]).mean(axis=1)
 
-        known = [fits[:n] for (_, fits), n in found if fits is not None]
-        return mean([scores[:n] for (scores, _), n in found]), mean(known) if known else None
+        scores, *known = map(mean, zip(*found, strict=True))
+        return scores, known[0] if known else None
 
 
 class ActivationExtractor(_OfNetwork):
     """What a network makes of images at one place inside it."""
 
+    @functools.cached_property
+    def _downloads(self) -> Downloads:
+        return Downloads()
+
     def features(self, images: np.ndarray) -> np.ndarray:
         """uint8 (b, S, S, 3), 1 <= b <= batch_size -> float32 (b, d), or (b, channels, height, width)."""
         found: np.ndarray = self._compute(images)
         return found
+
+    def launch(self, images: np.ndarray) -> Callable[[], np.ndarray]:
+        """``features``, begun on a GPU: what is returned waits for it. On the CPU they are computed here."""
+        if self._begin is None:
+            found = self.features(images)
+            return lambda: found
+        return self._downloads(self._begin(self._full(images))[0][: len(images)]).value
 
 
 class FeatureExtractor(ActivationExtractor):
@@ -208,6 +218,14 @@ def _program(network: Network, image_size: int, output: str, source: ProgramSour
     with tempfile.TemporaryDirectory(prefix="urnet-") as folder:
         write_program(_built(network), image_size, Path(folder), output=output)
         yield Path(folder)
+
+
+def _read(
+    begin: Callable[[np.ndarray], tuple[paddle.Tensor, ...]], features: bool, images: np.ndarray
+) -> np.ndarray | Answers:
+    """What ``begin`` has begun, on the host: the only output, or those of a network that gives probabilities."""
+    found = [output.numpy() for output in begin(images)]
+    return found[0] if features else Answers(*found)
 
 
 def _built(network: Network) -> paddle.nn.Layer:

@@ -27,7 +27,6 @@ from urnet.runtime.host_to_device import to_tensor
 
 NAME = "model"
 FILES = (f"{NAME}.json", f"{NAME}.pdiparams")  # of a program
-OUTPUTS = ("probabilities", "features", "front")  # what a program may give
 GPU_MEMORY = 256  # MB that the engine takes at first; more as it needs it
 TOLERANCE = 1e-3  # of the largest probability, between the saved model and the live network
 IN_CLASSES_TOLERANCE = 0.01  # the same of in_classes, which is steep
@@ -76,6 +75,13 @@ class Front(paddle.nn.Layer):
         return self.normalised.front(images).astype("float32")
 
 
+OUTPUTS: dict[str, type[paddle.nn.Layer]] = {  # what a program may give
+    "probabilities": Probabilities,
+    "features": Features,
+    "front": Front,
+}
+
+
 def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path, *, output: str = "probabilities") -> None:
     """Write the FILES of a ``Normalise`` network into an existing folder, batch norm folded (fold_batch_norm.py).
 
@@ -84,8 +90,7 @@ def write_program(normalised: paddle.nn.Layer, image_size: int, folder: Path, *,
     noise = np.random.default_rng(0).integers(0, 256, (1, image_size, image_size, 3), np.uint8)
     # the engine's oneDNN operations take a channel's shift for the last axis of maps with the channels last
     with turned_first(normalised.network), evaluating(normalised), folded(normalised, paddle.to_tensor(noise)):
-        kinds: dict[str, type[paddle.nn.Layer]] = {"features": Features, "front": Front}
-        layer = kinds.get(output, Probabilities)(normalised)
+        layer = OUTPUTS[output](normalised)
         layer.eval()
         images = paddle.static.InputSpec([None, image_size, image_size, 3], "uint8", name="images")
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[images], full_graph=True), str(folder / NAME))
@@ -98,10 +103,9 @@ class Engine:
     """A written program, run by ``paddle.inference``: with oneDNN on the CPU, or on a GPU.
 
     ``engine(images)``: uint8 (B, S, S, 3) -> float32 (B, C), or (B, d) where the program gives features;
-    ``answers`` also in_classes where it gives them. Every new B costs memory and a second or more of
-    preparation, so the callers keep to one. Not to be shared by threads. ``device``: "cpu", or "gpu", which is Paddle's
-    current one; there the engine was never measured. TensorRT is not used: programs of this form
-    are first made over by ``paddle.tensorrt``, which builds for the CPU lack.
+    ``answers`` also in_classes where it gives them, ``launch`` only begins. Every new B costs memory and a second or
+    more of preparation, so the callers keep to one. Not to be shared by threads. ``device``: "cpu", or "gpu", which is
+    Paddle's current one; there the engine was never measured. TensorRT is not used (docs/cli.md says why).
     """
 
     def __init__(self, folder: Path, *, threads: int, precision: str = "fp32", device: str = "cpu") -> None:
@@ -126,6 +130,17 @@ class Engine:
         self._input.copy_from_cpu(np.ascontiguousarray(images))
         self._predictor.run()
         return Answers(*(output.copy_to_cpu().astype(np.float32, copy=False) for output in self._outputs))
+
+    @paddle.no_grad()
+    def launch(self, images: np.ndarray) -> tuple[paddle.Tensor, ...]:
+        """All outputs on the device, float32; a GPU may still be at work on them.
+
+        Nothing here waits for it: Paddle's executor takes the images from the device's memory and leaves the outputs
+        there, and works in the stream of all of Paddle's operations. The next run may use the outputs' memory again,
+        hence the copies, which the device makes before.
+        """
+        found = self._predictor.run([to_tensor(np.ascontiguousarray(images))])
+        return tuple(output.clone().astype("float32") for output in found)
 
 
 def _choose_cpu(config: Any, precision: str) -> None:
@@ -210,25 +225,16 @@ def check_in_classes(folder: Path, found: np.ndarray | None, expected: np.ndarra
 
 def live_answers(normalised: paddle.nn.Layer, images: np.ndarray, *, precision: str = "fp32") -> Answers:
     """What a program would give, from the network in evaluation mode: uint8 (B, S, S, 3) -> float32 (B, C), (B,)."""
-    scores, fits = live_scores(normalised, images, precision=precision)
-    return Answers(scores.numpy(), None if fits is None else fits.numpy())
+    return Answers(*(output.numpy() for output in live_outputs(normalised, images, precision=precision)))
 
 
-def live_scores(
-    normalised: paddle.nn.Layer, images: np.ndarray, *, precision: str = "fp32"
-) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-    """The same on the device, which may still be at work on them."""
+def live_outputs(
+    normalised: paddle.nn.Layer, images: np.ndarray, *, output: str = "probabilities", precision: str = "fp32"
+) -> tuple[paddle.Tensor, ...]:
+    """The same on the device, which may still be at work on them; ``output``: one of OUTPUTS."""
     with evaluating(normalised), paddle.no_grad(), _autocast(precision):
-        found = Probabilities(normalised)(to_tensor(images))
-    return found if isinstance(found, tuple) else (found, None)
-
-
-def live_features(
-    normalised: paddle.nn.Layer, images: np.ndarray, *, precision: str = "fp32", output: str = "features"
-) -> np.ndarray:
-    """The network's penultimate vectors, or the ``front``'s maps, evaluation mode: uint8 (B, S, S, 3) -> float32."""
-    with evaluating(normalised), paddle.no_grad(), _autocast(precision):
-        return getattr(normalised, output)(to_tensor(images)).astype("float32").numpy()
+        found = OUTPUTS[output](normalised)(to_tensor(images))
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _autocast(precision: str) -> Any:
