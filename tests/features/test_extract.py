@@ -165,9 +165,9 @@ def test_what_the_device_chooses_has_the_same_bytes(files, measured, tmp_path, m
 
 def test_the_next_batch_is_begun_before_the_last_one_is_read(files, tmp_path, monkeypatch):
     said = []
-    launch, read = extract._Forward.__call__, extract._Launched.read
+    launch, read = extract.Forward.__call__, extract._Launched.read
     monkeypatch.setattr(
-        extract._Forward, "__call__", lambda self, images: (said.append("launch"), launch(self, images))[1]
+        extract.Forward, "__call__", lambda self, images: (said.append("launch"), launch(self, images))[1]
     )
     monkeypatch.setattr(extract._Launched, "read", lambda self: (said.append("read"), read(self))[1])
     run(tmp_path / "m", files)

@@ -9,7 +9,7 @@ from tests.helpers.networks import randomised
 from tests.helpers.train_step import stage, step_input
 from urnet.config.recipe import Transform
 from urnet.config.stage import Ema as EmaSettings
-from urnet.features.extract import _Forward
+from urnet.features.forward import Forward
 from urnet.inference.program import Engine, write_program
 from urnet.nn.ema import recompute_batch_norm
 from urnet.nn.fold_batch_norm import folded
@@ -61,7 +61,7 @@ def test_the_trained_part_takes_maps_that_either_kept():
 
 def test_measured_columns_are_in_the_same_order():
     transform = Transform(size=16, mean=MEAN, std=STD)
-    found = [_Forward(network, transform, None, 3, True)(images()) for network in both()]
+    found = [Forward(network, transform, None, 3, True)(images()) for network in both()]
     for a, b in zip(*found, strict=True):
         same(b.astype("float32"), a.astype("float32"), 2e-3)  # features are float16
 

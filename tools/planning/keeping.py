@@ -72,7 +72,7 @@ def measured_width(recipe: Recipe, stage: Stage, feature_width: int) -> int:
     """Values of a row's features that a stage measures. Builds the network where the maps in front count as well."""
     if not stage.measure.front:
         return feature_width
-    from urnet.features.extract import FRONT_PARTS
+    from urnet.features.forward import FRONT_PARTS
     from urnet.nn.trained_part import kept_shape
 
     network = models.build(recipe.model.name, recipe.data.n_classes)

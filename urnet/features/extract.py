@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from paddle import nn
 
-from urnet.config.recipe import Transform
 from urnet.core.atomic_files import recover_folder
 from urnet.core.checks import InputError, check_labels
 from urnet.core.one_behind import one_behind
@@ -25,19 +23,15 @@ from urnet.core.signals import GracefulStop
 from urnet.data.loading.loader import Batch, ImageSource, Loader
 from urnet.data.loading.prefetch import Job
 from urnet.evaluation.loop import BY_KEY, check_some_readable, check_unreadable
+from urnet.features.forward import Forward
 from urnet.features.shards import SHARD, Description, fault_of, map_shard, shard_folder, write_shard
 from urnet.features.store import SILENCE_SECONDS, Measurement, begin, wait_complete
-from urnet.features.views import MOST, views_of
-from urnet.nn.compiled import compile_forward
-from urnet.nn.layout import channels_first
+from urnet.features.views import MOST
 from urnet.nn.modes import evaluating
 from urnet.nn.network import Network
-from urnet.nn.normalise import Normalise
 from urnet.runtime.device_to_host import Downloads
-from urnet.runtime.host_to_device import Uploads, to_tensor
+from urnet.runtime.host_to_device import to_tensor
 from urnet.runtime.late_top_k import LateTopK
-
-FRONT_PARTS = 2  # the maps in front of the last part are averaged over the cells of a grid, so many a side
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ class FeatureJob:
             accepted = f"0..{self.world_size - 1} is accepted"
             raise InputError(f"measuring: rank {self.rank} of {self.world_size} processes; {accepted}")
         with evaluating(network):
-            forward = _Forward(network, self.source.transform, self.amp, self.views, self.front)
+            forward = Forward(network, self.source.transform, self.amp, self.views, self.front)
             about = self._description(*forward.widths(self.source.transform.size))
             begin(self.folder, about, rank=self.rank, replace=self.replace, timeout=self.timeout, stop=self.stop)
             kept, todo = _sort_out(self.folder, about, range(self.rank, about.n_shards, self.world_size))
@@ -115,7 +109,7 @@ class FeatureJob:
         if self.front and not hasattr(network, "front"):
             raise InputError("measuring: front is true, but the network has no `front`; false is accepted")
 
-    def _measure(self, forward: _Forward, about: Description, kept: list[int], todo: list[int]) -> None:
+    def _measure(self, forward: Forward, about: Description, kept: list[int], todo: list[int]) -> None:
         """Compute the shards ``todo``; those ``kept`` were there and count for ``max_bad``."""
         loader = Loader(self.source, _batches(about, todo), workers=self.workers, prefetch=self.prefetch)
         bad = sum(int((~map_shard(self.folder, about, number, "readable")).sum()) for number in kept)
@@ -155,66 +149,6 @@ def _check_counts(**counts: int) -> None:
             raise InputError(f"measuring: {name} is {count}; 1 or more is accepted")
 
 
-class _Asked(nn.Layer):
-    """What the network is asked of normalised images: features (B, d), logits (B, C), and with ``front`` the maps in
-    front of its last part."""
-
-    def __init__(self, model: Normalise, front: bool) -> None:
-        super().__init__()
-        self.model, self.front = model, front
-
-    def forward(self, images: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
-        """uint8 (B, S, S, 3) -> a pair, or a triple."""
-        if not self.front:
-            features = self.model.features(images)
-            return features, self.model.network.fc(features)
-        maps = self.model.front(images)
-        features = self.model.network.rest(maps)
-        return features, self.model.network.fc(features), maps
-
-
-class _Forward:
-    """The network behind the normalisation: uint8 images to features and probabilities, on the device."""
-
-    def __init__(
-        self, network: Network, transform: Transform, amp: str | None, views: int = 1, front: bool = False
-    ) -> None:
-        self._network, self._asked = network, _Asked(Normalise(network, transform.mean, transform.std), front)
-        self._asked.eval()
-        self._amp, self._uploads = amp, Uploads()
-        self._views = views_of(views, transform.size, transform.flip)
-
-    def compile(self) -> None:
-        """From now on the network computes as one program."""
-        compile_forward(self._asked)
-
-    @paddle.no_grad()
-    def __call__(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """(B, S, S, 3) -> float16 (B, d) and float32 (B, C); a GPU may still be at work on them."""
-        self._uploads.begin()
-        features, prob = self._of_view(images)
-        for view in self._views[1:]:
-            features = features.astype("float32") + self._of_view(view.of(images))[0].astype("float32")
-        if len(self._views) > 1:
-            features = features / len(self._views)
-        return features.astype("float16"), prob
-
-    def _of_view(self, images: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """One view's features (B, d), of the device's type, and float32 probabilities (B, C)."""
-        with paddle.amp.auto_cast(enable=self._amp is not None, dtype=self._amp or "float16", level="O1"):
-            features, logits, *maps = self._asked(self._uploads(images))
-        for one in maps:
-            one = channels_first(self._network, one).astype("float32")
-            parts = nn.functional.adaptive_avg_pool2d(one, FRONT_PARTS).flatten(1)
-            features = paddle.concat([features.astype("float32"), parts], axis=1)
-        return features, nn.functional.softmax(logits.astype("float32"))
-
-    def widths(self, size: int) -> tuple[int, int]:
-        """d and C, from one black image."""
-        features, prob = self(np.zeros((1, size, size, 3), np.uint8))
-        return features.shape[1], prob.shape[1]
-
-
 def _sort_out(folder: Path, about: Description, mine: Iterable[int]) -> tuple[list[int], list[int]]:
     """Which of my shards are whole, and which are to be computed; what a killed process left is removed."""
     kept: list[int] = []
@@ -237,7 +171,7 @@ def _batches(about: Description, numbers: Iterable[int]) -> Iterator[Job]:
 
 
 def _values(
-    forward: _Forward, batches: Iterable[Batch], labels: np.ndarray, about: Description
+    forward: Forward, batches: Iterable[Batch], labels: np.ndarray, about: Description
 ) -> Iterator[dict[str, np.ndarray]]:
     """What is written of each batch. The device works on the next one while the host waits for this one."""
     downloads = Downloads()
@@ -256,7 +190,7 @@ class _Launched:
     """The arrays of one batch, begun on the device; what is kept of its probabilities is chosen there."""
 
     def __init__(
-        self, forward: _Forward, batch: Batch, labels: np.ndarray, about: Description, downloads: Downloads
+        self, forward: Forward, batch: Batch, labels: np.ndarray, about: Description, downloads: Downloads
     ) -> None:
         self._batch, n = batch, len(batch.rows)
         features, prob = (tensor[:n] for tensor in forward(_full(batch.images, about.batch_size)))
