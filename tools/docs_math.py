@@ -18,7 +18,8 @@ SCRIPT = "assets/javascripts/mathjax.js"
 MARK = 'class="arithmatex"'
 SETTINGS = """<script>window.MathJax = {
 tex: {inlineMath: [["\\\\(", "\\\\)"]], displayMath: [["\\\\[", "\\\\]"]]},
-options: {ignoreHtmlClass: ".*", processHtmlClass: "arithmatex", enableMenu: false}, svg: {fontCache: "global"}}
+options: {ignoreHtmlClass: ".*", processHtmlClass: "arithmatex", enableMenu: false},
+svg: {fontCache: "global", matchFontHeight: false}}
 </script>"""
 
 

@@ -2,11 +2,9 @@
 
 import importlib
 import importlib.util
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -235,29 +233,6 @@ def test_the_launcher_takes_its_flags(monkeypatch):
 
 
 # --- the site
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["sh", str(ROOT / "tools/build_docs.sh"), str(folder)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={
-            **os.environ,
-            "PATH": path,
-            "VIRTUAL_ENV": sys.prefix,
-            "http_proxy": "http://127.0.0.1:9",
-            "https_proxy": "http://127.0.0.1:9",
-        },
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout == f"{folder}/index.html\n"
-    return folder
 
 
 def test_every_page_is_on_the_site_and_fetches_nothing(site):

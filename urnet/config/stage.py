@@ -131,7 +131,7 @@ class Schedule:
     """Learning rate over the stage; ``warmup`` rises linearly from 0 and counts towards the duration."""
 
     lr: float = key(0.1, "highest learning rate", above=0, high=100)
-    name: Literal["constant", "step", "piecewise", "cosine"] = key("cosine", "how it goes on after the warm-up")
+    name: Literal["constant", "step", "piecewise", "cosine"] = key("cosine", "how it continues after the warm-up")
     warmup: Duration = key(
         Duration(0, "epochs"),
         "rises in a line from 0 to lr; counts towards the duration",

@@ -1,0 +1,38 @@
+"""Every page of the site in headless Chromium, wide and narrow; skipped without Chromium."""
+
+import pytest
+
+from tests.helpers.browser import CHROMIUM, Browser
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
+DRAWN = "window.MathJax && MathJax.startup.promise ? MathJax.startup.promise.then(() => true) : false"
+COUNTS = """[
+    document.querySelectorAll('.arithmatex').length,
+    document.querySelectorAll('mjx-container').length,
+    document.querySelectorAll('[data-mml-node=merror]').length,
+]"""
+TOO_WIDE = "document.documentElement.scrollWidth"  # not against innerWidth: a narrow window zooms out to what is wide
+MISSING = "[...document.images].filter(image => image.complete && !image.naturalWidth).map(image => image.src)"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.mark.parametrize("width", [1300, 400])
+def test_every_page_fits_and_draws_its_formulas_and_pictures(site, browser, width):
+    wrong = []
+    for page in sorted(site.rglob("*.html")):
+        browser.open(f"file://{page}", width=width, dark=width == 400)
+        if browser.run("document.querySelector('.arithmatex') !== null"):
+            browser.until(DRAWN)
+        marked, drawn, faults = browser.run(COUNTS)
+        found = (marked - drawn, faults, max(browser.run(TOO_WIDE) - width, 0), browser.run(MISSING))
+        if any(found):
+            wrong.append((page.name, *found))
+    assert wrong == []
+    asked = [event["request"]["url"] for event in browser.seen("Network.requestWillBeSent")]
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
