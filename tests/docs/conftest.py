@@ -19,7 +19,7 @@ def site(tmp_path_factory):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={
             **os.environ,
             "PATH": path,
