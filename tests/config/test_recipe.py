@@ -172,6 +172,7 @@ def test_unreadable_files_and_a_byte_order_mark(tmp_path):
         ("transform.scale=[0.5, 0.2]", "transform.scale: found [0.5, 0.2]"),
         ("transform.ratio=[2, 1]", "transform.ratio"),
         ("transform.jitter=1", "transform.jitter: found 1.0; accepted: 0 <= jitter < 1"),
+        ("data.decoder=pillow", "data.decoder: found 'pillow'; accepted: opencv, dali"),
         ("transform.std=[1, 0, 1]", "transform.std"),
         ("transform.std=[0.0009, 0.0009, 0.0009]", "transform.std: found [0.0009, 0.0009, 0.0009]; accepted: three"),
         (
@@ -245,6 +246,35 @@ def test_values_outside_their_range(tmp_path, override, message):
 def test_usual_colours_are_accepted(tmp_path, mean, std):
     recipe = load_recipe(write(tmp_path), [f"transform.mean={list(mean)}", f"transform.std={list(std)}"])
     assert (recipe.transform.mean, recipe.transform.std) == (mean, std)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "transform.train=pad_crop",
+            "transform.train: found 'pad_crop'; accepted: random_resized_crop beside data.decoder",
+        ),
+        (
+            "transform.trivial_augment=true",
+            "transform.trivial_augment: found True; accepted: false beside data.decoder",
+        ),
+        ("transform.erasing=0.1", "transform.erasing: found 0.1; accepted: 0 beside data.decoder dali"),
+        ("stages.class.dividemix={}", "stages.class.dividemix: found 'a mapping'; accepted: null beside data.decoder"),
+    ],
+)
+def test_views_that_dali_does_not_make(tmp_path, override, message):
+    load_recipe(write(tmp_path), [override])
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_recipe(write(tmp_path), ["data.decoder=dali", override])
+
+
+def test_who_decodes_does_not_make_another_experiment(tmp_path):
+    """A stage that is finished stays so, and one that was begun goes on."""
+    one, other = (load_recipe(write(tmp_path), [f"data.decoder={name}"]) for name in ("opencv", "dali"))
+    assert recipe_hash(one) == recipe_hash(load_recipe(write(tmp_path)))
+    trees = [recipe_tree(recipe, added_keys=False, free_keys=False) for recipe in (one, other)]
+    assert trees[0] == trees[1]
 
 
 def test_overrides_reach_every_place(tmp_path):

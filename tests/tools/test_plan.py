@@ -566,6 +566,12 @@ def test_cores_and_views_a_core_are_given(capsys, tmp_path):
     assert "The cores cannot feed the training: at most 25 images/s a process are decoded, 25% of 100" in out
 
 
+def test_cores_are_not_asked_for_what_the_cards_decode():
+    rates = {"training": 5723.0, "evaluation": 900.0}
+    lines = list(feeding_lines(Feeding(16, 8, dict.fromkeys(rates, 906.0), rates, "--views-per-core", on_card=True)))
+    assert len(lines) == 5 and lines[4].startswith("data.decoder: dali: the cards decode the training's JPEG files")
+
+
 def test_cores_that_are_enough_are_said_with_the_workers_it_takes():
     rates = {"training": 2874.0, "evaluation": 7600.0}
     said = [*feeding_lines(Feeding(16, 2, dict.fromkeys(rates, 906.0), rates, "")), ""]

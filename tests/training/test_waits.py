@@ -1,11 +1,14 @@
 """A step never waits for the step before it: what the host reads and sends between the launches of two steps."""
 
+import cv2
 import pytest
 
 from tests.helpers.counted_steps import counted
+from tests.helpers.dali_stand_in import Pipeline
 from tests.helpers.distributed_job import Plain
 from tests.helpers.tiny_training import write_images, write_recipe
-from urnet.pipeline import run
+from urnet.data.loading import dali_loader
+from urnet.pipeline import preflight, run
 from urnet.pipeline.recipes import load_recipe
 
 STEPS, BATCH = 6, 8
@@ -49,3 +52,19 @@ def test_no_value_of_the_step_just_launched_is_waited_for(images, tmp_path, case
         assert len(found.uploads) == uploads, number
         assert [size for kind, size in found.uploads if kind == "uint8"] == [BATCH * views * 16 * 16 * 3]  # once
     assert steps.counts[-1].newest > 0  # when all steps are done the last one is read
+
+
+def test_images_that_dali_made_are_not_sent_again(images, tmp_path, monkeypatch):
+    for file in images.rglob("*.png"):  # what a file is called does not matter
+        file.write_bytes(cv2.imencode(".jpg", cv2.imread(str(file)))[1].tobytes())
+    monkeypatch.setattr(dali_loader, "build_pipeline", Pipeline)
+    monkeypatch.setattr(preflight, "require_dali", lambda: None)
+    keys = {"mixup": 0.2, "accumulate": 2, "ema": {"decay": 0.9}, "optimizer": {"clip_norm": 5.0}}
+    path = write_recipe(images, duration=f"{STEPS} steps", batch_size=BATCH, **{**LONG, **BARE, **keys})
+    others = ["data.decoder=dali", "transform.train=random_resized_crop", "transform.jitter=0"]
+    with counted() as steps:
+        run.run_recipe(load_recipe(path, [f"output={tmp_path}", *others]), lambda: Plain(3))
+    assert steps.launched == STEPS
+    for number, found in enumerate(steps.counts[1:STEPS], 1):
+        assert (found.reads, found.newest, found.collectives) == ([], 0, []), number
+        assert len(found.uploads) == 3 and not [kind for kind, _ in found.uploads if kind == "uint8"], number

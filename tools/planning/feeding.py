@@ -33,6 +33,7 @@ class Feeding:
     one_core: dict[str, float]
     rates: dict[str, float]  # of one process
     images: str  # what was decoded, or the flag
+    on_card: bool = False  # the recipe has the cards decode the training's JPEG files
 
     def needed(self, what: str) -> float:
         """Cores that only decode, if all decode as fast as one does alone."""
@@ -44,12 +45,13 @@ def feeding(
 ) -> Feeding:
     """Of ``cores`` cores for ``processes`` processes of these rates; one core is timed here, or ``views_per_core`` are
     taken for training and evaluation alike. Raises InputError where no image can be read."""
+    on_card = recipe.data.decoder == "dali"
     if views_per_core is not None:
-        return Feeding(cores, processes, dict.fromkeys(rates, views_per_core), rates, "--views-per-core")
+        return Feeding(cores, processes, dict.fromkeys(rates, views_per_core), rates, "--views-per-core", on_card)
     with tempfile.TemporaryDirectory() as folder:
         files, about = _files(recipe, Path(folder))
         one_core = {what: views_a_second(recipe, files, train=what == "training") for what in rates}
-    return Feeding(cores, processes, one_core, rates, about)
+    return Feeding(cores, processes, one_core, rates, about, on_card)
 
 
 def _files(recipe: Recipe, folder: Path) -> tuple[list[str], str]:
@@ -108,6 +110,12 @@ def feeding_lines(found: Feeding) -> Iterator[str]:
         rows.append((what, *(f"{number:,.0f}" for number in numbers), f"{found.needed(what):,.1f}"))
     yield from aligned([HEAD, *rows])
     yield f"One core: {found.images}; {plural(found.cores, 'core')} and {found.processes} processes a machine."
+    if found.on_card:
+        yield (
+            "data.decoder: dali: the cards decode the training's JPEG files, at a rate that was not measured; the "
+            "cores' figures are for what they decode themselves: all other files, evaluation and measuring."
+        )
+        return
     needed = found.needed("training")
     at_most = found.cores * found.one_core["training"] / found.processes
     if needed > found.cores:
@@ -116,7 +124,10 @@ def feeding_lines(found: Feeding) -> Iterator[str]:
             f"{found.cores / needed:.0%} of {found.rates['training']:,.0f}; the hours are at least "
             f"{needed / found.cores:.2f} times as many."
         )
-        yield "What helps: smaller image files (500 pixels wide, say), more cores, the same processes on more machines."
+        yield (
+            "What helps: smaller image files (500 pixels wide, say), more cores, the same processes on more machines; "
+            "-o data.decoder=dali has the cards decode JPEG files (never run on one)."
+        )
         return
     yield (
         f"The cores can feed the training if {needed / found.cores:.0%} of them decode: "

@@ -82,6 +82,8 @@ def check_recipe(recipe: Any, source: str) -> None:
     used = recipe.data.features is None or any(stage.train != "all" for stage in active)
     need(used, "data.features", recipe.data.features, words)
     _check_seen(recipe.transform, active, need.under("transform"))
+    if recipe.data.decoder == "dali":
+        _check_dali(recipe.transform, active, need)
     for stage in active[1:]:
         words = f"scratch (or imagenet), as the two networks of {stage.pair} begin with weights of their own"
         need(not stage.pair or stage.start != "previous", f"stages.{stage.name}.start", stage.start, words)
@@ -95,6 +97,19 @@ def _check_seen(t: Any, stages: Sequence[Stage], need: Need) -> None:
     if all(stage.train != "all" and stage.views <= fixed for stage in stages):
         why = f"no stage trains the whole network or has `views` above {fixed}, which are random"
         _need_default(t, ("trivial_augment", "erasing"), why, need)
+
+
+def _check_dali(t: Any, stages: Sequence[Stage], need: Need) -> None:
+    """Raise InputError for views that nvidia-dali is not asked for: crop, flip and jitter are all it is told."""
+    words = "opencv, as no stage trains the whole network: what is kept is made once, by OpenCV"
+    need(any(stage.train == "all" for stage in stages), "data.decoder", "dali", words)
+    beside = "beside data.decoder dali (or data.decoder=opencv)"
+    need(t.train == "random_resized_crop", "transform.train", t.train, f"random_resized_crop {beside}")
+    need(not t.trivial_augment, "transform.trivial_augment", True, f"false {beside}")
+    need(t.erasing == 0, "transform.erasing", t.erasing, f"0 {beside}")
+    for stage in stages:
+        words = f"null {beside}, as it compares views of two kinds"
+        need(stage.dividemix is None, f"stages.{stage.name}.dividemix", "a mapping", words)
 
 
 def _check_stage(s: Stage, need: Need) -> None:

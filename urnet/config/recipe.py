@@ -122,7 +122,20 @@ class Data:
     max_bad: int = key(
         0, "more unreadable training images (or validation images) than this stop the run", low=0, free=True
     )
-    workers: int = key(0, "decoding processes; 0: a thread of the training process", low=0, free=True)
+    decoder: Literal["opencv", "dali"] = key(
+        "opencv",
+        "what decodes the JPEG files of training steps: `dali` is nvidia-dali, on a GPU where there is one "
+        "([images.md](images.md#decoding-on-the-card)); all else, and everything that is measured or evaluated, is "
+        "OpenCV's. Not run on a GPU",
+        added=True,
+        free=True,
+    )
+    workers: int = key(
+        0,
+        "decoding processes; 0: a thread of the training process. With `decoder: dali` threads that read files",
+        low=0,
+        free=True,
+    )
     prefetch: int = key(4, "batches decoded ahead", low=1, free=True)
 
 

@@ -11,6 +11,7 @@ from urnet.config.recipe import active_stages
 from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.data.kept.kept_features import difference
+from urnet.data.loading.dali_pipeline import require_dali
 from urnet.data.table.writer import BASE_SCHEMA
 from urnet.nn.schedule import gate_plan, pair_plan, plan
 from urnet.pipeline import row_weights
@@ -49,6 +50,8 @@ def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, n_processes: int
     recipe, table = inputs.recipe, inputs.table
     if recipe.data.features is not None:
         difference(Path(recipe.data.features), {})  # refuses what is no file of kept features
+    if recipe.data.decoder == "dali":
+        require_dali()
     to_come = {name for stage in active_stages(recipe) for name in columns_of(stage)}
     known = BASE_SCHEMA.names if table is None else table.columns
     columns = [name for name in known if name not in to_come]  # those of a later stage are not there yet

@@ -139,7 +139,12 @@ class StageJob:
         """The batches of the steps ``start`` to ``total``, across the epochs."""
         if self.kept is not None:
             return KeptLoader(self.kept.train, self._steps(start, total), random=True)
-        return self._loader(self._steps(start, total), train=True, views=self.step_views)
+        steps, data = self._steps(start, total), self.recipe.data
+        if data.decoder == "dali":
+            from urnet.data.loading.dali_loader import DaliLoader
+
+            return DaliLoader(self.source(train=True), steps, workers=data.workers, prefetch=data.prefetch)
+        return self._loader(steps, train=True, views=self.step_views)
 
     @property
     def step_views(self) -> int | Sequence[Kind]:

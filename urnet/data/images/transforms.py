@@ -35,7 +35,7 @@ def augment(image: np.ndarray, transform: Transform, rng: np.random.Generator) -
 
     What is off takes no number from ``rng``.
     """
-    if transform.flip and rng.random() < 0.5:
+    if draw_flip(transform, rng):
         image = cv2.flip(image, 1)
     if transform.trivial_augment:
         image = trivial_augment(image, rng)
@@ -44,6 +44,11 @@ def augment(image: np.ndarray, transform: Transform, rng: np.random.Generator) -
     if transform.erasing > 0 and rng.random() < transform.erasing:
         image = erase(image, transform.mean, rng)
     return np.ascontiguousarray(image)
+
+
+def draw_flip(transform: Transform, rng: np.random.Generator) -> bool:
+    """Whether a training view is mirrored; no number is taken where none ever is."""
+    return transform.flip and bool(rng.random() < 0.5)
 
 
 def eval_transform(image: np.ndarray, transform: Transform) -> np.ndarray:
@@ -90,11 +95,23 @@ def colour_jitter(image: np.ndarray, jitter: float, rng: np.random.Generator) ->
     al. 2015's colour distortions as torchvision orders them, without clipping in between). Coefficients are
     rounded to 1/1024, OpenCV's own fixed point, so that the pass is exact.
     """
+    a, s, o = jitter_map(*draw_jitter(jitter, rng), float(_GREY @ cv2.mean(image)[:3]))
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = s * _GREY + a * _IDENTITY
+    matrix[:, 3] = o
+    return cv2.transform(image, np.rint(1024 * matrix) / 1024)
+
+
+def draw_jitter(jitter: float, rng: np.random.Generator) -> tuple[list[int], np.ndarray]:
+    """What ``colour_jitter`` draws: the order of brightness 0, contrast 1 and saturation 2, and each one's factor."""
     order = rng.permutation(3)
-    factors = 1 + jitter * (2 * rng.random(3) - 1)
-    mean = float(_GREY @ cv2.mean(image)[:3])
+    return order.tolist(), 1 + jitter * (2 * rng.random(3) - 1)
+
+
+def jitter_map(order: list[int], factors: np.ndarray, mean: float) -> tuple[float, float, float]:
+    """a, s, o of ``colour_jitter``'s map for an image of that mean grey, before rounding; o is proportional to it."""
     a, s, o = 1.0, 0.0, 0.0
-    for step in order.tolist():
+    for step in order:
         f = float(factors[step])
         if step == 0:
             a, s, o = f * a, f * s, f * o
@@ -102,10 +119,7 @@ def colour_jitter(image: np.ndarray, jitter: float, rng: np.random.Generator) ->
             a, s, o = f * a, f * s, f * o + (1 - f) * ((a + s) * mean + o)
         else:
             a, s = f * a, f * s + (1 - f) * (a + s)
-    matrix = np.empty((3, 4))
-    matrix[:, :3] = s * _GREY + a * _IDENTITY
-    matrix[:, 3] = o
-    return cv2.transform(image, np.rint(1024 * matrix) / 1024)
+    return a, s, o
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Batch:
     """B images and the rows they belong to. An unreadable image is all zeros and ``readable`` is False."""
 
     rows: np.ndarray  # int64 (B,)
-    images: np.ndarray  # uint8 (B, size, size, 3), RGB; with several views an image (B, V, size, size, 3)
+    images: Any  # uint8 (B, size, size, 3), RGB, (B, V, size, size, 3) of V views; a DaliLoader's are a tensor
     readable: np.ndarray  # bool (B,)
 
 
@@ -99,15 +99,18 @@ class ImageSource:
     def view(self, path: str, row: int, draw: int) -> tuple[np.ndarray | None, str]:
         """As calling it, where the row's path is known already."""
         try:
-            data = read_bytes(path, self.max_pixels)
-            if self.train:
-                rng = self._random(draw, row)
-                made = [self._train_view(data, each, rng) for each in self._train_transforms]
-                return made[0] if len(made) == 1 else np.stack(made), ""
-            image = decode(data, exif=self.exif, max_pixels=self.max_pixels)
-            return eval_transform(image, self.transform) if self.views is None else self.views(image), ""
+            return self.view_of(read_bytes(path, self.max_pixels), row, draw), ""
         except UnreadableImage as error:
             return None, error.reason
+
+    def view_of(self, data: bytes, row: int, draw: int) -> np.ndarray:
+        """The image or views of a row whose file has these bytes. Raises UnreadableImage."""
+        if self.train:
+            rng = self.random(draw, row)
+            made = [self._train_view(data, each, rng) for each in self._train_transforms]
+            return made[0] if len(made) == 1 else np.stack(made)
+        image = decode(data, exif=self.exif, max_pixels=self.max_pixels)
+        return eval_transform(image, self.transform) if self.views is None else self.views(image)
 
     def _train_view(self, data: bytes, transform: Transform, rng: np.random.Generator) -> np.ndarray:
         return train_view(data, transform, rng, exif=self.exif, max_pixels=self.max_pixels, reduced=self.reduced)
@@ -119,10 +122,24 @@ class ImageSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _local=threading.local())
 
-    def _random(self, draw: int, row: int) -> np.random.Generator:
+    def random(self, draw: int, row: int) -> np.random.Generator:
+        """The row's stream at its beginning; each thread has one of its own."""
         if not hasattr(self._local, "random"):
             self._local.random = RowRandom(self.seed)
         return self._local.random(draw, row)
+
+
+class Pool(Protocol):
+    """What decodes the jobs of one iteration."""
+
+    def run(self, jobs: Iterator[Job]) -> Iterator[Any]:
+        """What ``Loader._deliver`` takes, of each job, in order; asked in a thread of its own."""
+
+    def stop(self) -> None:
+        """Make ``run`` end soon, whichever thread it is in."""
+
+    def close(self) -> None:
+        """End all that was started; ``run`` is not asked any more."""
 
 
 class Loader:
@@ -156,7 +173,7 @@ class Loader:
         if self._used_up:
             raise RuntimeError("batches was an iterator, which serves one epoch; hand over a list for several")
         self._used_up = jobs is self.batches
-        pool = WorkerPool(self.source, self.workers) if self.workers else None
+        pool = self._open()
         items = pool.run(jobs) if pool else decode_here(self.source, jobs)
         run = _Run(Prefetcher(items, self.prefetch), pool)
         self._runs.append(run)
@@ -171,6 +188,10 @@ class Loader:
         finally:
             run.close()
             self._runs.remove(run)
+
+    def _open(self) -> Pool | None:
+        """What decodes; None: the thread that looks ahead."""
+        return WorkerPool(self.source, self.workers) if self.workers else None
 
     def _deliver(self, decoded: Decoded) -> Batch:
         readable = np.ones(len(decoded.rows), bool)
@@ -189,7 +210,7 @@ class Loader:
 class _Run:
     """One iteration under way: its thread and, with workers, its processes."""
 
-    def __init__(self, ahead: Prefetcher, pool: WorkerPool | None) -> None:
+    def __init__(self, ahead: Prefetcher, pool: Pool | None) -> None:
         self.ahead, self.pool = ahead, pool
 
     def close(self) -> None:
