@@ -84,7 +84,8 @@ class KeepJob:
 
     ``title``: of the progress display. ``check(unreadable)`` may refuse what cannot be read; ``begun(n)`` is told how
     many records there are, first of all, ``announce(n)`` how many pictures will be computed, before it. Of several
-    processes in ``group`` each computes its share, and the main one writes.
+    processes in ``group`` each computes its share, and the main one writes; on GPUs the exchange of a batch waits for
+    the next one too.
     """
 
     files: Sequence[str]
