@@ -99,6 +99,7 @@ RUN_BY = {
     "tools.ablation --methods --out --seeds --sets": "tools/test_growth.py::test_the_command_runs_the_benchmark_on_every_set_and_gathers",
     "tools.ablation --out --seeds --sets --shares": "tools/test_growth.py::test_the_command_runs_the_benchmark_on_every_set_and_gathers",
     "tools.ablation --data --jobs --methods --out --trials": "tools/test_search.py::test_as_many_trials_for_every_method_and_the_best_is_chosen",
+    "tools/benchmark.py --data --methods --out --recipe --seeds": "tools/test_benchmark_photos.py::test_one_comparison_shares_what_is_frozen_and_costs_what_was_predicted",
     "tools/benchmark.py --data --methods --out --settings": "tools/test_search.py::test_the_page_lists_what_methods_were_trained_with",
     "tools/benchmark.py --data --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --methods --out --recipe --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",

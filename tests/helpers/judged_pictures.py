@@ -15,12 +15,12 @@ NETWORK, SIZE = "ResNet8_small32", 32
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}  # class -> RGB
 
 
-def save_weights(folder: Path) -> Path:
-    """A checkpoint with random weights, whose features hold colours well enough."""
+def save_weights(folder: Path, names: str = "xyz") -> Path:
+    """A checkpoint with random weights, whose features hold colours well enough; ``names``: of its classes."""
     paddle.seed(1)
     transform = Transform(size=SIZE, eval="short", resize_short=36)
-    recipe = recipe_of(NETWORK, transform, n_classes=3)
-    return save_checkpoint(folder, models.build(NETWORK, 3), recipe, ["x", "y", "z"])
+    recipe = recipe_of(NETWORK, transform, n_classes=len(names))
+    return save_checkpoint(folder, models.build(NETWORK, len(names)), recipe, list(names))
 
 
 def picture(name: str, seed: int, height: int = 48, width: int = 64) -> np.ndarray:

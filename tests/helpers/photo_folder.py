@@ -53,7 +53,7 @@ def write_photos(root: Path) -> Path:
 
 def write_recipe(folder: Path) -> Path:
     """photos.yaml: the ladder, from weights of other classes."""
-    first = {**LADDER[0], "start": str(save_weights(folder / "weights")), "finetune": True}
+    first = {**LADDER[0], "start": str(save_weights(folder / "weights", "vwxyz")), "finetune": True}
     tree = {
         "name": "photos",
         "data": {"format": "folder", "root": "nowhere", "val_split_default": 0.1, "n_classes": None, "max_bad": 3},

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from tools.ablation import __main__ as ablation
 from tools.ablation import kept
 from tools.ablation.children import Failed, Outcome
 from tools.ablation.cost import predicted
+from tools.ablation.held_out import held_out
 from tools.ablation.kept import keep_shared
 from tools.ablation.methods import BASELINES, LADDER, compared, make_run, method_names, not_run, stages_of
 from tools.ablation.parts import parts_of
 from tools.ablation.results import Results
+from tools.ablation.rows import read_rows
 from tools.ablation.runs import Record, perform
 from tools.ablation.runs import write_recipe as write_run
 from tools.ablation.scores import weight_column
+from tools.ablation.spaces import present, space_of
 from urnet.core import cli
 from urnet.core.checks import InputError
 from urnet.data.table.table import Table
@@ -244,6 +248,27 @@ def test_what_is_shared_is_computed_only_where_it_is_asked_for(base, args, tmp_p
     assert words[0][3:] == [
         *("--home", str(tmp_path / "out/kept"), "--run", str(ladder.file), "instance", "--run", str(ce.file), "class")
     ]
+
+
+def test_settings_are_searched_on_a_part_of_the_training_pictures(base, photos, tmp_path, capsys):
+    for c in ("blue", "green", "red"):  # copies of one picture are on one side
+        for i in range(EACH):
+            file = photos / "train" / c / f"{c}{i}.png"
+            file.with_name(f"{c}{i}copy.png").write_bytes(file.read_bytes())
+    for _ in range(2):  # the second time it is written anew
+        data = held_out(base.data, tmp_path / "cut")
+    places = photos / "train", *map(Path, (data.root, data.val_root))
+    whole, train, held = ({str(file.relative_to(root)) for file in root.glob("*/*")} for root in places)
+    assert train | held == whole and not train & held and (data.format, data.n_classes) == ("folder", 3)
+    assert held and {path.replace("copy", "") for path in held} <= held
+    assert (places[2] / min(held)).resolve() == (photos / "train" / min(held)).resolve()
+    assert {item.name for item in (tmp_path / "cut").iterdir()} == {"train", "val"}
+    with pytest.raises(InputError, match=r"cut/val: has no picture of 1 class that .*: 0 'blue'"):
+        read_rows(data)
+    kept_keys = present(space_of("ladder"), base.stages, "ladder")
+    assert [one.key for one in kept_keys] == ["*.schedule.lr", "*.optimizer.weight_decay", "*.reweight.power"]
+    said = "note: ladder: label.reweight.certainty is not searched, as none of its stages has it"
+    assert said in capsys.readouterr().err
 
 
 def test_a_share_of_a_folder_of_photographs_is_refused(args, photos, tmp_path, capsys):

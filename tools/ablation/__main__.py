@@ -7,10 +7,12 @@
     python tools/benchmark.py --data DIR --out DIR --methods evidence     what titles and search ranks bring
     python -m tools.ablation search --help                                settings chosen alike for all, for --settings
     python -m tools.ablation growth --help      gains against the number of rows and the share of wrong labels
+    python tools/benchmark.py --data photos --recipe recipes/folder.yaml --out DIR --methods ladder,rivals
 
-DIR is a folder in WebVision 2.0's layout; truth_train.txt in it, if there, says what the images really
-show. Results: OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept,
-interrupted ones resume. docs/benchmark.md explains methods and figures.
+DIR behind --data is a folder in WebVision 2.0's layout, or one of photographs: train/CLASS/… and val/CLASS/….
+truth_train.txt in it (of photographs truth_train.csv), if there, says what the images really show. Results:
+OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept, interrupted ones
+resume. docs/benchmark.md explains methods and figures.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import argparse
 import functools
 import importlib
 import importlib.util
-import json
 import re
 import shlex
 import sys
@@ -51,10 +52,9 @@ from tools.ablation.methods import (
     settings_of,
     stages_of,
 )
-from tools.ablation.photos import TRAIN, VAL, is_photos
 from tools.ablation.report import conditions
 from tools.ablation.results import Results
-from tools.ablation.rows import Rows, check_oracle, count_classes, read_rows, truth_place
+from tools.ablation.rows import Rows, check_oracle, pointed, read_rows, truth_place
 from tools.ablation.runs import Record, perform, say, write_recipe
 from tools.ablation.scores import needs_cleanlab
 from tools.ablation.spaces import Settings, applied
@@ -179,18 +179,6 @@ def read_base(args: argparse.Namespace) -> Recipe:
             raise InputError(f"-o {text}: the benchmark sets {', '.join(OWN)} itself; other keys are accepted")
     recipe = load_recipe(args.recipe, [*pointed(args.data), *args.override])
     return replace(recipe, stages=tuple(shortened(stage, BUDGETS[args.budget]) for stage in recipe.stages))
-
-
-def pointed(root: Path) -> list[str]:
-    """The settings by which a recipe reads the data below ``root``: WebVision's layout, or photographs."""
-    if is_photos(root):
-        places = {"root": root / TRAIN, "val_root": root / VAL}
-        return [
-            "data.format=folder",
-            "data.n_classes=null",
-            *(f"data.{k}={json.dumps(str(v))}" for k, v in places.items()),
-        ]
-    return ["data.format=webvision2", f"data.root={json.dumps(str(root))}", f"data.n_classes={count_classes(root)}"]
 
 
 def choose_methods(

@@ -19,7 +19,8 @@ def parser_of(prog: str, description: str, *, out: str, budget: str, jobs: str) 
     raw = argparse.RawDescriptionHelpFormatter
     parser = cli.Parser(prog=prog, description=description, formatter_class=raw)
     add = parser.add_argument
-    add("--data", type=Path, default=ROOT / "data/digits_web", metavar="DIR", help="the data [data/digits_web]")
+    data = "the data: WebVision's layout, or photographs in train/CLASS and val/CLASS [data/digits_web]"
+    add("--data", type=Path, default=ROOT / "data/digits_web", metavar="DIR", help=data)
     add("--out", type=Path, default=Path(out), metavar="DIR", help=f"where results go [{out}]")
     ladder = "its stages are the ladder [recipes/benchmark32.yaml]"
     add("--recipe", type=Path, default=ROOT / "recipes/benchmark32.yaml", help=ladder)

@@ -1,16 +1,19 @@
 """A part of the noisy training rows, held out for choosing settings: a data folder in which they are the validation.
 
-The folder links to the images and metadata of the one it is cut from, and has lists of its own. The validation images
-and truth_train.txt of that one are not in it, so nothing that trains there can see them.
+The folder links to the images and metadata of the one it is cut from, and has lists of its own; of a folder tree it has
+train/ and val/ with a link to each picture. The validation images and the truth of that one are not in it, so nothing
+that trains there can see them.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tools.ablation.rows import TRUTH
+from tools.ablation.photos import TRAIN, VAL
+from tools.ablation.rows import TRUTH, training_paths
 from tools.ablation.subset import chosen_lines, write_cut
 from urnet.config.recipe import Data
 from urnet.core.atomic_files import atomic_folder, recover_folder
@@ -22,6 +25,27 @@ from urnet.data.lists.webvision import image_root, train_lists
 
 SHARE = 0.15  # of the training rows
 VALIDATION = "val_filelist.txt"  # in info/
+
+
+def held_out(data: Data, folder: Path) -> Data:
+    """``data`` of which a part is held out, and is the validation: written to ``folder`` as ``write_held_out`` does."""
+    if data.format == "folder":
+        return _tree_held_out(data, folder)
+    root, listed = write_held_out(data, folder)
+    return replace(data, root=str(folder), val_root=str(root), val_list=str(listed))
+
+
+def _tree_held_out(data: Data, folder: Path) -> Data:
+    paths, labels = training_paths(data)
+    held, root = held_back(data.root, paths.to_pylist(), SHARE), Path(data.root).absolute()
+    _check(labels, held)
+    recover_folder(folder)
+    with atomic_folder(folder, replace=True) as part:
+        for path, out in zip(paths.to_pylist(), held, strict=True):
+            link = part / (VAL if out else TRAIN) / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(root / path)
+    return replace(data, root=str(folder / TRAIN), val_root=str(folder / VAL))
 
 
 def write_held_out(data: Data, folder: Path) -> tuple[Path, Path]:

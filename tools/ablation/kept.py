@@ -98,7 +98,7 @@ def keep(recipe: Recipe, until: str, home: Path, done: set[tuple[str, ...]]) -> 
         if key in done or home in Path(weights).parents:
             continue
         done.add(key)
-        network = start_network(recipe, stage, weights, home, build, trains=True)
+        network = start_network(recipe, replace(stage, finetune=True), weights, home, build, trains=True)
         if source == stage.start:
             kept.images(stage, network)
         else:

@@ -9,6 +9,7 @@ So is URNet for images alone. All but `untrained` and `ce` last as long as costs
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +84,7 @@ class Run:
 # --- the recipes
 
 
+@functools.cache
 def own_recipe(kind: str) -> Recipe:
     """The recipe of a kind of OWN_RECIPES."""
     return load_recipe(OWN_RECIPES[kind])

@@ -7,6 +7,7 @@ of a folder of photographs ``tools.ablation.photos`` says it.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +62,15 @@ def count_classes(root: Path) -> int:
     return len(lines)
 
 
+def pointed(root: Path) -> list[str]:
+    """The settings by which a recipe reads the data below ``root``: WebVision's layout, or photographs."""
+    if photos.is_photos(root):
+        places = {"root": root / photos.TRAIN, "val_root": root / photos.VAL}
+        found = [f"data.{key}={json.dumps(str(place))}" for key, place in places.items()]
+        return ["data.format=folder", "data.n_classes=null", *found]
+    return ["data.format=webvision2", f"data.root={json.dumps(str(root))}", f"data.n_classes={count_classes(root)}"]
+
+
 def read_rows(data: Data) -> Rows:
     """Read the training lists, and truth_train.txt in the data's folder, if it is there.
 
@@ -77,7 +87,7 @@ def read_rows(data: Data) -> Rows:
     files += [Path(file) for file in (data.val_list, data.class_names) if file is not None]
     named = [f"{file} {file_hash(file)}" for file in files if file.is_file()]
     digest = hashlib.sha256("\n".join([str(root.absolute()), *named]).encode()).hexdigest()
-    paths, labels = _training_rows(data)
+    paths, labels = training_paths(data)
     described = any(metadata_root(data, meta) is not None for _, _, meta in train_lists(data))
     rows, truth = Rows(paths, labels, digest, has_metadata=described), root / TRUTH
     if not truth.is_file():
@@ -89,7 +99,7 @@ def read_rows(data: Data) -> Rows:
 
 
 def _rows_of_photos(data: Data) -> Rows:
-    paths, labels = _training_rows(data)
+    paths, labels = training_paths(data)
     named = [f"{path} {label}" for path, label in zip(paths.to_pylist(), labels.tolist(), strict=True)]
     text = "\n".join([str(Path(data.root).absolute()), *named, *photos.validation_names(data)])
     rows = Rows(paths, labels, hashlib.sha256(text.encode()).hexdigest(), has_metadata=False)
@@ -99,8 +109,8 @@ def _rows_of_photos(data: Data) -> Rows:
     return replace(rows, right=photos.right_rows(data, paths.to_pylist(), labels), truth_digest=file_hash(truth))
 
 
-def _training_rows(data: Data) -> tuple[Any, np.ndarray]:
-    """Paths (Arrow) and labels of the rows that train."""
+def training_paths(data: Data) -> tuple[Any, np.ndarray]:
+    """Paths (Arrow strings) and labels int64 (N,) of the rows that train."""
     parts = list(training_rows(data, quiet=True))
     paths = pa.chunked_array([part for part, _ in parts], pa.string()).combine_chunks()
     return paths, np.concatenate([np.empty(0, np.int64), *(part for _, part in parts)])

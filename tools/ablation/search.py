@@ -25,12 +25,13 @@ from tools.ablation.children import Children, Failed, carry_out
 from tools.ablation.cost import check_equal, predicted, total_passes
 from tools.ablation.durations import shortened
 from tools.ablation.flags import BUDGETS, parser_of
-from tools.ablation.held_out import SHARE, write_held_out
-from tools.ablation.methods import BASELINES, IMAGES, LADDER, Run, make_run, not_run
+from tools.ablation.held_out import SHARE, held_out
+from tools.ablation.kept import keep_shared
+from tools.ablation.methods import BASELINES, IMAGES, LADDER, Run, make_run, not_run, stages_of
 from tools.ablation.report import conditions, table
-from tools.ablation.rows import Rows, count_classes, read_rows
+from tools.ablation.rows import Rows, pointed, read_rows
 from tools.ablation.runs import STOPPED, Cost, Record, perform, say, write_recipe
-from tools.ablation.spaces import Settings, draw, space_of, text_of
+from tools.ablation.spaces import Settings, draw, present, space_of, text_of
 from urnet.config.recipe import Recipe
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file
@@ -112,9 +113,11 @@ def main(argv: Sequence[str]) -> None:
         found = Search(args, trials, conditions(command, threads, args.jobs))
         found.keep_finished()
         children = Children(threads)
-        work = [functools.partial(found.carry_out, trial, children) for trial in trials if trial.result() is None]
+        left = [trial for trial in trials if trial.result() is None]
+        shared = functools.partial(keep_shared, [(trial.run, trial.last) for trial in left], children)
+        work = [functools.partial(found.carry_out, trial, children) for trial in left]
         try:
-            failed = carry_out(work, args.jobs, children)
+            failed = carry_out([shared], 1, children) or carry_out(work, args.jobs, children)
         finally:
             found.write()
         if failed:
@@ -137,17 +140,15 @@ def read_base(args: argparse.Namespace) -> Recipe:
         key = text.partition("=")[0]
         if key in ("name", "output", "seed") or key.startswith(("data.table", "data.val_", "stages")):
             raise InputError(f"-o {text}: the search sets this itself; keys of transform, model and data are accepted")
-    pointed = ["data.format=webvision2", f"data.n_classes={count_classes(args.data)}"]
-    whole = load_recipe(args.recipe, [*pointed, f"data.root={json.dumps(str(args.data))}", *args.override])
-    place = args.out / "data"
-    root, listed = write_held_out(whole.data, place)
-    data = replace(whole.data, root=str(place), val_root=str(root), val_list=str(listed))
+    whole = load_recipe(args.recipe, [*pointed(args.data), *args.override])
+    data = held_out(whole.data, args.out / "data")
     return replace(whole, data=data, stages=tuple(shortened(s, BUDGETS[args.budget]) for s in whole.stages))
 
 
 def make_trials(args: argparse.Namespace, base: Recipe, rows: Rows, kinds: Sequence[str]) -> list[Trial]:
     """All trials, every method's first ones first, their recipes written. Raises InputError for unequal costs."""
-    drawn = {kind: draw(space_of(kind), args.trials, args.seed) for kind in kinds}
+    spaces = {kind: present(space_of(kind), stages_of(kind, base, len(rows)), kind) for kind in kinds}
+    drawn = {kind: draw(space, args.trials, args.seed) for kind, space in spaces.items()}
     costs, trials = {}, []
     for number in range(args.trials):
         for kind in kinds:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -62,6 +63,15 @@ def _dimension(entry: Mapping[str, Any]) -> Dimension:
     return made
 
 
+def present(space: Sequence[Dimension], stages: Sequence[Stage], method: str) -> tuple[Dimension, ...]:
+    """The settings that a method's ``stages`` have; the others are noted on stderr."""
+    absent = [one.key for one in space if not _places(stages, one.key)]
+    if absent:
+        said = f"{method}: {', '.join(absent)} is not searched, as none of its stages has it"
+        print(f"note: {said}", file=sys.stderr, flush=True)
+    return tuple(one for one in space if one.key not in absent)
+
+
 def draw(space: Sequence[Dimension], n: int, seed: int) -> list[Settings]:
     """``n`` trials: the recipe's own settings, then points of a scrambled Sobol sequence.
 
@@ -79,14 +89,20 @@ def applied(stages: Sequence[Stage], settings: Settings) -> tuple[Stage, ...]:
     """The stages with these settings. Raises InputError for a key that none of the stages has."""
     changed = list(stages)
     for key, setting in settings.items():
-        name, _, path = key.partition(".")
-        places = [i for i, stage in enumerate(stages) if name in ("*", stage.name) and _has(stage, path.split("."))]
+        _, _, path = key.partition(".")
+        places = _places(stages, key)
         if not places:
             raise InputError(f"settings: {key}: none of the stages {', '.join(s.name for s in stages)} has it")
         change = functools.partial(_changed, setting=setting, key=key)
         for i in places:
             changed[i] = _at(changed[i], path.split("."), change)
     return tuple(changed)
+
+
+def _places(stages: Sequence[Stage], key: str) -> list[int]:
+    """The stages that have a setting."""
+    name, _, path = key.partition(".")
+    return [i for i, stage in enumerate(stages) if name in ("*", stage.name) and _has(stage, path.split("."))]
 
 
 def _has(part: Any, path: Sequence[str]) -> bool:
