@@ -125,8 +125,8 @@ class Data:
     decoder: Literal["opencv", "dali"] = key(
         "opencv",
         "what decodes the JPEG files of training steps: `dali` is nvidia-dali, on a GPU where there is one "
-        "([images.md](images.md#decoding-on-the-card)); all else, and everything that is measured or evaluated, is "
-        "OpenCV's. Not run on a GPU",
+        "([Decoding on the card](images.md#decoding-on-the-card)); all else, and everything that is measured or "
+        "evaluated, is OpenCV's. Not run on a GPU",
         added=True,
         free=True,
     )
