@@ -10,6 +10,7 @@ from tests.helpers.benchmark import RIGHT, rows_of, write_data, write_recipe
 from tools.ablation import __main__ as ablation
 from tools.ablation.cost import predicted
 from tools.ablation.evidence import READ, restricted
+from tools.ablation.left_out import not_run
 from tools.ablation.methods import (
     BASELINES,
     KINDS,
@@ -17,7 +18,6 @@ from tools.ablation.methods import (
     OWN_RECIPES,
     make_run,
     method_names,
-    not_run,
     own_recipe,
     shortened,
     total_duration,

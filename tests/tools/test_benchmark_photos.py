@@ -15,7 +15,8 @@ from tools.ablation.children import Failed, Outcome
 from tools.ablation.cost import predicted
 from tools.ablation.held_out import held_out
 from tools.ablation.kept import keep_shared
-from tools.ablation.methods import BASELINES, LADDER, compared, make_run, method_names, not_run, stages_of
+from tools.ablation.left_out import not_run
+from tools.ablation.methods import BASELINES, LADDER, compared, make_run, method_names, stages_of
 from tools.ablation.parts import parts_of
 from tools.ablation.results import Results
 from tools.ablation.rows import read_rows
@@ -92,6 +93,7 @@ def move(photos, old, new):
 
 
 BAD = {
+    "classes_alone": (lambda p: move(p, "train", "pictures"), "photos has no info/synsets.txt"),
     "no_val": (lambda p: move(p, "val", "validation"), "photos has train/ but no val/"),
     "class_without_val": (lambda p: move(p, "val/red", "no_class"), "has no picture of 1 class that"),
     "another_val_class": (lambda p: move(p, "val/red", "val/rde"), "sub-folder 'rde' is no class of"),
@@ -274,7 +276,7 @@ def test_settings_are_searched_on_a_part_of_the_training_pictures(base, photos, 
 def test_a_share_of_a_folder_of_photographs_is_refused(args, photos, tmp_path, capsys):
     words = ["growth", "--sets", str(photos), "--shares", "1/2", "--out", str(tmp_path / "grown")]
     assert cli.run(ablation.main, words) == 2
-    assert "info/synsets.txt" in capsys.readouterr().err
+    assert "photos has no info/synsets.txt, a line a class, as WebVision 2.0's layout" in capsys.readouterr().err
 
 
 def test_refused_before_anything_is_written(base):

@@ -37,6 +37,7 @@ from tools.ablation.durations import shortened
 from tools.ablation.evidence import RESTRICTED, TARGETS
 from tools.ablation.flags import BUDGETS, parser_of
 from tools.ablation.kept import keep_shared
+from tools.ablation.left_out import not_run
 from tools.ablation.methods import (
     BASELINES,
     IMAGES,
@@ -48,7 +49,6 @@ from tools.ablation.methods import (
     make_run,
     method_names,
     methods_of,
-    not_run,
     settings_of,
     stages_of,
 )

@@ -16,14 +16,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tools.ablation.durations import lasting, shortened, total_duration
-from tools.ablation.evidence import PLAIN, RESTRICTED, SOFT, TARGETS, left_out, restricted, targets_stages
+from tools.ablation.evidence import PLAIN, RESTRICTED, SOFT, TARGETS, restricted, targets_stages
 from tools.ablation.parts import fitted, names_of, paced, parts_of, with_remedies
 from tools.ablation.spaces import Settings, applied
-from urnet.config.combinations import check_recipe
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Ema, Schedule, Stage
 from urnet.core.checks import InputError
-from urnet.pipeline.recipes import check_methods, load_recipe
+from urnet.pipeline.recipes import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = "right"  # the oracle's column: 1 where the label is right, else 0
@@ -88,35 +87,6 @@ class Run:
 def own_recipe(kind: str) -> Recipe:
     """The recipe of a kind of OWN_RECIPES."""
     return load_recipe(OWN_RECIPES[kind])
-
-
-def not_run(base: Recipe, has_metadata: bool) -> Mapping[str, str]:
-    """Kind -> why it is left out: a restricted ladder that reads no less than another one, or what cannot be made.
-
-    ``has_metadata``: the data has titles and ranks.
-    """
-    why: dict[str, str] = {}
-    stages = active_stages(base)
-    part = next((stage for stage in stages if stage.train != "all"), None)
-    for kind in OWN_RECIPES if part is not None else ():
-        assert part is not None
-        if any(stage.pair for stage in own_recipe(kind).stages):
-            said = f"stage {part.name} of the ladder trains {part.train} of one"
-            why[kind] = f"it trains two whole networks, and {said}"
-        else:
-            why[kind] = _refused(replace(base, stages=stages_of(kind, base, 1)))
-    found = left_out(DERIVED, lambda kind: stages_of(kind, base, 1), has_metadata)
-    return {**{kind: reason for kind, reason in why.items() if reason}, **found}
-
-
-def _refused(recipe: Recipe) -> str:
-    """Why a recipe cannot train, "" where it can: what stages ask for may not go together with frozen parts."""
-    try:
-        check_recipe(recipe, "its recipe")
-        check_methods(recipe, "its recipe")
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 def stages_of(kind: str, base: Recipe, n_rows: int) -> tuple[Stage, ...]:

@@ -56,6 +56,11 @@ def count_classes(root: Path) -> int:
             "such as data/make_digits_web.py writes, or one of photographs, train/CLASS/… and val/CLASS/…"
         )
     file = root / "info" / "synsets.txt"
+    if not file.is_file():
+        raise InputError(
+            f"--data: {root} has no info/synsets.txt, a line a class, as WebVision 2.0's layout has (docs/data.md); "
+            "nor is it a folder of photographs where one is accepted, with train/CLASS/… and val/CLASS/…"
+        )
     lines = read_text(file, "a line a class is needed").rstrip().splitlines()
     if len(lines) < 2:
         raise InputError(f"{file}: has {len(lines)} lines; a line a class, two or more, is accepted")

@@ -27,7 +27,8 @@ from tools.ablation.durations import shortened
 from tools.ablation.flags import BUDGETS, parser_of
 from tools.ablation.held_out import SHARE, held_out
 from tools.ablation.kept import keep_shared
-from tools.ablation.methods import BASELINES, IMAGES, LADDER, Run, make_run, not_run, stages_of
+from tools.ablation.left_out import not_run
+from tools.ablation.methods import BASELINES, IMAGES, LADDER, Run, make_run, stages_of
 from tools.ablation.report import conditions, table
 from tools.ablation.rows import Rows, pointed, read_rows
 from tools.ablation.runs import STOPPED, Cost, Record, perform, say, write_recipe
