@@ -114,7 +114,7 @@ def _clusters(cluster: np.ndarray, weight: np.ndarray) -> str:
     def parts() -> Iterator[str]:
         for c, number in ((0, 0), (0, 1), (1, 0), (1, 1)):
             rows = np.flatnonzero((c == LABELS) & (cluster == number))
-            x, y = LEFT + c * (WIDTH // 2) + unit * FEATURES[rows, 0], 46 + unit * FEATURES[rows, 1]
+            x, y = LEFT + c * (WIDTH // 2) + unit * FEATURES[rows, 0], 58 + unit * FEATURES[rows, 1]
             at, wide, tall = (x.mean(), y.mean()), 22 + np.ptp(x) / 2, 22 + np.ptp(y) / 2
             yield f'<ellipse class="line" cx="{at[0]:.1f}" cy="{at[1]:.1f}" rx="{wide:.1f}" ry="{tall:.1f}"/>'
             said = f"weight {weight[rows[0]]:.2f}"
@@ -122,4 +122,4 @@ def _clusters(cluster: np.ndarray, weight: np.ndarray) -> str:
             for row, px, py in zip(rows, x, y, strict=True):
                 yield _card(int(row), float(px) - 9, float(py) - 9, 18)
 
-    return _file("Clusters of well recognised rows weigh more", 230, parts())
+    return _file("Clusters of well recognised rows weigh more", 242, parts())

@@ -65,7 +65,7 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def until(self, script, seconds=20):
+    def until(self, script, seconds=60):
         end = time.monotonic() + seconds
         while not (found := self.run(script)):
             assert time.monotonic() < end, (script, self.run("document.body.innerText"))
