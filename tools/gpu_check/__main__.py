@@ -49,6 +49,7 @@ CHECKS = {
     "steps": Check("step_counts", 120),
     "layouts": Check("layouts", 240, TF32),
     "layouts-fp32": Check("layouts", 120, NO_TF32),
+    "decode": Check("decoding", 180),
     "compile": Check("compiled", 240),
     "infer": Check("engines", 240),
     "stages": Check("stages", 180),
