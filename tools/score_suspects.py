@@ -167,10 +167,10 @@ def read_rows(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError) as error:
+            found, rows = reader.fieldnames or (), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+    lacking = [name for name in columns if name not in found]
     if lacking or not rows:
         what = f"has no column {lacking[0]}" if lacking else "has no rows"
         raise InputError(f"{path}: {what}; CSV with a header of {', '.join(columns)} is accepted")

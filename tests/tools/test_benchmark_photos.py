@@ -1,6 +1,7 @@
 """The benchmark on a folder of photographs: its data, what every method trains there, and one whole comparison."""
 
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,12 +103,35 @@ BAD = {
     "twice": (lambda p: write_truth(p, lambda t: t + "red/red1.png,red,\n"), "'red/red1.png' is there a second time"),
     "strange": (lambda p: write_truth(p, lambda t: t + "red/x.png,red,\n"), "'red/x.png' is no picture below"),
     "missing": (lambda p: write_truth(p, lambda t: t.replace("red/red1.png,red,\n", "")), "no line for 'red/red1.png'"),
+    "below_train": (lambda p: write_truth(p, lambda t: t.replace("\nred/", "\ntrain/red/")), "path 'train/red/red0"),
+    "no_text": (lambda p: write_truth(p, lambda t: ""), "truth_train.csv: has no column path; CSV with"),
+    "endless": (lambda p: write_truth(p, lambda t: t + '"' + "x" * 200_000), "cannot be read: field larger than"),
+    "val_is_train": (
+        lambda p: [move(p, "val", "checked"), (p / "val").symlink_to("train")],
+        "photos/val is the folder that trains",
+    ),
     "no_column": (lambda p: write_truth(p, lambda t: t.replace("truth", "shown", 1)), "has no column truth"),
     "no_right_row": (
         lambda p: write_truth(p, lambda t: t.replace(",red,", ",off_topic,")),
         "truth_train.csv: class 2 has 8 rows, none of them right",
     ),
 }
+
+
+def test_labels_in_doubt_measure_nothing_when_they_are_asked_for_either(args, capsys):
+    assert cli.run(ablation.main, [*args, "-o", "data.val_root=null", "-o", "data.val_split=0.5"]) == 2
+    assert "data.val_root: found none, so pictures of" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_path_of_the_truth_is_its_characters_not_their_encoding(args, photos):
+    right = ablation.plan(ablation.parse(args)).rows.right
+    for part in ("train", "val"):
+        move(photos, f"{part}/red", unicodedata.normalize("NFD", f"{part}/ré 😀"))
+    named = lambda t: t.replace("red/", "ré 😀/").replace(",red,", ",ré 😀,")  # noqa: E731
+    write_truth(photos, lambda t: "\ufeff" + unicodedata.normalize("NFC", named(t)).replace("\n", "\r\n"))
+    photos = photos.rename(photos.with_name("photos 😀"))
+    rows = ablation.plan(ablation.parse(["--data", str(photos), *args[2:]])).rows
+    assert rows.right.tolist() == right.tolist()
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -124,7 +148,8 @@ def test_bad_input_is_one_line(args, photos, tmp_path, capsys, what):
 def test_the_oracle_needs_a_truth_and_what_cannot_run_is_named(args, photos, capsys):
     (photos / "truth_train.csv").unlink()
     words = args[:-1]
-    names = {"oracle": "needs truth_train.csv in", "dividemix": "it trains two whole networks, and stage class"}
+    names = {"oracle": "needs truth_train.csv in", "oracle/class": "needs truth_train.csv in"}
+    names |= {"dividemix": "it trains two whole networks, and stage class"}
     names |= {"urnet_images": "found 4; accepted: 1, as the features that are kept", "images_only": "same as ladder"}
     for name, said in names.items():
         assert cli.run(ablation.main, [*words, name]) == 2

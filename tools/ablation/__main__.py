@@ -109,7 +109,7 @@ def plan(args: argparse.Namespace) -> Plan:
     without = not_run(base, rows.has_metadata)
     methods = choose_methods(args.methods, base, rows.right is not None, without)
     check_overrides(args.override, methods)
-    if "oracle" in methods:
+    if any(name.split("/")[0] == "oracle" for name in methods):
         check_oracle(rows, truth_place(base.data))
     if rows.right is not None and needs_cleanlab(base, methods) and not importlib.util.find_spec("cleanlab"):
         raise InputError(f"cleanlab is not installed; {EXTRA}")
@@ -198,9 +198,10 @@ def choose_methods(
         if reason := without.get(word.split("/")[0]):
             raise InputError(f"--methods: {word}: {reason}; leave it out")
         check_choice("--methods", word, (*groups, *names))
-    if "oracle" in words and not has_truth:
+    asked = next((word for word in words if word.split("/")[0] == "oracle"), None)
+    if asked and not has_truth:
         truth = truth_place(base.data)
-        raise InputError(f"--methods: oracle needs {truth.name} in {truth.parent}, which is not there")
+        raise InputError(f"--methods: {asked} needs {truth.name} in {truth.parent}, which is not there")
     wanted = {name for word in words for name in groups.get(word, (word,))}
     for kind, reason in without.items():
         if kind in wanted:

@@ -43,7 +43,13 @@ def truth_file(data: Data) -> Path:
 
 
 def validation_names(data: Data) -> list[str]:
-    """The validation pictures' folder and paths. Raises InputError where they have not all classes that train."""
+    """The validation pictures' folder and paths. Raises InputError where they have not all classes that train, and for
+    pictures that train."""
+    accepted = "accepted: a folder of other pictures, whose labels somebody checked"
+    if data.val_split is not None:
+        raise InputError(f"data.val_root: found none, so pictures of {data.root} would be held back; {accepted}")
+    if data.val_root is not None and Path(data.val_root).resolve() == Path(data.root).resolve():
+        raise InputError(f"data.val_root: {data.val_root} is the folder that trains, {data.root}; {accepted}")
     held, names = read_validation(data), read_classes(data).names
     bare = np.flatnonzero(np.bincount(held.labels, minlength=len(names)) == 0).tolist()
     if bare:
@@ -63,8 +69,12 @@ def right_rows(data: Data, paths: Sequence[str], labels: np.ndarray) -> np.ndarr
     file, classes, shown = truth_file(data), read_classes(data), dict[str, str]()
     known = {name: name for name in map(same_name, classes.folders)}
     place = {OFF_TOPIC: "", BROKEN: "", **known}
+    blocks = training_rows(replace(data, limit=None, classes=None, n_classes=len(classes.listed)), quiet=True)
+    tree = {path: path for block, _ in blocks for path in block.to_pylist()}
+    spelled = {same_name(path): path for path in tree} | tree  # é may be one character there and two here
     for row in read_rows(str(file), ("path", "truth")):
         path, truth = row["path"] or "", same_name((row["truth"] or "").strip())
+        path = spelled.get(path) or spelled.get(same_name(path), path)
         if path in shown:
             raise InputError(f"{file}: path {path!r} is there a second time")
         if truth not in place:
@@ -73,14 +83,11 @@ def right_rows(data: Data, paths: Sequence[str], labels: np.ndarray) -> np.ndarr
                 f"{OFF_TOPIC} or {BROKEN} is accepted"
             )
         shown[path] = place[truth]
-    blocks = training_rows(replace(data, limit=None, classes=None, n_classes=len(classes.listed)), quiet=True)
-    tree = [path for block, _ in blocks for path in block.to_pylist()]
-    missing, strange = [path for path in tree if path not in shown], shown.keys() - set(tree)
-    if missing:
-        raise InputError(f"{file}: has no line for {missing[0]!r} ({plural(len(missing), 'such picture')})")
+    missing, strange = [path for path in tree if path not in shown], shown.keys() - tree.keys()
+    said = [f"has no line for {missing[0]!r} ({plural(len(missing), 'such picture')})"] if missing else []
     if strange:
-        raise InputError(
-            f"{file}: path {min(strange)!r} is no picture below {data.root} ({plural(len(strange), 'such line')})"
-        )
+        said.append(f"path {min(strange)!r} is no picture below {data.root} ({plural(len(strange), 'such line')})")
+    if said:
+        raise InputError(f"{file}: {'; '.join(said)}; a line for every picture is needed, as {next(iter(tree))!r}")
     own = np.array([*map(same_name, classes.own_folders)])
     return np.array([shown[path] for path in paths]) == own[labels]

@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> None:
         rows = read_rows(base.data)
         without = not_run(base, rows.has_metadata)
         for kind in [kind for kind in kinds if kind in without]:
-            if kind in args.methods.split(","):
+            if kind in map(str.strip, args.methods.split(",")):
                 raise InputError(f"--methods: {kind}: {without[kind]}; leave it out")
             say(f"note: without {kind}: {without[kind]}")
         trials = make_trials(args, base, rows, [kind for kind in kinds if kind not in without])
