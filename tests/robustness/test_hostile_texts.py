@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import yaml
 
 from tests.helpers.hostile_files import refused
 from urnet.data.lists.webvision_metadata import read_metadata
@@ -75,6 +78,14 @@ def test_text_that_no_file_can_be_called_is_refused(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(f"name: x\n{BASE.replace('root: .', f'root: {text}')}")
     refused(lambda: load_recipe(path), "data.root: found .*; no zero byte and no half of a character")
+
+
+def test_a_character_that_json_wrote_in_halves_is_one(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    tree = {**yaml.safe_load(BASE), "name": "é 😀"}
+    path.write_text(json.dumps(tree))
+    assert "ud83d" in path.read_text() and load_recipe(path, [f"data.root={json.dumps('😀')}"]).name == "é 😀"
+    assert load_recipe(path, [f"data.root={json.dumps('😀')}"]).data.root == "😀"
 
 
 # --- metadata

@@ -88,7 +88,17 @@ def _bounded_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return value
 
 
+def _whole_characters(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    """Text in which a character beyond 16 bits is one, as well where JSON wrote it as two escaped halves."""
+    return re.sub(
+        "[\ud800-\udbff][\udc00-\udfff]",
+        lambda halves: halves[0].encode("utf-16", "surrogatepass").decode("utf-16"),
+        loader.construct_scalar(node),
+    )
+
+
 _UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _bounded_integer)
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:str", _whole_characters)
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 
 
