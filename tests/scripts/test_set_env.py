@@ -193,6 +193,7 @@ def test_every_import_is_declared():
     names = {re.match(r"[A-Za-z0-9_-]+", text)[0].lower() for text in declared} | {"paddlepaddle"}
     known_as = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "sklearn": "scikit-learn", "paddle": "paddlepaddle"}
     known_as |= {"material": "mkdocs-material", "python_multipart": "python-multipart", "PIL": "pillow"}
+    known_as |= {"nvidia": "nvidia-dali-cuda120"}
     files = [*(ROOT / "urnet").rglob("*.py"), *(ROOT / "models").glob("*.py"), *(ROOT / "tools").rglob("*.py")]
     files += [*(ROOT / "data").glob("*.py"), *ROOT.glob("*.py")]
     ours = {"urnet", "models", "tools", *(path.stem for path in (ROOT / "data").glob("*.py")), "infer", "train", "eval"}

@@ -11,7 +11,7 @@ import pytest
 import train
 from tests.helpers.photo_folder import EACH, write_photos, write_recipe
 from tools.ablation import __main__ as ablation
-from tools.ablation import kept
+from tools.ablation import kept, results
 from tools.ablation.children import Failed, Outcome
 from tools.ablation.cost import predicted
 from tools.ablation.held_out import held_out
@@ -19,7 +19,6 @@ from tools.ablation.kept import keep_shared
 from tools.ablation.left_out import not_run
 from tools.ablation.methods import BASELINES, LADDER, compared, make_run, method_names, stages_of
 from tools.ablation.parts import parts_of
-from tools.ablation.results import Results
 from tools.ablation.rows import read_rows
 from tools.ablation.runs import Record, perform
 from tools.ablation.runs import write_recipe as write_run
@@ -30,6 +29,13 @@ from urnet.core.checks import InputError
 from urnet.data.table.table import Table
 
 N = 3 * EACH + 1  # training files, a broken one among them
+
+
+@pytest.fixture(autouse=True)
+def _without_cleanlab(monkeypatch):
+    """The same with the extra ``benchmark`` and without it; its scores are test_benchmark_scores.py's."""
+    monkeypatch.setattr(ablation, "needs_cleanlab", lambda *_: False)
+    monkeypatch.setattr(results, "cleanlab_scores", lambda *_: {})
 
 
 @pytest.fixture
@@ -237,22 +243,22 @@ def test_one_comparison_shares_what_is_frozen_and_costs_what_was_predicted(args,
     files = sorted((out / "kept/kept.features").iterdir())
     assert [file.name.split("-")[0] for file in files] == ["features", *["front"] * 3]
     sizes = [file.stat().st_size for file in files]
-    results = Results(out, method_names(plan.base, plan.without), plan.rows, title="photos", made="")
+    made = results.Results(out, method_names(plan.base, plan.without), plan.rows, title="photos", made="")
     for record in records:
-        perform(record, "finetune", children, results.add)
+        perform(record, "finetune", children, made.add)
         assert (record.run.folder / "kept.features").resolve() == out / "kept/kept.features"
         assert not record.left("finetune")
     assert [file.stat().st_size for file in files] == sizes and len(list((out / "kept/kept.features").iterdir())) == 4
-    found = {one["method"]: one for one in results.entries}
+    found = {one["method"]: one for one in made.entries}
     assert list(found) == ["class", "+instance", "+finetune", "elr/elr", "elr", "oracle/class", "oracle"]
     cost = predicted(plan.base.stages, N - 1).training_images  # but for the file that is no picture
     assert [found[name]["cost"] for name in ("+finetune", "elr", "oracle")] == pytest.approx([cost] * 3)
-    assert results.unequal(plan.equals) == ""
+    assert made.unequal(plan.equals) == ""
     assert found["+instance"]["auc"] is not None and found["+finetune"]["auc"] is None
     assert weight_column(records[0].run, "instance") == "instance_weight"
     right = Table.open(out / "runs/oracle-seed0/table").column("right")
     np.testing.assert_array_equal(right, plan.rows.right.astype(float))
-    assert json.loads((out / "result.json").read_text()) == results.entries
+    assert json.loads((out / "result.json").read_text()) == made.entries
 
 
 def test_what_is_shared_is_computed_only_where_it_is_asked_for(base, args, tmp_path):
