@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from visualdl import LogReader
 
+from urnet.core.checks import InputError
 from urnet.training.curves import Curves
 
 
@@ -50,3 +52,16 @@ def test_a_resumed_run_has_the_points_of_one_that_was_not_interrupted(tmp_path):
     stage(tmp_path / "resumed", "bag", ("class",), last=5)
     stage(tmp_path / "resumed", "bag", ("class",), first=3)  # from the checkpoint of step 3
     assert log_of(tmp_path / "resumed") == log_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("damage", [b"1;lr;0.5;1\n", b"one,lr,0.5,1\n", b"1,lr,0.5\n", b"1,lr,\xe9,1\n", b"\0\0\0\n"])
+def test_another_stage_s_damaged_curves_cost_the_log_and_never_the_run(tmp_path, damage, capsys):
+    stage(tmp_path, "class", ())
+    file = tmp_path / "class/curves.csv"
+    file.write_bytes(file.read_bytes() + damage)
+    stage(tmp_path, "bag", ("class",))
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and f"{file}:" in said and "step,name,value,seconds is accepted" in said
+    assert len((tmp_path / "bag/curves.csv").read_text().splitlines()) == 1 + 8 * 4 + 2 * 2
+    with pytest.raises(InputError, match=r"class/curves.csv:.*move the file away"):
+        stage(tmp_path, "class", ())

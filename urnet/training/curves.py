@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from urnet.config.yaml_dataclass import shown
 from urnet.core.atomic_files import AppendedFile, atomic_file
+from urnet.core.checks import InputError
 
 HEADER = "step,name,value,seconds"
 TAGS = ("val/top1", "val/top5", "train/loss", "lr")  # what a person looks at first; then the others, as they come
@@ -35,8 +37,8 @@ class Curves:
     A start drops the points after ``step``, where the run resumes, and evaluations (val/…) at it, which the run
     will reach again: no gap and no point twice after an interruption. VisualDL shows one log file of a folder
     only, so each start writes a new one from the CSV files and removes older ones. Raises OSError that names
-    the CSV file where it cannot be written; a fault of the VisualDL log costs the rest of that log and one
-    ``note``, as the next start writes it anew.
+    the CSV file where it cannot be written, InputError for one with something else in it; a fault of the VisualDL log,
+    be it that of a stage before, costs the rest of that log and one ``note``, as the next start writes it anew.
     """
 
     def __init__(
@@ -75,10 +77,9 @@ class Curves:
         """What fails here costs the VisualDL log, never the run."""
         try:
             yield
-        except OSError as error:
-            self._note(
-                f"note: {error.filename}: cannot be written ({error.strerror}); {self._lines.path} has all points"
-            )
+        except (OSError, InputError) as error:
+            said = f"{error.filename}: cannot be written ({error.strerror})" if isinstance(error, OSError) else error
+            self._note(f"note: {said}; {self._lines.path} has all points")
             if self._log is not None:
                 self._log.close()
                 self._log = None
@@ -151,15 +152,25 @@ def _packed(records: list[Any]) -> bytes:
 
 
 def _read(file: Path, last: int | None = None) -> list[Point]:
-    """The complete points of a file, up to step ``last``; a killed run may have left half a line."""
+    """The complete points of a file, up to step ``last``; a killed run may have left half a line.
+
+    Raises InputError for what was no point when it was written.
+    """
     if not file.is_file():
         return []
-    complete = file.read_text(encoding="utf-8").rpartition("\n")[0]
-    points = [Point(*parts) for line in complete.split("\n")[1:] if len(parts := line.split(",")) == 4]
-    if last is None:
-        return points
-    ends = {True: last - 1, False: last}  # an evaluation at the last step comes again
-    return [point for point in points if int(point.step) <= ends[point.name.startswith("val/")]]
+    points = []
+    for number, line in enumerate(file.read_bytes().rpartition(b"\n")[0].split(b"\n")[1:], 2):
+        try:
+            point = Point(*line.decode().split(","))
+            step, *_ = int(point.step), float(point.value), float(point.seconds)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{file}:{number}: found {shown(line)}; {HEADER} is accepted (move the file away to go on without it)"
+            ) from None
+        # an evaluation at the last step comes again
+        if last is None or step <= (last - 1 if point.name.startswith("val/") else last):
+            points.append(point)
+    return points
 
 
 def _new_name(old: list[Path]) -> str:
