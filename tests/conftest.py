@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 os.environ["URNET_CACHE"] = ""  # no test writes into a real home
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -14,3 +16,13 @@ LONG = ("training", "end_to_end", "robustness", "pipeline")  # folders whose fil
 def pytest_collection_modifyitems(items):
     """Long files first (`--no-loadscope-reorder` keeps the order), so that short ones fill up what is left."""
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.parent.name not in LONG))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium; a file that asks for it is skipped without one."""
+    from tests.helpers.browser import Browser
+
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

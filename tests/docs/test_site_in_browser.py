@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.browser import CHROMIUM
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 DRAWN = "window.MathJax && MathJax.startup.promise ? MathJax.startup.promise.then(() => true) : false"
@@ -13,13 +13,6 @@ COUNTS = """[
 ]"""
 TOO_WIDE = "document.documentElement.scrollWidth"  # not against innerWidth: a narrow window zooms out to what is wide
 MISSING = "[...document.images].filter(image => image.complete && !image.naturalWidth).map(image => image.src)"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.mark.parametrize("width", [1300, 400])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.browser import CHROMIUM
 from tests.helpers.report import mark, photos_of
 from urnet.report.build import Settings, build_folder_report
 from urnet.report.suspects import Evidence
@@ -16,13 +16,6 @@ PLACE = "document.querySelector('#large-place').textContent"
 TITLE = "document.querySelector('#large-title').innerText"
 SEEN = "[...document.querySelectorAll('.card.suspect')].filter(card => !card.hidden).length"
 WIDE = "document.documentElement.scrollWidth <= innerWidth"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")

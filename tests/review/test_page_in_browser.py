@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.browser import CHROMIUM
 from tests.helpers.review import NAMES, Served, make_list, review_of
 from urnet.review.state import Now
 
@@ -19,13 +19,6 @@ ROW = "document.querySelector('#single').dataset.ready"
 TROUBLE = "document.querySelector('#trouble').innerText"
 WIDE = "document.documentElement.scrollWidth <= innerWidth"
 SEEN = "[...document.querySelectorAll('main')].filter(part => !part.hidden).map(part => part.id)"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

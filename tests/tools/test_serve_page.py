@@ -10,7 +10,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
-from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.browser import CHROMIUM
 from tests.helpers.serve import NASTY, exported_toys
 from tools.service.client import running
 from urnet.data.images.header import ACCEPTED
@@ -24,13 +24,6 @@ def place(tmp_path_factory):
     toys, folder = exported_toys(tmp_path_factory.mktemp("page"))
     with running(folder, "--max_body_mb", "0.02") as service:
         yield toys, f"http://127.0.0.1:{service.port}/"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 ROWS = "[...document.querySelectorAll('#answers > li:first-child ol li')].map(row => row.innerText)"

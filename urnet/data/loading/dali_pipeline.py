@@ -41,6 +41,7 @@ def build_pipeline(size: int, batch_size: int, threads: int, device_id: int | No
 
     @pipeline_def(enable_conditionals=True)
     def views() -> Any:
+        """A batch of views, of what the four inputs were fed."""
         encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
         box = fn.external_source(name="box", dtype=types.INT32, ndim=1)
         low_pass = fn.external_source(name="low_pass", dtype=types.INT32, ndim=0)
