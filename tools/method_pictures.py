@@ -1,4 +1,4 @@
-"""Draws a picture a reweighting for docs/method.md, of the ten rows of its worked example.
+"""Draws a picture of each reweighting for docs/method.md, and one of all five for README, of its ten example rows.
 
     python -m tools.method_example --draw
 
@@ -36,14 +36,15 @@ def pictures(columns: Mapping[str, np.ndarray]) -> dict[str, str]:
         "method_instance.svg": _bars("The likelier a label, the more often drawn", found["instance_weight"], even=True),
         "method_bag.svg": _bars("Two bags: rows that fit their label lead", found["bag_attention"], bags=True),
         "method_label.svg": _targets(found["target"]),
+        "five_reweightings.svg": _five(found),
     }
 
 
-def _file(title: str, height: int, parts: Iterator[str]) -> str:
+def _file(title: str, height: int, parts: Iterator[str], *, width: int = WIDTH) -> str:
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">',
         f"<title>{title}</title><style>{STYLE}</style>",
-        f'<rect class="page" width="{WIDTH}" height="{height}" rx="10"/>',
+        f'<rect class="page" width="{width}" height="{height}" rx="10"/>',
         f'<text class="t ink" x="{LEFT}" y="26">{title}</text>',
         *parts,
         "</svg>",
@@ -123,3 +124,43 @@ def _clusters(cluster: np.ndarray, weight: np.ndarray) -> str:
                 yield _card(int(row), float(px) - 9, float(py) - 9, 18)
 
     return _file("Clusters of well recognised rows weigh more", 242, parts())
+
+
+FIVE = (  # column, name, what it does, in two lines of at most 22 letters
+    ("class_weight", "1 Class size", "small classes count", "more"),
+    ("cluster_weight", "2 Cluster", "so do clusters whose", "labels look right"),
+    ("instance_weight", "3 Confidence", "so do rows whose", "label looks right"),
+    ("bag_attention", "4 Bag", "of the drawn rows, the", "sure ones lead the bag"),
+    ("target", "5 Label", "doubtful labels", "become soft"),
+)
+KEY = ("colour: the label it came with", "shape: what the picture shows (a triangle fits neither class)")
+
+
+def _five(found: Mapping[str, np.ndarray]) -> str:
+    """One band a reweighting under the same ten cards."""
+    left, band, tall = 172, 62, 40
+
+    def parts() -> Iterator[str]:
+        for row in range(len(LABELS)):
+            yield _card(row, left + STEP * row, TOP)
+        for number, (column, name, *lines) in enumerate(FIVE):
+            base = TOP + CARD + 14 + band * (number + 1)
+            yield f'<text class="t ink" x="{LEFT}" y="{base - 34}">{name}</text>'
+            for line, y in zip(lines, (base - 17, base - 1), strict=True):
+                yield f'<text class="ink" x="{LEFT}" y="{y}">{line}</text>'
+            values, scale = found[column], tall / float(np.nanmax(found[column]))
+            for row, value in enumerate(values):
+                x, high = left + STEP * row + 6, round(scale * float(value), 1)
+                share = column == "target"
+                if share:
+                    yield f'<rect class="b1" x="{x}" y="{base - tall}" width="{CARD - 12}" height="{tall - high:g}"/>'
+                kind = 0 if share else LABELS[row]
+                yield f'<rect class="b{kind}" x="{x}" y="{base - high:g}" width="{CARD - 12}" height="{high:g}"/>'
+            yield f'<path class="line" d="M{left} {base + 0.5}H{left + STEP * 9 + CARD}"/>'
+        for number, line in enumerate(KEY):
+            yield f'<text class="ink" x="{LEFT}" y="{TOP + CARD + 5 * band + 42 + 18 * number}">{line}</text>'
+
+    height = TOP + CARD + 5 * band + 74
+    return _file(
+        "Ten pictures of two classes, and how much each one counts", height, parts(), width=left + STEP * 10 + 6
+    )

@@ -22,7 +22,7 @@ from tests.helpers.doc_commands import (
     parser_of,
     read_command,
 )
-from tools import loop_picture
+from tools import loop_picture, results
 from urnet.config import se_resnext_flags
 from urnet.core.checks import InputError
 from urnet.pipeline.recipes import load_recipe
@@ -47,6 +47,7 @@ RUN_BY = {
     "tools/transfer.py --batch_size --image_shape --pretrained_model --voc": "tools/test_transfer.py::test_figures_are_those_of_a_plain_computation",
     "train.py --stage -c -o": "pipeline/test_run.py::test_until_and_stage_cut_the_recipe",
     "sh run.sh": "scripts/test_run_scripts.py::test_the_embedded_example",
+    "sh run.sh recipes/NAME.yaml -o KEY=VALUE": "scripts/test_run_scripts.py::test_a_recipe_and_its_options_go_to_train",
     "sh tests/run.sh": "scripts/test_run_scripts.py::test_every_check_runs_and_arguments_go_to_pytest",
     ". ./set_env.sh": "scripts/test_set_env.py::test_sourced_twice_installs_once",
     "export OMP_NUM_THREADS=8": "not run: a variable of the shell",
@@ -113,6 +114,8 @@ RUN_BY = {
     "tools/convert_checkpoint.py --class_dim --model": "checkpoints/test_convert.py::test_released_folder_and_back",
     "tools/plan.py --evaluation-images --images-per-second --no-files --processes --rows -c": "tools/test_plan.py::test_the_page_shows_what_the_tool_prints",
     "tools/plan.py --cores --images-per-second --no-files --processes --views-per-core -c": "tools/test_plan.py::test_cores_and_views_a_core_are_given",
+    "tools.results": "tools/test_results.py::test_other_measurements_are_set_next_to_it",
+    "tools/plan.py --measure -c": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --measure --no-files -c": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --measure --no-files -c -o": "tools/test_plan.py::test_what_was_timed_is_printed_and_written",
     "tools/plan.py --evaluation-images --rows -c": "tools/test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",
@@ -132,6 +135,12 @@ STANDS_FOR = {"S": "0", "N": "1"}  # a value in capitals that has to be a number
 
 def test_the_first_picture_is_what_its_script_draws():
     assert (ROOT / "docs/loop.svg").read_text(encoding="utf-8") == loop_picture.picture()
+
+
+def test_the_tables_of_results_are_what_the_kept_runs_say():
+    for page in results.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert results.render(text) == text, f"{page.name}: python -m tools.results writes it anew"
 
 
 def of_python(found):
@@ -272,9 +281,8 @@ def test_formulas_are_drawn_by_a_copy_that_comes_along(site):
 def test_links_are_named_by_what_they_lead_to():
     """Not by a file's name, which says little on the site."""
     for page in PAGES:
-        if page.name != "README.md":
-            found = re.findall(r"\[\w+\.md\]\([^)]+\)", page.read_text(encoding="utf-8"))
-            assert found == [], page.name
+        found = re.findall(r"\[[\w/]+\.md\]\([^)]+\)", page.read_text(encoding="utf-8"))
+        assert found == [], page.name
 
 
 def test_dead_links_end_the_build(tmp_path):

@@ -57,8 +57,8 @@ def test_a_head_s_cost_follows_from_the_recipe(recipe):
         assert float(on_eight[1]) == round(wanted)
 
 
-def test_the_example_s_figures_are_those_of_the_readme():
-    shown = re.findall(r"^stage (\w+) last top1:([\d.]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+def test_the_example_s_figures_are_those_of_the_results_page():
+    shown = re.findall(r"^stage (\w+) last top1:([\d.]+)", (ROOT / "docs/results.md").read_text(encoding="utf-8"), re.M)
     assert len(shown) == 5
     assert ", ".join(f"{stage} {top1}" for stage, top1 in shown) in head_of(ROOT / "recipes/digits_web.yaml")
 

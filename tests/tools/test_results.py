@@ -1,0 +1,77 @@
+"""The kept results: taken up from a folder of the benchmark, compared with another, and written into the pages."""
+
+import json
+
+import pytest
+
+from tools import results
+from urnet.core.checks import InputError
+
+
+def folder(tmp_path, name, top1, weights):
+    """A folder as tools/benchmark.py leaves it: one method, two seeds."""
+    out = tmp_path / name
+    entries = [dict.fromkeys(results.FIGURES) | {"method": "mixup", "seed": s, "top1_last": top1 + s} for s in (0, 1)]
+    for seed in (0, 1):
+        final = out / "runs" / f"mixup-seed{seed}" / "mixup" / "final"
+        final.mkdir(parents=True)
+        (final / "model.safetensors").write_bytes(weights + bytes([seed]))
+    (out / "result.json").write_text(json.dumps(entries))
+    (out / "result.md").write_text("# B\n\n- not: this\n\n## Made with\n\n- command: `secret/place`\n- Paddle: 3.3.1\n")
+    return out
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    monkeypatch.setattr(results, "KEPT", tmp_path / "kept")
+    out = folder(tmp_path, "first", 50.0, b"a")
+    results.main(["keep", str(out), "some", "--commit", "abc", "--command", "python x"])
+    return tmp_path / "kept" / "some.json"
+
+
+def test_what_was_measured_is_kept_without_the_machine_s_paths(kept):
+    (run,) = json.loads(kept.read_text())
+    assert (run["commit"], run["command"], run["machine"]) == ("abc", "python x", {"Paddle": "3.3.1"})
+    assert [entry["top1_last"] for entry in run["entries"]] == [50.0, 51.0]
+    assert list(run["weights"]) == ["mixup-seed0/mixup", "mixup-seed1/mixup"]
+    assert "secret" not in kept.read_text()
+
+
+def test_a_later_result_takes_the_place_of_the_older_one(kept, tmp_path):
+    later = folder(tmp_path, "later", 60.0, b"b")
+    results.main(["keep", str(later), "some", "--commit", "def", "--command", "python y"])
+    (run,) = json.loads(kept.read_text())
+    assert (run["commit"], [entry["top1_last"] for entry in run["entries"]]) == ("def", [60.0, 61.0])
+
+
+def test_other_measurements_are_set_next_to_it(kept, tmp_path, capsys):
+    results.main(["compare", str(folder(tmp_path, "same", 50.0, b"a")), "some"])
+    assert "2 of 2 weights are the same to the byte" in capsys.readouterr().out
+    results.main(["compare", str(folder(tmp_path, "other", 51.5, b"c")), "some"])
+    said = capsys.readouterr().out
+    assert "+1.50" in said and "0 of 2 weights" in said
+    before = kept.read_bytes()
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words", [["compare", "nowhere", "some"], ["keep", "nowhere", "x", "--commit", "a", "--command", "b"]]
+)
+def test_a_folder_without_results_is_refused(kept, words):
+    with pytest.raises(InputError, match=r"nowhere: no result\.json and result\.md"):
+        results.main(words)
+
+
+def test_a_set_that_is_not_kept_is_refused(kept, tmp_path):
+    with pytest.raises(InputError, match=r"there is some$"):
+        results.main(["compare", str(folder(tmp_path, "same", 50.0, b"a")), "other"])
+
+
+def test_a_table_has_mean_and_deviation_over_the_kept_seeds(kept, monkeypatch):
+    monkeypatch.setattr(results, "SHORT", {"a": (("some:mixup", "mixup"),)})
+    monkeypatch.setattr(results, "LONG", {})
+    monkeypatch.setattr(results, "GAINS", {"b": (("some:mixup", "some:mixup"),)})
+    page = results.render("x\n<!-- results: a -->\nold\n<!-- end -->\n<!-- results: b -->\n<!-- end -->\ny\n")
+    assert "50.50 ± 0.71" in page and "old" not in page and "+0.00 ± 0.00" in page
+    assert results.render(page) == page
