@@ -11,12 +11,14 @@ from tests.helpers.doc_commands import ROOT
 FORMS = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
 
 
-def test_the_citation_is_of_this_version():
+def test_version_and_date_are_the_same_in_all_places():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= cited.keys()
     (version,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
     assert cited["version"] == version == urnet.__version__
     assert cited["license"] == "Apache-2.0"
+    newest = re.search(r"^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert newest.groups() == (version, str(cited["date-released"]))
 
 
 @pytest.mark.parametrize("form", [path for path in FORMS if path.name != "config.yml"], ids=lambda path: path.stem)
