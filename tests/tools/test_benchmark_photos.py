@@ -296,8 +296,8 @@ def test_settings_are_searched_on_a_part_of_the_training_pictures(base, photos, 
     assert held and {path.replace("copy", "") for path in held} <= held
     assert (places[2] / min(held)).resolve() == (photos / "train" / min(held)).resolve()
     assert {item.name for item in (tmp_path / "cut").iterdir()} == {"train", "val"}
-    with pytest.raises(InputError, match=r"cut/val: has no picture of 1 class that .*: 0 'blue'"):
-        read_rows(data)
+    assert {path.partition("/")[0] for path in held} == {"blue", "green", "red"}  # small as they are
+    assert len(read_rows(data)) == len(train)
     kept_keys = present(space_of("ladder"), base.stages, "ladder")
     assert [one.key for one in kept_keys] == ["*.schedule.lr", "*.optimizer.weight_decay", "*.reweight.power"]
     said = "note: ladder: label.reweight.certainty is not searched, as none of its stages has it"

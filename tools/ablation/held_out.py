@@ -18,7 +18,7 @@ from tools.ablation.subset import chosen_lines, write_cut
 from urnet.config.recipe import Data
 from urnet.core.atomic_files import atomic_folder, recover_folder
 from urnet.core.checks import InputError
-from urnet.data.lists.held_back import held_back
+from urnet.data.lists.held_back import byte_hashes, chosen
 from urnet.data.lists.lines import read_lines
 from urnet.data.lists.validation import validation_places
 from urnet.data.lists.webvision import image_root, train_lists
@@ -37,8 +37,7 @@ def held_out(data: Data, folder: Path) -> Data:
 
 def _tree_held_out(data: Data, folder: Path) -> Data:
     paths, labels = training_paths(data)
-    held, root = held_back(data.root, paths.to_pylist(), SHARE), Path(data.root).absolute()
-    _check(labels, held)
+    held, root = _held(data.root, paths.to_pylist(), labels), Path(data.root).absolute()
     recover_folder(folder)
     with atomic_folder(folder, replace=True) as part:
         for path, out in zip(paths.to_pylist(), held, strict=True):
@@ -51,15 +50,16 @@ def _tree_held_out(data: Data, folder: Path) -> Data:
 def write_held_out(data: Data, folder: Path) -> tuple[Path, Path]:
     """Write ``folder`` of the training rows of ``data`` (WebVision's layout); returns its validation root and list.
 
-    About ``SHARE`` of the images, chosen by a hash of their bytes, are held out: copies of one are on one side. Their
-    labels are those given. A folder that is there is written anew. Raises InputError as ``read_lines``, where a class
-    would be left without a training row, and where nothing is held out.
+    About ``SHARE`` of the images, chosen by a hash of their bytes, are held out: copies of one are on one side. Of a
+    class of which none would be, the image with the smallest hash is. Their labels are those given. A folder that is
+    there is written anew. Raises InputError as ``read_lines``, where a class would be left without a training row, and
+    where nothing is held out.
     """
     lists = [list(read_lines(file, high=data.n_classes - 1)) for _, file, _ in train_lists(data)]
     root, images = Path(data.root), image_root(data)
     paths = [path for blocks in lists for block in blocks for path in block.path.to_pylist()]
-    held = held_back(images, paths, SHARE)
-    _check(np.concatenate([np.empty(0, np.int64), *(block.number for blocks in lists for block in blocks)]), held)
+    labels = np.concatenate([np.empty(0, np.int64), *(block.number for blocks in lists for block in blocks)])
+    held = _held(images, paths, labels)
     ends = np.cumsum([sum(len(block.number) for block in blocks) for blocks in lists])
     own = np.split(held, ends[:-1])
     recover_folder(folder)
@@ -79,6 +79,18 @@ def _validation_folders(data: Data) -> set[str]:
     root = Path(data.root).resolve()
     inside = place is not None and root in Path(place).resolve().parents
     return {Path(place).resolve().relative_to(root).parts[0]} if place is not None and inside else set()
+
+
+def _held(root: str | Path, paths: list[str], labels: np.ndarray) -> np.ndarray:
+    """bool (n,): the rows held out, of every class with a readable image at least one. Raises InputError."""
+    numbers, readable = byte_hashes(root, paths)
+    held = chosen(numbers, readable, SHARE)
+    least = np.full(labels.max(initial=-1) + 1, np.iinfo(np.uint64).max)
+    np.minimum.at(least, labels[readable], numbers[readable])
+    without = np.bincount(labels[held], minlength=len(least)) == 0
+    held |= readable & np.isin(numbers, least[without])  # its copies under other labels as well
+    _check(labels, held)
+    return held
 
 
 def _check(labels: np.ndarray, held: np.ndarray) -> None:

@@ -22,13 +22,24 @@ def held_back(root: str | Path, paths: Sequence[str], share: float) -> np.ndarra
     A hash of a file's bytes decides, so copies of an image are on one side, a renamed one stays on its side, and
     further images move none of the others. What cannot be read is not held back.
     """
-    limit = int(share * (1 << 64))
-    held = np.zeros(len(paths), bool)
+    numbers, readable = byte_hashes(root, paths)
+    return chosen(numbers, readable, share)
+
+
+def chosen(numbers: np.ndarray, readable: np.ndarray, share: float) -> np.ndarray:
+    """bool (n,): the readable images whose hash is among the smallest ``share`` (0 to 1) of all possible ones."""
+    return readable if share >= 1 else readable & (numbers < np.uint64(share * (1 << 64)))
+
+
+def byte_hashes(root: str | Path, paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 (n,): 64 bits of a hash of each file's bytes below ``root``; bool (n,): whether it could be read."""
+    numbers, readable = np.zeros(len(paths), np.uint64), np.zeros(len(paths), bool)
     with Progress("val_split: reading", len(paths), show=is_main()) as display, ThreadPoolExecutor(_READERS) as pool:
         for row, number in enumerate(pool.map(_number, _files(root, paths))):
-            held[row] = number is not None and number < limit
+            if number is not None:
+                numbers[row], readable[row] = number, True
             display.update()
-    return held
+    return numbers, readable
 
 
 def _files(root: str | Path, paths: Sequence[str]) -> Iterator[str]:
