@@ -297,6 +297,16 @@ def test_a_truth_that_does_not_fit_is_refused(tmp_path, line, message):
         rows_of(tmp_path / "data")
 
 
+def test_something_else_in_the_truth_s_place_is_not_taken_for_no_truth(tmp_path):
+    file = write_data(tmp_path / "data") / "truth_train.txt"
+    file.unlink()
+    for make, found in ((file.mkdir, "a folder"), (lambda: file.symlink_to("nowhere"), "a link that leads nowhere")):
+        make()
+        with pytest.raises(InputError, match=f"truth_train.txt: found {found}; a text file"):
+            rows_of(tmp_path / "data")
+        file.unlink() if file.is_symlink() else file.rmdir()
+
+
 def test_two_networks_are_left_out_where_the_ladder_trains_a_part_of_one(base):
     assert "dividemix" not in not_run(base, True)
     part = replace(base, stages=(replace(base.stages[0], train="classifier", start="imagenet"), *base.stages[1:]))

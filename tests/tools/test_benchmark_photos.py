@@ -73,6 +73,13 @@ def test_the_folders_are_the_data_and_the_truth_says_which_labels_are_right(args
     assert len(part) == 2 * EACH
 
 
+def test_a_folder_in_the_truth_s_place_is_not_taken_for_no_truth(args, photos):
+    (photos / "truth_train.csv").unlink()
+    (photos / "truth_train.csv").mkdir()
+    with pytest.raises(InputError, match="truth_train.csv: found a folder; a text file"):
+        ablation.plan(ablation.parse(args))
+
+
 def test_other_rows_or_validation_pictures_are_other_lists_and_the_truth_is_not(args, photos):
     def rows():
         return ablation.plan(ablation.parse(args)).rows

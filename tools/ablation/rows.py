@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,7 +96,7 @@ def read_rows(data: Data) -> Rows:
     paths, labels = training_paths(data)
     described = any(metadata_root(data, meta) is not None for _, _, meta in train_lists(data))
     rows, truth = Rows(paths, labels, digest, has_metadata=described), root / TRUTH
-    if not truth.is_file():
+    if not has_truth(data):
         return rows
     lines = list(read_lines(truth, what="class", low=-1, high=highest))
     listed, named_labels, _ = _joined(blocks)
@@ -109,7 +110,7 @@ def _rows_of_photos(data: Data) -> Rows:
     text = "\n".join([str(Path(data.root).absolute()), *named, *photos.validation_names(data)])
     rows = Rows(paths, labels, hashlib.sha256(text.encode()).hexdigest(), has_metadata=False)
     truth = photos.truth_file(data)
-    if not truth.is_file():
+    if not has_truth(data):
         return rows
     return replace(rows, right=photos.right_rows(data, paths.to_pylist(), labels), truth_digest=file_hash(truth))
 
@@ -152,6 +153,19 @@ def _right(file: Path, lines: Sequence[Lines], listed: Any, labels: np.ndarray) 
 def truth_place(data: Data) -> Path:
     """The file that says what the training images show, whether it is there or not."""
     return photos.truth_file(data) if data.format == "folder" else Path(data.root) / TRUTH
+
+
+def has_truth(data: Data) -> bool:
+    """Whether that file is there. Raises InputError for something else of its name: it would count as no truth."""
+    place = truth_place(data)
+    if not os.path.lexists(place):
+        return False
+    if not place.is_file():
+        found = "a folder" if place.is_dir() else "a link that leads nowhere" if place.is_symlink() else "no plain file"
+        raise InputError(
+            f"{place}: found {found}; a text file that says what the pictures show, or nothing, is accepted"
+        )
+    return True
 
 
 def check_oracle(rows: Rows, truth: Path) -> None:
