@@ -76,7 +76,7 @@ def test_the_folders_are_the_data_and_the_truth_says_which_labels_are_right(args
 def test_a_folder_in_the_truth_s_place_is_not_taken_for_no_truth(args, photos):
     (photos / "truth_train.csv").unlink()
     (photos / "truth_train.csv").mkdir()
-    with pytest.raises(InputError, match="truth_train.csv: found a folder; a text file"):
+    with pytest.raises(InputError, match=r"truth_train\.csv: found a folder; a text file"):
         ablation.plan(ablation.parse(args))
 
 
