@@ -1,6 +1,6 @@
-"""Draws README's first picture, docs/loop.svg: from a folder of photographs to a served classifier, and round again.
+"""Draws the picture of docs/photos.md: from a folder of photographs to a served classifier, and round again.
 
-    python -m tools.loop_picture > docs/loop.svg
+    python -m tools.loop_picture > docs/assets/loop.svg
 
 Plain shapes stand for photographs: a circle among squares is a wrong label, a star fits no class. One file for light
 and dark pages, legible from 360 pixels on.

@@ -133,8 +133,8 @@ IN_HEADS = [command for recipe in RECIPES for command in head_commands(recipe)]
 STANDS_FOR = {"S": "0", "N": "1"}  # a value in capitals that has to be a number
 
 
-def test_the_first_picture_is_what_its_script_draws():
-    assert (ROOT / "docs/loop.svg").read_text(encoding="utf-8") == loop_picture.picture()
+def test_the_picture_of_the_loop_is_what_its_script_draws():
+    assert (ROOT / "docs/assets/loop.svg").read_text(encoding="utf-8") == loop_picture.picture()
 
 
 def test_the_tables_of_results_are_what_the_kept_runs_say():
