@@ -4,7 +4,7 @@
         --class_dim 5000 --img_path data/val/ --img_list data/val_list.txt --use_gpu True
     python infer.py --num_layers=50 --batch_size=8 --model=DIR --test_list=FILE
 
-stdout holds the arguments and one line an image. docs/cli.md explains every flag.
+stdout holds the arguments and one line per image. docs/cli.md explains every flag.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parser() -> ReleaseParser:
         help="True: write a Paddle inference model, check it, and end [False]",
     )
     add("--inference_dir", metavar="DIR", help="where --save_inference writes; a new folder [the model's name]")
-    add("--topk", type=int, default=1, help="classes an image, best first [1]")
+    add("--topk", type=int, default=1, help="classes per image, best first [1]")
     add("--output", metavar="FILE", help="also write the predictions there: .csv, .jsonl or .arrow")
     add("--excel", action="store_true", help="--output begins with a byte order mark, which Excel needs for UTF-8")
     se_resnext_flags.add_prediction_flags(parser)
@@ -88,7 +88,7 @@ def predict(job: PredictionJob, images: Any, results: TextIO, file: PredictionFi
 def predict_images(
     job: PredictionJob, predictor: Any, images: Any, results: TextIO, file: PredictionFile | None, group: Any
 ) -> int:
-    """A line an image on ``results`` and a row in ``file``; returns the number of unreadable images."""
+    """A line per image on ``results`` and a row in ``file``; returns the number of unreadable images."""
     from urnet.core.progress import Progress
     from urnet.evaluation.loop import check_some_readable, ranked
     from urnet.inference.gather import gather_in_order

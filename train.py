@@ -101,7 +101,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def explained(argument: str) -> str:
-    """What an argument that is no flag of ours was meant to be."""
+    """What an argument that is not a flag of ours was meant to be."""
     from urnet.config.recipe import Recipe
     from urnet.config.suggest import key_for_flag, key_paths
 
@@ -117,7 +117,7 @@ def explained(argument: str) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train, then print two lines a stage and where things lie."""
+    """Train, then print two lines per stage and where things lie."""
     args = parse(argv)
     if args.init is not None and args.pretrained_model is not None:
         raise InputError("--init and --pretrained_model: found both; they mean the same, give one of them")

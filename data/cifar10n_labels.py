@@ -65,7 +65,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     try:
         return _read_npy(data)
     except Refused as error:
-        raise InputError(f"{file}: is no dict of arrays that numpy.save wrote: {error}") from None
+        raise InputError(f"{file}: is not a dict of arrays that numpy.save wrote: {error}") from None
 
 
 def _read_npy(data: bytes) -> dict[str, np.ndarray]:
@@ -92,7 +92,7 @@ def _read_npy(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _column(name: str, array: np.ndarray, n: int) -> np.ndarray:
-    """One label a picture, int64 (n,)."""
+    """One label per picture, int64 (n,)."""
     if array.dtype.kind not in "iu" or array.size != n or max(array.shape, default=0) != n:
         raise InputError(f"{name}: is {array.dtype} of shape {array.shape}; a whole number for each of {n} is accepted")
     column = array.reshape(-1)

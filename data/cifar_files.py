@@ -130,11 +130,11 @@ def _archive(file: Path, wanted: set[str]) -> dict[str, bytes]:
                 if stream is not None:
                     members[name] = stream.read()
     except _TAR_ERRORS as error:
-        raise InputError(f"{file}: is no tar archive, or is damaged or cut off ({error})") from None
+        raise InputError(f"{file}: is not a tar archive, or is damaged or cut off ({error})") from None
     except OSError as error:
         if error.strerror:
             raise
-        raise InputError(f"{file}: is no tar archive, or is damaged or cut off ({error})") from None
+        raise InputError(f"{file}: is not a tar archive, or is damaged or cut off ({error})") from None
     return members
 
 
@@ -145,9 +145,9 @@ def _unpickle(name: str, data: bytes) -> dict:
     try:
         tree = RestrictedUnpickler(io.BytesIO(data), PYTHON_2_BUILDERS, python_2=True).load()
     except Refused as error:
-        raise InputError(f"{name}: is no file of CIFAR's python version: {error}") from None
+        raise InputError(f"{name}: is not a file of CIFAR's python version: {error}") from None
     if not isinstance(tree, dict):
-        raise InputError(f"{name}: is no file of CIFAR's python version: it holds {short(tree)}")
+        raise InputError(f"{name}: is not a file of CIFAR's python version: it holds {short(tree)}")
     return tree
 
 
@@ -169,7 +169,7 @@ def python_reader(key: str) -> Callable[[str, bytes, int], Pictures]:
                 f"uint8 of shape ({len(labels)}, {_VALUES}) is accepted"
             )
         if not all(type(label) is int and 0 <= label < n_classes for label in labels):
-            raise InputError(f"{name}: a label is no number from 0 to {n_classes - 1}")
+            raise InputError(f"{name}: a label is not a number from 0 to {n_classes - 1}")
         return _pictures(name, array, np.array(labels, np.int64))
 
     return read

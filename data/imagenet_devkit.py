@@ -60,7 +60,7 @@ def validation_synsets(path: Path) -> list[str]:
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: {GROUND_TRUTH} is no text; a number a line is accepted") from None
+        raise InputError(f"{path}: {GROUND_TRUTH} is not text; a number per line is accepted") from None
     for line, number in enumerate(truth, 1):
         if not re.fullmatch("[0-9]{1,9}", number) or int(number) not in names:
             raise InputError(f"{path}: {GROUND_TRUTH}:{line}: found {number!r}; accepted: a number in {META}")

@@ -158,7 +158,7 @@ def main(argv: Sequence[str]) -> int:
     add("--seed", type=int, default=0, help="same seed, same bytes (0)")
     for item, text in zip(dataclasses.fields(Faults), FAULT_HELP, strict=True):
         add(f"--{item.name}", type=type(item.default), default=item.default, help=f"{text} ({item.default})")
-    add("--val_per_class", type=int, default=40, help="validation images a class (40)")
+    add("--val_per_class", type=int, default=40, help="validation images per class (40)")
     add("--debug", action="store_true", help="a traceback on errors")
     args = parser.parse_args(argv)
     check(args)

@@ -8,11 +8,11 @@ usage: sh data/prepare_imagenet2012.sh SOURCE [TARGET]
 
 SOURCE holds what image-net.org hands out:
 
-  ILSVRC2012_img_train.tar   1,000 archives, one a class
+  ILSVRC2012_img_train.tar   1,000 archives, one per class
   ILSVRC2012_img_val.tar     50,000 validation images
   and one of these, for the validation labels:
   ILSVRC2012_devkit_t12.tar.gz   the development kit (read with Python and SciPy: source set_env.sh first)
-  val_synsets.txt                one class a line (n01440764), line i for image i
+  val_synsets.txt                one class per line (n01440764), line i for image i
 
 TARGET (default: SOURCE) receives train/n01440764/*.JPEG, val/*.JPEG, and the lists train_list.txt and val_list.txt,
 lines of `path label`, paths from TARGET, labels from 0 in the order of the sorted class names (synsets.txt).
@@ -63,7 +63,7 @@ same_number() { # IMAGES PREFIX [SUFFIX]: as many images as classes that are giv
     [ "$1" -eq "$lines" ] || refuse "$2val/ holds $1 images, but classes are given for $lines${3-}"
 }
 
-validation_synsets() { # prints one class name a line, line i for validation image i
+validation_synsets() { # prints one class name per line, line i for validation image i
     if [ -f "$source/val_synsets.txt" ]; then
         tr -d '\r' <"$source/val_synsets.txt"
     elif [ -f "$devkit" ]; then

@@ -51,7 +51,7 @@ tar_fault() ( # ARCHIVE: prints what is wrong with it, nothing if it is sound
         { kind = substr($0, 1, 1) }
         kind == "!" { print "is not a whole tar archive"; exit }
         kind == "-" || kind == "d" { next }
-        kind != "l" && kind != "h" { print "holds a member that is no file, folder or link: " $0; exit }
+        kind != "l" && kind != "h" { print "holds a member that is not a file, folder or link: " $0; exit }
         {
             mark = kind == "l" ? " -> " : " link to "
             rest = $0  # a name may hold the mark too: every reading of the line must be safe
@@ -101,7 +101,7 @@ unpack_as() ( # ARCHIVE FOLDER: as `unpack`, but FOLDER appears whole or not at 
         rm -rf -- "$fresh"
         return 1
     fi
-    inner=$(find "$fresh/." ! -name . -prune) # several entries make several lines, which is no folder's name
+    inner=$(find "$fresh/." ! -name . -prune) # several entries make several lines, which is not a folder's name
     [ -d "$inner" ] || inner=$fresh
     if ! holds_files "$inner"; then
         say "$1 holds no file; nothing was unpacked"

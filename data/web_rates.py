@@ -39,7 +39,7 @@ _NOTHING = -2  # a title that names no class
 
 
 def rates(folder: Path) -> str:
-    """A Markdown table, one line a class and one for all; all but rows in percent.
+    """A Markdown table, one line per class and one for all; all but rows in percent.
 
     Label: the picture shows its label's class, another, or none of them (open-set). Title: it names no class, the one
     that is shown, the label's where that is wrong, or something else. Results: of two of google's for one query, one

@@ -53,7 +53,7 @@ def write_lists(
     *,
     metadata: bool = True,
 ) -> None:
-    """Write info/, truth_train.txt and, with ``metadata``, a JSON file a query and the lists that lead to it.
+    """Write info/, truth_train.txt and, with ``metadata``, a JSON file per query and the lists that lead to it.
 
     ``queries``: words and class of each. Without metadata the rows are listed by their random names.
     """

@@ -60,7 +60,7 @@ class DenseNet(FromFeatures, densenet.DenseNet):
 def _modernise(network: nn.Layer) -> None:
     """Replace each ``nn.BatchNorm(act="relu")``, which Paddle keeps from its 1.x days, by ``NormReLU``.
 
-    It is no relation of ``nn.BatchNorm2D``: whatever looks for batch norms (recomputation, moving averages,
+    It is not a relation of ``nn.BatchNorm2D``: whatever looks for batch norms (recomputation, moving averages,
     conversion to synchronised batch norm) would pass it over in silence.
     """
     for layer in network.sublayers(include_self=True):

@@ -23,7 +23,7 @@ class SplitAttention(Layout, nn.Layer):
     u_1 and u_2 (B, width, H, W) are the halves of relu(BN(grouped 3x3 convolution)), s the mean of u_1 + u_2
     over the pixels, z = fc2(relu(BN(fc1(s)))) of max(32, width / 2) hidden and 2 width output values. The
     result is sum_r a_r u_r, where a = softmax of z over the splits, for each image and channel (the paper's
-    equations 1 to 3). In training ``fc1``'s batch norm sees one value an image: a batch wants several.
+    equations 1 to 3). In training ``fc1``'s batch norm sees one value per image: a batch wants several.
     """
 
     def __init__(self, width: int) -> None:

@@ -21,7 +21,7 @@ check ruff-check python -m ruff check .
 check ruff-format python -m ruff format --check .
 check imports lint-imports --no-logo
 check mypy python -m mypy
-# A process a core (at most 4), each computing with one thread: threads that compete are slower than one. Files keep
+# A process per core (at most 4), each computing with one thread: threads that compete are slower than one. Files keep
 # the order of tests/conftest.py, long ones first.
 OMP_NUM_THREADS=1
 export OMP_NUM_THREADS

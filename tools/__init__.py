@@ -1,1 +1,1 @@
-"""Commands: one a file or a folder, run as `python -m tools.NAME` or `python tools/NAME.py`."""
+"""Commands: one per file or a folder, run as `python -m tools.NAME` or `python tools/NAME.py`."""

@@ -43,11 +43,11 @@ def parser() -> cli.Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
-    add("root", nargs="?", metavar="DIR", help="a folder with a sub-folder a class, WebVision's, or that of --list")
+    add("root", nargs="?", metavar="DIR", help="a folder with a sub-folder per class, WebVision's, or that of --list")
     add("--list", metavar="FILE", help="lines `path label`, or CSV; paths are relative to DIR")
     add("--root", dest="own_root", metavar="DIR", help="the folder that the list's paths are relative to [DIR]")
     add("--format", choices=FORMATS, help="[list with --list, webvision2 where DIR has WebVision's info/, else folder]")
-    add("--val", metavar="DIR2", help="the validation images: a sub-folder a class, or the folder of --val_list")
+    add("--val", metavar="DIR2", help="the validation images: a sub-folder per class, or the folder of --val_list")
     add("--val_list", metavar="FILE", help="the list of the validation images [as DIR's layout has it]")
     add("-c", "--config", metavar="RECIPE", help="in place of DIR: the data of a recipe")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
@@ -120,10 +120,10 @@ def _data(args: argparse.Namespace) -> tuple[Any, bool]:
         raise InputError("-o: goes with -c RECIPE")
     for flag, folder in (("DIR", args.root), ("--val", args.val)):
         if folder is not None and not Path(folder).is_dir():
-            raise InputError(f"{flag}: {folder} is no folder; one that holds images is needed")
+            raise InputError(f"{flag}: {folder} is not a folder; one that holds images is needed")
     for flag, file in (("--list", args.list), ("--val_list", args.val_list)):
         if file is not None and not Path(file).is_file():
-            raise InputError(f"{flag}: {file} is no file; a list of images is needed")
+            raise InputError(f"{flag}: {file} is not a file; a list of images is needed")
     lists = list(Path(args.root).glob("info/train_filelist_*.txt"))
     form: Any = args.format or ("list" if args.list else "webvision2" if lists else "folder")
     if args.list and form not in ("list", "imagenet"):

@@ -62,15 +62,15 @@ def parser() -> cli.Parser:
     add("--members", nargs="+", required=True, metavar="FILE", help="prediction files: .csv, .jsonl, .arrow")
     add("--out", metavar="FILE", help="the ensemble's: .csv, .jsonl or .arrow; an existing one is replaced")
     add("--method", default="mean", help="mean | weighted | geometric | vote_prob | vote [mean]")
-    add("--weights", nargs="+", type=float, metavar="W", help="one a member, for --method weighted")
+    add("--weights", nargs="+", type=float, metavar="W", help="one per member, for --method weighted")
     add("--fit", nargs="+", metavar="FILE", help="the members' predictions of --fit_list, member by member")
     add("--fit_list", metavar="LIST", help="lines `path label` that the weights are fitted to")
     add("--list", metavar="LIST", help="lines `path label`: print accuracies, and what each member adds")
     add("--root", default="", metavar="DIR", help="leading folder of paths that is left out when they are compared")
     add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
-    add("--topk", type=int, default=5, metavar="K", help="classes an image in --out [5]")
+    add("--topk", type=int, default=5, metavar="K", help="classes per image in --out [5]")
     add("--votes", type=int, metavar="V", help="classes that a member votes for [--topk]")
-    add("--class_names", metavar="FILE", help="names for --out and of labels: synsets.txt, or one name a line")
+    add("--class_names", metavar="FILE", help="names for --out and of labels: synsets.txt, or one name per line")
     add("--excel", action="store_true", help="--out begins with a byte order mark, which Excel needs for UTF-8")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
@@ -186,7 +186,7 @@ def fitted(args: argparse.Namespace, known: int | None, names: Sequence[str]) ->
 
 
 def accuracy_lines(members: Sequence[str], method: str, accuracies: LeaveOneOut) -> list[str]:
-    """A line a member: its own accuracies, and by how much leaving it out lowers the ensemble's."""
+    """A line per member: its own accuracies, and by how much leaving it out lowers the ensemble's."""
     keys = ("top1", "top5", "image_top1", "image_top5")
     if not accuracies.together.count.any():
         raise InputError(f"{', '.join(members)}: no image has a prediction, so there is no accuracy")

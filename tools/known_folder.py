@@ -39,7 +39,7 @@ def add_folder(p: argparse.ArgumentParser) -> None:
     add("--truth", required=True, metavar="FILE.csv", help="what the pictures show")
     add("--features", required=True, metavar="FILE", help="the features it kept")
     add("--root", required=True, metavar="DIR", help="the folder of the pictures")
-    add("--val", required=True, metavar="DIR", help="validation pictures, a sub-folder a class")
+    add("--val", required=True, metavar="DIR", help="validation pictures, a sub-folder per class")
 
 
 def read_folder(args: argparse.Namespace) -> Folder:

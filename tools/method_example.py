@@ -26,7 +26,7 @@ SHOWN = np.array([0, 0, 0, 0, 1, 2, 1, 1, 1, 0])  # what the pictures show; 2: n
 GIVEN = np.array([0.9, 0.8, 0.9, 0.7, 0.2, 0.3, 0.9, 0.7, 0.8, 0.1])  # p_i(y_i) of an out-of-fold head
 FEATURES = np.array(
     [[1, 5], [2, 6], [1, 6], [2, 5], [7, 2], [8, 6], [7, 1], [8, 2], [8, 1], [2, 4]], np.float32
-)  # two numbers a picture  # fmt: skip
+)  # two numbers per picture  # fmt: skip
 BAGS = ((0, 1, 4, 5), (6, 7, 8, 9))  # four rows of one class each
 ROWS_A_CLUSTER = 1.5  # so that classes this small have two clusters; 50 otherwise
 

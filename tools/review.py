@@ -1,4 +1,4 @@
-"""A page on this machine with which a person looks at suspects, one key a picture; every decision is kept at once.
+"""A page on this machine with which a person looks at suspects, one key per picture; every decision is kept at once.
 
     python tools/review.py suspects.csv
 
@@ -42,7 +42,7 @@ def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
         prog="tools/review.py",
-        description="Look at suspects on a page and decide, one key a picture.",
+        description="Look at suspects on a page and decide, one key per picture.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,7 +56,7 @@ def parser() -> cli.Parser:
         metavar="FILE",
         help="what is decided; an existing one is gone on with [decisions.csv beside LIST]",
     )
-    add("--class_names", metavar="FILE", help="further classes to choose from, one a line [the root's sub-folders]")
+    add("--class_names", metavar="FILE", help="further classes to choose from, one per line [the root's sub-folders]")
     add(
         "--exif", default="honour", choices=("honour", "ignore"), help="turn pictures as their EXIF entry says [honour]"
     )
@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _train(photos: Any, decisions: Path, file: Path) -> str:
-    """The command that trains with the decisions; of a list that is no folder of classes the recipe is not known."""
+    """The command that trains with the decisions; of a list that is not a folder of classes the recipe is not known."""
     kept = [place for place in (file.with_suffix(".features"), file.with_name("suspects.features")) if place.is_file()]
     some = np.arange(min(len(photos.labels), 100))
     names = [photos.class_names[label] for label in photos.labels[some].tolist()]

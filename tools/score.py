@@ -29,7 +29,7 @@ examples:
   python tools/score.py --predictions val.arrow --list data/val_list.txt --train_sizes output/NAME/table
   python tools/score.py --predictions new.arrow --against old.arrow --list data/val_list.txt
 
-Predictions are files of infer.py --output or tools/ensemble.py with 5 classes an image or more, of exactly the
+Predictions are files of infer.py --output or tools/ensemble.py with 5 classes per image or more, of exactly the
 listed images, in any order. The calibration error is that of the scores as probabilities; votes are none.
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
@@ -63,7 +63,7 @@ def parser() -> cli.Parser:
         help="head: MANY training images or more; tail: fewer than FEW [thirds of the classes]",
     )
     add_flags(add)
-    add("--class_names", metavar="FILE", help="names for labels and for what is written: synsets.txt, or one a line")
+    add("--class_names", metavar="FILE", help="names for labels and for what is written: synsets.txt, or one per line")
     add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
     add("--draws", type=int, default=2000, metavar="N", help="bootstrap draws for --against [2000]")
     add("--seed", type=int, default=0, help="of the draws [0]")

@@ -41,7 +41,7 @@ def parser() -> cli.Parser:
     add = p.add_argument
     add("--predictions", metavar="FILE", help="of infer.py --output or tools/ensemble.py: 5 classes or more")
     add("--out", metavar="FILE", help="the submission; an existing one is replaced")
-    add("--test_list", metavar="LIST", help="names of all test images, one a line")
+    add("--test_list", metavar="LIST", help="names of all test images, one per line")
     add("--check", metavar="FILE", help="check this submission instead of writing one")
     add("--root", default="", metavar="DIR", help="leading folder of paths that is left out when they are compared")
     add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     """Write or check; a line says what was done."""
     args = parser().parse_args(argv)
     if args.class_dim is not None and args.class_dim < 5:
-        raise InputError(f"--class_dim: found {args.class_dim}; 5 or more is accepted, for five classes a line")
+        raise InputError(f"--class_dim: found {args.class_dim}; 5 or more is accepted, for five classes per line")
     writes = args.predictions is not None and args.out is not None
     if (args.check is None) != writes or (args.check and (args.predictions or args.out)):
         raise InputError("either --predictions FILE and --out FILE, or --check FILE are needed")

@@ -43,11 +43,11 @@ def parser() -> cli.Parser:
     )
     count = cli.number(int, 1)
     add = p.add_argument_group("pictures").add_argument
-    add("dir", nargs="?", metavar="DIR", help="a folder with a sub-folder a class, or WebVision's layout")
+    add("dir", nargs="?", metavar="DIR", help="a folder with a sub-folder per class, or WebVision's layout")
     add("--list", metavar="FILE", help="lines `path label`, or CSV (docs/data.md), instead of sub-folders")
     add("--root", metavar="DIR", help="the folder that the list's paths are relative to [DIR]")
     add("--format", metavar="NAME", help="folder, list, webvision2, webvision1 or imagenet [by what is there]")
-    add("--class_names", metavar="FILE", help="names: one a line, or synsets.txt [the sub-folders']")
+    add("--class_names", metavar="FILE", help="names: one per line, or synsets.txt [the sub-folders']")
     add("--val", metavar="DIR", help="validation pictures: those that are among the others are leaks")
     add(
         "--decisions",
@@ -202,7 +202,7 @@ def _where(args: argparse.Namespace) -> Any:
 
     root = args.root or args.dir
     if root is None:
-        raise InputError("DIR: found none; a folder with a sub-folder a class is needed (or --list FILE --root DIR)")
+        raise InputError("DIR: found none; a folder with a sub-folder per class is needed (or --list FILE --root DIR)")
     if args.root is not None and args.dir is not None and Path(args.root) != Path(args.dir):
         raise InputError(f"--root {args.root}: DIR is {args.dir}; one of both is accepted")
     return Where(root, args.list, args.format, args.class_names)

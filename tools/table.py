@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _lines(table: Any) -> Iterator[str]:
-    """What the table holds: rows, classes, and a line a file."""
+    """What the table holds: rows, classes, and a line per file."""
     from urnet.core.counted import plural
     from urnet.pipeline.kept_columns import OWN
 

@@ -3,7 +3,7 @@
     python tools/transfer.py --pretrained_model output/curriculumnet/d/final --voc VOCdevkit/VOC2007
 
 The network is frozen: its features of the training images train a linear SVM a class, which orders the test
-images. stdout has a line a class and the means: average precision by 11 points (VOC 2007), by the area under
+images. stdout has a line per class and the means: average precision by 11 points (VOC 2007), by the area under
 the monotonous curve (VOC from 2010 on) and exact (scikit-learn's). An image whose only objects of a class are
 marked difficult counts neither for nor against it.
 """
@@ -192,7 +192,7 @@ def features_of(job: PredictionJob, images: ImageList, title: str) -> tuple[np.n
 
 
 def report(figures: dict[str, Any], stream: TextIO) -> None:
-    """A line a class, and the means."""
+    """A line per class, and the means."""
     for row in figures["classes"]:
         rest = f"c:{row['c']:g} positive:{row['positive']} difficult:{row['difficult']}"
         print(f"{row['class']} {_precisions(row)} {rest}", file=stream)

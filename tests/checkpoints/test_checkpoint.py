@@ -217,7 +217,7 @@ def test_fluid_folder_and_combined_file(tmp_path):
 def test_what_holds_no_weights_is_named_at_once(tmp_path):
     """An optimiser's file, an archive, a name without its ending: before anything heavy begins."""
     for name, data, said in (
-        ("a", b"hi", "is no file of weights; accepted: a checkpoint"),
+        ("a", b"hi", "is not a file of weights; accepted: a checkpoint"),
         ("a.pdopt", b"\x80\x04\x95\x10", "is the state of a Paddle optimiser; the weights are in the .pdparams"),
         ("optimizer.safetensors", b"hi", "is the optimiser's state; the weights are model.safetensors beside it"),
         ("a.tar.gz", b"\x1f\x8b\x08\x00", "is a compressed archive; unpack it"),

@@ -101,7 +101,7 @@ def test_without_a_network_one_line_says_it_all(tmp_path: Path) -> None:
         ("imagenet:EfficientNetlit", None, "nearest: EfficientNetLite0; imagenet means"),
         ("imagenet:senet154", None, "timm's of legacy_senet154 fit"),
         ("imagenet:", None, "no weights are published of"),
-        ("weights", None, "is no word"),
+        ("weights", None, "is not a word"),
     ],
 )
 def test_what_no_weights_are_published_of(word: str, network: str | None, line: str) -> None:

@@ -67,14 +67,14 @@ def test_the_content_decides_not_the_name(tmp_path):
 def test_a_file_cut_anywhere_is_refused(write, chain):
     whole = torch_file({"a": np.arange(5, dtype="f4"), "b": np.ones((2, 2))}, chain=chain)
     for n in range(1, len(whole)):
-        with pytest.raises(InputError, match=r"w\.pth: is no state dict of tensors that torch\.save wrote"):
+        with pytest.raises(InputError, match=r"w\.pth: is not a state dict of tensors that torch\.save wrote"):
             read_tensors(write(whole[:n]))
 
 
 @pytest.mark.parametrize(
     ("tree", "why"),
     [
-        ({"net": {"a": np.ones(1)}, "epoch": 1}, "entry 'net' is no tensor; a state dict of tensors is accepted"),
+        ({"net": {"a": np.ones(1)}, "epoch": 1}, "entry 'net' is not a tensor; a state dict of tensors is accepted"),
         ({"epoch": 1}, "empty; a state dict of tensors"),
     ],
 )

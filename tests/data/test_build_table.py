@@ -74,7 +74,7 @@ def test_lines_are_read_in_blocks_of_any_size(tmp_path, needed, end, block_bytes
     ("data", "options", "message"),
     [
         (b"a 1\nb\n", {}, "LIST:2: found 'b' without a label; accepted: `path label`"),
-        (b"a 1\nb c\n", {}, "LIST:2: label 'c' is no integer; accepted: `path label`, an integer from 0"),
+        (b"a 1\nb c\n", {}, "LIST:2: label 'c' is not an integer; accepted: `path label`, an integer from 0"),
         (b"a 1\n\nb 5\n", {"high": 4}, "LIST:3: label 5 is outside; accepted: 0..4"),
         (b"a -1\n", {"high": 4}, "LIST:1: label -1 is outside; accepted: 0..4"),
         (b"a -2\n", {"high": 4, "needed": False}, "LIST:1: label -2 is outside; accepted: 0..4"),
@@ -83,7 +83,7 @@ def test_lines_are_read_in_blocks_of_any_size(tmp_path, needed, end, block_bytes
         (b"# x\n 3\n", {}, "LIST:2: no path before label 3"),
         (b"a 1\nb\xff 2\n", {}, "LIST:2: found the byte 0xff, which is not UTF-8; UTF-8 is accepted"),
         ("a 1\nb\n".encode("utf-16"), {}, "LIST:2: found 'b' without a label; accepted: `path label`"),
-        ("a 1\n".encode("utf-16")[:-1], {}, "LIST: is no sound UTF-16 text ("),
+        ("a 1\n".encode("utf-16")[:-1], {}, "LIST: is not valid UTF-16 text ("),
         ("a 1\n".encode("utf-32"), {}, "LIST: is UTF-32 text; save it as UTF-8"),
         (b"a 1\nb\0 2\n", {}, "LIST:2: found a zero byte; text is accepted"),
         (b"a 1\n/b 2\n", {}, "LIST:2: path '/b' leaves its folder; accepted: a relative path without `..`"),
@@ -172,7 +172,7 @@ def test_image_list_faults(tmp_path):
         read_image_list(file, tmp_path, check_exists=True)
     with pytest.raises(InputError, match=r"list\.txt:2: label 1 is outside; accepted: 0\.\.0"):
         read_image_list(file, tmp_path, n_classes=1)
-    with pytest.raises(InputError, match="nowhere: is no folder"):
+    with pytest.raises(InputError, match="nowhere: is not a folder"):
         read_image_list(file, tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
         read_image_list(tmp_path, tmp_path)
@@ -187,11 +187,11 @@ def test_images_under_a_folder(tmp_path, capsys):
     images = images_under(tmp_path / "r")
     assert list(images.paths) == ["a/y.jpeg", "a/z.png", "b.JPG", "gone.jpg", "link/linked.webp", "link/x.gif"]
     assert (images.labels == -1).all() and images.path(2) == str(tmp_path / "r" / "b.JPG")
-    assert "1 file is no image: a/readme.txt" in capsys.readouterr().err
+    assert "1 file is not an image: a/readme.txt" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: has no image below it; accepted: JPEG, PNG"):
         images_under(tmp_path / "empty")
-    with pytest.raises(InputError, match="nowhere: is no folder"):
+    with pytest.raises(InputError, match="nowhere: is not a folder"):
         images_under(tmp_path / "nowhere")
 
 
@@ -268,7 +268,7 @@ def test_imagenet_lists(tmp_path):
     val = read_validation(data)
     assert val.path(0) == str(tmp_path / "val/ILSVRC2012_val_00000001.JPEG") and val.labels.tolist() == [1]
     data = dataclasses.replace(data, val_root=str(tmp_path / "val"))
-    with pytest.raises(InputError, match="val: is no folder"):
+    with pytest.raises(InputError, match="val: is not a folder"):
         read_validation(data)
 
 
@@ -289,7 +289,7 @@ def test_a_folder_tree(tmp_path, capsys):
     with pytest.raises(InputError, match=r"has 3 sub-folders \(ant, bee, zebra\), but data.n_classes is 4"):
         build_table(dataclasses.replace(data, n_classes=4), tmp_path / "other")
     make(tmp_path / "v", "yak/7.png")
-    with pytest.raises(InputError, match="v: sub-folder 'yak' is no class of"):
+    with pytest.raises(InputError, match="v: sub-folder 'yak' is not a class of"):
         read_validation(data)
     with pytest.raises(InputError, match=r"data\.val_root: found none"):
         read_validation(dataclasses.replace(data, val_root=None))

@@ -65,10 +65,10 @@ def test_text_order_is_noted_where_people_count_otherwise(numbers, tmp_path, cap
     ("text", "message"),
     [
         ("1\n2\n", "sub-folder '10' of .* is not in .*names.txt; the sub-folders' names are accepted"),
-        ("1\n2\n10\n11\n", "names.txt:4: class '11' is no sub-folder of .*nearest: "),
-        ("1\n2\n1O\n", "names.txt:3: class '1O' is no sub-folder of .*, and sub-folder '10' of .* is not in"),
+        ("1\n2\n10\n11\n", "names.txt:4: class '11' is not a sub-folder of .*nearest: "),
+        ("1\n2\n1O\n", "names.txt:3: class '1O' is not a sub-folder of .*, and sub-folder '10' of .* is not in"),
         ("1\n2\n10\n2\n", "names.txt:4: '2' is in .*names.txt:2 already"),
-        ("one\ntwo\nten\n", "names.txt:1: class 'one' is no sub-folder of"),
+        ("one\ntwo\nten\n", "names.txt:1: class 'one' is not a sub-folder of"),
     ],
 )
 def test_names_that_are_not_the_folders_are_refused(numbers, tmp_path, text, message):
@@ -101,7 +101,7 @@ def test_one_name_in_two_unicode_forms(tmp_path):
 @pytest.mark.parametrize(("folder", "hint"), [("Cat", "'cat'"), ("cat ", "'cat'"), ("d og", "'dog'"), ("dgo", "dog")])
 def test_a_name_that_is_nearly_a_class(tmp_path, folder, hint):
     tree = make(tmp_path / "v", f"{folder}/a.jpg")
-    with pytest.raises(InputError, match=f"sub-folder {folder!r} is no class of mine; nearest: {hint} "):
+    with pytest.raises(InputError, match=f"sub-folder {folder!r} is not a class of mine; nearest: {hint} "):
         labelled_folders(tree, ["cat", "dog"], "class of mine")
     make(tree, "zebu/a.jpg", "cat/a.jpg")
     message = r"no class of mine, nor is 1 more; nearest: .* \(of 2 classes\); rename it or move it out, or give up$"
@@ -154,5 +154,5 @@ def test_a_folder_one_level_too_high_is_noted(tmp_path, capsys):
 
 def test_a_validation_tree_that_is_not_there(numbers):
     numbers = dataclasses.replace(numbers, class_names=None, val_root=f"{numbers.root}/no")
-    with pytest.raises(InputError, match=r"^data\.val_root: .*/no: is no folder; .* data\.val_split=0\.1"):
+    with pytest.raises(InputError, match=r"^data\.val_root: .*/no: is not a folder; .* data\.val_split=0\.1"):
         read_validation(numbers)

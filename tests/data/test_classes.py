@@ -142,13 +142,13 @@ def test_in_another_order_labels_follow(web, tmp_path):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (("ant", "bea"), "data.classes: 'bea' is no class; nearest: bee"),
+        (("ant", "bea"), "data.classes: 'bea' is not a class; nearest: bee"),
         (("ant", "3"), "data.classes: found 3; the classes are 0 to 2"),
         (("ant", "0"), "data.classes: found '0'; class 0 is there already, as 'ant'"),
         (("2-0",), "data.classes: found 2-0; the classes are 0 to 2"),
-        (("ant",), "data.classes: found 'ant', which is no file; accepted: a list"),
+        (("ant",), "data.classes: found 'ant', which is not a file; accepted: a list"),
         (("1-1",), "data.classes: chooses 1 class; 2 or more"),
-        (("ant", ""), "data.classes: '' is no class"),
+        (("ant", ""), "data.classes: '' is not a class"),
     ],
 )
 def test_classes_that_are_not_there(tree, classes, message):
@@ -160,7 +160,7 @@ def test_the_number_must_be_that_of_the_part(tree, tmp_path):
     with pytest.raises(InputError, match=r"found 3, but data\.classes chooses 2; null is accepted, or 2"):
         settle(dataclasses.replace(tree, n_classes=3, classes=("ant", "bee")))
     (tmp_path / "some.txt").write_text("ant\nbea\n")
-    with pytest.raises(InputError, match=r"some\.txt:2: 'bea' is no class"):
+    with pytest.raises(InputError, match=r"some\.txt:2: 'bea' is not a class"):
         settle(dataclasses.replace(tree, classes=(str(tmp_path / "some.txt"),)))
 
 

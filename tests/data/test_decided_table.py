@@ -198,7 +198,7 @@ def test_a_picture_that_changed_is_refused_and_leaves_nothing(folder, tmp_path):
     with pytest.raises(InputError, match=r"decisions\.csv:3: .*cat/2\.jpg is another picture than the one that was"):
         build_table(data, tmp_path / "t")
     assert not (tmp_path / "t").exists()
-    with pytest.raises(InputError, match=r"data\.decisions: nothere\.csv is no file; the decisions"):
+    with pytest.raises(InputError, match=r"data\.decisions: nothere\.csv is not a file; the decisions"):
         build_table(dataclasses.replace(data, decisions="nothere.csv"), tmp_path / "t")
 
 

@@ -113,7 +113,7 @@ HEAD = "path,sha256,given,decision,label,time\n"
         (HEAD + "\n\na.jpg,1.2E+45,cat,keep,,\n", ":4: 'a.jpg': sha256 '1.2e+45' is not 64 hexadecimal digits"),
         (HEAD + f",{HASH},cat,keep,,\n", ":2: has no path"),
         (HEAD + f"a,b.jpg,{HASH},cat,keep,,\n", ":2: has 7 columns, the first line 6; put a field that holds a comma "),
-        (HEAD + f'a.jpg,{HASH},cat,keep,cat,\n"b.jpg,{HASH},cat,keep,cat,\n', ":3: is no sound CSV"),
+        (HEAD + f'a.jpg,{HASH},cat,keep,cat,\n"b.jpg,{HASH},cat,keep,cat,\n', ":3: is not valid CSV"),
         (HEAD + f"a.jpg,{HASH},cat,keep,cat,\nb.jpg,{HASH},cat,relabel,ca", ":3: ends after 5 of 6 columns and "),
         (HEAD.encode() + b"gr\xf6\xdfe.jpg,,cat,keep,,\n", ":2: found the byte 0xf6, which is not UTF-8"),
         (b"PK\x03\x04rest", "is a ZIP archive or an Excel workbook; save it as CSV"),

@@ -1,4 +1,4 @@
-"""Headers: sizes before decoding, bombs, files that are cut off, what is no image at all."""
+"""Headers: sizes before decoding, bombs, files that are cut off, what is not an image at all."""
 
 import re
 import subprocess
@@ -139,7 +139,7 @@ assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8000
 
 
 def test_a_bomb_takes_no_memory():
-    """A real PNG of 60000 x 60000 black pixels, 13 kB a row before compression; in a process of its own."""
+    """A real PNG of 60000 x 60000 black pixels, 13 kB per row before compression; in a process of its own."""
     done = subprocess.run([sys.executable, "-c", BOMB], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "60000 x 60000" in done.stdout

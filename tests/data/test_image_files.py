@@ -45,7 +45,7 @@ def test_the_content_decides_where_the_suffix_says_nothing(tmp_path, capsys):
     os.mkfifo(tmp_path / ".pipe")
     (tmp_path / "to a pipe").symlink_to(".pipe")
     assert list(images_under(tmp_path).paths) == sorted(pictures)
-    assert f"note: {tmp_path}: 9 files are no images: empty …\n" == capsys.readouterr().err
+    assert f"note: {tmp_path}: 9 files are not images: empty …\n" == capsys.readouterr().err
 
 
 def test_pictures_that_cannot_be_read_are_named(tmp_path, capsys):
@@ -56,7 +56,7 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path, capsys):
     )
     assert list(images_under(tmp_path).paths) == ["e.dng"]
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == f"note: {tmp_path}: 1 file is no image: f.dng"
+    assert said[0] == f"note: {tmp_path}: 1 file is not an image: f.dng"
     kinds_said = "1 x a camera's raw picture (d.NEF …), 2 x an HEIC picture (a/b …), 1 x an SVG drawing (c.svg …)"
     assert said[1] == f"note: {tmp_path}: left out, since it cannot be read: {kinds_said}; convert it to JPEG"
     (tmp_path / "e.dng").unlink()

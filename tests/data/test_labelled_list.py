@@ -164,18 +164,18 @@ REFUSED = {  # a list's text, and what the message has
     "no path": ("a.jpg,1\n,2\n", "LIST:2: no path in ',2'; read"),
     "a name among numbers": (
         "a.jpg,1\nb.jpg,ant\n",
-        "LIST:2: label 'ant' is no integer; accepted: 0..3 (names: a first line `path,label_name`); read with commas",
+        "LIST:2: label 'ant' is not an integer; accepted: 0..3 (names: a first line `path,label_name`); read with",
     ),
     "a name among numbers, blanks": (
         "a.jpg 1\nb.jpg ant\n",
-        "LIST:2: label 'ant' is no integer; accepted: `path label`, "
+        "LIST:2: label 'ant' is not an integer; accepted: `path label`, "
         "0..3; read with numbers after the last blank, as line 1 is 'a.jpg 1'",
     ),
-    "a fraction": ("a.jpg;1.0\nb.jpg;2.0\n", "LIST:1: label '1.0' is no integer; accepted: 0..3"),
+    "a fraction": ("a.jpg;1.0\nb.jpg;2.0\n", "LIST:1: label '1.0' is not an integer; accepted: 0..3"),
     "too large": ("a.jpg\t1\nb.jpg\t4\n", "LIST:2: label 4 is outside; accepted: 0..3"),
     "an unknown name": (
         "a.jpg,ant\nb.jpg,red  Fox\n",
-        "LIST:2: label 'red  Fox' is no class; nearest: 'red fox'; read with"
+        "LIST:2: label 'red  Fox' is not a class; nearest: 'red fox'; read with"
         " commas between path and label, labels names, as line 1 is 'a.jpg,ant'",
     ),
     "an open quote": ('a.jpg,1\n"b.jpg,2\n', "LIST:2: found '\"b.jpg,2' with a quote that is not closed"),
@@ -205,8 +205,11 @@ REFUSED = {  # a list's text, and what the message has
     "mixed line ends": ("a.jpg 1\nb.jpg 1\rc.jpg 2\n", "LIST:2: found a carriage return inside 'b.jpg 1\\rc.jpg 2'"),
     "an HTML page": ("<!DOCTYPE html>\n<p>a 1\n", "LIST: is an HTML or XML page; a list is text"),
     "UTF-16 without a mark": ("a\0.\0j\0 \0" + "1\0\n\0", "LIST:1: found a zero byte; text is accepted: save"),
-    "several numbers": ("a.jpg 1 0.5\n", "LIST:1: label '0.5' is no integer; accepted: `path label`, 0..3; read with"),
-    "JSON": ('{"a.jpg": 1}', "LIST: is JSON; a list is text, a line an image"),
+    "several numbers": (
+        "a.jpg 1 0.5\n",
+        "LIST:1: label '0.5' is not an integer; accepted: `path label`, 0..3; read with",
+    ),
+    "JSON": ('{"a.jpg": 1}', "LIST: is JSON; a list is text, one image per line"),
     "a workbook": ("PK\3\4", "LIST: is a ZIP archive or an Excel workbook; save it as CSV"),
 }
 
@@ -239,7 +242,7 @@ def test_names_that_are_numbers_are_never_guessed(tmp_path, capsys):
     assert not capsys.readouterr().err
     (tmp_path / "list").write_text("a.jpg,ant\nb.jpg,x1\nc.jpg,n2\n")
     spelled = {"class_names": ["ant", "x", "x"], "spellings": [["n0", "n1", "n2"]], "n_classes": 3}
-    with pytest.raises(InputError, match="list:2: label 'x1' is no class; nearest: "):
+    with pytest.raises(InputError, match="list:2: label 'x1' is not a class; nearest: "):
         rows_of(tmp_path / "list", **spelled)
     (tmp_path / "list").write_text("a.jpg,ant\nc.jpg,n2\nb.jpg,x\n")
     with pytest.raises(InputError, match="list:3: label 'x' is the name of two classes"):
@@ -266,7 +269,7 @@ def test_the_names_of_a_training_list_are_the_classes(tmp_path, capsys):
     assert table.class_names == ["ant", "red fox"] and table.column("label").tolist() == [1, 0]
     assert read_validation(data).labels.tolist() == [1]
     (tmp_path / "val").write_text("c.jpg,red fox\nd.jpg,red dog\n")
-    with pytest.raises(InputError, match=r"val:2: label 'red dog' is no class; nearest: red fox; read with commas"):
+    with pytest.raises(InputError, match=r"val:2: label 'red dog' is not a class; nearest: red fox; read with commas"):
         read_validation(data)
     (tmp_path / "train").write_text("a.jpg,red fox\nb.jpg,ant\nc.jpg,bee\n")
     with pytest.raises(InputError, match=r"3 names \(ant, bee, red fox\), but data\.n_classes is 2"):

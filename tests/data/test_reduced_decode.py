@@ -104,7 +104,7 @@ def test_a_reduced_image_has_each_side_divided_and_rounded_up(name, shape, n):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("exif", ["honour", "ignore"])
 def test_every_orientation_shows_the_same_part_as_all_pixels_do(orientation, exif, progressive):
-    """Smooth pictures; another part is 20 and more away. Where the sides are no multiples of 8, a turned
+    """Smooth pictures; another part is 20 and more away. Where the sides are not multiples of 8, a turned
     image's filled-up blocks lie at its top or left, which shifts the view by a part of a pixel."""
     for shape, limit in (((304, 416), 4), ((301, 413), 7)):
         data = encode(".jpg", picture(*shape), cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)

@@ -127,7 +127,7 @@ def test_evaluate_leaves_out_what_cannot_be_read():
     assert found.unreadable == 1
     assert found.accuracy.result()["image_top1"] == 1.0
     assert found.accuracy.count[5] == 0
-    with pytest.raises(InputError, match=r"3\.jpg: is no readable image: the JPEG file is cut off; at"):
+    with pytest.raises(InputError, match=r"3\.jpg: is not a readable image: the JPEG file is cut off; at"):
         evaluate(see, batches, labels, 7)
     batches, labels = planted_batches(unreadable=(0, 3, 5))
     with pytest.raises(InputError, match=r"0\.jpg: .* \(and 1 more\); at most 1 "):

@@ -52,7 +52,7 @@ def test_names_in_another_order_are_refused(files, suffix):
 
 
 def test_what_a_file_does_not_name_fits_any_order(files):
-    best = files("best.csv", NATURAL, 1)  # one class an image
+    best = files("best.csv", NATURAL, 1)  # one class per image
     seen = read_names(best, 3)
     assert agreed_names([best, files("all.csv", NATURAL)], None, None) == []
     assert all(name in ("", NATURAL[c]) for c, name in enumerate(seen))

@@ -236,7 +236,7 @@ ONE = "--members {one} --out {out} --class_dim 11"
 BAD = [
     (f"{ONE} --members {{one}} {{others}}", r"60 of 60 images of \S+m0\.csv are not in \S+others\.csv"),
     (f"{ONE} --excel --out {{list}}.arrow", r"--excel is about a CSV file: it needs --out FILE\.csv"),
-    (f"{ONE} --topk 6", r"m0\.csv: lists 5 classes an image, 6 are needed for --topk 6"),
+    (f"{ONE} --topk 6", r"m0\.csv: lists 5 classes per image, 6 are needed for --topk 6"),
     (f"{ONE} --class_dim 10", r"row \d+ .*outside 0\.\.9"),
     ("--members {one}", "nothing to do: --out FILE, --list LIST or both"),
     (f"{ONE} --topk 0", r"--topk: found 0; 1\.\.11"),

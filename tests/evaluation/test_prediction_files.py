@@ -176,7 +176,7 @@ def test_the_row_with_a_fault_is_named(tmp_path, suffix, classes, scores, fault)
         ("a.csv", "path,classes\nx,1\n", r"a\.csv: .*scores"),
         ("a.csv", "path,classes,scores\nx,1 y,0.5 0.2\n", r"a\.csv: rows 1\.\.1: .*'y'"),
         ("a.csv", "path,classes,scores\nx,1,nan\n", "row 1 .*a score is outside"),
-        ("a.csv", "path,classes,scores\nx,1\n", r"a\.csv: is no prediction file"),
+        ("a.csv", "path,classes,scores\nx,1\n", r"a\.csv: is not a prediction file"),
         ("a.csv", "path,classes,scores\n", r"a\.csv: has no row"),
         ("a.jsonl", '{"path": "x", "label": [1]}\n', r"a\.jsonl: row 1: has no classes; path"),
         ("a.csv", "", r"a\.csv: "),
@@ -186,11 +186,11 @@ def test_the_row_with_a_fault_is_named(tmp_path, suffix, classes, scores, fault)
             r"a\.csv: its columns are parted by semicolons",
         ),
         ("a.csv", "path\tclasses\tscores\nx\t1\t0.5\n", r"a\.csv: its columns are parted by tabs"),
-        ("a.jsonl", '{"path": "x", "classes": [1.5], "scores": [0.5]}\n', r"a\.jsonl: is no prediction file"),
+        ("a.jsonl", '{"path": "x", "classes": [1.5], "scores": [0.5]}\n', r"a\.jsonl: is not a prediction file"),
         ("a.jsonl", '{"path": "x", "classes": [1]}\n', "row 1: has no scores; path, classes, scores are"),
         ("a.jsonl", '{"path": "x", "classes": [1], "scores": []}\n', "1 classes and 0 scores"),
         ("a.jsonl", '{"classes": [1], "scores": [0.5]}\n', "row 1: has no path"),
-        ("a.jsonl", "nonsense\n", r"a\.jsonl: is no prediction file"),
+        ("a.jsonl", "nonsense\n", r"a\.jsonl: is not a prediction file"),
         ("a.arrow", "nonsense", r"a\.arrow: is not a whole Arrow file"),
         ("a.txt", "x", r"a\.txt: prediction files end in \.csv or \.jsonl or \.arrow"),
         ("none/a.csv", None, r"a\.csv: cannot be read \(No such file"),
@@ -220,7 +220,7 @@ def test_offsets_that_lead_outside_are_refused(tmp_path):
     assert whole.count(offsets) == 2  # of classes and scores
     for bad in ([0, 2, 4, 6_000_000], [0, 2, 4, -6], [0, 5, 4, 6], [-2, 2, 4, 6]):
         file.write_bytes(whole.replace(offsets, np.array(bad, np.int32).tobytes()))
-        with pytest.raises(InputError, match=r"a\.arrow: is no prediction file of infer\.py"):
+        with pytest.raises(InputError, match=r"a\.arrow: is not a prediction file of infer\.py"):
             list(read_predictions(file, 9))
 
 

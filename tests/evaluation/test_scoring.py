@@ -76,7 +76,7 @@ def test_a_scored_file_is_what_scikit_learn_finds(tmp_path, suffix):
         assert result["image_top5"] == pytest.approx(scored.hit5[good].mean())
         assert scored.calibration() == calibration(p.max(axis=1)[good], scored.hit1[good])
         assert scored.notes == []
-    with pytest.raises(InputError, match=r"lists 1 classes an image, 5 are needed for top-5; infer\.py --topk 5"):
+    with pytest.raises(InputError, match=r"lists 1 classes per image, 5 are needed for top-5; infer\.py --topk 5"):
         Scored(write(tmp_path / "one.csv", p, 1), listed, C)
 
 

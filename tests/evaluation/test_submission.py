@@ -57,7 +57,7 @@ def test_lines_are_in_the_lists_order(tmp_path, names, capsys, suffix):
         ([f"test/{name}" for name in NAMES], {}, "--root test leaves out the leading folder, and then they match"),
         (NAMES, {"unreadable": {7}}, r"row 8 \(test007\.jpg\): has no prediction"),
         (["a b.jpg", *NAMES[1:]], {}, r"row 1 \(a b\.jpg\): a name without blanks"),
-        (NAMES, {"k": 4}, r"p\.csv: lists 4 classes an image, 5 are needed a line; infer\.py --topk 5"),
+        (NAMES, {"k": 4}, r"p\.csv: lists 4 classes per image, 5 are needed a line; infer\.py --topk 5"),
     ],
 )
 def test_predictions_that_make_no_submission(tmp_path, names, capsys, predicted, changes, message):

@@ -286,7 +286,7 @@ def test_unreadable_images_are_marked_and_move_nothing(files, measured, tmp_path
 def test_too_many_unreadable_images_are_refused_also_over_several_passes(files, tmp_path):
     broken = list(files)
     broken[7] = broken[23] = "gone.jpg"
-    message = r"gone\.jpg: is no readable image: .*\(and 1 more\); at most 1 unreadable images are accepted"
+    message = r"gone\.jpg: is not a readable image: .*\(and 1 more\); at most 1 unreadable images are accepted"
     for _ in range(2):  # the second pass finds row 7 in the shard that the first one finished
         with pytest.raises(InputError, match=message):
             run(tmp_path, broken, max_bad=1)

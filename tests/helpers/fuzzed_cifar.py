@@ -30,7 +30,7 @@ def label_seeds() -> list[bytes]:
 
 
 def check_labels(data: bytes, place: Path) -> None:
-    """Labels of the classes, one a picture and person; else an InputError of one line that names the file."""
+    """Labels of the classes, one per picture and person; else an InputError of one line that names the file."""
     try:
         found = cifar10n_labels.read_people(place, CLEAN)
     except InputError as error:

@@ -148,7 +148,7 @@ def decision_seeds() -> list[bytes]:
 
 
 def check_decisions(data: bytes, place: Path) -> None:
-    """Read as whole decisions of known kinds, one a path, or refused; written again they are the same."""
+    """Read as whole decisions of known kinds, one per path, or refused; written again they are the same."""
     place.write_bytes(data)
     try:
         found = read_decisions(place)

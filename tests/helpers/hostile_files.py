@@ -50,7 +50,7 @@ def odd_but_good() -> dict[str, bytes]:
 
 
 def not_images() -> dict[str, bytes]:
-    """Name -> bytes that are no image: cut off at many places, empty, text, headers that claim too much."""
+    """Name -> bytes that are not an image: cut off at many places, empty, text, headers that claim too much."""
     files = {"empty.jpg": b"", "text.jpg": b"no picture\n", "page.jpg": b"<html>404", "nul.png": bytes(999)}
     for kind, data in kinds().items():
         for share in (0.02, 0.5, 0.97):

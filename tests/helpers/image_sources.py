@@ -27,7 +27,7 @@ def make(kind, files, **options):
 
 
 class Slow(ImageSource):
-    """Takes 20 ms an image."""
+    """Takes 20 ms per image."""
 
     def view(self, path, row, draw):
         time.sleep(0.02)

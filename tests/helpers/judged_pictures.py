@@ -39,7 +39,7 @@ def write(path: Path, image: np.ndarray) -> Path:
 
 
 def write_tree(root: Path, each: int = 12, ending: str = "png") -> Path:
-    """``root``/CLASS/NN.``ending``, ``each`` pictures a class."""
+    """``root``/CLASS/NN.``ending``, ``each`` pictures per class."""
     for name in COLOURS:
         for i in range(each):
             write(root / name / f"{i:02d}.{ending}", picture(name, i))

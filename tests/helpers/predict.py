@@ -100,7 +100,7 @@ def save_checkpoint(folder: Path, network, recipe: Recipe | None = None, class_n
 
 
 def save_fluid(folder: Path, network) -> Path:
-    """The 2018 release's persistables: one file a variable, written byte by byte."""
+    """The 2018 release's persistables: one file per variable, written byte by byte."""
     folder.mkdir()
     weights = weights_of(network)
     for key, name in network.release_names().items():

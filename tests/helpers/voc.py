@@ -29,7 +29,7 @@ def labels_of(objects: Sequence[Objects], classes: Sequence[str] = CLASSES) -> n
 
 
 def annotation(objects: Objects) -> str:
-    """VOC's XML; every object has a part, whose name is no class of the image."""
+    """VOC's XML; every object has a part, whose name is not a class of the image."""
     text = "".join(
         f"  <object>\n    <name>{name}</name>\n    <difficult>{int(difficult)}</difficult>\n"
         "    <part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>\n  </object>\n"

@@ -58,7 +58,7 @@ def write_lists(root: Path, version: int = 2, queries: dict[int, int] | None = N
 
 
 def write_web(root: Path, version: int) -> int:
-    """A WebVision folder of three queries a class, images and all; returns its number of training rows."""
+    """A WebVision folder of three queries per class, images and all; returns its number of training rows."""
     rows = write_lists(root, version, QUERIES)
     rng = np.random.default_rng(0)
     for path, label, *_ in rows:
@@ -74,7 +74,7 @@ def write_web(root: Path, version: int) -> int:
 
 
 def write_folders(root: Path, n: int = 12) -> int:
-    """root/train and root/val, a sub-folder a class; returns the number of training images."""
+    """root/train and root/val, a sub-folder per class; returns the number of training images."""
     rng = np.random.default_rng(1)
     for label, word in enumerate(WORDS):
         for i in range(n):

@@ -33,7 +33,7 @@ def bad(toys, tmp_path_factory):
     safetensors_io.write_safetensors(folder / "other.safetensors", {**weights, "head.bias": np.zeros(3, np.float32)})
     for name in ("empty", "pictures", "folder.csv"):
         (folder / name).mkdir()
-    (folder / "pictures" / "bad.png").write_text("this is no picture")
+    (folder / "pictures" / "bad.png").write_text("this is not a picture")
     shutil.copy(toys.images / "0.png", folder)
     for name in ("exported/signature.json", "run/class/best/model.safetensors", "lfs.pdparams"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ INFER = [
         r"missing\.txt: is a text file; is it a list\? Then: --img_list",
     ),
     ({"img_path": "BAD/empty", "img_list": None}, r"/empty: has no image"),
-    ({"img_path": "BAD/pictures", "img_list": None}, r"bad\.png: is no readable image: .*; at most 0 unreadable"),
+    ({"img_path": "BAD/pictures", "img_list": None}, r"bad\.png: is not a readable image: .*; at most 0 unreadable"),
     ({"output": "BAD/empty.txt/a.csv"}, r"empty\.txt/a\.csv: cannot be written"),
     ({"output": "BAD/a.xlsx"}, r"--output \S+a\.xlsx: accepted are names that end in \.csv or"),
     ({"crops": 5, "save_inference": True, "inference_dir": "BAD/m"}, r"a saved model answers one view"),
@@ -124,13 +124,13 @@ INFER = [
 EVAL = [
     (
         {"img_list": None},
-        r"images: sub-folder 'some dir' is no class of \S+; nearest: .* \(of 7 classes\); rename it or move it out, or "
-        r"call the classes otherwise by --class_names FILE",
+        r"images: sub-folder 'some dir' is not a class of \S+; nearest: .* \(of 7 classes\); rename it or move it out, "
+        r"or call the classes otherwise by --class_names FILE",
     ),
     ({**BARE, "img_list": None}, r"--img_list: found none; a file of `path label` lines is needed, or class names"),
-    ({"img_list": None, "img_path": "BAD/0.png"}, r"0\.png: is one file; a folder with a sub-folder a class, or"),
+    ({"img_list": None, "img_path": "BAD/0.png"}, r"0\.png: is one file; a folder with a sub-folder per class, or"),
     ({"img_list": None, "img_path": "BAD/empty"}, r"has no image in its"),
-    ({"img_list": "BAD/no label.txt"}, r"no label\.txt:2: label 'dir/1\.png' is no integer"),
+    ({"img_list": "BAD/no label.txt"}, r"no label\.txt:2: label 'dir/1\.png' is not an integer"),
     ({"img_list": "BAD/beyond.txt"}, r"beyond\.txt:2: label 7 is outside; accepted: 0\.\.6"),
     ({"img_list": "BAD/negative.txt"}, r"negative\.txt:1: label -1 is outside"),
     ({"empty_classes": "drop"}, r"--empty_classes: 'drop' is not known"),

@@ -139,7 +139,7 @@ def test_unreadable_images_are_left_out_up_to_max_bad(toys, measure, capsys, tmp
     assert (lines[0], lines[-1]) == ("images: 1 measured, 1 unreadable", line(1, 1))
     code, _, lines, err = run(capsys, evaluation.main, toys.argv(**flags))
     assert (code, lines) == (2, [])
-    assert re.fullmatch(r"error: \S+/b\.png: is no readable image: .*; at most 0 unreadable .*\n", err)
+    assert re.fullmatch(r"error: \S+/b\.png: is not a readable image: .*; at most 0 unreadable .*\n", err)
     (tmp_path / "list.txt").write_text(f"b.png {label}\n")
     code, _, _, err = run(capsys, evaluation.main, toys.argv(**flags, max_bad=1))
     assert (code, err.count("\n")) == (2, 1)
@@ -166,7 +166,7 @@ def test_without_a_list_sub_folders_are_classes_by_name(toys, measure, capsys, t
     assert "image 'stray.JPG' is in no sub-folder" in refusal()
     (tree / "stray.JPG").rename(tree / "notes.txt")
     file.write_text("\n".join([*names[:6], names[labels[0]]]))
-    assert ("is the name of two classes" if labels[0] != 6 else "is no class") in refusal()
+    assert ("is the name of two classes" if labels[0] != 6 else "is not a class") in refusal()
 
 
 def test_the_release_s_defaults_and_prefixes():

@@ -59,7 +59,7 @@ def test_a_folder_that_was_not_copied_whole_is_refused(exported, tmp_path):
         (place / name).write_bytes(data[:-1])
         with pytest.raises(InputError, match=re.escape(f"{place / name}: is not the file that was exported")):
             read_signature(place)
-    for text, said in (("", "is no JSON"), ("[]", "a JSON object"), ("[" * 100_000, "is no JSON")):
+    for text, said in (("", "is not JSON"), ("[]", "a JSON object"), ("[" * 100_000, "is not JSON")):
         (place / "signature.json").write_text(text)
         with pytest.raises(InputError, match=said):
             read_signature(place)

@@ -62,4 +62,4 @@ def test_every_process_has_all_batches_in_order(size, n_batches):
 
 def test_too_many_unreadable_images_of_all_processes_are_refused_by_each():
     for found in outcomes(2, 4, bad=(0, 1, 2), max_bad=2):
-        assert found.startswith("0.png: is no readable image: torn (and 2 more); at most 2 ")
+        assert found.startswith("0.png: is not a readable image: torn (and 2 more); at most 2 ")

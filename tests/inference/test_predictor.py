@@ -252,7 +252,7 @@ def test_bad_weights_are_one_error_not_a_note(cached, tmp_path, capsys):
 
 
 def test_what_a_gpu_begins_ends_as_what_is_computed_at_once(network, images):
-    """The way of a GPU, taken by the CPU: also of several views an image, and of fewer images than a batch has."""
+    """The way of a GPU, taken by the CPU: also of several views per image, and of fewer images than a batch has."""
     made = Predictor(network, SIZE, engine="dygraph", batch_size=4, device="gpu")
     classes, scores, fits = made.launcher().launch(images[:3], 3)()
     expected = topk(made.probabilities(images[:3]), 3)

@@ -1,4 +1,4 @@
-"""infer.py and eval.py with several views an image: the mean of the network's probabilities over them."""
+"""infer.py and eval.py with several views per image: the mean of the network's probabilities over them."""
 
 import numpy as np
 import paddle

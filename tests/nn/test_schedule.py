@@ -11,7 +11,7 @@ from urnet.nn.schedule import learning_rate
 
 
 def rate(**keys):
-    """Of a stage of 100 steps, 10 an epoch, 32 images a step."""
+    """Of a stage of 100 steps, 10 an epoch, 32 images per step."""
     for key in ("warmup", "every"):
         if key in keys:
             keys[key] = parse_duration(keys[key])

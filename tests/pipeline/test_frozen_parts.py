@@ -165,7 +165,7 @@ def test_unreadable_images_have_no_weight(home, images, tmp_path, capsys):
     stage = {**STAGES[2], **start_of(home), "reweight": None, "sampling_weight": []}
     recipe = other(images, tmp_path, [stage], root=str(tmp_path), val_root=str(images))
     assert run_here(recipe) == 2
-    assert "003.png: is no readable image" in capsys.readouterr().err
+    assert "003.png: is not a readable image" in capsys.readouterr().err
     assert run_here(recipe, "-o", "data.max_bad=1") == 0
     assert "003.png" in (tmp_path / "output" / "tiny" / "two" / "unreadable.txt").read_text()
 
@@ -208,7 +208,7 @@ def test_a_network_without_a_cut_is_refused_before_anything_runs(images, tmp_pat
 def test_a_file_of_something_else_is_refused_before_anything_runs(home, images, tmp_path, capsys):
     recipe = other(images, tmp_path, [{**STAGES[1], **start_of(home)}], features=str(images / "tiny.yaml"))
     assert run_here(recipe, "--dry-run") == 2
-    assert "tiny.yaml: is no file of kept features" in capsys.readouterr().err
+    assert "tiny.yaml: is not a file of kept features" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_too_small_is_refused(home, images, tmp_path, capsys, monkeypatch):

@@ -128,7 +128,7 @@ def test_arrays_mappings_and_files_give_the_same(images, capsys):
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("mine", np.ones(60), r"found float64 \(60,\); a number a row is accepted, \(61,\)"),
+        ("mine", np.ones(60), r"found float64 \(60,\); a number per row is accepted, \(61,\)"),
         ("mine", np.full(61, "1"), r"found <U1 \(61,\)"),
         ("mine", np.where(np.arange(61) == 7, np.nan, 1), r"found nan in row 7 \(train/007.png\); finite weights of 0"),
         ("mine", np.where(np.arange(61) == 7, -1, 1), "found -1 in row 7"),
@@ -182,7 +182,7 @@ def test_ways_to_write_a_csv(tmp_path, text):
         ("path\na.jpg\n", "w.csv:1: found 'path'"),
         ("path,score,other\na.jpg,1,2\n", "w.csv:1: has no column 'mine'; nearest: score, other"),
         ("path,mine,mine\na.jpg,1,2\n", "names column 'mine' twice"),
-        ("path,mine\n\na.jpg,high\n", r"w.csv:3: mine 'high' is no number, in 'a.jpg,high'"),
+        ("path,mine\n\na.jpg,high\n", r"w.csv:3: mine 'high' is not a number, in 'a.jpg,high'"),
         ("path,mine\na.jpg\n", "holds no image with a value"),
         ("path,mine\n,1\n", "w.csv:2: no path"),
         ("path,mine\n../a.jpg,1\n", r"path '../a.jpg' leaves its folder"),

@@ -349,7 +349,9 @@ def test_what_is_no_stage_is_not_replaced(images, tmp_path, kind):
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     said = (
-        "is no stage of a run, inputs.json is missing" if kind == "folder" else "is a file; a stage's folder is needed"
+        "is not a stage of a run, inputs.json is missing"
+        if kind == "folder"
+        else "is a file; a stage's folder is needed"
     )
     others = [{"resume": True}, {"replace": True}] if kind == "file" else []  # a folder may be given up by --replace
     for options in ({}, *others):
@@ -386,7 +388,7 @@ def test_the_attention_of_a_stage_of_bags(images, tmp_path):
     seen = np.isfinite(attention)
     assert 9 * 8 * 0.4 < seen.sum() <= 61
     assert (attention[seen] > 0).all() and (attention[seen] < 1).all()
-    assert abs(attention[seen].mean() - 0.5) < 0.1  # two rows a bag
+    assert abs(attention[seen].mean() - 0.5) < 0.1  # two rows per bag
     shared = f"data.table={tmp_path}/out/tiny/table"
     other = {**BAGS, "bags": {"size": 4}}
     with pytest.raises(InputError, match=r"bag\.arrow: was written by stage more with other settings"):

@@ -157,7 +157,7 @@ def test_stages_come_in_the_recipes_order_with_their_states(tmp_path):
 
 def test_a_run_that_has_not_begun_and_one_that_is_broken(tmp_path):
     assert read_run(tmp_path).stages == ()
-    with pytest.raises(InputError, match="is no folder; the folder of a run"):
+    with pytest.raises(InputError, match="is not a folder; the folder of a run"):
         read_run(tmp_path / "nowhere")
     write_run(tmp_path / "toy", "ab")
     (tmp_path / "toy/class/final/state.json").write_text("{")

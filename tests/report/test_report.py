@@ -78,7 +78,7 @@ def test_the_page_says_what_is_known(made):
         "60.0 % last 58.0 %",
         "60.0 ± 1.0 % 3 seeds",
         "70.0 % 1 of 2 seeds",
-        "3 to 12 pictures a class, 4.0 : 1",
+        "3 to 12 pictures per class, 4.0 : 1",
         "4 of 30 pictures to look at, the most likely wrong ones first.",
         "quality 1.50",
         "Highest label quality",
@@ -177,7 +177,7 @@ def test_five_thousand_classes_make_a_small_page(tmp_path):
     html = report_of(table, tmp_path).html
     assert len(html) < 2_000_000
     assert len(Page(html).tags) < 15_000
-    assert "1 to 60 pictures a class" in html
+    assert "1 to 60 pictures per class" in html
 
 
 # --- pictures

@@ -64,7 +64,7 @@ def test_the_label_stage_is_preferred_and_what_the_label_kept_counts(table, bloc
     n = table.n_rows
     write(table, "instance", suggested=np.full(n, 1), suggested_prob=np.ones(n), relevance=np.zeros(n))
     index = np.tile(np.array([0, 2, -1], np.int32), (n, 1))
-    prob = np.tile(np.array([0.25, 0.5, 1.0], np.float16), (n, 1))  # -1 is no candidate
+    prob = np.tile(np.array([0.25, 0.5, 1.0], np.float16), (n, 1))  # -1 is not a candidate
     write(table, "label", topk_index=index, topk_prob=prob, keep=np.full(n, 0.5, np.float32))
     got = label_evidence(Columns(table), block=block)
     labels = table.column("label")

@@ -69,7 +69,7 @@ def test_class_names_in_the_order_of_numbers_and_odd_paths(tmp_path):
         (f"{HEAD}\n{ROW}\na/2.jpg,a\n", "is damaged"),
         (f"{HEAD}\n{ROW}\n{ROW}\n", "rows 1 and 2 have the same path 'a/1.jpg'"),
         (f"{HEAD}\n{ROW.replace('wrong label', 'wrong')}\n", "row 1 below the header: verdict 'wrong' is not known"),
-        (f"{HEAD}\n{ROW.replace('0.1', 'x')}\n", "row 1 below the header: label_quality 'x' is no number"),
+        (f"{HEAD}\n{ROW.replace('0.1', 'x')}\n", "row 1 below the header: label_quality 'x' is not a number"),
         (f"{HEAD}\n{ROW.replace('0.9', '1.9')}\n", "row 1 below the header: suggested_prob '1.9' is outside"),
         (f"{HEAD}\n,a,b,0.9,0.1,fine,,1.0,\n", "row 1 below the header: path is empty"),
         (f"{HEAD}\na/1.jpg,,b,0.9,0.1,fine,,1.0,\n", "row 1 below the header: given is empty"),

@@ -20,7 +20,7 @@ EARLY, LATE = 2, 20  # epochs
 
 
 def _train(recipe: str, workers: int, file: str) -> None:
-    """Train, and note after each checkpoint, one an epoch: bytes in memory, handles, threads, objects."""
+    """Train, and note after each checkpoint, one per epoch: bytes in memory, handles, threads, objects."""
     seen, save = [], Trainer._save_checkpoint
 
     def watched(self: Trainer, log: Any) -> None:
@@ -54,4 +54,4 @@ def test_twenty_epochs_leave_memory_handles_threads_and_objects_as_they_were(tmp
     resident, *counts, objects = late - early
     assert resident < 0.05 * early[0], seen
     assert counts == [0, 0], seen
-    assert objects < LATE - EARLY, seen  # less than one an epoch
+    assert objects < LATE - EARLY, seen  # less than one per epoch

@@ -176,7 +176,7 @@ def write_kit(path: Path, **contents: bytes) -> Path:
         ({"meta": b"no matlab file"}, "holds no struct array `synsets`"),
         ({"meta": b""}, "holds no struct array `synsets`"),
         ({"meta": b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + b"\xff" * 64}, "holds no struct array"),
-        ({"truth": b"\xff\xfe1\n"}, "is no text; a number a line is accepted"),
+        ({"truth": b"\xff\xfe1\n"}, "is not text; a number per line is accepted"),
         ({"truth": bytes(20 << 20)}, "20971520 bytes; 16777216 are accepted"),
     ],
 )

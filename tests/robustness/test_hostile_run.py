@@ -133,7 +133,7 @@ def test_eval_counts_the_good_ones_and_says_how_many_were_left_out(web, tmp_path
     assert answers[0] == answers[1]
     assert cli.run(evaluation.main, toys.argv(**{**flags, "max_bad": len(bad) - 1})) == 2
     err = capsys.readouterr().err
-    named = Path(re.search(r"error: (.*): is no readable image", err)[1]).name
+    named = Path(re.search(r"error: (.*): is not a readable image", err)[1]).name
     assert named in bad
 
 

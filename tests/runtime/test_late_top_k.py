@@ -60,7 +60,7 @@ def test_only_the_best_travel_and_rows_with_a_tie_at_the_border():
     scores = np.random.default_rng(0).random((6, 5000)).astype(np.float32)
     downloads = Counting()
     LateTopK(paddle.to_tensor(scores), 5, downloads, on_device=True).value()
-    assert downloads.shapes == [(6, 13)]  # 6 values and 6 classes a row, and whether it is finite
+    assert downloads.shapes == [(6, 13)]  # 6 values and 6 classes per row, and whether it is finite
     scores[4] = 0.5
     downloads = Counting()
     LateTopK(paddle.to_tensor(scores), 5, downloads, on_device=True).value()

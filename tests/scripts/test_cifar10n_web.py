@@ -266,7 +266,7 @@ def test_more_rows_than_the_pictures_allow(downloads, tmp_path):
         (("--wrong", 0.5, "--cap"), "--wrong: found --cap; "),
         (("--scale", "nan"), "--scale"),
         (("--seed", -1), "--seed"),
-        (("--open", "nowhere"), "nowhere: is no folder"),
+        (("--open", "nowhere"), "nowhere: is not a folder"),
         (("--cifar", "nowhere"), "nowhere: is not there; CIFAR-10's folder or its .tar.gz archive is needed"),
         (("--rates", "nowhere"), "nowhere/info/synsets.txt: is not there"),
     ],
@@ -344,7 +344,7 @@ def hostile_batches() -> dict[str, tuple[bytes, str]]:
             "is uint8 of shape (3, 3000) for 3 labels",
         ),
         "rows": (pickled({"data": array(np.zeros((3, 3072), np.uint8)), "labels": few}), "for 1 labels"),
-        "class": (python_batch(images, np.array([0, 1, 10])), "a label is no number from 0 to 9"),
+        "class": (python_batch(images, np.array([0, 1, 10])), "a label is not a number from 0 to 9"),
         "list": (few.replace(b"]", b"\x80\x02]") + b".", "it holds a list"),
     }
 
@@ -378,8 +378,8 @@ def test_binary_files_and_archives_that_are_refused(downloads, tmp_path, monkeyp
         (tmp_path / f"bin/{name}.bin").write_bytes((place / f"bin/cifar-10-batches-bin/{name}.bin").read_bytes()[:-1])
     (tmp_path / "nothing").mkdir()
     expected = {
-        "cut.tar.gz": "is no tar archive, or is damaged or cut off",
-        "page.tar.gz": "is no tar archive, or is damaged or cut off",
+        "cut.tar.gz": "is not a tar archive, or is damaged or cut off",
+        "page.tar.gz": "is not a tar archive, or is damaged or cut off",
         "other.tar": "is an archive without CIFAR-10's files",
         "bin": "a multiple of 3073 is accepted, so it is cut off",
         "nothing": "holds no CIFAR-10; accepted: a folder with",

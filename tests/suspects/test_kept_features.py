@@ -136,8 +136,8 @@ def test_a_damaged_record_is_named_and_the_others_stay(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"path,label\n", "is no file of kept features, it begins with b'path,label"),
-        (MAGIC[:9], "is no file of kept features"),
+        (b"path,label\n", "is not a file of kept features, it begins with b'path,label"),
+        (MAGIC[:9], "is not a file of kept features"),
         (MAGIC + b'{"width": 4', "its second line is damaged"),
         (MAGIC + b'{"width": "x"}\n', "its second line is damaged"),
         (MAGIC + b"[]\n", "its second line is damaged"),

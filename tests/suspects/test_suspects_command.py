@@ -240,10 +240,10 @@ def test_unreadable_validation_pictures_are_a_note(judge, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "DIR: found none; a folder with a sub-folder a class is needed"),
+        ((), "DIR: found none; a folder with a sub-folder per class is needed"),
         (("nowhere",), "nowhere: is not there"),
-        (("file.txt",), "file.txt: is a file; a folder with a sub-folder a class is accepted (a list"),
-        (("empty",), "empty: has no picture; pictures, or sub-folders of them, one a class, are accepted"),
+        (("file.txt",), "file.txt: is a file; a folder with a sub-folder per class is accepted (a list"),
+        (("empty",), "empty: has no picture; pictures, or sub-folders of them, one per class, are accepted"),
         (("hollow",), "hollow: has no picture; pictures, or sub-folders of them"),
         (("stray",), "image 'loose.png' is in no sub-folder"),
         (("parts",), "DIR: parts has the sub-folders train, val, which look like parts of a data set"),
@@ -256,7 +256,7 @@ def test_unreadable_validation_pictures_are_a_note(judge, tmp_path):
         (("photos", "--out", "/dev/null"), "/dev/null: is a device, a pipe or a socket; a file's path is needed"),
         (("photos", "--report", "a.JPG"), "--report a.JPG: .JPG is a picture's name, which would be replaced"),
         (("photos", "--features", "suspects.csv"), "--features suspects.csv: is --out suspects.csv, too"),
-        (("photos", "--features", "file.txt"), "file.txt: is no file of kept features"),
+        (("photos", "--features", "file.txt"), "file.txt: is not a file of kept features"),
         (("photos", "--exif", "no"), "--exif: 'no' is not known"),
         (("photos", "--format", "coco"), "--format: 'coco' is not known"),
         (("photos", "--list", "nolist.txt"), "nolist.txt"),

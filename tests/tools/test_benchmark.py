@@ -21,8 +21,8 @@ def test_bad_input_is_one_line(tmp_path, capsys):
     good = ["--data", data, "--out", tmp_path / "out", "--recipe", recipe]
     (data / "truth_train.txt").write_text("google_images_resized/q1/g0.png one\n")
     for arguments, message in (
-        (["--data", tmp_path / "none"], "none is no folder"),
-        (good, "truth_train.txt:1: class 'one' is no integer"),
+        (["--data", tmp_path / "none"], "none is not a folder"),
+        (good, "truth_train.txt:1: class 'one' is not an integer"),
         ([*good, "-o", "seed=3"], "-o seed=3: the benchmark sets name, output, seed, data.table itself"),
     ):
         assert cli.run(main, [*map(str, arguments)]) == 2

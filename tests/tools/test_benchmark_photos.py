@@ -110,11 +110,11 @@ BAD = {
     "classes_alone": (lambda p: move(p, "train", "pictures"), "photos has no info/synsets.txt"),
     "no_val": (lambda p: move(p, "val", "validation"), "photos has train/ but no val/"),
     "class_without_val": (lambda p: move(p, "val/red", "no_class"), "has no picture of 1 class that"),
-    "another_val_class": (lambda p: move(p, "val/red", "val/rde"), "sub-folder 'rde' is no class of"),
+    "another_val_class": (lambda p: move(p, "val/red", "val/rde"), "sub-folder 'rde' is not a class of"),
     "one_class": (lambda p: [move(p, f"train/{c}", f"gone_{c}") for c in ("red", "green")], "has 1 sub-folder (blue)"),
     "unknown_truth": (lambda p: write_truth(p, lambda t: t.replace(",green,", ",gren,", 1)), "nearest: green"),
     "twice": (lambda p: write_truth(p, lambda t: t + "red/red1.png,red,\n"), "'red/red1.png' is there a second time"),
-    "strange": (lambda p: write_truth(p, lambda t: t + "red/x.png,red,\n"), "'red/x.png' is no picture below"),
+    "strange": (lambda p: write_truth(p, lambda t: t + "red/x.png,red,\n"), "'red/x.png' is not a picture below"),
     "missing": (lambda p: write_truth(p, lambda t: t.replace("red/red1.png,red,\n", "")), "no line for 'red/red1.png'"),
     "below_train": (lambda p: write_truth(p, lambda t: t.replace("\nred/", "\ntrain/red/")), "path 'train/red/red0"),
     "no_text": (lambda p: write_truth(p, lambda t: ""), "truth_train.csv: has no column path; CSV with"),
@@ -258,7 +258,7 @@ def test_one_comparison_shares_what_is_frozen_and_costs_what_was_predicted(args,
     assert [file.stat().st_size for file in files] == sizes and len(list((out / "kept/kept.features").iterdir())) == 4
     found = {one["method"]: one for one in made.entries}
     assert list(found) == ["class", "+instance", "+finetune", "elr/elr", "elr", "oracle/class", "oracle"]
-    cost = predicted(plan.base.stages, N - 1).training_images  # but for the file that is no picture
+    cost = predicted(plan.base.stages, N - 1).training_images  # but for the file that is not a picture
     assert [found[name]["cost"] for name in ("+finetune", "elr", "oracle")] == pytest.approx([cost] * 3)
     assert made.unequal(plan.equals) == ""
     assert found["+instance"]["auc"] is not None and found["+finetune"]["auc"] is None
@@ -314,7 +314,7 @@ def test_settings_are_searched_on_a_part_of_the_training_pictures(base, photos, 
 def test_a_share_of_a_folder_of_photographs_is_refused(args, photos, tmp_path, capsys):
     words = ["growth", "--sets", str(photos), "--shares", "1/2", "--out", str(tmp_path / "grown")]
     assert cli.run(ablation.main, words) == 2
-    assert "photos has no info/synsets.txt, a line a class, as WebVision 2.0's layout" in capsys.readouterr().err
+    assert "photos has no info/synsets.txt, a line per class, as WebVision 2.0's layout" in capsys.readouterr().err
 
 
 def test_refused_before_anything_is_written(base):

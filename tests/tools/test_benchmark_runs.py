@@ -212,7 +212,7 @@ def test_a_result_whose_cost_nobody_saw_has_none(ce, rows):
 
 def test_a_folder_of_something_else_is_left_alone(ce, rows):
     finish(ce, "class", 0.5)
-    with pytest.raises(InputError, match="is no run of this benchmark"):
+    with pytest.raises(InputError, match="is not a run of this benchmark"):
         Pretended(ce, rows).perform("class")
     (ce.folder / "benchmark.json").write_text("{}")
     with pytest.raises(InputError, match="cannot be read"):

@@ -29,7 +29,7 @@ def save(path, image):
 
 @pytest.fixture
 def tree(tmp_path):
-    """Three classes of 4, 3 and 2 pictures, and one validation picture a class."""
+    """Three classes of 4, 3 and 2 pictures, and one validation picture per class."""
     for number in range(9):
         save(tmp_path / "train" / "aaaabbbcc"[number] / f"{number}.jpg", picture(number))
     for number, name in enumerate("abc"):
@@ -135,13 +135,13 @@ def test_a_list_of_another_folder_and_validation_of_other_classes_are_refused(tr
     assert refused[1].startswith("4 of 4 training images cannot be read")
     (tree / "val/a").rename(tree / "val/z")
     (refused,) = found_in(capsys, tree / "train", "--val", tree / "val", code=1)["refused"]
-    assert refused.startswith(f"{tree}/val: sub-folder 'z' is no class of {tree}/train")
+    assert refused.startswith(f"{tree}/val: sub-folder 'z' is not a class of {tree}/train")
 
 
 def test_a_folder_without_classes_is_refused_but_looked_at(tree, capsys):
     found = found_in(capsys, tree / "train/a", code=1)
     assert (found["train"]["images"], found["class_names"]) == (4, [])
-    assert found["refused"] == [f"data.root: {tree}/train/a has 0 sub-folders; two or more are needed, one a class"]
+    assert found["refused"] == [f"data.root: {tree}/train/a has 0 sub-folders; two or more are needed, one per class"]
     (tree / "train/loose.jpg").write_bytes((tree / "train/a/0.jpg").read_bytes())
     found = found_in(capsys, tree / "train", code=1)
     assert (found["train"]["images"], len(found["duplicates"])) == (10, 1)

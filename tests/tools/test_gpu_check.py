@@ -134,7 +134,7 @@ def test_a_failed_row_is_the_exit_code_and_what_was_said_is_in_the_file(tmp_path
     [
         ("", "this Paddle is a build without CUDA; --cpu tries"),
         ("--cpu --only stepz", "--only: 'stepz' is not known; nearest: steps"),
-        ("--cpu --out no/where.txt", "--out: no is no folder"),
+        ("--cpu --out no/where.txt", "--out: no is not a folder"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, words, message):

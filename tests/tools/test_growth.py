@@ -133,9 +133,9 @@ def test_bad_input_is_one_line_and_nothing_is_trained(tmp_path, capsys):
     start = ["growth", "--out", str(tmp_path / "out"), "--recipe", str(recipe), "--sets"]
     for arguments, message in (
         ([f"{data},{other}"], "--sets: two are called data"),
-        ([str(tmp_path / "none")], "none is no folder"),
+        ([str(tmp_path / "none")], "none is not a folder"),
         ([str(data), "--methods", "+labl"], "'+labl' is not known"),
-        ([f"{data},{tmp_path}/none2", "--methods", "class"], "none2 is no folder"),
+        ([f"{data},{tmp_path}/none2", "--methods", "class"], "none2 is not a folder"),
     ):
         assert cli.run(benchmark.main, [*start, *arguments]) == 2
         out, err = capsys.readouterr()

@@ -545,7 +545,7 @@ def test_cores_that_decode_too_little_are_said_with_what_is_left_of_the_rate():
         ["evaluation", "906", "14,496", "112,000", "123.6"],
     ]
     assert lines[4].startswith(
-        "The cores cannot feed the training: at most 1,812 images/s a process are decoded, 32% of"
+        "The cores cannot feed the training: at most 1,812 images/s per process are decoded, 32% of"
     )
     assert "at least 3.16 times as many" in lines[4]
 
@@ -563,7 +563,7 @@ def test_cores_and_views_a_core_are_given(capsys, tmp_path):
     words = ("--processes", 2, "--images-per-second", 100, "--cores", 1, "--views-per-core", 50, "--no-files")
     code, out, _ = call(capsys, "-c", tmp_path / "stages.yaml", *words)
     assert code == 0
-    assert "The cores cannot feed the training: at most 25 images/s a process are decoded, 25% of 100" in out
+    assert "The cores cannot feed the training: at most 25 images/s per process are decoded, 25% of 100" in out
 
 
 def test_cores_are_not_asked_for_what_the_cards_decode():
@@ -575,7 +575,10 @@ def test_cores_are_not_asked_for_what_the_cards_decode():
 def test_cores_that_are_enough_are_said_with_the_workers_it_takes():
     rates = {"training": 2874.0, "evaluation": 7600.0}
     said = [*feeding_lines(Feeding(16, 2, dict.fromkeys(rates, 906.0), rates, "")), ""]
-    assert said[4:] == ["The cores can feed the training if 40% of them decode: data.workers=4 or more a process.", ""]
+    assert said[4:] == [
+        "The cores can feed the training if 40% of them decode: data.workers=4 or more per process.",
+        "",
+    ]
     close = list(feeding_lines(Feeding(8, 2, dict.fromkeys(rates, 906.0), rates, "")))
     assert close[-1].startswith("That is close")
 

@@ -102,7 +102,7 @@ def test_what_is_refused_is_said_in_a_line(file, tmp_path, capsys, monkeypatch):
         capsys, "labels.csv"
     )
     assert "--root nowhere: is not there" in refused(capsys, file, "--root", "nowhere")
-    assert "--val suspects.csv: is no folder" in refused(capsys, file, "--val", "suspects.csv")
+    assert "--val suspects.csv: is not a folder" in refused(capsys, file, "--val", "suspects.csv")
     assert "--class_names photos: cannot be read" in refused(capsys, file, "--class_names", "photos")
     assert "--port: found 65536; 0 to 65535 is accepted" in refused(capsys, file, "--port", 65536)
     (tmp_path / "photos").rename(tmp_path / "a")

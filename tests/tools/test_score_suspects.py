@@ -96,7 +96,7 @@ def test_another_library_is_scored_on_the_same_features_and_folds(score, tmp_pat
         ("path,given\nx,y\n", TRUTH, [], "has no column suggested"),
         (LIST, "path,truth\n", [], "has no rows"),
         (LIST, TRUTH, ["--features", "x"], "--features and --root"),
-        (LIST, TRUTH, ["--features", "nowhere", "--root", "."], "nowhere: is no file"),
+        (LIST, TRUTH, ["--features", "nowhere", "--root", "."], "nowhere: is not a file"),
     ],
 )
 def test_bad_input_is_one_line(score, found, truth, more, message):

@@ -99,7 +99,7 @@ def test_a_file_of_other_ranges_is_refused(tmp_path):
     file = tmp_path / "spaces.yaml"
     for text in ("[1]", "elr: [{key: a, rang: [1, 2]}]", "elr: [{key: a}]", "elr: 3", "{"):
         file.write_text(text)
-        with pytest.raises(InputError, match="is no file of ranges"):
+        with pytest.raises(InputError, match="is not a file of ranges"):
             space_of("elr", file)
 
 

@@ -280,7 +280,7 @@ CHUNKED = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nC
 @pytest.mark.parametrize("sent", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", CHUNKED + b"xyz\r\n"])
 def test_what_is_no_http_is_refused_in_json_too(server, sent):
     status, answer = ask_once(server.port, Ask(sent, ""))
-    assert (status, sentence(answer.partition(b"\r\n\r\n")[2])) == (400, "the request is no HTTP/1.1 that can be read")
+    assert (status, sentence(answer.partition(b"\r\n\r\n")[2])) == (400, "the request is not readable HTTP/1.1")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
@@ -327,7 +327,12 @@ PACKED = gzip.compress(PNG)
         ("br", PNG, 415, "content encoding: found 'br'; accepted: gzip"),
         ("deflate", PNG, 415, "content encoding: found 'deflate'; accepted: gzip"),
         ("gzip, gzip", PNG, 415, "content encoding: found 'gzip, gzip'; accepted: gzip"),
-        ("gzip", PNG, 400, "body: is no sound gzip file (Error -3 while decompressing data: incorrect header check)"),
+        (
+            "gzip",
+            PNG,
+            400,
+            "body: is not a valid gzip file (Error -3 while decompressing data: incorrect header check)",
+        ),
         ("gzip", PACKED[:-1], 400, "body: the gzip file is cut off"),
         ("gzip", b"", 400, "body: the gzip file is cut off"),
         ("gzip", PACKED + PACKED, 400, "body: damaged; bytes follow the end of the gzip file"),

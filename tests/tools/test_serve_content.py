@@ -73,17 +73,17 @@ def test_json_has_one_image_or_several():
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ({"images": [TEXT, "ab!c"]}, 400, "images[1]: is no base64 text; found '!' in it"),
-        ({"images": [TEXT, TEXT, "\u00e9abc"]}, 400, "images[2]: is no base64 text; found 'é' in it"),
-        ({"image": "ab=cd"}, 400, "image: is no base64 text; found '=' in it"),
+        ({"images": [TEXT, "ab!c"]}, 400, "images[1]: is not base64 text; found '!' in it"),
+        ({"images": [TEXT, TEXT, "\u00e9abc"]}, 400, "images[2]: is not base64 text; found 'é' in it"),
+        ({"image": "ab=cd"}, 400, "image: is not base64 text; found '=' in it"),
         (
             {"image": TEXT[:-3]},
             400,
-            f"image: is no base64 text; {len(TEXT) - 3} characters cannot be, its end is missing",
+            f"image: is not base64 text; {len(TEXT) - 3} characters cannot be, its end is missing",
         ),
         ({"image": "data:image/png,abc"}, 400, "image: a data: URL without `;base64,`; base64 is accepted"),
         ({"image": "data:image/png;base64"}, 400, "image: a data: URL without `;base64,`; base64 is accepted"),
-        ({"image": "http://x.example/cat.jpg"}, 400, "image: is no base64 text; found ':' in it"),
+        ({"image": "http://x.example/cat.jpg"}, 400, "image: is not base64 text; found ':' in it"),
         ({"image": None}, 400, "image: found null; a base64 text is accepted"),
         ({"images": [TEXT, 7]}, 400, "images[1]: found a number; a base64 text is accepted"),
         ({"images": [[TEXT]]}, 400, "images[0]: found a list; a base64 text is accepted"),
@@ -188,7 +188,7 @@ def test_a_part_may_be_what_a_canvas_gives():
     head = 'Content-Disposition: form-data; name="image"'
     assert images(form_of(part(head, f"data:image/png;base64,{TEXT}".encode())), KIND) == [("", DATA)]
     bad = form_of(part(head), part(head, b"data:image/png;base64,a!"))
-    assert refusal(bad, KIND) == (400, "form: image 1: is no base64 text; found '!' in it")
+    assert refusal(bad, KIND) == (400, "form: image 1: is not base64 text; found '!' in it")
 
 
 def test_a_form_of_thousands_of_fields_is_refused_at_the_first_too_many():

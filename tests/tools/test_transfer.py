@@ -100,7 +100,7 @@ def test_unreadable_images_are_refused_or_left_out(toy, folder, capsys):
     bad = folder / f"JPEGImages/{N + 4:06d}.jpg"
     bad.write_bytes(b"no image")
     assert call(toy, voc=folder) == 2
-    assert f"error: {bad}: is no readable image" in capsys.readouterr().err
+    assert f"error: {bad}: is not a readable image" in capsys.readouterr().err
     assert call(toy, "--max_bad", "1", "--c", "1", voc=folder) == 0
     assert f"{N} training and {N - 1} test images, 1 unreadable" in capsys.readouterr().out
 
@@ -108,7 +108,7 @@ def test_unreadable_images_are_refused_or_left_out(toy, folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--voc", "/nowhere"], "/nowhere/ImageSets/Main: is no folder"),
+        (["--voc", "/nowhere"], "/nowhere/ImageSets/Main: is not a folder"),
         (["--train", "../x"], "split: found '../x'"),
         (["--train", "test"], f"--train test, --test test: {N} images are in both, such as {N + 1:06d}.jpg"),
         (["--c", "1,x"], "--c: found '1,x'"),

@@ -518,4 +518,4 @@ def test_columns_of_another_reweighting_are_not_written_over(images, tmp_path):
     train(recipe_of(images, tmp_path, "name=same", shared, duration="3 steps"))  # the same settings: reused
     with pytest.raises(InputError, match=r"class\.arrow: was written by stage class with other settings"):
         train(recipe_of(images, tmp_path, "name=other", shared, balance=0.9))
-    assert not (tmp_path / "out/other/class").exists()  # what was refused is no unfinished training
+    assert not (tmp_path / "out/other/class").exists()  # what was refused is not an unfinished training

@@ -1,4 +1,4 @@
-"""A folder of photographs as the benchmark's data: train/ and val/ with a sub-folder a class, and what is known of it.
+"""A folder of photographs as the benchmark's data: train/ and val/ with a sub-folder per class, and their truth.
 
 ``truth_train.csv`` beside them, with the columns path (below train/) and truth, says what the training pictures show: a
 class's name, off_topic or broken.
@@ -64,7 +64,7 @@ def right_rows(data: Data, paths: Sequence[str], labels: np.ndarray) -> np.ndarr
     """bool (N,): which of the training pictures ``paths`` show the class of their label, by ``truth_file``.
 
     Raises InputError for a picture of the tree without a line or with two, a line without a picture, and a truth that
-    is no class's folder, off_topic or broken; where a class is called so, that is the class.
+    is not a class's folder, off_topic or broken; where a class is called so, that is the class.
     """
     file, classes, shown = truth_file(data), read_classes(data), dict[str, str]()
     known = {name: name for name in map(same_name, classes.folders)}
@@ -86,7 +86,7 @@ def right_rows(data: Data, paths: Sequence[str], labels: np.ndarray) -> np.ndarr
     missing, strange = [path for path in tree if path not in shown], shown.keys() - tree.keys()
     said = [f"has no line for {missing[0]!r} ({plural(len(missing), 'such picture')})"] if missing else []
     if strange:
-        said.append(f"path {min(strange)!r} is no picture below {data.root} ({plural(len(strange), 'such line')})")
+        said.append(f"path {min(strange)!r} is not a picture below {data.root} ({plural(len(strange), 'such line')})")
     if said:
         raise InputError(f"{file}: {'; '.join(said)}; a line for every picture is needed, as {next(iter(tree))!r}")
     own = np.array([*map(same_name, classes.own_folders)])

@@ -1,4 +1,4 @@
-"""The results as a picture, a point a seed, mean and deviation: the ladder, what reads less, the baselines."""
+"""The results as a picture, a point per seed, mean and deviation: the ladder, what reads less, the baselines."""
 
 from __future__ import annotations
 

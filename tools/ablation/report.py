@@ -137,7 +137,7 @@ def quality_table(
 
 
 def cost_table(entries: Entries, methods: Sequence[str]) -> str:
-    """One line a method: wall time and peak memory of its own process."""
+    """One line per method: wall time and peak memory of its own process."""
     head = ("method", "cost: training images", f"x {BASE}", "forward", "backward", "seconds", "peak memory, MiB")
     rows: list[tuple[str, ...]] = [head]
     base = mean_of(entries, BASE, "cost")

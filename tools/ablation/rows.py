@@ -53,18 +53,18 @@ def count_classes(root: Path) -> int:
     """The lines of info/synsets.txt, two or more. Raises InputError where there are none."""
     if not root.is_dir():
         raise InputError(
-            f"--data: {root} is no folder; accepted: a folder in WebVision 2.0's layout (docs/data.md), "
+            f"--data: {root} is not a folder; accepted: a folder in WebVision 2.0's layout (docs/data.md), "
             "such as data/make_digits_web.py writes, or one of photographs, train/CLASS/… and val/CLASS/…"
         )
     file = root / "info" / "synsets.txt"
     if not file.is_file():
         raise InputError(
-            f"--data: {root} has no info/synsets.txt, a line a class, as WebVision 2.0's layout has (docs/data.md); "
+            f"--data: {root} has no info/synsets.txt, a line per class, as WebVision 2.0's layout has (docs/data.md); "
             "nor is it a folder of photographs where one is accepted, with train/CLASS/… and val/CLASS/…"
         )
-    lines = read_text(file, "a line a class is needed").rstrip().splitlines()
+    lines = read_text(file, "a line per class is needed").rstrip().splitlines()
     if len(lines) < 2:
-        raise InputError(f"{file}: has {len(lines)} lines; a line a class, two or more, is accepted")
+        raise InputError(f"{file}: has {len(lines)} lines; a line per class, two or more, is accepted")
     return len(lines)
 
 

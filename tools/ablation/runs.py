@@ -83,7 +83,7 @@ class Record:
         """Make the run's folder ready: one that other lists filled is removed, which is said on stderr."""
         folder, before = self.run.folder, self._tree["lists"]
         if not before and folder.exists() and any(item.name[0] != "." for item in folder.iterdir()):
-            raise InputError(f"{folder}: is no run of this benchmark ({RECORD} is missing); choose another --out")
+            raise InputError(f"{folder}: is not a run of this benchmark ({RECORD} is missing); choose another --out")
         if before not in ("", self.rows.digest):
             say(f"{self.run.name}: the lists have changed since it ran; runs again")
             shutil.rmtree(folder)

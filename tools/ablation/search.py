@@ -238,7 +238,7 @@ class Search:
         return "\n".join([*parts, "## Made with\n", self._made])
 
     def table(self) -> str:
-        """One line a method: trials with a score, that of the recipe's own settings, the best, and what was chosen."""
+        """One line per method: trials with a score, the recipe's own score, the best one, and what was chosen."""
         rows: list[tuple[str, ...]] = [("chosen", "method", "trials", "own score", "best score")]
         for kind, found in self.tree()["methods"].items():
             scored = [one for one in found["trials"] if "score" in one]

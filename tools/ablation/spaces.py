@@ -52,7 +52,7 @@ def space_of(method: str, file: Path = FILE) -> tuple[Dimension, ...]:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
         return tuple(_dimension(entry) for name in (ALL, method) for entry in tree.get(name, ()))
     except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise InputError(f"{file}: is no file of ranges: {error}") from None
+        raise InputError(f"{file}: is not a file of ranges: {error}") from None
 
 
 def _dimension(entry: Mapping[str, Any]) -> Dimension:

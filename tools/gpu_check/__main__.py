@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     for name in args.only:
         check_choice("--only", name, tuple(CHECKS))
     if not args.out.absolute().parent.is_dir():
-        raise InputError(f"--out: {args.out.parent} is no folder; a file in an existing one is accepted")
+        raise InputError(f"--out: {args.out.parent} is not a folder; a file in an existing one is accepted")
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     gpus = 0 if args.cpu else count_gpus()
     kind = f"{gpus} GPU(s)" if gpus else "dry run on the CPU, whose figures mean nothing"

@@ -32,7 +32,7 @@ def main(device: str, megabytes: int) -> None:
         assert first == float(group.size) ** (TIMES + 2), f"the sum is {first}"
         if group.is_main:
             rate = megabytes / 1e3 * 2 * (group.size - 1) / group.size / seconds
-            print(f"{megabytes} MB among {group.size} processes: {1e3 * seconds:.2f} ms, {rate:.1f} GB/s a process")
+            print(f"{megabytes} MB among {group.size} processes: {1e3 * seconds:.2f} ms, {rate:.1f} GB/s per process")
 
 
 if __name__ == "__main__":

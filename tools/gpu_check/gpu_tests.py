@@ -15,7 +15,7 @@ MARK = "@pytest.mark.gpu"
 
 
 def check(settings: Settings) -> Iterator[Row]:
-    """A row a file, so that one that cannot be imported does not hide the others; two of them in a dry run."""
+    """A row per file, so that one that cannot be imported does not hide the others; two of them in a dry run."""
     files = sorted(file for file in (ROOT / "tests").rglob("test_*.py") if MARK in file.read_text(encoding="utf-8"))
     if not files:
         raise FileNotFoundError(f"{ROOT / 'tests'}: no file has {MARK}")

@@ -22,7 +22,7 @@ PATIENCE = 150, 1200  # seconds for the first checkpoint of a run: on GPUs, and 
 
 
 def check(settings: Settings) -> Iterator[Row]:
-    """A process a GPU; two on the CPU in a dry run."""
+    """A process per GPU; two on the CPU in a dry run."""
     n = settings.size(min(settings.gpus, MOST), 2)
     if n < 2:
         yield attempt("two processes", _one_gpu)

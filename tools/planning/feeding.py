@@ -109,7 +109,7 @@ def feeding_lines(found: Feeding) -> Iterator[str]:
         numbers = (one, one * found.cores, rate * found.processes)
         rows.append((what, *(f"{number:,.0f}" for number in numbers), f"{found.needed(what):,.1f}"))
     yield from aligned([HEAD, *rows])
-    yield f"One core: {found.images}; {plural(found.cores, 'core')} and {found.processes} processes a machine."
+    yield f"One core: {found.images}; {plural(found.cores, 'core')} and {found.processes} processes per machine."
     if found.on_card:
         yield (
             "data.decoder: dali: the cards decode the training's JPEG files, at a rate that was not measured; the "
@@ -120,7 +120,7 @@ def feeding_lines(found: Feeding) -> Iterator[str]:
     at_most = found.cores * found.one_core["training"] / found.processes
     if needed > found.cores:
         yield (
-            f"The cores cannot feed the training: at most {at_most:,.0f} images/s a process are decoded, "
+            f"The cores cannot feed the training: at most {at_most:,.0f} images/s per process are decoded, "
             f"{found.cores / needed:.0%} of {found.rates['training']:,.0f}; the hours are at least "
             f"{needed / found.cores:.2f} times as many."
         )
@@ -131,7 +131,7 @@ def feeding_lines(found: Feeding) -> Iterator[str]:
         return
     yield (
         f"The cores can feed the training if {needed / found.cores:.0%} of them decode: "
-        f"data.workers={max(1, math.ceil(needed / found.processes))} or more a process."
+        f"data.workers={max(1, math.ceil(needed / found.processes))} or more per process."
     )
     if needed > 0.7 * found.cores:
         yield "That is close: cores that share memory and caches decode less than so many times one core."

@@ -47,7 +47,7 @@ def base_of(args: argparse.Namespace, recipe: Recipe, rows: int, table: Table | 
         return Artefact("base", "table/base.arrow", "as it is", (table.folder / "base.arrow").stat().st_size)
     path, text = (b if a is None else a for a, b in zip(given, TEXTS[recipe.data.format], strict=True))
     own = BASE_ROW + (DECIDED_ROW if recipe.data.decisions is not None else 0)
-    what = f"{own} + path {path:g} + text {text:g} B a row"
+    what = f"{own} + path {path:g} + text {text:g} B per row"
     return Artefact("base", "table/base.arrow", what, round(rows * (own + path + text)))
 
 

@@ -41,7 +41,7 @@ def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
     listed = [(stage, file.path, file.what, size(file.bytes), file.note) for stage, file in files]
     columns, peak = (sum(s.disk["columns"] for s in stages), max(s.disk["peak of all files"] for s in stages))
     timed = plan.measured is not None
-    rates = f"{plan.training_rate:g} images/s a process in training, {plan.evaluation_rate:g}"
+    rates = f"{plan.training_rate:g} images/s per process in training, {plan.evaluation_rate:g}"
     total = {key: sum(stage.hours[key] for stage in stages) for key in stages[0].hours}
     hours = [*((stage.name, stage.hours) for stage in stages), ("total", total)]
     sections = {
@@ -147,7 +147,7 @@ def images_cells(stage: StagePlan) -> tuple[str, ...]:
 
 
 def table_text(lines: Sequence[tuple[str, Mapping[str, float]]], show: Callable[[float], str]) -> list[str]:
-    """A line a stage, a column a title."""
+    """A line per stage, a column a title."""
     return aligned([("stage", *lines[0][1]), *((name, *map(show, line.values())) for name, line in lines)])
 
 

@@ -1,4 +1,4 @@
-"""How a request's body is packed: by its content type. What kind of picture an image is, its own bytes say."""
+"""How a request's body is packed: by its content type. What kind of picture per image is, its own bytes say."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def one_image(body: bytes, most: int) -> list[Upload]:
 
 
 def untold_images(content_type: str, body: bytes, most: int) -> list[Upload]:
-    """A body of no type, or of the one that curl gives to all: JSON and what is no text are taken as what they are."""
+    """A body of no type, or of the one that curl gives to all: JSON and what is not text are taken as what they are."""
     if re.match(rb"\s*\{", body):
         return json_images(body, most)
     if re.search(rb"[^\t-\r -~]", body[:1024]):

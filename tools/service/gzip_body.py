@@ -29,7 +29,7 @@ async def unpacked(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             try:
                 yield unpacker.decompress(chunk, PIECE)
             except zlib.error as error:
-                raise Refused(400, f"body: is no sound gzip file ({error})") from None
+                raise Refused(400, f"body: is not a valid gzip file ({error})") from None
             chunk = unpacker.unconsumed_tail or unpacker.unused_data
             await asyncio.sleep(0)
     if not unpacker.eof:

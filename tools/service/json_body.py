@@ -16,7 +16,7 @@ TOPK = "; topk stands in the address: /predict?topk=3"
 def json_images(body: bytes, most: int) -> list[Upload]:
     """The images of a JSON object; each key has one base64 text or a list of them.
 
-    Raises Refused: 400 for what is no such object (a text that is no base64 is named by its place), 413 for
+    Raises Refused: 400 for what is no such object (a text that is not base64 is named by its place), 413 for
     more than ``most`` images. Base64 has no commas and brackets, so that a body with many of them is refused
     before it becomes millions of Python's objects.
     """

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn reads it; what is no HTTP is refused in JSON, too."""
+"""HTTP as uvicorn reads it; what is not HTTP is refused in JSON as well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class JsonProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer that the request cannot be read, and close the connection."""
-        body = error_body("the request is no HTTP/1.1 that can be read")
+        body = error_body("the request is not readable HTTP/1.1")
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
         with contextlib.suppress(h11.LocalProtocolError):  # an answer has begun already
             for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):

@@ -29,7 +29,7 @@ def from_base64(text: bytes, where: str) -> bytes:
     packed = text.translate(ALPHABETS, BLANKS).rstrip(b"=")
     other = packed.translate(None, LETTERS)
     if other:
-        raise Refused(400, f"{where}: is no base64 text; found {other[:4].decode('utf-8', 'replace')[0]!r} in it")
+        raise Refused(400, f"{where}: is not base64 text; found {other[:4].decode('utf-8', 'replace')[0]!r} in it")
     if len(packed) % 4 == 1:
-        raise Refused(400, f"{where}: is no base64 text; {len(packed)} characters cannot be, its end is missing")
+        raise Refused(400, f"{where}: is not base64 text; {len(packed)} characters cannot be, its end is missing")
     return base64.b64decode(packed + b"=" * (-len(packed) % 4))

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``--sizes``, ``--width``."""
     sizes = [100_000, 200_000, 400_000, 1_000_000]
     parser.add_argument("--sizes", type=number(int, FEWEST), nargs="+", default=sizes, help="rows, two or more sizes")
-    parser.add_argument("--width", type=number(int, 1), default=64, help="numbers a row (64)")
+    parser.add_argument("--width", type=number(int, 1), default=64, help="numbers per row (64)")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:

@@ -29,7 +29,7 @@ from urnet.data.loading.loader import ImageSource, Loader
 from urnet.data.loading.prefetch import Job
 
 ENLARGED = 4
-WARM_UP, EPOCHS, BATCH = 2, 8, 32  # of a loader: epochs that do not count, all epochs, rows a batch
+WARM_UP, EPOCHS, BATCH = 2, 8, 32  # of a loader: epochs that do not count, all epochs, rows per batch
 BARE, PADDLE = "bare decode, resize, flip", "paddle.io.DataLoader"
 ONE_CORE = {  # pipeline -> its bare loop
     "train": "bare train",

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Size of the measurement."""
     text = "rows of the class [8000]; WebVision's largest has 53647"
     parser.add_argument("--rows", type=number(int, 10), default=8000, help=text)  # fewer may not make three subsets
-    parser.add_argument("--width", type=number(int, 1), default=256, help="features a row [256]")
+    parser.add_argument("--width", type=number(int, 1), default=256, help="features per row [256]")
     parser.add_argument("--rounds", type=number(int, 1), default=3, help="turns of each density; medians count [3]")
 
 

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, count = parser.add_argument, cli.number(int, 1)
     add("--network", default=NETWORKS[0], help="with random weights (default %(default)s)")
     add("--size", type=count, default=224, help="side of the images in pixels (default %(default)s)")
-    add("--batch_size", type=count, default=32, help="images a step (default %(default)s)")
+    add("--batch_size", type=count, default=32, help="images per step (default %(default)s)")
     add("--turns", type=count, default=3, help="steps of each (default %(default)s)")
     add("--from_unit", type=cli.number(int, 1), help="of EfficientNetLite0, 1 to 15 (default: the whole network)")
 

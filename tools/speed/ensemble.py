@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, default, text in (
         ("members", 20, "prediction files"),
         ("images", 6144, "images in each"),
-        ("topk", 100, "classes an image in each"),
+        ("topk", 100, "classes per image in each"),
         ("classes", 5000, "classes"),
         ("rounds", 3, "turns of each method; medians count"),
     ):

@@ -26,7 +26,7 @@ from urnet.core import cli
 from urnet.runtime.threads import compute_threads, import_paddle
 
 N_CLASSES, LONE = 100, 20  # classes of the networks; lone requests
-CASES = (("ResNet8_small32", 32, 1), ("ResNet8_small32", 32, 16), ("ResNet18", 224, 1))  # pixels, images a request
+CASES = (("ResNet8_small32", 32, 1), ("ResNet8_small32", 32, 16), ("ResNet18", 224, 1))  # pixels, images per request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default="ResNet101", help="network, with random weights [ResNet101]")
     add("--size", type=count, default=32, help="side of the images in pixels [32]")
     add("--classes", type=count, default=1000, help="classes [1000]")
-    add("--batch_size", type=count, default=2, help="images a step [2]")
+    add("--batch_size", type=count, default=2, help="images per step [2]")
     add("--steps", type=count, default=5, help="steps of each loop, in turns; the median counts [5]")
 
 

@@ -1,6 +1,6 @@
 """The speed of the table: lists and metadata to base.arrow, opening, reading, writing, multiplying, sampling, report.
 
-Lists and metadata of WebVision's shape (long tail, two engines, 2.5 queries a class) are made in a temporary folder.
+Lists and metadata of WebVision's shape (long tail, two engines, 2.5 queries per class) are made in a temporary folder.
 The limits are the disk itself, the same files read and the same bytes written; or the most that is wanted of 16 million
 rows, whatever number is measured. Each step runs in a process of its own, as its memory counts.
 """
@@ -31,8 +31,8 @@ from urnet.data.table.table import Table
 
 MOST = "wanted: at most, for 16 million rows"
 QUERIES_PER_CLASS = 2.5
-RANK, PROCESSES, ROWS_EACH = 3, 64, 32  # the process whose part of an epoch is measured, of how many; its rows a batch
-SMALLEST, LARGEST = 98, 53_647  # images a class in WebVision 2.0
+RANK, PROCESSES, ROWS_EACH = (3, 64, 32)  # the process whose part of an epoch is measured, of how many; rows per batch
+SMALLEST, LARGEST = 98, 53_647  # images per class in WebVision 2.0
 WRONG, CANDIDATES = 0.3, 10  # share of rows suggested to be of another class; classes kept a row
 TITLE = "A page about things, seen in the city on the way to the old market"
 DESCRIPTION = "Photograph number {}, taken with a small camera; more of them on the following pages of this site."

@@ -1,7 +1,7 @@
 """Weights in and out: checkpoint folders, safetensors, .pdparams and the 2018 release's files.
 
 A checkpoint is a folder: ``model.safetensors`` (state-dict key -> array), ``state.json``, ``recipe.yaml`` and
-``classes.txt`` (a line a class), for resuming also ``optimizer.safetensors`` and further sets of arrays such
+``classes.txt`` (a line per class), for resuming also ``optimizer.safetensors`` and further sets of arrays such
 as ``ema.safetensors``. It is written whole. Reading executes nothing that a file says.
 """
 

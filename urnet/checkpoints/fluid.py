@@ -1,4 +1,4 @@
-"""The 2018 release's *fluid persistables*: one file a variable, or all in one. Nothing is executed.
+"""The 2018 release's *fluid persistables*: one file per variable, or all in one. Nothing is executed.
 
 A variable, little endian: uint32 version 0; uint64 number of LoD levels, for each uint64 byte size and data;
 uint32 tensor version 0; int32 size of a protobuf ``TensorDesc``; that message (field 1: type code, field 2:

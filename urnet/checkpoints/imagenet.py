@@ -73,7 +73,7 @@ def network_of(word: str, network: str | None = None) -> str:
     another name than ``network``.
     """
     if not is_word(word):
-        raise InputError(f"{word}: is no word for published weights; accepted: {WORD} and {WORD}:NETWORK")
+        raise InputError(f"{word}: is not a word for published weights; accepted: {WORD} and {WORD}:NETWORK")
     named = word.partition(":")[2] if ":" in word else network
     if named is None:
         raise InputError(f"{WORD}: of which network? {WORD}:NETWORK is accepted, of {_listed()}")
@@ -113,7 +113,7 @@ def _listed() -> str:
 
 
 def word_meant(text: str) -> str:
-    """The word that ``text``, which is no path and no word, was probably meant to be; "" where none is like it."""
+    """The word that ``text``, which is not a path and no word, was probably meant to be; "" where none is like it."""
     word, colon, network = text.partition(":")
     if not difflib.get_close_matches(word.casefold(), [WORD], cutoff=0.8):
         return ""

@@ -12,7 +12,7 @@ from urnet.core.checks import InputError
 
 
 def classifier_keys(network: Any) -> list[str]:
-    """State-dict keys of the layers that have a row a class: ``fc``, and an auxiliary head's classifier."""
+    """State-dict keys of the layers that have a row per class: ``fc``, and an auxiliary head's classifier."""
     return [key for key in network.state_dict() if key.startswith(CLASSIFIERS)]
 
 

@@ -35,7 +35,7 @@ def locate(path: PathLike) -> tuple[Kind, Path]:
         if other:
             raise InputError(f"{path}: {other}")
         if kind == "fluid" and not fluid.may_be_variable(path):
-            raise InputError(f"{path}: is no file of weights; accepted: {ACCEPTED}")
+            raise InputError(f"{path}: is not a file of weights; accepted: {ACCEPTED}")
         return kind, path
     if not path.is_dir():
         beside = [path.name + end for end in _ENDINGS if Path(f"{path}{end}").is_file()]
@@ -60,7 +60,7 @@ def locate(path: PathLike) -> tuple[Kind, Path]:
 def file_beside(weights: PathLike, name: str) -> Path | None:
     """The file ``name`` of a checkpoint whose weights are named as ``checkpoint.read_weights`` takes them.
 
-    None where there is none, and for weights that are no checkpoint's.
+    None where there is none, and for weights that are not a checkpoint's.
     """
     if imagenet.is_word(weights):
         return None

@@ -69,7 +69,7 @@ class PickledArray:
         try:
             data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
         except UnicodeEncodeError:
-            raise Refused("an array of text that is no bytes") from None
+            raise Refused("an array of text that is not a bytes") from None
         array = np.frombuffer(data or b"", self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
         return array.astype(self.dtype.newbyteorder("="), order="C", copy=False)
 
@@ -126,14 +126,14 @@ def _no_bytes(*arguments: Any) -> bytes:
 
 def _tuple(items: Any = ()) -> tuple:
     if not isinstance(items, (tuple, list)):
-        raise Refused("a tuple of something that is no sequence")
+        raise Refused("a tuple of something that is not a sequence")
     return tuple(items)
 
 
 def _dict(items: Any = ()) -> dict:
     pairs = _tuple(items)
     if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
-        raise Refused("a dict with a key that is no text")
+        raise Refused("a dict with a key that is not a text")
     return dict(pairs)
 
 

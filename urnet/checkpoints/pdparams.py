@@ -26,7 +26,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a state dict that ``paddle.save`` wrote, by key; bfloat16 (kept as uint16) as float32.
 
     Raises InputError when the file is truncated, asks for anything but arrays and plain data, or holds
-    entries that are no arrays.
+    entries that are not arrays.
     """
     try:
         with Path(path).open("rb") as stream:

@@ -78,7 +78,7 @@ class Published:
         """Where the file may be on this machine, in the order in which it is looked for."""
         own = os.environ.get(FOLDER)
         if own and not Path(own).is_dir():
-            raise InputError(f"{FOLDER}: {own} is no folder; one that holds files of weights is accepted")
+            raise InputError(f"{FOLDER}: {own} is not a folder; one that holds files of weights is accepted")
         folders = [*([Path(own)] if own else []), *([self.cache] if self.cache else [])]
         return [folder / self.file for folder in folders] + ([_in_package(self.file)] if self.package else [])
 
@@ -204,7 +204,7 @@ def here_now() -> set[str]:
     """The networks whose file lies in one of its places on this machine; its bytes are not looked at."""
     try:
         return {name for name in NETWORKS if any(place.is_file() for place in published(WORD, name).places())}
-    except InputError:  # URNET_WEIGHTS is no folder: said where weights are looked for
+    except InputError:  # URNET_WEIGHTS is not a folder: said where weights are looked for
         return set()
 
 

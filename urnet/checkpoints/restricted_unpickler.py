@@ -2,7 +2,7 @@
 
 ``pickle`` imports and calls whatever a file names. Here a name is looked up in the caller's table of builders,
 and a first pass over the opcodes, which builds nothing, refuses what plain data does not need: opcodes that
-call or import in other ways, lengths beyond the file's, keys that are no text, sparse memos.
+call or import in other ways, lengths beyond the file's, keys that are not text, sparse memos.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         self._builders, self._identified, self._budget = builders, persistent_load, 2 * check.size
 
     def load(self) -> Any:
-        """The object. Raises Refused for what is no plain data."""
+        """The object. Raises Refused for what is not plain data."""
         try:
             return super().load()
         except (
@@ -255,7 +255,7 @@ class _Check:
             keys = stack[at + 1 :: 2] if opcode.name == "SETITEMS" else []
             del stack[at:]
         if any(key not in self.keys for key in keys):
-            raise Refused("a dict with a key that is no text")
+            raise Refused("a dict with a key that is not a text")
         if len(stack) < opcode.taken:
             raise LookupError
         del stack[len(stack) - opcode.taken :]

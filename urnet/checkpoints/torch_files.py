@@ -54,8 +54,8 @@ def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], str]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Refused as error:
         raise InputError(
-            f"{path}: is no state dict of tensors that torch.save wrote: {error}; where it holds a whole model, save "
-            "model.state_dict() instead, in PyTorch"
+            f"{path}: is not a state dict of tensors that torch.save wrote: {error}; if it holds a whole "
+            "model, save model.state_dict() instead, in PyTorch"
         ) from None
     prefix = "module." if all(key.startswith("module.") for key in arrays) else ""
     return {key[len(prefix) :]: array for key, array in arrays.items()}, entry
@@ -82,7 +82,7 @@ def read_array_dict(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Refused as error:
-        raise InputError(f"{path}: is no dict of arrays that torch.save wrote: {error}") from None
+        raise InputError(f"{path}: is not a dict of arrays that torch.save wrote: {error}") from None
     return arrays
 
 
@@ -93,5 +93,5 @@ def _state_dict(tree: Any) -> dict[str, Tensor]:
     tensors = {key: value for key, value in tree.items() if isinstance(value, Tensor)}
     others = [key for key, value in tree.items() if not isinstance(value, (Tensor, int, float))]
     if others or not tensors:
-        raise Refused(f"its entry {short(others[0])} is no tensor; {_ACCEPTED}" if others else f"empty; {_ACCEPTED}")
+        raise Refused(f"its entry {short(others[0])} is not a tensor; {_ACCEPTED}" if others else f"empty; {_ACCEPTED}")
     return tensors

@@ -63,7 +63,7 @@ class _Storage:
     def of(cls, identifier: Any) -> _Storage:
         """From a persistent identifier: ("storage", class, key, device, size), in old files with a view, None."""
         if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
-            raise Refused("it refers to something that is no storage")
+            raise Refused("it refers to something that is not a storage")
         _, kind, key, _, size, *view = identifier
         if not isinstance(kind, NamedBuilder) or kind.name not in _TYPES:
             raise Refused(f"a storage of {kind.name if isinstance(kind, NamedBuilder) else short(kind)}")
@@ -119,7 +119,7 @@ class _Dict(dict):
 
     def __init__(self, items: Any = ()) -> None:
         if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str) for pair in items):
-            raise Refused("a dict with a key that is no text")
+            raise Refused("a dict with a key that is not a text")
         super().__init__(items)
 
     def __setstate__(self, state: Any) -> None:

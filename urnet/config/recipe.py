@@ -67,7 +67,7 @@ class Data:
     )
     val_root: str | None = key(None, "null: where the format keeps its validation images", words="a folder")
     val_list: str | None = key(None, "null: the format's own", words="a file")
-    class_names: str | None = key(None, "a name a line; null: the format's own names", words="a file")
+    class_names: str | None = key(None, "a name per line; null: the format's own names", words="a file")
     classes: tuple[str, ...] | None = key(
         None,
         "train on a part of the classes, in this order: a list of names or numbers, `0-49`, or a file with one a line "
@@ -241,8 +241,8 @@ class Model:
     )
     in_classes: bool = key(
         True,
-        "at the end of a stage 20 training images a class and 1,000 validation images are looked at once more, so that "
-        "predictions say whether an image fits any class ([In classes](cli.md#in-classes))",
+        "at the end of a stage the network sees 20 training images per class and 1,000 validation images once more, "
+        "so that predictions say whether an image fits any class ([In classes](cli.md#in-classes))",
         added=True,
         free=True,
     )

@@ -8,7 +8,7 @@ from typing import Any
 from urnet.config.recipe import Recipe
 from urnet.config.stage import Stage
 
-SIZE, STEPS, ROWS = 64, 4, 8  # pixels; steps a stage; images a class, of ten classes
+SIZE, STEPS, ROWS = 64, 4, 8  # pixels; steps per stage; images per class, of ten classes
 
 
 def tiny_overrides(recipe: Recipe, *, least_size: int = 1, n_processes: int = 1) -> list[str]:

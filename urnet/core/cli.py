@@ -101,7 +101,7 @@ def results_only() -> Iterator[TextIO]:
     """Yield a stream that goes to stdout, while all else that is written there goes to stderr.
 
     Of several processes only process 0 has results; the stream of the others goes nowhere. Paddle's C++ code
-    logs to file descriptor 1, past ``sys.stdout``. Where ``sys.stdout`` is no file of that descriptor (a test
+    logs to file descriptor 1, past ``sys.stdout``. Where ``sys.stdout`` is not a file of that descriptor (a test
     that captures it), it is yielded as it is.
     """
     if not is_main():

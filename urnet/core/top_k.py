@@ -20,7 +20,7 @@ def topk(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     finite = np.isfinite(ordered[:, [0, -1]]).all(axis=1)  # what is not finite comes first or last
     check_finite(finite)
     border = ordered[:, n_classes - k, None]  # the k-th best
-    chosen = np.flatnonzero(scores >= border)  # k or more a row, by row and class
+    chosen = np.flatnonzero(scores >= border)  # k or more per row, by row and class
     if len(chosen) > n_rows * k:
         row = chosen // n_classes
         chosen = chosen[_first_equals(row, scores.reshape(-1)[chosen] == border[row, 0], k)]

@@ -1,6 +1,6 @@
 """Which classes are taken for which: the confusion matrix, and precision, recall and F1 of every class.
 
-The matrix is kept and written as its cells that are not 0, at most one an image: 5,000 x 5,000 would be 25 million.
+The matrix is kept and written as its cells that are not 0, at most one per image: 5,000 x 5,000 would be 25 million.
 """
 
 from __future__ import annotations

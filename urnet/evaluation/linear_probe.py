@@ -1,4 +1,4 @@
-"""Linear classifiers on frozen features, one a class, each with a C of its own: how good the features are."""
+"""Linear classifiers on frozen features, one per class, each with a C of its own: how good the features are."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def check_unreadable(bad: Unreadable, unreadable: int, max_bad: int, remedy: str
     path, reason = next(iter(bad.values()))
     more = f" (and {unreadable - 1} more)" if unreadable > 1 else ""
     raise InputError(
-        f"{path}: is no readable image: {reason}{more}; at most {max_bad} unreadable images are accepted "
+        f"{path}: is not a readable image: {reason}{more}; at most {max_bad} unreadable images are accepted "
         f"({remedy} leaves out up to N)"
     )
 

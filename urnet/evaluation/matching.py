@@ -125,7 +125,7 @@ class Listed:
         )
 
     def check_range(self, widest: int, file: str | Path) -> None:
-        """Raise InputError for a label that is no predicted class, where nothing says how many classes there are."""
+        """Raise InputError for a label that is not a predicted class, where nothing says how many classes there are."""
         if self.n_classes is None and (fault := self.beyond(widest, file)):
             raise InputError(f"{fault}; if the network has more classes, --class_dim N says so")
 
@@ -135,7 +135,7 @@ def read_aligned(
 ) -> Generator[list[Predictions], None, None]:
     """Yield blocks of the same images of several files, in the order of the first.
 
-    A file in another order is read as a whole, 8 k bytes an image. Raises InputError as ``match`` does.
+    A file in another order is read as a whole, 8 k bytes per image. Raises InputError as ``match`` does.
     """
     lead, *others = (read_predictions(file, n_classes, rows) for file in files)
     for first in lead:

@@ -44,7 +44,7 @@ def read_tables(file: Path, text_bytes: int = TEXT_BYTES, columns: Sequence[str]
         raise InputError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         what = str(error).splitlines()[0]
-        raise InputError(f"{file}: is no prediction file of infer.py; after row {rows}: {what}") from None
+        raise InputError(f"{file}: is not a prediction file of infer.py; after row {rows}: {what}") from None
 
 
 def _check_opens(file: Path) -> None:

@@ -53,7 +53,7 @@ class Predictions:
         """Raise InputError unless every readable row lists ``k`` classes or more."""
         if self.classes.shape[1] < k and self.readable.any():
             raise InputError(
-                f"{self.file}: lists {self.classes.shape[1]} classes an image, {k} are needed {why}; "
+                f"{self.file}: lists {self.classes.shape[1]} classes per image, {k} are needed {why}; "
                 f"infer.py --topk {k} writes them (a network of {self.classes.shape[1]} classes: --class_dim "
                 f"{self.classes.shape[1]})"
             )

@@ -92,7 +92,7 @@ class TextPredictions(PredictionFile):
         errors: Sequence[str],
         in_classes: np.ndarray | None = None,
     ) -> None:
-        """As ``PredictionFile``: a line an image, at once."""
+        """As ``PredictionFile``: a line per image, at once."""
         fits = [None] * len(errors) if in_classes is None else in_classes.tolist()
         rows = zip(paths.to_pylist(), classes.tolist(), scores.tolist(), errors, fits, strict=True)
         for path, row, values, error, fit in rows:
@@ -124,7 +124,7 @@ def arrow_schema(n_classes: int | None = None, class_names: Sequence[str] = (), 
 
 
 class ArrowPredictions(PredictionFile):
-    """Record batches of ``arrow_schema`` (Arrow IPC file, uncompressed): 8 k bytes and the path an image.
+    """Record batches of ``arrow_schema`` (Arrow IPC file, uncompressed): 8 k bytes and the path per image.
 
     A row with an error has empty lists, and no in_classes. Class names are metadata. A batch is written once
     ``batch_rows`` wait.

@@ -1,6 +1,6 @@
 """Evaluates predictions beyond accuracy: calibration, large and small classes, comparisons.
 
-All of it works on counts or on a few bytes an image; predictions come in blocks of rows.
+All of it works on counts or on a few bytes per image; predictions come in blocks of rows.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def class_groups(counts: np.ndarray, borders: tuple[int, int] | None = None) -> 
     """Class numbers of head, middle and tail, by training images ``counts`` (C,).
 
     Without ``borders``: thirds of the classes, the largest first, equal sizes ordered by class number; where
-    C is no multiple of 3 the first groups are one larger (ours). With ``borders`` (many, few), many >= few:
+    C is not a multiple of 3 the first groups are one larger (ours). With ``borders`` (many, few), many >= few:
     head has >= many images, tail < few, middle the rest.
     """
     if borders is None:

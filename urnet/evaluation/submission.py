@@ -1,6 +1,6 @@
 """The WebVision challenge's submission, lines `name c1 c2 c3 c4 c5`: written and checked.
 
-The format is the challenge's: five different classes an image, best first, every test image once.
+The format is the challenge's: five different classes per image, best first, every test image once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read_test_list(file: str | Path) -> list[str]:
     """A test list's names; a label beside one is not used. InputError for two alike."""
     names = [name for lines in read_list(file, needed=False) for name in lines.path.to_pylist()]
     if not names:
-        raise InputError(f"{file}: lists no image; a name a line is needed")
+        raise InputError(f"{file}: lists no image; a name per line is needed")
     if faults := repeated(pa.array(names), str(file)):
         raise InputError(f"{faults[0]}; every image has one line")
     return names
@@ -125,7 +125,7 @@ def _read_lines(file: Path) -> list[str]:
         line = 1 + error.object.count(b"\n", 0, error.start)
         raise InputError(f"{file}:{line}: is not UTF-8 text") from None
     if text.startswith("\ufeff"):
-        raise InputError(f"{file}:1: begins with a byte order mark, which is no part of a name; save it without one")
+        raise InputError(f"{file}:1: begins with a byte order mark, which is not part of a name; save it without one")
     if not text:
         raise InputError(f"{file}: is empty; lines `name c1 c2 c3 c4 c5` are needed")
     return text.removesuffix("\n").split("\n")

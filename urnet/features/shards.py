@@ -19,7 +19,7 @@ import numpy as np
 from urnet.core.atomic_files import atomic_folder
 from urnet.core.checks import InputError
 
-SHARD = 65_536  # rows a shard: 268 MB of features 2,048 wide
+SHARD = 65_536  # rows per shard: 268 MB of features 2,048 wide
 MAPS = 128  # shards an array keeps mapped, each an open file (1,024 are usual); others are mapped anew
 
 

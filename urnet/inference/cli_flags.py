@@ -71,7 +71,7 @@ class ReleaseParser(Parser):
         return super().parse_args(args, namespace)
 
     def _explained(self, argument: str) -> str:
-        """What an argument that is no flag of ours was meant to be."""
+        """What an argument that is not a flag of ours was meant to be."""
         if not argument.startswith("-"):
             return f"images are given by --img_path, one image or a folder, or a list of them by --img_list: {argument}"
         word = argument.strip("-").partition("=")[0].casefold().replace("-", "_")
@@ -119,15 +119,15 @@ def make_parser(prog: str, description: str, *, batch_size: int, earlier: Sequen
         type=int,
         default=1,
         metavar="1|5|10|144",
-        help="views an image, probabilities averaged: centre | corners and centre | and their mirror images"
+        help="views per image, probabilities averaged: centre | corners and centre | and their mirror images"
         " | Inception's 144; more than 1 take the short side [1]",
     )
     add("--scales", metavar="PIXELS,...", help="the crops at each of these short sides: 224,256,288")
     add("--flip", action="store_true", help="the mirror image of every view, too")
-    add("--class_names", metavar="FILE", help="names: synsets.txt, or one a line [the checkpoint's]")
+    add("--class_names", metavar="FILE", help="names: synsets.txt, or one per line [the checkpoint's]")
     add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs | fp16, GPUs only [fp32]")
     add("--engine", default="auto", help="auto: the first on a CPU, the second on a GPU | inference | dygraph [auto]")
-    add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU, with a GPU a core each, up to 16]")
+    add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU; with a GPU one per core, up to 16]")
     add("--max_bad", type=int, default=0, help="leave out up to so many unreadable images [0]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return parser

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from urnet.runtime.process_group import ProcessGroup
 
 
-MOST_WORKERS = 16  # decoding processes a GPU, unless the flag says otherwise
+MOST_WORKERS = 16  # decoding processes per GPU, unless the flag says otherwise
 
 
 class PredictionJob:
@@ -103,7 +103,7 @@ class PredictionJob:
             if self.class_file is not None:  # which may know classes by synsets' identifiers, too
                 names = self.class_file.reading_for(sub_folders(root)).keys
             source = args.class_names or args.pretrained_model
-            remedy = "call the classes otherwise by --class_names FILE (a name a line, in the network's order)"
+            remedy = "call the classes otherwise by --class_names FILE (a name per line, in the network's order)"
             return labelled_folders(root, names, f"class of {source}", remedy)
         return one_image(root) if root.is_file() else images_under(root)
 

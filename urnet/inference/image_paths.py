@@ -29,7 +29,7 @@ def check_image_paths(img_path: str, img_list: str | None, *, need_labels: bool)
     if path.is_file() and kind_of(_begin(path)) is None and _is_text(path):
         raise InputError(f"{at}: is a text file; is it a list? Then: --img_list {img_path} --img_path FOLDER")
     if path.is_file() and need_labels:
-        raise InputError(f"{at}: is one file; a folder with a sub-folder a class, or --img_list FILE, is needed")
+        raise InputError(f"{at}: is one file; a folder with a sub-folder per class, or --img_list FILE, is needed")
 
 
 def _instead(path: str) -> str:

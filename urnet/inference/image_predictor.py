@@ -57,7 +57,7 @@ class ImagePredictor:
     out. Images are decoded and computed ``batch_size`` at a time, a smaller batch is filled up: choose 1
     where images come one by one. Not to be shared by threads.
 
-    ``class_names``: a name a class, "" where unknown; ``transform``: what is done with an image.
+    ``class_names``: a name per class, "" where unknown; ``transform``: what is done with an image.
     """
 
     def __init__(

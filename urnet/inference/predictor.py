@@ -125,7 +125,7 @@ class Predictor(_OfNetwork, BatchPredictor):
     output = "probabilities"
 
     def launcher(self) -> LateScores | None:
-        """What begins a batch on a GPU, of one view an image (B, S, S, 3) or several (B, V, S, S, 3), and gives the
+        """What begins a batch on a GPU, of one view per image (B, S, S, 3) or several (B, V, S, S, 3), and gives the
         best of their mean probabilities later; None where ``answers`` is all there is, as on the CPU."""
         return None if self._begin is None else LateScores(self._scores, Downloads())
 

@@ -27,7 +27,7 @@ PADDLE, ONNX = "model.json", "model.onnx"  # the file that says that the folder 
 
 @dataclass(frozen=True)
 class Signature:
-    """``class_names`` has a name a class, or is empty; ``model`` is the network's name. ``in_classes``: whether the
+    """``class_names`` has a name per class, or is empty; ``model`` is the network's name. ``in_classes``: whether the
     model's second output says how well an image fits the classes."""
 
     folder: Path
@@ -102,7 +102,7 @@ def _read(folder: Path) -> dict[str, Any]:
             wanted = f"it is a run's folder; export it first: tools/export.py {folder}"
         raise InputError(f"{where}: cannot be read ({error.strerror}); {wanted}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is no JSON text ({error})") from None
+        raise InputError(f"{where}: is not JSON text ({error})") from None
     if not isinstance(tree, dict):
         raise InputError(f"{where}: found {_shown(tree)}; a JSON object is accepted")
     return tree

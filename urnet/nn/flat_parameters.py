@@ -80,7 +80,7 @@ class FlatParameters:
     """What ``network`` trains, in at most four vectors (of a ``Pair`` eight): one of each ``Kind``.
 
     A parameter becomes a view of its vector and stays one: what is written to the one is in the other. An optimiser, a
-    moving average, a norm over all gradients launch one operation a vector instead of one a parameter, which for 300
+    moving average, a norm over all gradients launch one operation a vector instead of one per parameter, which for 300
     parameters is as much of the host's time as a forward and backward pass. Elementwise operations give the same bytes.
     With ``classifier_apart`` the classifier and that of an auxiliary head have vectors of their own.
     """

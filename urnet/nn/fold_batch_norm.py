@@ -19,7 +19,7 @@ Change = tuple[Any, str, Any]  # layer, attribute, what it was
 
 
 class Shift(paddle.nn.Layer):
-    """x + shift, one value a channel: what is left of a folded batch norm."""
+    """x + shift, one value per channel: what is left of a folded batch norm."""
 
     def __init__(self, shift: np.ndarray, data_format: str) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ def bag_loss(
     tends to w_j / W, and the instance term alone is ``weighted_cross_entropy``. ``total_weight`` as there:
     micro-batches of whole bags add up to the large batch.
 
-    Args: ``logits`` (B, C), any float type; ``labels`` (B,) integers, one value a bag; ``weight`` (B,) float,
+    Args: ``logits`` (B, C), any float type; ``labels`` (B,) integers, one value per bag; ``weight`` (B,) float,
     >= 0; ``temperature`` T > 0; ``label_smoothing`` as in ``soft_targets``, for l_j.
     Returns L, a scalar, and a (B,), 1 summed over a bag, both float32 (float64 for logits of float64).
     Raises InputError when B is not a multiple of ``size``.

@@ -11,7 +11,7 @@ from urnet.core.seeds import MIXUP, draw_key
 class Mixup:
     """One step's mixup (Zhang et al. 2018): row i becomes lam * row i + (1 - lam) * row partner[i].
 
-    ``lam`` ~ Beta(alpha, alpha), one a step, and ``partner``, a permutation of the step's rows, are a
+    ``lam`` ~ Beta(alpha, alpha), one per step, and ``partner``, a permutation of the step's rows, are a
     function of (seed, stage, step). Of several processes each mixes its own rows: ``partner`` then depends on
     its ``rank`` as well. Images and weighted targets w_i t_i are mixed alike. So a weight goes
     with its own label and a row without weight (an unreadable image) lends none; Σ w is unchanged.

@@ -78,7 +78,7 @@ def early_learning(
     row i, moves first, without a gradient: m <- momentum m + (1 - momentum) p / Σ p. Where m agrees with p
     the term falls, so a row is held at what was learned of it early, before the wrong labels were.
 
-    The paper keeps all C numbers a row, 322 GB for 16 million rows and 5,000 classes. Here the k largest stay
+    The paper keeps all C numbers per row, 322 GB for 16 million rows and 5,000 classes. Here the k largest stay
     and the others count as 0 (ours); with k = C it is the paper's.
 
     Args: ``logits`` (B, C); ``weight`` (B,) >= 0; ``memory``: classes (B, k) int64 and their values (B, k)

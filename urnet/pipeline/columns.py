@@ -35,7 +35,8 @@ def check_columns(stage: Stage, inputs: Fingerprints) -> None:
     words = None if evidence is None else evidence.word_vectors
     if words is not None and not Path(words).is_file():
         raise InputError(
-            f"{at}.reweight.evidence.word_vectors: {words} is no file; accepted: a word2vec or GloVe text file, or null"
+            f"{at}.reweight.evidence.word_vectors: {words} is not a file; accepted: a word2vec or GloVe text "
+            "file, or null"
         )
     if recipe.data.table is None or table is None:
         return

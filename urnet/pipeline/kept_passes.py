@@ -37,7 +37,7 @@ class KeptPasses:
             part.write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     def made(self, asker: str, place: Path, records: np.ndarray) -> int:
-        """How many of these records (N,), one a picture, -1 for none, the asker added; 0 where nobody asks."""
+        """How many of these records (N,), one per picture, -1 for none, the asker added; 0 where nobody asks."""
         return int(np.count_nonzero(records >= self._noted()[asker][place.name])) if self._writes else 0
 
     def _noted(self) -> dict[str, dict[str, int]]:

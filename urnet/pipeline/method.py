@@ -28,7 +28,7 @@ TARGETS = ("target_index", "target_prob", "target_label")
 
 @dataclass(frozen=True)
 class Column:
-    """A column that a method writes: one or ``width`` values a row.
+    """A column that a method writes: one or ``width`` values per row.
 
     ``role``: what a recipe may use it for.
 
@@ -42,7 +42,7 @@ class Column:
     kind: str  # NumPy's name of its type
     role: Role = "other"
     empty: float = 0  # what a row has whose image cannot be read; a target_label is then the given label
-    width: Callable[[Stage], int] | None = None  # values a row, if there are as many classes; None: one
+    width: Callable[[Stage], int] | None = None  # values per row, if there are as many classes; None: one
     when: Callable[[Any], bool] | None = None  # the settings with which it is written; None: always
 
     @property

@@ -46,9 +46,9 @@ def built_table(recipe: Recipe, *, replace: bool = False) -> Table:
 
 
 def add_column(table: Table, name: str, values: Values, *, missing: float | None = None) -> np.ndarray:
-    """Write a weight a row to NAME.arrow of the table, whole or not at all, and return it: float32 (N,), N rows.
+    """Write a weight per row to NAME.arrow of the table, whole or not at all, and return it: float32 (N,), N rows.
 
-    ``values``: an array (N,), a number a row in the table's order; a mapping from paths, as in column ``path`` or
+    ``values``: an array (N,), a number per row in the table's order; a mapping from paths, as in column ``path`` or
     absolute ones inside the table's root, to numbers; or the path of a CSV (``read_path_values``). Of the last two each
     row has the value of its path; one that has none is refused, or gets ``missing`` and is counted on stderr, as are
     paths that the table does not have. Weights are finite, 0 or more, not all 0. A column of this name that is there
@@ -81,7 +81,7 @@ def by_path(table: Table, name: str, values: Values, missing: float | None) -> n
     found = np.asarray(values)
     if found.shape != (table.n_rows,) or found.dtype.kind not in "iufb":
         raise InputError(
-            f"column {name}: found {found.dtype} {found.shape}; a number a row is accepted, ({table.n_rows},), or "
+            f"column {name}: found {found.dtype} {found.shape}; a number per row is accepted, ({table.n_rows},), or "
             "numbers by path"
         )
     return found.astype(np.float64)

@@ -41,7 +41,7 @@ def chosen_stages(recipe: Recipe, only: str | None, until: str | None) -> list[S
 def plan_steps(
     chosen: Sequence[Stage], inputs: Fingerprints, *, replace: bool = False, mine: bool = False
 ) -> list[Step]:
-    """What is to be done with each of the chosen stages. InputError for a folder that is no stage's.
+    """What is to be done with each of the chosen stages. InputError for a folder that is not a stage's.
 
     ``mine``: this process holds the run's lock (``run_folder.condition``).
     """

@@ -49,7 +49,7 @@ def check_stages(chosen: Sequence[Stage], inputs: Fingerprints, n_processes: int
     """
     recipe, table = inputs.recipe, inputs.table
     if recipe.data.features is not None:
-        difference(Path(recipe.data.features), {})  # refuses what is no file of kept features
+        difference(Path(recipe.data.features), {})  # refuses what is not a file of kept features
     if recipe.data.decoder == "dali":
         require_dali()
     to_come = {name for stage in active_stages(recipe) for name in columns_of(stage)}

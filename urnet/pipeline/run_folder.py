@@ -84,17 +84,17 @@ def condition(folder: Path, *, mine: bool = False) -> str:
 
 def begin(folder: Path, recipe: Recipe, inputs: Inputs) -> None:
     """Note what a stage is begun with, before anything else is written there."""
-    with atomic_file(folder / INPUTS, replace=True) as part:  # first: without it the folder is no stage's
+    with atomic_file(folder / INPUTS, replace=True) as part:  # first: without it the folder is not a stage's
         part.write_text(json.dumps(inputs, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     with atomic_file(folder / RECIPE, replace=True) as part:
         part.write_text(dump_recipe(recipe), encoding="utf-8")
 
 
 def read_inputs(folder: Path) -> Inputs:
-    """What the stage in ``folder`` was begun with. Raises InputError for a folder that is no stage's."""
+    """What the stage in ``folder`` was begun with. Raises InputError for a folder that is not a stage's."""
     if not (folder / INPUTS).is_file():
         raise InputError(
-            f"{folder}: is no stage of a run, {INPUTS} is missing; choose another name or output, or pass "
+            f"{folder}: is not a stage of a run, {INPUTS} is missing; choose another name or output, or pass "
             "--replace to remove it"
         )
     try:

@@ -46,7 +46,7 @@ class Columns:
         return str(self.table.root / path)
 
     def row(self, path: str) -> int:
-        """The row of a ``same_as``, -1 where it is no row's path."""
+        """The row of a ``same_as``, -1 where it is not a row's path."""
         return int(pc.index(self.table.texts("path"), pa.scalar(path)).as_py())
 
     def paths_of(self, rows: np.ndarray) -> list[str]:

@@ -74,7 +74,7 @@ def column_files(table: Table) -> str:
 
 
 def ladder(run: RunState) -> str:
-    """Top-1 and top-5 of every stage, on the validation images, one row a stage."""
+    """Top-1 and top-5 of every stage, on the validation images, one row per stage."""
     if not any(stage.best or stage.last for stage in run.stages):
         return '<p class="note">No stage has been evaluated yet.</p>'
     panels = [_ladder_panel(run.stages, metric) for metric in ("top1", "top5")]
@@ -189,7 +189,7 @@ def _named_bars(names: Sequence[str], sizes: np.ndarray, means: Any, order: np.n
     scale = "bars on a logarithmic scale" if log else "bars in proportion"
     return (
         f'<div class="rows" role="list">{"".join(rows)}</div>'
-        f'<p class="note">Pictures a class, {scale}{said}. {NUMBERS}</p>'
+        f'<p class="note">Pictures per class, {scale}{said}. {NUMBERS}</p>'
     )
 
 
@@ -197,7 +197,7 @@ def _lines(names: Sequence[str], sizes: np.ndarray, means: Any, order: np.ndarra
     sized, n = sizes[order], len(order)
     label = f"Sizes of {n} classes, largest first, from {sized[0]} to {sized[-1]} pictures"
     panels = [
-        "<div><h3>Pictures a class</h3>"
+        "<div><h3>Pictures per class</h3>"
         + charts.line_chart(sized, charts.log_axis(sized), x_name="classes", label=label)
         + "</div>"
     ]

@@ -36,7 +36,7 @@ class Rows(Protocol):
         """Where the picture of a ``same_as`` lies."""
 
     def row(self, path: str) -> int:
-        """The row of a ``same_as``, -1 where it is no row's path."""
+        """The row of a ``same_as``, -1 where it is not a row's path."""
 
     def titles(self, rows: np.ndarray) -> list[str]:
         """Texts that belong to the pictures of ``rows``, "" where there is none."""

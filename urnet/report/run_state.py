@@ -60,9 +60,9 @@ class Method:
 
 
 def read_run(folder: Path) -> RunState:
-    """Read OUTPUT/NAME. Raises InputError where it is no folder or one of its files is broken."""
+    """Read OUTPUT/NAME. Raises InputError where it is not a folder or one of its files is broken."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; the folder of a run, OUTPUT/NAME, is needed")
+        raise InputError(f"{folder}: is not a folder; the folder of a run, OUTPUT/NAME, is needed")
     files = sorted({*folder.glob("*/final/state.json"), *folder.glob("*/best/state.json")})
     names = sorted({file.parent.parent.name for file in files if not file.parent.parent.name.startswith(".")})
     newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)

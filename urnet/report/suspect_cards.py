@@ -27,7 +27,7 @@ EXPLAINED = {
     "near duplicate": "another picture of the class shows the same",
     "duplicate under another label": "the same picture is in two classes: one of the labels is wrong",
     "leak from validation": "the picture is one of the validation pictures, which then measure nothing",
-    "unreadable": "the file is no whole picture",
+    "unreadable": "the file is not a complete picture",
 }
 NO_EVIDENCE = "No evidence about labels yet: suggested and relevance (instance stage) or topk and keep (label stage)."
 

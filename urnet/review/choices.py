@@ -22,7 +22,7 @@ SILENT = (OFF_TOPIC, NEAR, LEAK, UNREADABLE)  # what they say holds whatever the
 class Choices:
     """The rows of ``photos`` by what is known of them.
 
-    ``twins`` int64 (N,): the row that each shows the same as, -1 where that is no row. ``suggested`` int32 (N,): the
+    ``twins`` int64 (N,): the row that each shows the same as, -1 where that is not a row. ``suggested`` int32 (N,): the
     class that each is held against, the suggested one or else that of its duplicate, -1 where it is the given one.
     """
 

@@ -72,7 +72,7 @@ class Items:
         }
 
     def of_validation(self, row: int) -> str:
-        """The path of the validation picture that a row shows the same as. Raises InputError where it is no leak."""
+        """The path of the validation picture that a row shows the same as. Raises InputError where it is not a leak."""
         evidence = self._review.evidence
         if evidence.verdict[row] != LEAK or evidence.same_as is None or not evidence.same_as[row]:
             raise InputError(f"row {row}: shows the same as no validation picture")

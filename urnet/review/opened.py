@@ -20,7 +20,7 @@ def opened(
     """The pictures of a list and what is known of them.
 
     ``root``, ``val``: the folders of pictures and of validation pictures; None: found beside or below the list, or the
-    current folder, with a note. ``class_names``: a file with a class a line, besides those of the list; None: the
+    current folder, with a note. ``class_names``: a file with a class per line, besides those of the list; None: the
     sub-folders of ``root``, where the list's classes are among them. Raises InputError.
     """
     found = read_list(file)
@@ -53,7 +53,7 @@ def _leaks(evidence: Evidence) -> list[str]:
 
 def _folder(flag: str, name: str) -> Path:
     if not Path(name).is_dir():
-        what = "is no folder" if Path(name).exists() else "is not there"
+        what = "is not a folder" if Path(name).exists() else "is not there"
         raise InputError(f"{flag} {name}: {what}; the folder that the list's paths are relative to is needed")
     return Path(name)
 
@@ -63,7 +63,7 @@ def _lines(file: str) -> list[str]:
         text = Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise InputError(f"--class_names {file}: cannot be read ({why}); a class a line is accepted") from None
+        raise InputError(f"--class_names {file}: cannot be read ({why}); a class per line is accepted") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

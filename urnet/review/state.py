@@ -28,7 +28,7 @@ from urnet.review.choices import SEEN, WORDS, Choices, members
 from urnet.review.estimate import Remaining, WrongLabels
 from urnet.review.pictures import Pictures
 
-NONE, SKIP = -1, -2  # what a picture shows, where it is no class
+NONE, SKIP = -1, -2  # what a picture shows, where it is not a class
 PAUSE = 60.0  # seconds between two decisions; of a longer time the rest was not spent on deciding
 LATEST = 200  # steps that the rate is made of
 

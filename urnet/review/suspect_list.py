@@ -135,7 +135,7 @@ def _header(file: Path) -> tuple[str, list[str]]:
     try:
         return separator, next(csv.reader([text], delimiter=separator), [])
     except csv.Error as error:
-        raise InputError(f"{file}: its first line is no CSV ({error}); {ACCEPTED}") from None
+        raise InputError(f"{file}: its first line is not CSV ({error}); {ACCEPTED}") from None
 
 
 def _check_paths(file: Path, paths: Any) -> None:
@@ -155,7 +155,7 @@ def _numbers(file: Path, table: dict[str, Any], name: str) -> np.ndarray:
     try:
         values = _array(pc.if_else(pc.equal(texts, ""), None, texts).cast(pa.float64()))
     except pa.ArrowInvalid:
-        raise _wrong(file, table[name], _no_number, f"{name} {{!r}} is no number; 0 to 1 is accepted") from None
+        raise _wrong(file, table[name], _no_number, f"{name} {{!r}} is not a number; 0 to 1 is accepted") from None
     if np.any((values < 0) | (values > 1)):
         outside = lambda text: bool(text) and not 0 <= float(text.replace(",", ".")) <= 1  # noqa: E731
         raise _wrong(file, table[name], outside, f"{name} {{!r}} is outside; 0 to 1 is accepted")

@@ -23,7 +23,7 @@ def near_duplicates(features: Any, hashes: np.ndarray | None, *, thumbnails: Any
     when its details fit (``evidence.overlay``: 0.9, or 0.6 under a mark if features and hash agree); without, when
     both witnesses agree, and then half of the cut copies are missed (docs/data.md). Copies that were mirrored count. A
     group is a connected component in which every picture was found to be the same as one of them (its centre), so that
-    a chain of merely similar pictures is no group. All ours.
+    a chain of merely similar pictures is not a group. All ours.
 
     Memory: blocks of 1024 x 4096 cosines and some pairs a row, never N x N. Raises InputError for arrays that do not
     fit each other.

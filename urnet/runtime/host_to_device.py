@@ -14,7 +14,7 @@ GENERATIONS = 3  # a loss is read one step late, so the device is never further 
 class Uploads:
     """``uploads(array)`` is the array as a tensor on Paddle's current device, as ``to_tensor`` makes it.
 
-    The pinned memory of a GPU's copies is held for GENERATIONS calls of ``begin``, one a step: should Paddle not
+    The pinned memory of a GPU's copies is held for GENERATIONS calls of ``begin``, one per step: should Paddle not
     keep it until a copy is done, it would give it to the next array while the copy is still to come.
     """
 

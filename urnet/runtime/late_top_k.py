@@ -20,7 +20,7 @@ OF_ONE_FLOAT = 1 << 24  # classes whose numbers float32 holds exactly
 class LateTopK:
     """What ``urnet.core.top_k.topk`` says of float32 ``scores`` (B, C) as they are now, to the bit.
 
-    On a GPU its ranking is begun here, and k + 1 values a row travel to the host instead of C. There ``paddle.topk``
+    On a GPU its ranking is begun here, and k + 1 values per row travel to the host instead of C. There ``paddle.topk``
     orders equal scores as it pleases. Which scores are the k largest does not depend on that; nor which classes have
     them, unless the k-th equals the next one: such rows travel whole, when they are asked for. Equal ones among the k
     are put in order of their numbers. ``on_device`` False: the host ranks.

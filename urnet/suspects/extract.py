@@ -64,8 +64,9 @@ def extracted(files: Sequence[str], network: FeatureNetwork, work: Work) -> Iter
     """The features of pictures' files; inside the block ``thumbnails`` can be asked for.
 
     What is computed is kept batch by batch in ``work.kept``, so that a run that is ended in between loses two at most.
-    Memory: 2 d + 60 bytes a picture. Raises InputError where none can be read, or the file of kept features is another
-    one's, or changed by another process at the same time; FloatingPointError for features that float16 cannot hold.
+    Memory: 2 d + 60 bytes per picture. Raises InputError where none can be read, or the file of kept features is of
+    another kind, or another process changed it at the same time; FloatingPointError for features that float16 cannot
+    hold.
     """
     with contextlib.ExitStack() as stack:
         place = work.kept

@@ -134,12 +134,12 @@ def _name(root: Path) -> str:
 def _not_a_folder(root: Path) -> str:
     if not root.exists():
         return f"is not there (seen from {Path.cwd()})" if not root.is_absolute() else "is not there"
-    what = "is a file; a folder with a sub-folder a class is accepted"
+    what = "is a file; a folder with a sub-folder per class is accepted"
     return f"{what} (a list of pictures: --list {root} --root FOLDER)"
 
 
 def _instead(form: str) -> str:
-    return "; pictures, or sub-folders of them, one a class, are accepted" if form == "folder" else ""
+    return "; pictures, or sub-folders of them, one per class, are accepted" if form == "folder" else ""
 
 
 def _in_our_words(text: str) -> str:

@@ -68,5 +68,5 @@ def _names(found: Suspects) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A text that stays on its line: what is no printable character is written out."""
+    """A text that stays on its line: what is not a printable character is written out."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

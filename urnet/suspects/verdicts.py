@@ -1,6 +1,6 @@
 """One word about each picture, from all that is known about it; of several that fit the first one counts.
 
-1. ``unreadable``: the file is no picture that can be read.
+1. ``unreadable``: the file is not a picture that can be read.
 2. ``leak from validation``: it shows the same as a validation picture.
 3. ``off topic``: ``in_classes`` is below 0.5, so it is far from the pictures of every class.
 4. ``duplicate under another label``: a picture that shows the same has another label. Both have the verdict, but for

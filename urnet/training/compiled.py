@@ -18,7 +18,7 @@ def check_compile(recipe: Recipe, stages: Sequence[Stage], n_processes: int) -> 
         return
     onednn = next((name for name in ONEDNN if flag_is_set(name)), None)
     reasons = {
-        "model.recompute": (recipe.model.recompute, "a unit that is computed again is no part of a program"),
+        "model.recompute": (recipe.model.recompute, "a unit that is computed again is not part of a program"),
         "model.sync_batch_norm": (
             recipe.model.sync_batch_norm and n_processes > 1,
             "nothing tells a program's batch norms how to reach the other processes",

@@ -17,7 +17,7 @@ from urnet.training.late_rows import LateRows, Rows
 class ElrMemory:
     """The k = min(top_k, n_classes) likeliest classes of each of ``n_rows`` and their averaged probabilities.
 
-    6 k bytes a row: int32 classes, float16 values (rounding of 0.05 %). Without ``elr`` it is empty and
+    6 k bytes per row: int32 classes, float16 values (rounding of 0.05 %). Without ``elr`` it is empty and
     ``of`` gives None. A row that is in a step twice keeps what was found last. All processes of ``group``
     hold the same memory.
     """

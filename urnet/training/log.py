@@ -104,7 +104,7 @@ class TrainLog:
             self._bar.say(text)
 
     def restart_clock(self) -> None:
-        """What happened since the last step (an evaluation, a checkpoint) is no training time."""
+        """What happened since the last step (an evaluation, a checkpoint) is not training time."""
         self._clock = time.perf_counter()
 
     def step(

@@ -21,9 +21,9 @@ class NoiseMemory:
 
         u <- u + lr_u · 2 u · pull,  v_c <- v_c + lr_v · 4 s ([c = h] - V_c) v_c for c ≠ y
 
-    (a square above 1 - 1e-4 stands still). The paper keeps all C numbers a row, 322 GB for 16 million rows and 5,000
+    (a square above 1 - 1e-4 stands still). The paper keeps all C numbers per row, 322 GB for 16 million rows and 5,000
     classes. Here a class that the network takes a row for makes room for itself at the smallest v, and one that is
-    not kept has v = START (ours); with k = C it is the paper's. 4 + 8 k bytes a row. A row that is in a step twice
+    not kept has v = START (ours); with k = C it is the paper's. 4 + 8 k bytes per row. A row that is in a step twice
     moves by both. Rows of weight 0 and certain ones do not move. Without ``sop`` it is empty and ``of`` gives None. All
     processes of ``group`` hold the same memory. ``labels`` (N,): the given ones.
     """

@@ -1,4 +1,4 @@
-"""What is noted about every file of a data set while it is decoded: 64 bytes a picture, by worker processes."""
+"""What is noted about every file of a data set while it is decoded: 64 bytes per picture, by worker processes."""
 
 from __future__ import annotations
 

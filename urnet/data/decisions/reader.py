@@ -20,7 +20,7 @@ from urnet.data.lists.lines import open_text
 
 NEEDED = ("path", "decision")  # columns; a decision with a label needs that, too
 _EXCEL = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
-_ACCEPTED = f"a first line `{','.join(HEADER)}` is accepted, a picture a line (tools/review.py writes it)"
+_ACCEPTED = f"a first line `{','.join(HEADER)}` is accepted, a picture per line (tools/review.py writes it)"
 
 
 def read_decisions(path: str | Path, *, quiet: bool = False) -> Decisions:
@@ -28,7 +28,7 @@ def read_decisions(path: str | Path, *, quiet: bool = False) -> Decisions:
 
     Accepted are commas, semicolons and tabs, quotes as in CSV, UTF-8 with or without a byte order mark and UTF-16 with
     one, any line ends, and further columns. Of several lines about one path the last one counts; a note on stderr says
-    so where they differ (unless ``quiet``). Raises InputError with file and line for the first that is no decision.
+    so where they differ (unless ``quiet``). Raises InputError with file and line for the first that is not a decision.
     """
     file, mark = str(path), _begins(Path(path))
     with open_text(path) as text:
@@ -67,7 +67,7 @@ def read_decisions(path: str | Path, *, quiet: bool = False) -> Decisions:
 
 
 class _Lines:
-    """The numbered rows of fields below the header. Raises InputError for what is no table of decisions."""
+    """The numbered rows of fields below the header. Raises InputError for what is not a table of decisions."""
 
     def __init__(self, file: str, content: str, *, whole: bool) -> None:
         self._file, self._whole = file, whole
@@ -133,7 +133,7 @@ class _Lines:
                 return
             except csv.Error as error:
                 raise InputError(
-                    f"{self._file}:{number}: is no sound CSV ({error}); a quote inside a field is doubled, and quotes "
+                    f"{self._file}:{number}: is not valid CSV ({error}); a quote inside a field is doubled, and quotes "
                     "are around it"
                 ) from None
             if any(field.strip() for field in fields):

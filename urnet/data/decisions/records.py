@@ -63,7 +63,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """The decisions of ``file``, one a path: ``rows`` in the file's order, and ``line`` int64 (n,), where each stands.
+    """The decisions of ``file``, one per path: ``rows`` in the file's order, and ``line`` int64 (n,), each one's line.
 
     ``columns``: the names of further columns that the file has, and ``further``, theirs by path. ``separator`` and
     ``mark``: how it is written, and whether a byte order mark begins it.
@@ -105,7 +105,7 @@ class Decisions:
         """(n,) int32, the class of each decision's label; -1 for none and skip, and for keep without any label.
 
         ``class_names``: "" where a class has no name, which is then called by its number; ``spellings``: lists of other
-        names of the classes. Raises InputError with file and line for a label that is no class's.
+        names of the classes. Raises InputError with file and line for a label that is not a class's.
         """
         place = class_places(class_names, spellings)
         wanted = [_word(row) for row in self.rows]

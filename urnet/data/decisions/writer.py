@@ -54,7 +54,7 @@ class DecisionsFile:
     def write_many(self, decisions: Sequence[Decision]) -> None:
         """Write decisions, in place of those there are about the same paths; ``undo`` takes them back together.
 
-        Where ``time`` is "", it is now. Raises InputError for what is no decision.
+        Where ``time`` is "", it is now. Raises InputError for what is not a decision.
         """
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         new = {row.path: row if row.time else replace(row, time=now) for row in decisions}

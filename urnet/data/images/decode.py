@@ -87,7 +87,7 @@ def read_image(path: str | Path, *, exif: str = "honour", max_pixels: int = MAX_
 def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
     """An image file's bytes. Raises UnreadableImage where the file is missing or cannot be read.
 
-    A file of more than 8 bytes a pixel of ``max_pixels`` is no image that would be accepted, and is not read.
+    A file of more than 8 bytes a pixel of ``max_pixels`` is not an image that would be accepted, and is not read.
     """
     most = 8 * max_pixels + (1 << 20)
     try:

@@ -19,7 +19,7 @@ _NO_DIGIT = re.compile(rb"[^\d\s]")
 
 
 class Netpbm(NamedTuple):
-    """Size, values a pixel, their largest value (0: single bits), where they begin, whether they are text."""
+    """Size, values per pixel, their largest value (0: single bits), where they begin, whether they are text."""
 
     width: int
     height: int

@@ -1,4 +1,4 @@
-"""Names for files that are no picture we read, by their first bytes: an error that says "an HEIC picture" helps."""
+"""Names for files that are not a picture we read, by their first bytes: an error that says "an HEIC picture" helps."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     with path.open("rb") as stream:
         begin = stream.read(len(MAGIC) + LONGEST_HEADER)
     if not begin.startswith(MAGIC):
-        raise InputError(f"{path}: is no file of kept features, it begins with {begin[:16]!r}; name another one")
+        raise InputError(f"{path}: is not a file of kept features, it begins with {begin[:16]!r}; name another one")
     line, end, _ = begin[len(MAGIC) :].partition(b"\n")
     try:
         found = json.loads(line)
@@ -220,7 +220,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
 def records_of(path: Path) -> np.ndarray:
     """The whole records of a file, mapped, whatever their identity. Raises InputError for a file that is none."""
     if not path.is_file():
-        raise InputError(f"{path}: is no file; one that tools/suspects.py --features kept is needed")
+        raise InputError(f"{path}: is not a file; one that tools/suspects.py --features kept is needed")
     found, start = _read_header(path)
     kind = record_type(found["width"])
     return np.memmap(path, kind, "r", start, ((path.stat().st_size - start) // kind.itemsize,))

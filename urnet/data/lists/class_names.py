@@ -22,7 +22,7 @@ from urnet.data.lists.lines import read_text
 _SYNSET = re.compile(r"n\d{8}(\s|$)")
 _DIGITS, _SEPARATORS = "0123456789", " \t:,;"
 _Numbered = tuple[int, str] | None
-_ACCEPTED = "one class name a line is accepted"
+_ACCEPTED = "one class name per line is accepted"
 
 
 class Reading(NamedTuple):
@@ -111,7 +111,7 @@ def read_class_names(path: str | Path, n_classes: int | None) -> list[str]:
 
 
 def read_class_file(path: str | Path, n_classes: int | None = None) -> ClassFile:
-    """Read one name a line; in synset files (`n01440764 tench, Tinca tinca`) what follows the identifier.
+    """Read one name per line; in synset files (`n01440764 tench, Tinca tinca`) what follows the identifier.
 
     Where all lines have a number (`0 tench`, `0: tench`, `0,tench`, `tench 0`) and these are 0 to n - 1 in any order,
     they are the classes' numbers. So are those of `{"0": "tench"}`, `{"0": ["n01440764", "tench"]}`, `{"tench": 0}`

@@ -39,13 +39,13 @@ def tree_classes(root: str | Path, file: ClassFile | None = None) -> TreeClasses
     for key, where in zip(wanted.keys, file.where, strict=True):
         if same_name(key) in first:
             raise InputError(
-                f"{where}: {key!r} is in {first[same_name(key)]} already; one line a sub-folder is accepted"
+                f"{where}: {key!r} is in {first[same_name(key)]} already; one line per sub-folder is accepted"
             )
         first[same_name(key)] = where
     unknown = [(key, where) for key, where in zip(wanted.keys, file.where, strict=True) if same_name(key) not in own]
     unnamed = [name for key, name in own.items() if key not in first]
     if unknown or unnamed:
-        found = [f"{where}: class {key!r} is no sub-folder of {root}" for key, where in unknown[:1]]
+        found = [f"{where}: class {key!r} is not a sub-folder of {root}" for key, where in unknown[:1]]
         found += [f"sub-folder {name!r} of {root} is not in {file.path}" for name in unnamed[:1]]
         hint = f" (nearest: {like(unknown[0][0], unnamed or folders)})" if unknown else ""
         raise InputError(
@@ -110,7 +110,7 @@ def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str, re
     """The images in the sub-folders of ``root``, each labelled with its place in ``class_names``.
 
     A class without a sub-folder has no image. Raises InputError for a sub-folder that is none of the names
-    ("is no ``kind``"; ``remedy``: what can be done but renaming it and moving it out) or the name of two
+    ("is not a ``kind``"; ``remedy``: what can be done but renaming it and moving it out) or the name of two
     classes, for an image in none of them, and where there is no image.
     """
     places: dict[str, list[int]] = {}
@@ -127,7 +127,7 @@ def labelled_folders(root: str | Path, class_names: Sequence[str], kind: str, re
     if strange:
         more = f", nor {'are' if len(strange) > 2 else 'is'} {len(strange) - 1} more" if len(strange) > 1 else ""
         raise InputError(
-            f"{root}: sub-folder {strange[0]!r} is no {kind}{more}; nearest: {like(strange[0], class_names)} "
+            f"{root}: sub-folder {strange[0]!r} is not a {kind}{more}; nearest: {like(strange[0], class_names)} "
             f"(of {len(class_names)} classes); rename it or move it out{remedy and f', or {remedy}'}"
         )
     found = list(class_folders(root, class_names))
@@ -145,7 +145,7 @@ def sub_folders(root: str | Path) -> list[str]:
     one name in two Unicode forms.
     """
     if not Path(root).is_dir():
-        raise InputError(f"{root}: is no folder; one with a sub-folder a class is needed")
+        raise InputError(f"{root}: is not a folder; one with a sub-folder per class is needed")
     with os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if is_folder(entry) and not is_litter(entry.name))
     seen: dict[str, str] = {}

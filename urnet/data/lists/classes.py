@@ -99,7 +99,7 @@ def settle(data: Data, *, least: int = 2) -> Data:
             names = f" ({', '.join(listed.folders)})" if listed.folders else ""
             found = plural(n_listed, "sub-folder")
             needed = "two or more are" if least == 2 else "one or more is"
-            raise InputError(f"data.root: {data.root} has {found}{names}; {needed} needed, one a class")
+            raise InputError(f"data.root: {data.root} has {found}{names}; {needed} needed, one per class")
         if n_listed < least:
             raise InputError(f"data.n_classes: null, and {_source(data)} gives {n_listed}; {least} or more are needed")
         return dataclasses.replace(data, n_classes=n_listed)
@@ -222,12 +222,12 @@ def _chosen(data: Data, listed: Listed) -> list[int]:
 
 
 def _numbers(entry: str, where: str, names: Sequence[str]) -> Sequence[int]:
-    """The numbers of `7` or `0-49`. Raises InputError for anything else, and for numbers that are no class."""
+    """The numbers of `7` or `0-49`. Raises InputError for anything else, and for numbers that are not a class."""
     found = re.fullmatch(r"([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?", entry)
     if not found:
         known = [name for name in names if name]
         hint = f"nearest: {like(entry, known)}" if known else f"numbers from 0 to {len(names) - 1} are accepted"
-        raise InputError(f"{where}: {entry!r} is no class; {hint}")
+        raise InputError(f"{where}: {entry!r} is not a class; {hint}")
     first, last = int(found[1]), int(found[2] or found[1])
     if not first <= last < len(names):
         raise InputError(f"{where}: found {entry}; the classes are 0 to {len(names) - 1}")
@@ -242,8 +242,8 @@ def _entries(data: Data) -> list[tuple[str, str]]:
     file = Path(entries[0])
     if not file.is_file():
         raise InputError(
-            f"data.classes: found {entries[0]!r}, which is no file; accepted: a list of names or numbers ([cat, dog]), "
-            "a range of numbers (0-49), or a file with one a line"
+            f"data.classes: found {entries[0]!r}, which is not a file; accepted: a list of names or numbers "
+            "([cat, dog]), a range of numbers (0-49), or a file with one per line"
         )
-    lines = [line.strip() for line in read_text(file, "one class a line is accepted").splitlines()]
+    lines = [line.strip() for line in read_text(file, "one class per line is accepted").splitlines()]
     return [(line, f"{file}:{i}") for i, line in enumerate(lines, 1) if line]

@@ -44,8 +44,8 @@ def read_data_decisions(data: Data, *, quiet: bool = False) -> Decisions | None:
         return None
     if not Path(data.decisions).is_file():
         raise InputError(
-            f"data.decisions: {data.decisions} is no file; the decisions.csv that tools/review.py writes is accepted, "
-            "or null"
+            f"data.decisions: {data.decisions} is not a file; the decisions.csv that tools/review.py writes is "
+            "accepted, or null"
         )
     return read_decisions(data.decisions, quiet=quiet)
 

@@ -36,14 +36,14 @@ def images_under(root: str | Path, *, allow_empty: bool = False, quiet: bool = F
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"{root}: is no folder; a folder of images is needed")
+        raise InputError(f"{root}: is not a folder; a folder of images is needed")
     sorts: dict[bool | str, list[str]] = {}
     for path in _files(str(root)):
         sorts.setdefault(what_is(f"{root}/{path}"), []).append(path)
     found, other = sorts.pop(True, []), sorts.pop(False, [])
     unread = ", ".join(f"{len(paths)} x {kind} ({min(paths)} …)" for kind, paths in sorted(sorts.items()))
     if other and not quiet:
-        said = plural(len(other), "file is no image", "files are no images")
+        said = plural(len(other), "file is not an image", "files are not images")
         print(f"note: {root}: {said}: {min(other)}{' …' if len(other) > 1 else ''}", file=sys.stderr)
     if unread and (found or allow_empty) and not quiet:
         print(f"note: {root}: left out, since it cannot be read: {unread}; convert it to JPEG", file=sys.stderr)

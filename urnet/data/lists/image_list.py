@@ -81,7 +81,7 @@ def read_image_list(
     InputError naming file and line; with ``check_exists`` also for the first image that is not there.
     """
     if not Path(root).is_dir():
-        raise InputError(f"{root}: is no folder; the folder that {list_path}'s paths are relative to is needed")
+        raise InputError(f"{root}: is not a folder; the folder that {list_path}'s paths are relative to is needed")
     blocks = list(
         read_list(
             list_path, root=root, n_classes=n_classes, class_names=class_names, spellings=spellings, needed=need_labels
@@ -112,7 +112,7 @@ def _check_exist(images: ImageList) -> None:
     if missing:
         first = images.path(missing[0])
         try:
-            why = "is a folder" if stat.S_ISDIR(os.stat(first).st_mode) else "is no file"  # noqa: PTH116
+            why = "is a folder" if stat.S_ISDIR(os.stat(first).st_mode) else "is not a file"  # noqa: PTH116
         except FileNotFoundError:
             why = "is not there"
         except OSError as error:

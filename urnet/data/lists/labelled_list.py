@@ -199,7 +199,7 @@ class ListReader:
                 (
                     ~numeric & ~label.empty,
                     lambda i: (
-                        f"label {shown(label.text[i].as_py())} is no integer; accepted: {accepted} (names: a first "
+                        f"label {shown(label.text[i].as_py())} is not an integer; accepted: {accepted} (names: a first "
                         "line `path,label_name`)"
                     ),
                 )
@@ -208,7 +208,7 @@ class ListReader:
         return path.text, np.where(numeric, number, -1)
 
     def _outside(self, label: str, accepted: str) -> str:
-        """The words about a number that is no class's."""
+        """The words about a number that is not a class's."""
         named = f"; {label} is a class's name" if label in self._known else ""
         unknown = named or not any(self._known)
         return f"label {label} is outside; accepted: {accepted}{named}" + (
@@ -283,7 +283,7 @@ def _places(spellings: Sequence[Sequence[str]]) -> dict[str, int]:
 
 
 def _numbers(rows: Rows, labels: Any, place: Mapping[str, int], form: Form) -> np.ndarray:
-    """The class numbers of names. Raises InputError at the first line with a name that is no class's."""
+    """The class numbers of names. Raises InputError at the first line with a name that is not a class's."""
     coded = labels.dictionary_encode()
     distinct = coded.dictionary.to_pylist()
     number = np.array([place.get(same_name(name), -1) for name in distinct], np.int64)
@@ -295,6 +295,6 @@ def _numbers(rows: Rows, labels: Any, place: Mapping[str, int], form: Form) -> n
         elif same_name(name) in place:
             why = "is the name of two classes; numbers are needed"
         else:
-            why = f"is no class; nearest: {like(name, place)}"
+            why = f"is not a class; nearest: {like(name, place)}"
         raise InputError(f"{rows.file}:{line}: label {shown(name)} {why}{form.describe()}")
     return number[coded.indices.to_numpy()]

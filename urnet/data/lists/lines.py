@@ -73,7 +73,7 @@ def read_lines(
     """Yield a list's lines block by block; memory is a few times ``block_bytes``.
 
     ``what`` names the number in messages; ``low`` to ``high`` is accepted. With ``needed`` false a line whose
-    last word is no integer is a path alone (number -1), and -1 itself means none. Raises InputError with file
+    last word is not an integer is a path alone (number -1), and -1 itself means none. Raises InputError with file
     and line for the first line that is not text, has no path, leaves the root, or has a bad number.
     """
     comments = Comments(file)
@@ -143,7 +143,7 @@ class Text:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         for magic, found in _NO_TEXT.items():
             if head.startswith(magic):
-                raise InputError(f"{file}: is {found}; a list is UTF-8 text, a line an image")
+                raise InputError(f"{file}: is {found}; a list is UTF-8 text, one image per line")
         self._decoder = None
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             self._decoder = codecs.getincrementaldecoder("utf-16")
@@ -155,9 +155,9 @@ class Text:
         if self._returns:
             head = head.replace(b"\r", b"\n")
         if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
-            raise InputError(f"{file}: is an HTML or XML page; a list is text, a line an image")
+            raise InputError(f"{file}: is an HTML or XML page; a list is text, one image per line")
         if re.match(rb'\s*(\[\s*)?\{\s*"', head):
-            raise InputError(f"{file}: is JSON; a list is text, a line an image: `path label`, or CSV")
+            raise InputError(f"{file}: is JSON; a list is text, one image per line: `path label`, or CSV")
         self.head: bytes = head[: head.rfind(b"\n") + 1] or head
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
@@ -192,7 +192,7 @@ class Text:
                     chunk = decoder.decode(chunk, ended).encode()
                 except UnicodeError as error:
                     raise InputError(
-                        f"{self._file}: is no sound UTF-16 text ({error}); save the list as UTF-8"
+                        f"{self._file}: is not valid UTF-16 text ({error}); save the list as UTF-8"
                     ) from None
             if chunk:
                 yield chunk.replace(b"\r", b"\n") if self._returns else chunk
@@ -272,7 +272,12 @@ def split_lines(file: str | Path, first: int, block: bytes) -> Rows:
         returns = np.flatnonzero(data == _RETURN)
         inside = np.searchsorted(returns, rows.starts) < np.searchsorted(returns, rows.ends)
         rows.refuse_first(
-            [(inside, lambda i: f"found a carriage return inside {shown(rows.text(i))}; one line an image is accepted")]
+            [
+                (
+                    inside,
+                    lambda i: f"found a carriage return inside {shown(rows.text(i))}; one image per line is accepted",
+                )
+            ]
         )
     return rows
 
@@ -345,7 +350,7 @@ def numbered(
         lone, no_number = split < starts, (split >= starts) & ~numeric
         tests.append((lone, lambda i: f"found {shown(word(i))} without a {what}; accepted: `path {what}`"))
         tests.append(
-            (no_number, lambda i: f"{what} {shown(word(i))} is no integer; accepted: `path {what}`, {accepted}")
+            (no_number, lambda i: f"{what} {shown(word(i))} is not an integer; accepted: `path {what}`, {accepted}")
         )
     rows.refuse_first(tests, after)
     path_ends = np.where(has, trimmed_ends(data, starts, np.where(has, split, ends)), ends)

@@ -38,7 +38,7 @@ def read_path_values(
 
     Commas, semicolons or tabs; encodings, quotes, comments, backslashes and absolute paths inside ``root`` as in all
     lists (docs/data.md). A line without a value is left out. Raises InputError with file and line for the first line
-    that is none of these, without a path, or whose value is no number.
+    that is none of these, without a path, or whose value is not a number.
     """
     paths, values, lines = [], [], []
     listed, comments = ListedPaths(file, root), Comments(file)
@@ -59,7 +59,7 @@ def read_path_values(
     comments.say()
     if not any(map(len, paths)):
         raise InputError(
-            f"{file}: holds no image with a value; a first line `path,{name}` and a line an image are accepted"
+            f"{file}: holds no image with a value; a first line `path,{name}` and a line per image are accepted"
         )
     return PathValues(str(file), pa.chunked_array(paths), np.concatenate(values), np.concatenate(lines))
 
@@ -97,7 +97,10 @@ class _Columns:
                     lambda i: f"found {shown(rows.text(i))}; quotes are around a field, inside one they are doubled",
                 ),
                 (path.empty, lambda i: f"no path in {shown(rows.text(i))}"),
-                (bad, lambda i: f"{self.name} {shown(value.text[i].as_py())} is no number, in {shown(rows.text(i))}"),
+                (
+                    bad,
+                    lambda i: f"{self.name} {shown(value.text[i].as_py())} is not a number, in {shown(rows.text(i))}",
+                ),
             ]
         )
         kept = pa.array(given)
@@ -108,7 +111,7 @@ _NUMBER = r"(?i)^(-?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|-?inf|nan)$"
 
 
 def _columns(file: str, line: int, text: str, name: str) -> _Columns:
-    """Which columns a header says there are. Raises InputError where it is no header."""
+    """Which columns a header says there are. Raises InputError where it is not a header."""
     splits = {separator: line_fields(text, separator) for separator in SEPARATORS}
     separator = max(splits, key=lambda sign: len(splits[sign]))
     names = splits[separator]

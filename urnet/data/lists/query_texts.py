@@ -22,7 +22,7 @@ class QueryTexts:
     """``query[q]``: the text of query q, as the table's column ``query`` counts, from 1; ``query[0]`` is "".
 
     ``query_class[q]`` is its label, -1 where queries_synsets_map.txt does not say; ``classes[c]`` is class
-    c's name and the texts of its queries, one a line, each text once.
+    c's name and the texts of its queries, one per line, each text once.
     """
 
     query: list[str]
@@ -70,11 +70,11 @@ def _query_labels(data: Data) -> dict[int, int]:
 
 
 def _joined(texts: Sequence[str]) -> str:
-    """The texts that are not empty, each once, one a line."""
+    """The texts that are not empty, each once, one per line."""
     return "\n".join(dict.fromkeys(line for text in texts for line in text.split("\n") if line))
 
 
 def _lines(file: Path) -> list[str]:
-    """A line a query, query 1 first; blanks around it are cut, an empty line is a query without text."""
-    text = read_text(file, "one query a line is accepted")
+    """A line per query, query 1 first; blanks around it are cut, an empty line is a query without text."""
+    text = read_text(file, "one query per line is accepted")
     return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []

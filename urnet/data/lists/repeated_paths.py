@@ -21,7 +21,7 @@ _BLOCK = 65_536
 
 
 class LabelsOfPaths:
-    """Finds paths that have several labels, in 16 bytes a row: paths are told apart by Python's 64-bit hash."""
+    """Finds paths that have several labels, in 16 bytes per row: paths are told apart by Python's 64-bit hash."""
 
     def __init__(self) -> None:
         self._hashes: list[np.ndarray] = []

@@ -40,7 +40,7 @@ def check_root(data: Data) -> None:
     """Raise InputError for a ``root`` that is not there, with what makes it, and for keys that do not go together."""
     if not Path(data.root).is_dir():
         filled = _FILLED_BY.get(Path(data.root).name) or _FILLED_BY.get(data.format, "")
-        raise InputError(f"data.root: {data.root} is no folder; the folder that holds the images is needed{filled}")
+        raise InputError(f"data.root: {data.root} is not a folder; the folder that holds the images is needed{filled}")
     check_split(data, Need("recipe").under("data"))
     if data.train_list is not None and data.format not in ("list", "imagenet"):
         raise InputError(f"data.train_list: found {data.train_list!r}; format {data.format} has its own lists")

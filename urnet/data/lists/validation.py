@@ -73,11 +73,11 @@ def _validation(data: Data, classes: Classes) -> ImageList:
     if data.format == "folder" and data.val_list is None:
         if data.val_root is None:
             raise InputError(
-                f"data.val_root: found none; a folder tree with one sub-folder a class is needed, {_SPLIT}"
+                f"data.val_root: found none; a folder tree with one sub-folder per class is needed, {_SPLIT}"
             )
         if not Path(data.val_root).is_dir():
             raise InputError(
-                f"data.val_root: {data.val_root}: is no folder; one with a sub-folder a class is needed, or "
+                f"data.val_root: {data.val_root}: is not a folder; one with a sub-folder per class is needed, or "
                 "data.val_root=null with data.val_split=0.1, which holds a part of the training images back"
             )
         return labelled_folders(data.val_root, classes.folders, f"class of {data.root}")

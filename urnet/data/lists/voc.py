@@ -43,7 +43,7 @@ def read_voc(root: str | Path, splits: Sequence[str]) -> tuple[list[str], list[V
     """
     main = Path(root) / "ImageSets" / "Main"
     if not main.is_dir():
-        raise InputError(f"{main}: is no folder; a folder in VOC's layout is needed, such as VOCdevkit/VOC2007")
+        raise InputError(f"{main}: is not a folder; a folder in VOC's layout is needed, such as VOCdevkit/VOC2007")
     ids = {split: _read_ids(main, split) for split in splits}
     lists = {split: _class_lists(main, split) for split in splits}
     found: dict[str, list[Objects]] = {}
@@ -70,7 +70,7 @@ def read_objects(file: Path) -> Objects:
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last: an encoding nobody knows
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{file}: is no XML that can be read ({error})") from None
+        raise InputError(f"{file}: is not readable XML ({error})") from None
     if tree.tag != "annotation":
         raise InputError(f"{file}: is a {tree.tag[:40]!r}; VOC's `annotation` is accepted")
     found: Objects = []
@@ -98,7 +98,7 @@ class _Builder(ElementTree.TreeBuilder):
 def _read_bytes(file: Path, most: int) -> bytes:
     try:
         if not file.is_file():  # a pipe would be waited for
-            raise InputError(f"{file}: is no file")
+            raise InputError(f"{file}: is not a file")
         if file.stat().st_size > most:
             raise InputError(f"{file}: has {file.stat().st_size:,} bytes; up to {most:,} are accepted")
         return file.read_bytes()
@@ -182,7 +182,7 @@ def _labels(
 def _read_class_list(file: Path, ids: pa.Array) -> np.ndarray:
     """int8 (n,) in the order of ``ids``: every image once, no other."""
     if not file.is_file():
-        raise InputError(f"{file}: is no file")
+        raise InputError(f"{file}: is not a file")
     blocks = list(read_lines(file, low=-1, high=1))
     names = pa.chunked_array([block.path for block in blocks], pa.string()).combine_chunks()
     place = pc.index_in(ids, value_set=names)

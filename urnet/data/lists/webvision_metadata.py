@@ -19,7 +19,7 @@ class Metadata(NamedTuple):
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Parse one query's JSON list. A text is title, description and tags, one a line, empty ones left out.
+    """Parse one query's JSON list. A text is title, description and tags, one per line, empty ones left out.
 
     Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes U+FFFD. Raises InputError.
     """

@@ -157,7 +157,7 @@ class DaliPool:
 class DaliLoader(Loader):
     """A Loader of training views whose batches' images are tensors on Paddle's current device, uint8 (B, S, S, 3).
 
-    ``workers`` threads, at least one, read files and work for dali. ``source`` is of one view an image,
+    ``workers`` threads, at least one, read files and work for dali. ``source`` is of one view per image,
     random_resized_crop, without TrivialAugment and erasing (``urnet.config.combinations``).
     """
 

@@ -65,8 +65,8 @@ class ImageSource:
     ``draw`` (the trainer's key of stage and epoch) and ``row`` only; without, it is the evaluation's view.
     ``reduced``: a JPEG far larger than its training view is decoded at 1/2, 1/4 or 1/8 of its size
     (reduced_decode.py); False decodes all pixels. The evaluation's view is always made from all pixels.
-    ``views``: without ``train``, several views an image in place of the one. ``train_views``: with ``train``, so many
-    random views an image, one after the other from the row's stream: the first is the only one of 1. A number: all are
+    ``views``: without ``train``, several views per image in place of the one. ``train_views``: with ``train``, so many
+    random views per image, one after the other from the row's stream: the first is the only one of 1. A number: all are
     made alike; else the kind of each, ``own``, ``weak`` or ``strong`` (views.py), as ``("weak", "strong")``.
     """
 

@@ -31,7 +31,7 @@ class EpochSampler(Sampler):
     Without weights an epoch is a plain permutation. With ``sampling_weight`` (N,) >= 0 or ``balance`` in
     0..1, class c has the share (1 - balance) n_c / N + balance / C of the drawn rows, C the number of classes
     that have rows, and inside the class a row's share is proportional to its weight. Row i is expected e_i
-    times an epoch and drawn floor(e_i) or ceil(e_i) times, a class as often as its share says, give or take
+    times per epoch and drawn floor(e_i) or ceil(e_i) times, a class as often as its share says, give or take
     one: systematic resampling of rows that are shuffled, then ordered by class. Weight 0 is never drawn.
 
     Both arrays are kept as they are, not copied (they may be mapped files): they must not change afterwards.

@@ -102,9 +102,9 @@ class Table:
         return self._where[name][0].column(name)
 
     def column(self, name: str) -> np.ndarray:
-        """A numeric column: (N,), or (N, k) for a column of k values a row; read-only.
+        """A numeric column: (N,), or (N, k) for a column of k values per row; read-only.
 
-        Stage columns are views of the mapped file; base.arrow's are one copy of 4 bytes a row. ``source``
+        Stage columns are views of the mapped file; base.arrow's are one copy of 4 bytes per row. ``source``
         comes as int8 codes into ``SOURCES``. Raises InputError for an unknown or a text column.
         """
         chunks = self._chunks(name)

@@ -32,7 +32,7 @@ def calibrate(logits: np.ndarray, index: np.ndarray, weight: np.ndarray) -> Cali
 
     ``logits`` (n, C), held out, -inf for a class that cannot be; ``index`` (n, m) classes and ``weight``
     (n, m) >= 0: the targets, times what each row or class counts. The second term is ours: in a sample of few
-    rows a class, biases would learn the sample by heart. Without any weight: scale 1, no bias.
+    rows per class, biases would learn the sample by heart. Without any weight: scale 1, no bias.
     """
     n, n_classes = logits.shape
     total = weight.sum()

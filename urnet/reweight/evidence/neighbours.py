@@ -48,7 +48,7 @@ def nearest_rows(
     """(N, k) int32 places in ``reference`` of the rows most like each of ``features``, and their cosines, float32.
 
     ``reference`` (m, d) float32 of length 1, from features less ``centre``; ``keys``: of the features (N,) and
-    of the reference (m,); equal ones show the same picture and are no neighbours: their cosine is ``OWN``,
+    of the reference (m,); equal ones show the same picture and are not neighbours: their cosine is ``OWN``,
     in the places a row cannot fill. k is cut to m; a row's neighbours come in no order.
     """
     n, m = features.shape[0], len(reference)

@@ -30,7 +30,7 @@ class Scored(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The settings of ``out_of_fold`` that are no arrays; ``quick``: single precision is enough (``quick_head``)."""
+    """The settings of ``out_of_fold`` that are not arrays; ``quick``: single precision is enough (``quick_head``)."""
 
     folds: int = 5
     balanced: bool = True
