@@ -1,9 +1,9 @@
-"""Measure a network's accuracy on labelled images: the 2018 release's command, and more.
+"""Measure a network's accuracy on labelled images: the 2018 release's command, with more options.
 
     python eval.py --model ResNeXt101_32x4d --pretrained_model ckpt/ResNeXt101_32x4d_Release/ \\
         --class_dim 5000 --img_path data/val/ --img_list data/val_list.txt --use_gpu True
 
-The last line of stdout is the mean over classes of the accuracy inside each class: top1:0.5340 top5:0.7710.
+The last line of stdout is the accuracy inside each class, averaged over the classes: top1:0.5340 top5:0.7710.
 docs/cli.md explains every flag.
 """
 
@@ -37,7 +37,7 @@ def parser() -> ReleaseParser:
         "--empty_classes",
         default="skip",
         metavar="skip|zero",
-        help="empty classes: left out of the mean | counted 0, as in the 2018 release [skip]",
+        help="classes without images: left out of the mean | counted as 0, as in the 2018 release [skip]",
     )
     return parser
 

@@ -1,10 +1,10 @@
-"""Predict the classes of images with a trained network: the 2018 release's command, and more.
+"""Predict the classes of images with a trained network: the 2018 release's command, with more options.
 
     python infer.py --model ResNeXt101_32x4d --pretrained_model ckpt/ResNeXt101_32x4d_Release/ \\
         --class_dim 5000 --img_path data/val/ --img_list data/val_list.txt --use_gpu True
     python infer.py --num_layers=50 --batch_size=8 --model=DIR --test_list=FILE
 
-stdout holds the arguments and one line per image. docs/cli.md explains every flag.
+It prints the arguments and one line per image to stdout. docs/cli.md explains every flag.
 """
 
 from __future__ import annotations
@@ -38,12 +38,16 @@ def parser() -> ReleaseParser:
         type=cli.boolean_word,
         default=False,
         metavar="True|False",
-        help="True: write a Paddle inference model, check it, and end [False]",
+        help="True: write a Paddle inference model, check it, and stop [False]",
     )
-    add("--inference_dir", metavar="DIR", help="where --save_inference writes; a new folder [the model's name]")
-    add("--topk", type=int, default=1, help="classes per image, best first [1]")
-    add("--output", metavar="FILE", help="also write the predictions there: .csv, .jsonl or .arrow")
-    add("--excel", action="store_true", help="--output begins with a byte order mark, which Excel needs for UTF-8")
+    add("--inference_dir", metavar="DIR", help="new folder that --save_inference writes to [the model's name]")
+    add("--topk", type=int, default=1, help="number of classes per image, best first [1]")
+    add("--output", metavar="FILE", help="also write the predictions to this .csv, .jsonl or .arrow file")
+    add(
+        "--excel",
+        action="store_true",
+        help="start the file of --output with a byte order mark, which Excel needs to read UTF-8",
+    )
     se_resnext_flags.add_prediction_flags(parser)
     return parser
 
@@ -68,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with open_predictions(where[0], job.class_names, excel=where[1], **known) as file:
             if job.class_names and file is None and cli.is_main():
                 which = f"{job.info.word}'s" if job.info.word else "the"
-                said = f"note: stdout has the numbers of {which} classes; --output FILE.csv has their names"
+                said = f"note: stdout gives the numbers of {which} classes; --output FILE.csv also gives their names"
                 print(said, file=sys.stderr)
             predict(job, images, results, file)
     return cli.DONE
@@ -134,7 +138,7 @@ def save(job: PredictionJob, results: TextIO) -> None:
     """``--save_inference True``: write the model and say by how much it differs from the live network."""
     args = job.args
     if job.views is not None:
-        raise InputError("--crops, --scales, --flip: a saved model answers one view; accepted: none of them")
+        raise InputError("--crops, --scales, --flip: a saved model computes one view; give none of them")
     folder = Path(args.inference_dir or args.model)
     if folder.exists():
         raise InputError(f"{folder}: exists already; --inference_dir names a new folder")

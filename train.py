@@ -19,7 +19,7 @@ from urnet.core.checks import InputError, check_choice
 
 EPILOG = """\
 A recipe is one experiment; docs/recipes.md explains its keys. Results go to OUTPUT/NAME/STAGE/ (keys output
-and name): best/ and final/ are checkpoints for eval.py and infer.py, log.txt tells how it went, and
+and name): best/ and final/ are checkpoints for eval.py and infer.py, log.txt records how the training went, and
 `visualdl --logdir OUTPUT/NAME/curves --language en` shows the curves.
 
 examples:
@@ -34,14 +34,14 @@ examples:
   python train.py -c recipes/folder_scratch.yaml --init ckpt/ResNet50.pdparams --finetune
   python train.py --num_layers=50 --batch_size=8 --with_mem_opt=True --parallel_exe=False
 
-A run that was interrupted, by whatever, goes on with --resume and ends with the weights it would have had.
-SIGTERM and Ctrl-C save a checkpoint first. A finished stage is not trained again, unless something it depends
-on has changed: a line then says what, and its earlier result is moved to OUTPUT/NAME/replaced.
+An interrupted run, whatever the reason, continues with --resume and ends with the weights it would have had.
+SIGTERM and Ctrl-C save a checkpoint first. A finished stage is not trained again unless something it depends
+on has changed: a line then says what, and the earlier result is moved to OUTPUT/NAME/replaced.
 
 Recipes: recipes/digits_web.yaml (the example), recipes/folder.yaml and
-folder_scratch.yaml (your own images; from ImageNet's weights, from random ones), recipes/webvision2018
-and webvision2017 (URNet, and its rivals CurriculumNet, gated back-propagation and PCI: docs/baselines.md),
-recipes/imagenet (SE-ResNeXt), recipes/rivals32 (the rivals on 32-pixel images). Networks (model.name):
+folder_scratch.yaml (your own images, from ImageNet weights or from random ones), recipes/webvision2018
+and webvision2017 (URNet and the baselines CurriculumNet, gated back-propagation and PCI: docs/baselines.md),
+recipes/imagenet (SE-ResNeXt), recipes/rivals32 (the baselines on 32-pixel images). Networks (model.name):
 {networks}
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 Ctrl-C, 143 SIGTERM
@@ -64,35 +64,36 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="set a key of the recipe; a stage is addressed by its name, stages.NAME.batch_size=64, all of them by "
-        "'stages.*.batch_size=64'; of several that fit, the last one counts",
+        help="set a key of the recipe; for one stage use its name, stages.NAME.batch_size=64, for all of them "
+        "'stages.*.batch_size=64'; if several match, the last one counts",
     )
     add(
         "--init",
         metavar="FILE",
-        help="weights that the first stage starts from: `imagenet`, the published ones of the recipe's network; or a "
-        "checkpoint folder, .safetensors, .pdparams, .pth or the 2018 release's folder; as -o stages.FIRST.start=FILE",
+        help="weights that the first stage starts from: `imagenet` for the published weights of the recipe's network, "
+        "or a checkpoint folder, .safetensors, .pdparams, .pth or the 2018 release's folder; the same as "
+        "-o stages.FIRST.start=FILE",
     )
     add(
         "--finetune",
         action="store_true",
-        help="FILE's classifier may be missing or of another number of classes: a new one is trained, all "
-        "else must fit; as -o stages.FIRST.finetune=true",
+        help="FILE's classifier may be missing or have another number of classes: a new one is trained, everything "
+        "else must fit; the same as -o stages.FIRST.finetune=true",
     )
     add(
         "--tiny",
         action="store_true",
-        help="a first try of about a minute: every stage, a few steps on a few small images, in OUTPUT/NAME-tiny; "
-        "-o goes before what it sets",
+        help="a trial run of about a minute: every stage for a few steps on a few small images, in OUTPUT/NAME-tiny; "
+        "-o takes precedence over what it sets",
     )
-    add("--dry-run", action="store_true", help="say what would be done with each stage, and why; do nothing")
+    add("--dry-run", action="store_true", help="say what would be done with each stage and why, without doing it")
     part = parser.add_mutually_exclusive_group()
-    part.add_argument("--stage", metavar="NAME", help="this stage only; the one it starts from must be finished")
-    part.add_argument("--until", metavar="NAME", help="the stages up to this one")
+    part.add_argument("--stage", metavar="NAME", help="run only this stage; the one it starts from must be finished")
+    part.add_argument("--until", metavar="NAME", help="run the stages up to this one")
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--resume", action="store_true", help="go on with an unfinished run; where there is none, begin")
+    group.add_argument("--resume", action="store_true", help="continue an unfinished run, or start if there is none")
     group.add_argument(
-        "--replace", action="store_true", help="remove what earlier runs of these stages left, and train them anew"
+        "--replace", action="store_true", help="remove what earlier runs of these stages left and train them again"
     )
     add("--debug", action="store_true", help="show a traceback on errors")
     se_resnext_flags.add_training_flags(parser)
@@ -107,20 +108,20 @@ def explained(argument: str) -> str:
 
     if not argument.startswith("-"):
         if argument.endswith((".yaml", ".yml")):
-            return f"a recipe is given by -c {argument}"
-        return f"every KEY=VALUE needs its own -o: -o {argument}" if "=" in argument else ""
+            return f"give a recipe with -c {argument}"
+        return f"each KEY=VALUE needs its own -o: -o {argument}" if "=" in argument else ""
     word, _, value = argument.lstrip("-").partition("=")
     key, _, form = key_for_flag(word, key_paths(Recipe)).partition("=")
     if key.endswith(".start"):
-        return "weights to begin with are given by --init FILE, ImageNet's published ones by --init imagenet"
-    return f"the recipe has a key for it: -o '{key}={form or value or 'VALUE'}'" if key else ""
+        return "give weights to start from with --init FILE, or --init imagenet for published ImageNet weights"
+    return f"the recipe has a key for this: -o '{key}={form or value or 'VALUE'}'" if key else ""
 
 
 def main(argv: Sequence[str]) -> int:
     """Train, then print two lines per stage and where things lie."""
     args = parse(argv)
     if args.init is not None and args.pretrained_model is not None:
-        raise InputError("--init and --pretrained_model: found both; they mean the same, give one of them")
+        raise InputError("--init and --pretrained_model: found both; they mean the same; give one of them")
     se_resnext_flags.translate_training(args, Path(__file__).resolve().parent)
     args.override = [*start_overrides(args), *args.override]
     if args.tiny:
@@ -135,7 +136,7 @@ def start_overrides(args: argparse.Namespace) -> list[str]:
     from urnet.pipeline.recipes import read_recipe
 
     if args.init == "":
-        raise InputError("--init: found no path; a checkpoint's is accepted")
+        raise InputError("--init: found no path; the path of a checkpoint is accepted")
     keys: dict[str, object] = {}
     if args.init is not None:
         here = "./" if args.init in ("previous", "scratch") else ""  # a folder, not the recipe's word
@@ -160,7 +161,9 @@ def cut_down(args: argparse.Namespace) -> list[str]:
     )
     apart = own_place(recipe)
     if cli.is_main():
-        print(f"note: --tiny, a first try whose figures mean nothing, sets {' '.join(tiny + apart)}", file=sys.stderr)
+        print(
+            f"note: --tiny is a trial run whose figures mean nothing; it sets {' '.join(tiny + apart)}", file=sys.stderr
+        )
     return [*tiny, *args.override, *apart]
 
 

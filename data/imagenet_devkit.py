@@ -69,7 +69,9 @@ def validation_synsets(path: Path) -> list[str]:
 
 def main(argv: Sequence[str]) -> None:
     """Print the classes."""
-    parser = cli.Parser(prog="data/imagenet_devkit.py", description="classes of ImageNet's validation images")
+    parser = cli.Parser(
+        prog="data/imagenet_devkit.py", description="Print the class of each of ImageNet's validation images."
+    )
     parser.add_argument("devkit", type=Path, help="ILSVRC2012_devkit_t12.tar.gz")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
     print("\n".join(validation_synsets(parser.parse_args(argv).devkit)))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds the benchmark's set cifar10n_web: CIFAR-10's pictures under people's labels, in WebVision 2.0's layout.
+"""Builds the benchmark's set cifar10n_web: CIFAR-10's pictures with labels that people gave, in WebVision 2.0's layout.
 
     python data/make_cifar10n_web.py --cifar cifar-10-python.tar.gz --labels CIFAR-10_human.pt --out data/cifar10n_web
     python data/make_cifar10n_web.py --rates data/cifar10n_web
@@ -95,20 +95,25 @@ def parser() -> cli.Parser:
     add("--out", default="data/cifar10n_web", help="the folder to write (data/cifar10n_web)")
     add("--seed", type=cli.number(int, 0), default=0, help="same seed, same bytes (0)")
     scale = cli.number(float, 0, above=True)
-    add("--scale", type=scale, default=1.0, help="rows, in units of 7,040, the classes' shares the same: 0.25, 2 (1)")
-    add("--cap", action="store_true", help="where a class has too few pictures for --scale, take all of them")
-    text = "share of the rows with a wrong label, exactly: labels are flipped, the way people err (people's own labels)"
+    add(
+        "--scale", type=scale, default=1.0, help="rows, in units of 7,040, with the same shares of classes: 0.25, 2 (1)"
+    )
+    add("--cap", action="store_true", help="if a class has too few pictures for --scale, take all of them")
+    text = "exact share of rows with a wrong label: labels are flipped the way people err (people's own labels)"
     add("--wrong", type=cli.number(float, 0), metavar="SHARE", help=text)
     text = "open-set pictures: collages of left-over pictures, CIFAR-100's archive, a folder of others, none (collages)"
     add("--open", default="collages", metavar="collages|PLACE|none", help=text)
-    add("--no-metadata", dest="metadata", action="store_false", help="the same set without titles and search results")
+    add(
+        "--no-metadata",
+        dest="metadata",
+        action="store_false",
+        help="make the same set without titles and search results",
+    )
     add("--val", type=cli.number(int, 1), default=2000, help="validation images (2000)")
     add(
-        "--rates",
-        metavar="DIR",
-        help="print how often labels, titles and ranks are right in a set that is there, and end",
+        "--rates", metavar="DIR", help="print how often labels, titles and ranks are right in an existing set, and stop"
     )
-    add("--debug", action="store_true", help="a traceback on errors")
+    add("--debug", action="store_true", help="show a traceback on errors")
     return made
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Builds the small data set digits_web, real scans of digits in WebVision 2.0's layout.
+"""Build the small data set digits_web: real scans of digits in WebVision 2.0's layout.
 
     python data/make_digits_web.py --out data/digits_web [--seed 0]
 
 The scans are scikit-learn's digits, the off-topic images crops of its two photographs. The faults of web data
 are put in on purpose and at known rates (the flags below): class sizes fall tenfold, labels are wrong towards
 look-alikes, some images show no digit, titles carry evidence, and Google's ranking is better than chance.
-``truth_train.txt`` beside the lists says what every training image really is. See docs/data.md.
+``truth_train.txt`` next to the lists says what every training image really is. See docs/data.md.
 """
 
 from __future__ import annotations
@@ -151,15 +151,15 @@ def check(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Build the data set, or say that it is there."""
-    parser = cli.Parser(description=__doc__.split("\n\n")[0].partition(": ")[2])
+    """Build the data set, or say that it exists."""
+    parser = cli.Parser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--out", default="data/digits_web", help="the folder to write (data/digits_web)")
     add("--seed", type=int, default=0, help="same seed, same bytes (0)")
     for item, text in zip(dataclasses.fields(Faults), FAULT_HELP, strict=True):
         add(f"--{item.name}", type=type(item.default), default=item.default, help=f"{text} ({item.default})")
     add("--val_per_class", type=int, default=40, help="validation images per class (40)")
-    add("--debug", action="store_true", help="a traceback on errors")
+    add("--debug", action="store_true", help="show a traceback on errors")
     args = parser.parse_args(argv)
     check(args)
     out = Path(args.out)

@@ -1,8 +1,8 @@
-"""Looks over a data set before anything is trained: classes, unreadable files, sizes, duplicates, leaks.
+"""Checks a data set before anything is trained: classes, unreadable files, sizes, duplicates, leaks.
 
     python tools/check.py photos/train --val photos/val
 
-No network is asked and nothing is written. docs/data.md explains the report.
+It uses no network and writes nothing. docs/data.md explains the report.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ examples:
   python tools/check.py -c recipes/folder.yaml -o data.root=photos/train -o data.val_root=photos/val
   python tools/check.py photos/train --json -
 
-Every file is decoded. Duplicates are looked for by a hash of the bytes, and by a perceptual hash whose findings
-are laid over each other; tools/suspects.py finds more of them, by a network's features.
+Every file is decoded. Duplicates are found by a hash of the bytes, and by a perceptual hash whose findings are
+confirmed on small copies of the pictures; tools/suspects.py finds more of them, by a network's features.
 
 exit codes: 0 training would accept this, 1 it would refuse it (the last lines say what), 2 bad usage
 """
@@ -38,21 +38,40 @@ def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
         prog="tools/check.py",
-        description="Look over a data set as training would read it.",
+        description="Check a data set the way training would read it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
-    add("root", nargs="?", metavar="DIR", help="a folder with a sub-folder per class, WebVision's, or that of --list")
-    add("--list", metavar="FILE", help="lines `path label`, or CSV; paths are relative to DIR")
+    add(
+        "root",
+        nargs="?",
+        metavar="DIR",
+        help="a folder with a sub-folder per class, WebVision's folder, or the folder of --list",
+    )
+    add("--list", metavar="FILE", help="list of `path label` lines, or CSV; paths are relative to DIR")
     add("--root", dest="own_root", metavar="DIR", help="the folder that the list's paths are relative to [DIR]")
-    add("--format", choices=FORMATS, help="[list with --list, webvision2 where DIR has WebVision's info/, else folder]")
-    add("--val", metavar="DIR2", help="the validation images: a sub-folder per class, or the folder of --val_list")
-    add("--val_list", metavar="FILE", help="the list of the validation images [as DIR's layout has it]")
-    add("-c", "--config", metavar="RECIPE", help="in place of DIR: the data of a recipe")
+    add(
+        "--format",
+        choices=FORMATS,
+        help="layout of the data [list with --list, webvision2 if DIR has WebVision's info/, or folder]",
+    )
+    add(
+        "--val",
+        metavar="DIR2",
+        help="folder of the validation images: a sub-folder per class, or the folder of --val_list",
+    )
+    add("--val_list", metavar="FILE", help="list of the validation images [where DIR's layout has it]")
+    add("-c", "--config", metavar="RECIPE", help="check the data of a recipe instead of DIR")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
-    add("--workers", type=cli.number(int, 0), default=usable_cores(), metavar="N", help="decoding processes [cores]")
-    add("--json", metavar="FILE", help="write everything there; -: on stdout in place of the table")
+    add(
+        "--workers",
+        type=cli.number(int, 0),
+        default=usable_cores(),
+        metavar="N",
+        help="processes that decode [one per core]",
+    )
+    add("--json", metavar="FILE", help="write all results to this file; - prints them to stdout instead of the table")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -62,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     if args.own_root is not None:
         if args.root is not None and Path(args.root) != Path(args.own_root):
-            raise InputError(f"--root {args.own_root}: DIR is {args.root}; one of both is accepted")
+            raise InputError(f"--root {args.own_root}: DIR is {args.root}; give one of them")
         args.root = args.own_root
     data, validate = _data(args)
     _check_place(args)
@@ -98,7 +117,7 @@ def _check_place(args: argparse.Namespace) -> None:
         raise InputError(f"--json {args.json}: is a folder; a file's path is needed")
     for flag, place in (("--list", args.list), ("--val_list", args.val_list), ("-c", args.config)):
         if place is not None and Path(place).resolve() == Path(args.json).resolve():
-            raise InputError(f"--json {args.json}: is {flag} {place}, too; two files are needed")
+            raise InputError(f"--json {args.json}: is also {flag} {place}; two files are needed")
 
 
 def _data(args: argparse.Namespace) -> tuple[Any, bool]:
@@ -106,18 +125,18 @@ def _data(args: argparse.Namespace) -> tuple[Any, bool]:
     from urnet.config.recipe import Data
 
     if (args.root is None) == (args.config is None):
-        raise InputError("DIR and -c RECIPE: one of both is accepted")
+        raise InputError("DIR and -c RECIPE: give one of them")
     if args.config is not None:
         from urnet.pipeline.recipes import read_recipe
 
         given = [f"--{name}" for name in ("list", "format", "val", "val_list") if getattr(args, name) is not None]
         if given:
-            raise InputError(f"{given[0]}: goes with DIR; the recipe has keys for it (-o data.KEY=VALUE)")
+            raise InputError(f"{given[0]}: needs DIR; a recipe has keys for it (-o data.KEY=VALUE)")
         data = read_recipe(args.config, args.override).data
         named = data.val_root or data.val_list or data.val_split or data.format not in ("folder", "list")
         return dataclasses.replace(data, table=None), bool(named)
     if args.override:
-        raise InputError("-o: goes with -c RECIPE")
+        raise InputError("-o: needs -c RECIPE")
     for flag, folder in (("DIR", args.root), ("--val", args.val)):
         if folder is not None and not Path(folder).is_dir():
             raise InputError(f"{flag}: {folder} is not a folder; one that holds images is needed")

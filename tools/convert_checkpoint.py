@@ -24,12 +24,18 @@ def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(description="Convert weights: .safetensors, .pdparams, the 2018 release's folder.")
     p.add_argument(
-        "source", metavar="IN", help="weights file, checkpoint folder, released folder or file, imagenet:NETWORK"
+        "source",
+        metavar="IN",
+        help="weights file, checkpoint folder, a folder or file of the 2018 release, or imagenet:NETWORK",
     )
-    p.add_argument("target", metavar="OUT", help="X.safetensors, X.pdparams, or X for a released folder")
-    p.add_argument("--model", metavar="NAME", help=f"network [recipe beside IN, else {DEFAULT_MODEL}]")
-    p.add_argument("--class_dim", type=int, help=f"classes [recipe beside IN, else {DEFAULT_CLASS_DIM}]")
-    p.add_argument("--replace", action="store_true", help="write over OUT if it is there")
+    p.add_argument(
+        "target", metavar="OUT", help="X.safetensors, X.pdparams, or X for a folder in the 2018 release's form"
+    )
+    p.add_argument("--model", metavar="NAME", help=f"network [from the recipe next to IN, or {DEFAULT_MODEL}]")
+    p.add_argument(
+        "--class_dim", type=int, help=f"number of classes [from the recipe next to IN, or {DEFAULT_CLASS_DIM}]"
+    )
+    p.add_argument("--replace", action="store_true", help="overwrite OUT if it exists")
     p.add_argument("--debug", action="store_true", help="show a traceback on errors")
     return p
 

@@ -35,7 +35,7 @@ methods:
   geometric  geometric mean of the probabilities, normalised
   vote_prob  a member votes for its --votes best classes, each vote counting its probability
   vote       a member's --votes best classes get V, V - 1, … 1 points, whatever their probabilities
-A class that a member does not list has an even share of what its listed classes leave of 1 (votes: nothing).
+A class that a member does not list gets an equal share of what the listed classes leave of 1 (in votes: nothing).
 
 examples:
   python tools/ensemble.py --members a.arrow b.arrow --out all.csv
@@ -43,8 +43,7 @@ examples:
   python tools/ensemble.py --members a.csv b.csv --out all.csv --method weighted \\
       --fit a_held_out.csv b_held_out.csv --fit_list held_out_list.txt
 
-Fit weights to images that no member was trained on; --fit_list may be a part of the training list that was
-held out.
+Fit weights to images that no member was trained on; --fit_list may be a held-out part of the training list.
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 """
@@ -54,24 +53,39 @@ def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
         prog="tools/ensemble.py",
-        description="Make several prediction files into one.",
+        description="Combine several prediction files into one.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
-    add("--members", nargs="+", required=True, metavar="FILE", help="prediction files: .csv, .jsonl, .arrow")
-    add("--out", metavar="FILE", help="the ensemble's: .csv, .jsonl or .arrow; an existing one is replaced")
+    add(
+        "--members",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="prediction files to combine: .csv, .jsonl or .arrow",
+    )
+    add(
+        "--out",
+        metavar="FILE",
+        help="file for the ensemble's predictions: .csv, .jsonl or .arrow; replaced if it exists",
+    )
     add("--method", default="mean", help="mean | weighted | geometric | vote_prob | vote [mean]")
-    add("--weights", nargs="+", type=float, metavar="W", help="one per member, for --method weighted")
-    add("--fit", nargs="+", metavar="FILE", help="the members' predictions of --fit_list, member by member")
-    add("--fit_list", metavar="LIST", help="lines `path label` that the weights are fitted to")
-    add("--list", metavar="LIST", help="lines `path label`: print accuracies, and what each member adds")
-    add("--root", default="", metavar="DIR", help="leading folder of paths that is left out when they are compared")
-    add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
+    add("--weights", nargs="+", type=float, metavar="W", help="one weight per member, for --method weighted")
+    add(
+        "--fit",
+        nargs="+",
+        metavar="FILE",
+        help="each member's predictions for the images of --fit_list, in the order of --members",
+    )
+    add("--fit_list", metavar="LIST", help="list of `path label` lines that the weights are fitted to")
+    add("--list", metavar="LIST", help="list of `path label` lines: print accuracies and what each member adds")
+    add("--root", default="", metavar="DIR", help="leading folder to ignore when paths are compared")
+    add("--class_dim", type=int, metavar="N", help="number of classes [from an .arrow file, or 5000]")
     add("--topk", type=int, default=5, metavar="K", help="classes per image in --out [5]")
-    add("--votes", type=int, metavar="V", help="classes that a member votes for [--topk]")
-    add("--class_names", metavar="FILE", help="names for --out and of labels: synsets.txt, or one name per line")
-    add("--excel", action="store_true", help="--out begins with a byte order mark, which Excel needs for UTF-8")
+    add("--votes", type=int, metavar="V", help="number of classes that a member votes for [--topk]")
+    add("--class_names", metavar="FILE", help="class names for --out and the labels: synsets.txt, or one name per line")
+    add("--excel", action="store_true", help="start --out with a byte order mark, which Excel needs to read UTF-8")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -122,17 +136,17 @@ def check(args: argparse.Namespace) -> None:
         why = " (--topk to --class_dim)" if args.out else ""
         raise InputError(f"--votes: found {args.votes}; {least}..{args.class_dim}{why} is accepted")
     if args.out is None and args.list is None:
-        raise InputError("nothing to do: --out FILE, --list LIST or both are needed")
+        raise InputError("nothing to do: give --out FILE, --list LIST or both")
     if (args.fit is None) != (args.fit_list is None):
-        raise InputError("--fit and --fit_list go together: predictions, and the list that has their labels")
+        raise InputError("--fit and --fit_list go together: give the predictions and the list with their labels")
     if args.fit and args.weights:
-        raise InputError("--weights and --fit: found both; one of them is accepted")
+        raise InputError("--weights and --fit: found both; give one of them")
     if args.fit and len(args.fit) != len(args.members):
         raise InputError(f"--fit: found {len(args.fit)} files for {len(args.members)} members; one each is needed")
     if bool(args.fit or args.weights) != (args.method == "weighted"):
         raise InputError("--method weighted needs --weights, or --fit and --fit_list; no other method takes them")
     if args.fit and args.list and not set(args.fit).isdisjoint(args.members):
-        print("note: the weights are fitted to the images they are then judged by", file=sys.stderr)
+        print("note: the weights are fitted to the same images that measure them", file=sys.stderr)
 
 
 def combine(

@@ -48,15 +48,17 @@ def parser() -> cli.Parser:
         type=Path,
         help="folder or list (`path label`) of images to compare with [four random ones]",
     )
-    add("--img_path", metavar="DIR", help="what the list's paths are relative to [the list's folder]")
-    add("--limit", type=int, default=64, help="compare so many of them, evenly spread [64]")
+    add("--img_path", metavar="DIR", help="folder that the list's paths are relative to [the list's folder]")
+    add("--limit", type=int, default=64, help="compare this many of them, evenly spread [64]")
     add(
         "--tolerance",
         type=float,
         default=1e-3,
-        help="most a probability may differ, as a share of the largest one [0.001]",
+        help="largest difference of a probability that is accepted, as a share of the largest probability [0.001]",
     )
-    network = p.add_argument_group("the network, where no recipe lies beside the weights; as infer.py's")
+    network = p.add_argument_group(
+        "the network, if there is no recipe next to the weights; the same flags as infer.py's"
+    )
     for flag in NETWORK_FLAGS:
         network.add_argument(f"--{flag}", type=int if flag in ("class_dim", "resize_short_size") else str)
     add("--debug", action="store_true", help="show a traceback on errors")
@@ -72,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
             raise InputError(f"--{name}: found {getattr(args, name)}; above 0 is accepted (a tolerance: below 1)")
     complete_places(args)
     if args.img_path is not None and not (args.images is not None and args.images.is_file()):
-        raise InputError(f"--img_path {args.img_path}: goes with a list of images; found --images {args.images}")
+        raise InputError(f"--img_path {args.img_path}: needs a list of images; found --images {args.images}")
     formats = FORMATS[args.format]
     if "onnx" in formats:
         check_converter()
@@ -95,21 +97,21 @@ def complete_places(args: argparse.Namespace) -> None:
     given = [path for path in (args.weights, args.pretrained_model) if path is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none"
-        raise InputError(f"PATH: found {found}; one run's folder is needed (or the weights, as infer.py takes them)")
+        raise InputError(f"PATH: found {found}; give the folder of one run (or weights, as for infer.py)")
     args.pretrained_model = given[0]
     if args.out is None:
         if end_of_run(given[0]) is None:
             locate(given[0])  # which says what is wrong with it
-            raise InputError(
-                f"--out: found none; {given[0]} is not a finished run's folder, so a new one must be named"
-            )
+            raise InputError(f"--out: found none; {given[0]} is not the folder of a finished run, so name a new folder")
         args.out = Path(given[0]) / EXPORTED
     if not os.path.lexists(args.out):
         return
     if not args.replace:
         raise InputError(f"{args.out}: exists already; --replace replaces it, or --out names a new folder")
     if not (args.out / SIGNATURE).is_file():
-        raise InputError(f"{args.out}: is not what this command wrote, as it has no {SIGNATURE}; it is not replaced")
+        raise InputError(
+            f"{args.out}: was not written by this command, as it has no {SIGNATURE}, so it is not replaced"
+        )
 
 
 def prediction_job(args: argparse.Namespace) -> PredictionJob:

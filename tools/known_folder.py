@@ -12,8 +12,8 @@ from tools.score_suspects import BROKEN, OFF_TOPIC, kept_features, read_rows
 from urnet.core.checks import InputError
 
 ABOUT_THE_FOLDER = """\
-The truth is CSV with the columns path and truth: a class, off_topic or broken. suspects.csv must have all pictures,
-and the file of features must be of a call with --val. Unreadable pictures and leaks are left out.
+The truth is a CSV file with the columns path and truth: a class, off_topic or broken. suspects.csv must have all
+pictures, and the file of features must come from a call with --val. Unreadable pictures and leaks are left out.
 """
 
 
@@ -36,8 +36,8 @@ def add_folder(p: argparse.ArgumentParser) -> None:
     """The flags that ``read_folder`` reads."""
     add = p.add_argument
     add("suspects", metavar="FILE.csv", help="the list that tools/suspects.py wrote, with all pictures")
-    add("--truth", required=True, metavar="FILE.csv", help="what the pictures show")
-    add("--features", required=True, metavar="FILE", help="the features it kept")
+    add("--truth", required=True, metavar="FILE.csv", help="CSV file that says what the pictures really show")
+    add("--features", required=True, metavar="FILE", help="the file of features that tools/suspects.py kept")
     add("--root", required=True, metavar="DIR", help="the folder of the pictures")
     add("--val", required=True, metavar="DIR", help="validation pictures, a sub-folder per class")
 
@@ -49,7 +49,9 @@ def read_folder(args: argparse.Namespace) -> Folder:
     truth = {row["path"]: row["truth"] for row in read_rows(args.truth, ("path", "truth"))}
     seen = sorted(read_rows(args.suspects, ("path", "given", "verdict", "group")), key=lambda row: row["path"])
     if strange := [row["path"] for row in seen if row["path"] not in truth]:
-        raise InputError(f"{args.truth}: has no {strange[0]} ({len(strange)} such paths); all of the list are needed")
+        raise InputError(
+            f"{args.truth}: has no {strange[0]} ({len(strange)} such paths); all pictures of the list are needed"
+        )
     left_out = ("unreadable", "leak from validation")
     seen = [row for row in seen if row["verdict"] not in left_out and truth[row["path"]] != BROKEN]
     names = sorted({row["given"] for row in seen})
@@ -60,7 +62,7 @@ def read_folder(args: argparse.Namespace) -> Folder:
         )
     val = read_photos(Where(args.val))
     if odd := [name for name in val.class_names if name not in place]:
-        raise InputError(f"--val {args.val}: its class {odd[0]!r} is none of {args.suspects}")
+        raise InputError(f"--val {args.val}: its class {odd[0]!r} is not in {args.suspects}")
     val_place = np.array([place[name] for name in val.class_names])
     return Folder(
         paths=[row["path"] for row in seen],

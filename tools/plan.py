@@ -31,11 +31,11 @@ from urnet.core.checks import check_choice
 from urnet.pipeline.recipes import load_recipe
 
 EPILOG = """\
-Rows are --rows, else those of the run's table if it is built, else those of the recipe's lists or folders if they are
-there, else the published number of the data set. Validation images likewise: --evaluation-images, the recipe's list,
-the published number. A rate is what ONE process does; without --images-per-second or --measure no hours are printed.
---measure refuses what train.py would refuse, and leaves nothing behind. --cores asks whether the cores of a machine
-decode as many images as its processes take; one core is timed on this machine, a second or so.
+The number of rows is --rows, or that of the run's table if it is built, or that of the recipe's lists or folders if
+they exist, or the published number of the data set. For validation images it is --evaluation-images, the recipe's
+list, or the published number. A rate is that of ONE process; without --images-per-second or --measure no hours are
+printed. --measure refuses what train.py would refuse, and leaves no files behind. --cores checks whether the cores of
+a machine decode as many images as its processes take; for this it times one core here for about a second.
 
 examples:
   python tools/plan.py -c recipes/folder.yaml -o data.root=photos/train -o data.val_root=photos/val --measure --no-files
@@ -49,7 +49,7 @@ def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
         prog="tools/plan.py",
-        description="Count what a recipe will take, before it runs.",
+        description="Estimate what a recipe will take before it runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -57,22 +57,22 @@ def parser() -> cli.Parser:
     count, length, positive = cli.number(int, 1), cli.number(float, 0), cli.number(float, 0, above=True)
     add("-c", "--config", required=True, metavar="RECIPE", help="the recipe, a YAML file")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key, as for train.py")
-    add("--rows", type=count, metavar="N", help="training images [the table's, else counted, else published]")
-    add("--evaluation-images", type=count, metavar="N", help="validation images [counted, else published]")
+    add("--rows", type=count, metavar="N", help="training images [from the table, or counted, or published]")
+    add("--evaluation-images", type=count, metavar="N", help="validation images [counted, or published]")
     add("--processes", type=count, default=1, metavar="P", help="processes on each machine [1]")
     add("--machines", type=count, default=1, metavar="M", help="machines [1]")
-    rate("--images-per-second", type=positive, metavar="R", help="that one process trains on [no hours]")
-    about = f"that one process evaluates or measures, beside a rate in training [{FORWARD:g} times that]"
+    rate("--images-per-second", type=positive, metavar="R", help="training images/s of one process [no hours]")
+    about = f"evaluated or measured images/s of one process, with a training rate [{FORWARD:g} times that rate]"
     add("--evaluation-images-per-second", type=positive, metavar="R", help=about)
-    text = f"time {STEPS} steps of each kind of stage here, with the recipe's own images, and say how long it takes"
+    text = f"time {STEPS} steps of each kind of stage here, with the recipe's own images, and estimate the time"
     rate("--measure", action="store_true", help=text)
-    add("--cores", type=count, metavar="C", help="cores of each machine: can they decode what is trained at that rate?")
+    add("--cores", type=count, metavar="C", help="cores of each machine: check whether they can decode at that rate")
     text = "training images/s that one core decodes, with --cores [timed here, on the recipe's images if they are here]"
     add("--views-per-core", type=positive, metavar="V", help=text)
     add("--path-bytes", type=length, metavar="B", help="mean length of the images' paths [by format]")
     add("--text-bytes", type=length, metavar="B", help="mean length of the rows' texts [by format]")
-    add("--no-files", action="store_true", help="leave out the list of files, not their sums")
-    add("--json", type=Path, metavar="FILE", help="also write everything there, numbers and bytes unrounded")
+    add("--no-files", action="store_true", help="leave out the list of files, but print their sums")
+    add("--json", type=Path, metavar="FILE", help="also write all results to this file, with exact numbers and bytes")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 

@@ -35,17 +35,28 @@ def parser() -> cli.Parser:
     )
     add = p.add_argument
     add("--run", required=True, metavar="OUTPUT/NAME", help="folder of the run")
-    add("--table", metavar="DIR", help="the table's folder [the run's own]")
-    add("--out", metavar="FILE.html", help="the page; an existing one is replaced [OUTPUT/NAME/report.html]")
-    add("--suspects", metavar="FILE.csv", help="write the suspect labels, the most suspect first")
-    add("--max_suspects", type=int, metavar="N", help="rows of FILE.csv at most [all whose verdict is not fine]")
-    add("--excel", action="store_true", help="FILE.csv begins with a byte order mark, which Excel needs for UTF-8")
-    add("--benchmark", metavar="FILE.json", help='list of {"method", "seed", "top1_last", …}')
-    add("--classes", type=int, default=20, metavar="N", help="worst classes shown one by one [20]")
+    add("--table", metavar="DIR", help="folder of the table [the run's own]")
+    add("--out", metavar="FILE.html", help="file for the page, replaced if it exists [OUTPUT/NAME/report.html]")
+    add("--suspects", metavar="FILE.csv", help="also write the suspect labels to this CSV file, the most suspect first")
+    add(
+        "--max_suspects",
+        type=int,
+        metavar="N",
+        help="largest number of rows in FILE.csv [all whose verdict is not fine]",
+    )
+    add("--excel", action="store_true", help="start FILE.csv with a byte order mark, which Excel needs to read UTF-8")
+    add("--benchmark", metavar="FILE.json", help='JSON list of results to show: {"method", "seed", "top1_last", …}')
+    add("--classes", type=int, default=20, metavar="N", help="number of worst classes to show one by one [20]")
     add("--show", nargs="+", default=[], metavar="CLASS", help="show these classes (number or name) instead")
-    add("--per_class", type=int, default=12, metavar="N", help="images of a strip of a class [12]")
-    add("--top", type=int, default=400, metavar="N", help="suspects shown on the page [400]")
-    add("--max_mb", type=float, default=10.0, metavar="MB", help="pictures are left out above this [10]")
+    add("--per_class", type=int, default=12, metavar="N", help="number of images in each strip of a class [12]")
+    add("--top", type=int, default=400, metavar="N", help="number of suspects on the page [400]")
+    add(
+        "--max_mb",
+        type=float,
+        default=10.0,
+        metavar="MB",
+        help="size limit of the page in MB; pictures beyond it are left out [10]",
+    )
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -56,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
     if args.max_suspects is not None and args.max_suspects < 0:
         raise InputError(f"--max_suspects: found {args.max_suspects}; 0 or more is accepted")
     if args.excel and args.suspects is None:
-        raise InputError("--excel is about a CSV file: it needs --suspects FILE.csv")
+        raise InputError("--excel only affects a CSV file; it needs --suspects FILE.csv")
     from urnet.data.lists.image_files import check_no_picture
 
     for flag, place in (("--out", args.out), ("--suspects", args.suspects)):
@@ -104,7 +115,7 @@ def run_table(run: str, of_recipe: str | None) -> Path:
         return own
     if of_recipe is not None:
         return Path(of_recipe)
-    raise InputError(f"{own}: not found; name the table's folder with --table")
+    raise InputError(f"{own}: not found; give the table's folder with --table")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A page on this machine with which a person looks at suspects, one key per picture; every decision is kept at once.
+"""A page on this machine to look at suspects and decide, one key per picture; every decision is kept at once.
 
     python tools/review.py suspects.csv
 
-The list is what tools/suspects.py wrote; what is decided goes to decisions.csv beside it, which tools/suspects.py and
-train.py read. docs/review.md shows the page and its keys.
+The list is what tools/suspects.py wrote. Decisions go to decisions.csv in the same folder, which tools/suspects.py
+and train.py read. docs/review.md shows the page and its keys.
 """
 
 from __future__ import annotations
@@ -48,27 +48,44 @@ def parser() -> cli.Parser:
     )
     add = p.add_argument
     add("list", metavar="LIST", help="the list, suspects.csv or next.csv")
-    add("--root", metavar="DIR", help="the folder that its paths are relative to [found: beside or below the list]")
-    add("--val", metavar="DIR", help="the folder of validation pictures, for leaks [found in the same way]")
-    add("--also", metavar="DIR", action="append", default=[], help="where symbolic links may lead; may be repeated")
+    add(
+        "--root",
+        metavar="DIR",
+        help="the folder that its paths are relative to [looked for next to and below the list]",
+    )
+    add("--val", metavar="DIR", help="the folder of validation pictures, for leaks [looked for in the same way]")
+    add(
+        "--also",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder that symbolic links may lead to; may be repeated",
+    )
     add(
         "--decisions",
         metavar="FILE",
-        help="what is decided; an existing one is gone on with [decisions.csv beside LIST]",
+        help="file of the decisions; an existing one is continued [decisions.csv next to LIST]",
     )
-    add("--class_names", metavar="FILE", help="further classes to choose from, one per line [the root's sub-folders]")
     add(
-        "--exif", default="honour", choices=("honour", "ignore"), help="turn pictures as their EXIF entry says [honour]"
+        "--class_names",
+        metavar="FILE",
+        help="file of further classes to choose from, one per line [the root's sub-folders]",
+    )
+    add(
+        "--exif",
+        default="honour",
+        choices=("honour", "ignore"),
+        help="whether to turn pictures as their EXIF entry says [honour]",
     )
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
-    add("--port", type=cli.number(int, 0), help=f"0: any that is free [{PORT}, or the next one that is free]")
+    add("--port", type=cli.number(int, 0), help=f"port to listen on; 0: any free one [{PORT}, or the next free one]")
     add("--open", action="store_true", help="also open the page in this machine's browser")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
 
 def main(argv: Sequence[str]) -> int:
-    """Read everything, say where the page is, answer until Ctrl-C or SIGTERM."""
+    """Read everything, say where the page is, and serve it until Ctrl-C or SIGTERM."""
     args = parser().parse_args(argv)
     if args.port is not None and args.port > 65535:
         raise InputError(f"--port: found {args.port}; 0 to 65535 is accepted")
@@ -96,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
         app = make_app(review, Path(args.list).name, token, [args.host])
         listener.listen(128)
         print(f"review {page}", file=results, flush=True)
-        print("Ctrl-C ends it; every decision is kept already", file=sys.stderr)
+        print("press Ctrl-C to stop; every decision is already kept", file=sys.stderr)
         if args.open:
             import webbrowser
 
@@ -133,10 +150,12 @@ def _say(args: argparse.Namespace, photos: Any, review: Any, decisions: Any) -> 
     print(f"{args.list}: {plural(n, 'picture')} of {photos.root}; decisions: {decisions.path}", file=sys.stderr)
     if decisions.decisions:
         kept = len(decisions.decisions)
-        others = f", {review.others} of pictures that are not in this list; they stay" if review.others else ""
+        others = (
+            f", {review.others} of pictures that are not in this list; these stay as they are" if review.others else ""
+        )
         print(f"note: {kept} {verb(kept)} decided already{others}", file=sys.stderr)
     for name in review.names[len(photos.class_names) :]:
-        print(f"note: {decisions.path}: {name!r} is decided and none of the list's classes", file=sys.stderr)
+        print(f"note: {decisions.path}: {name!r} is decided, but it is not one of the list's classes", file=sys.stderr)
 
 
 def _check_files(review: Any, file: Path) -> None:
@@ -162,7 +181,7 @@ def _listening(args: argparse.Namespace) -> Iterator[socket.socket]:
                     raise
                 continue
             if port != PORT:
-                print(f"note: port {PORT} is taken, {port} is not", file=sys.stderr)
+                print(f"note: port {PORT} is in use; using {port} instead", file=sys.stderr)
             break
         yield listener
 

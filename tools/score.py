@@ -29,8 +29,8 @@ examples:
   python tools/score.py --predictions val.arrow --list data/val_list.txt --train_sizes output/NAME/table
   python tools/score.py --predictions new.arrow --against old.arrow --list data/val_list.txt
 
-Predictions are files of infer.py --output or tools/ensemble.py with 5 classes per image or more, of exactly the
-listed images, in any order. The calibration error is that of the scores as probabilities; votes are none.
+Prediction files come from infer.py --output or tools/ensemble.py; they need 5 or more classes per image and exactly
+the listed images, in any order. The calibration error takes the scores as probabilities, which votes are not.
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 """
@@ -50,11 +50,15 @@ def parser() -> cli.Parser:
         "--list",
         required=True,
         metavar="LIST",
-        help="lines `path label`, one an image of the predictions, in any order",
+        help="list of `path label` lines, one per predicted image, in any order",
     )
-    add("--root", default="", metavar="DIR", help="leading folder of paths that is left out when they are compared")
-    add("--against", metavar="FILE", help="another prediction file: differences with their intervals")
-    add("--train_sizes", metavar="TABLE|LIST", help="training table or list: head, middle and tail classes")
+    add("--root", default="", metavar="DIR", help="leading folder to ignore when paths are compared")
+    add(
+        "--against",
+        metavar="FILE",
+        help="another prediction file to compare with: prints differences with their intervals",
+    )
+    add("--train_sizes", metavar="TABLE|LIST", help="training table or list: also score head, middle and tail classes")
     add(
         "--borders",
         nargs=2,
@@ -63,10 +67,14 @@ def parser() -> cli.Parser:
         help="head: MANY training images or more; tail: fewer than FEW [thirds of the classes]",
     )
     add_flags(add)
-    add("--class_names", metavar="FILE", help="names for labels and for what is written: synsets.txt, or one per line")
-    add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
+    add(
+        "--class_names",
+        metavar="FILE",
+        help="class names for the labels and the files written: synsets.txt, or one per line",
+    )
+    add("--class_dim", type=int, metavar="N", help="number of classes [from an .arrow file, or 5000]")
     add("--draws", type=int, default=2000, metavar="N", help="bootstrap draws for --against [2000]")
-    add("--seed", type=int, default=0, help="of the draws [0]")
+    add("--seed", type=int, default=0, help="seed of the draws [0]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 

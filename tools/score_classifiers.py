@@ -22,11 +22,11 @@ from urnet.core.checks import InputError
 
 EPILOG = f"""\
 {ABOUT_THE_FOLDER}
-A line is one way to treat the rows, a column one strength C of scikit-learn's logistic regression (classes balanced):
-all rows alike; each weighted by label_quality's instance_weight, or by relevance^1/2 in_classes as recipes/folder.yaml
-draws them; cleanlab's CleanLearning (extra `benchmark`), which leaves out what it takes for wrong; the rows with right
-labels only; all labels corrected. Class-averaged top-1 on the validation pictures in percent, mean and standard
-deviation over --seeds, which part the folds.
+Each line is one way to treat the rows: all alike; weighted by label_quality's instance_weight, or by relevance^1/2
+in_classes as recipes/folder.yaml draws them; cleanlab's CleanLearning (extra `benchmark`), which leaves out the labels
+it takes for wrong; only the rows with right labels; all labels corrected. Each column is one strength C of
+scikit-learn's logistic regression (classes balanced). Figures are class-averaged top-1 on the validation pictures in
+percent, mean and standard deviation over --seeds, which divide the rows into folds.
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 """
@@ -36,7 +36,7 @@ def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
         prog="tools/score_classifiers.py",
-        description="Measure what weights of rows bring to other libraries' classifiers on kept features.",
+        description="Measure how much row weights help other libraries' classifiers on kept features.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -21,10 +21,10 @@ from urnet.core import cli
 from urnet.core.checks import InputError
 
 EPILOG = """\
-The truth is CSV with the columns path and truth: a class, off_topic, or broken (left out of all but "unreadable");
-and if it has them duplicate_of and leak_of: the path of the picture that a row shows the same as.
+The truth is a CSV file with the columns path and truth: a class, off_topic, or broken (left out of everything but
+"unreadable"). It may also have duplicate_of and leak_of: the path of the picture that shows the same as this row.
 
-With --features and --root, what tools/suspects.py kept and looked at, the same evidence is computed for each of
+With --features and --root, the features and the folder of tools/suspects.py, the same evidence is computed for each of
 --seeds, and cleanlab's for each of --strengths on the same features and folds: logistic regression, self-confidence
 and normalised margin.
 
@@ -44,10 +44,14 @@ def parser() -> cli.Parser:
     )
     add = p.add_argument
     add("suspects", metavar="FILE.csv", help="the list that tools/suspects.py wrote, with all pictures")
-    add("--truth", required=True, metavar="FILE.csv", help="what the pictures show")
-    add("--features", metavar="FILE", help="the features it kept: also score cleanlab on them (extra `benchmark`)")
+    add("--truth", required=True, metavar="FILE.csv", help="CSV file that says what the pictures really show")
+    add(
+        "--features",
+        metavar="FILE",
+        help="the file of features that it kept: also score cleanlab on them (extra `benchmark`)",
+    )
     add("--root", metavar="DIR", help="with --features: the folder of the pictures")
-    add("--seeds", default="0,1,2", metavar="N,N", help="with --features: of the folds [0,1,2]")
+    add("--seeds", default="0,1,2", metavar="N,N", help="with --features: seeds of the folds [0,1,2]")
     add("--strengths", default="0.03,0.01,0.006,0.003,0.001", metavar="C,C", help="with --features: cleanlab's C")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
@@ -57,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     """Read, score, print."""
     args = parser().parse_args(argv)
     if (args.features is None) != (args.root is None):
-        raise InputError("--features and --root: one without the other; both are needed for cleanlab's figures")
+        raise InputError("--features and --root: found one without the other; cleanlab's figures need both")
     found = read_rows(args.suspects, ("path", "given", "suggested", "label_quality", "verdict", "group", "in_classes"))
     truth = {row["path"]: row for row in read_rows(args.truth, ("path", "truth"))}
     missing = truth.keys() - {row["path"] for row in found}

@@ -1,11 +1,11 @@
-"""An HTTP service over a folder that tools/export.py wrote.
+"""Serve a folder that tools/export.py wrote over HTTP.
 
     python tools/serve.py output/demo/exported
     curl -F image=@cat.jpg 'http://127.0.0.1:8000/predict?topk=3'
 
-POST /predict takes images (a form with one or several; one image as the body; base64 in JSON), GET /health
-says how it does, GET / is a page to try it, GET /docs the description. Images that come together are computed
-together. It has neither TLS nor passwords: anyone who reaches the port may use it.
+POST /predict takes images (a form with one or several, one image as the body, or base64 in JSON), GET /health
+shows its state, GET / is a page to try it, GET /docs the description. Images that arrive together are computed
+together. It has neither TLS nor passwords: anyone who can reach the port may use it.
 """
 
 from __future__ import annotations
@@ -48,30 +48,35 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = cli.Parser(prog="tools/serve.py", description=__doc__, formatter_class=raw)
     add, count, amount = parser.add_argument, cli.number(int, 1), cli.number(float, 0, above=True)
     add("folder", nargs="?", metavar="FOLDER", help="the exported folder")
-    add("--model", metavar="FOLDER", help="the same")
+    add("--model", metavar="FOLDER", help="the exported folder, another way to give it")
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
-    add("--port", type=cli.number(int, 0), default=8000, help="0: any that is free, printed [8000]")
+    add(
+        "--port",
+        type=cli.number(int, 0),
+        default=8000,
+        help="port to listen on; 0: any free one, which is printed [8000]",
+    )
     add("--batch_size", type=count, default=16, help="images computed at once [16]")
     add("--precision", default="fp32", choices=CPU_PRECISIONS, help="bf16 is faster on CPUs that have it [fp32]")
-    add("--threads", type=count, help="of the engine [OMP_NUM_THREADS, else all cores]")
-    add("--queue", type=count, default=256, help="images accepted at a time; more get 429 [256]")
-    add("--max_body_mb", type=amount, default=20, help="MB (10^6 bytes) of a request's body [20]")
-    add("--max_images", type=count, default=32, help="images of a request [32]")
-    add("--max_pixels", type=count, default=50_000_000, help="pixels of an image [50000000]")
-    add("--timeout", type=amount, default=10, help="seconds until a request gets 504 [10]")
+    add("--threads", type=count, help="threads of the engine [OMP_NUM_THREADS, or all cores]")
+    add("--queue", type=count, default=256, help="images that may wait at a time; further ones get status 429 [256]")
+    add("--max_body_mb", type=amount, default=20, help="largest body of a request in MB (10^6 bytes) [20]")
+    add("--max_images", type=count, default=32, help="most images in a request [32]")
+    add("--max_pixels", type=count, default=50_000_000, help="most pixels in an image [50000000]")
+    add("--timeout", type=amount, default=10, help="seconds until a request gets status 504 [10]")
     add(
         "--cors",
         metavar="ORIGIN",
         type=origin,
         action="append",
         default=[],
-        help="pages of this origin may ask from a browser, like https://example.com; * for any; may be repeated [none]",
+        help="let pages of this origin send requests: https://example.com, say, or * for any; may be repeated [none]",
     )
     add("--debug", action="store_true", help="show a traceback on errors")
     args = parser.parse_args(argv)
     given = [folder for folder in (args.folder, args.model) if folder is not None]
     if len(given) != 1:
-        parser.error(f"FOLDER: found {' and '.join(given) or 'none'}; one that tools/export.py wrote is needed")
+        parser.error(f"FOLDER: found {' and '.join(given) or 'none'}; give one folder that tools/export.py wrote")
     args.model = given[0]
     if args.port > 65535:
         parser.error(f"argument --port: found {args.port}; 0 to 65535 is accepted")
@@ -104,10 +109,12 @@ def main(argv: Sequence[str]) -> int:
 
     from tools.service.engine import Engine
 
-    cv2.setNumThreads(1)  # of each decoding thread
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the client is told, a line a form is too much
+    cv2.setNumThreads(1)  # in each decoding thread
+    logging.getLogger("python_multipart").setLevel(
+        logging.CRITICAL
+    )  # the client is told; a line per form would be too much
     if "*" in args.cors:
-        print("note: --cors *: any page in a browser that reaches the address may ask", file=sys.stderr)
+        print("note: --cors *: any web page in a browser that can reach the address may send requests", file=sys.stderr)
     with cli.results_only() as results, listening(args.host, args.port) as listener:
         threads = args.threads or compute_threads()
         with Engine(signature, batch_size=args.batch_size, threads=threads, precision=args.precision) as engine:
@@ -115,13 +122,13 @@ def main(argv: Sequence[str]) -> int:
             url = address(listener)
             print(f"serving {signature.model} at {url}", file=results, flush=True)
             ask = f"curl -F image=@PHOTO.jpg {url}predict"
-            print(f"next: open it in a browser, or {ask}; Ctrl-C ends it", file=sys.stderr, flush=True)
+            print(f"next: open it in a browser, or {ask}; Ctrl-C stops it", file=sys.stderr, flush=True)
             serve(args, signature, engine, listener)
     return cli.DONE
 
 
 def serve(args: argparse.Namespace, signature: Signature, engine: Engine, listener: socket.socket) -> None:
-    """Answer until SIGTERM or Ctrl-C. A service whose engine has ended answers what has begun and ends too.
+    """Serve until SIGTERM or Ctrl-C. If the engine ends, the service finishes what has begun and stops too.
 
     Raises EngineFailed then (exit code 1), for a supervisor to start it again.
     """
@@ -167,7 +174,7 @@ def serve(args: argparse.Namespace, signature: Signature, engine: Engine, listen
     server.run(sockets=[listener])
     if engine.ended():
         engine.process.join()
-        raise EngineFailed(f"the engine's process ended with {engine.process.exitcode}, and so does the service")
+        raise EngineFailed(f"the engine's process ended with exit code {engine.process.exitcode}, so the service stops")
 
 
 @contextlib.contextmanager
@@ -181,9 +188,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind(place)
         except OSError as error:
             why = error.strerror or error
-            raise InputError(f"--host {host} --port {port}: cannot be listened on ({why})") from None
+            raise InputError(f"--host {host} --port {port}: cannot listen there ({why})") from None
         if not ipaddress.ip_address(place[0]).is_loopback:
-            print(f"note: {place[0]}: other machines reach it, without TLS or passwords", file=sys.stderr)
+            print(f"note: {place[0]}: other machines can reach it, without TLS or passwords", file=sys.stderr)
         yield listener
 
 

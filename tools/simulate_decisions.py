@@ -23,10 +23,10 @@ from urnet.core.checks import InputError
 
 EPILOG = f"""\
 {ABOUT_THE_FOLDER}
-Each order asks --batch pictures, is told their truth, judges all others anew, and goes on. The classifier is logistic
-regression: "reweighted" with rows weighted by label_quality, "labels" on the labels as they are then, all alike.
-Figures: class-averaged top-1 on the validation pictures, mean ± standard deviation over the seeds, which part the
-folds and draw at random.
+Each order asks about --batch pictures, is told their truth, rates all others again with it, and continues. The
+classifier is logistic regression: "reweighted" with rows weighted by label_quality, "labels" on the labels at that
+point, all weighted alike. Figures are class-averaged top-1 on the validation pictures, mean ± standard deviation over
+the seeds, which divide the folds and draw at random.
 
 --write DIR also writes each state as DIR/ORDER-SEED-NUMBER.csv, which data.decisions of a recipe reads.
 
@@ -50,18 +50,20 @@ def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
         prog="tools/simulate_decisions.py",
-        description="Measure what decisions bring, by the order in which pictures are asked about.",
+        description="Measure how much decisions help, for several orders of asking about pictures.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_folder(p)
     add = p.add_argument
-    add("--numbers", default="0,100,300", metavar="N,N", help="of decisions [0,100,300]")
+    add("--numbers", default="0,100,300", metavar="N,N", help="numbers of decisions [0,100,300]")
     add("--orders", default=",".join(ORDERS), metavar="NAME,NAME", help=f"[{','.join(ORDERS)}]")
     add("--seeds", default="0,1,2", metavar="N,N", help="[0,1,2]")
     add("--batch", type=cli.number(int, 1), default=50, help="pictures asked about at once [50]")
-    add("--strength", type=cli.number(float, 0, above=True), default=0.03, metavar="C", help="the classifier's [0.03]")
-    add("--write", metavar="DIR", help="also write each state as a decisions file")
+    add(
+        "--strength", type=cli.number(float, 0, above=True), default=0.03, metavar="C", help="the classifier's C [0.03]"
+    )
+    add("--write", metavar="DIR", help="also write each state as a decisions file to this folder")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 

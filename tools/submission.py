@@ -18,8 +18,8 @@ from urnet.evaluation.prediction_reader import CLASSES, number_of_classes, read_
 from urnet.evaluation.submission import check_submission, read_test_list, write_submission
 
 EPILOG = """\
-A line is `name c1 c2 c3 c4 c5`: five different classes, best first. With --test_list every image of it has
-one line, in its order. The first fault is named and nothing is written.
+Each line is `name c1 c2 c3 c4 c5`: five different classes, best first. With --test_list every image in the list
+has one line, in the list's order. If anything is wrong, the first fault is named and nothing is written.
 
 examples:
   python infer.py ... --img_path data/test/ --img_list data/test_list.txt --topk 5 --output test.arrow
@@ -39,12 +39,16 @@ def parser() -> cli.Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
-    add("--predictions", metavar="FILE", help="of infer.py --output or tools/ensemble.py: 5 classes or more")
-    add("--out", metavar="FILE", help="the submission; an existing one is replaced")
-    add("--test_list", metavar="LIST", help="names of all test images, one per line")
+    add(
+        "--predictions",
+        metavar="FILE",
+        help="prediction file of infer.py --output or tools/ensemble.py with 5 classes or more",
+    )
+    add("--out", metavar="FILE", help="file for the submission, replaced if it exists")
+    add("--test_list", metavar="LIST", help="list of all test images' names, one per line")
     add("--check", metavar="FILE", help="check this submission instead of writing one")
-    add("--root", default="", metavar="DIR", help="leading folder of paths that is left out when they are compared")
-    add("--class_dim", type=int, metavar="N", help="number of classes [what an .arrow file says, else 5000]")
+    add("--root", default="", metavar="DIR", help="leading folder to ignore when paths are compared")
+    add("--class_dim", type=int, metavar="N", help="number of classes [from an .arrow file, or 5000]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -53,15 +57,15 @@ def main(argv: Sequence[str]) -> None:
     """Write or check; a line says what was done."""
     args = parser().parse_args(argv)
     if args.class_dim is not None and args.class_dim < 5:
-        raise InputError(f"--class_dim: found {args.class_dim}; 5 or more is accepted, for five classes per line")
+        raise InputError(f"--class_dim: found {args.class_dim}; 5 or more is accepted, as each line has five classes")
     writes = args.predictions is not None and args.out is not None
     if (args.check is None) != writes or (args.check and (args.predictions or args.out)):
-        raise InputError("either --predictions FILE and --out FILE, or --check FILE are needed")
+        raise InputError("give either --predictions FILE and --out FILE, or --check FILE")
     if args.check and args.test_list is None:
-        raise InputError("--check needs --test_list LIST, the names of all test images")
+        raise InputError("--check needs --test_list LIST with the names of all test images")
 
     if args.check and args.root:
-        raise InputError("--root goes with --predictions; a submission has the test list's names as they are")
+        raise InputError("--root needs --predictions; a submission has the test list's names as they are")
     wanted = read_test_list(args.test_list) if args.test_list else None
     if args.check and wanted is not None:
         lines = check_submission(args.check, wanted, args.test_list, args.class_dim or CLASSES)

@@ -43,50 +43,65 @@ def parser() -> cli.Parser:
     )
     count = cli.number(int, 1)
     add = p.add_argument_group("pictures").add_argument
-    add("dir", nargs="?", metavar="DIR", help="a folder with a sub-folder per class, or WebVision's layout")
-    add("--list", metavar="FILE", help="lines `path label`, or CSV (docs/data.md), instead of sub-folders")
+    add("dir", nargs="?", metavar="DIR", help="a folder with a sub-folder per class, or in WebVision's layout")
+    add("--list", metavar="FILE", help="list of `path label` lines, or CSV (docs/data.md), instead of sub-folders")
     add("--root", metavar="DIR", help="the folder that the list's paths are relative to [DIR]")
-    add("--format", metavar="NAME", help="folder, list, webvision2, webvision1 or imagenet [by what is there]")
-    add("--class_names", metavar="FILE", help="names: one per line, or synsets.txt [the sub-folders']")
-    add("--val", metavar="DIR", help="validation pictures: those that are among the others are leaks")
+    add("--format", metavar="NAME", help="folder, list, webvision2, webvision1 or imagenet [detected]")
+    add("--class_names", metavar="FILE", help="class names: one per line, or synsets.txt [the sub-folders']")
+    add("--val", metavar="DIR", help="folder of validation pictures: those that are also among the others are leaks")
     add(
         "--decisions",
         metavar="FILE",
-        help="what a person decided, the decisions.csv of tools/review.py: helps to judge the others",
+        help="what a person decided, the decisions.csv of tools/review.py; it helps with the other pictures",
     )
     add("--exif", metavar="honour|ignore", help="whether pictures are turned as their EXIF entry says [honour]")
-    add = p.add_argument_group("the network that looks at them").add_argument
+    add = p.add_argument_group("network").add_argument
     add(
         "--weights",
         metavar="PATH",
-        help="imagenet, imagenet:NETWORK, a file of weights or a checkpoint [the best published ones that are here]",
+        help="imagenet, imagenet:NETWORK, a weights file or a checkpoint [the best published weights on this machine]",
     )
-    add("--model", metavar="NAME", help="its network [the weights']")
+    add("--model", metavar="NAME", help="network of the weights [as the weights say]")
     add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs [fp32]")
-    add("--batch_size", type=count, default=4, help="pictures computed at once; a GPU wants 64 or more [4]")
-    add("--threads", type=count, metavar="N", help="threads of the network [the cores]")
-    add("--workers", type=cli.number(int, 0), default=0, help="decoding processes; 0: a thread [0]")
-    add("--seed", type=cli.number(int, 0), default=0, help="of the folds [0]")
+    add("--batch_size", type=count, default=4, help="pictures computed at once; use 64 or more on a GPU [4]")
+    add("--threads", type=count, metavar="N", help="threads of the network [one per core]")
+    add("--workers", type=cli.number(int, 0), default=0, help="processes that decode; 0: a thread [0]")
+    add("--seed", type=cli.number(int, 0), default=0, help="seed of the folds [0]")
     add = p.add_argument_group("results").add_argument
     add(
-        "--out", default="suspects.csv", metavar="FILE.csv", help="the list; an existing one is replaced [suspects.csv]"
+        "--out",
+        default="suspects.csv",
+        metavar="FILE.csv",
+        help="file for the list, replaced if it exists [suspects.csv]",
     )
-    add("--max_suspects", type=cli.number(int, 0), metavar="N", help="rows of the list at most [all pictures]")
-    add("--excel", action="store_true", help="the list begins with a byte order mark, which Excel needs for UTF-8")
-    add("--report", metavar="FILE.html", help="also write a page with the pictures; an existing one is replaced")
-    add("--top", type=cli.number(int, 0), metavar="N", help="suspects on the page; of each verdict at least 60 [400]")
-    add("--max_mb", type=cli.number(float, 0, above=True), metavar="MB", help="pictures are left out above this [10]")
+    add(
+        "--max_suspects", type=cli.number(int, 0), metavar="N", help="largest number of rows in the list [all pictures]"
+    )
+    add("--excel", action="store_true", help="start the list with a byte order mark, which Excel needs to read UTF-8")
+    add("--report", metavar="FILE.html", help="also write a page with the pictures, replaced if it exists")
+    add(
+        "--top",
+        type=cli.number(int, 0),
+        metavar="N",
+        help="number of suspects on the page, at least 60 of each verdict [400]",
+    )
+    add(
+        "--max_mb",
+        type=cli.number(float, 0, above=True),
+        metavar="MB",
+        help="size limit of the page in MB; pictures beyond it are left out [10]",
+    )
     add(
         "--next",
         type=count,
         metavar="N",
-        help=f"also write {NEXT} beside --out: the N pictures that are worth a person's look most, in this order",
+        help=f"also write {NEXT} next to --out: the N pictures most worth a person's look, best first",
     )
     add(
         "--features",
         metavar="FILE",
-        help="where features are kept, so that a second call computes only new and changed pictures; "
-        f"{NONE}: nowhere [beside --out: suspects.features]",
+        help="file that keeps features, so that a second call computes only new and changed pictures; "
+        f"{NONE}: keep none [next to --out: suspects.features]",
     )
     add("--debug", action="store_true", help="show a traceback on errors")
     p.explain = _explained
@@ -105,19 +120,19 @@ def _explained(argument: str) -> str:
         "max_bad": "",
     }
     if word == "max_bad":
-        return "unreadable pictures are in the list, none stops this command"
-    return f"it is {others[word]} here" if word in others else ""
+        return "unreadable pictures go into the list and never stop this command"
+    return f"here it is called {others[word]}" if word in others else ""
 
 
 def main(argv: Sequence[str]) -> None:
-    """Read, compute, judge, write, and print the summary."""
+    """Read, compute, rate, write, and print the summary."""
     args = parser().parse_args(argv)
     where = _where(args)
     kept = _features_file(args)
     _check_places(args, kept)
     for flag, value in (("--top", args.top), ("--max_mb", args.max_mb)):
         if value is not None and args.report is None:
-            raise InputError(f"{flag} is about the page: it needs --report FILE.html")
+            raise InputError(f"{flag} only affects the page; it needs --report FILE.html")
     from urnet.data.decisions import read_decisions
     from urnet.suspects.network import feature_network
     from urnet.suspects.photos import read_photos, read_validation
@@ -142,8 +157,8 @@ def main(argv: Sequence[str]) -> None:
             file=sys.stderr,
         )
         some = _next_file(args) if args.next and len(found.asked) else None
-        what = "those worth it most" if some else "the first ones"
-        print(f"next: {_review(args, photos, some or args.out)}  # look at {what}, and decide", file=sys.stderr)
+        what = "the ones most worth it" if some else "the first ones"
+        print(f"next: {_review(args, photos, some or args.out)}  # look at {what} and decide", file=sys.stderr)
 
 
 def _review(args: argparse.Namespace, photos: Any, opened: str | Path) -> str:
@@ -162,7 +177,7 @@ def _find(args: argparse.Namespace, photos: Any, network: Any, kept: Path | None
         return find_suspects(photos, network, work=work, seed=args.seed, ask=args.next or 0, **known)
     except (KeyboardInterrupt, cli.Terminated):
         if kept is not None and kept.is_file():
-            print(f"note: what was computed is kept in {kept}; the same call goes on from there", file=sys.stderr)
+            print(f"note: what was computed is kept in {kept}; the same command continues from there", file=sys.stderr)
         raise
 
 
@@ -176,7 +191,7 @@ def _written(args: argparse.Namespace, found: Any, network: Any) -> list[str]:
         written.append(_write_page(args, found, network))
     if args.next:
         n = found.write_asked(_next_file(args), excel=args.excel)
-        written.append(f"{_next_file(args)}: {plural(n, 'picture')}, those worth a look most; the first is worth most")
+        written.append(f"{_next_file(args)}: {plural(n, 'picture')}, those most worth a look, best first")
     return [*summary_lines(found), "", *written]
 
 
@@ -204,7 +219,7 @@ def _where(args: argparse.Namespace) -> Any:
     if root is None:
         raise InputError("DIR: found none; a folder with a sub-folder per class is needed (or --list FILE --root DIR)")
     if args.root is not None and args.dir is not None and Path(args.root) != Path(args.dir):
-        raise InputError(f"--root {args.root}: DIR is {args.dir}; one of both is accepted")
+        raise InputError(f"--root {args.root}: DIR is {args.dir}; give one of them")
     return Where(root, args.list, args.format, args.class_names)
 
 
@@ -243,7 +258,7 @@ def _check_places(args: argparse.Namespace, kept: Path | None) -> None:
             raise InputError(f"{flag} {place}: is a folder; a file's path is needed")
         other = taken.setdefault(Path(place).resolve(), f"{flag} {place}")
         if other != f"{flag} {place}":
-            raise InputError(f"{flag} {place}: is {other}, too; two files are needed")
+            raise InputError(f"{flag} {place}: is also {other}; two files are needed")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from urnet.core import cli
 from urnet.core.checks import InputError
 
 EPILOG = """\
-The table is where train.py looks for it: OUTPUT/NAME/table, or data.table. One that is there is opened and shown.
---column reads a CSV whose first line names its columns, `path,my_weight` or `path,weight`; paths are those of the
-table, relative to data.root, in any order. Each row needs a value, finite and 0 or more.
+The table is where train.py looks for it: OUTPUT/NAME/table, or data.table. An existing one is opened and shown.
+--column reads a CSV file whose first line names its columns, `path,my_weight` or `path,weight`. Paths are those of
+the table, relative to data.root, in any order. Each row needs a finite value of 0 or more.
 
 examples:
   python tools/table.py -c recipes/digits_web.yaml
@@ -33,22 +33,18 @@ def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser(
         prog="tools/table.py",
-        description="Build the table of a run alone, or add a column to it.",
+        description="Build the table of a run without training, or add a column to it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
     add("-c", "--config", required=True, metavar="RECIPE", help="the recipe, a YAML file")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key, as for train.py")
-    text = "weights by path, read from a CSV; a column of this name is replaced; may be given several times"
+    text = "read a column of weights by path from a CSV file; replaces a column of this name; may be repeated"
     add("--column", action="append", default=[], type=_column, metavar="NAME=FILE", help=text)
-    text = "the weight of rows that the CSV does not name [they are refused]"
+    text = "weight of rows that the CSV file does not name [such a file is refused]"
     add("--missing", type=cli.number(float, 0), metavar="W", help=text)
-    add(
-        "--replace",
-        action="store_true",
-        help="build the table again; columns of one's own stay if they know all images",
-    )
+    add("--replace", action="store_true", help="build the table again; your own columns stay if they cover all images")
     add("--debug", action="store_true", help="show a traceback on errors")
     return p
 
@@ -64,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
     """Build or open, add, print."""
     args = parser().parse_args(argv)
     if args.missing is not None and not args.column:
-        raise InputError("--missing is about the rows of a column: it needs --column NAME=FILE")
+        raise InputError("--missing only affects a column; it needs --column NAME=FILE")
     import models
     from urnet.core.checks import check_choice
     from urnet.pipeline.own_columns import add_column, built_table, check_name

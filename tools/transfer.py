@@ -1,10 +1,10 @@
-"""How far a network's features carry to another task: multi-label classification of PASCAL VOC.
+"""Measure how well a network's features suit another task: multi-label classification of PASCAL VOC.
 
     python tools/transfer.py --pretrained_model output/curriculumnet/d/final --voc VOCdevkit/VOC2007
 
-The network is frozen: its features of the training images train a linear SVM a class, which orders the test
+The network is frozen: its features of the training images train one linear SVM per class, which ranks the test
 images. stdout has a line per class and the means: average precision by 11 points (VOC 2007), by the area under
-the monotonous curve (VOC from 2010 on) and exact (scikit-learn's). An image whose only objects of a class are
+the monotonic curve (VOC since 2010) and exact (scikit-learn's). An image whose only objects of a class are
 marked difficult counts neither for nor against it.
 """
 
@@ -42,7 +42,7 @@ COUNTED = {"positive": 1, "negative": -1, "difficult": 0}  # test images of a cl
 MOST_JOBS = 4  # classes trained at once; liblinear makes 16 bytes of every feature for each
 EPILOG = """\
 --voc is a folder with Annotations, ImageSets/Main and JPEGImages, as VOC's archives unpack; any data in that
-layout will do. Model, classes and the view of an image are the checkpoint's recipe's, unless flags say so.
+layout will do. Model, classes and the view of an image come from the checkpoint's recipe unless flags set them.
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or bad input
 """
@@ -61,24 +61,27 @@ def parser() -> cli.Parser:
         "--pretrained_model",
         required=True,
         metavar="PATH",
-        help="checkpoint folder, weights file, the 2018 release's folder, or imagenet[:NETWORK]: published weights",
+        help="checkpoint folder, weights file, the 2018 release's folder, or imagenet[:NETWORK] for published weights",
     )
     add("--voc", required=True, metavar="DIR", help="VOCdevkit/VOC2007, or another folder in its layout")
-    add("--train", default="trainval", metavar="SPLIT", help="images the classifiers learn from [trainval]")
-    add("--test", default="test", metavar="SPLIT", help="images that are ranked [test]")
+    add("--train", default="trainval", metavar="SPLIT", help="split that the classifiers learn from [trainval]")
+    add("--test", default="test", metavar="SPLIT", help="split whose images are ranked [test]")
     add(
-        "--c", default="0.01,0.1,1,10", metavar="C,…", help="the SVM's C to choose from, for each class [0.01,0.1,1,10]"
+        "--c",
+        default="0.01,0.1,1,10",
+        metavar="C,…",
+        help="values of the SVM's C to choose from, for each class [0.01,0.1,1,10]",
     )
-    add("--out", metavar="FILE.json", help="also write the figures there; an existing file is replaced")
-    add("--model", metavar="NAME", help="network [the checkpoint's recipe, else ResNeXt101_32x4d]")
-    add("--class_dim", type=int, help="classes of the network [the checkpoint's recipe, else 5000]")
-    add("--image_shape", help="3,S,S [the checkpoint's recipe, else 3,224,224]")
-    add("--resize", help="straight | short [the checkpoint's recipe, else straight]")
-    add("--resize_short_size", type=int, metavar="PIXELS", help="short side, for --resize short [256]")
-    add("--use_gpu", type=cli.boolean_word, default=True, help="True: on a GPU where there is one [True]")
+    add("--out", metavar="FILE.json", help="also write the figures to this file, replaced if it exists")
+    add("--model", metavar="NAME", help="network [from the checkpoint's recipe, or ResNeXt101_32x4d]")
+    add("--class_dim", type=int, help="number of classes of the network [from the checkpoint's recipe, or 5000]")
+    add("--image_shape", help="3,S,S [from the checkpoint's recipe, or 3,224,224]")
+    add("--resize", help="straight | short [from the checkpoint's recipe, or straight]")
+    add("--resize_short_size", type=int, metavar="PIXELS", help="length of the short side for --resize short [256]")
+    add("--use_gpu", type=cli.boolean_word, default=True, help="True: use a GPU if there is one [True]")
     add("--batch_size", type=int, default=32, help="images computed at once [32]")
-    add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU, up to 8 with a GPU]")
-    add("--max_bad", type=int, default=0, help="leave out up to so many unreadable images of a split [0]")
+    add("--workers", type=int, help="processes that decode; 0: a thread [0 on the CPU, up to 8 with a GPU]")
+    add("--max_bad", type=int, default=0, help="leave out up to this many unreadable images of a split [0]")
     add("--debug", action="store_true", help="show a traceback on errors")
     # features have no other engine, and of one view
     p.set_defaults(engine="dygraph", precision="fp32", class_names=None, crops=1, scales=None, flip=False)
@@ -145,7 +148,7 @@ def transfer(
     scores = probe(known, labels[0], ranked, cs, jobs=min(MOST_JOBS, compute_threads()))
     found = average_precision(labels[1], scores.test, classes, f"--test {test.name}")
     seconds = time.perf_counter() - ready
-    unfinished = f"; {scores.unfinished} stopped before they were done" if scores.unfinished else ""
+    unfinished = f"; {scores.unfinished} stopped before they converged" if scores.unfinished else ""
     print(f"features {ready - start:.1f} s, classifiers {seconds:.1f} s{unfinished}", file=sys.stderr)
     counts = {kind: (labels[1] == value).sum(axis=0).tolist() for kind, value in COUNTED.items()}
     precisions = {kind: values.tolist() for kind, values in found._asdict().items()}

@@ -120,7 +120,7 @@ def test_parallel_exe_says_what_does_it_today(capsys):
     [
         ([], r"arguments are required: -c/--config, or --num_layers"),
         (["-c", "a.yaml", "--num_layers=50"], r"-c and --num_layers: found both; give one of them"),
-        (["-c", "a.yaml", "--batch_size=8"], r"--batch_size: goes with --num_layers; .* -o stages\.NAME\.batch"),
+        (["-c", "a.yaml", "--batch_size=8"], r"--batch_size: needs --num_layers; .* -o stages\.NAME\.batch"),
         (["-c", "a.yaml", "--with_mem_opt=False"], r"--with_mem_opt: .* -o model\.recompute=true"),
         (["--parallel_exe=False"], r"--parallel_exe: .* paddle\.distributed\.launch"),
         (["-c", "a.yaml", "--pretrained_model=a"], r"--pretrained_model: .* -o stages\.NAME\.start=PATH"),
@@ -283,8 +283,8 @@ def test_where_values_come_from_without_a_recipe(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--test_list=a"], r"--test_list: goes with --num_layers; without it the same is --img_list"),
-        (["--num_layers=50"], r"--model: found none; with --num_layers it is the checkpoint"),
+        (["--test_list=a"], r"--test_list: needs --num_layers; without it use --img_list"),
+        (["--num_layers=50"], r"--model: found none; with --num_layers it must name the checkpoint"),
         (["--num_layers=50", "--model=a", "--pretrained_model=b"], r"--model and --pretrained_model: found both"),
         (["--num_layers=50", "--model=a", "--test_list=b", "--img_list=c"], r"--test_list and --img_list: found"),
         (["--num_layers=18", "--model=a"], r"--num_layers: invalid choice: 18 \(choose from 50, 101, 152\)"),

@@ -202,13 +202,13 @@ def test_a_table_of_other_lists_is_refused(call, finished, tmp_path):
         (["-c", "{recipe}", "-o", "model.name=X"], "model.name: 'X' is not known; nearest: ResNeXt"),
         (["-c", "{recipe}", "--resume", "--replace"], "not allowed with argument"),
         (["-c", "{recipe}", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["-c", "{recipe}", "--lr", "0.1"], "the recipe has a key for it: -o 'stages.*.schedule.lr=VALUE'"),
-        (["-c", "{recipe}", "--epochs=5"], "the recipe has a key for it: -o 'stages.*.duration=N epochs'"),
+        (["-c", "{recipe}", "--lr", "0.1"], "the recipe has a key for this: -o 'stages.*.schedule.lr=VALUE'"),
+        (["-c", "{recipe}", "--epochs=5"], "the recipe has a key for this: -o 'stages.*.duration=N epochs'"),
         (["-c", "{recipe}", "--model-name", "ResNet50"], "-o 'model.name=VALUE'"),
         (["-c", "{recipe}", "--weights", "x"], "weights to begin with are given by --init FILE"),
         (["-c", "{recipe}", "--dry_run"], "nearest: --dry-run"),
-        (["-c", "{recipe}", "-o", "seed=1", "name=x"], "every KEY=VALUE needs its own -o: -o name=x"),
-        (["{recipe}"], "a recipe is given by -c "),
+        (["-c", "{recipe}", "-o", "seed=1", "name=x"], "each KEY=VALUE needs its own -o: -o name=x"),
+        (["{recipe}"], "give a recipe with -c "),
     ],
 )
 def test_usage(call, images, arguments, message):

@@ -217,7 +217,7 @@ def test_the_tool_fits_weights_and_names_classes(files, tmp_path, capsys):
     (again,) = read_predictions(tmp_path / "b.csv", C)
     np.testing.assert_allclose(again.scores, written.scores, atol=1e-3)
     assert call("--members", *made, *fit, "--list", labels) == 0
-    assert capsys.readouterr().err == "note: the weights are fitted to the images they are then judged by\n"
+    assert capsys.readouterr().err == "note: the weights are fitted to the same images that measure them\n"
 
 
 def test_images_that_no_member_has(tmp_path, capsys):

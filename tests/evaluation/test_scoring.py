@@ -323,5 +323,5 @@ def test_the_report_on_classes(files, tmp_path, capsys):
     assert np.mean([float(row["f1"]) for row in rows]) == pytest.approx(numbers["f1"], abs=1e-6)
     assert sum(int(row["images"]) for row in csv.DictReader(cells.open(encoding="utf-8-sig", newline=""))) == N - 1
     assert call(*flags, "--class_report", "--excel") == 2
-    assert "--excel is about CSV files: it needs --per_class FILE or --confusion FILE" in capsys.readouterr().err
+    assert "--excel only affects CSV files; it needs --per_class FILE or --confusion FILE" in capsys.readouterr().err
     assert call(*flags, "--per_class", table, "--confusion", table) == 2

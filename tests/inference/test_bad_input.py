@@ -103,7 +103,7 @@ BOTH = [  # flags, what is said
     ({"scales": "36,36"}, r"--scales: found '36,36'; accepted: different"),
     ({"scales": "36,31"}, r"--scales: found 31; 32 \(--image_shape\) or more"),
     ({"crops": 5, "resize_short_size": 31}, r"--resize_short_size: found 31; 32 \(--image_shape\) or more"),
-    ({"crops": 144, "scales": "36,40"}, r"found 36,40; --crops 144 takes four"),
+    ({"crops": 144, "scales": "36,40"}, r"found 36,40; --crops 144 needs four"),
     ({"crops": 10, "resize": "straight"}, r"--resize straight: --crops 10 cuts from"),
     ({"scales": 40, "resize": "straight"}, r"--resize straight: --scales cuts"),
     ({"scales": 40, "resize_short_size": 40}, r"--scales and --resize_short_size: both"),

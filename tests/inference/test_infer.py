@@ -196,7 +196,7 @@ def test_stdout_holds_results_only(toys, tmp_path):
     np.testing.assert_array_equal(numbers(lines[-11:])[0][:, 0], toys.labels)
     assert len(lines) == len(vars(infer.parser().parse_args([]))) + 2 + 11
     note, rate = done.stderr.splitlines()  # and nothing of Paddle's own
-    assert note == "note: stdout has the numbers of the classes; --output FILE.csv has their names"
+    assert note == "note: stdout gives the numbers of the classes; --output FILE.csv also gives their names"
     assert re.fullmatch(r"11 images in .* engine inference", rate)
     failed = call(img_list="no.txt")
     assert failed.returncode == 2

@@ -144,7 +144,7 @@ def test_bad_input_is_one_line_and_nothing_is_trained(tmp_path, capsys):
         (["--shares", "0"], "argument --shares: found '0'"),
         (["--shares", "1/2,0.5"], "each once"),
         (["--shares", "1/0"], "found '1/0'"),
-        (["--data", "x"], "argument --data: the sets are those of --sets"),
+        (["--data", "x"], "argument --data: not accepted here; give the sets with --sets"),
         (["--seedz", "1"], "--seedz"),
     ):
         with pytest.raises(SystemExit, match="2"):

@@ -303,7 +303,7 @@ def test_origins_are_written_as_browsers_send_them():
 
 def test_an_address_is_bound_before_the_model_is_opened_and_an_open_one_is_said_to_be_open(capsys):
     with serve.listening("0.0.0.0", 0):
-        assert "0.0.0.0: other machines reach it, without TLS or passwords" in capsys.readouterr().err
+        assert "0.0.0.0: other machines can reach it, without TLS or passwords" in capsys.readouterr().err
     with serve.listening("127.0.0.1", 0) as listener:
         assert capsys.readouterr().err == ""
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", serve.address(listener))

@@ -1,18 +1,18 @@
-"""Accuracy, measured: what each reweighting adds, beside the baselines it must beat and the ceiling.
+"""Measure the accuracy that each reweighting adds, with the baselines it has to beat and an upper limit.
 
     python data/make_digits_web.py --out data/digits_web
     python tools/benchmark.py --data data/digits_web --out output/benchmark --seeds 0,1,2
     python tools/benchmark.py --data DIR --out DIR --methods ce,class,+cluster --budget small
     python tools/benchmark.py --data DIR --out DIR --methods all          with the baselines of docs/baselines.md
     python tools/benchmark.py --data DIR --out DIR --methods evidence     what titles and search ranks bring
-    python -m tools.ablation search --help                                settings chosen alike for all, for --settings
+    python -m tools.ablation search --help          settings chosen the same way for all methods, for --settings
     python -m tools.ablation growth --help      gains against the number of rows and the share of wrong labels
     python tools/benchmark.py --data photos --recipe recipes/folder.yaml --out DIR --methods ladder,rivals
 
-DIR behind --data is a folder in WebVision 2.0's layout, or one of photographs: train/CLASS/… and val/CLASS/….
-truth_train.txt in it (of photographs truth_train.csv), if there, says what the images really show. Results:
-OUT/result.json, OUT/result.md, OUT/ladder.png. Finished pairs of method and seed are kept, interrupted ones
-resume. docs/benchmark.md explains methods and figures.
+--data takes a folder in WebVision 2.0's layout, or one of photographs: train/CLASS/… and val/CLASS/…. If it holds
+truth_train.txt (for photographs truth_train.csv), that file says what the images really show. Results go to
+OUT/result.json, OUT/result.md and OUT/ladder.png. Finished pairs of method and seed are kept, interrupted ones
+resume. docs/benchmark.md explains the methods and figures.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = parser_of("tools/benchmark.py", __doc__ or "", out="output/benchmark", budget="full", jobs="runs")
     add = parser.add_argument
     add("--seeds", type=seeds, default="0,1,2", help="numbers from 0, separated by commas [0,1,2]")
-    names = "methods and groups of them (ladder, rivals, evidence, all), separated by commas [ladder]"
+    names = "methods and groups of methods (ladder, rivals, evidence, all), separated by commas [ladder]"
     add("--methods", default="ladder", metavar="NAMES", help=names)
-    chosen = "the search.json of `python -m tools.ablation search`: what methods are trained with [their recipes' own]"
+    chosen = "settings for the methods: the search.json of `python -m tools.ablation search` [those of the recipes]"
     add("--settings", type=Path, metavar="FILE", help=chosen)
     return parser.parse_args(argv)
 
@@ -163,7 +163,7 @@ def main(argv: Sequence[str]) -> None:
             print(f"note: no ladder.png, as matplotlib is missing; {EXTRA}", file=sys.stderr)
     print(f"{results.table()}\n{results.costs()}\nresults {args.out / 'result.md'}")
     if said := results.unequal(equals):
-        raise RuntimeError(f"not comparable: {said}; the results are written")
+        raise RuntimeError(f"not comparable: {said}; the results are written nevertheless")
 
 
 def predicted_cost(kind: str, base: Recipe, n_rows: int, settings: Mapping[str, Settings]) -> float:
@@ -214,7 +214,7 @@ def check_overrides(overrides: Sequence[str], methods: Sequence[str]) -> None:
     other = next((method for method in methods if method.split("/")[0] in OWN_RECIPES), None)
     own = next((text for text in overrides if text.startswith("stages")), None)
     if other and own:
-        raise InputError(f"-o {own}: sets the ladder's stages; {other} has its own and would not follow")
+        raise InputError(f"-o {own}: sets the ladder's stages; {other} has its own stages, which it would not change")
 
 
 def earlier_seeds(out: Path) -> set[int]:

@@ -21,11 +21,11 @@ def parser_of(prog: str, description: str, *, out: str, budget: str, jobs: str) 
     add = parser.add_argument
     data = "the data: WebVision's layout, or photographs in train/CLASS and val/CLASS [data/digits_web]"
     add("--data", type=Path, default=ROOT / "data/digits_web", metavar="DIR", help=data)
-    add("--out", type=Path, default=Path(out), metavar="DIR", help=f"where results go [{out}]")
-    ladder = "its stages are the ladder [recipes/benchmark32.yaml]"
+    add("--out", type=Path, default=Path(out), metavar="DIR", help=f"folder for the results [{out}]")
+    ladder = "recipe whose stages are the ladder [recipes/benchmark32.yaml]"
     add("--recipe", type=Path, default=ROOT / "recipes/benchmark32.yaml", help=ladder)
     add("--budget", choices=sorted(BUDGETS), default=budget, help=f"small: a quarter of every duration [{budget}]")
-    at_once = f"{jobs} at once, which share the cores [1]"
+    at_once = f"number of {jobs} at once, which share the cores [1]"
     add("--jobs", type=cli.number(int, 1), default=1, metavar="N", help=at_once)
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
     add("--debug", action="store_true", help="show a traceback on errors")

@@ -1,13 +1,13 @@
-"""Does it grow? Gains over plain training against the number of training rows, and the share of wrong labels.
+"""Measure how gains over plain training change with the number of training rows and the share of wrong labels.
 
     python -m tools.ablation growth --sets DIR --shares 1/4,1/2,1 --out output/growth
     python -m tools.ablation growth --sets DIR,DIR2,DIR4 --methods urnet_images,+label --out output/growth --seeds 0
 
-Each DIR is a folder in WebVision 2.0's layout. Of each, all rows are compared or the shares of --shares, class by
-class the same and a smaller one inside a larger one. All other flags are those of tools/benchmark.py, which
+Each DIR is a folder in WebVision 2.0's layout. All of its rows are used, or each share in --shares: the same share
+of every class, and smaller ones inside larger ones. All other flags are those of tools/benchmark.py, which
 runs on each set with the same number of epochs: a set of twice as many rows trains twice as many steps.
-Results: OUT/growth.md, OUT/growth.png; of each set OUT/NAME/, as tools/benchmark.py writes it. Finished runs are
-kept, the same command goes on with interrupted ones. docs/benchmark.md explains the figure.
+Results go to OUT/growth.md and OUT/growth.png, and those of each set to OUT/NAME/, as tools/benchmark.py writes
+them. Finished runs are kept, interrupted ones continue with the same command. docs/benchmark.md explains the figure.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = cli.Parser(prog="python -m tools.ablation growth", description=__doc__, formatter_class=raw)
     add = parser.add_argument
     add("--sets", required=True, metavar="DIRS", help="folders, separated by commas")
-    add("--shares", type=shares, default="1", help="of the rows of each set, fractions separated by commas [1]")
-    add("--out", type=Path, default=Path("output/growth"), metavar="DIR", help="where results go [output/growth]")
-    names = f"methods, as of tools/benchmark.py; {BASE} and {BALANCED} run in any case [urnet_images,+label]"
+    add("--shares", type=shares, default="1", help="shares of the rows of each set, fractions separated by commas [1]")
+    add("--out", type=Path, default=Path("output/growth"), metavar="DIR", help="folder for the results [output/growth]")
+    names = f"methods, as for tools/benchmark.py; {BASE} and {BALANCED} always run [urnet_images,+label]"
     add("--methods", default="urnet_images,+label", metavar="NAMES", help=names)
     args, others = parser.parse_known_args(argv)
     if any(word.partition("=")[0] == "--data" for word in others):
-        parser.error("argument --data: the sets are those of --sets")
+        parser.error("argument --data: not accepted here; give the sets with --sets")
     return args, others
 
 

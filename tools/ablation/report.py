@@ -25,7 +25,7 @@ AUC: the probability that a right row weighs more than a wrong one, equal ones c
 "inside classes": among the rows of one label, the mean over classes, each as often as it has rows. cleanlab's
 scores are computed from the same out-of-fold probabilities as those of the instance stage of the ladder, or of
 the method behind "of"; "adjusted" with its adjust_pred_probs. The stages also read texts and ranks where the
-recipe says so. `+bag` is judged by its attention, on the rows that a bag held: its share of weight on wrong
+recipe says so. `+bag` is measured by its attention, on the rows that a bag held: its share of weight on wrong
 rows is that among the rows the sampler chose.
 """
 SETTINGS = """\
@@ -37,7 +37,7 @@ Cost: forward and backward image passes F and B, counted while the stages ran, o
 and batch-norm statistics included, validation not; as training images, (F + 2 B) / 3, and as a multiple of
 `ce_equal`'s. Of a rung, those before it count too. Of results from before passes were counted there is none.
 Wall time and peak memory of each method's own process. A rung starts from the one before it, whose time is
-not counted again; "epochs" above does count it. A rival's row has all its stages.
+not counted again; "epochs" above does count it. A baseline's row has all its stages.
 """
 
 

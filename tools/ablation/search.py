@@ -1,12 +1,12 @@
-"""Settings of methods, chosen alike: the same number of trials for each, on held-out rows of the noisy training set.
+"""Choose settings for methods the same way: equally many trials each, on held-out rows of the noisy training set.
 
     python -m tools.ablation search --data DIR --out OUT --methods urnet_images,elr,pci --trials 12 --jobs 2
     python tools/benchmark.py --data DIR --out OUT2 --methods urnet_images,elr,pci --settings OUT/search.json
 
-A trial is a whole training at the ladder's cost on the other rows; its score is the class-averaged top-1 against the
-given labels of the rows held out, after the last step. Neither validation images nor truth_train.txt are read. Trial 0
-has the recipe's own settings, the others are drawn in tools/ablation/spaces.yaml. Finished trials are kept, interrupted
-ones resume. Results: OUT/search.json, OUT/search.md. docs/benchmark.md says what this favours.
+A trial is a complete training on the other rows at the ladder's cost. Its score is the class-averaged top-1 after the
+last step against the given labels of the held-out rows. Neither validation images nor truth_train.txt are read. Trial 0
+has the recipe's own settings, the others are drawn from tools/ablation/spaces.yaml. Finished trials are kept,
+interrupted ones resume. Results go to OUT/search.json and OUT/search.md. docs/benchmark.md says what this favours.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ GROUPS = {"own": OWN, "rivals": ("balanced_equal", *BASELINES), "all": SEARCHED}
 TRIAL = "trial.json"  # in a trial's folder
 ABOUT = """\
 Score: class-averaged top-1 in percent against the given labels of the rows held out, after the last step, one seed.
-Given labels are partly wrong, so scores say which settings of one method to take, not which method is better. Trial 0
-is the recipe as it is. Of equal scores the earlier trial is taken.
+Some given labels are wrong, so scores say which settings of one method to take, not which method is better. Trial 0
+is the unchanged recipe. Of equal scores the earlier trial is taken.
 """
 
 
@@ -56,10 +56,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     name = "python -m tools.ablation search"
     parser = parser_of(name, __doc__ or "", out="output/search", budget="small", jobs="trials")
-    names = f"methods and groups of them ({', '.join(GROUPS)}), separated by commas [all]"
+    names = f"methods and groups of methods ({', '.join(GROUPS)}), separated by commas [all]"
     parser.add_argument("--methods", default="all", metavar="NAMES", help=names)
-    parser.add_argument("--trials", type=cli.number(int, 1), default=12, metavar="N", help="of each method [12]")
-    words = "of the trials drawn and of training [0]"
+    parser.add_argument(
+        "--trials", type=cli.number(int, 1), default=12, metavar="N", help="number of trials for each method [12]"
+    )
+    words = "seed for drawing trials and for training [0]"
     parser.add_argument("--seed", type=cli.number(int, 0), default=0, metavar="S", help=words)
     return parser.parse_args(argv)
 

@@ -1,10 +1,11 @@
-"""Runs on a GPU, in about ten minutes, everything of ours that was never run on one, and prints one table to send back.
+"""Run on a GPU, in about ten minutes, everything here that has never run on one, and print one table to send back.
 
-    sh tools/gpu_check.sh            all checks, the table also in gpu_check.txt
-    sh tools/gpu_check.sh --cpu      a dry run without a GPU, as small as can be: shows that the checks work
+    sh tools/gpu_check.sh            all checks; the table also goes to gpu_check.txt
+    sh tools/gpu_check.sh --cpu      a minimal dry run without a GPU, which shows that the checks work
 
-Each row is ok, failed (with the first line of why) or skipped (with the reason). Every check has a process of its own:
-one that fails or crashes does not end the others. Nothing is downloaded, pictures are made. Exit code 1 if one failed.
+Each row is ok, failed (with the first line of the error) or skipped (with the reason). Every check runs in its own
+process, so one that fails or crashes does not stop the others. Nothing is downloaded; pictures are generated. The exit
+code is 1 if any check failed.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ def make_parser() -> cli.Parser:
         prog="tools/gpu_check.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--cpu", action="store_true", help="a dry run on the CPU, as small as can be")
-    add("--only", nargs="+", default=list(CHECKS), metavar="NAME", help=f"these checks: {', '.join(CHECKS)}")
-    add("--out", type=Path, default=Path("gpu_check.txt"), metavar="FILE", help="the table [gpu_check.txt]")
+    add("--cpu", action="store_true", help="a minimal dry run on the CPU")
+    add("--only", nargs="+", default=list(CHECKS), metavar="NAME", help=f"run only these checks: {', '.join(CHECKS)}")
+    add("--out", type=Path, default=Path("gpu_check.txt"), metavar="FILE", help="file for the table [gpu_check.txt]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return parser
 
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(f"--out: {args.out.parent} is not a folder; a file in an existing one is accepted")
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     gpus = 0 if args.cpu else count_gpus()
-    kind = f"{gpus} GPU(s)" if gpus else "dry run on the CPU, whose figures mean nothing"
+    kind = f"{gpus} GPU(s)" if gpus else "dry run on the CPU; its figures mean nothing"
     start, rows, said, table = time.monotonic(), list[tuple[str, ...]](), list[str](), list[str]()
     with tempfile.TemporaryDirectory(prefix="urnet-gpu-check-") as scratch:
         settings = Settings(gpus, Path(scratch))
@@ -94,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
             with atomic_file(args.out, replace=True) as part:  # after every check: what is known is not lost
                 part.write_text("\n".join([*table, *said]) + "\n", encoding="utf-8")
     print("\n".join(table))
-    print(f"gpu_check: {args.out} is what to send back", file=sys.stderr)
+    print(f"gpu_check: send back {args.out}", file=sys.stderr)
     return cli.FAILED if any(row[2] == FAILED for row in rows) else cli.DONE
 
 
@@ -127,7 +128,7 @@ def count_gpus() -> int:
 
     if not has_gpu():
         why = "finds no GPU" if paddle.is_compiled_with_cuda() else "is a build without CUDA"
-        raise InputError(f"this Paddle {why}; --cpu tries the checks themselves without one")
+        raise InputError(f"this Paddle {why}; --cpu tries the checks without one")
     return int(paddle.device.cuda.device_count())
 
 

@@ -20,7 +20,7 @@ def check(settings: Settings) -> Iterator[Row]:
     expected = train(loop)
     yield attempt("float32 again", lambda: compared(train(loop), expected))
     for name, amp in FORMATS.items():
-        yield attempt(f"{name} beside float32", _beside, loop, amp, expected)
+        yield attempt(f"{name} compared with float32", _beside, loop, amp, expected)
     yield attempt("fp16, a step that overflows", overflow, loop)
 
 

@@ -1,4 +1,4 @@
-"""``data.decoder: dali`` beside OpenCV: the same views, files that are not dali's, and images a second."""
+"""``data.decoder: dali`` compared with OpenCV: the same views, files that DALI cannot read, images a second."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def check(settings: Settings) -> Iterator[Row]:
     yield there
     if there.state != OK:
         return
-    yield attempt("dali's views beside OpenCV's", _beside, settings, n, size)
-    yield attempt("files that are not dali's, in one batch", _odd, settings, size)
+    yield attempt("dali's views compared with OpenCV's", _beside, settings, n, size)
+    yield attempt("files that dali cannot read, in one batch", _odd, settings, size)
     yield attempt("a JPEG damaged in the middle", _damaged, settings, size)
     yield attempt("images/s of 500 x 375 pixels, one process", _speed, settings, n, size)
 
@@ -117,4 +117,4 @@ def _speed(settings: Settings, n: int, size: int) -> str:
                 start = time.perf_counter()
         device_done()
         found.append(f"{name} {(rounds - WARM_UP) * batch / (time.perf_counter() - start):.0f}")
-    return f"{', '.join(found)}; {workers} workers each, {os.cpu_count()} cores, nothing trained beside it"
+    return f"{', '.join(found)}; {workers} workers each, {os.cpu_count()} cores, nothing trained meanwhile"

@@ -30,7 +30,7 @@ def check(settings: Settings) -> Iterator[Row]:
     for name, amp in formats.items():
         if amp is not None:
             yield attempt(f"batch norm alone, {name}", batch_norm, settings, amp)
-    yield attempt("losses of NHWC beside NCHW's", _same, settings)
+    yield attempt("losses of NHWC compared with NCHW", _same, settings)
 
 
 def _speed(loop: Loop) -> str:

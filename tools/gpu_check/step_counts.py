@@ -22,7 +22,7 @@ def check(settings: Settings) -> Iterator[Row]:
         yield Row(f"{figure.name}, {figure.unit}", FAILED if waits else OK, _text(figure))
     amp = choose_amp("auto", settings.device)
     loop = settings.size(Loop("ResNet50", 224, 64, 13, amp), Loop("ResNet8_small32", 32, 8, 4, amp))
-    yield attempt(f"host beside device, {loop.network}, batch {loop.batch}, {amp or 'float32'}", _ahead, loop)
+    yield attempt(f"host and device, {loop.network}, batch {loop.batch}, {amp or 'float32'}", _ahead, loop)
 
 
 def _text(figure: Figure) -> str:

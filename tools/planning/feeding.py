@@ -112,8 +112,8 @@ def feeding_lines(found: Feeding) -> Iterator[str]:
     yield f"One core: {found.images}; {plural(found.cores, 'core')} and {found.processes} processes per machine."
     if found.on_card:
         yield (
-            "data.decoder: dali: the cards decode the training's JPEG files, at a rate that was not measured; the "
-            "cores' figures are for what they decode themselves: all other files, evaluation and measuring."
+            "With data.decoder: dali the GPUs decode the JPEG files for training, at a rate that was not measured; the "
+            "figures of the cores are for all other files, for evaluation and for measuring."
         )
         return
     needed = found.needed("training")
@@ -122,11 +122,11 @@ def feeding_lines(found: Feeding) -> Iterator[str]:
         yield (
             f"The cores cannot feed the training: at most {at_most:,.0f} images/s per process are decoded, "
             f"{found.cores / needed:.0%} of {found.rates['training']:,.0f}; the hours are at least "
-            f"{needed / found.cores:.2f} times as many."
+            f"{needed / found.cores:.2f} times as many as shown."
         )
         yield (
-            "What helps: smaller image files (500 pixels wide, say), more cores, the same processes on more machines; "
-            "-o data.decoder=dali has the cards decode JPEG files (never run on one)."
+            "What helps: smaller image files (500 pixels wide, say), more cores, or the same processes on more "
+            "machines; -o data.decoder=dali lets the GPUs decode JPEG files (this was never run on a GPU)."
         )
         return
     yield (
@@ -134,4 +134,4 @@ def feeding_lines(found: Feeding) -> Iterator[str]:
         f"data.workers={max(1, math.ceil(needed / found.processes))} or more per process."
     )
     if needed > 0.7 * found.cores:
-        yield "That is close: cores that share memory and caches decode less than so many times one core."
+        yield "That is close: cores share memory and caches, so together they decode less than the sum of single cores."

@@ -28,7 +28,8 @@ def with_classes(recipe: Recipe) -> Recipe:
     if recipe.data.n_classes is not None:
         return recipe
     root = recipe.data.root
-    print(f"note: {root} is not here to count classes in; {CLASSES} are taken, or -o data.n_classes=N", file=sys.stderr)
+    said = f"{root} is not here, so its classes cannot be counted; {CLASSES} are assumed, or give -o data.n_classes=N"
+    print(f"note: {said}", file=sys.stderr)
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, n_classes=CLASSES))
 
 
@@ -40,7 +41,7 @@ def given(flag: str, asked: int | None, count: Callable[[], int], published: int
         return Given(count(), "listed")
     except InputError as error:  # the data need not be on this machine
         if published is None:
-            raise InputError(f"{flag}: is needed, as the images cannot be counted here ({error})") from None
+            raise InputError(f"{flag}: give it, as the images cannot be counted here ({error})") from None
     return Given(published, "published")
 
 

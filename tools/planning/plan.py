@@ -22,27 +22,27 @@ from urnet.data.table.table import Table
 from urnet.pipeline.run_table import table_folder
 
 ALWAYS_NOTED = """\
-Learning rate: for the global batch; it stays as it is with any number of processes. Whoever
-  changes batch_size scales lr with it (linear scaling, Goyal et al. 2017).
+Learning rate: for the global batch; it is the same with any number of processes. If you change
+  batch_size, scale lr with it (linear scaling, Goyal et al. 2017).
 Batch norm: sees the rows of a process's micro-batch, unless model.sync_batch_norm is true.
 Files: headers, state.json, recipe.yaml, classes.txt, log.txt and curves are not counted.
-Memory: rows are at most while an epoch's order is drawn. Not counted: what a reweighting computes
-  with, the interpreter, and the copies in which processes exchange gradients.""".splitlines()
+Memory: rows need most while an epoch's order is drawn. Not counted: the working memory of a
+  reweighting, the interpreter, and the copies that processes exchange gradients with.""".splitlines()
 NO_HOURS_NOTED = f"""\
 No hours, as no rate is known. --measure times {STEPS} steps here, with the recipe's own images;
-  --images-per-second R is another machine's: a run's log.txt there says it.""".splitlines()
+  for another machine give --images-per-second R, which the log.txt of a run there shows.""".splitlines()
 HOURS_NOTED = """\
-Hours: a forward alone is assumed to take a third of a training step.
-Hours: of what passes the network, at a constant rate; evaluations and measurements last as
-  long as the busiest process. Not counted: reweightings on the CPU, start-up, saving.""".splitlines()
+Hours: a forward pass is assumed to take a third of a training step.
+Hours: for the images through the network, at a constant rate; evaluations and measurements last
+  as long as the busiest process. Not counted: reweightings on the CPU, start-up, saving.""".splitlines()
 KEPT_NOTED = """\
-Measuring: also what frozen parts make of the images, once; what is kept already (data.features, an
-  earlier run's) is not computed again, and that is not looked at.""".splitlines()
+Measuring: includes one pass of all images through the frozen parts; the run skips what is kept
+  already (data.features, an earlier run's), which is not taken into account here.""".splitlines()
 TIMED_NOTED = f"""\
 Time: one process was timed, on random weights: {STEPS} steps of each kind of stage (fewer where they are
-  long) and some batches beside them. The range is as if all went like the slowest or the fastest
-  fifth of them. CPU time: of this process, by the steps' share; what other programs took is not in
-  it. Not counted: reweightings on the CPU, start-up.""".splitlines()
+  long) and a few more batches. The range assumes that everything runs like the slowest or the
+  fastest fifth of them. CPU time: of this process, extrapolated from the timed steps; it leaves
+  out other programs. Not counted: reweightings on the CPU, start-up.""".splitlines()
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ class Plan:
 def make_plan(args: argparse.Namespace, recipe: Recipe) -> Plan:
     """Count everything that is printed, and with --measure time it. Raises InputError for what cannot be trained."""
     if args.evaluation_images_per_second and not (args.measure or args.images_per_second):
-        raise InputError("--evaluation-images-per-second: needs --images-per-second or --measure beside it")
+        raise InputError("--evaluation-images-per-second: needs --images-per-second or --measure")
     if args.cores is not None and not (args.measure or args.images_per_second):
-        raise InputError("--cores: needs --images-per-second or --measure beside it, the rate that images are taken at")
+        raise InputError("--cores: needs a rate, --images-per-second or --measure")
     if args.views_per_core is not None and args.cores is None:
-        raise InputError("--views-per-core: needs --cores beside it, of each machine")
+        raise InputError("--views-per-core: needs --cores, the cores of each machine")
     network, n_processes = network_size(recipe.model.name, recipe.data.n_classes), args.processes * args.machines
     measured = measure(recipe, n_processes) if args.measure else None
     rows, images, base = _counted(args, recipe) if measured is None else _measured(args, recipe, measured)

@@ -14,7 +14,7 @@ from tools.planning.timing import Timed
 from tools.speed.figures import aligned
 from urnet.core.counted import plural
 
-STEPS_HEAD = ("stage", "epochs", "updates", "batch", "a process", "micro-batch", "warm-up", "learning rate")
+STEPS_HEAD = ("stage", "epochs", "steps", "batch", "per process", "micro-batch", "warm-up", "learning rate")
 IMAGES_HEAD = ("stage", "drawn", "evaluations", "x images", "+ batch norm", "measured rows", "batch", "shards")
 RATES_HEAD = ("images/s (slowest to fastest part)", "steps", "training", "evaluation", "measuring", "waits", "CPU")
 WAITS = 0.1  # share of a step from which on the loader holds the network up
@@ -45,14 +45,14 @@ def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
     total = {key: sum(stage.hours[key] for stage in stages) for key in stages[0].hours}
     hours = [*((stage.name, stage.hours) for stage in stages), ("total", total)]
     sections = {
-        "Updates (of all processes together; warm-up is part of them)": aligned(updates, left=(0, 7)),
-        "Images that pass the network": aligned(images),
+        "Steps (of all processes together, including the warm-up)": aligned(updates, left=(0, 7)),
+        "Images through the network": aligned(images),
         f"Files under {plan.folder}": aligned([FILES_HEAD, *listed], left=(0, 1, 2, 4)) if with_files else [],
         "Disk": [
             *table_text([(stage.name, stage.disk) for stage in stages], size),
-            f"the whole table {size(plan.base.bytes + columns)}; peak {size(peak)}; images not counted",
+            f"the complete table {size(plan.base.bytes + columns)}; peak {size(peak)}; images not counted",
         ],
-        "Memory of a process (activations are not estimated: they are to be measured)": [
+        "Memory of a process (without activations, which have to be measured)": [
             *table_text([(stage.name, stage.device) for stage in stages], size),
             "",
             *table_text([(stage.name, stage.host) for stage in stages], size),
@@ -61,7 +61,9 @@ def text_of(plan: Plan, *, with_files: bool) -> Iterator[str]:
         if total and not timed
         else [],
         "Time on this machine": list(time_lines(plan)) if timed else [],
-        "Images that the cores decode, a second and machine": list(feeding_lines(plan.feeding)) if plan.feeding else [],
+        "Images that the cores decode, per second and machine": list(feeding_lines(plan.feeding))
+        if plan.feeding
+        else [],
         "Notes": plan.notes,
     }
     yield from aligned(head, left=(0, 1))
@@ -84,7 +86,7 @@ def time_lines(plan: Plan) -> Iterator[str]:
     if found.unreadable:
         accepted = f"data.max_bad accepts {found.max_bad:,}"
         accepted += ", so train.py stops" if found.unreadable > found.max_bad else ""
-        yield f"{plural(found.unreadable, 'image')} met could not be read; {accepted} (tools/check.py finds all)."
+        yield f"{plural(found.unreadable, 'image')} could not be read here; {accepted} (tools/check.py finds them all)."
     yield machine_text(found)
 
 
@@ -99,11 +101,11 @@ def bottleneck(found: Measured) -> str:
     """Whether the network waits for images, or they for it."""
     kinds = found.timed.kinds
     waits = sum(kind.waits * kind.step.seconds for kind in kinds) / sum(kind.step.seconds for kind in kinds)
-    alone = f"the loader alone makes {shown(1 / found.timed.decoding.seconds)} images/s"
+    alone = f"the loader alone reaches {shown(1 / found.timed.decoding.seconds)} images/s"
     if waits < WAITS:
-        return f"The network is the bottleneck: it waits for images {waits:.1%} of the time; {alone}."
+        return f"The network is the bottleneck: it waits for images for {waits:.1%} of the time; {alone}."
     return (
-        f"The loader is the bottleneck: the network waits for images {waits:.1%} of the time; {alone}. "
+        f"The loader is the bottleneck: the network waits for images for {waits:.1%} of the time; {alone}. "
         "More data.workers, or smaller image files, would help."
     )
 
@@ -116,7 +118,7 @@ def machine_text(found: Measured) -> str:
         return said
     before, after = found.load
     said += f"; load average {before:g} before, {after:g} after"
-    return said + (": other programs were at work, and alone it is faster" if before > BUSY else "")
+    return said + (": other programs were running, so it is faster on an idle machine" if before > BUSY else "")
 
 
 def duration(seconds: float) -> str:

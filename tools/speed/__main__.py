@@ -1,11 +1,11 @@
-"""Speed, measured beside its limit in the same run; one sub-command a part of the system.
+"""Measure speed and its limit in the same run; one sub-command for each part of the system.
 
-    python tools/bench.py infer              predictions, beside the bare engine
+    python tools/bench.py infer              predictions, compared with the bare engine
     python tools/bench.py train --json F     the training loop; figures also written to F
 
 Each sub-command is a module tools/speed/NAME.py: ``add_arguments(parser)``, ``measure(args) -> list[Figure]``.
-A ratio of 1 means that the limit is reached. Close other programs first, and compare figures of one run only:
-figures of different runs or machines do not belong together.
+A ratio of 1 means that the limit is reached. Close other programs first, and compare only figures of the same run:
+figures of different runs or machines cannot be compared.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from urnet.core import cli
 from urnet.core.cpus import usable_cores
 
 COMMANDS = {
-    "infer": "predictions from image files, beside the bare inference engine and a plain dygraph loop",
-    "train": "the training loop, beside a bare loop of the same network and batch",
-    "step": "launches and milliseconds of the host in every part of a training step, beside a bare loop",
-    "data": "reading and transforming images, beside bare decoding and resizing",
+    "infer": "predictions from image files, compared with the bare inference engine and a plain dygraph loop",
+    "train": "the training loop, compared with a bare loop of the same network and batch",
+    "step": "the host's launches and milliseconds in each part of a training step, compared with a bare loop",
+    "data": "reading and transforming images, compared with bare decoding and resizing",
     "density": "the density curriculum of a class",
-    "table": "building and reading the table of images, beside plain array operations",
+    "table": "building and reading the table of images, compared with plain array operations",
     "cluster": "the cluster reweighting, and how its time grows with the rows",
-    "ensemble": "predictions of several networks made one, beside a plain sum of the same files",
-    "serve": "the HTTP service, beside infer.py's own loop",
-    "suspects": "features of photographs for tools/suspects.py, beside the bare engine",
-    "depthwise": "training steps of a small network, beside the same with Paddle's own depthwise convolutions",
-    "networks": "every network's parameters, work and speed of prediction, beside a bare matrix product",
+    "ensemble": "combining the predictions of several networks, compared with a plain sum of the same files",
+    "serve": "the HTTP service, compared with infer.py's own loop",
+    "suspects": "features of photographs for tools/suspects.py, compared with the bare engine",
+    "depthwise": "training steps of a small network, compared with Paddle's own depthwise convolutions",
+    "networks": "every network's parameters, work and speed of prediction, compared with a bare matrix product",
 }
 
 
@@ -46,7 +46,9 @@ def make_parser(argv: Sequence[str]) -> cli.Parser:
     commands = parser.add_subparsers(dest="command", metavar="NAME")
     for name, text in {**COMMANDS, "all": "all of these, with their default arguments"}.items():
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--json", type=Path, metavar="FILE", help="also write machine and figures there")
+        command.add_argument(
+            "--json", type=Path, metavar="FILE", help="also write the machine and the figures to this file"
+        )
         command.add_argument("--debug", action="store_true", help="show a traceback on errors")
         if name == "all":
             command.set_defaults(measure=measure_all)

@@ -29,7 +29,9 @@ GROWTH = 1.1  # the largest exponent that is wanted: seconds ∝ rows^GROWTH
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``--sizes``, ``--width``."""
     sizes = [100_000, 200_000, 400_000, 1_000_000]
-    parser.add_argument("--sizes", type=number(int, FEWEST), nargs="+", default=sizes, help="rows, two or more sizes")
+    parser.add_argument(
+        "--sizes", type=number(int, FEWEST), nargs="+", default=sizes, help="numbers of rows, two or more"
+    )
     parser.add_argument("--width", type=number(int, 1), default=64, help="numbers per row (64)")
 
 
@@ -37,7 +39,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     """Rows a second of each size, the exponent of growth, and the hours of 16 million rows by it."""
     sizes = sorted(set(args.sizes))
     if len(sizes) < 2:
-        raise InputError(f"--sizes {args.sizes}: two sizes are accepted, or more")
+        raise InputError(f"--sizes {args.sizes}: two or more sizes are accepted")
     cluster(*make_data(FEWEST, args.width))  # loads what is to be loaded
     seconds = []
     for size in sizes:

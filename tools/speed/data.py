@@ -46,10 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The sub-command's own arguments."""
     count = number(int, 1)
     parser.add_argument("--images", type=count, default=128, help="files a round (default %(default)s)")
-    parser.add_argument("--large", type=count, default=16, help="of 2000 x 1500 pixels (default %(default)s)")
+    parser.add_argument(
+        "--large", type=count, default=16, help="large files of 2000 x 1500 pixels (default %(default)s)"
+    )
     parser.add_argument("--rounds", type=count, default=7, help="rounds; the best counts (default %(default)s)")
-    parser.add_argument("--workers", type=count, nargs="*", default=[1, 2], help="processes to try, besides 0")
-    parser.add_argument("--only", default="", metavar="TEXT", help="the figures whose name has this text")
+    parser.add_argument(
+        "--workers", type=count, nargs="*", default=[1, 2], help="numbers of processes to try, besides 0"
+    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the figures whose name contains this text")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
@@ -57,7 +61,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     compared = [each for each in comparisons(args.workers) if args.only in each[0]]
     if not compared:
         names = ", ".join(repr(name) for name, *_ in comparisons(args.workers))
-        raise InputError(f"--only {args.only!r}: is in no figure's name; they are {names}")
+        raise InputError(f"--only {args.only!r}: no figure's name contains it; the names are {names}")
     cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as folder:
         wanted = {work for _, own, limit, *_ in compared for work in (own, limit)}

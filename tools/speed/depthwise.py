@@ -23,11 +23,15 @@ NETWORKS = ("EfficientNetLite0", "MobileNetV3_large")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which network, and how much of it."""
     add, count = parser.add_argument, cli.number(int, 1)
-    add("--network", default=NETWORKS[0], help="with random weights (default %(default)s)")
+    add("--network", default=NETWORKS[0], help="network, with random weights (default %(default)s)")
     add("--size", type=count, default=224, help="side of the images in pixels (default %(default)s)")
     add("--batch_size", type=count, default=32, help="images per step (default %(default)s)")
-    add("--turns", type=count, default=3, help="steps of each (default %(default)s)")
-    add("--from_unit", type=cli.number(int, 1), help="of EfficientNetLite0, 1 to 15 (default: the whole network)")
+    add("--turns", type=count, default=3, help="steps of each kind (default %(default)s)")
+    add(
+        "--from_unit",
+        type=cli.number(int, 1),
+        help="train EfficientNetLite0 from this unit, 1 to 15 (default: the whole network)",
+    )
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--class_dim", type=count, default=5000, help="classes [5000]")
     add("--images", type=count, default=96, help="JPEG files of 500 x 375 pixels [96]")
     add("--batch_size", type=count, default=16, help="images computed at once [16]")
-    add("--workers", type=cli.number(int, 0), help="decoding processes [infer.py's default]")
+    add("--workers", type=cli.number(int, 0), help="processes that decode [infer.py's default]")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:

@@ -32,7 +32,7 @@ SIZES = {"InceptionV3": 299, "InceptionV4": 299, "InceptionResNetV2": 299}  # th
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which networks, at which size, for how long."""
     add, few, positive = parser.add_argument, "ResNet50,ResNet8_small32", cli.number(float, 0, above=True)
-    add("--networks", default=few, metavar="NAMES", help="names with commas between, or all (default %(default)s)")
+    add("--networks", default=few, metavar="NAMES", help="names separated by commas, or all (default %(default)s)")
     add("--size", type=cli.number(int, 1), help="side of the images in pixels (default: each network's usual one)")
     add("--seconds", type=positive, default=3.0, help="to measure a network for (default %(default)s)")
 

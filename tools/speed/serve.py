@@ -40,7 +40,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     """Each case beside infer.py, and the latencies."""
     missing = serve.missing()
     if missing:
-        print(f"note: the service is not measured: not installed: {', '.join(missing)}", file=sys.stderr)
+        print(f"note: the service is not measured, as these are not installed: {', '.join(missing)}", file=sys.stderr)
         return []
     import_paddle()
     with cli.results_only(), tempfile.TemporaryDirectory(prefix="urnet-bench-") as folder:

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default="EfficientNetLite0", help="network, with random weights [EfficientNetLite0]")
     add("--images", type=count, default=320, help="JPEG files of 500 x 375 pixels [320]")
     add("--batch_size", type=count, default=4, help="pictures computed at once [4]")
-    add("--workers", type=cli.number(int, 0), default=0, help="decoding processes [0]")
-    add("--rounds", type=count, default=3, help="times that both are measured [3]")
+    add("--workers", type=cli.number(int, 0), default=0, help="processes that decode [0]")
+    add("--rounds", type=count, default=3, help="how often both are measured [3]")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``--rows``, ``--classes``, ``--folder``."""
     parser.add_argument("--rows", type=number(int, 1), default=1_000_000, help="rows of the table (1000000)")
     parser.add_argument("--classes", type=number(int, 1), default=5000, help="classes (5000)")
-    parser.add_argument("--folder", help="where the temporary files go; default the system's place for them")
+    parser.add_argument("--folder", help="folder for temporary files (default: the system's)")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:

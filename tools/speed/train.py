@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", type=count, default=32, help="side of the images in pixels [32]")
     add("--classes", type=count, default=10, help="classes [10]")
     add("--batch_size", type=count, default=64, help="images per step [64]")
-    add("--steps", type=count, default=8, help="steps a turn [8]")
+    add("--steps", type=count, default=8, help="steps per turn [8]")
     add("--turns", type=count, default=15, help="turns of each loop [15]")
-    add("--workers", type=number(int, 0), default=0, help="decoding processes [0: a thread]")
+    add("--workers", type=number(int, 0), default=0, help="processes that decode [0: a thread]")
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:

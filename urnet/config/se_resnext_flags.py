@@ -1,6 +1,6 @@
-"""The command lines of Paddle's SE-ResNeXt example, in today's words.
+"""The command lines of Paddle's SE-ResNeXt example, translated to this project's flags.
 
-`--num_layers` stands for a network, and in train.py for a recipe; the example's other flags go with it. Here
+`--num_layers` means a network, and in train.py a recipe; the example's other flags go with it. Here
 they become what every other command has: a recipe and its overrides, or the flags of the 2018 release.
 """
 
@@ -18,7 +18,7 @@ from urnet.core.cli import boolean_word
 RECIPE = "recipes/imagenet/se_resnext50_32x4d.yaml"
 LAYERS = (50, 101, 152)
 PREDICTION_DEFAULTS = {"class_dim": 1000, "resize": "short", "resize_short_size": 256}
-TODAY = {  # flag of the example's train.py -> the same beside -c
+TODAY = {  # flag of the example's train.py -> the same with -c
     "batch_size": "-o stages.NAME.batch_size=N",
     "with_mem_opt": "-o model.recompute=true",
     "parallel_exe": "python -m paddle.distributed.launch",
@@ -35,39 +35,34 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the example's train.py."""
     add = parser.add_argument_group(
         "the SE-ResNeXt example's flags",
-        f"--num_layers in place of -c: the recipe {RECIPE}.\nPrecedence: -o, these flags, the recipe.",
+        f"--num_layers instead of -c uses the recipe {RECIPE}.\nPrecedence: -o, then these flags, then the recipe.",
     ).add_argument
     add(
         "--num_layers",
         type=int,
         choices=LAYERS,
         metavar="N",
-        help="50 | 101 | 152: train SE_ResNeXtN_32x4d, as run se_resnextN",
+        help="50 | 101 | 152: train SE_ResNeXtN_32x4d; the run is called se_resnextN",
     )
-    add(
-        "--batch_size",
-        type=int,
-        metavar="N",
-        help=f"images an update [the recipe's]; today's words: {TODAY['batch_size']}",
-    )
+    add("--batch_size", type=int, metavar="N", help=f"images per step [the recipe's]; now: {TODAY['batch_size']}")
     add(
         "--with_mem_opt",
         type=boolean_word,
         metavar="True|False",
-        help=f"True: keep fewer activations, compute them again [the recipe's]; today's words: {TODAY['with_mem_opt']}",
+        help=f"True: keep fewer activations and recompute them [the recipe's]; now: {TODAY['with_mem_opt']}",
     )
     add(
         "--parallel_exe",
         type=boolean_word,
         metavar="True|False",
-        help=f"True: only a note [False]; today's words: {TODAY['parallel_exe']}",
+        help=f"True: only prints a note [False]; now: {TODAY['parallel_exe']}",
     )
     add(
         "--pretrained_model",
         metavar="PATH",
         nargs="?",
         const="",  # others have a flag --pretrained without a value
-        help=f"weights to begin with, with as many classes as the recipe; today's words: {TODAY['pretrained_model']}",
+        help=f"weights to start from, with as many classes as the recipe; now: {TODAY['pretrained_model']}",
     )
 
 
@@ -76,7 +71,7 @@ def translate_training(args: argparse.Namespace, repository: Path) -> None:
 
     Precedence: -o > the example's flags > the recipe; the last override of a key counts, so theirs come
     first. Raises InputError where not exactly one of -c and --num_layers was given, or where another flag of
-    the example stands without --num_layers.
+    the example was given without --num_layers.
     """
     if args.num_layers is None:
         _refuse_alone(args)
@@ -98,7 +93,7 @@ def translate_training(args: argparse.Namespace, repository: Path) -> None:
 def _refuse_alone(args: argparse.Namespace) -> None:
     for name, words in TODAY.items():
         if getattr(args, name) is not None:
-            raise InputError(f"--{name}: goes with --num_layers; beside -c the same is {words}")
+            raise InputError(f"--{name}: needs --num_layers; with -c use {words}")
     if args.config is None:
         raise InputError("the following arguments are required: -c/--config, or --num_layers (see --help)")
 
@@ -114,7 +109,7 @@ def training_overrides(args: argparse.Namespace, stages: Sequence[str]) -> list[
         keys["model.recompute"] = args.with_mem_opt
     if args.pretrained_model is not None:
         if not args.pretrained_model:
-            raise InputError("--pretrained_model: found no path; a checkpoint's is accepted")
+            raise InputError("--pretrained_model: found no path; the path of a checkpoint is accepted")
         # A folder of this name, not the recipe's word.
         here = "./" if args.pretrained_model in ("previous", "scratch") else ""
         keys[f"stages.{stages[0]}.start"] = here + args.pretrained_model
@@ -125,11 +120,11 @@ def add_prediction_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the example's infer.py that are not the 2018 release's as well."""
     add = parser.add_argument_group(
         "the SE-ResNeXt example's flags",
-        "--num_layers names the network, --model PATH is then the checkpoint, and --img_path, if it is not\n"
-        "given, the list's folder. Without a recipe in the checkpoint: --class_dim 1000, --resize short.",
+        "--num_layers names the network; --model PATH then names the checkpoint, and --img_path defaults to\n"
+        "the list's folder. Without a recipe in the checkpoint: --class_dim 1000, --resize short.",
     ).add_argument
     add("--num_layers", type=int, choices=LAYERS, metavar="N", help="50 | 101 | 152: SE_ResNeXtN_32x4d")
-    add("--test_list", metavar="FILE", help="goes with --num_layers; today's words: --img_list")
+    add("--test_list", metavar="FILE", help="with --num_layers: the list of images; now: --img_list")
 
 
 def translate_prediction(args: argparse.Namespace) -> dict:
@@ -140,17 +135,19 @@ def translate_prediction(args: argparse.Namespace) -> dict:
     """
     if args.num_layers is None:
         if args.test_list is not None:
-            raise InputError("--test_list: goes with --num_layers; without it the same is --img_list")
+            raise InputError("--test_list: needs --num_layers; without it use --img_list")
         return {}
     if args.model is not None and args.pretrained_model is not None:
         raise InputError(
-            "--model and --pretrained_model: found both; with --num_layers either is the checkpoint, give one of them"
+            "--model and --pretrained_model: found both; with --num_layers either is the checkpoint; give one of them"
         )
     if args.test_list is not None and args.img_list is not None:
-        raise InputError("--test_list and --img_list: found both; they mean the same, give one of them")
+        raise InputError("--test_list and --img_list: found both; they mean the same; give one of them")
     args.pretrained_model = args.model or args.pretrained_model
     if not args.pretrained_model:
-        raise InputError("--model: found none; with --num_layers it is the checkpoint, a folder or weights file")
+        raise InputError(
+            "--model: found none; with --num_layers it must name the checkpoint, a folder or a weights file"
+        )
     args.model = network_name(args.num_layers)
     args.img_list = args.test_list if args.img_list is None else args.img_list
     if args.img_path is None and args.img_list is not None:

@@ -19,10 +19,14 @@ from urnet.evaluation.prediction_writer import open_text
 
 def add_flags(add: Callable[..., Any]) -> None:
     """The flags, by an ``add_argument``."""
-    add("--per_class", metavar="FILE", help="write images, top1 and top5 of every class there, as CSV")
-    add("--class_report", action="store_true", help="print precision, recall and F1; --per_class has them, too")
-    add("--confusion", metavar="FILE", help="write how many images of each class are predicted as each, as CSV")
-    add("--excel", action="store_true", help="CSV files begin with a byte order mark, which Excel needs for UTF-8")
+    add("--per_class", metavar="FILE", help="write the images, top1 and top5 of every class to this CSV file")
+    add("--class_report", action="store_true", help="print precision, recall and F1; --per_class then has them as well")
+    add(
+        "--confusion",
+        metavar="FILE",
+        help="write how many images of each class are predicted as each class to this CSV file",
+    )
+    add("--excel", action="store_true", help="start CSV files with a byte order mark, which Excel needs to read UTF-8")
 
 
 def wants_confusion(args: argparse.Namespace) -> bool:
@@ -60,7 +64,7 @@ class ReportFiles:
 def open_report(args: argparse.Namespace, *, write: bool = True) -> Iterator[ReportFiles]:
     """The files of the flags, which appear whole when the block ends well; none of them unless ``write``."""
     if args.excel and args.per_class is None and args.confusion is None:
-        raise InputError("--excel is about CSV files: it needs --per_class FILE or --confusion FILE")
+        raise InputError("--excel only affects CSV files; it needs --per_class FILE or --confusion FILE")
     if args.confusion is not None and args.confusion == args.per_class:
         raise InputError(f"--per_class and --confusion: both name {args.confusion}; two files are needed")
     with contextlib.ExitStack() as stack:

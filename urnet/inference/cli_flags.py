@@ -73,12 +73,12 @@ class ReleaseParser(Parser):
     def _explained(self, argument: str) -> str:
         """What an argument that is not a flag of ours was meant to be."""
         if not argument.startswith("-"):
-            return f"images are given by --img_path, one image or a folder, or a list of them by --img_list: {argument}"
+            return f"give one image or a folder with --img_path, or a list of images with --img_list: {argument}"
         word = argument.strip("-").partition("=")[0].casefold().replace("-", "_")
         if word in ("mean", "std", "image_mean", "image_std", "img_mean", "img_std"):
-            return "mean and standard deviation are those of the checkpoint's recipe (transform.mean, transform.std)"
+            return "the mean and standard deviation come from the checkpoint's recipe (transform.mean, transform.std)"
         flag = _OF_OTHERS.get(word, "")
-        return f"it is {flag} here" if flag.partition(" ")[0] in self._option_string_actions else ""
+        return f"here it is called {flag}" if flag.partition(" ")[0] in self._option_string_actions else ""
 
     def _whole_flag(self, arg: str, known: set[str]) -> str:
         prefix, equals, value = arg.partition("=")
@@ -93,42 +93,51 @@ def make_parser(prog: str, description: str, *, batch_size: int, earlier: Sequen
     parser = ReleaseParser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.explain = parser._explained
     add = parser.add_argument_group("the 2018 release's flags").add_argument
-    add("--use_gpu", type=boolean_word, default=True, help="True: on a GPU where there is one [True]")
-    add("--class_dim", type=int, help="number of classes [the checkpoint's recipe, else 5000]")
-    add("--image_shape", help="channels,height,width [the checkpoint's recipe, else 3,224,224]")
+    add("--use_gpu", type=boolean_word, default=True, help="True: use a GPU if there is one [True]")
+    add("--class_dim", type=int, help="number of classes [from the checkpoint's recipe, or 5000]")
+    add("--image_shape", help="channels,height,width [from the checkpoint's recipe, or 3,224,224]")
     add(
         "--pretrained_model",
         metavar="PATH",
-        help="checkpoint folder, weights file, the 2018 release's folder, or imagenet[:NETWORK]: the published weights",
+        help="checkpoint folder, weights file, the 2018 release's folder, or imagenet[:NETWORK] for published weights",
     )
-    add("--model", metavar="NAME", help="network [the checkpoint's recipe, else ResNeXt101_32x4d]")
-    add("--resize_short_size", type=int, metavar="PIXELS", help="short side, for --resize short [256]")
+    add("--model", metavar="NAME", help="network [from the checkpoint's recipe, or ResNeXt101_32x4d]")
+    add("--resize_short_size", type=int, metavar="PIXELS", help="length of the short side for --resize short [256]")
     add(
         "--img_list",
         metavar="FILE",
-        help="lines `path label`, or CSV (docs/data.md); paths are relative to --img_path or inside it"
-        " [infer.py: all images there; eval.py: its sub-folders are the classes, by name]",
+        help="list of `path label` lines, or CSV (docs/data.md); paths are relative to --img_path or inside it"
+        " [infer.py: all images there; eval.py: each sub-folder is a class, by its name]",
     )
     add("--img_path", metavar="PATH", help="folder of the images")
     parser.earlier = (*RELEASE_FLAGS, *earlier)
     add = parser.add_argument_group("further flags").add_argument
     add("--batch_size", type=int, default=batch_size, help=f"images computed at once [{batch_size}]")
-    add("--resize", help="straight: to the size, aspect not kept | short: short side, then the centre [straight]")
+    add(
+        "--resize",
+        help="straight: resize, ignoring the aspect | short: resize the short side, crop the centre [straight]",
+    )
     add(
         "--crops",
         type=int,
         default=1,
         metavar="1|5|10|144",
-        help="views per image, probabilities averaged: centre | corners and centre | and their mirror images"
-        " | Inception's 144; more than 1 take the short side [1]",
+        help="views per image, whose probabilities are averaged: the centre | corners and centre | these and their "
+        "mirror images | Inception's 144; more than 1 implies --resize short [1]",
     )
-    add("--scales", metavar="PIXELS,...", help="the crops at each of these short sides: 224,256,288")
-    add("--flip", action="store_true", help="the mirror image of every view, too")
-    add("--class_names", metavar="FILE", help="names: synsets.txt, or one per line [the checkpoint's]")
+    add("--scales", metavar="PIXELS,...", help="take the crops at each of these short sides, such as 224,256,288")
+    add("--flip", action="store_true", help="also use the mirror image of every view")
+    add("--class_names", metavar="FILE", help="class names: synsets.txt, or one per line [the checkpoint's]")
     add("--precision", default="fp32", help="fp32 | bf16, faster on CPUs with AMX and on GPUs | fp16, GPUs only [fp32]")
-    add("--engine", default="auto", help="auto: the first on a CPU, the second on a GPU | inference | dygraph [auto]")
-    add("--workers", type=int, help="decoding processes; 0: a thread [0 on the CPU; with a GPU one per core, up to 16]")
-    add("--max_bad", type=int, default=0, help="leave out up to so many unreadable images [0]")
+    add(
+        "--engine", default="auto", help="auto | inference | dygraph; auto: inference on a CPU, dygraph on a GPU [auto]"
+    )
+    add(
+        "--workers",
+        type=int,
+        help="processes that decode; 0: a thread [0 on the CPU; with a GPU one per core, up to 16]",
+    )
+    add("--max_bad", type=int, default=0, help="leave out up to this many unreadable images [0]")
     add("--debug", action="store_true", help="show a traceback on errors")
     return parser
 
@@ -193,9 +202,9 @@ def _complete_scales(args: argparse.Namespace, recipe: Recipe | None, size: int)
     """Fill ``--scales``, ``--resize`` and ``--resize_short_size`` for views that are cut at a short side."""
     flags = f"--crops {args.crops}" if args.scales is None else "--scales"
     if args.resize == "straight":
-        raise InputError(f"--resize straight: {flags} cuts from the image at a short side; accepted: short")
+        raise InputError(f"--resize straight: {flags} needs the image resized by its short side; accepted: short")
     if args.scales is not None and args.resize_short_size is not None:
-        raise InputError("--scales and --resize_short_size: both give the short side; one is accepted")
+        raise InputError("--scales and --resize_short_size: both set the short side; give one of them")
     short = args.resize_short_size
     if short is None and recipe is not None and recipe.transform.eval == "short":
         short = recipe.transform.resize_short
@@ -203,12 +212,12 @@ def _complete_scales(args: argparse.Namespace, recipe: Recipe | None, size: int)
         scales = parse_scales(args.scales)
     elif args.crops == 144:
         if args.resize_short_size is not None:
-            raise InputError("--resize_short_size: --crops 144 takes four short sides; accepted: --scales")
+            raise InputError("--resize_short_size: --crops 144 needs four short sides; give them with --scales")
         scales = tuple(round(size * sevenths / 7) for sevenths in (8, 9, 10, 11))
     else:
         scales = (short or round(size * 8 / 7),)
     if args.crops == 144 and len(scales) != 4:
-        raise InputError(f"--scales: found {args.scales}; --crops 144 takes four")
+        raise InputError(f"--scales: found {args.scales}; --crops 144 needs four")
     if min(scales) < size:
         flag = "--scales" if args.scales is not None else "--resize_short_size"
         raise InputError(f"{flag}: found {min(scales)}; {size} (--image_shape) or more is accepted")
@@ -220,7 +229,7 @@ def parse_scales(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",")]
     scales = tuple(int(word) for word in words if word.isdecimal())
     if len(scales) < len(words) or len(set(scales)) < len(scales) or max(scales) > LARGEST_SCALE:
-        accepted = f"different short sides in pixels, up to {LARGEST_SCALE}, like 224,256,288"
+        accepted = f"different short sides in pixels, up to {LARGEST_SCALE}, such as 224,256,288"
         raise InputError(f"--scales: found {text!r}; accepted: {accepted}")
     return scales
 
