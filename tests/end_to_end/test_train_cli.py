@@ -205,7 +205,7 @@ def test_a_table_of_other_lists_is_refused(call, finished, tmp_path):
         (["-c", "{recipe}", "--lr", "0.1"], "the recipe has a key for this: -o 'stages.*.schedule.lr=VALUE'"),
         (["-c", "{recipe}", "--epochs=5"], "the recipe has a key for this: -o 'stages.*.duration=N epochs'"),
         (["-c", "{recipe}", "--model-name", "ResNet50"], "-o 'model.name=VALUE'"),
-        (["-c", "{recipe}", "--weights", "x"], "weights to begin with are given by --init FILE"),
+        (["-c", "{recipe}", "--weights", "x"], "give weights to start from with --init FILE"),
         (["-c", "{recipe}", "--dry_run"], "nearest: --dry-run"),
         (["-c", "{recipe}", "-o", "seed=1", "name=x"], "each KEY=VALUE needs its own -o: -o name=x"),
         (["{recipe}"], "give a recipe with -c "),

@@ -238,7 +238,7 @@ BAD = [
     (f"{ONE} --excel --out {{list}}.arrow", r"--excel is about a CSV file: it needs --out FILE\.csv"),
     (f"{ONE} --topk 6", r"m0\.csv: lists 5 classes per image, 6 are needed for --topk 6"),
     (f"{ONE} --class_dim 10", r"row \d+ .*outside 0\.\.9"),
-    ("--members {one}", "nothing to do: --out FILE, --list LIST or both"),
+    ("--members {one}", "nothing to do: give --out FILE, --list LIST or both"),
     (f"{ONE} --topk 0", r"--topk: found 0; 1\.\.11"),
     (f"{ONE} --method vote --votes 2", r"--votes: found 2; 5\.\.11 \(--topk to"),
     (f"{ONE} --votes 5", "--votes: --method mean takes none"),

@@ -119,7 +119,7 @@ INFER = [
     ({"img_path": "BAD/pictures", "img_list": None}, r"bad\.png: is not a readable image: .*; at most 0 unreadable"),
     ({"output": "BAD/empty.txt/a.csv"}, r"empty\.txt/a\.csv: cannot be written"),
     ({"output": "BAD/a.xlsx"}, r"--output \S+a\.xlsx: accepted are names that end in \.csv or"),
-    ({"crops": 5, "save_inference": True, "inference_dir": "BAD/m"}, r"a saved model answers one view"),
+    ({"crops": 5, "save_inference": True, "inference_dir": "BAD/m"}, r"a saved model computes one view"),
 ]
 EVAL = [
     (

@@ -114,7 +114,7 @@ def test_the_report_on_classes(toys, measure, capsys, tmp_path):
     assert all(file.read_bytes().startswith(b"\xef\xbb\xbf") for file in (table, cells))
     code, _, lines, err = run(capsys, evaluation.main, toys.argv("--excel"))
     assert (code, lines, err.count("\n")) == (2, [], 1)
-    assert "--excel is about CSV files" in err
+    assert "--excel only affects CSV files" in err
 
 
 def test_labels_that_count_from_one(toys, measure, capsys):

@@ -49,8 +49,8 @@ def unpack(archive, folder, function="unpack"):
         (("hard", tarfile.LNKTYPE, b"/etc/passwd"), "holds a link that leads out of the folder: /etc/passwd"),
         (("hard", tarfile.LNKTYPE, b"../x"), "holds a link that leads out of the folder: ../x"),
         (("a link to b", tarfile.LNKTYPE, b"../x"), "holds a link that leads out of the folder: ../x"),
-        (("pipe", tarfile.FIFOTYPE, b""), "no file, folder or link"),
-        (("device", tarfile.CHRTYPE, b""), "no file, folder or link"),
+        (("pipe", tarfile.FIFOTYPE, b""), "not a file, folder or link"),
+        (("device", tarfile.CHRTYPE, b""), "not a file, folder or link"),
     ],
 )
 def test_one_bad_member_refuses_the_archive_whole(tmp_path, member, fault):

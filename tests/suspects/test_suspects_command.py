@@ -304,14 +304,14 @@ def test_who_stops_it_is_told_what_is_kept(judge, tmp_path, monkeypatch):
     monkeypatch.setattr(KeptFeatures, "add", stop_after_one)
     code, _, out, err = judge(root, "--batch_size", 4)
     assert (code, out) == (cli.INTERRUPTED, "")
-    assert "what was computed is kept in suspects.features; the same call goes on from there" in err
+    assert "what was computed is kept in suspects.features; the same command continues from there" in err
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert "features of 2 were computed" in judge(root, "--batch_size", 4)[3]
 
 
 def test_flags_of_other_commands_are_explained(capsys):
-    for flag, words in (("--img_path", "it is DIR here"), ("--max_bad", "unreadable pictures are in the list")):
+    for flag, words in (("--img_path", "here it is called DIR"), ("--max_bad", "unreadable pictures go into the list")):
         with pytest.raises(SystemExit):
             suspects.parser().parse_args(["photos", flag, "5"])
         assert words in capsys.readouterr().err

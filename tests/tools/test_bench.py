@@ -168,7 +168,7 @@ def test_every_sub_command_has_its_arguments():
         ("networks --seconds nan", "found nan; more than 0 is accepted"),
         ("networks --networks DPN29", "--networks: 'DPN29' is not known; nearest: DPN92"),
         ("networks --networks InceptionV3 --size 32", "InceptionV3 takes 75 or more"),
-        ("cluster --sizes 10000 10000", "two sizes are accepted"),
+        ("cluster --sizes 10000 10000", "two or more sizes are accepted"),
         ("cluster --sizes 10 20000", "10000 or more is"),
         ("table --rows x", "invalid number value: 'x'"),
         ("infer --workers -1", "0 or more is"),

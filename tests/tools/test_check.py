@@ -154,14 +154,14 @@ def test_a_folder_without_classes_is_refused_but_looked_at(tree, capsys):
     ("arguments", "said"),
     [
         ([], "DIR and -c RECIPE: give one of them"),
-        (["docs", "--root", "tests"], "--root tests: DIR is docs; one of both is accepted"),
+        (["docs", "--root", "tests"], "--root tests: DIR is docs; give one of them"),
         (["nowhere"], "DIR: nowhere is no folder; one that holds images is needed"),
         ([".", "--list", "nowhere"], "--list: nowhere is no file; a list of images is needed"),
         ([".", "-o", "a=b"], "-o: needs -c RECIPE"),
         ([".", "--json", "a/photo.jpg"], "--json a/photo.jpg: .jpg is a picture's name, which would be replaced"),
         ([".", "--json", "docs"], "--json docs: is a folder; a file's path is needed"),
         ([".", "--list", "README.md", "--json", "README.md"], "--json README.md: is --list README.md, too"),
-        (["-c", "recipes/folder.yaml", "--val", "."], "--val: goes with DIR; the recipe has keys for it"),
+        (["-c", "recipes/folder.yaml", "--val", "."], "--val: needs DIR; a recipe has keys for it"),
         (
             [".", "--list", "README.md", "--format", "folder"],
             "--list: found 'README.md'; format folder has its own lists",

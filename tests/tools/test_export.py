@@ -69,11 +69,11 @@ def test_a_runs_folder_is_enough(exported, tmp_path, capsys):
         .startswith(str(read_signature(home / "exported").class_names[0]))
     )
     for argv, said in (
-        ([], "PATH: found none; one run's folder is needed"),
-        ([home, "--pretrained_model", home], "PATH: found .* and .*; one run's folder"),
+        ([], "PATH: found none; give the folder of one run"),
+        ([home, "--pretrained_model", home], "PATH: found .* and .*; give the folder of one run"),
         ([home / "class" / "final"], "--out: found none; .*/class/final is not a finished run's folder"),
         ([home / "nowhere"], "/nowhere: does not exist"),
-        ([home, "--out", home / "class", "--replace"], "/class: is not what this command wrote"),
+        ([home, "--out", home / "class", "--replace"], "/class: was not written by this command"),
     ):
         code, _, err = run(capsys, list(map(str, argv)))
         assert code == 2 and re.search(said, err), err
@@ -194,7 +194,7 @@ def test_bad_flags_are_refused_in_a_line(exported, tmp_path, capsys):
         (["--images", tmp_path / "gone"], "gone"),
         (["--images", tmp_path], "--images: none of 2 is readable"),
         (["--class_dim", "8"], "--class_dim is 8, but"),
-        (["--images", toys.images, "--img_path", tmp_path], "goes with a list of images"),
+        (["--images", toys.images, "--img_path", tmp_path], "needs a list of images"),
         (["--out", tmp_path / "dangling.png"], "exists already"),
     ):
         code, lines, err = run(capsys, line(toys, tmp_path / "out", *more))

@@ -87,7 +87,7 @@ def test_suspects_without_evidence_and_a_run_without_a_table_are_refused(tmp_pat
     table = make_table(tmp_path, images=False)
     run = write_run(tmp_path / "toy", table.base_hash)
     assert call("--run", run) == 2
-    assert "table: not found; name the table's folder with --table" in capsys.readouterr().err
+    assert "table: not found; give the table's folder with --table" in capsys.readouterr().err
     assert call("--run", run, "--table", table.folder, "--suspects", tmp_path / "s.csv") == 2
     assert "has no evidence about labels yet" in capsys.readouterr().err
     assert not (tmp_path / "s.csv").exists()

@@ -90,7 +90,7 @@ def test_a_taken_port_is_passed_by_unless_it_was_asked_for(capsys, monkeypatch):
             assert listener.getsockname()[1] > port
         assert f"note: port {port} is taken" in capsys.readouterr().err
         args = review.parser().parse_args(["list.csv", "--port", str(port)])
-        with pytest.raises(review.InputError, match=f"--port {port}: cannot be listened on"), review._listening(args):
+        with pytest.raises(review.InputError, match=f"--port {port}: cannot listen there"), review._listening(args):
             pass
 
 

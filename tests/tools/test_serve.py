@@ -309,5 +309,5 @@ def test_an_address_is_bound_before_the_model_is_opened_and_an_open_one_is_said_
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", serve.address(listener))
         port = listener.getsockname()[1]
         listener.listen()
-        with pytest.raises(InputError, match="cannot be listened on"), serve.listening("127.0.0.1", port):
+        with pytest.raises(InputError, match="cannot listen there"), serve.listening("127.0.0.1", port):
             pass
