@@ -78,7 +78,7 @@ def test_a_folder_of_ones_own_is_looked_into_first(tmp_path: Path, monkeypatch: 
     with pytest.raises(InputError, match=r"own/w\.pdparams: is not the file published for ResNet50: its MD5 is"):
         of_server("http://no.where", cache).find()
     monkeypatch.setenv(FOLDER, str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match=r"URNET_WEIGHTS: .*nowhere is no folder"):
+    with pytest.raises(InputError, match=r"URNET_WEIGHTS: .*nowhere is not a folder"):
         of_server("http://no.where", cache).find()
 
 

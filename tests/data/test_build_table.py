@@ -400,7 +400,7 @@ def test_a_limit_takes_the_first_rows_of_each_class_and_is_an_input(tmp_path, ki
 
 
 def test_settings_that_do_not_fit(tmp_path):
-    with pytest.raises(InputError, match=r"data\.root: .*nowhere is no folder"):
+    with pytest.raises(InputError, match=r"data\.root: .*nowhere is not a folder"):
         build_table(Data(str(tmp_path / "nowhere"), 2), tmp_path / "table")
     with pytest.raises(InputError, match=r"data\.train_list: found 'x'; format webvision2 has its own"):
         build_table(Data(str(tmp_path), 2, train_list="x"), tmp_path / "table")

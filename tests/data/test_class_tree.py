@@ -104,7 +104,7 @@ def test_a_name_that_is_nearly_a_class(tmp_path, folder, hint):
     with pytest.raises(InputError, match=f"sub-folder {folder!r} is not a class of mine; nearest: {hint} "):
         labelled_folders(tree, ["cat", "dog"], "class of mine")
     make(tree, "zebu/a.jpg", "cat/a.jpg")
-    message = r"no class of mine, nor is 1 more; nearest: .* \(of 2 classes\); rename it or move it out, or give up$"
+    message = r"not a class of mine, nor is 1 more; nearest: .* \(of 2 classes\); rename it or move it out, or give up$"
     with pytest.raises(InputError, match=message):
         labelled_folders(tree, ["cat", "dog"], "class of mine", "give up")
 

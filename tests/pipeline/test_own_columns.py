@@ -250,7 +250,7 @@ def test_the_command_builds_adds_and_shows(images, capsys):
         ("--column mine=nowhere.csv", "nowhere.csv: cannot be read"),
         ("--column path=nowhere.csv", "column 'path': a run writes this name itself"),
         ("--missing 1", "it needs --column NAME=FILE"),
-        ("-o data.root=nowhere", "data.root: nowhere is no folder"),
+        ("-o data.root=nowhere", "data.root: nowhere is not a folder"),
         ("-o model.name=ResNet5", "model.name: 'ResNet5' is not known"),
         ("-o stages.class.lr=1", "unknown key"),
     ],

@@ -264,7 +264,7 @@ def test_planning_leaves_the_files_of_a_running_training_alone(images, trained):
         ("stages.last.start=/nowhere", {}, "/nowhere: does not exist"),
         ("seed=3", {"only": "last"}, "--stage last: stage class, which it builds on, is not finished"),
         ("data.val_list=/nowhere.txt", {}, "/nowhere.txt"),
-        ("data.root=/nowhere", {}, "data.root: /nowhere is no folder"),
+        ("data.root=/nowhere", {}, "data.root: /nowhere is not a folder"),
         ("stages.last.loss_weight=[path]", {}, "column 'path' holds no weights"),
         ("stages.last.loss_weight=[label]", {}, "column 'label' holds no weights"),
     ],

@@ -155,8 +155,8 @@ def test_a_folder_without_classes_is_refused_but_looked_at(tree, capsys):
     [
         ([], "DIR and -c RECIPE: give one of them"),
         (["docs", "--root", "tests"], "--root tests: DIR is docs; give one of them"),
-        (["nowhere"], "DIR: nowhere is no folder; one that holds images is needed"),
-        ([".", "--list", "nowhere"], "--list: nowhere is no file; a list of images is needed"),
+        (["nowhere"], "DIR: nowhere is not a folder; one that holds images is needed"),
+        ([".", "--list", "nowhere"], "--list: nowhere is not a file; a list of images is needed"),
         ([".", "-o", "a=b"], "-o: needs -c RECIPE"),
         ([".", "--json", "a/photo.jpg"], "--json a/photo.jpg: .jpg is a picture's name, which would be replaced"),
         ([".", "--json", "docs"], "--json docs: is a folder; a file's path is needed"),
