@@ -373,7 +373,9 @@ def test_what_was_timed_is_printed_and_written(capsys, run, tmp_path, monkeypatc
         assert stage["range_hours"][0] <= hours["total"] <= stage["range_hours"][1]
         assert (hours["measuring"] > 0) == (stage["name"] == "label")
     assert re.search(r"^total( +[\d.]+ \w+)+$", out, re.M)
-    assert re.search(r"^The (network|loader) is the bottleneck: .* the loader alone reaches [\d.,]+ images/s", out, re.M)
+    assert re.search(
+        r"^The (network|loader) is the bottleneck: .* the loader alone reaches [\d.,]+ images/s", out, re.M
+    )
     assert re.search(r"cores, OMP_NUM_THREADS .*; load average [\d.]+ before, [\d.]+ after", out)
     assert "Hours" not in out.replace("No hours", "")
 
@@ -569,7 +571,7 @@ def test_cores_and_views_a_core_are_given(capsys, tmp_path):
 def test_cores_are_not_asked_for_what_the_cards_decode():
     rates = {"training": 5723.0, "evaluation": 900.0}
     lines = list(feeding_lines(Feeding(16, 8, dict.fromkeys(rates, 906.0), rates, "--views-per-core", on_card=True)))
-    assert len(lines) == 5 and lines[4].startswith("With data.decoder: dali the GPUs decode the JPEG files for training")
+    assert len(lines) == 5 and lines[4].startswith("With data.decoder: dali the GPUs decode the JPEG files")
 
 
 def test_cores_that_are_enough_are_said_with_the_workers_it_takes():
