@@ -20,15 +20,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import models
-from tools.planning.given import with_classes
-from tools.planning.hours import FORWARD
-from tools.planning.plan import make_plan
-from tools.planning.text import text_of
-from tools.planning.timing import STEPS
+from tools.planning.given import FORWARD, STEPS, with_classes
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file
 from urnet.core.checks import check_choice
 from urnet.pipeline.recipes import load_recipe
+from urnet.runtime.threads import import_paddle
 
 EPILOG = """\
 The number of rows is --rows, or that of the run's table if it is built, or that of the recipe's lists or folders if
@@ -83,6 +80,10 @@ def main(argv: Sequence[str]) -> None:
     recipe = with_classes(load_recipe(args.config, args.override))
     check_choice(f"{args.config}: model.name", recipe.model.name, models.NAMES)
     models.check_size(recipe.model.name, recipe.transform.size, f"{args.config}: transform.size")
+    import_paddle()
+    from tools.planning.plan import make_plan
+    from tools.planning.text import text_of
+
     with cli.results_only() as stream:
         plan = make_plan(args, recipe)
         for line in text_of(plan, with_files=not args.no_files):

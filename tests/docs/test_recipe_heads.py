@@ -6,8 +6,8 @@ import pytest
 
 from tests.helpers.doc_commands import PAGES, RECIPES, ROOT, head_commands
 from tools.planning.counts import counts_of
-from tools.planning.given import PUBLISHED
-from tools.planning.hours import FORWARD, hours_of
+from tools.planning.given import FORWARD, PUBLISHED
+from tools.planning.hours import hours_of
 from urnet.config.recipe import active_stages
 from urnet.pipeline.recipes import load_recipe
 

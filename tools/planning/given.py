@@ -1,4 +1,4 @@
-"""What a plan starts from: rows, validation images and classes, given, counted or published."""
+"""What a plan starts from: rows, validation images and classes, given, counted or published; and what it assumes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from urnet.core.checks import InputError
 from urnet.data.lists.build_table import training_rows
 
 PUBLISHED = {"webvision2": (16_076_665, 294_099), "imagenet": (1_281_167, 50_000)}  # training, validation
+FORWARD = 3.0  # a training step is taken for three forwards: one, and a backward of two
+STEPS = 20  # that --measure times, of each kind of stage
 CLASSES = 10  # where they cannot be counted: a few more or less change no sum that matters
 
 

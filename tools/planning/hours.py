@@ -6,7 +6,6 @@ from tools.planning.counts import Counts
 from tools.planning.rehearsal import Rehearsal
 from urnet.config.recipe import Recipe
 
-FORWARD = 3.0  # a training step is taken for three forwards: one, and a backward of two
 SPREAD = ("least", "most")  # of a forecast: by the fastest and by the slowest part of what was timed
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import models
 from tools.machine import describe
 from tools.planning.files import Artefact
-from tools.planning.given import Given
+from tools.planning.given import STEPS, Given
 from tools.planning.rehearsal import Rehearsal, Scene, rehearse
-from tools.planning.timing import STEPS
 from urnet.config.recipe import Recipe, active_stages
 from urnet.pipeline.run import planned_run
 from urnet.pipeline.run_table import table_folder

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from tools.planning.counts import Counts, counts_of
 from tools.planning.feeding import Feeding, feeding
 from tools.planning.files import STAYS, Artefact, Sizes, base_of, disk_of, files_of
-from tools.planning.given import PUBLISHED, Given, given, listed_rows
-from tools.planning.hours import FORWARD, SPREAD, forecast, hours_of
+from tools.planning.given import FORWARD, PUBLISHED, STEPS, Given, given, listed_rows
+from tools.planning.hours import SPREAD, forecast, hours_of
 from tools.planning.measure import Measured, measure
 from tools.planning.memory import device_memory, host_memory
 from tools.planning.network import NetworkSize, network_size
 from tools.planning.rehearsal import with_evaluation_rate
-from tools.planning.timing import STEPS
 from urnet.config.recipe import Recipe, active_stages
 from urnet.core.checks import InputError
 from urnet.data.lists.build_table import read_validation

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 import models
+from tools.planning.given import STEPS
 from tools.planning.keeping import Kept, keep_some, kept_images, measured_from_kept
 from tools.planning.pace import Pace, Pass
-from tools.planning.timing import BATCHES, STEPS, Display, Timed, decoding_pace, measuring_pass, timed_stage, warm_up
+from tools.planning.timing import BATCHES, Display, Timed, decoding_pace, measuring_pass, timed_stage, warm_up
 from urnet.config.duration import Duration
 from urnet.config.recipe import Recipe, active_stages
 from urnet.config.stage import Measure, Schedule, Stage

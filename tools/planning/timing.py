@@ -26,7 +26,7 @@ from urnet.data.lists.image_list import ImageList
 from urnet.data.loading.worker_pool import CHUNK, CHUNKS_AHEAD
 from urnet.data.table.table import Table
 
-STEPS, LEAST_STEPS = 20, 5  # that count; fewer only where they take longer than LONG together
+LEAST_STEPS = 5  # fewer than STEPS only where those take longer than LONG together
 WARM_UP, BATCHES = 3, 5
 LONG = 60.0  # seconds of the steps of one kind of stage
 
