@@ -476,9 +476,9 @@ def test_what_holds_a_training_up():
         return bottleneck(Measured(none, none, Artefact("base", "", "", 0), timed, {}, (), 0))
 
     assert said(0.05).startswith(
-        "The network is the bottleneck: it waits for images 5.0% of the time; the loader alone"
+        "The network is the bottleneck: it waits for images for 5.0% of the time; the loader alone"
     )
-    assert said(0.5).startswith("The loader is the bottleneck: the network waits for images 50.0% of the time")
+    assert said(0.5).startswith("The loader is the bottleneck: the network waits for images for 50.0% of the time")
     assert said(0.5).endswith("More data.workers, or smaller image files, would help.")
 
 
