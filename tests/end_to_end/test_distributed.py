@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from tests.helpers import distributed_job
 from tests.helpers.distributed_job import CASES
-from tests.helpers.launch import COLUMNS, PATIENCE, TOYS, Pair, launch, make_images, wait_for, with_start, write_recipe
+from tests.helpers.launch import COLUMNS, TOYS, Launch, Pair, make_images, wait_for, with_start, write_recipe
 from urnet.checkpoints.safetensors_io import read_safetensors
 from urnet.data.table.table import Table
 
@@ -201,12 +200,12 @@ def test_another_number_of_processes_goes_on(images, both, tmp_path):
     stages = with_start(images)[:2]
     assert distributed_job.main("train", str(write_recipe(images, tmp_path, stages[:1]))) == 0
     recipe = write_recipe(images, tmp_path, stages)
-    first = launch(tmp_path, TOYS, "train", recipe, wait=False)
+    first = Launch(tmp_path, TOYS, "train", recipe)
     log = tmp_path / "run/cluster/log.txt"
     wait_for(lambda: log.exists() and "step 5/10 " in log.read_text())
-    first.send_signal(signal.SIGTERM)
-    out, err = first.communicate(timeout=PATIENCE)
-    assert "stage class: finished already, kept" in out + err
+    first.process.terminate()
+    first.wait()
+    assert "stage class: finished already, kept" in first.said()
     steps = sorted(path.name for path in (tmp_path / "run/cluster").glob("step-*"))
     assert steps and steps[-1] >= "step-00000004"
     assert distributed_job.main("train", str(recipe), "--resume") == 0

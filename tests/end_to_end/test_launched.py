@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,12 +13,14 @@ import eval as evaluation
 import infer
 from tests.helpers import distributed_job, tiny_training
 from tests.helpers.launch import (
+    LAUNCHER,
     PATIENCE,
+    ROOT,
     STAGE,
     TOYS,
+    Launch,
     Pair,
     children,
-    launch,
     make_images,
     program,
     wait_for,
@@ -47,15 +51,14 @@ def newest(folder):
 def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, tmp_path):
     stages = [{**with_start(images)[0], "duration": "400 epochs", "checkpoint_every": "5 steps"}]
     recipe = write_recipe(images, tmp_path, stages)
-    run = launch(tmp_path, TOYS, "train", recipe, wait=False)
+    run = Launch(tmp_path, TOYS, "train", recipe)
     folder = tmp_path / "run/class"
     wait_for(lambda: any(folder.glob("step-*")))
-    os.kill(children(run)[0], signal.SIGKILL)
-    out, err = run.communicate(timeout=PATIENCE)
-    assert run.returncode != 0
-    logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
-    assert re.search("failed: process 0 of 2.* ended: it was killed", logs), logs[-2000:]
-    assert re.search("Container rank [01] status failed", out + err)  # the launcher's words: of the first it sees
+    os.kill(children(run.process)[0], signal.SIGKILL)
+    assert run.wait() not in (0, None)
+    said = run.said()
+    assert re.search("failed: process 0 of 2.* ended: it was killed", said), said[-2000:]
+    assert re.search("Container rank [01] status failed", said)  # the launcher's words: of the first it sees
 
     begun = newest(folder)
     pair = Pair(tmp_path / "again", distributed_job.main, "train", str(recipe), "--resume")
@@ -69,10 +72,10 @@ def test_a_killed_process_ends_all_and_is_named_and_the_run_goes_on(images, tmp_
 def test_an_error_of_one_process_ends_the_others(images, tmp_path):
     """A batch that cannot be shared out is refused by all, in one line that is seen once, and nothing is written."""
     recipe = tiny_training.write_recipe(images, batch_size=14)
-    done = launch(tmp_path, "train.py", "-c", recipe, "-o", f"output={tmp_path}/out")
-    assert done.returncode == 2
+    done = Launch(tmp_path, "train.py", "-c", recipe, "-o", f"output={tmp_path}/out")
+    assert done.wait() == 2
     logs = "".join(path.read_text() for path in sorted((tmp_path / "logs").glob("workerlog.*")))
-    for told in (logs, done.stdout + done.stderr):
+    for told in (logs, done.said(ranks=False)):
         assert told.count("stages.class.batch_size: found 14; a multiple of 4 is accepted") == 1
     assert not (tmp_path / "out").exists()
 
@@ -109,19 +112,23 @@ def test_accuracy_is_that_of_one_process_to_the_digit(toys, tmp_path, capsys):
         for n in (1, 2)
     ]
     _, _, one, _ = run(capsys, evaluation.main, [*flags, *more[0]])
-    two = launch(tmp_path, "eval.py", *flags, *more[1])
-    assert two.returncode == 0, two.stderr[-2000:]
-    assert results("\n".join(one)) == results(two.stdout) and results(two.stdout)[-1].startswith("top1:")
+    two = Launch(tmp_path, "eval.py", *flags, *more[1])
+    assert two.wait() == 0, two.said()[-2000:]
+    told = results(two.said(ranks=False))
+    assert results("\n".join(one)) == told and told[-1].startswith("top1:")
     assert "confused: 0 of 11 images in 0 pairs of classes" in one
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
     assert (tmp_path / "1c.csv").read_bytes() == (tmp_path / "2c.csv").read_bytes()
 
 
 def test_train_py_itself(images, tmp_path):
-    """The program, with batch norm, a moving average, accumulation, mixup and recomputation."""
+    """The program and the launcher from the shell, with batch norm, a moving average, accumulation, mixup and
+    recomputation."""
     recipe = tiny_training.write_recipe(images, duration="8 steps")
-    overrides = ["-o", f"output={tmp_path}", "-o", "model.recompute=true"]
-    done = launch(tmp_path, "train.py", "-c", recipe, *overrides)
+    launcher = [sys.executable, "-m", LAUNCHER, "--nproc_per_node", "2", "--log_dir", tmp_path / "logs"]
+    argv = [*launcher, "train.py", "-c", recipe, "-o", f"output={tmp_path}", "-o", "model.recompute=true"]
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     said = done.stdout + done.stderr
     assert said.count("stage class last top1:") == 1 and said.count("step 8\n") >= 1

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PRELOAD = ["paddle", "urnet.pipeline.run", "train", "infer"]
+PRELOAD = ["paddle", "urnet.pipeline.run", "train", "infer", "eval"]
+PRELOAD += ["urnet.pipeline.evidence", "sklearn.cluster", "visualdl"]  # what a run imports when it comes to it
 
 
 def fork(target: Callable[..., Any], *arguments: Any) -> multiprocessing.Process:

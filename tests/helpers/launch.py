@@ -3,8 +3,8 @@
 import copy
 import importlib
 import os
+import runpy
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +22,7 @@ from urnet.runtime.refusals import told_once
 ROOT = Path(__file__).parents[2]
 TOYS = str(Path(__file__).parent / "distributed_job.py")
 ENVIRONMENT = {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"], "PYTHONPATH": str(ROOT)}  # those of this process
+LAUNCHER = "paddle.distributed.launch"
 PATIENCE = 600  # seconds: more than anything here takes on a busy machine
 STAGE = {
     "duration": "2 epochs",
@@ -34,36 +35,38 @@ STAGE = {
 }
 
 
-def inherited():
-    """The environment, without what the launcher would take for a GPU."""
-    return {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+class Launch:
+    """``python -m paddle.distributed.launch FLAGS COMMAND`` in a process that is forked, where it has imported Paddle.
+
+    Its own processes, which start as users' do, say what they say to FOLDER/logs/workerlog.RANK, the launcher to
+    FOLDER/launcher.txt. ``first`` is called in the launcher before all else.
+    """
+
+    def __init__(self, folder, *command, flags=("--nproc_per_node", 2), first=None):
+        self.folder = Path(folder)
+        argv = [*flags, "--log_dir", self.folder / "logs", *command]
+        self.process = fork(_launch, self.folder / "launcher.txt", list(map(str, argv)), first)
+
+    def wait(self):
+        """The exit code, when all have ended."""
+        self.process.join(PATIENCE)
+        return self.process.exitcode
+
+    def said(self, ranks=True):
+        """All that launcher and processes (or the launcher alone) said."""
+        files = [self.folder / "launcher.txt", *(sorted((self.folder / "logs").glob("workerlog.*")) if ranks else [])]
+        return "".join(file.read_text() for file in files)
 
 
-def launch(folder, *command, processes=2, wait=True, **environment):
-    """A command under the launcher: CompletedProcess, or the launcher's Popen where ``wait`` is False."""
-    logs = Path(folder) / "logs"
-    argv = [
-        sys.executable,
-        "-m",
-        "paddle.distributed.launch",
-        "--nproc_per_node",
-        str(processes),
-        "--log_dir",
-        str(logs),
-        *map(str, command),
-    ]
-    started = subprocess.Popen(
-        argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**inherited(), **ENVIRONMENT, **environment},
-    )
-    if not wait:
-        return started
-    out, err = started.communicate(timeout=PATIENCE)
-    return subprocess.CompletedProcess(argv, started.returncode, out, err)
+def _launch(said, argv, first):
+    say_to(said)
+    os.chdir(ROOT)
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # the launcher would take it for a GPU
+    os.environ.update(ENVIRONMENT)
+    if first is not None:
+        first()
+    sys.argv = [LAUNCHER, *argv]
+    runpy.run_module(LAUNCHER, run_name="__main__", alter_sys=True)
 
 
 class Pair:
@@ -72,11 +75,12 @@ class Pair:
     What they say goes to FOLDER/logs/workerlog.RANK.
     """
 
-    def __init__(self, folder, main, *arguments):
+    def __init__(self, folder, main, *arguments, hosts=("127.0.0.1", "127.0.0.1")):
         self.logs = Path(folder) / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-        master, *endpoints = (f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+        ports = [one.getsockname()[1] for one in sockets]
+        master, *endpoints = (f"{host}:{port}" for host, port in zip([next(iter(hosts)), *hosts], ports, strict=True))
         for one in sockets:
             one.close()
         shared = {"PADDLE_TRAINERS_NUM": "2", "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints), "PADDLE_MASTER": master}
@@ -121,19 +125,6 @@ def _one_of_two(environment, log, main, arguments):
 def program(name, *argv):
     """What ``python NAME.py ARGV`` does, as its exit code."""
     return cli.run(told_once(importlib.import_module(name).main), list(map(str, argv)))
-
-
-def alone(*command):
-    """The same in one process, without the launcher."""
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=PATIENCE,
-        env={**os.environ, **ENVIRONMENT},
-        check=False,
-    )
 
 
 def make_images(folder):

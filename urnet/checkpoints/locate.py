@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Literal
 
 from urnet.checkpoints import fluid, imagenet, not_weights, published, torch_files
 from urnet.config.recipe import active_stages, load_recipe
+from urnet.config.yaml_dataclass import MOST_BYTES
 from urnet.core.checks import InputError
 
 PathLike = str | Path
@@ -77,15 +79,25 @@ def end_of_run(path: PathLike) -> Path | None:
     """
     if imagenet.is_word(path) or not Path(path).is_dir():
         return None
-    finals = [_survivor(folder / "final") for folder in sorted(Path(path).iterdir())]
-    last = [final for final in finals if (final / MODEL).is_file() and _is_last(final)]
+    last, read = [], dict[bytes, str]()
+    for folder in sorted(Path(path).iterdir()):
+        final = _survivor(folder / "final")
+        if (final / MODEL).is_file() and _last_stage(final / RECIPE, read) == folder.name:
+            last.append(final)
     return last[0] if len(last) == 1 else None
 
 
-def _is_last(final: Path) -> bool:
-    recipe = final / RECIPE
-    stages = active_stages(load_recipe(recipe)) if recipe.is_file() else ()
-    return bool(stages) and stages[-1].name == final.parent.name
+def _last_stage(recipe: Path, read: dict[bytes, str]) -> str:
+    """The last stage's name, "" without one. ``read``: of those before, by their bytes: most are the same."""
+    if not recipe.is_file():
+        return ""
+    text = b""
+    with contextlib.suppress(OSError), recipe.open("rb") as stream:  # load_recipe says what cannot be read
+        text = stream.read(MOST_BYTES)
+    if text not in read:
+        stages = active_stages(load_recipe(recipe))
+        read[text] = stages[-1].name if stages else ""
+    return read[text]
 
 
 def _refuse_several(path: Path) -> None:
