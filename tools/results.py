@@ -11,6 +11,7 @@ command would write.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ SHORT = {
         ("cifar10n_images:pci", "PCI's recipe, in our reading"),
         ("cifar10n_images:mixup", "mixup, classes drawn evenly"),
         ("cifar10n_images:urnet_images", "**URNet, from images alone**"),
-        ("cifar10n_metadata:+label", "**URNet, with titles and search ranks** (no baseline reads them)"),
+        ("cifar10n_metadata:+label", "**URNet, with simulated titles and search ranks**, which no baseline reads"),
     )
 }
 LONG = {
@@ -57,10 +58,29 @@ LONG = {
     ),
     "metadata": (
         ("cifar10n_metadata:class", "URNet: class size"),
-        ("cifar10n_metadata:+cluster", "+ cluster"),
         ("cifar10n_metadata:+instance", "+ instance"),
-        ("cifar10n_metadata:+bag", "+ bag"),
-        ("cifar10n_metadata:+label", "+ label: **URNet**"),
+        ("cifar10n_metadata:+label", "+ label: **URNet**, `+label`"),
+    ),
+    "five_stages": (
+        ("cifar10n_five_stages:class", "URNet: class size"),
+        ("cifar10n_five_stages:+cluster", "+ cluster"),
+        ("cifar10n_five_stages:+instance", "+ instance"),
+        ("cifar10n_five_stages:+bag", "+ bag"),
+        ("cifar10n_five_stages:+label", "+ label"),
+    ),
+    "digits": (
+        ("digits:ce_equal", "plain cross-entropy, `ce_equal`"),
+        ("digits:pci", "PCI's recipe, `pci`"),
+        ("digits:mixup", "mixup, classes drawn evenly, `mixup`"),
+        ("digits:urnet_images/class", "URNet: class size"),
+        ("digits:urnet_images/instance", "+ instance"),
+        ("digits:urnet_images", "+ label: **URNet, images alone**, `urnet_images`"),
+    ),
+    "photos": (
+        ("photos:ce_equal", "all rows alike, `ce_equal`"),
+        ("photos:elr_plus", "ELR+'s parts, `elr_plus`"),
+        ("photos:pci", "PCI's recipe, `pci`"),
+        ("photos:+finetune", "**the recipe**, `+finetune`"),
     ),
 }
 GAINS = {
@@ -68,14 +88,14 @@ GAINS = {
         ("cifar10n_images:urnet_images", "cifar10n_images:mixup"),
         ("cifar10n_images:urnet_images", "cifar10n_images:pci"),
         ("cifar10n_images:urnet_images", "cifar10n_images:ce_equal"),
-        ("cifar10n_metadata:+label", "cifar10n_images:urnet_images"),
+        ("cifar10n_metadata:+label", "cifar10n_five_stages:+label"),
     )
 }
 
 
 def main(argv: Sequence[str]) -> None:
     """Write the pages, or what the first word says. Raises InputError."""
-    parser = cli.Parser("tools/results.py", description=__doc__)
+    parser = cli.Parser("tools/results.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="do", metavar="keep|compare")
     for name, about in (("keep", "keep the results of OUT"), ("compare", "compare those of OUT with the kept ones")):
         sub = commands.add_parser(name, help=about, description=about)
@@ -171,7 +191,7 @@ def _short(entries: Entries, rows: Pairs) -> str:
 
 
 def _long(entries: Entries, rows: Pairs) -> str:
-    head = ("", "epochs", "top-1 by seed", "mean ± deviation", "AUC of its weight", "weight on wrong rows")
+    head = ("", "epochs", "top-1 by seed", "mean ± deviation", "AUC of its weight", "% of it on wrong rows")
     return table(head, *(_line(entries, method, words) for method, words in rows))
 
 
@@ -211,7 +231,8 @@ def _conditions(kept: Mapping[str, list[Run]]) -> Iterator[str]:
             methods = ", ".join(f"`{method}`" for method in sorted({e["method"] for e in run["entries"]}))
             seeds = ", ".join(map(str, sorted({e["seed"] for e in run["entries"]})))
             machine = ", ".join(f"{key} {value}" for key, value in run["machine"].items())
-            yield f"- {name}, {methods}, seeds {seeds}: commit {run['commit']}; {machine}\n\n      {run['command']}\n"
+            yield f"**{name}**: {methods}, seeds {seeds}; commit {run['commit']}; {machine}\n"
+            yield f"```sh\n{run['command']}\n```\n"
 
 
 def _write(path: Path, text: str) -> None:

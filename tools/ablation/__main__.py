@@ -2,7 +2,7 @@
 
     python data/make_digits_web.py --out data/digits_web
     python tools/benchmark.py --data data/digits_web --out output/benchmark --seeds 0,1,2
-    python tools/benchmark.py --data DIR --out DIR --methods ce,class,+cluster --budget small
+    python tools/benchmark.py --data DIR --out DIR --methods ce,class,+instance --budget small
     python tools/benchmark.py --data DIR --out DIR --methods all          with the baselines of docs/baselines.md
     python tools/benchmark.py --data DIR --out DIR --methods evidence     what titles and search ranks bring
     python -m tools.ablation search --help          settings chosen the same way for all methods, for --settings
