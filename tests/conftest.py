@@ -10,12 +10,12 @@ os.environ["URNET_CACHE"] = ""  # no test writes into a real home
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # Paddle's own default of 1 would make the suite slow
 
-LONG = ("training", "end_to_end", "robustness", "pipeline")  # folders whose files take the longest
+LONG = ("end_to_end", "robustness", "tools", "models", "training", "pipeline", "inference")  # whose files take longest
 
 
 def pytest_collection_modifyitems(items):
     """Long files first (`--no-loadscope-reorder` keeps the order), so that short ones fill up what is left."""
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.parent.name not in LONG))
+    items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="module")

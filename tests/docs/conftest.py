@@ -1,5 +1,6 @@
-"""The site, built once for all tests of this folder that a process runs."""
+"""The site, built once for all tests of this folder, whichever process runs them."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -12,7 +13,19 @@ from tests.helpers.doc_commands import ROOT
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "site").exists():
+            build(shared / "site.part")
+            (shared / "site.part").rename(shared / "site")
+    return shared / "site"
+
+
+def build(folder):
+    folder.mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["sh", str(ROOT / "tools/build_docs.sh"), str(folder)],
@@ -30,4 +43,3 @@ def site(tmp_path_factory):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == f"{folder}/index.html\n"
-    return folder

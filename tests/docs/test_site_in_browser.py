@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers.browser import CHROMIUM
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 DRAWN = "window.MathJax && MathJax.startup.promise ? MathJax.startup.promise.then(() => true) : false"
 COUNTS = """[
     document.querySelectorAll('.arithmatex').length,
@@ -16,9 +16,11 @@ MISSING = "[...document.images].filter(image => image.complete && !image.natural
 
 
 @pytest.mark.parametrize("width", [1300, 400])
-def test_every_page_fits_and_draws_its_formulas_and_pictures(site, browser, width):
-    wrong = []
-    for page in sorted(site.rglob("*.html")):
+@pytest.mark.parametrize("names", ["index method", pytest.param("*", marks=pytest.mark.slow)], ids=["two", "all"])
+def test_pages_fit_and_draw_their_formulas_and_pictures(site, browser, width, names):
+    wrong, pages = [], sorted(page for name in names.split() for page in site.rglob(f"{name}.html"))
+    assert len(pages) >= 2
+    for page in pages:
         browser.open(f"file://{page}", width=width, dark=width == 400)
         if browser.run("document.querySelector('.arithmatex') !== null"):
             browser.until(DRAWN)

@@ -133,7 +133,7 @@ def test_all_stages_over_two_machines(machines, images, tmp_path):
     assert "2 processes" in log and "evaluation at step 5" in log
 
 
-@pytest.mark.parametrize("fault", ["killed", "cable"])
+@pytest.mark.parametrize("fault", ["killed", pytest.param("cable", marks=pytest.mark.slow)])
 def test_a_lost_machine_ends_the_other_and_the_run_goes_on(machines, images, tmp_path, fault):
     stages = [{**with_start(images)[0], "duration": "400 epochs", "checkpoint_every": "5 steps"}]
     recipe = write_recipe(images, tmp_path / "run", stages)

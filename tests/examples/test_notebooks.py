@@ -24,8 +24,14 @@ def test_a_notebook_is_kept_with_its_outputs_and_without_traces_of_a_machine(pat
                 assert (path.parent / link.split("#")[0]).exists(), link
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LONG = {"photos_to_decisions"}  # a network looks at photographs
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else ()) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

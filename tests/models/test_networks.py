@@ -84,6 +84,24 @@ EPSILON = dict.fromkeys(
 )  # the others: 1e-5
 # A shift in front of a linear convolution, which the batch norm behind that takes away again while it trains.
 TAKEN_AWAY = {"EfficientNetLite0": r"project\.bn\.bias$", "MobileNetV3_large": r"linear_conv\.1\.bias$"}
+DEEPER = {  # more of the same units -> the network of its class that goes through the whole battery every time
+    "ResNeXt101_32x4d": "ResNeXt50_32x4d",
+    "ResNeXt152_32x4d": "ResNeXt50_32x4d",
+    "ResNeXt101_32x4d_standard": "ResNeXt50_32x4d_standard",
+    "ResNeXt152_32x4d_standard": "ResNeXt50_32x4d_standard",
+    "ResNeXt101_64x4d": "ResNeXt50_64x4d",
+    "ResNet34": "ResNet18",
+    "ResNet101": "ResNet50",
+    "ResNet152": "ResNet50",
+    "DenseNet161": "DenseNet121",
+    "DenseNet169": "DenseNet121",
+    "DenseNet201": "DenseNet121",
+    "SE_ResNeXt101_32x4d": "SE_ResNeXt50_32x4d",
+    "SE_ResNeXt152_32x4d": "SE_ResNeXt50_32x4d",
+    "ResNeSt101": "ResNeSt50",
+    "DPN131": "DPN92",
+}
+BATTERY = [pytest.param(name, marks=pytest.mark.slow) if name in DEEPER else name for name in models.NAMES]
 LARGE = 30_000_000  # values; above it a second instance and a file would take seconds and show nothing new
 
 
@@ -91,7 +109,7 @@ def smallest(name):
     return max(models.LEAST_SIZES.get(name, 1), 32)
 
 
-@pytest.fixture(scope="module", params=models.NAMES)
+@pytest.fixture(scope="module", params=BATTERY)
 def network(request):
     paddle.seed(1)
     return built(lambda: models.build(request.param, N_CLASSES)), request.param
@@ -105,7 +123,10 @@ def parameters(net, n_classes):
 
 
 def test_what_was_published(network):
-    net, name = network
+    assert_published(*network)
+
+
+def assert_published(net, name):
     if name in PARAMETERS:
         assert parameters(net, 1000) == PARAMETERS[name]
     if name == "ResNeXt101_32x4d":
@@ -119,6 +140,17 @@ def test_what_was_published(network):
         units = [unit for unit in net.units if isinstance(unit, Residual)]
         assert [unit.scale for unit in units] == [0.17] * 10 + [0.1] * 20 + [0.2] * 9 + [1.0]
         assert [unit.relu for unit in units] == [True] * 39 + [False]
+
+
+@pytest.mark.parametrize(("name", "kind"), DEEPER.items())
+def test_a_deeper_network_is_of_its_kind(name, kind):
+    """The quick form of the battery, which the slow tests put deeper networks through as well."""
+    with paddle.LazyGuard():
+        net, expected = (models.build(one, N_CLASSES) for one in (name, kind))
+    assert type(net) is type(expected) and net.feature_width >= expected.feature_width
+    assert {type(layer) for layer in net.sublayers()} == {type(layer) for layer in expected.sublayers()}
+    assert hasattr(net, "front") == hasattr(expected, "front")
+    assert_published(net, name)
 
 
 @pytest.mark.parametrize("size", ["smallest", "usual"])

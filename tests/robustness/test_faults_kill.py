@@ -16,7 +16,6 @@ from tests.helpers.faults import NAMES, assert_same_bytes, finish, make_web, pre
 from urnet.core import cli
 from urnet.training.saving import checkpoints
 
-pytestmark = pytest.mark.slow
 KILLS = 20
 POLL = 0.005  # seconds between two looks at a run, which cost it time on the same core
 
@@ -86,6 +85,7 @@ def wait_until_after(place: tuple[str, int], seconds: float, whole: Whole, home:
         time.sleep(POLL)
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_evenly_over_the_run(whole, tmp_path):
     """Once in each twentieth of the undisturbed run's time, counted from the last checkpoint before it.
 
@@ -136,10 +136,21 @@ DELICATE = {  # just before which operation (fault_toys.operations), in the orde
 }
 
 
-def test_killed_at_delicate_moments(whole, tmp_path):
+QUICK = (  # the kinds that take part in every run of the suite
+    "base.arrow has its name",
+    "a checkpoint is half written",
+    "an old checkpoint is half removed",
+    "a column file is begun",
+    "a measurement is half removed",
+    "the very last weights have their name",
+)
+
+
+@pytest.mark.parametrize("moments", [QUICK, pytest.param(tuple(DELICATE), marks=pytest.mark.slow)], ids=["six", "all"])
+def test_killed_at_delicate_moments(whole, tmp_path, moments):
     recipe, home = write_recipe(tmp_path, whole.web), tmp_path / "output/five"
-    for what, pattern in DELICATE.items():
-        process = start(recipe, pattern)
+    for what in moments:
+        process = start(recipe, DELICATE[what])
         process.join(120)
         assert process.exitcode == -signal.SIGKILL, (what, Path(f"{recipe}.txt").read_text()[-2000:])
     finish(recipe)

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import numpy as np
 import pytest
 
 import train
+from tests.helpers.forked import fork
 from tests.helpers.tiny_training import write_images, write_recipe
 from urnet.core import cli
 from urnet.training.trainer import Trainer
 
-pytestmark = pytest.mark.slow
-EARLY, LATE = 2, 20  # epochs
+EARLY = 2  # epochs
 
 
 def _train(recipe: str, workers: int, file: str) -> None:
@@ -37,21 +36,20 @@ def _train(recipe: str, workers: int, file: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell by files")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_twenty_epochs_leave_memory_handles_threads_and_objects_as_they_were(tmp_path, monkeypatch, workers):
+@pytest.mark.parametrize(
+    ("late", "workers"), [(6, 2), *(pytest.param(20, workers, marks=pytest.mark.slow) for workers in (0, 2))]
+)
+def test_epochs_leave_memory_handles_threads_and_objects_as_they_were(tmp_path, late, workers):
     """With a moving average, an evaluation and a checkpoint every epoch."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_images(tmp_path)
     each = dict.fromkeys(("eval_every", "checkpoint_every"), "1 epochs")
-    recipe = write_recipe(tmp_path, duration=f"{LATE + 1} epochs", log_every=1, **each)
+    recipe = write_recipe(tmp_path, duration=f"{late + 1} epochs", log_every=1, **each)
     arguments = str(recipe), workers, str(tmp_path / "seen.json")
-    process = multiprocessing.get_context("spawn").Process(target=_train, args=arguments)
-    process.start()
-    process.join(300)
+    fork(_train, *arguments).join(600)
     code, seen = json.loads((tmp_path / "seen.json").read_text())
-    assert (code, len(seen)) == (0, LATE + 1)
-    early, late = np.array(seen[EARLY - 1]), np.array(seen[LATE - 1])
+    assert (code, len(seen)) == (0, late + 1)
+    early, late = np.array(seen[EARLY - 1]), np.array(seen[late - 1])
     resident, *counts, objects = late - early
     assert resident < 0.05 * early[0], seen
     assert counts == [0, 0], seen
-    assert objects < LATE - EARLY, seen  # less than one per epoch
+    assert objects < late - EARLY, seen  # less than one per epoch
