@@ -100,7 +100,7 @@ stages:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense: 1", r"r.yaml: unknown key nonsense; no key is like it; docs/recipes.md"),
+        ("nonsense: 1", r"r.yaml: unknown key nonsense; no key is similar; docs/recipes.md"),
         ("seeed: 1", r"unknown key seeed; nearest: seed"),
         ("transform: {sizes: 3}", r"unknown key transform.sizes; nearest: transform.size$"),
         ("transform: 3", r"transform: a mapping of keys is needed, found 3"),
@@ -114,7 +114,7 @@ stages:
         ("transform: {train: crop}", r"transform.train: found 'crop'; accepted: random_resized_crop, pad_crop"),
         ("device: tpu", r"device: found 'tpu'; accepted: auto, cpu, gpu"),
         ("output: 5", r"output: str is needed, found 5"),
-        ("1: 2", r"unknown key 1; no key is like it"),
+        ("1: 2", r"unknown key 1; no key is similar"),
     ],
 )
 def test_wrong_keys_and_types(tmp_path, text, message):
@@ -127,8 +127,8 @@ def test_wrong_keys_and_types(tmp_path, text, message):
         ("", "r.yaml: a mapping of keys is needed, found NoneType"),
         ("- 1", "r.yaml: a mapping of keys is needed, found list"),
         ("a: [", "r.yaml: is not valid YAML"),
-        ("name: a\nname: b", "key 'name' is there twice"),
-        ("data: {root: a, root: b}", "key 'root' is there twice"),
+        ("name: a\nname: b", "key 'name' is given twice"),
+        ("data: {root: a, root: b}", "key 'root' is given twice"),
         ("name: a", "r.yaml: key data is missing"),
         ("!!python/object/apply:os.system [true]", "is not valid YAML"),
         (SMALL.replace("root: images, ", ""), "r.yaml: key data.root is missing"),
@@ -147,7 +147,7 @@ def test_broken_files(tmp_path, text, message):
 def test_unreadable_files_and_a_byte_order_mark(tmp_path):
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
     assert load_recipe(tmp_path / "bom.yaml").name == "small"
-    with pytest.raises(InputError, match=r"/folder\.yaml: cannot be read .*; meant is perhaps recipes/folder\.yaml$"):
+    with pytest.raises(InputError, match=r"/folder\.yaml: cannot be read .*; perhaps recipes/folder\.yaml is meant$"):
         load_recipe(tmp_path / "folder.yaml")
     with pytest.raises(InputError, match=r"missing\.yaml: cannot be read \(No such file"):
         load_recipe(tmp_path / "missing.yaml")
@@ -308,10 +308,10 @@ def test_overrides_reach_every_place(tmp_path):
         ("seed", "-o seed: key.sub=value is accepted"),
         ("seed=[", "-o seed=[: the value is not valid YAML"),
         ("transform={size: 1, size: 2}", "the value is not valid YAML"),
-        ("stages.nope.keep=1", "stages.nope: 'nope' is not there; accepted: class, more, a number, or * for all"),
+        ("stages.nope.keep=1", "stages.nope: 'nope' does not exist; accepted: class, more, a number, or * for all"),
         ("stages.7.keep=1", "'7' is not there"),
         ("name.first=1", "-o name.first=1: name holds 'small', which has no keys"),
-        ("stages.class.nope=1", "unknown key stages.class.nope; no key is like it"),
+        ("stages.class.nope=1", "unknown key stages.class.nope; no key is similar"),
         ("seeds=1", "unknown key seeds; nearest: seed"),
         ("=1", "unknown key "),
     ],
@@ -370,7 +370,7 @@ def test_a_pattern_sets_a_key_of_every_stage_it_fits(tmp_path):
     assert [stage.loss_weight for stage in recipe.stages] == [("a",), ("a",)]
     recipe = load_recipe(write(tmp_path), ["stages.more.batch_size=32", *every])
     assert [stage.batch_size for stage in recipe.stages] == [16, 16]
-    assert "stages.x*: 'x*' is not there; accepted: class, more" in refused(tmp_path, "stages.x*.keep=1")
+    assert "stages.x*: 'x*' does not exist; accepted: class, more" in refused(tmp_path, "stages.x*.keep=1")
     assert "unknown key stages.class.lr; nearest: stages.class.schedule.lr" in refused(tmp_path, "stages.*.lr=1")
 
 

@@ -73,7 +73,7 @@ def test_an_override_of_one_stage_leaves_the_others(tmp_path):
     ("override", "message"),
     [
         ("stage_defaults.batchsize=1", "unknown key stage_defaults.batchsize; nearest: stage_defaults.batch_size"),
-        ("stage_defaults.schedule.l=1", "unknown key stage_defaults.schedule.l; no key is like it"),
+        ("stage_defaults.schedule.l=1", "unknown key stage_defaults.schedule.l; no key is similar"),
         ("stage_defaults.gate={schedule: step}", "stages.one.gate.threshold is missing"),
         ("stage_defaults.batch_size=0", "stages.one.batch_size: found 0; accepted: 1 or more"),
         ("stage_defaults.name=a", "stage_defaults.name: each stage says its own"),

@@ -39,7 +39,7 @@ def test_check_same_rows_shows_both_counts():
     [
         (np.array([0, 3, 1]), "label 3 in row 1 is outside 0..2"),
         (np.array([0, -1]), "label -1 in row 1"),
-        (np.array([1, 3, 2]), r"label 3 in row 1 is outside 0\.\.2; labels seem to count from 1, not from 0$"),
+        (np.array([1, 3, 2]), r"label 3 in row 1 is outside 0\.\.2; labels seem to count from 1 instead of 0$"),
         (np.array([0, 3, 2]), r"is outside 0\.\.2$"),
         (np.array([0.0, 1.0]), "integer array is needed, found float64"),
         (np.zeros((2, 2), int), r"found int64 \(2, 2\)"),

@@ -78,10 +78,7 @@ def test_a_part_of_the_classes(tree, call):
         ("data.classes=[0, 0]", "data.classes: found '0'; class 0 is there already"),
         ("data.classes=nowhere.txt", "data.classes: found 'nowhere.txt', which is not a file"),
         ("data.root={0}/mine/0", "mine/0 has 0 sub-folders; two or more are needed, one per class"),
-        (
-            "data.classes=[yes, no]",
-            "data.classes.0: str is needed, found True (text that YAML reads otherwise stands in",
-        ),
+        ("data.classes=[yes, no]", "data.classes.0: str is needed, found True (put text in quotes that YAML"),
     ],
 )
 def test_what_is_refused_in_advance_too(tree, call, override, message):

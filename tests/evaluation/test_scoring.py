@@ -273,7 +273,7 @@ def test_labels_that_count_from_one_are_refused(tmp_path, capsys, suffix, told):
     right = write_list(tmp_path / "right.txt", LABELS)
     for flags in ([], ["--class_dim", C]):
         assert call("--predictions", file, "--list", one, *flags) == 2
-        assert "; labels seem to count from 1, not from 0" in capsys.readouterr().err
+        assert "; labels seem to count from 1 instead of 0" in capsys.readouterr().err
         assert call("--predictions", file, "--list", right, *flags) == 0
         assert capsys.readouterr().err == ""
     both = ["--predictions", file, "--list", right, "--train_sizes"]

@@ -121,7 +121,7 @@ def test_labels_that_count_from_one(toys, measure, capsys):
     file = toys.write_list("one.txt", np.arange(len(toys.labels)) % N_CLASSES + 1)
     code, _, lines, err = run(capsys, evaluation.main, toys.argv(img_list=file))
     assert (code, lines, err.count("\n")) == (2, [], 1)
-    assert "one.txt:7: label 7 is outside; accepted: 0..6; labels seem to count from 1, not from 0" in err
+    assert "one.txt:7: label 7 is outside; accepted: 0..6; labels seem to count from 1 instead of 0" in err
     labels = np.minimum(toys.ranking[:, 0] + 1, N_CLASSES - 1)  # none is outside, and none is 0
     err = measure(img_list=toys.write_list("less.txt", labels))[1]
     assert re.search(

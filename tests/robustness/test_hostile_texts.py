@@ -68,7 +68,7 @@ def test_a_huge_recipe_and_twenty_thousand_keys_are_refused(tmp_path):
     path.write_text(BASE + "{" + ",".join(f"k{i}: 1" for i in range(9000)) + "}")
     refused(lambda: load_recipe(path), "recipe.yaml")
     path.write_text(BASE + "name: a\nname: b\n")
-    refused(lambda: load_recipe(path), "key 'name' is there twice")
+    refused(lambda: load_recipe(path), "key 'name' is given twice")
     path.write_text("? [a]\n: b\n")
     refused(lambda: load_recipe(path), "unhashable key")
 
@@ -77,7 +77,7 @@ def test_a_huge_recipe_and_twenty_thousand_keys_are_refused(tmp_path):
 def test_text_that_no_file_can_be_called_is_refused(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(f"name: x\n{BASE.replace('root: .', f'root: {text}')}")
-    refused(lambda: load_recipe(path), "data.root: found .*; no zero byte and no half of a character")
+    refused(lambda: load_recipe(path), "data.root: found .*; zero bytes and half characters")
 
 
 def test_a_character_that_json_wrote_in_halves_is_one(tmp_path):

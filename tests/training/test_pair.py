@@ -266,7 +266,7 @@ def test_a_later_stage_goes_on_from_the_first_network(divided, images, tmp_path,
     ("keys", "said"),
     [
         ({"dividemix": {"warmup": "10 steps"}}, r"dividemix.warmup: 10 steps is 10 steps, and the stage has 10"),
-        ({"dividemix": {}, "co_teaching": {"forget_rate": 0.1}}, "null beside co_teaching"),
+        ({"dividemix": {}, "co_teaching": {"forget_rate": 0.1}}, "null with co_teaching"),
         ({"dividemix": DIVIDE, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside dividemix"),
         ({"dividemix": DIVIDE, "loss": {"name": "symmetric"}}, "accepted: cross_entropy beside dividemix"),
         ({"dividemix": DIVIDE, "loss_weight": ["class_weight"]}, r"accepted: \[\] beside dividemix"),
@@ -282,7 +282,7 @@ def test_what_two_networks_do_not_go_with_is_refused(images, tmp_path, keys, sai
 
 def test_two_networks_that_would_begin_as_one_are_refused(divided, images, tmp_path):
     start = {"start": str(divided[1] / "final"), "co_teaching": {"forget_rate": 0.2}}
-    with pytest.raises(InputError, match="begin apart"):
+    with pytest.raises(InputError, match="must differ"):
         recipe_of(images, tmp_path, **start)
     fits = recipe_of(images, tmp_path, **start, finetune=True)
     with pytest.raises(InputError, match="whose classifier fits, so the two networks of co_teaching would begin as"):

@@ -68,7 +68,7 @@ def check_recipe(recipe: Any, source: str) -> None:
     for i, name in enumerate(names):
         need(names.count(name) == 1, f"stages.{i}.name", name, "a name used once")
         good = bool(name.strip()) and not set(name) & set("./\\\0\n") and name not in FOLDERS
-        need(good, f"stages.{i}.name", name, "a folder name without a dot, but not " + ", ".join(FOLDERS))
+        need(good, f"stages.{i}.name", name, "a folder name without a dot, and not " + ", ".join(FOLDERS))
     check_transform(recipe.transform, source)
     check_values(recipe, need)
     active = [stage for stage in recipe.stages if stage.enabled]
@@ -85,7 +85,7 @@ def check_recipe(recipe: Any, source: str) -> None:
     if recipe.data.decoder == "dali":
         _check_dali(recipe.transform, active, need)
     for stage in active[1:]:
-        words = f"scratch (or imagenet), as the two networks of {stage.pair} begin with weights of their own"
+        words = f"scratch (or imagenet), as the two networks of {stage.pair} start from different weights"
         need(not stage.pair or stage.start != "previous", f"stages.{stage.name}.start", stage.start, words)
     for stage in active:
         _check_frozen(stage, stage is active[0], need.under(f"stages.{stage.name}"))
@@ -101,21 +101,21 @@ def _check_seen(t: Any, stages: Sequence[Stage], need: Need) -> None:
 
 def _check_dali(t: Any, stages: Sequence[Stage], need: Need) -> None:
     """Raise InputError for views that nvidia-dali is not asked for: crop, flip and jitter are all it is told."""
-    words = "opencv, as no stage trains the whole network: what is kept is made once, by OpenCV"
+    words = "opencv, as no stage trains the whole network, and OpenCV decodes what is kept"
     need(any(stage.train == "all" for stage in stages), "data.decoder", "dali", words)
-    beside = "beside data.decoder dali (or data.decoder=opencv)"
+    beside = "with data.decoder dali (or data.decoder=opencv)"
     need(t.train == "random_resized_crop", "transform.train", t.train, f"random_resized_crop {beside}")
     need(not t.trivial_augment, "transform.trivial_augment", True, f"false {beside}")
     need(t.erasing == 0, "transform.erasing", t.erasing, f"0 {beside}")
     for stage in stages:
-        words = f"null {beside}, as it compares views of two kinds"
+        words = f"null {beside}, as it compares two kinds of views"
         need(stage.dividemix is None, f"stages.{stage.name}.dividemix", "a mapping", words)
 
 
 def _check_stage(s: Stage, need: Need) -> None:
     words = f"a divisor of batch_size {s.batch_size}"
     need(s.batch_size % s.accumulate == 0, "accumulate", s.accumulate, words)
-    words = f"false, as start is {s.start}, or a checkpoint's path there (train.py --init FILE)"
+    words = f"false, as start is {s.start}; or give the path of a checkpoint as start (train.py --init FILE)"
     need(not s.finetune or s.start not in ("previous", "scratch"), "finetune", True, words)
     nesterov = s.optimizer.nesterov and s.optimizer.name == "adamw"
     need(not nesterov, "optimizer.nesterov", True, "false, as name is adamw")
@@ -136,17 +136,12 @@ def _check_stage(s: Stage, need: Need) -> None:
     if s.elr is not None:
         _need_off(s, "elr", ("bags",), need)
         average = s.elr.teacher == "average"
-        need(average or s.mixup == 0, "mixup", s.mixup, "0 beside elr, or elr.teacher: average (and ema)")
-        need(
-            not average or s.ema is not None,
-            "elr.teacher",
-            "average",
-            "network, or average with ema, whose weights teach",
-        )
+        need(average or s.mixup == 0, "mixup", s.mixup, "0 with elr, or elr.teacher: average (and ema)")
+        need(not average or s.ema is not None, "elr.teacher", "average", "network, or average together with ema")
     if s.sop is not None:
         _need_off(s, "sop", ("mixup", "label_smoothing", "bags", "gate", "elr"), need)
         need(s.targets == "given", "targets", s.targets, "given, as sop models the noise of the given labels")
-        need(s.loss.name == "cross_entropy", "loss.name", s.loss.name, "cross_entropy beside sop")
+        need(s.loss.name == "cross_entropy", "loss.name", s.loss.name, "cross_entropy with sop")
     _check_loss(s, need)
     if s.pair:
         _check_pair(s, need)
@@ -163,12 +158,12 @@ NOT_BESIDE_TWO = ("bags", "subsets", "gate", "elr", "mixup", "label_smoothing", 
 
 
 def _check_pair(s: Stage, need: Need) -> None:
-    need(not (s.co_teaching and s.dividemix), "dividemix", "a mapping", "null beside co_teaching")
+    need(not (s.co_teaching and s.dividemix), "dividemix", "a mapping", "null with co_teaching")
     _need_off(s, s.pair, NOT_BESIDE_TWO, need)
-    need(s.loss.name == "cross_entropy", "loss.name", s.loss.name, f"cross_entropy beside {s.pair}")
-    need(s.targets == "given", "targets", s.targets, f"given, as {s.pair} judges the given labels")
+    need(s.loss.name == "cross_entropy", "loss.name", s.loss.name, f"cross_entropy with {s.pair}")
+    need(s.targets == "given", "targets", s.targets, f"given, as {s.pair} works on the given labels")
     need(s.train == "all", "train", s.train, f"all, as {s.pair} trains two whole networks")
-    words = f"scratch, imagenet or, with finetune, weights of other classes: the two networks of {s.pair} begin apart"
+    words = f"scratch, imagenet or, with finetune, weights of other classes: the two networks of {s.pair} must differ"
     need(s.start in ("previous", "scratch") or s.finetune, "start", s.start, words)
 
 
@@ -219,4 +214,4 @@ def _need_off(s: Stage, what: str, others: Sequence[str], need: Need) -> None:
     words = {"mixup": "0", "label_smoothing": "0", "balance": "0", "sampling_weight": "[]", "loss_weight": "[]"}
     for key in others:
         value, off = getattr(s, key), Stage.__dataclass_fields__[key].default
-        need(value == off, key, value, f"{words.get(key, 'null')} beside {what}")
+        need(value == off, key, value, f"{words.get(key, 'null')} with {what}")

@@ -52,25 +52,25 @@ def _file_name(text: str) -> bool:
 class Data:
     """Where images and lists are. ``root`` holds what paths in the training list are relative to."""
 
-    root: str = key(REQUIRED, "what paths in the training list are relative to", words="a folder")
+    root: str = key(REQUIRED, "the folder that paths in the training list are relative to", words="a folder")
     n_classes: int = key(  # None until urnet.pipeline.recipes has counted
         None,
-        "number of classes; labels count from 0. null: as many as there are sub-folders, names or labels",
+        "number of classes; labels count from 0. null: counted from the sub-folders, names or labels",
         low=2,
         words="2 or more, or null",
     )
     format: Literal["webvision2", "webvision1", "list", "folder", "imagenet"] = key(
-        "webvision2", "how lists are laid out"
+        "webvision2", "the layout of the data"
     )
     train_list: str | None = key(
-        None, "formats list and imagenet: lines `path label`, or CSV ([Lists](data.md#lists))", words="a file"
+        None, "formats list and imagenet: `path label` lines, or CSV ([Lists](data.md#lists))", words="a file"
     )
-    val_root: str | None = key(None, "null: where the format keeps its validation images", words="a folder")
-    val_list: str | None = key(None, "null: the format's own", words="a file")
-    class_names: str | None = key(None, "a name per line; null: the format's own names", words="a file")
+    val_root: str | None = key(None, "folder of the validation images; null: the format's own", words="a folder")
+    val_list: str | None = key(None, "list of the validation images; null: the format's own", words="a file")
+    class_names: str | None = key(None, "class names, one per line; null: the format's own names", words="a file")
     classes: tuple[str, ...] | None = key(
         None,
-        "train on a part of the classes, in this order: a list of names or numbers, `0-49`, or a file with one a line "
+        "train on some of the classes, in this order: a list of names or numbers, `0-49`, or a file with one per line "
         "([A part of the classes](data.md#a-part-of-the-classes))",
         plain=_entries,
         accepts=bool,
@@ -79,7 +79,7 @@ class Data:
     )
     val_split_default: float | None = key(
         None,
-        "formats folder and list: what `val_split` is where neither it nor `val_root` nor `val_list` is given",
+        "formats folder and list: the value of `val_split` if `val_split`, `val_root` and `val_list` are all missing",
         above=0,
         below=1,
         added=True,
@@ -95,44 +95,44 @@ class Data:
     )
     decisions: str | None = key(
         None,
-        "what a person decided about training images, the decisions.csv of tools/review.py: their labels are replaced "
-        "and certain, and what shows none of the classes trains nothing ([Decisions](data.md#decisions))",
+        "what a person decided about training images, the decisions.csv of tools/review.py: these labels are replaced "
+        "and certain, and images that show none of the classes are not trained on ([Decisions](data.md#decisions))",
         words="a file",
         added=True,
         free=True,
     )
     limit: int | None = key(
         None,
-        "for a first try: only the first so many images of each of the classes 0 to 9, of the training images and of "
-        "the validation images; null: all. `train.py --tiny` sets it",
+        "for a trial run: only this many images of each of the classes 0 to 9, in training and in validation; "
+        "null: all. `train.py --tiny` sets it",
         low=2,
         added=True,
     )
     table: str | None = key(None, "the table of rows and weights; null: OUTPUT/NAME/table", words="a folder", free=True)
     features: str | None = key(
         None,
-        "of stages with `train: classifier`: the file that the features of images are kept in, which may be that of "
-        "`tools/suspects.py --features`; null: in OUTPUT/NAME/kept.features, where all else that is kept lies too",
+        "for stages with `train: classifier`: the file that keeps the features of images, which may be that of "
+        "`tools/suspects.py --features`; null: OUTPUT/NAME/kept.features, where everything else that is kept is",
         words="a file",
         added=True,
         free=True,
     )
     exif: Literal["honour", "ignore"] = key("honour", "whether an image is turned as its EXIF entry says")
-    max_pixels: int = key(100_000_000, "an image whose header claims more is unreadable", low=1)
+    max_pixels: int = key(100_000_000, "an image whose header claims more pixels counts as unreadable", low=1)
     max_bad: int = key(
-        0, "more unreadable training images (or validation images) than this stop the run", low=0, free=True
+        0, "the run stops if more training images (or validation images) than this are unreadable", low=0, free=True
     )
     decoder: Literal["opencv", "dali"] = key(
         "opencv",
-        "what decodes the JPEG files of training steps: `dali` is nvidia-dali, on a GPU where there is one "
-        "([Decoding on the card](images.md#decoding-on-the-card)); all else, and everything that is measured or "
-        "evaluated, is OpenCV's. Not run on a GPU",
+        "what decodes the JPEG files of training steps: `dali` is nvidia-dali, on a GPU if there is one "
+        "([Decoding on the card](images.md#decoding-on-the-card)); OpenCV decodes all other files, and everything "
+        "that is measured or evaluated. Never run on a GPU",
         added=True,
         free=True,
     )
     workers: int = key(
         0,
-        "decoding processes; 0: a thread of the training process. With `decoder: dali` threads that read files",
+        "processes that decode; 0: a thread of the training process. With `decoder: dali`: threads that read files",
         low=0,
         free=True,
     )
@@ -161,10 +161,10 @@ class Transform:
     )
     pad: int = key(4, "pad_crop: pixels added on each side before the crop", low=0)
     flip: bool = key(True, "mirror half of the training images")
-    jitter: float = key(0.0, "brightness, contrast, saturation times 1 - jitter to 1 + jitter", low=0, below=1)
+    jitter: float = key(0.0, "multiply brightness, contrast and saturation by 1 - jitter to 1 + jitter", low=0, below=1)
     trivial_augment: bool = key(
         False,
-        "TrivialAugment (wide): one of 14 operations a training image, drawn evenly, at one of 31 strengths "
+        "TrivialAugment (wide): one of 14 operations per training image, drawn evenly, at one of 31 strengths "
         "([Transforms](images.md#transforms))",
         added=True,
     )
@@ -176,26 +176,26 @@ class Transform:
         added=True,
     )
     eval: Literal["straight", "short"] = key(
-        "straight", "resize to size x size, or the short side to `resize_short` and crop the centre"
+        "straight", "straight: resize to size x size; short: resize the short side to `resize_short`, crop the centre"
     )
     resize_short: int = key(256, "see `eval`", words="size or more")
     mean: tuple[float, float, float] = key(
         (0.485, 0.456, 0.406),
-        "red, green, blue of values 0..1, subtracted; those of values 0..255 are divided by 255 first",
+        "mean of red, green and blue to subtract, for values 0..1; divide means of values 0..255 by 255 first",
         accepts=lambda mean: min(mean) >= 0 and max(mean) <= 1,
         words="three numbers from 0 to 1",
     )
     std: tuple[float, float, float] = key(
         (0.229, 0.224, 0.225),
-        "divided by, of values 0..1 too; 1/255 keeps 0..255",
+        "standard deviation to divide by, also for values 0..1; 1/255 keeps 0..255",
         accepts=lambda std: min(std) >= 0.002 and max(std) <= 1,
         words="three numbers from 0.002 to 1",
     )
     reduced_decode: Literal["auto", "off"] = key(
         "auto",
-        "training decodes a JPEG at 1/2, 1/4 or 1/8 where its random box leaves more pixels than the view needs "
-        "([Images](images.md)); images with a side under 2.5 times `size` are always decoded in full, and so is "
-        "everything in evaluation",
+        "training decodes a JPEG at 1/2, 1/4 or 1/8 of its size if its random box has more pixels than the view needs "
+        "([Images](images.md)); images with a side under 2.5 times `size`, and all images in evaluation, are decoded "
+        "at their own size",
         added=True,
     )
 
@@ -206,36 +206,36 @@ class Model:
 
     name: str = key(
         REQUIRED,
-        "[Networks](networks.md) lists them, and so does `python train.py --help`; auto: `ResNet50` where Paddle "
-        "finds a GPU, else `EfficientNetLite0`; a run that was begun keeps its own",
+        "one of [Networks](networks.md), which `python train.py --help` lists as well; auto: `ResNet50` if Paddle "
+        "finds a GPU, otherwise `EfficientNetLite0`; a run that has begun keeps its network",
         words="a network of `models`, or auto",
     )
-    recompute: bool = key(False, "compute activations again in the backward pass: less memory, more time")
+    recompute: bool = key(False, "recompute activations in the backward pass: less memory, more time")
     sync_batch_norm: bool = key(
         False,
-        "of several processes on GPUs: batch norm takes its statistics over all their rows (Paddle's SyncBatchNorm); "
-        "one process has them all anyway. On several CPU processes it is refused",
+        "with several processes on GPUs: batch norm takes its statistics over the rows of all processes (Paddle's "
+        "SyncBatchNorm); one process has all rows anyway. Several CPU processes refuse it",
         added=True,
     )
     channels_last: bool = key(
         False,
-        "replaced by `data_format`; `true`, which asked for Paddle's layout tuning, is refused: that does nothing "
+        "replaced by `data_format`; `true`, which asked for Paddle's layout tuning, is refused, as that does nothing "
         "with bf16",
         added=True,
     )
     data_format: Literal["NCHW", "NHWC"] = key(
         "NCHW",
-        "the order of the maps' axes that the network computes in, batch, channels, height, width or batch, height, "
-        "width, channels; the weights, and so checkpoints, are the same. `NHWC` is for a GPU with `amp` (16-bit "
+        "the order of axes in which the network computes its maps: batch, channels, height, width or batch, height, "
+        "width, channels; weights and checkpoints are the same in both. `NHWC` is for a GPU with `amp` (16-bit "
         "convolutions; with `amp: off` Paddle transposes the maps around every one). "
         "[Scaling](scaling.md#layouts-and-number-formats) says what is known of its speed",
         added=True,
     )
     compile: bool = key(
         False,
-        "compute a stage's steps, its evaluation and its measuring as one program each of Paddle's "
-        "(`paddle.jit.to_static`, on a GPU with CINN where Paddle has it) instead of operation by operation; its first "
-        "steps take longer. Not with `recompute`, a part of a network or two of them, nor with `sync_batch_norm` among "
+        "compute a stage's steps, its evaluation and its measuring as one compiled Paddle program each "
+        "(`paddle.jit.to_static`, on a GPU with CINN if Paddle has it) instead of operation by operation; the first "
+        "steps take longer. Not with `recompute`, a part of a network or two networks, nor with `sync_batch_norm` on "
         "several processes. A CPU gains nothing; not measured on a GPU",
         added=True,
     )
@@ -252,7 +252,9 @@ class Model:
 class Recipe:
     """One experiment: data, transforms, network and stages."""
 
-    name: str = key(REQUIRED, "the run's folder is OUTPUT/NAME", accepts=_file_name, words="a file name", free=True)
+    name: str = key(
+        REQUIRED, "name of the run, whose folder is OUTPUT/NAME", accepts=_file_name, words="a file name", free=True
+    )
     data: Data = key(REQUIRED, "where images and lists are")
     model: Model = key(REQUIRED, "the network")
     stages: tuple[Stage, ...] = key(REQUIRED, "what is measured and trained, in order", words="one or more")
@@ -260,12 +262,12 @@ class Recipe:
     output: str = key("output", "where runs are written", words="a folder", free=True)
     seed: int = key(
         0,
-        "decides first weights, order of rows, random views, mixup",
+        "decides the first weights, the order of rows, random views and mixup",
         accepts=lambda seed: 0 <= seed < 1 << 63,
         words="0 to 2^63 - 1",
     )
     device: Literal["auto", "cpu", "gpu"] = key(
-        "auto", "`gpu` without a GPU is an error; `auto` takes one if there is one", free=True
+        "auto", "`gpu` without a GPU is an error; `auto` uses a GPU if there is one", free=True
     )
 
 

@@ -25,19 +25,21 @@ class Subsets:
 
     parts: tuple[int, ...] = key(
         REQUIRED,
-        "a batch's rows of subset 0, 1 …, in proportion, up to the curriculum's subsets; every part has a row of each "
-        "micro-batch",
+        "proportions of subset 0, 1 … in a batch, up to the curriculum's number of subsets; each micro-batch has at "
+        "least one row of every part",
         accepts=_parts,
         words="a number of 1 or more for each subset",
     )
     loss_weight: tuple[float, ...] = key(
         REQUIRED,
-        "multiplied into the loss weight of the subset's rows",
+        "factor on the loss weight of each subset's rows",
         accepts=_positive,
         words="a number above 0 for each part",
     )
     column: str = key(
-        "subset", "which subset a row is in", words="subset, with the suffix of a curriculum where it has one"
+        "subset",
+        "column that says which subset a row is in",
+        words="subset, with the curriculum's suffix if it has one",
     )
 
 
@@ -45,15 +47,14 @@ class Subsets:
 class Gate:
     """Gated back-propagation (``urnet.baselines.gated``): rows under the threshold pass no gradient."""
 
-    threshold: float = key(REQUIRED, "of the top-1 probability, at the beginning", above=0, high=1)
-    schedule: Literal["linear", "step"] = key("linear", "how it falls")
+    threshold: float = key(REQUIRED, "threshold on the top-1 probability at the start", above=0, high=1)
+    schedule: Literal["linear", "step"] = key("linear", "how the threshold falls")
     until: Duration | None = key(
-        None, "when it is 0, a step up to the duration; null: at the end of the stage", above=0
+        None, "when the threshold reaches 0, a time up to the duration; null: at the end of the stage", above=0
     )
-    levels: int = key(4, "step, and only there: equal stretches on the way down", low=1)
+    levels: int = key(4, "step only: number of equal levels on the way down", low=1)
     agree: bool = key(
-        False,
-        "the likeliest class must be the row's label as well, while the threshold is above 0; with given labels only",
+        False, "while the threshold is above 0 the likeliest class must also be the row's label; only with given labels"
     )
 
 
@@ -64,26 +65,26 @@ class Loss:
     name: Literal["cross_entropy", "generalised", "symmetric"] = key("cross_entropy", "the loss of a row")
     q: float = key(
         0.7,
-        "generalised, and only there: (1 - p^q) / q; 1 is the absolute error, towards 0 the cross entropy",
+        "generalised only: (1 - p^q) / q; 1 is the absolute error, towards 0 it approaches cross entropy",
         low=0.001,
         high=1,
     )
-    alpha: float = key(0.1, "symmetric, and only there: weight of the cross entropy", low=0, high=1000)
-    beta: float = key(1.0, "symmetric: weight of the reverse cross entropy; not both 0", low=0, high=1000)
-    log_zero: float = key(-4.0, "symmetric: what the logarithm of 0 counts as", low=-50, high=-0.001)
+    alpha: float = key(0.1, "symmetric only: weight of the cross entropy", low=0, high=1000)
+    beta: float = key(1.0, "symmetric: weight of the reverse cross entropy; not both may be 0", low=0, high=1000)
+    log_zero: float = key(-4.0, "symmetric: the value used for the logarithm of 0", low=-50, high=-0.001)
 
 
 @dataclass(frozen=True)
 class Elr:
     """Early-learning regularisation (``urnet.nn.robust_losses``), its memory cut to the ``top_k`` classes."""
 
-    weight: float = key(3.0, "of the term", above=0, high=1000)
-    momentum: float = key(0.7, "of the memory of each row", low=0, high=0.9999)
-    top_k: int = key(10, "classes the memory keeps of a row: 6 bytes each", low=1, high=32767)
+    weight: float = key(3.0, "weight of the term", above=0, high=1000)
+    momentum: float = key(0.7, "momentum of each row's memory", low=0, high=0.9999)
+    top_k: int = key(10, "number of classes kept in a row's memory, 6 bytes each", low=1, high=32767)
     teacher: Literal["network", "average"] = key(
         "network",
-        "whose predictions the memory keeps: the network's in the pass that is trained; or, in a pass more, those of "
-        "averaged weights (`ema`) of images that are not mixed",
+        "whose predictions the memory keeps: those of the network in the training pass, or, with one more pass, those "
+        "of averaged weights (`ema`) on images that are not mixed",
         added=True,
     )
 
@@ -92,9 +93,11 @@ class Elr:
 class Sop:
     """Sparse over-parameterisation (``urnet.nn.sparse_noise``): variables u and v of each row fit its label's noise."""
 
-    lr_u: float = key(10.0, "rate of u, which fits the noise at the label: plain gradient steps", low=0, high=1e6)
-    lr_v: float = key(10.0, "rate of v, which fits the noise at the other classes", low=0, high=1e6)
-    top_k: int = key(10, "classes of a row whose v is kept: 8 bytes each", low=1, high=32767)
+    lr_u: float = key(
+        10.0, "learning rate of u, which fits the noise at the label by plain gradient steps", low=0, high=1e6
+    )
+    lr_v: float = key(10.0, "learning rate of v, which fits the noise at the other classes", low=0, high=1e6)
+    top_k: int = key(10, "number of classes of a row whose v is kept, 8 bytes each", low=1, high=32767)
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,9 @@ class CoTeaching:
     (``urnet.nn.pair_losses``)."""
 
     forget_rate: float = key(
-        REQUIRED, "share of each micro-batch that is left out: about that of wrong labels", low=0, below=1
+        REQUIRED, "share of each micro-batch to leave out; take about the share of wrong labels", low=0, below=1
     )
-    ramp: Duration = key(Duration(10, "epochs"), "the share rises in a line from 0, until then")
+    ramp: Duration = key(Duration(10, "epochs"), "the share rises linearly from 0 during this time")
 
 
 @dataclass(frozen=True)
@@ -114,20 +117,20 @@ class DivideMix:
 
     warmup: Duration = key(
         Duration(10, "epochs"),
-        "both networks learn from all labels alike; after it rows are divided before every epoch",
+        "both networks first learn from all labels alike; after this time rows are divided before every epoch",
         words="a length shorter than the duration",
     )
     threshold: float = key(
-        0.5, "labels of rows whose probability of being right is not above it are not used", low=0, below=1
+        0.5, "labels are not used unless their probability of being right is above this", low=0, below=1
     )
-    temperature: float = key(0.5, "of the targets; below 1 they are sharpened", above=0, high=1)
-    alpha: float = key(4.0, "of the Beta distribution that rows are mixed by", above=0, high=1000)
-    unlabelled_weight: float = key(25.0, "of the loss of rows without a label", low=0, high=1e6)
-    ramp: Duration = key(Duration(16, "epochs"), "after the warm-up that weight rises in a line from 0, so long")
-    views: int = key(2, "random views of each row in a step", low=1, high=16)
+    temperature: float = key(0.5, "temperature of the targets; below 1 they are sharpened", above=0, high=1)
+    alpha: float = key(4.0, "alpha of the Beta distribution for mixing rows", above=0, high=1000)
+    unlabelled_weight: float = key(25.0, "weight of the loss of rows without a label", low=0, high=1e6)
+    ramp: Duration = key(Duration(16, "epochs"), "that weight rises linearly from 0 during this time after the warm-up")
+    views: int = key(2, "number of random views of each row in a step", low=1, high=16)
     entropy: float = key(
         0.0,
-        "weight of the warm-up's term Σ p log p; the paper has 1 where classes are mistaken for one another",
+        "weight of the warm-up's term Σ p log p; the paper uses 1 for noise among similar classes",
         low=0,
         high=1000,
     )

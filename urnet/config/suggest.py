@@ -102,7 +102,7 @@ def suggested(key: str, value: Any, known: Iterable[str]) -> str:
     own = parents[0] if parents[:1] == ["stage_defaults"] else own
     shown = list(dict.fromkeys(path.replace("stages.*", own) if own else path for path in found))[:SHOWN]
     if not shown:
-        return "no key is like it; docs/recipes.md has all of them"
+        return "no key is similar; docs/recipes.md lists all of them"
     return f"nearest: {', '.join(shown)}" + (_EACH if any(path.startswith(_STAGES) for path in shown) else "")
 
 

@@ -42,7 +42,7 @@ def read_yaml(path: Path) -> dict:
         tree = parse_yaml(data.decode("utf-8-sig"))
     except OSError as error:
         shipped = Path("recipes") / path.name
-        hint = f"; meant is perhaps {shipped}" if shipped.is_file() else ""
+        hint = f"; perhaps {shipped} is meant" if shipped.is_file() else ""
         raise InputError(f"{path}: cannot be read ({error.strerror}){hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
@@ -74,7 +74,7 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
         if not isinstance(key, Hashable):  # a list or mapping: refused below
             continue
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} is there twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"key {shown(key)} is given twice", node.start_mark)
         seen.add(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
@@ -144,7 +144,7 @@ def _positions(items: list, part: str, where: str) -> list[int]:
     if matching:
         return matching
     accepted = f"accepted: {', '.join(n for n in names if n)}, a number, or * for all"
-    raise InputError(f"{where}: {part!r} is not there; {accepted}")
+    raise InputError(f"{where}: {part!r} does not exist; {accepted}")
 
 
 @dataclass(frozen=True)
@@ -275,10 +275,14 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
-        hint = " (text that YAML reads otherwise stands in quotes: 'no')" if kind is str and value is not None else ""
+        hint = (
+            " (put text in quotes that YAML would read as something else: 'no')"
+            if kind is str and value is not None
+            else ""
+        )
         raise InputError(f"{where}: {kind.__name__} is needed, found {shown(value)}{hint}")
     if kind is str and re.search("[\0\ud800-\udfff]", value):
-        raise InputError(f"{where}: found {shown(value)}; no zero byte and no half of a character is accepted")
+        raise InputError(f"{where}: found {shown(value)}; zero bytes and half characters are not accepted")
     if kind is float and value != value:
         raise InputError(f"{where}: a number is needed, found nan")
     return value

@@ -224,7 +224,7 @@ def _begin(path: Path, *, replace: bool, folder: bool) -> Path:
 
 
 def _taken(path: Path) -> InputError:
-    return InputError(f"{path}: exists already; it is never written over")
+    return InputError(f"{path}: exists already and is never overwritten")
 
 
 def _make_folders(folder: Path) -> None:

@@ -67,7 +67,7 @@ def check_labels(labels: np.ndarray, n_classes: int, where: str = "labels") -> n
 
 def counts_from_one(low: int, high: int, n_classes: int) -> str:
     """What a message says of labels from ``low`` to ``high`` that are 1..n for n classes; else nothing."""
-    return "labels seem to count from 1, not from 0" if low == 1 and high == n_classes else ""
+    return "labels seem to count from 1 instead of 0" if low == 1 and high == n_classes else ""
 
 
 def check_ranges(ranges: Mapping[str, bool]) -> None:

@@ -229,7 +229,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         bad = isinstance(error, (InputError, PermissionError)) or getattr(error, "errno", 0) == errno.EROFS
         text = " ".join(str(error).split()) or type(error).__name__
         if bad and isinstance(error, OSError) and error.filename is not None:
-            text = f"{os.fsdecode(error.filename)}: may not be read or written ({error.strerror})"
+            text = f"{os.fsdecode(error.filename)}: no permission to read or write it ({error.strerror})"
         kind = "error" if bad else f"failed: {type(error).__name__}"
         try:
             print(f"{kind}: {text}", file=sys.stderr, flush=True)

@@ -28,16 +28,16 @@ class Settings:
     evidence: Evidence = key(Evidence(), "what is known of each row")
     confidence: Literal["posterior", "out_of_fold", "network"] = key(
         "posterior",
-        "whose p(given label), averaged, is a cluster's quality: all evidence joined, a head that was not trained on "
-        "the row, or the network that measures",
+        "source of p(given label), whose average is a cluster's quality: all evidence joined, a head that was not "
+        "trained on the row, or the network that measures",
     )
     pca: int = key(256, "features are projected to this width first", low=1)
     rows_per_cluster: float = key(50.0, "a class of n rows has round(sqrt(n / this)) clusters", above=0)
-    min_clusters: int = key(2, "at least so many, up to max_clusters", low=1, high=MOST_CLUSTERS)
-    max_clusters: int = key(16, "at most so many", low=1, high=MOST_CLUSTERS)
-    shrink: float = key(10.0, "rows' worth of the class's mean that each cluster's quality is mixed with", low=0)
+    min_clusters: int = key(2, "smallest number of clusters, up to max_clusters", low=1, high=MOST_CLUSTERS)
+    max_clusters: int = key(16, "largest number of clusters", low=1, high=MOST_CLUSTERS)
+    shrink: float = key(10.0, "weight, in rows, of the class's mean that is mixed into each cluster's quality", low=0)
     power: float = key(1.0, "weight ∝ quality^power", low=0)
-    jobs: int = key(1, "processes that classes are spread over; the result is the same", low=1, free=True)
+    jobs: int = key(1, "number of processes that share the classes; the result is the same", low=1, free=True)
     suffix: str = suffix_key()
 
 

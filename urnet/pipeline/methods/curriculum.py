@@ -29,10 +29,10 @@ class Settings:
     split: Literal["density", "distance"] = key(
         "density", "what k-means divides: the densities, or the distances to the densest row"
     )
-    n_subsets: int = key(3, "subsets of a class; 0 is the cleanest", low=2, high=127)
-    pca: int = key(256, "features are projected to this width first; 0: taken as they are", low=0)
-    delta: bool = key(False, "also writes each row's distance to the nearest denser one")
-    jobs: int = key(1, "processes that classes are spread over; the result is the same", low=1, free=True)
+    n_subsets: int = key(3, "number of subsets of each class; subset 0 is the cleanest", low=2, high=127)
+    pca: int = key(256, "features are projected to this width first; 0: not projected", low=0)
+    delta: bool = key(False, "also write each row's distance to the nearest denser row")
+    jobs: int = key(1, "number of processes that share the classes; the result is the same", low=1, free=True)
     suffix: str = suffix_key()
 
 

@@ -30,21 +30,19 @@ class Settings:
     )
     evidence: Evidence = key(Evidence(), "what is known of each row")
     confidence_term: float = key(1.0, "ranks: weight of the head's p(given label)", low=0)
-    text_term: float = key(1.0, "ranks: weight of the row's text beside its class's", low=0)
+    text_term: float = key(1.0, "ranks: weight of the similarity of the row's text and its class's text", low=0)
     rank_term: float = key(0.5, "ranks: weight of the place in the query's results", low=0)
-    model_term: float = key(
-        0.0, "ranks: weight of the relevance model, image beside text; the four are not all 0", low=0
-    )
+    model_term: float = key(0.0, "ranks: weight of the relevance model of image and text; not all four may be 0", low=0)
     reliable_rank: float = key(
         0.5, "ranks: Google's rows in this first share of their results train the relevance model", above=0, high=1
     )
     scale: Literal["rank", "rank_of_all", "probability"] = key(
         "rank",
-        "what is weighed: the relevance's rank in its class, from 0 to 1, its rank among all rows, or the relevance "
-        "itself; with `relevance: ranks` they are the same",
+        "value behind the weight: the relevance's rank in its class, from 0 to 1, its rank among all rows, or the "
+        "relevance itself; with `relevance: ranks` they are the same",
     )
     power: float = key(1.0, "weight ∝ max(scaled relevance, floor)^power", low=0)
-    floor: float = key(0.02, "nothing counts for less", above=0, high=1)
+    floor: float = key(0.02, "smallest value, for all rows below it", above=0, high=1)
     suffix: str = suffix_key()
 
 

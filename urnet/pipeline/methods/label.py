@@ -24,10 +24,12 @@ class Settings:
     evidence: Evidence = key(Evidence(), "what is known of each row")
     teacher: Literal["out_of_fold", "network"] = key(
         "out_of_fold",
-        "whose probabilities the evidence starts from; network: that which measures, once, without `folds`, `rounds` "
-        "and `shrinkage`",
+        "source of the probabilities that the evidence starts from; network: the one that measures, once, without "
+        "`folds`, `rounds` and `shrinkage`",
     )
-    sharpness: float = key(1.0, "the posterior is raised to this and scaled to 1; above 1: surer targets", above=0)
+    sharpness: float = key(
+        1.0, "the posterior is raised to this power and rescaled to sum to 1; above 1: surer targets", above=0
+    )
     rho: float = key(
         1.0,
         "the given label keeps (its probability)^rho of the target; `.inf`: the target is the joined evidence itself",
@@ -37,11 +39,11 @@ class Settings:
     similarity: float = key(0.0, "share of classes like the given one in the rest of the target", low=0, high=1)
     certainty: float = key(
         0.0,
-        "`label_weight` ∝ (largest probability of the target)^certainty, 0: all ones; with `votes` times how likely "
-        "the row shows any class",
+        "`label_weight` ∝ (largest probability of the target)^certainty, 0: all ones; with `votes` multiplied by how "
+        "likely the row shows any class",
         low=0,
     )
-    top_k: int = key(10, "classes a target holds", low=1, high=32767)
+    top_k: int = key(10, "number of classes in a target", low=1, high=32767)
     suffix: str = suffix_key()
 
 

@@ -23,7 +23,7 @@ class Settings:
 
     method: Literal["relabel"] = "relabel"
     power: float = key(1.0, "`image_weight` ∝ max(p(label), floor)^power inside a class", low=0)
-    floor: float = key(0.02, "nothing counts for less", above=0, high=1)
+    floor: float = key(0.02, "smallest value, for all rows below it", above=0, high=1)
     drop: float = key(
         0.0, "share of a class's rows, those of the lowest p(given label), that get weight 0", low=0, high=0.999
     )
