@@ -69,7 +69,7 @@ def test_a_runs_folder_asks_for_a_stage(tmp_path):
     ):
         checkpoint.read_weights(tmp_path / "demo")
     (tmp_path / "demo" / "class" / "best").rename(tmp_path / "x")
-    with pytest.raises(InputError, match="name one of its folders: step-00000001"):
+    with pytest.raises(InputError, match="give one of its folders: step-00000001"):
         checkpoint.read_weights(tmp_path / "demo" / "class")
 
 
@@ -208,7 +208,9 @@ def test_fluid_folder_and_combined_file(tmp_path):
     for path in (folder, tmp_path / "all"):
         assert_same(checkpoint.read_weights(path, network), weights)
         assert checkpoint.describe(path).kind == "fluid"
-        with pytest.raises(InputError, match="checkpoint of the 2018 release, which only ResNeXt50/101/152_32x4d have"):
+        with pytest.raises(
+            InputError, match="checkpoint of the 2018 release, which exists only for ResNeXt50/101/152_32x4d"
+        ):
             checkpoint.read_weights(path, paddle.nn.Linear(1, 1))
     with pytest.raises(InputError, match="does not exist; accepted: a checkpoint folder"):
         checkpoint.read_weights(tmp_path / "none", network)
@@ -219,7 +221,11 @@ def test_what_holds_no_weights_is_named_at_once(tmp_path):
     for name, data, said in (
         ("a", b"hi", "is not a file of weights; accepted: a checkpoint"),
         ("a.pdopt", b"\x80\x04\x95\x10", "is the state of a Paddle optimiser; the weights are in the .pdparams"),
-        ("optimizer.safetensors", b"hi", "is the optimiser's state; the weights are model.safetensors beside it"),
+        (
+            "optimizer.safetensors",
+            b"hi",
+            "is the optimiser's state; the weights are in model.safetensors in the same folder",
+        ),
         ("a.tar.gz", b"\x1f\x8b\x08\x00", "is a compressed archive; unpack it"),
         ("b.pdparams", b"\n <!DOCTYPE html>", "is an HTML page"),
         ("c.safetensors", b"version https://git-lfs.github.com", "is a Git LFS pointer"),

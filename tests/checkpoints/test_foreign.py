@@ -140,7 +140,7 @@ def test_the_classifier_may_be_missing_or_square(ours, theirs):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layer1.0.conv4.weight": (8, 8, 1, 1)}, r"but 1 have no place in it \(layer1\.0\.conv4\.weight\)"),
+        ({"layer1.0.conv4.weight": (8, 8, 1, 1)}, r"but 1 do not fit into it \(layer1\.0\.conv4\.weight\)"),
         ({"bn1.weight": None}, r"but 1 of the network's are missing \(stem\.bn\.weight\); weights of the same network"),
     ],
 )
@@ -234,7 +234,7 @@ def test_another_factor_is_made_up_for_in_the_classifier():
 
 def test_resnext_of_another_width_names_the_network(ours, theirs):
     released = shapes_of("ResNeXt50_32x4d")
-    with pytest.raises(InputError, match=r"the widths of ResNeXt50/101/152_32x4d_standard: give that as the network"):
+    with pytest.raises(InputError, match=r"the widths of ResNeXt50/101/152_32x4d_standard; give that network"):
         in_our_names(marked(theirs), released)
 
 

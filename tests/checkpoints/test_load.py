@@ -129,10 +129,12 @@ def test_what_became_of_the_classifiers_in_words():
     weights, network = weights_of(Headed(3)), Headed(5)
     kept = checkpoint.load_into(network, weights, strict=False)
     assert classifiers_text(kept, weights, network) == (
-        "fc is new, of 5 classes (3 there), auxiliary.classifier is new, of 5 classes (3 there); the rest is taken over"
+        "fc is new, of 5 classes (3 there), auxiliary.classifier is new, of 5 classes (3 there); the rest is loaded"
     )
-    assert classifiers_text(FC, {}, Tiny(5)) == ("fc is new, of 5 classes (none there); the rest is taken over")
-    assert classifiers_text([], weights, Headed(3)) == ("all fits; the classifier goes on from what it was there")
+    assert classifiers_text(FC, {}, Tiny(5)) == ("fc is new, of 5 classes (none there); the rest is loaded")
+    assert classifiers_text([], weights, Headed(3)) == (
+        "everything fits; the classifier continues from its weights there"
+    )
 
 
 @pytest.mark.parametrize(

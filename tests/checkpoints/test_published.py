@@ -93,7 +93,7 @@ def test_without_a_network_one_line_says_it_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "network", "line"),
     [
-        ("imagenet", None, "of which network"),
+        ("imagenet", None, "give the network as"),
         ("imagenet:ResNet50", "ResNet18", "the network is ResNet18"),
         ("imagenet", "SENet154", "timm's of legacy_senet154 fit: give the path of their .safetensors file"),
         ("imagenet", "ResNeXt_small32", "no weights are published of ResNeXt_small32; .*imagenet means weights of Eff"),
@@ -101,7 +101,7 @@ def test_without_a_network_one_line_says_it_all(tmp_path: Path) -> None:
         ("imagenet:EfficientNetlit", None, "nearest: EfficientNetLite0; imagenet means"),
         ("imagenet:senet154", None, "timm's of legacy_senet154 fit"),
         ("imagenet:", None, "no weights are published of"),
-        ("weights", None, "is not a word"),
+        ("weights", None, "does not name published weights"),
     ],
 )
 def test_what_no_weights_are_published_of(word: str, network: str | None, line: str) -> None:
@@ -121,7 +121,7 @@ def test_what_is_on_this_machine_is_marked(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(InputError, match=r"ResNet34 \(on this machine\), ResNet"):
         weights_of("imagenet")
     monkeypatch.setenv(FOLDER, str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match=r"of which network\? .* EfficientNetLite0, ResNet18"):
+    with pytest.raises(InputError, match=r"give the network as .* EfficientNetLite0, ResNet18"):
         weights_of("imagenet")
 
 

@@ -146,7 +146,7 @@ def test_where_a_list_s_images_are_instead(tmp_path, listed, words):
         InputError, match=rf"list\.txt:1: \S+ is not there \(3 of 3 listed images are missing\){words}$"
     ):
         read_image_list(tmp_path / "list.txt", tmp_path / "root", check_exists=True)
-    with pytest.raises(InputError, match=rf"list\.txt: \S+ is not there, nor is .* looked at{words}$"):
+    with pytest.raises(InputError, match=rf"list\.txt: \S+ does not exist, nor does any of .* looked at{words}$"):
         check_some_there("list.txt", tmp_path / "root", [listed] * 99)
     check_some_there("list.txt", tmp_path / "root", [listed, "1/a.jpg"])
     check_some_there("list.txt", tmp_path / "root", [])
@@ -308,7 +308,7 @@ def test_open_or_build_notices_what_changed(tmp_path):
     before = (tmp_path / "table" / "base.arrow").stat()
     assert open_or_build(data, tmp_path / "table").base_hash == built.base_hash
     assert (tmp_path / "table" / "base.arrow").stat().st_mtime_ns == before.st_mtime_ns
-    with pytest.raises(InputError, match=r"built otherwise: data\.n_classes was 2, now it is 3; 'cat' is gone; 'd"):
+    with pytest.raises(InputError, match=r"built differently: data\.n_classes was 2, now it is 3; 'cat' is gone; 'd"):
         open_or_build(dataclasses.replace(data, n_classes=3, class_names=None), tmp_path / "table")
     (tmp_path / "names.txt").write_text("cat\nwolf\n")
     with pytest.raises(InputError, match="class 1 was named 'dog', now it is 'wolf'; --replace builds"):
@@ -353,7 +353,7 @@ def test_open_or_build_notices_a_tree_that_changed(tmp_path):
     with pytest.raises(InputError, match=r"data\.n_classes was 2, now it is 3; 'wasp' is new; --replace builds"):
         open_or_build(dataclasses.replace(data, n_classes=3), tmp_path / "table")
     elsewhere = make(tmp_path / "moved", "ant/1.jpg", "ant/2.jpg", "bee/1.jpg")
-    with pytest.raises(InputError, match=r"table was built otherwise: data\.root was .*tree, now it is .*moved;"):
+    with pytest.raises(InputError, match=r"table was built differently: data\.root was .*tree, now it is .*moved;"):
         open_or_build(dataclasses.replace(data, root=str(elsewhere)), tmp_path / "table")
 
 
@@ -406,7 +406,7 @@ def test_settings_that_do_not_fit(tmp_path):
         build_table(Data(str(tmp_path), 2, train_list="x"), tmp_path / "table")
     (tmp_path / "list").write_text("#\n")
     empty = short_hash("#\n")
-    with pytest.raises(InputError, match=rf"list \({empty}\): no training image is listed"):
+    with pytest.raises(InputError, match=rf"list \({empty}\): lists no training image"):
         build_table(Data(str(tmp_path), 2, "list", train_list=str(tmp_path / "list")), tmp_path / "table")
     assert not (tmp_path / "table" / "base.arrow").exists()
 
@@ -500,7 +500,7 @@ FAULTS = {
     ),
     "one list is longer": (
         lambda w: w.listed.write_text(w.listed.read_text() + "google_images_resized/q00004/more.jpg 2\n"),
-        "{w.listed} has {n} lines but {w.meta} has {w.n_lines}; they go line for line",
+        "{w.listed} has {n} lines but {w.meta} has {w.n_lines}; their lines must correspond",
     ),
     "labels that are not their query's": (
         Web.relabel,

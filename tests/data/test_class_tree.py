@@ -47,7 +47,7 @@ def test_a_file_of_names_gives_the_order(numbers, tmp_path, text, capsys):
     assert dict(zip(val.paths, val.labels.tolist(), strict=True)) == {"2/z.jpg": 1, "10/y.jpg": 2}
     assert open_or_build(numbers, tmp_path / "table").base_hash == table.base_hash
     assert "note" not in capsys.readouterr().err
-    with pytest.raises(InputError, match="the table was built otherwise: class 1 was named '2', now it is '10'"):
+    with pytest.raises(InputError, match="the table was built differently: class 1 was named '2', now it is '10'"):
         open_or_build(names_of(numbers, "1\n10\n2\n"), tmp_path / "table")
 
 
@@ -113,7 +113,7 @@ def test_an_image_without_a_class_is_refused_in_training_too(numbers, tmp_path):
     numbers = dataclasses.replace(numbers, class_names=None)
     open_or_build(numbers, tmp_path / "table")
     make(tmp_path / "t", "stray.jpg", "notes.txt")
-    message = "image 'stray.jpg' is in no sub-folder, so it has no class; move it into one"
+    message = "image 'stray.jpg' is in no sub-folder, so it has no class; move it into a sub-folder"
     for read in (lambda: open_or_build(numbers, tmp_path / "table"), lambda: build_table(numbers, tmp_path / "x")):
         with pytest.raises(InputError, match=message):
             read()
@@ -136,7 +136,7 @@ def test_what_is_left_out_is_said_once(tmp_path, capsys):
     assert capsys.readouterr().err.count("x.HEIC") == 1
     for i in range(9):  # some are held back, by their bytes
         (tmp_path / f"t/ant/new{i}.jpg").write_bytes(b"\xff\xd8\xff" + bytes([7, i]))
-    with pytest.raises(InputError, match="the table was built otherwise"):
+    with pytest.raises(InputError, match="the table was built differently"):
         open_or_build(data, table)
     assert capsys.readouterr().err.count("x.HEIC") == 1
     assert table_changes(data, Table.open(table), quiet=True) and "HEIC" not in capsys.readouterr().err
@@ -145,8 +145,8 @@ def test_what_is_left_out_is_said_once(tmp_path, capsys):
 def test_a_folder_one_level_too_high_is_noted(tmp_path, capsys):
     tree = make(tmp_path / "t", "train/ant/a.jpg", "train/bee/b.jpg", "val/ant/c.jpg", "val/bee/d.jpg")
     assert build_table(Data(str(tree), 2, "folder"), tmp_path / "table").class_names == ["train", "val"]
-    said = "its folders are the classes (train, val), and each of them holds folders of the same names (ant, bee)"
-    assert f"note: {tree}: {said}; where those are the classes, name one" in capsys.readouterr().err
+    said = "its folders are the classes (train, val), and each of them holds folders with the same names (ant, bee)"
+    assert f"note: {tree}: {said}; if those are the classes, give one" in capsys.readouterr().err
     make(tree, "test/e.jpg")  # a class without them
     build_table(Data(str(tree), 3, "folder"), tmp_path / "table2")
     assert "note" not in capsys.readouterr().err

@@ -132,7 +132,7 @@ def test_a_batch_that_dali_fails_at_is_opencvs_and_the_next_is_dalis_again(files
     assert [pipeline.valid for pipeline in built] == [False, False, True]
     said = capsys.readouterr().err.splitlines()
     assert said == [
-        "nvidia-dali failed at a batch of 2 images (it has no sense); OpenCV makes that one, and others "
+        "nvidia-dali failed at a batch of 2 images (it has no sense); OpenCV makes this batch, and later ones "
         "if it happens again"
     ]
 

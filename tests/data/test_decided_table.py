@@ -186,8 +186,8 @@ def test_a_class_that_nothing_shows_is_refused(folder, tmp_path):
     with pytest.raises(InputError) as caught:
         build_table(data, tmp_path / "t")
     assert str(caught.value) == (
-        f"{tmp_path}/decisions.csv: 8 training images of class 1 'dog' are decided to show none of the classes, and no "
-        "other is left; decide otherwise, or leave the class out (data.classes)"
+        f"{tmp_path}/decisions.csv: 8 training images of class 1 'dog' are decided to show none of the classes, so no "
+        "image is left; change decisions, or leave the class out (data.classes)"
     )
     assert not (tmp_path / "t").exists()
 
@@ -232,7 +232,7 @@ def test_what_changes_a_table(folder, tmp_path):
     assert table_changes(moved, table) == "the decisions in moved.csv changed: 3 then, 4 now"
     assert list_changes(moved, table) == ""
     assert table_changes(folder, table) == "the decisions in decisions.csv changed: 3 then, none now"
-    with pytest.raises(InputError, match=r"built otherwise: the decisions in moved\.csv changed: 3 then, 4 now; --"):
+    with pytest.raises(InputError, match=r"built differently: the decisions in moved\.csv changed: 3 then, 4 now; --"):
         open_or_build(moved, tmp_path / "t")
     plain = build_table(folder, tmp_path / "plain")
     assert table_changes(data, plain) == "the decisions in decisions.csv changed: none then, 3 now"

@@ -245,12 +245,14 @@ def test_what_a_person_added_stays(tmp_path):
 def test_one_program_writes(tmp_path):
     path = tmp_path / "decisions.csv"
     with DecisionsFile(path) as held:
-        with pytest.raises(InputError, match="another program is writing it; stop that one, or give another file"):
+        with pytest.raises(InputError, match="another program is writing it; stop that program, or give another file"):
             DecisionsFile(path)
         held.write(keep())
         path.write_text(path.read_text() + "\n")
         for method in (held.undo, lambda: held.write(keep("b.jpg"))):
-            with pytest.raises(InputError, match="another program has changed it since it was opened; start this one"):
+            with pytest.raises(
+                InputError, match="another program has changed it since it was opened; start this program"
+            ):
                 method()
     with pytest.raises(InputError, match="was closed"):
         held.write(keep("b.jpg"))
@@ -328,7 +330,7 @@ def test_paths_as_other_systems_write_them(tmp_path):
     at, _ = matched(found, ["no.jpg", nfc, "c/x.jpg", "y.jpg"], np.zeros(4, int), NAMES, tmp_path)
     assert at.tolist() == [1, 2, 3]
     pictures(tmp_path, [nfd])  # a second picture of this name: what was decided is about that one
-    with pytest.raises(InputError, match="is another picture than the one that was decided"):
+    with pytest.raises(InputError, match="is not the picture that was decided"):
         matched(found, [nfc, nfd], np.zeros(2, int), NAMES, tmp_path)
 
 
@@ -340,7 +342,7 @@ def test_a_picture_that_changed_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         matched(found, list(hashes), np.zeros(3, int), NAMES, tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/decisions.csv:3: {tmp_path}/b.jpg is another picture than the one that was decided, its SHA-256 "
+        f"{tmp_path}/decisions.csv:3: {tmp_path}/b.jpg is not the picture that was decided, its SHA-256 "
         "has changed (2 such pictures); decide again, or remove the line"
     )
     assert matched(found, ["a.jpg"], np.zeros(1, int), NAMES, tmp_path)[0].tolist() == [0]  # others are not read
@@ -353,7 +355,7 @@ def test_decisions_about_other_pictures(tmp_path, capsys):
     at, _ = matched(found, ["z.jpg", "b.jpg"], np.zeros(2, int), NAMES, tmp_path)
     assert at.tolist() == [1]
     said = capsys.readouterr().err
-    what = "1 of 2 decisions is about pictures that are not among the rows here: 'a.jpg'"
+    what = "1 of 2 decisions is about pictures that are not among these rows: 'a.jpg'"
     assert said == f"note: {tmp_path}/decisions.csv: {what}\n"
     assert not len(matched(found, ["z.jpg"], np.zeros(1, int), NAMES, tmp_path)[0])  # they are there
     (tmp_path / "below").mkdir()

@@ -52,7 +52,7 @@ def test_the_end_is_found_among_the_segments_of_a_progressive_file():
     "data, words",
     [
         (b"", "empty"),
-        (b"\x07no kind that anybody knows", f"no {ACCEPTED} file"),
+        (b"\x07no kind that anybody knows", f"not a {ACCEPTED} file"),
         (b"\xff\xd8\xff", "cut off"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "cut off"),
         (b"\xff\xd8\xff\xd9", "broken"),

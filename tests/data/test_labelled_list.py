@@ -298,19 +298,9 @@ def test_paths_with_several_labels_are_counted(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("root", "val_root", "paths", "told"),
     [
-        (
-            ".",
-            ".",
-            ["x.jpg", "b/2.jpg", "b/1.jpg"],
-            "2 of 3 validation images are training images as well: 'b/2.jpg' …",
-        ),
-        (".", "b", ["1.jpg", "3.jpg"], "1 of 2 validation images are training images as well: '1.jpg'\n"),
-        (
-            "a",
-            ".",
-            ["a/b/1.jpg", "b/1.jpg", "aa/b/1.jpg"],
-            "1 of 3 validation images are training images as well: 'a/b/1",
-        ),
+        (".", ".", ["x.jpg", "b/2.jpg", "b/1.jpg"], "2 of 3 validation images are also training images: 'b/2.jpg' …"),
+        (".", "b", ["1.jpg", "3.jpg"], "1 of 2 validation images are also training images: '1.jpg'\n"),
+        ("a", ".", ["a/b/1.jpg", "b/1.jpg", "aa/b/1.jpg"], "1 of 3 validation images are also training images: 'a/b/1"),
         ("a", "c", ["b/1.jpg"], ""),
         ("a", "link", ["b/1.jpg"], "1 of 1 validation images"),
     ],

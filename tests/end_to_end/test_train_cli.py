@@ -98,7 +98,7 @@ def test_the_end_says_which_checkpoint_to_use_and_how(finished, capfd):
     assert predict == f"  python infer.py --pretrained_model {folder}/final --img_path FOLDER"
     assert export == f"  python tools/export.py {folder.parent}  # for tools/serve.py"
     assert locate(folder.parent) == ("checkpoint", folder / "final")
-    said = f"{folder.parent}: its class/final/ is taken, the last weights of the run's last stage"
+    said = f"{folder.parent}: its class/final/ is used, the last weights of the run's last stage"
     assert taken_inside(folder.parent) == said
     python, program, *flags = shlex.split(measure)
     assert (python, program) == ("python", "eval.py")
@@ -147,7 +147,7 @@ def test_a_changed_recipe_runs_again_and_says_why_and_loses_nothing(call, finish
     assert done.returncode == 0, done.stderr
     aside = tmp_path / "tiny/replaced/class-1"
     assert (
-        "stage class: runs again, as stages.class.duration was '4 steps', now '3 steps'; what it had is in "
+        "stage class: runs again, as stages.class.duration was '4 steps', now '3 steps'; its earlier result is in "
         f"{aside}\n" in done.stderr
     )
     assert (aside / "final/model.safetensors").read_bytes() == before
@@ -186,7 +186,7 @@ def test_a_table_of_other_lists_is_refused(call, finished, tmp_path):
     shorter.write_text("".join(lines[:-1]))
     told = refusal(call("-c", recipe, *elsewhere, "-o", f"data.train_list={shorter}"))
     assert (
-        "tiny/table: the table was built otherwise: 61 training images then, 60 now; 1 removed: train/060.png" in told
+        "tiny/table: the table was built differently: 61 training images then, 60 now; 1 removed: train/060.png" in told
     )
     assert "--replace builds the table again" in told and "-o name=ANOTHER" in told
     done = call("-c", recipe, *elsewhere, "-o", f"data.train_list={shorter}", "--replace")
@@ -241,7 +241,7 @@ def test_bad_input_is_one_line(call, images, tmp_path, override, message):
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        ("2", "found 2, but PADDLE_TRAINER_ID is not set; several processes are started with"),
+        ("2", "found 2, but PADDLE_TRAINER_ID is not set; start several processes with"),
         ("two", "found 'two'; the launcher sets it to a number above 0"),
     ],
 )

@@ -86,5 +86,5 @@ def test_names_of_an_arrow_file_that_are_none(tmp_path, said):
     path = tmp_path / "a.arrow"
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, arrow_schema().with_metadata({CLASS_NAMES: said})):
         pass
-    with pytest.raises(InputError, match=r"a\.arrow: says that its classes are .* a JSON list of names is accepted"):
+    with pytest.raises(InputError, match=r"a\.arrow: gives its classes as .* a JSON list of names is accepted"):
         read_names(path, 3)

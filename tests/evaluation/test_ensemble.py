@@ -152,7 +152,7 @@ def test_fitted_weights_laws():
 def test_make_ensemble_refuses(weights):
     with pytest.raises(InputError, match=r"^weights"):
         make_ensemble("weighted", 2, C, weights=weights)
-    with pytest.raises(InputError, match="weights go with --method weighted"):
+    with pytest.raises(InputError, match="only --method weighted takes weights"):
         make_ensemble("mean", 2, C, weights=weights or [1, 1])
     with pytest.raises(InputError, match=r"--votes: found 0; 1\.\.11"):
         make_ensemble("vote", 2, C, votes=0)
@@ -235,7 +235,7 @@ def test_images_that_no_member_has(tmp_path, capsys):
 ONE = "--members {one} --out {out} --class_dim 11"
 BAD = [
     (f"{ONE} --members {{one}} {{others}}", r"60 of 60 images of \S+m0\.csv are not in \S+others\.csv"),
-    (f"{ONE} --excel --out {{list}}.arrow", r"--excel is about a CSV file: it needs --out FILE\.csv"),
+    (f"{ONE} --excel --out {{list}}.arrow", r"--excel only affects a CSV file; it needs --out FILE\.csv"),
     (f"{ONE} --topk 6", r"m0\.csv: lists 5 classes per image, 6 are needed for --topk 6"),
     (f"{ONE} --class_dim 10", r"row \d+ .*outside 0\.\.9"),
     ("--members {one}", "nothing to do: give --out FILE, --list LIST or both"),
@@ -248,9 +248,13 @@ BAD = [
     (f"{ONE} --method weighted --fit {{one}}", "--fit and --fit_list go together"),
     (f"{ONE} --method weighted --fit {{one}} --fit_list {{list}} --weights 1", "--weights and --fit: found both"),
     (f"{ONE} --members {{one}} gone.csv", r"gone\.csv: cannot be read"),
-    (f"{ONE} --out a.txt", r"--out a\.txt: accepted are names"),
+    (f"{ONE} --out a.txt", r"--out a\.txt: names that end in"),
     (f"{ONE} --list {{short}}", r"1 of 60 rows of .* are not in .*short\.txt \(the first: '59\.jpg', number 60\)"),
-    (f"{ONE} --list {{one_more}} --class_dim 12", r"images have labels above 10, .*; no image has label 0: they seem"),
+    (
+        f"{ONE} --list {{one_more}} --class_dim 12",
+        r"images have labels above 10, .*; no image has label 0: the "
+        r"labels seem",
+    ),
     ("--members {one} --list {one_more}", r"images have labels above 10, .*; labels seem to count from 1"),
     ("--members {one} --out {out} --method weighted --fit {one} --fit_list {one_more}", "labels seem to count from 1"),
     (f"{ONE} --method median", "--method: 'median' is not known; nearest: mean"),

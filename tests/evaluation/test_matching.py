@@ -109,7 +109,11 @@ def test_labels_that_no_prediction_has(tmp_path):
     with pytest.raises(InputError, match=r"1 of 10 images have labels above 8.*; labels seem to count from 1"):
         one.check_range(8, "'f.csv'")
     wrong = Listed(write_list(tmp_path / "wrong.txt", np.arange(10)), None)
-    with pytest.raises(InputError, match=r"2 of 10 images have labels above 7.*; if .* more classes, --class_dim N"):
+    with pytest.raises(
+        InputError,
+        match=r"2 of 10 images have labels above 7.*; if .* more classes, give "
+        r"--class_dim N",
+    ):
         wrong.check_range(7, "f.csv")
     wrong.check_range(9, "f.csv")
     Listed(tmp_path / "wrong.txt", 10).check_range(7, "f.csv")  # a class that is never predicted may be there

@@ -94,7 +94,7 @@ def test_a_byte_order_mark_is_read(tmp_path, suffix):
     p = probabilities(4, 9, 0)
     plain = write(tmp_path / f"a{suffix}", p, 3)
     if suffix != ".csv":
-        with pytest.raises(InputError, match=r"--excel is about a CSV file: it needs --output FILE\.csv"):
+        with pytest.raises(InputError, match=r"--excel only affects a CSV file; it needs --output FILE\.csv"):
             open_predictions(plain, excel=True).__enter__()
     if suffix == ".arrow":
         return

@@ -285,7 +285,7 @@ def test_labels_that_count_from_one_are_refused(tmp_path, capsys, suffix, told):
         assert f"is of {C} classes, but --class_dim says {C + 1}" in err
     else:
         assert f"have labels above {C - 1}, the highest class in" in err
-        assert "no image has label 0: they seem to count from 1" in err
+        assert "no image has label 0: the labels seem to count from 1" in err
 
 
 def test_a_list_that_lacks_the_last_class_may_count_from_one(tmp_path, capsys):
@@ -294,7 +294,7 @@ def test_a_list_that_lacks_the_last_class_may_count_from_one(tmp_path, capsys):
     rows = np.flatnonzero(LABELS < C - 1)
     names = [f"{i}.jpg" for i in rows]
     file = write(tmp_path / "a.csv", p[rows], 5, names)
-    for shift, text in ((1, "no image has label 0: they seem to count from 1, not from 0"), (0, None)):
+    for shift, text in ((1, "no image has label 0: the labels seem to count from 1 instead of 0"), (0, None)):
         labels = write_list(tmp_path / "l.txt", LABELS[rows] + shift, names)
         assert call("--predictions", file, "--list", labels, "--class_dim", C) == 0
         err = capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_another_measurement_stays_unless_replaced(tmp_path, whole, change, rank
 
 def test_shards_of_unknown_origin_are_refused(tmp_path, whole):
     (tmp_path / "measurement.json").unlink()
-    with pytest.raises(InputError, match=r"of what is not known, .*measurement\.json is missing"):
+    with pytest.raises(InputError, match=r"it is not known what it belongs to, .*measurement\.json is missing"):
         begin(tmp_path, ABOUT)
     begin(tmp_path, ABOUT, replace=True)
     assert missing_shards(tmp_path, ABOUT) == [0, 1, 2, 3, 4]

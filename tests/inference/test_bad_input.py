@@ -71,7 +71,7 @@ BOTH = [  # flags, what is said
     ({"batch_size": 0}, r"--batch_size: found 0; 1 or more"),
     ({"workers": -1}, r"--workers: found -1; 0 or more"),
     ({"engine": "dynamic"}, r"--engine: 'dynamic' is not known"),
-    ({"precision": "fp16"}, r"--precision fp16: is for GPUs"),
+    ({"precision": "fp16"}, r"--precision fp16: works only on GPUs"),
     ({"precision": "int8"}, r"--precision: 'int8' is not known"),
     ({"precision": "bf16"}, r"--precision bf16: on the CPU --engine inference is needed"),
     (
@@ -88,7 +88,7 @@ BOTH = [  # flags, what is said
         r"/\*\.png: is not there; a pattern in quotes is not expanded: give the folder \([^*]+\), o.* --img_path /$",
     ),
     ({"img_path": "http://a.org/b.jpg"}, r"is not there; it is an address: download the picture first"),
-    ({"img_path": "BAD/pictures/bad.png"}, r"bad\.png: is a file; beside --img_list it is the folder"),
+    ({"img_path": "BAD/pictures/bad.png"}, r"bad\.png: is a file; with --img_list it must be the folder"),
     ({"img_list": "BAD/pictures"}, r"--img_list \S+/pictures: is a folder; .*folders go to --img_path"),
     ({"img_list": "BAD/0.png"}, r"--img_list \S+/0.png: is a picture; .*pictures go to --img_path"),
     ({"image_shape": "BAD/0.png"}, r"accepted: 3,S,S .*; a picture goes to --img_path"),
@@ -111,10 +111,7 @@ BOTH = [  # flags, what is said
 INFER = [
     ({"topk": 0}, r"--topk: found 0; 1\.\.7"),
     ({"topk": 8}, r"--topk: found 8; 1\.\.7"),
-    (
-        {"img_path": "BAD/missing.txt", "img_list": None},
-        r"missing\.txt: is a text file; is it a list\? Then: --img_list",
-    ),
+    ({"img_path": "BAD/missing.txt", "img_list": None}, r"missing\.txt: is a text file; if it is a list: --img_list"),
     ({"img_path": "BAD/empty", "img_list": None}, r"/empty: has no image"),
     ({"img_path": "BAD/pictures", "img_list": None}, r"bad\.png: is not a readable image: .*; at most 0 unreadable"),
     ({"output": "BAD/empty.txt/a.csv"}, r"empty\.txt/a\.csv: cannot be written"),

@@ -125,7 +125,9 @@ def test_labels_that_count_from_one(toys, measure, capsys):
     labels = np.minimum(toys.ranking[:, 0] + 1, N_CLASSES - 1)  # none is outside, and none is 0
     err = measure(img_list=toys.write_list("less.txt", labels))[1]
     assert re.search(
-        r"note: \S+less\.txt: no image has label 0: they seem to count from 1, .* one less 1?0?\.\d{4}\n", err
+        r"note: \S+less\.txt: no image has label 0: the labels seem to count from 1 instead of 0, .* one less "
+        r"1?0?\.\d{4}\n",
+        err,
     )
 
 
@@ -143,7 +145,7 @@ def test_unreadable_images_are_left_out_up_to_max_bad(toys, measure, capsys, tmp
     (tmp_path / "list.txt").write_text(f"b.png {label}\n")
     code, _, _, err = run(capsys, evaluation.main, toys.argv(**flags, max_bad=1))
     assert (code, err.count("\n")) == (2, 1)
-    assert re.search(r"error: \S+/b\.png: .*; no other image is there$", err)
+    assert re.search(r"error: \S+/b\.png: .*; there is no other image$", err)
 
 
 def test_without_a_list_sub_folders_are_classes_by_name(toys, measure, capsys, tmp_path):

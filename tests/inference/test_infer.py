@@ -93,7 +93,7 @@ def test_excel_is_about_a_csv_file(toys, capsys, tmp_path, output):
     where = output and tmp_path / output
     code, _, lines, err = run(capsys, infer.main, toys.argv("--excel", output=where))
     assert (code, lines, list(tmp_path.iterdir())) == (2, [], [])
-    assert err == "error: --excel is about a CSV file: it needs --output FILE.csv\n"
+    assert err == "error: --excel only affects a CSV file; it needs --output FILE.csv\n"
     assert infer.parser().parse_args(["--e", "dygraph"]).engine == "dygraph"  # as before there was --excel
 
 

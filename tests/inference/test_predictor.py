@@ -116,7 +116,7 @@ def test_bf16_is_near_or_refused(network, images, engines, monkeypatch):
         difference = np.abs(fast.probabilities(images) - exact).max()
         assert 0 < difference < 0.05
     monkeypatch.setattr(predictor, "cpu_has_bf16", lambda: False)
-    with pytest.raises(InputError, match="--precision bf16: this CPU has none; accepted: fp32, or a CPU with"):
+    with pytest.raises(InputError, match="--precision bf16: this CPU does not have it; accepted: fp32, or a CPU with"):
         Predictor(network, SIZE, precision="bf16")
 
 
@@ -125,7 +125,10 @@ def test_bf16_is_near_or_refused(network, images, engines, monkeypatch):
     [
         ({"engine": "dygraf"}, "--engine: 'dygraf' is not known; nearest: dygraph"),
         ({"precision": "int8"}, "--precision: 'int8' is not known"),
-        ({"precision": "fp16"}, "--precision fp16: is for GPUs; accepted on the CPU: fp32, or bf16 on a CPU with"),
+        (
+            {"precision": "fp16"},
+            "--precision fp16: works only on GPUs; accepted on the CPU: fp32, or bf16 on a CPU with",
+        ),
         ({"precision": "bf16", "engine": "dygraph"}, "--precision bf16: on the CPU --engine inference is needed"),
         ({"batch_size": 0}, "--batch_size: found 0; 1 or more"),
     ],
@@ -171,7 +174,7 @@ def test_a_model_that_predicts_otherwise_is_not_left_behind(network, tmp_path, m
         weight.set_value(kept)
 
     monkeypatch.setattr(program, "write_program", write_another)
-    with pytest.raises(RuntimeError, match="not written; its probabilities are"):
+    with pytest.raises(RuntimeError, match="not written; its probabilities differ"):
         export_inference(network, (3, SIZE, SIZE), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 

@@ -140,7 +140,7 @@ def test_where_nothing_can_be_written_there_is_a_note_and_none(tmp_path, source,
     assert keep(tmp_path / "file" / "cache", source, write) is None
     assert find_program(tmp_path / "file" / "cache", source.key()) is None
     err = capsys.readouterr().err
-    assert err.startswith("note: the inference program is not kept for the next run (") and err.count("\n") == 1
+    assert err.startswith("note: the inference program cannot be kept for the next run (") and err.count("\n") == 1
     assert "Not a directory" in err and "URNET_CACHE" in err
     assert calls == []
 

@@ -150,8 +150,8 @@ def test_images_that_are_none_are_refused_with_their_place(toys, predictor, tmp_
         ([None], "number 0 is NoneType"),
         ([[[1, 2, 3], [1]]], "number 0 is list"),
         (None, "images: found NoneType; a list of images is accepted"),
-        (str(good), "images: found a single one"),
-        (rgb(good), "images: found a single one"),
+        (str(good), "images: found a single image"),
+        (rgb(good), "images: found a single image"),
     ):
         with pytest.raises(urnet.InputError, match=message):
             predictor(images)

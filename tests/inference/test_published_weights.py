@@ -70,7 +70,7 @@ def test_infer_by_a_word(capsys, toys, expected):
 def test_infer_by_the_path_of_a_published_file(capsys, toys, file, expected):
     argv = toys.argv(pretrained_model=file.path, img_path=toys.images / toys.names[0], img_list=None)
     code, _, lines, err = predict.run(capsys, infer.main, argv)
-    assert code == 0 and f"{FILE}: is what {WORD} means; its view of images and its class names are used" in err
+    assert code == 0 and f"{FILE}: is what {WORD} means; its image transform and class names are used" in err
     assert f"note: stdout gives the numbers of {WORD}'s classes; --output FILE.csv also gives their names" in err
     np.testing.assert_array_equal(predict.numbers(lines)[0].ravel(), expected[:1].argmax(axis=1))
 

@@ -313,7 +313,7 @@ def test_what_a_stage_cannot_measure_with_is_refused_before_anything_is_trained(
     uncut = recipe_of(web, tmp_path, {"method": "cluster"}, "model.name=DenseNet121", measure={"front": True})
     with pytest.raises(InputError, match=r"next\.measure\.front: found true, but network DenseNet121 has no `front`"):
         run_recipe(uncut, lambda: models.build("DenseNet121", N_CLASSES))
-    nothing = r"stages\.next\.measure\.network: found 'previous', but no stage is"
+    nothing = r"stages\.next\.measure\.network: found 'previous', but there is no earlier stage"
     for refused, message in ((first, nothing), (vectors, r"/nowhere\.txt")):
         with pytest.raises(InputError, match=message):
             run_recipe(refused, lambda: models.build("ResNet8_small32", N_CLASSES))

@@ -168,7 +168,7 @@ def test_other_decisions_run_again_and_say_why(images, tmp_path, capsys):
     capsys.readouterr()
     train(recipe)
     said = capsys.readouterr().err
-    assert "stage class: runs again, as the decisions in decisions.csv changed: none then, 5 now; what it had" in said
+    assert "stage class: runs again, as the decisions in decisions.csv changed: none then, 5 now; its earlier" in said
     assert actions(recipe) == {"class": "keep", "more": "keep"}
     moved = file.rename(tmp_path / "elsewhere.csv")
     recipe = recipe_of(images, tmp_path, f"data.decisions={moved}", stages=(MORE,))

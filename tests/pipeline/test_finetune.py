@@ -82,7 +82,7 @@ def test_the_trunk_is_the_files_and_the_classifier_is_new(work, file, capsys):
     found = begin(recipe, say=True)
     there = "none there" if "headless" in file else "5 there"
     assert capsys.readouterr().err == (
-        f"stage class: from {work / file}: fc is new, of 3 classes ({there}); the rest is taken over\n"
+        f"stage class: from {work / file}: fc is new, of 3 classes ({there}); the rest is loaded\n"
     )
     for key in given.keys() - set(FC):
         np.testing.assert_array_equal(found[key], given[key], err_msg=key)
@@ -102,7 +102,7 @@ def test_a_classifier_that_fits_is_taken_over_and_that_is_said(work, capsys):
     for key, value in read_safetensors(work / "three.safetensors").items():
         np.testing.assert_array_equal(found[key], value, err_msg=key)
     assert capsys.readouterr().err.endswith(
-        "three.safetensors: all fits; the classifier goes on from what it was there\n"
+        "three.safetensors: everything fits; the classifier continues from its weights there\n"
     )
 
 

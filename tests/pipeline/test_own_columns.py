@@ -137,7 +137,7 @@ def test_arrays_mappings_and_files_give_the_same(images, capsys):
         (
             "mine",
             {"train/000.png": 1},
-            "60 rows of 61 have no value of mine, the first 'train/001.png'; each needs one",
+            "60 rows of 61 have no value of mine, the first 'train/001.png'; each row needs one",
         ),
         ("mine", {"train/000.png": None}, "a number for each path"),
         ("mine", "nowhere.csv", "nowhere.csv: cannot be read"),

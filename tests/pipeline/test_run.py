@@ -101,7 +101,7 @@ def test_the_validation_images_are_an_input_but_not_of_the_last_weights(images, 
         train(recipe, only="more")
     made = (home / "table/class.arrow").stat().st_mtime_ns
     again = train(recipe)
-    assert f"stage class: runs again, as {said}12 now, of other labels; what it had is in" in capsys.readouterr().err
+    assert f"stage class: runs again, as {said}12 now, of other labels; its earlier result" in capsys.readouterr().err
     assert [result.last["top1"] for result in again] != [result.last["top1"] for result in first]
     assert [file.read_bytes() for file in kept] == before and (home / "table/class.arrow").stat().st_mtime_ns == made
     listed.write_text("\r\n".join(["", *listed.read_text().split("\n")]))
@@ -219,7 +219,7 @@ def test_replacing_a_part_builds_a_table_of_changed_lists_again(images, tmp_path
     listed.write_text("".join(lines[1:]))
     said = "61 training images then, 60 now; 1 removed: train/000.png"
     for call in (plan, train):
-        with pytest.raises(InputError, match=re.escape(f"{table}: the table was built otherwise: {said}; --replace")):
+        with pytest.raises(InputError, match=re.escape(f"{table}: the table was built differently: {said}; --replace")):
             call(recipe, until="class")
         with pytest.raises(InputError, match="stage class, which it builds on, was trained otherwise: the training im"):
             call(recipe, only="more", replace=True)
@@ -351,7 +351,7 @@ def test_what_is_no_stage_is_not_replaced(images, tmp_path, kind):
     said = (
         "is not a stage of a run, inputs.json is missing"
         if kind == "folder"
-        else "is a file; a stage's folder is needed"
+        else "is a file; the folder of a stage must be there"
     )
     others = [{"resume": True}, {"replace": True}] if kind == "file" else []  # a folder may be given up by --replace
     for options in ({}, *others):
@@ -397,7 +397,7 @@ def test_the_attention_of_a_stage_of_bags(images, tmp_path):
     with pytest.raises(InputError, match=r"stages\.last\.bags: .* accepted: bags in one stage"):
         recipe_of(images, tmp_path, stages=(BAGS, {**LAST, "bags": {"size": 2}}))
     (tmp_path / "out/tiny/table/bag.arrow").unlink()
-    assert plan(recipe)["more"] == ("again", "bag.arrow, which it wrote, is gone")
+    assert plan(recipe)["more"] == ("again", "its bag.arrow is missing")
 
 
 def test_soft_targets_of_the_given_labels_train_as_the_labels_do(images, tmp_path):

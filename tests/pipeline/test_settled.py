@@ -22,7 +22,7 @@ def test_without_a_gpu_the_small_network_is_taken_and_said(path, capsys):
     assert load_recipe(path, ["device=cpu"]).model.name == "EfficientNetLite0"
     said = capsys.readouterr().err
     assert said == (
-        "model.name: auto is EfficientNetLite0, as it trains on the CPU (-o model.name=NETWORK takes another)\n"
+        "model.name: auto is EfficientNetLite0, as it trains on the CPU (-o model.name=NETWORK sets another)\n"
     )
     assert load_recipe(path, ["model.name=ResNet18"]).model.name == "ResNet18"
     assert capsys.readouterr().err == ""

@@ -79,7 +79,7 @@ def test_a_word_is_made_whole_and_implies_a_new_classifier(images, tmp_path, cap
     stage = load_recipe(path).stages[0]
     assert (stage.start, stage.measure.network, stage.finetune) == (WORD, WORD, True)
     assert load_recipe(path).transform == Transform(train="pad_crop", pad=2, eval="short")
-    line = f"{WORD}: images are prepared as its weights need them: transform.eval=short (set them in the recipe"
+    line = f"{WORD}: images are prepared the way its weights need: transform.eval=short (set them in the recipe"
     assert line in capsys.readouterr().err
     said = load_recipe(path, ["transform.size=32", "transform.mean=[0.4, 0.4, 0.4]"]).transform
     assert (said.size, said.eval, said.mean) == (32, "straight", (0.4, 0.4, 0.4))
@@ -121,7 +121,7 @@ def test_the_view_of_a_checkpoint_is_taken_over_but_not_by_a_run_begun_before(im
         return tuple(getattr(transform, name) for name in VIEW)
 
     assert view() == new
-    assert f"{folder}: images are prepared as its weights need them: transform.mean" in capsys.readouterr().err
+    assert f"{folder}: images are prepared the way its weights need: transform.mean" in capsys.readouterr().err
     stage = tmp_path / "run" / "tiny" / "class"
     stage.mkdir(parents=True)
     for begun, expected in ((own, own), (new, new)):
@@ -158,7 +158,7 @@ def test_a_run_from_the_word(images, file, tmp_path, monkeypatch, capsys):
         code, out, err = called(capsys, "-c", path, "--init", "imagenet")
     assert code == 0, err
     assert len(served.starts) == 1
-    assert f"stage class: from {WORD}: fc is new, of 3 classes (1000 there); the rest is taken over" in err
+    assert f"stage class: from {WORD}: fc is new, of 3 classes (1000 there); the rest is loaded" in err
     folder = tmp_path / "run" / "tiny" / "class"
     info = checkpoint.describe(folder / "final")
     assert (info.recipe.stages[0].start, info.recipe.data.n_classes) == (WORD, 3)

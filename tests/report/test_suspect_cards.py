@@ -110,7 +110,7 @@ def test_filters_count_what_is_shown_of_all(marked):
     known["suggested"][:] = (np.asarray(photos.labels) + 1) % 3
     text = Page(page_of(photos, known, top=5)).text
     assert "all 5 of 18wrong label 5 of 18" in text
-    assert "5 of 18 are shown: --top 100 shows all; the list has them, too." in text
+    assert "5 of 18 are shown; --top 100 shows all, and the list has all of them." in text
     assert "(2 of 6)" in text and "(5)" in text
 
 

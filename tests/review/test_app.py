@@ -40,7 +40,7 @@ def test_who_lacks_the_token_gets_nothing(app):
     for token, path in (("b-token", ""), ("", ""), (None, "/"), (None, "/a-token"), ("a-toke", "state"), ("ä", "")):
         answer = ask(app, path, token=token)
         assert answer.status == 403 and answer.json == {
-            "error": "open the whole address that tools/review.py printed; it is another one each time it starts"
+            "error": "open the complete address that tools/review.py printed; it is a new one at each start"
         }
     assert ask(app, "").status == 200
 
@@ -50,10 +50,10 @@ def test_who_lacks_the_token_gets_nothing(app):
     [
         ({"host": "evil.example:8765"}, "Host ['evil.example:8765']: an address of this machine is accepted"),
         ({"host": ""}, "Host []: an address"),
-        ({"origin": "http://evil.example"}, "Origin 'http://evil.example': only this page may ask"),
-        ({"origin": "null"}, "Origin 'null': only this page may ask"),
-        ({"origin": "https://127.0.0.1:8765"}, "only this page may ask"),
-        ({"sec_fetch_site": "cross-site"}, "another page may not ask"),
+        ({"origin": "http://evil.example"}, "Origin 'http://evil.example': only this page may send requests"),
+        ({"origin": "null"}, "Origin 'null': only this page may send requests"),
+        ({"origin": "https://127.0.0.1:8765"}, "only this page may send requests"),
+        ({"sec_fetch_site": "cross-site"}, "another page may not send requests"),
         ({"content_type": "text/plain"}, "content-type: application/json is accepted"),
     ],
 )
@@ -196,7 +196,7 @@ def test_two_pages_hear_of_each_other(app):
     first = ask(app, "decide", body).json
     assert first["changed"] == {"0": ["relabel", 1]} and first["revision"] == 1 and first["left"] == 9
     clash = ask(app, "decide", {**body, "shows": 2})
-    assert clash.status == 409 and "was decided in another page meanwhile (relabel bee <b>&)" in clash.json["error"]
+    assert clash.status == 409 and "was decided on another page meanwhile (relabel bee <b>&)" in clash.json["error"]
     second = ask(app, "decide", {**body, "rows": [1], "revision": 0}).json
     assert second["changed"] == {"0": ["relabel", 1], "1": ["keep", 1]}
     assert ask(app, "undo", {"revision": 1, "show": "suspects"}).status == 409

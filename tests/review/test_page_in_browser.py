@@ -212,7 +212,7 @@ def test_a_reload_goes_on_and_two_pages_lose_nothing(served, browser, file):
     at(browser, 0)
     served.review.decide([0], 2, [Now("", -1)])  # another page
     browser.press("t")
-    until(browser, f"{TROUBLE}.includes('was decided in another page meanwhile (relabel cat)')")
+    until(browser, f"{TROUBLE}.includes('was decided on another page meanwhile (relabel cat)')")
     at(browser, 1)  # what the other decided is gone from here
     assert written(file) == {0: ("relabel", "cat")}
     browser.press("k")
@@ -261,7 +261,7 @@ def test_what_cannot_be_shown_is_said_in_its_place_and_can_be_passed(file, brows
     assert "cannot be read" in text(browser, "#large .none")
     browser.press("k")
     at(browser, 2)
-    assert "nothing about it is written" in browser.run(TROUBLE)
+    assert "no decision about it is written" in browser.run(TROUBLE)
     assert written(file) == {0: ("none", "")}
     served.close()
 

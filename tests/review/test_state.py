@@ -107,7 +107,7 @@ def test_another_page_that_was_quicker_is_not_overruled(review, file):
     review.decide([0], 0, [OPEN])
     before = file.with_name("decisions.csv").read_bytes()
     with pytest.raises(
-        Conflict, match=r"^ant/000.png: was decided in another page meanwhile \(keep ant\); look again$"
+        Conflict, match=r"^ant/000.png: was decided on another page meanwhile \(keep ant\); look again$"
     ):
         review.decide([1, 0], 1, [OPEN, OPEN])
     with pytest.raises(Conflict, match="another page has decided"):
@@ -145,7 +145,7 @@ def test_a_file_that_is_gone_is_passed_over_with_a_note(review, file):
     (note,) = review.decide([0, 3], 1, [OPEN, OPEN])
     assert (
         note
-        == "ant/000.png: cannot be read (No such file or directory); it is passed over, nothing about it is written"
+        == "ant/000.png: cannot be read (No such file or directory); it is skipped and no decision about it is written"
     )
     assert list(written(file)) == ["ant/003.png"] and review.waiting("suspects")[0] == 1
 

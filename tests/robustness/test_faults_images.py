@@ -141,7 +141,7 @@ def test_a_pipe_or_device_in_an_images_place_is_not_waited_for(tmp_path):
     )
     paths = [str(tmp_path / name) for name in ("pipe.jpg", "zero.jpg")]
     done = subprocess.run([sys.executable, "-c", code, str(ROOT), *paths], capture_output=True, text=True, timeout=120)
-    assert done.stdout == "is a pipe or a device, no file\n" * 2, done.stderr
+    assert done.stdout == "is a pipe or a device, not a file\n" * 2, done.stderr
 
 
 def test_a_decoded_image_never_shows_memory_that_nobody_wrote():

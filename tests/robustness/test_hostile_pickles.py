@@ -204,7 +204,7 @@ def test_few_bytes_do_not_become_many_objects(path, shared, call):
     """40 KB that 1,000 calls copy: 40 MB to 8 GB."""
     calls = (text(f"k{i:04}") + call for i in range(1000))
     path.write_bytes(b"\x80\x04}(" + text("a") + shared + b"q\x01" + b"".join(calls) + b"u.")
-    refused(lambda: read_arrays(path), "uses the same data over and over|a key that is not a text")
+    refused(lambda: read_arrays(path), "repeats the same data until|a key that is not a text")
 
 
 @pytest.mark.parametrize(

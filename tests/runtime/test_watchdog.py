@@ -75,7 +75,7 @@ def test_a_killed_process_is_named_to_all(processes, capfd, rank):
     for other in others:
         assert ends[other].lost(60) == words
     assert sorted(ended.get(timeout=60) for _ in others) == [(other, 1) for other in others]
-    assert capfd.readouterr().err.count(f"failed: {words}; once that is mended, --resume goes on") == 2
+    assert capfd.readouterr().err.count(f"failed: {words}; once that is fixed, --resume continues") == 2
 
 
 def test_the_loss_of_process_0_is_known_to_all(processes):

@@ -94,7 +94,7 @@ def test_other_weights_replace_the_file_with_a_line(network, tmp_path, capsys):
     capsys.readouterr()
     assert find(root, other, kept).computed == 9
     (line,) = capsys.readouterr().err.splitlines()
-    assert "its features are made with exif honour, now it is ignore; all are computed again" in line
+    assert "its features are made with exif honour, now it is ignore; they are all computed again" in line
     assert find(root, other, kept).computed == 0
 
 
@@ -183,7 +183,7 @@ def test_two_processes_never_write_one_file(tmp_path):
     path = tmp_path / "new" / "kept"
     late, other = KeptFeatures(path, IDENTITY), KeptFeatures(path, IDENTITY)
     other.begin()
-    with pytest.raises(InputError, match="kept: another process keeps its features there now; wait for it"):
+    with pytest.raises(InputError, match="kept: another process is using this file of features; wait for it"):
         late.begin()
     other.close()
     assert not path.parent.exists()  # nothing came of it
@@ -201,7 +201,7 @@ def test_a_record_that_another_process_is_writing_is_not_cut_off(tmp_path):
     with path.open("ab") as stream:
         stream.write(b"the begin of a record")
     size = path.stat().st_size
-    with pytest.raises(InputError, match="another process keeps its features there"):
+    with pytest.raises(InputError, match="another process is using this file of features"):
         KeptFeatures(path, IDENTITY)
     assert path.stat().st_size == size
     writer.close()

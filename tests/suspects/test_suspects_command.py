@@ -77,7 +77,7 @@ def test_planted_faults_are_found_and_named(judge, tmp_path):
     assert rows["red/elsewhere.jpg"]["same_as"] == "green/05.png"
     qualities = [float(row["label_quality"]) for row in rows.values()]
     assert qualities[:-1] == sorted(qualities[:-1]) and list(rows)[-1] == "blue/page.jpg"
-    assert re.search(r"^ +1  wrong label$", out, re.M) and re.search(r"^ +40  in all$", out, re.M)
+    assert re.search(r"^ +1  wrong label$", out, re.M) and re.search(r"^ +40  in total$", out, re.M)
     assert "red -> blue: red/mistaken.png" in out and "suspects.csv: 40 pictures" in out
     look = f"next: python tools/review.py {tmp_path}/suspects.csv --root {root} --val {val}"
     assert err.splitlines()[-1].startswith(look)
@@ -130,7 +130,7 @@ def test_decisions_leave_the_head_of_the_list_and_judge_the_others(judge, tmp_pa
     assert not asked & said.keys() and "red/m2.png" in asked  # skipped ones were looked at
     (root / "red" / "m1.png").write_bytes((root / "red" / "m2.png").read_bytes())
     code, _, _, err = judge(root, "--decisions", tmp_path / "decisions.csv")
-    assert code == cli.BAD_INPUT and "decisions.csv:3: " in err and "is another picture than the one that was" in err
+    assert code == cli.BAD_INPUT and "decisions.csv:3: " in err and "is not the picture that was decided" in err
 
 
 def test_what_is_worth_asking_is_a_list_of_its_own(judge, tmp_path):
@@ -203,7 +203,7 @@ def test_one_class_one_picture_and_pictures_without_a_sub_folder(judge, tmp_path
     write(tmp_path / "flat" / "again.png", picture("red", 2))
     code, rows, _, err = judge(tmp_path / "flat")
     assert code == cli.DONE, err
-    assert "has no sub-folder; its pictures are taken for one class, 'flat'" in err
+    assert "has no sub-folder; its pictures are taken as one class, 'flat'" in err
     assert {row["given"] for row in rows.values()} == {"flat"}
     assert verdicts(rows) == {"near duplicate": ["again.png"]}
 
@@ -231,7 +231,7 @@ def test_unreadable_validation_pictures_are_a_note(judge, tmp_path):
     (tmp_path / "val" / "red" / "page.jpg").write_text("<html>")
     code, _, _, err = judge(root, "--val", tmp_path / "val")
     assert code == cli.DONE
-    assert "val: 1 of 2 validation pictures cannot be read, so their leaks are not seen; the first: red/page.jpg" in err
+    assert "val: 1 of 2 validation pictures cannot be read, so their leaks are not found; the first: red/" in err
 
 
 # --- what is refused

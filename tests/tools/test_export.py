@@ -52,9 +52,9 @@ def test_a_runs_folder_is_enough(exported, tmp_path, capsys):
     code, lines, err = run(capsys, [str(home)])
     assert code == 0, err
     assert lines[-1] == f"{home}/exported: ResNeXt_small32, 7 classes, paddle"
-    assert f"{home}: its class/final/ is taken, the last weights of the run's last stage" in err
+    assert f"{home}: its class/final/ is used, the last weights of the run's last stage" in err
     assert f"next: python tools/serve.py '{home}/exported' serves it" in err.splitlines()[-1]
-    with pytest.raises(InputError, match=r"it is a run's folder; what was exported of it is .*/my run/exported$"):
+    with pytest.raises(InputError, match=r"it is a run's folder; its exported folder is .*/my run/exported$"):
         read_signature(home)
     code, _, err = run(capsys, [str(home)])
     assert (code, err) == (
@@ -178,7 +178,7 @@ def test_a_signature_that_prepares_other_images_is_not_written(exported, tmp_pat
     prepare = Signature.prepare
     monkeypatch.setattr(Signature, "prepare", lambda self, *a, **b: prepare(self, *a, **b)[:, ::-1])
     code, _, err = run(capsys, line(toys, tmp_path / "out", "--images", toys.images))
-    assert code == 1 and "signature.json leads to another image than the recipe" in err
+    assert code == 1 and "signature.json gives another image than the recipe" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -66,12 +66,12 @@ def test_it_runs_until_ctrl_c_and_the_next_start_goes_on(file, capsys):
         assert asked(address + "decide", decide)["left"] == 8
         with file.with_name("decisions.csv").open(newline="", encoding="utf-8") as stream:
             assert [row["path"] for row in csv.DictReader(stream)] == ["ant/000.png", "ant/003.png"]
-        held = f"error: {file.with_name('decisions.csv')}: another program is writing it; stop that one"
+        held = f"error: {file.with_name('decisions.csv')}: another program is writing it; stop that program"
         assert refused(capsys, file).startswith(held)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1].splitlines()
         assert process.returncode == cli.DONE
-    assert said[0] == f"note: the pictures are taken from {file.parent}/photos (--root says another folder)"
+    assert said[0] == f"note: the pictures are read from {file.parent}/photos (to change this, give --root)"
     assert said[-2] == f"{file.with_name('decisions.csv')}: 2 pictures are decided"
     held = "-o data.val_root=null -o data.val_split=0.1"
     keys = f"-o data.root={file.parent}/photos {held} -o data.decisions={file.with_name('decisions.csv')}"

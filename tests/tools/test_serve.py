@@ -133,7 +133,7 @@ def test_an_engine_that_hangs_is_killed_and_has_failed_for_good(toys):
         assert not engine.ended()
         os.kill(engine.process.pid, signal.SIGSTOP)
         for _ in range(2):
-            with pytest.raises(EngineFailed, match="ended, or was killed as it did not answer"):
+            with pytest.raises(EngineFailed, match="ended, or was killed because it did not respond"):
                 engine(images)
         assert engine.ended(None)
 
@@ -230,7 +230,7 @@ def test_a_folder_that_lacks_its_weights_is_refused(served):
 def test_a_signature_that_is_not_the_model_s_is_refused(served):
     """One of other classes; and one that was read before the folder was replaced."""
     other = replace(read_signature(served), class_names=tuple(f"other {c}" for c in range(7)))
-    with pytest.raises(InputError, match="served: was replaced while it was opened; start the service again"):
+    with pytest.raises(InputError, match="served: was replaced while it was being opened; start the service again"):
         open_engine(other)
     signature = json.loads((served / "signature.json").read_text())
     signature["output"]["shape"][1], signature["class_names"] = 9, []

@@ -79,7 +79,7 @@ def test_json_has_one_image_or_several():
         (
             {"image": TEXT[:-3]},
             400,
-            f"image: is not base64 text; {len(TEXT) - 3} characters cannot be, its end is missing",
+            f"image: is not base64 text; {len(TEXT) - 3} characters are not possible, so its end is missing",
         ),
         ({"image": "data:image/png,abc"}, 400, "image: a data: URL without `;base64,`; base64 is accepted"),
         ({"image": "data:image/png;base64"}, 400, "image: a data: URL without `;base64,`; base64 is accepted"),
@@ -92,12 +92,12 @@ def test_json_has_one_image_or_several():
         (
             {"image": TEXT, "topk": 3},
             400,
-            "JSON: found a key 'topk'; accepted: `image` or `images`; topk stands in the address:",
+            "JSON: found a key 'topk'; accepted: `image` or `images`; topk goes into the address:",
         ),
         ({}, 400, "JSON: holds no image; accepted: `image` or `images`"),
         ({"images": []}, 400, "JSON: holds no image; accepted: `image` or `images`"),
         ([TEXT], 400, "JSON: found a list; accepted: {"),
-        (b'{"image": "a", "image": "b"}', 400, "JSON: cannot be read (a key stands twice)"),
+        (b'{"image": "a", "image": "b"}', 400, "JSON: cannot be read (a key is given twice)"),
         (b'{"image": "a"', 400, "JSON: cannot be read (Expecting"),
         (b"", 400, "JSON: cannot be read ("),
         (b"\xff\xd8\xff\xe0", 400, "JSON: cannot be read ("),

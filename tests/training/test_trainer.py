@@ -318,7 +318,9 @@ def test_a_training_that_can_read_no_image_is_refused(images, tmp_path):
         image.write_bytes(b"no image")
     recipe = recipe_of(folder, tmp_path, "data.max_bad=100", duration="3 steps")
     with pytest.raises(
-        InputError, match=r"none of the \d+ training images met could be read \(all are in .*\); the first: \S+\.png: "
+        InputError,
+        match=r"none of the \d+ training images so far could be read \(they are listed in .*\); the "
+        r"first: \S+\.png: ",
     ):
         train(recipe)
     labels, names = np.array([0, 1, 1, 2, 2]), ["", "oak", "elm"]
@@ -340,7 +342,11 @@ class Silent:
 def test_resuming_does_not_forgive_unreadable_images_but_mended_ones_are_fine(broken_images, tmp_path):
     recipe = recipe_of(broken_images, tmp_path, "data.max_bad=1", duration="16 steps")
     for resume in (False, True, True):
-        with pytest.raises(InputError, match=r"train/0.*2 are unreadable so far, data\.max_bad accepts 1 .*all are in"):
+        with pytest.raises(
+            InputError,
+            match=r"train/0.*2 are unreadable so far, data\.max_bad accepts 1 .*they are "
+            r"listed in",
+        ):
             train(recipe, resume=resume)
     good = (broken_images / "train/000.png").read_bytes()
     (broken_images / "train/040.png").write_bytes(good)

@@ -76,7 +76,7 @@ class Service:
             self.pipeline.check_space()
             await asyncio.wait_for(self._receive(request, packed, chunks), seconds)
             self._hold(chunks, [b"".join(chunks)])
-            late = Refused(504, f"no answer within {seconds:g} seconds")
+            late = Refused(504, f"no result within {seconds:g} seconds")
             taking = asyncio.get_running_loop().run_in_executor(self._readers, read, chunks[0], self.limits.images)
             found = await asyncio.wait_for(taking, max(0.0, until - time.monotonic()))
             self._hold(chunks, [upload.data for upload in found])
@@ -85,7 +85,7 @@ class Service:
         except asyncio.TimeoutError:
             raise late from None
         except ClientDisconnect:
-            raise Refused(400, "body: the client left") from None
+            raise Refused(400, "body: the client disconnected") from None
         except Full as full:
             text = f"the queue of {self.pipeline.limit} images is full; try again"
             raise Refused(429, text, Retry_After=str(full.seconds)) from None

@@ -30,7 +30,10 @@ def reader_of(content_type: str) -> Reader:
     if kind == b"multipart/form-data":
         boundary = options.get(b"boundary", b"")
         if not boundary:
-            raise Refused(400, "content type: multipart/form-data without a boundary; what builds the form writes it")
+            raise Refused(
+                400,
+                "content type: multipart/form-data without a boundary; the program that builds the form must write it",
+            )
         return partial(form_images, boundary)
     if kind in UNTOLD:
         return partial(untold_images, content_type)

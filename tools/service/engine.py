@@ -68,7 +68,7 @@ class Engine:
             self._connection.send(images)
             answer: Rows | Exception = self._connection.recv()
         except (OSError, EOFError):
-            raise EngineFailed("the engine's process ended, or was killed as it did not answer") from None
+            raise EngineFailed("the engine's process ended, or was killed because it did not respond") from None
         finally:
             self._until = math.inf
         if isinstance(answer, Exception):
@@ -151,7 +151,7 @@ def serve_batches(connection: Connection, signature: Signature, batch_size: int,
         import_paddle()
         model = TwoSizes(signature, batch_size, threads, precision)
         if read_signature(signature.folder) != signature:
-            raise InputError(f"{signature.folder}: was replaced while it was opened; start the service again")
+            raise InputError(f"{signature.folder}: was replaced while it was being opened; start the service again")
         while True:
             connection.send(model(connection.recv()))
     except EOFError:  # the service has ended

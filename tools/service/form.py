@@ -34,7 +34,7 @@ def form_images(boundary: bytes, body: bytes, most: int) -> list[Upload]:
     except FormParserError as error:
         raise Refused(400, f"form: damaged ({' '.join(str(error).split())[:120]})") from None
     if not form.ended:
-        raise Refused(400, "form: is cut off; its last boundary is missing")
+        raise Refused(400, "form: is cut off; the last boundary is missing")
     if not form.found:
         raise Refused(400, f"form: holds no image; accepted: one or more fields {FIELDS}")
     return form.found

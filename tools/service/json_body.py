@@ -10,7 +10,7 @@ from tools.service.upload import Upload, from_base64
 
 KEYS = ("image", "images")
 WORDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-TOPK = "; topk stands in the address: /predict?topk=3"
+TOPK = "; topk goes into the address: /predict?topk=3"
 
 
 def json_images(body: bytes, most: int) -> list[Upload]:
@@ -55,7 +55,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; a key that stands twice would lose an image in silence."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key is given twice")
     return found
 
 

@@ -31,5 +31,7 @@ def from_base64(text: bytes, where: str) -> bytes:
     if other:
         raise Refused(400, f"{where}: is not base64 text; found {other[:4].decode('utf-8', 'replace')[0]!r} in it")
     if len(packed) % 4 == 1:
-        raise Refused(400, f"{where}: is not base64 text; {len(packed)} characters cannot be, its end is missing")
+        raise Refused(
+            400, f"{where}: is not base64 text; {len(packed)} characters are not possible, so its end is missing"
+        )
     return base64.b64decode(packed + b"=" * (-len(packed) % 4))

@@ -175,8 +175,8 @@ def find_weights(path: PathLike, network: Any = None) -> Found:
     else:
         if not hasattr(network, "release_names"):
             raise InputError(
-                f"{path}: taken for a checkpoint of the 2018 release, which only ResNeXt50/101/152_32x4d "
-                "have; accepted is a .safetensors or .pdparams file or a checkpoint folder"
+                f"{path}: looks like a checkpoint of the 2018 release, which exists only for "
+                "ResNeXt50/101/152_32x4d; accepted: a .safetensors or .pdparams file or a checkpoint folder"
             )
         names = network.release_names()
         read = fluid.read_folder if place.is_dir() else fluid.read_combined
@@ -215,7 +215,9 @@ def describe(path: PathLike) -> CheckpointInfo:
         return CheckpointInfo(kind, place if kind == "fluid" and place.is_dir() else None, None, None, None)
     recipe = load_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None
     if recipe is not None and recipe.data.n_classes is None:
-        raise InputError(f"{folder / RECIPE}: data.n_classes: found null; a checkpoint's recipe has the number")
+        raise InputError(
+            f"{folder / RECIPE}: data.n_classes: found null; the recipe of a checkpoint must give the number"
+        )
     names = _read_lines(folder / CLASSES) if (folder / CLASSES).is_file() else None
     return CheckpointInfo(kind, folder, recipe, names, _read_state(folder))
 

@@ -35,10 +35,12 @@ def write_weights(path: str | Path, network: Any, *, replace: bool = False) -> s
             _compare(pdparams.read_arrays(file), weights)
         return "pdparams"
     if path.suffix:
-        raise InputError(f"{path}: accepted endings: .safetensors, .pdparams, or none for a released folder")
+        raise InputError(
+            f"{path}: accepted endings: .safetensors, .pdparams, or none for a folder in the 2018 release's form"
+        )
     if not hasattr(network, "release_names"):
         raise InputError(
-            f"{path}: this network has no names in the 2018 release's form; accepted endings: .safetensors, .pdparams"
+            f"{path}: the 2018 release's form has no names for this network; accepted endings: .safetensors, .pdparams"
         )
     names = network.release_names()
     with atomic_folder(path, replace=replace) as folder:
@@ -53,4 +55,4 @@ def write_weights(path: str | Path, network: Any, *, replace: bool = False) -> s
 def _compare(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     for key in expected:
         if key not in found or not np.array_equal(found[key], expected[key]):
-            raise OSError(f"{key} did not come back from the disk as it was written")
+            raise OSError(f"{key} read back from the disk, differs from what was written")

@@ -87,7 +87,7 @@ def _download(url: str, part: Path, digest: tuple[str, str], seconds: float, blo
         raise _Refused(f"the transfer broke off after {count} of {total} bytes; try again")
     if found.hexdigest() != right:
         name = algorithm.upper()
-        raise _Refused(f"brought a file of {count} bytes whose {name} is {found.hexdigest()}, not {right}; try again")
+        raise _Refused(f"sent a file of {count} bytes whose {name} is {found.hexdigest()}, not {right}; try again")
 
 
 def target_name(url: str) -> str:
@@ -100,7 +100,7 @@ def _opened(url: str, seconds: float) -> Any:
     kind = answer.headers.get_content_type()
     if kind in ("text/html", "application/xhtml+xml"):
         answer.close()
-        raise _Refused("answers with an HTML page in the place of the file (a proxy or a portal, it may be)")
+        raise _Refused("returns an HTML page instead of the file (perhaps from a proxy or a login portal)")
     return answer
 
 
@@ -115,7 +115,7 @@ def _network_faults() -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as error:
-        raise _Refused(f"the server answers {error.code} {error.reason}") from None
+        raise _Refused(f"the server returns {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise _Refused(f"cannot be reached ({_reason(error.reason)})") from None
     except (OSError, http.client.HTTPException) as error:

@@ -146,7 +146,7 @@ class _Reader:
     def claim(self, n: int, what: str) -> None:
         """Count ``n`` bytes as read; raise if they are not there."""
         if n > self.left:
-            raise self.fail(f"ends inside its {what}: {n} bytes needed, {self.left} there")
+            raise self.fail(f"ends inside its {what}: {n} bytes needed, {self.left} left")
         self.left -= n
 
     def take(self, n: int, what: str) -> bytes:

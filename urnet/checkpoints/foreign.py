@@ -98,7 +98,7 @@ def check_width(weights: Mapping[str, np.ndarray], ours: Mapping[str, Shape]) ->
     if key in ours and key in weights and weights[key].shape != tuple(ours[key]):
         whose = RESNEXT_WIDTHS.get(weights[key].shape[:2])
         if whose:
-            raise InputError(f"it has the widths of {whose}: give that as the network")
+            raise InputError(f"it has the widths of {whose}; give that network")
 
 
 def bare(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -115,10 +115,11 @@ def _partly(family: Family, names: Mapping[str, str], needed: set[str], ours: Ma
     extra = [key for key, name in names.items() if name not in ours]
     parts = [
         f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-        for what, keys in (("of the network's are missing", missing), ("have no place in it", extra))
+        for what, keys in (("of the network's are missing", missing), ("do not fit into it", extra))
         if keys
     ]
     return (
-        f"its parameters are called as in {family.library}, but {' and '.join(parts)}; weights of the same network are "
+        f"its parameters have the names of {family.library}, but {' and '.join(parts)}; weights of the same network "
+        "are "
         "accepted"
     )

@@ -60,8 +60,8 @@ def whole_word(path: Any, network: str | None) -> Any:
     places = (Path(path), *(Path(path) / inside / "model.safetensors" for inside in (".", "best", "final")))
     if any(place.is_file() for place in places):
         raise InputError(
-            f"{path}: means the published weights, but a checkpoint here has this name; accepted: ./{path} for that, "
-            f"{WORD}:NETWORK for published ones"
+            f"{path}: means the published weights, but a checkpoint here has the same name; give ./{path} for the "
+            f"checkpoint, {WORD}:NETWORK for published weights"
         )
     return f"{WORD}:{network_of(path, network)}"
 
@@ -73,15 +73,15 @@ def network_of(word: str, network: str | None = None) -> str:
     another name than ``network``.
     """
     if not is_word(word):
-        raise InputError(f"{word}: is not a word for published weights; accepted: {WORD} and {WORD}:NETWORK")
+        raise InputError(f"{word}: does not name published weights; accepted: {WORD} and {WORD}:NETWORK")
     named = word.partition(":")[2] if ":" in word else network
     if named is None:
-        raise InputError(f"{WORD}: of which network? {WORD}:NETWORK is accepted, of {_listed()}")
+        raise InputError(f"{WORD}: give the network as {WORD}:NETWORK; published weights exist for {_listed()}")
     named = {name.casefold(): name for name in (*NETWORKS, *TIMM)}.get(named.casefold(), named)
     if named not in NETWORKS:
         raise InputError(_none_of(named))
     if network is not None and named != network:
-        raise InputError(f"{word}: the network is {network}, whose weights are another file ({WORD} alone means them)")
+        raise InputError(f"{word}: the network is {network}, which has other weights ({WORD} alone means those)")
     return named
 
 
@@ -92,7 +92,7 @@ def transform_of(network: str) -> Transform:
 
 def _none_of(network: str) -> str:
     """Why ``imagenet`` means nothing for a network, and what there is instead."""
-    there = f"{WORD} means weights of {_listed()}"
+    there = f"{WORD} has weights of {_listed()}"
     timm = TIMM.get(network)
     if timm is not None:
         return (

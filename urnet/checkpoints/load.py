@@ -53,14 +53,14 @@ def classifiers_text(kept: Sequence[str], weights: Mapping[str, np.ndarray], net
     """What ``load_into(strict=False)``, which returned ``kept``, did with the classifiers, in words."""
     own, layers = network.state_dict(), dict.fromkeys(key.rpartition(".")[0] for key in kept)
     if not layers:
-        return "all fits; the classifier goes on from what it was there"
+        return "everything fits; the classifier continues from its weights there"
     parts = []
     for layer in layers:
         key, bias = f"{layer}.weight", f"{layer}.bias"
         known = weights.get(bias, weights.get(key))  # a bias has the classes alone, whatever the order of axes
         there = "none there" if known is None else f"{known.shape[-1]} there"
         parts.append(f"{layer} is new, of {own[key].shape[-1]} classes ({there})")
-    return f"{', '.join(parts)}; the rest is taken over"
+    return f"{', '.join(parts)}; the rest is loaded"
 
 
 def _other_classifiers(own: Mapping[str, Any], bad: Sequence[Sequence[str]]) -> list[str]:

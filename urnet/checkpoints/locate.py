@@ -112,7 +112,7 @@ def _refuse_several(path: Path) -> None:
         if found:
             places = [file.parents[above] for file in found]
             names = ", ".join(sorted({str(place.relative_to(path)) for place in places})[:8])
-            raise InputError(f"{path}: {what}; name one of its folders: {names} (the newest is {places[-1]})")
+            raise InputError(f"{path}: {what}; give one of its folders: {names} (the newest is {places[-1]})")
 
 
 def taken_inside(path: PathLike) -> str:
@@ -122,9 +122,9 @@ def taken_inside(path: PathLike) -> str:
     kind, place = locate(path)
     inside = kind == "checkpoint" and place.absolute() != Path(path).absolute() and Path(path).is_dir()
     if inside and place.parent.absolute() != Path(path).absolute():
-        return f"{path}: its {place.parent.name}/{place.name}/ is taken, the last weights of the run's last stage"
+        return f"{path}: its {place.parent.name}/{place.name}/ is used, the last weights of the run's last stage"
     why = {"best": "the weights of the best evaluation", "final": "the last weights"}.get(place.name, "")
-    return f"{path}: its {place.name}/ is taken{', ' + why if why else ''}" if inside else ""
+    return f"{path}: its {place.name}/ is used{', ' + why if why else ''}" if inside else ""
 
 
 def _survivor(path: Path) -> Path:

@@ -6,26 +6,27 @@ import os
 from pathlib import Path
 
 EXPORTED = (
-    "is an exported model, not weights to load; give the checkpoint that it was made from (OUTPUT/NAME/STAGE), or use "
-    "it as it is with tools/serve.py"
+    "is an exported model, not weights to load; give the checkpoint that it was made from (OUTPUT/NAME/STAGE), or "
+    "serve it with tools/serve.py"
 )
 _BY_NAME = {  # the end of a name, small
     "": "",
-    "optimizer.safetensors": "is the optimiser's state; the weights are model.safetensors beside it, give the folder",
+    "optimizer.safetensors": "is the optimiser's state; the weights are in model.safetensors in the same folder; "
+    "give the folder",
     "ema.safetensors": "is a moving average without its batch-norm statistics; give the folder, best or final",
     "signature.json": EXPORTED,
     ".onnx": EXPORTED,
     ".pdmodel": EXPORTED,
     ".pdiparams": EXPORTED,
     "model.json": EXPORTED,
-    ".pdopt": "is the state of a Paddle optimiser; the weights are in the .pdparams file beside it",
+    ".pdopt": "is the state of a Paddle optimiser; the weights are in the .pdparams file in the same folder",
     ".yaml": "is a recipe, for train.py -c; weights are needed here",
     ".yml": "is a recipe, for train.py -c; weights are needed here",
-    **dict.fromkeys((".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z"), "is an archive; unpack it and give what was in it"),
+    **dict.fromkeys((".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z"), "is an archive; unpack it and give its contents"),
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"), "is a picture; pictures go to --img_path"),
     ".arrow": "is a table, or predictions",
     "recipe.yaml": "is a recipe; give the folder that it is in, if that holds weights",
-    "state.json": "says how far a training was; give the folder that it is in",
+    "state.json": "records how far a training got; give its folder",
     "classes.txt": "holds names of classes; give the folder that it is in, if that holds weights",
 }
 _OTHERS = {  # of other libraries
@@ -40,7 +41,10 @@ _OTHERS = {  # of other libraries
     ".npy": "NumPy",
 }
 _BY_CONTENT = (  # how a file begins
-    (b"version https://git-lfs", "is a Git LFS pointer, a few lines in the place of the file; fetch it: git lfs pull"),
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, a few lines instead of the file; fetch the file with git lfs pull",
+    ),
     (b"<!doctype", "is an HTML page: the download brought a web page in the place of the file; download it again"),
     (b"<html", "is an HTML page: the download brought a web page in the place of the file; download it again"),
     (b"\x1f\x8b", "is a compressed archive; unpack it (tar xzf) and give what was in it"),
@@ -57,7 +61,7 @@ def what_file(path: Path) -> str:
     name = path.name.lower()
     if path.suffix.lower() in _OTHERS:
         library = _OTHERS[path.suffix.lower()]
-        return f"is a file of {library}, which is not read; save its arrays as .safetensors, under the network's names"
+        return f"is a file of {library}, which cannot be read; save its arrays as .safetensors, named as in the network"
     return _BY_NAME[max((end for end in _BY_NAME if name.endswith(end)), key=len, default="")]
 
 
@@ -78,6 +82,6 @@ def what_folder(path: Path, model: str, endings: tuple[str, ...]) -> str:
     if {"log.txt", "inputs.json"} & set(names):
         return f"is a stage's folder that has no weights yet; it writes best/{model} at its first evaluation"
     if "train.py" in names and "recipes" in names:
-        return "is this project's folder; runs are in output/, as output/NAME/STAGE"
+        return "is this project's folder; runs are in output/NAME/STAGE"
     pictures = sum(name.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) for name in names)
     return "is a folder of pictures; pictures go to --img_path" if 2 * pictures > len(names) else ""

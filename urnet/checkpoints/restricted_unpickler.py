@@ -110,13 +110,13 @@ class RestrictedUnpickler(pickle.Unpickler):
     def persistent_load(self, identifier: Any) -> Any:
         """The object of a persistent identifier."""
         if self._identified is None:
-            raise Refused("it refers to data outside of itself")
+            raise Refused("it refers to data outside the file")
         return self._identified(identifier)
 
     def _spend(self, arguments: tuple) -> None:
         self._budget -= sum(len(part) for part in arguments if isinstance(part, (bytes, str, tuple, list, dict)))
         if self._budget < 0:
-            raise Refused("it uses the same data over and over, to become many times larger than it is")
+            raise Refused("it repeats the same data until it is many times larger than the file")
 
 
 def pickle_end(data: bytes, start: int) -> int:

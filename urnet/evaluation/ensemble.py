@@ -143,7 +143,7 @@ def make_ensemble(
     if not 1 <= votes <= n_classes:
         raise InputError(f"--votes: found {votes}; 1..{n_classes} is accepted")
     if (weights is not None) != (method == "weighted"):
-        raise InputError("weights go with --method weighted, which needs them (--weights, or --fit); no other does")
+        raise InputError("only --method weighted takes weights, and it needs them (--weights, or --fit)")
     values = np.ones(n_members) if weights is None else np.asarray(weights, np.float64)
     if values.shape != (n_members,):
         raise InputError(f"weights: found {len(values)} for {n_members} members; one each is accepted")

@@ -52,7 +52,7 @@ def fit_weights(probability: np.ndarray, *, rounds: int = 5000, gap: float = 1e-
     """
     n, n_members = probability.shape
     if n == 0:
-        raise InputError("weights cannot be fitted to no row; predictions of labelled images are needed")
+        raise InputError("there is no row to fit weights to; predictions of labelled images are needed")
     weights = np.full(n_members, 1 / n_members)
     excess = np.inf
     for _ in range(rounds):

@@ -36,9 +36,9 @@ class LabelOffset:
         if not len(filled):
             return ""
         if less > 2 * right and filled[0] > 0:
-            what, other, other_hits = "no image has label 0: they seem to count from 1, not from 0", "less", less
+            what, other, other_hits = "no image has label 0: the labels seem to count from 1 instead of 0", "less", less
         elif more > 2 * right and filled[-1] < len(images_of_class) - 1:
-            what = f"no image has label {len(images_of_class) - 1}: they seem to be one too small"
+            what = f"no image has label {len(images_of_class) - 1}: the labels seem to be one too small"
             other, other_hits = "more", more
         else:
             return ""

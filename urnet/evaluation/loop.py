@@ -189,4 +189,4 @@ def check_some_readable(bad: Unreadable, readable: int, what: str = "images") ->
     if readable == 0 and bad:
         path, reason = bad[min(bad)]
         count = f"none of the {len(bad)} {what} can be read; the first: " if len(bad) > 1 else ""
-        raise InputError(f"{count}{path}: {reason}" + ("" if count else "; no other image is there"))
+        raise InputError(f"{count}{path}: {reason}" + ("" if count else "; there is no other image"))

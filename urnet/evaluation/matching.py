@@ -49,7 +49,7 @@ def match(wanted: Any, found: Any, wanted_name: str, found_name: str, root: str 
         *_absent(found, wanted, f"rows of {found_name}", wanted_name),
         *_hint(wanted, found),
     ]
-    raise InputError(f"{found_name} and {wanted_name} are not of the same images: {'; '.join(faults)}")
+    raise InputError(f"{found_name} and {wanted_name} do not list the same images: {'; '.join(faults)}")
 
 
 def repeated(paths: Any, name: str) -> list[str]:
@@ -59,7 +59,7 @@ def repeated(paths: Any, name: str) -> list[str]:
     again = np.setdiff1d(np.arange(len(paths)), first)
     if not len(again):
         return []
-    return [f"{len(again)} of {len(paths)} paths of {name} come twice (the first: {paths[again[0]].as_py()!r})"]
+    return [f"{len(again)} of {len(paths)} paths of {name} occur twice (the first: {paths[again[0]].as_py()!r})"]
 
 
 def _absent(paths: Any, others: Any, what: str, where: str) -> list[str]:
@@ -80,7 +80,7 @@ def _hint(wanted: Any, found: Any) -> list[str]:
         for cut in range(1, len(parts)):
             folder = "/".join(parts[:cut])
             if pc.is_in(canonical(one, folder), value_set=other).to_numpy(zero_copy_only=False).all():
-                return [f"--root {folder} leaves out the leading folder, and then they match"]
+                return [f"with --root {folder} the leading folder is ignored and they match"]
     return []
 
 
@@ -127,7 +127,7 @@ class Listed:
     def check_range(self, widest: int, file: str | Path) -> None:
         """Raise InputError for a label that is not a predicted class, where nothing says how many classes there are."""
         if self.n_classes is None and (fault := self.beyond(widest, file)):
-            raise InputError(f"{fault}; if the network has more classes, --class_dim N says so")
+            raise InputError(f"{fault}; if the network has more classes, give --class_dim N")
 
 
 def read_aligned(

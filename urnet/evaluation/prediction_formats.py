@@ -79,7 +79,7 @@ def arrow_names(file: Path) -> list[str]:
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{file}: says that its classes are {said[:40]!r}; a JSON list of names is accepted")
+        raise InputError(f"{file}: gives its classes as {said[:40]!r}; a JSON list of names is accepted")
     return names
 
 
@@ -92,7 +92,7 @@ def class_count(file: str | Path) -> int | None:
     if not said:
         return None
     if not (said.isascii() and said.isdecimal() and 1 <= int(said[:10]) < 1 << 31):
-        raise InputError(f"{file}: says that it is of {said[:40]!r} classes; a number from 1 is accepted")
+        raise InputError(f"{file}: gives {said[:40]!r} as its number of classes; a number from 1 is accepted")
     return int(said)
 
 
@@ -129,12 +129,14 @@ def _check_separators(file: Path) -> None:
     with file.open("rb") as stream:
         head = stream.readline(1 << 12)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{file}: is UTF-16 text, as Excel's `Unicode Text`; save it as `CSV UTF-8`, or make it anew")
+        raise InputError(
+            f"{file}: is UTF-16 text, as Excel's `Unicode Text`; save it as `CSV UTF-8`, or write it again"
+        )
     if b"," not in head:
         for sign, name in ((b";", "semicolons"), (b"\t", "tabs")):
             if sign in head:
                 raise InputError(
-                    f"{file}: its columns are parted by {name}, as a spreadsheet saves them where the comma is the "
+                    f"{file}: its columns are separated by {name}, as spreadsheets do where the comma is the "
                     "decimal sign; commas are accepted (infer.py's own file)"
                 )
 

@@ -22,7 +22,7 @@ from urnet.evaluation.prediction_names import split_names
 
 NO_ROW = "has no row; predictions of one image or more are needed"
 CLASSES = 5000  # of the challenge: the default where nothing says how many there are
-NAMES = "names of the classes, parted by `; `, are accepted"
+NAMES = "names of the classes, separated by `; `, are accepted"
 SLACK = 1e-3  # by which a probability may be above 1: float16, and sums in float32
 
 
@@ -123,7 +123,7 @@ def read_names(file: str | Path, n_classes: int, most_rows: int | None = None) -
                         unknown.remove(number)
             except (ValueError, csv.Error) as error:
                 raise InputError(
-                    f"{file}: names {str(found)[:100]!r}: {error}; names parted by `; ` are accepted"
+                    f"{file}: names {str(found)[:100]!r}: {error}; names separated by `; ` are accepted"
                 ) from None
         seen += table.num_rows
         if not unknown or (most_rows is not None and seen >= most_rows):
@@ -139,7 +139,7 @@ def number_of_classes(files: Iterable[str | Path], given: int | None = None) -> 
         if found is None:
             found, source = said, str(file)
         elif said not in (None, found):
-            raise InputError(f"{file}: is of {said} classes, but {source} says {found}; one number is accepted")
+            raise InputError(f"{file}: has {said} classes, but {source} says {found}; they must agree")
     return found
 
 

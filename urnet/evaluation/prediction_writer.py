@@ -193,13 +193,13 @@ def open_predictions(
     record batch.
     """
     if excel and (path is None or Path(path).suffix != ".csv"):
-        raise InputError(f"--excel is about a CSV file: it needs {flag} FILE.csv")
+        raise InputError(f"--excel only affects a CSV file; it needs {flag} FILE.csv")
     if path is None:
         yield None
         return
     path = Path(path)
     if path.suffix not in FORMATS:
-        raise InputError(f"{flag} {path}: accepted are names that end in {' or '.join(FORMATS)}")
+        raise InputError(f"{flag} {path}: names that end in {' or '.join(FORMATS)} are accepted")
     if path.suffix == ".arrow":
         with _open_arrow(path, flag, arrow_schema(n_classes, class_names, in_classes), batch_rows) as file:
             yield file

@@ -93,7 +93,7 @@ def check_submission(file: str | Path, wanted: Sequence[str], list_name: str, n_
         form = LINE.fullmatch(line)
         name, classes = (form[1], [int(word) for word in form[2].split()]) if form else ("", [])
         if form is None:
-            fault = "a name and five class numbers, parted by single blanks, are accepted"
+            fault = "a name and five class numbers, separated by single blanks, are accepted"
         elif max(classes) >= n_classes:
             fault = f"a class is outside 0..{n_classes - 1}"
         elif len(set(classes)) < WIDTH:
@@ -125,7 +125,9 @@ def _read_lines(file: Path) -> list[str]:
         line = 1 + error.object.count(b"\n", 0, error.start)
         raise InputError(f"{file}:{line}: is not UTF-8 text") from None
     if text.startswith("\ufeff"):
-        raise InputError(f"{file}:1: begins with a byte order mark, which is not part of a name; save it without one")
+        raise InputError(
+            f"{file}:1: begins with a byte order mark, which would become part of a name; save it without one"
+        )
     if not text:
         raise InputError(f"{file}: is empty; lines `name c1 c2 c3 c4 c5` are needed")
     return text.removesuffix("\n").split("\n")

@@ -239,7 +239,7 @@ def kept_rows(kept: KeptFeatures, n_files: int, contents: Contents) -> np.ndarra
     unreadable = [i for i in contents.unreadable if i < n_files]
     rows[unreadable] = -1
     if np.count_nonzero(rows < 0) > len(unreadable):
-        raise InputError(f"{kept.path}: was changed by another process meanwhile; name another file for each of both")
+        raise InputError(f"{kept.path}: was changed by another process meanwhile; give each of the two its own file")
     return rows
 
 

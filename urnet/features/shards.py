@@ -123,7 +123,7 @@ class ShardedArray:
         return mapped
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
-        raise TypeError(f"{self._name}: is not read as a whole by accident; ask for rows, or for [:]")
+        raise TypeError(f"{self._name}: give rows, or [:] to read all of it")
 
     def __reduce__(self) -> tuple:
         return (ShardedArray, (self._folder, self._about, self._name, self._most))

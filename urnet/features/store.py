@@ -57,7 +57,7 @@ class Measurement:
         if missing:
             raise InputError(
                 f"{fault_of(folder, describe, missing[0])}; of {describe.n_shards} shards {len(missing)} "
-                "are not whole; measuring again completes them"
+                "are incomplete; measuring again completes them"
             )
         return cls(folder, describe)
 
@@ -128,12 +128,10 @@ def _is_of(folder: Path, about: Description, replace: bool) -> bool:
     if found == about or replace:
         return found == about
     if found is None and shard is not None:
-        raise InputError(f"{shard}: of what is not known, {folder / FILE} is missing; remove {folder}")
+        raise InputError(f"{shard}: it is not known what it belongs to, as {folder / FILE} is missing; remove {folder}")
     if found is not None:
         key, old, new = _difference(found, about)
-        raise InputError(
-            f"{folder}: was measured with {key} {old}, now it is {new}; remove it, or ask for its replacement"
-        )
+        raise InputError(f"{folder}: was measured with {key} {old}, now it is {new}; remove it, or have it replaced")
     return False
 
 

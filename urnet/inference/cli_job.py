@@ -57,7 +57,7 @@ class PredictionJob:
         self.transform = complete(args, self.info.recipe, network_names, defaults, told_by=told_by)
         self.class_names, self.class_file = _class_names(args, self.info)
         if self.info.word not in ("", args.pretrained_model) and is_main():
-            belongs = "its view of images and its class names are used"
+            belongs = "its image transform and class names are used"
             print(f"note: {args.pretrained_model}: is what {self.info.word} means; {belongs}", file=sys.stderr)
         inside = taken_inside(args.pretrained_model)
         if inside and is_main():
@@ -97,13 +97,13 @@ class PredictionJob:
             if not self.class_names:
                 raise InputError(
                     "--img_list: found none; a file of `path label` lines is needed, or class names"
-                    " (--class_names), which are the names of sub-folders of --img_path then"
+                    " (--class_names), which must then be the names of the sub-folders of --img_path"
                 )
             names = self.class_names
             if self.class_file is not None:  # which may know classes by synsets' identifiers, too
                 names = self.class_file.reading_for(sub_folders(root)).keys
             source = args.class_names or args.pretrained_model
-            remedy = "call the classes otherwise by --class_names FILE (a name per line, in the network's order)"
+            remedy = "give the classes other names with --class_names FILE (one per line, in the network's order)"
             return labelled_folders(root, names, f"class of {source}", remedy)
         return one_image(root) if root.is_file() else images_under(root)
 
@@ -147,7 +147,8 @@ class PredictionJob:
             c, source = other[0], self.info.classes_file
             print(
                 f"note: {self.args.class_names}: class {c} is {self.class_names[c]!r}, but {known[c]!r} in {source}; "
-                f"{len(other)} of {len(known)} names {verb(len(other), 'differs', 'differ')}, and the file's are used",
+                f"{len(other)} of {len(known)} names {verb(len(other), 'differs', 'differ')}, and the names in the "
+                "file are used",
                 file=sys.stderr,
             )
 
@@ -309,5 +310,5 @@ def _device(use_gpu: bool) -> str:
         return "gpu" if use_gpu else "cpu"
     why = "finds no GPU" if paddle.is_compiled_with_cuda() else "is a build without CUDA"
     if is_main():
-        print(f"note: computing on the CPU, as this Paddle {why} (--use_gpu False: without this line)", file=sys.stderr)
+        print(f"note: computing on the CPU, as this Paddle {why} (--use_gpu False hides this line)", file=sys.stderr)
     return "cpu"

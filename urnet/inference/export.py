@@ -108,7 +108,7 @@ class Export:
         if "onnx" in self.formats:
             found["onnx"] = Difference(onnx_predictor(folder / ONNX, compute_threads()))
             if found["onnx"].predict is None:
-                print("note: model.onnx is not compared; onnxruntime is not installed", file=sys.stderr)
+                print("note: model.onnx is not compared, as onnxruntime is not installed", file=sys.stderr)
         found = {name: found[name] for name in self.formats}
         largest, n_images = 0.0, 0
         for images in self._batches(model.signature):
@@ -156,5 +156,5 @@ class Export:
         ours = eval_transform(read_image(file, exif=job.exif, max_pixels=job.max_pixels), job.transform)
         theirs = signature.prepare(read_bytes(file, job.max_pixels), max_pixels=job.max_pixels)
         if not np.array_equal(ours, theirs):
-            raise RuntimeError(f"{file}: signature.json leads to another image than the recipe")
+            raise RuntimeError(f"{file}: signature.json gives another image than the recipe")
         return theirs

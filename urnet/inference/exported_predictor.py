@@ -44,8 +44,10 @@ class Exported(BatchPredictor):
         scores = answers.probabilities
         if scores.shape[1:] != (n_classes,):
             where = self.signature.folder / SIGNATURE
-            raise InputError(f"{where}: output.shape: says {n_classes} classes, the model's answer is {scores.shape}")
+            raise InputError(
+                f"{where}: output.shape: says {n_classes} classes, but the model's output is {scores.shape}"
+            )
         if (answers.in_classes is not None) != self.signature.in_classes:
             said, has = (("one", "none"), ("no in_classes", "one"))[not self.signature.in_classes]
-            raise InputError(f"{self.signature.folder / SIGNATURE}: in_classes: says {said}, the model has {has}")
+            raise InputError(f"{self.signature.folder / SIGNATURE}: in_classes: says {said}, but the model has {has}")
         return answers

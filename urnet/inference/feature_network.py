@@ -95,7 +95,7 @@ class FeatureNetwork:
 
         network = self.build(self.name, self.n_classes)
         if not hasattr(network, self.output):
-            raise InputError(f"{self.name}: has no method `{self.output}`; the networks of `models` have it")
+            raise InputError(f"{self.name}: has no method `{self.output}`; the networks in `models` have it")
         load_into(network, read_weights(self.weights, network), strict=False, source=str(self.weights))
         normalised = Normalise(network, self.transform.mean, self.transform.std)
         normalised.eval()

@@ -23,11 +23,11 @@ def check_image_paths(img_path: str, img_list: str | None, *, need_labels: bool)
         _check_list(img_list)
         if path.is_file():
             raise InputError(
-                f"{at}: is a file; beside --img_list it is the folder that the list's paths are relative to"
+                f"{at}: is a file; with --img_list it must be the folder that the list's paths are relative to"
             )
         return
     if path.is_file() and kind_of(_begin(path)) is None and _is_text(path):
-        raise InputError(f"{at}: is a text file; is it a list? Then: --img_list {img_path} --img_path FOLDER")
+        raise InputError(f"{at}: is a text file; if it is a list: --img_list {img_path} --img_path FOLDER")
     if path.is_file() and need_labels:
         raise InputError(f"{at}: is one file; a folder with a sub-folder per class, or --img_list FILE, is needed")
 
@@ -45,7 +45,7 @@ def _instead(path: str) -> str:
             f"ls {path} > list.txt, then --img_list list.txt --img_path {root}"
         )
     if path.startswith("~"):
-        return "; the shell expands ~ only outside of quotes"
+        return "; the shell expands ~ only outside quotes"
     names: list[str] = []
     if Path(path).parent.is_dir():
         with os.scandir(Path(path).parent) as entries:

@@ -89,7 +89,7 @@ class ImagePredictor:
         """
         if self._extractor is None:
             if self._make_extractor is None:
-                raise InputError("features: this predictor was made without its network; load_predictor makes one")
+                raise InputError("features: this predictor was made without its network; use load_predictor")
             self._extractor = self._make_extractor()
         found = [self._extractor.features(batch) for batch in self._batches(images)]
         if found:
@@ -118,7 +118,7 @@ class ImagePredictor:
     def _batches(self, images: Iterable[Image]) -> Iterator[np.ndarray]:
         """uint8 (b, S, S, 3), b from 1 to the batch size."""
         if isinstance(images, (str, bytes, Path)) or getattr(images, "ndim", 4) == 3:
-            raise InputError("images: found a single one; a list of images is accepted: [image]")
+            raise InputError("images: found a single image; a list is accepted: [image]")
         if not isinstance(images, Iterable):
             raise InputError(f"images: found {type(images).__name__}; a list of images is accepted")
         batch: list[np.ndarray] = []
@@ -232,7 +232,7 @@ def _network(info: CheckpointInfo, checkpoint: str | Path, model: str | None, n_
     for argument, given in (("model", model), ("n_classes", n_classes)):
         value = known.get(argument, given)
         if value is None:
-            raise InputError(f"{argument}: found none; {checkpoint} has no recipe that tells it")
+            raise InputError(f"{argument}: found none; {checkpoint} has no recipe that gives it")
         if given is not None and given != value:
             raise InputError(f"{argument} is {given!r}, but {checkpoint} was trained with {value!r} ({info.told_by})")
         values.append(value)

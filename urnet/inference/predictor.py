@@ -190,14 +190,16 @@ def check_precision(engine: str, precision: str, device: str) -> str:
         return engine
     if precision == "fp16":
         if device == "cpu":
-            raise InputError(f"--precision fp16: is for GPUs; accepted on the CPU: fp32, or bf16 on {BF16_NEEDED}")
+            raise InputError(
+                f"--precision fp16: works only on GPUs; accepted on the CPU: fp32, or bf16 on {BF16_NEEDED}"
+            )
         return engine
     if device == "cpu" and engine == "dygraph":
         raise InputError("--precision bf16: on the CPU --engine inference is needed; dygraph computes in fp32")
     if device == "cpu" and not cpu_has_bf16():
-        raise InputError(f"--precision bf16: this CPU has none; accepted: fp32, or {BF16_NEEDED}")
+        raise InputError(f"--precision bf16: this CPU does not have it; accepted: fp32, or {BF16_NEEDED}")
     if device == "gpu" and not paddle.amp.is_bfloat16_supported():
-        raise InputError("--precision bf16: this GPU has none; accepted: fp32, or a GPU with bfloat16")
+        raise InputError("--precision bf16: this GPU does not have it; accepted: fp32, or a GPU with bfloat16")
     return engine
 
 

@@ -190,8 +190,8 @@ def export_inference(
         limit = TOLERANCE * float(expected.probabilities.max())
         if not difference <= limit:
             raise RuntimeError(
-                f"{folder}: not written; its probabilities are {difference:.3g} off the live network's, "
-                f"accepted: {limit:.3g}"
+                f"{folder}: not written; its probabilities differ from the live network's by {difference:.3g}; "
+                f"{limit:.3g} is accepted"
             )
         check_in_classes(folder, answers.in_classes, expected.in_classes)
         fits = {} if answers.in_classes is None else {"in_classes": IN_CLASSES}

@@ -123,7 +123,7 @@ def keep_program(
     except (InputError, OSError, RuntimeError) as error:
         if find_program(folder, key):  # without locks: another process was quicker
             return entry
-        _note(f"the inference program is not kept for the next run ({error}); {VARIABLE} names its folder")
+        _note(f"the inference program cannot be kept for the next run ({error}); {VARIABLE} names its folder")
         return None
     return entry
 

@@ -95,7 +95,7 @@ def _read(folder: Path) -> dict[str, Any]:
     except OSError as error:
         wanted = "a folder that tools/export.py or infer.py --save_inference wrote is needed"
         if (folder / EXPORTED / SIGNATURE).is_file():
-            wanted = f"it is a run's folder; what was exported of it is {folder / EXPORTED}"
+            wanted = f"it is a run's folder; its exported folder is {folder / EXPORTED}"
         elif any((folder / name).exists() for name in ("state.json", "best/state.json", "final/state.json")):
             wanted = f"it is a checkpoint; export it first: tools/export.py {folder} --out DIR"
         elif any(folder.glob("*/final/state.json")):

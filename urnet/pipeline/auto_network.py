@@ -26,7 +26,7 @@ def settle_network(recipe: Recipe, *, replace: bool = False) -> Recipe:
         gpu = recipe.device != "cpu" and _finds_gpu()
         name, why = (ON_GPU, "as there is a GPU") if gpu else (ON_CPU, "as it trains on the CPU")
     if is_main():
-        print(f"model.name: auto is {name}, {why} (-o model.name=NETWORK takes another)", file=sys.stderr)
+        print(f"model.name: auto is {name}, {why} (-o model.name=NETWORK sets another)", file=sys.stderr)
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, name=name))
 
 

@@ -30,7 +30,7 @@ def check_columns(stage: Stage, inputs: Fingerprints) -> None:
     recipe, table = inputs.recipe, inputs.table
     method, at = method_of(stage), f"stages.{stage.name}"
     if measures(stage) and stage.measure.network == "previous" and stage == active_stages(recipe)[0]:
-        raise InputError(f"{at}.measure.network: found 'previous', but no stage is before it; accepted: a checkpoint")
+        raise InputError(f"{at}.measure.network: found 'previous', but there is no earlier stage; give a checkpoint")
     evidence = None if method is None else method.evidence_of(stage.reweight)
     words = None if evidence is None else evidence.word_vectors
     if words is not None and not Path(words).is_file():

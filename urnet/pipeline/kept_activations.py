@@ -169,9 +169,9 @@ class KeptActivations:
         free = shutil.disk_usage(next(folder for folder in place.absolute().parents if folder.exists())).free
         given = self._recipe.data.features
         where = f"{_bytes(needed)} in {place if given and place == Path(given) else place.parent}"
-        text = f"stage {stage.name}: what its frozen part makes of the images is kept: {where}"
+        text = f"stage {stage.name}: the output of its frozen part is kept: {where}"
         if needed > free:
-            raise InputError(f"{text}; but {_bytes(free)} are free there: fewer views, or another output, need less")
+            raise InputError(f"{text}; but {_bytes(free)} are free there; use fewer views, or set another output")
         if stage.name not in self._announced:
             print(text, file=sys.stderr)
             self._announced.add(stage.name)
@@ -203,13 +203,13 @@ def check_parts(stages: Sequence[Stage], build_network: BuildNetwork, name: str)
     network = build_network()
     if front is not None and not hasattr(network, "front"):
         raise InputError(
-            f"stages.{front.name}.measure.front: found true, but network {name} has no `front`: it is not cut in front "
-            "of its last part; accepted: false"
+            f"stages.{front.name}.measure.front: found true, but network {name} has no `front`: it cannot be cut "
+            "before its last part; accepted: false"
         )
     for train, stage in parts.items():
         if not hasattr(network, OUTPUTS[train]):
             instead = "all or classifier" if train == "top" and hasattr(network, "features") else "all"
             raise InputError(
                 f"stages.{stage.name}.train: found {train}, but network {name} has no `{OUTPUTS[train]}`, "
-                f"so nothing in front of its last part can be kept; accepted: {instead}"
+                f"so nothing before its last part can be kept; accepted: {instead}"
             )

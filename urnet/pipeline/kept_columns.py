@@ -55,8 +55,8 @@ def keep_own(before: Path, table: Table) -> None:
             write_own(table, file, {name: old.column(name)[rows] for name in old.columns if old.file_of(name) == file})
         else:
             print(
-                f"note: {table.folder}: column {file} is gone, as it has no value for some of the images now; "
-                "tools/table.py --column writes it again",
+                f"note: {table.folder}: column {file} was removed, as it has no value for some of the current "
+                "images; tools/table.py --column writes it again",
                 file=sys.stderr,
             )
 

@@ -48,5 +48,5 @@ class KeptPasses:
             return {asker: {place: int(n) for place, n in own.items()} for asker, own in found.items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{self._file}: cannot be read ({error}); remove it, passes so far are lost then"
+                f"{self._file}: cannot be read ({error}); remove it (the passes so far are then lost)"
             ) from None

@@ -67,7 +67,7 @@ def check_name(name: str) -> None:
             f"column {name!r}: small letters, digits and _ are accepted, a letter first, such as my_weight"
         )
     if name in RESERVED or known_as(name) or writes_file(name):
-        raise InputError(f"column {name!r}: a run writes this name itself; another one is accepted, such as my_{name}")
+        raise InputError(f"column {name!r}: a run writes this name itself; choose another, such as my_{name}")
 
 
 def by_path(table: Table, name: str, values: Values, missing: float | None) -> np.ndarray:
@@ -122,7 +122,9 @@ def _matched(values: PathValues, table: Table, name: str, missing: float | None)
         said = f"{plural(len(row), 'row')} of {table.n_rows:,} {verb(len(row), 'has', 'have')} no value of {name}"
         said += f", the first {table.strings('path', row[:1])[0]!r}"
         if missing is None:
-            raise InputError(f"{values.source}: {said}; each needs one (missing=1, --missing 1: these get 1)")
+            raise InputError(
+                f"{values.source}: {said}; each row needs one (missing=1 or --missing 1 gives these rows 1)"
+            )
         print(f"note: {values.source}: {said}; {verb(len(row), 'it gets', 'they get')} {missing:g}", file=sys.stderr)
     found = np.full(table.n_rows, np.nan if missing is None else missing, np.float64)
     found[known] = values.values[np.asarray(place.drop_null())]
@@ -134,9 +136,7 @@ def _note_unknown(source: str, paths: Any, wanted: Any) -> None:
     unknown = paths.filter(pc.invert(pc.is_in(paths, wanted)))
     if len(unknown):
         n = len(unknown)
-        what = (
-            f"{plural(n, 'path')} of {len(paths):,} {verb(n)} not in the table and {verb(n, 'counts', 'count')} nowhere"
-        )
+        what = f"{plural(n, 'path')} of {len(paths):,} {verb(n)} not in the table and {verb(n, 'is', 'are')} ignored"
         print(f"note: {source}: {what}; the first: {unknown[0].as_py()!r}", file=sys.stderr)
 
 

@@ -64,7 +64,7 @@ def _step(stage: Stage, inputs: Fingerprints, replace: bool) -> Step:
     if found != "finished":
         return Step(stage, "resume", "unfinished")
     if stage.bags is not None and not inputs.has_column("bag_attention"):
-        return Step(stage, "again", "bag.arrow, which it wrote, is gone")
+        return Step(stage, "again", "its bag.arrow is missing")
     return Step(stage, "keep", "finished already")
 
 
@@ -73,8 +73,8 @@ def check_steps(steps: Sequence[Step], inputs: Fingerprints, *, resume: bool) ->
     for step in steps:
         if step.action == "resume" and not resume:
             raise InputError(
-                f"{inputs.home / step.stage.name}: holds an unfinished training; pass --resume to go on with it, "
-                "or --replace to begin anew"
+                f"{inputs.home / step.stage.name}: holds an unfinished training; pass --resume to continue it, or "
+                "--replace to start again"
             )
     planned, stages = {step.stage.name for step in steps}, {s.name: s for s in active_stages(inputs.recipe)}
     for step in steps:
@@ -102,6 +102,6 @@ def _check_finished(needed: Stage, stage: Stage, inputs: Fingerprints) -> None:
         changed = ["its columns are not in the table"]
     if changed:
         raise InputError(
-            f"--stage {stage.name}: stage {needed.name}, which it builds on, was trained otherwise: "
+            f"--stage {stage.name}: stage {needed.name}, which it builds on, was trained with other settings: "
             f"{changed[0]}; run it again first (--stage {needed.name})"
         )

@@ -37,8 +37,8 @@ def check_shared(home: Path, group: ProcessGroup) -> None:
             (home / name).unlink(missing_ok=True)
     if unseen:
         raise InputError(
-            f"{home}: processes {unseen} do not see what process 0 writes there; `output` must be on a file "
-            "system that all machines share"
+            f"{home}: processes {unseen} cannot see what process 0 writes there; `output` must be on a file system "
+            "that all machines share"
         )
 
 

@@ -45,7 +45,7 @@ def check_columns(stage: Stage, key: str, columns: Sequence[str]) -> None:
     """Raise InputError for a name under the stage's ``key`` that is not among ``columns``."""
     for name in getattr(stage, key):
         if name not in columns:
-            own = "" if known_as(name) else f" (tools/table.py --column {name}=FILE writes one of your own)"
+            own = "" if known_as(name) else f" (tools/table.py --column {name}=FILE adds your own)"
             raise InputError(
                 f"stages.{stage.name}.{key}: the table has no column {name!r}; nearest: {nearest(name, columns)}{own}"
             )
@@ -64,8 +64,8 @@ def _check_even(stage: Stage) -> None:
     for name in stage.sampling_weight:
         if any(column.role == "class_weight" for column in known_as(name)):
             raise InputError(
-                f"stages.{stage.name}.sampling_weight: found {name}, which is the same for all rows of a class and so "
-                f"changes nothing; accepted: loss_weight: [{name}], or balance for even classes"
+                f"stages.{stage.name}.sampling_weight: found {name}, which is the same for all rows of a class, so "
+                f"it changes nothing; accepted: loss_weight: [{name}], or balance for even classes"
             )
 
 

@@ -158,7 +158,7 @@ def _devices(recipe: Recipe, chosen: Sequence[Stage], n_processes: int) -> tuple
     device, model = choose_device(recipe.device), recipe.model
     amps = {s.name: choose_amp(s.amp, device, f"stages.{s.name}.amp") for s in chosen}
     if device == "gpu" and is_main() and any(s.amp == "auto" and amps[s.name] is None for s in chosen):
-        print("note: amp: auto is off, this GPU has no mixed precision", file=sys.stderr)
+        print("note: amp: auto is off, as this GPU has no mixed precision", file=sys.stderr)
     check_compile(recipe, chosen, n_processes)
     if model.channels_last:
         raise InputError(
@@ -171,7 +171,7 @@ def _devices(recipe: Recipe, chosen: Sequence[Stage], n_processes: int) -> tuple
         names = ", ".join(name for name, amp in amps.items() if amp is None)
         print(
             f"note: model.data_format: NHWC: stage {names} computes in float32, where Paddle transposes the maps "
-            "around every convolution: NCHW does without",
+            "around every convolution, which NCHW avoids",
             file=sys.stderr,
         )
     return device, amps
@@ -214,8 +214,8 @@ def _say_unrecorded(steps: Sequence[Step], inputs: Fingerprints) -> None:
     names = unrecorded(steps, inputs)
     if names:
         print(
-            f"note: stage {', '.join(names)}: the validation images were not recorded when it was trained, so whether "
-            "they have changed since is not known",
+            f"note: stage {', '.join(names)}: the validation images were not recorded when it was trained, so it is "
+            "not known whether they have changed since",
             file=sys.stderr,
         )
 
@@ -269,7 +269,9 @@ class _Run:
             remove([folder])
         else:
             place = run_folder.set_aside(folder)
-            print(f"stage {step.stage.name}: runs again, as {step.why}; what it had is in {place}", file=sys.stderr)
+            print(
+                f"stage {step.stage.name}: runs again, as {step.why}; its earlier result is in {place}", file=sys.stderr
+            )
 
     def _write_columns(self, stage: Stage, amp: str | None) -> None:
         if stage.reweight is None:

@@ -73,7 +73,7 @@ def condition(folder: Path, *, mine: bool = False) -> str:
     ``mine``: this process holds the run's lock, so what killed writers left there may be cleared away.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; a stage's folder is needed there")
+        raise InputError(f"{folder}: is a file; the folder of a stage must be there")
     if mine:
         checkpoint.recover(folder)
     if not folder.exists() or all(item.name.startswith(".") and item.suffix == ".tmp" for item in folder.iterdir()):
@@ -138,7 +138,7 @@ _KINDS = {"file": "a file", "published": "published weights"}  # of ``Fingerprin
 def _change(key: str, was: Any, now: Any) -> str:
     """What became of one input, in words; a hash tells people nothing, so it comes last, in brackets."""
     if key == "columns":
-        return f"what its reweighting writes would differ ({was} then, {now} now)"
+        return f"its reweighting would write other values ({was} then, {now} now)"
     if key.startswith("column ") and was and now:
         return f"{key}, which it trains with, would differ ({was} then, {now} now)"
     if key == "start":

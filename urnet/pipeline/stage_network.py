@@ -113,7 +113,7 @@ def start_pair(recipe: Recipe, stage: Stage, home: Path, build_network: BuildNet
     if all(np.array_equal(first[name], second[name]) for name in first):
         raise InputError(
             f"stages.{stage.name}.start: found {stage.start}, whose classifier fits, so the two networks of "
-            f"{stage.pair} would begin as the same one; accepted: scratch, or weights of other classes"
+            f"{stage.pair} would start identical; accepted: scratch, or weights of other classes"
         )
     try:
         return Pair(*both)
@@ -173,4 +173,4 @@ def _check_classes(inputs: Fingerprints, stage: Stage, source: str, trains: bool
         if not trains:
             raise
         if is_main():
-            print(f"note: {error}; its classifier learns them anew", file=sys.stderr)
+            print(f"note: {error}; its classifier learns them again", file=sys.stderr)

@@ -109,7 +109,7 @@ def _tell(source: str, own: Transform, view: Transform, weights: Transform) -> N
     kept = [name for name in names if getattr(view, name) != getattr(weights, name)]
     if taken and is_main():
         print(
-            f"{source}: images are prepared as its weights need them: {_shown(view, taken)} "
+            f"{source}: images are prepared the way its weights need: {_shown(view, taken)} "
             "(set them in the recipe or by -o to override)",
             file=sys.stderr,
         )

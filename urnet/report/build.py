@@ -88,6 +88,6 @@ def _check_table(run: RunState, table: Table) -> None:
     for stage in run.stages:
         if stage.base_hash and stage.base_hash != table.base_hash:
             raise InputError(
-                f"{run.folder / stage.name}: was trained on table {stage.base_hash[:16]}, "
-                f"{table.folder} is {table.base_hash[:16]}; name the run's table with --table"
+                f"{run.folder / stage.name}: was trained on table {stage.base_hash[:16]}, but {table.folder} is "
+                f"{table.base_hash[:16]}; give the run's table with --table"
             )

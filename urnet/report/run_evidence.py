@@ -62,7 +62,7 @@ def _evidence(
         best, p = _most_probable(index[part], prob[part])
         if len(best) and best.max() >= n_classes:
             raise InputError(
-                f"{columns.table.folder}: class {best.max()} is suggested, the table has {n_classes} classes"
+                f"{columns.table.folder}: class {best.max()} is suggested, but the table has {n_classes} classes"
             )
         if confidence is None:
             value = _of_given(labels[part], index[part], prob[part])

@@ -29,7 +29,7 @@ EXPLAINED = {
     "leak from validation": "the picture is one of the validation pictures, which then measure nothing",
     "unreadable": "the file is not a complete picture",
 }
-NO_EVIDENCE = "No evidence about labels yet: suggested and relevance (instance stage) or topk and keep (label stage)."
+NO_EVIDENCE = "No evidence about labels yet (suggested and relevance, or topk and keep)."
 
 
 def quality_words(quality: float) -> str:
@@ -58,8 +58,8 @@ def suspect_section(source: Rows, evidence: Evidence | None, top: int, gallery: 
     rows = shown_rows(evidence, top)
     if total > len(rows):
         words += (
-            f'<p class="note">{count(len(rows))} of {count(total)} are shown: '
-            f"--top {-(-total // 100) * 100} shows all; the list has them, too.</p>"
+            f'<p class="note">{count(len(rows))} of {count(total)} are shown; '
+            f"--top {-(-total // 100) * 100} shows all, and the list has all of them.</p>"
         )
     if not len(rows):
         return words + _explained(evidence, counts)

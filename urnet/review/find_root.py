@@ -35,8 +35,10 @@ def find_root(paths: Sequence[str], starts: Sequence[Path], flag: str, *, beside
         return best[0]
     if not best:
         where = " or ".join(dict.fromkeys(str(start) for start in starts))
-        raise InputError(f"{sample[0]}: no folder in {where} has this and the list's others; {flag} DIR says which")
-    raise InputError(f"{sample[0]}: is in {best[0]} and in {best[1]}; {flag} DIR says which is meant")
+        raise InputError(
+            f"{sample[0]}: no folder in {where} has this picture and the list's others; give it with {flag} DIR"
+        )
+    raise InputError(f"{sample[0]}: is in {best[0]} and in {best[1]}; give the right one with {flag} DIR")
 
 
 def _folders(starts: Sequence[Path]) -> Iterator[Path]:

@@ -28,7 +28,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-NO_TOKEN = "open the whole address that tools/review.py printed; it is another one each time it starts"
+NO_TOKEN = "open the complete address that tools/review.py printed; it is a new one at each start"
 
 
 def new_token() -> str:
@@ -73,9 +73,9 @@ class Guard:
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             return refusal(f"Host {hosts[:1]}: an address of this machine is accepted, or localhost", 403), ""
         if any(origin.casefold() != f"http://{hosts[0]}".casefold() for origin in origins):
-            return refusal(f"Origin {origins[0][:80]!r}: only this page may ask", 403), ""
+            return refusal(f"Origin {origins[0][:80]!r}: only this page may send requests", 403), ""
         if scope["method"] == "POST" and headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return refusal("another page may not ask", 403), ""
+            return refusal("another page may not send requests", 403), ""
         token, slash, rest = scope["path"].removeprefix("/").partition("/")
         if not hmac.compare_digest(token.encode(errors="replace"), self._token) or not slash:
             return refusal(NO_TOKEN, 403), ""

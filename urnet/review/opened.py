@@ -27,7 +27,7 @@ def opened(
     starts = list(dict.fromkeys((Path(file).absolute().parent, Path.cwd())))
     if root is None:
         place = find_root(found.paths.to_pylist(), starts, "--root")
-        print(f"note: the pictures are taken from {place} (--root says another folder)", file=sys.stderr)
+        print(f"note: the pictures are read from {place} (to change this, give --root)", file=sys.stderr)
     else:
         place = _folder("--root", root)
     leaks = _leaks(found.evidence)
@@ -36,7 +36,7 @@ def opened(
         try:
             val_root = find_root(leaks, starts, "--val", besides=place.resolve())
             print(
-                f"note: the validation pictures are taken from {val_root} (--val says another folder)", file=sys.stderr
+                f"note: the validation pictures are read from {val_root} (to change this, give --val)", file=sys.stderr
             )
         except InputError as error:
             print(f"note: validation pictures are not shown: {error}", file=sys.stderr)
@@ -53,7 +53,7 @@ def _leaks(evidence: Evidence) -> list[str]:
 
 def _folder(flag: str, name: str) -> Path:
     if not Path(name).is_dir():
-        what = "is not a folder" if Path(name).exists() else "is not there"
+        what = "is not a folder" if Path(name).exists() else "does not exist"
         raise InputError(f"{flag} {name}: {what}; the folder that the list's paths are relative to is needed")
     return Path(name)
 

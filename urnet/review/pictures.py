@@ -47,7 +47,7 @@ class Pictures:
     def of_validation(self, path: str, size: str) -> bytes:
         """The picture of a leak's ``same_as``. Raises UnreadableImage."""
         if not str(self._photos.val_root):
-            raise UnreadableImage(path, "a validation picture; --val DIR says where they are")
+            raise UnreadableImage(path, "a validation picture; give their folder with --val DIR")
         place = self._inside(path, of_validation=True)
         return self._encoded(read_bytes(place, self._max_pixels), path, SIDES[size])
 

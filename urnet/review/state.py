@@ -114,13 +114,13 @@ class Review:
         with self._lock:
             for row, path, expected in zip(rows, paths, was, strict=True):
                 if self.now(row) != expected:
-                    raise Conflict(f"{path}: was decided in another page meanwhile ({self._said(row)}); look again")
+                    raise Conflict(f"{path}: was decided on another page meanwhile ({self._said(row)}); look again")
             notes, decisions = list[str](), list[Decision]()
             for row, path in zip(rows, paths, strict=True):
                 try:
                     digest = self.pictures.sha256(row)
                 except UnreadableImage as error:
-                    notes.append(f"{path}: {error.reason}; it is passed over, nothing about it is written")
+                    notes.append(f"{path}: {error.reason}; it is skipped and no decision about it is written")
                     self.passed.add(row)
                     continue
                 if self.pictures.shown(row) not in (None, digest):

@@ -183,8 +183,8 @@ def launched() -> int:
     missing = [name for name in LAUNCHER if not os.environ.get(name)]
     if int(text) > 1 and missing:
         raise InputError(
-            f"PADDLE_TRAINERS_NUM: found {text}, but {missing[0]} is not set; several processes are started "
-            "with python -m paddle.distributed.launch"
+            f"PADDLE_TRAINERS_NUM: found {text}, but {missing[0]} is not set; start several processes with python "
+            "-m paddle.distributed.launch"
         )
     return int(text)
 

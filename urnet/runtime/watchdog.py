@@ -98,7 +98,7 @@ class Watchdog:
         refused = text.partition(": ")[0].endswith(REFUSED)
         with contextlib.suppress(OSError, ValueError):  # at once: gloo may abort this process any moment
             if not refused:
-                hint = "once that is mended, --resume goes on from the last checkpoint"
+                hint = "once that is fixed, --resume continues from the last checkpoint"
                 print(f"failed: {text}; {hint}\n", end="", file=sys.stderr, flush=True)  # one write: a line is whole
             elif cli.is_first_here():  # on another machine than process 0, which has said it
                 print(f"error: {text}\n", end="", file=sys.stderr, flush=True)

@@ -136,8 +136,8 @@ def _note_unreadable(validation: Photos, reasons: dict[int, str]) -> None:
         row = min(reasons)
         (first,) = validation.path_texts(np.array([row])).to_pylist()
         print(
-            f"note: {validation.root}: {len(reasons)} of {len(validation.labels)} validation pictures cannot be read, "
-            f"so their leaks are not seen; the first: {first}: {reasons[row]}",
+            f"note: {validation.root}: {len(reasons)} of {len(validation.labels)} validation pictures cannot be "
+            f"read, so their leaks are not found; the first: {first}: {reasons[row]}",
             file=sys.stderr,
         )
 

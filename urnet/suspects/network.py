@@ -38,7 +38,7 @@ def feature_network(
     name = recipe.model.name if recipe else model
     if name is None:
         raise InputError(
-            f"--weights {weights}: is a file of weights, which does not tell its network; --model NAME does"
+            f"--weights {weights}: is a weights file, which does not say its network; give it with --model NAME"
         )
     if model is not None and name != model:
         raise InputError(f"--model is {model}, but {weights} was trained with {name} ({info.told_by})")

@@ -52,9 +52,7 @@ def read_photos(where: Where | str | Path) -> Photos:
     form = where.format or _format_of(root, where)
     check_choice("--format", form, FORMATS)
     if form == "folder" and not sub_folders(root) and loose_images(root):
-        print(
-            f"note: {root}: has no sub-folder; its pictures are taken for one class, {_name(root)!r}", file=sys.stderr
-        )
+        print(f"note: {root}: has no sub-folder; its pictures are taken as one class, {_name(root)!r}", file=sys.stderr)
         images = images_under(root)
         return Photos(images.paths.arrow, np.zeros(len(images), np.int32), [_name(root)], root)
     if form == "folder" and not sub_folders(root) and where.class_names is None:
@@ -100,15 +98,15 @@ def read_validation(folder: str | Path, photos: Photos) -> Photos:
     own = root.resolve()
     if own == judged or own in judged.parents or judged in own.parents:
         raise InputError(
-            f"--val {root}: is {photos.root}, or one of them lies in the other; two folders apart are accepted"
+            f"--val {root}: is {photos.root}, or one of them is inside the other; give two separate folders"
         )
     images = images_under(root)
     known = {same_name(name) for name in photos.class_names}
     other = [name for name in sub_folders(root) if same_name(name) not in known]
     if other and any(photos.class_names):
         print(
-            f"note: --val {root}: sub-folder {other[0]!r} is none of the classes ({len(other)} such); "
-            "its pictures are looked for all the same",
+            f"note: --val {root}: sub-folder {other[0]!r} is not one of the classes ({len(other)} such); its "
+            "pictures are still searched for leaks",
             file=sys.stderr,
         )
     return Photos(images.paths.arrow, np.zeros(len(images), np.int32), [""], root)
@@ -122,7 +120,7 @@ def _format_of(root: Path, where: Where) -> str:
         form = (
             "webvision1" if any(info.glob("queries_*.txt")) and not (info / "queries.txt").is_file() else "webvision2"
         )
-        print(f"note: {root}: has WebVision's info/ and is read so (--format {form})", file=sys.stderr)
+        print(f"note: {root}: has WebVision's info/ and is read in that layout (--format {form})", file=sys.stderr)
         return form
     return "folder"
 

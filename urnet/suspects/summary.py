@@ -22,7 +22,7 @@ def summary_lines(found: Suspects) -> Iterator[str]:
     yield f"{'pictures':>{width}}  verdict"
     for verdict in [*VERDICTS[1:], VERDICTS[FINE]]:
         yield f"{counts[verdict]:>{width},}  {verdict}"
-    yield f"{total:>{width},}  in all"
+    yield f"{total:>{width},}  in total"
     if found.evidence.decided is not None:
         decided = found.evidence.decided
         said = f", {int((decided == NONE).sum()):,} of them show none of the classes" if (decided == NONE).any() else ""

@@ -18,10 +18,10 @@ def check_compile(recipe: Recipe, stages: Sequence[Stage], n_processes: int) -> 
         return
     onednn = next((name for name in ONEDNN if flag_is_set(name)), None)
     reasons = {
-        "model.recompute": (recipe.model.recompute, "a unit that is computed again is not part of a program"),
+        "model.recompute": (recipe.model.recompute, "a unit that is recomputed cannot be part of a program"),
         "model.sync_batch_norm": (
             recipe.model.sync_batch_norm and n_processes > 1,
-            "nothing tells a program's batch norms how to reach the other processes",
+            "a program's batch norms cannot reach the other processes",
         ),
         str(onednn): (onednn is not None, "Paddle's training programs crash with it"),
     }
@@ -29,12 +29,12 @@ def check_compile(recipe: Recipe, stages: Sequence[Stage], n_processes: int) -> 
         at, elr = f"stages.{stage.name}", stage.elr
         reasons |= {
             f"{at}.train: {stage.train}": (stage.train != "all", "only whole networks are compiled"),
-            f"{at}.{stage.pair}": (bool(stage.pair), "two networks take turns in a step"),
+            f"{at}.{stage.pair}": (bool(stage.pair), "two networks take turns within a step"),
             f"{at}.elr.teacher: average": (
                 elr is not None and elr.teacher == "average",
-                "a program's batch norms cannot stop counting while the average is asked",
+                "a program's batch norms cannot be frozen while the average is evaluated",
             ),
         }
     for where, (there, why) in reasons.items():
         if there:
-            raise InputError(f"model.compile: found true together with {where}: {why}; accepted: one of the two")
+            raise InputError(f"model.compile: found true together with {where}: {why}; give one of the two")

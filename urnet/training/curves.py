@@ -165,7 +165,8 @@ def _read(file: Path, last: int | None = None) -> list[Point]:
             step, *_ = int(point.step), float(point.value), float(point.seconds)
         except (TypeError, ValueError):
             raise InputError(
-                f"{file}:{number}: found {shown(line)}; {HEADER} is accepted (move the file away to go on without it)"
+                f"{file}:{number}: found {shown(line)}; {HEADER} is accepted (move the file away to continue "
+                "without it)"
             ) from None
         # an evaluation at the last step comes again
         if last is None or step <= (last - 1 if point.name.startswith("val/") else last):

@@ -100,7 +100,7 @@ def measured_reference(job: StageJob, state: TrainState, stop: GracefulStop) -> 
     width = next((part.shape[1] for _, part in sums.values() if len(part)), 0)
     held_out = [part for part in rest.values() if len(part)]
     if not width or not held_out:
-        return "no image of the training or the validation can be read"
+        return "no training or validation image can be read"
     total = np.zeros((job.recipe.data.n_classes, width))
     for labels, part in sums.values():
         if len(part):

@@ -66,8 +66,8 @@ class StageSaver(SideWriter):
         broken = next((key for key, value in weights.items() if not np.isfinite(value).all()), None)
         if broken is not None:
             raise FloatingPointError(
-                f"stage {self._job.stage.name}, epoch {step // self._job.steps_per_epoch}, step {step}: the "
-                f"weights it left are not finite ({broken}); a lower learning rate, warm-up or "
+                f"stage {self._job.stage.name}, epoch {step // self._job.steps_per_epoch}, step {step}: the weights "
+                f"after it are not finite ({broken}); a lower learning rate, warm-up or "
                 "optimizer.clip_norm may help"
             )
 

@@ -96,7 +96,7 @@ def check_division(stage: Stage, n_processes: int, n_rows: int | None) -> None:
         parts = f"{n_processes} processes x accumulate {stage.accumulate}" + (f" x bags.size {size}" * (size > 1))
         raise InputError(f"{at}; a multiple of {unit} is accepted, as it is divided among {parts}")
     if n_processes > 1 and n_rows is not None and n_rows < stage.batch_size:
-        raise InputError(f"{at}, but there are {n_rows} rows; several processes accept full batches only")
+        raise InputError(f"{at}, but there are {n_rows} rows; several processes need full batches")
 
 
 @dataclass(frozen=True)

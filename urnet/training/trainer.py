@@ -292,7 +292,7 @@ class Trainer:
         now = {"base_hash": self.job.table.base_hash, "total_steps": self.total}
         for key, value in now.items():
             if saved.state[key] != value:
-                raise InputError(f"{newest}: was written with {key} {saved.state[key]}, now it is {value}")
+                raise InputError(f"{newest}: was written with {key} {saved.state[key]}, which is now {value}")
         weights = second.joined(saved.weights, saved.extra.get(second.NAME))
         checkpoint.load_into(self.state.network, weights, source=str(newest))
         self.state.load_state(saved.optimizer or {}, saved.extra, saved.state["scaler"])

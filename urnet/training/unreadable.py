@@ -53,7 +53,8 @@ class Unreadable:
         """Raise InputError: no image was read."""
         row, path, why = self._lines[min(self._lines)].split("\t")
         raise InputError(
-            f"none of the {len(self._lines)} training images met could be read (all are in {self.file}); the first: "
+            f"none of the {len(self._lines)} training images so far could be read (they are listed in {self.file}); "
+            "the first: "
             f"{path}: {why} (row {row})"
         )
 
@@ -73,15 +74,15 @@ class Unreadable:
             more = f" (and those of {len(whole) - 1} other classes)" if len(whole) > 1 else ""
             raise InputError(
                 f"all {unread[first]} training images of class {first}{name}{more} "
-                f"are unreadable: mend them, or leave the class out (those that are not read are in {self.file}); the "
-                f"first: {path}: {why} (row {row})"
+                "are unreadable; repair them, or leave the class out (unreadable images are listed in "
+                f"{self.file}); the first: {path}: {why} (row {row})"
             )
 
     def _check(self) -> None:
         if len(self._lines) > self.max_bad:
             row, path, why = list(self._lines.values())[-1].split("\t")
             raise InputError(
-                f"{path}: unreadable training image ({why}; row {row}); {len(self._lines)} are unreadable so far,"
-                f" data.max_bad accepts {self.max_bad} (-o data.max_bad=N accepts N); all are in {self.file}; "
-                "tools/check.py finds the others beforehand"
+                f"{path}: unreadable training image ({why}; row {row}); {len(self._lines)} are unreadable so far, "
+                f"data.max_bad accepts {self.max_bad} (-o data.max_bad=N accepts N); they are listed in "
+                f"{self.file}; tools/check.py finds all of them beforehand"
             )

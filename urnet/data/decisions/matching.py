@@ -94,7 +94,7 @@ class Matcher:
         if len(again) and is_main():
             n = plural(len(again), "picture was", "pictures were")
             print(
-                f"note: {self.decisions.file}: {n} decided when the list gave another label; what was decided counts: "
+                f"note: {self.decisions.file}: {n} decided when the list gave another label; the decision counts: "
                 f"{self.decisions.rows[again[0]].path!r}" + (" …" if len(again) > 1 else ""),
                 file=sys.stderr,
             )
@@ -113,12 +113,12 @@ class Matcher:
         if not self.seen.any() and not any(map(self._is_file, unseen.tolist())):
             raise InputError(
                 f"{file}: none of its {plural(len(unseen), 'picture')} is below {self._root}; the first is {first!r}; "
-                "paths relative to that folder are accepted, as the list has them"
+                "give paths relative to that folder, as in the list"
             )
         if is_main():
             what = f"{len(unseen):,} of {plural(len(self.seen), 'decision')}"
             print(
-                f"note: {file}: {what} {verb(len(unseen))} about pictures that are not among the rows here: {first!r}"
+                f"note: {file}: {what} {verb(len(unseen))} about pictures that are not among these rows: {first!r}"
                 + (" …" if len(unseen) > 1 else ""),
                 file=sys.stderr,
             )
@@ -145,8 +145,8 @@ class Matcher:
         if changed:
             more = f" ({len(changed)} such pictures)" if len(changed) > 1 else ""
             raise InputError(
-                f"{self.decisions.where(changed[0])}: {self._file(changed[0])} is another picture than the one that "
-                f"was decided, its SHA-256 has changed{more}; decide again, or remove the line"
+                f"{self.decisions.where(changed[0])}: {self._file(changed[0])} is not the picture that was decided, "
+                f"as its SHA-256 has changed{more}; decide again, or remove the line"
             )
         return unread
 
@@ -157,7 +157,7 @@ class Matcher:
             if some and is_main():
                 print(
                     f"note: {file}: {len(some):,} of {len(rows):,} decided pictures {why}, so it is not checked "
-                    f"whether they are what they were: {rows[some[0]].path!r}" + (" …" if len(some) > 1 else ""),
+                    f"whether they have changed: {rows[some[0]].path!r}" + (" …" if len(some) > 1 else ""),
                     file=sys.stderr,
                 )
 

@@ -20,7 +20,7 @@ from urnet.data.lists.lines import open_text
 
 NEEDED = ("path", "decision")  # columns; a decision with a label needs that, too
 _EXCEL = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
-_ACCEPTED = f"a first line `{','.join(HEADER)}` is accepted, a picture per line (tools/review.py writes it)"
+_ACCEPTED = f"a first line `{','.join(HEADER)}` is accepted, then one picture per line (tools/review.py writes it)"
 
 
 def read_decisions(path: str | Path, *, quiet: bool = False) -> Decisions:
@@ -110,14 +110,15 @@ class _Lines:
             number, fields = before = row
             if len(fields) > n:
                 raise InputError(
-                    f"{self._file}:{number}: has {len(fields)} columns, the first line {n}; put a field that holds a "
+                    f"{self._file}:{number}: has {len(fields)} columns, but the first line has {n}; put a field "
+                    "that holds a "
                     f"{ {',': 'comma', ';': 'semicolon'}.get(self.separator, 'tab') } in quotes"
                 )
         if before is not None:
             number, fields = before
             if not self._whole and len(fields) < n:
                 raise InputError(
-                    f"{self._file}:{number}: ends after {len(fields)} of {n} columns and without a line's end, as if a "
+                    f"{self._file}:{number}: ends after {len(fields)} of {n} columns without a line break, as if a "
                     "program had been stopped while writing it; complete this line or remove it"
                 )
             yield before

@@ -125,7 +125,7 @@ class DecisionsFile:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror})") from None
         if lock is None:
-            raise InputError(f"{self.path}: another program is writing it; stop that one, or give another file")
+            raise InputError(f"{self.path}: another program is writing it; stop that program, or give another file")
         return lock
 
     def _read(self) -> UndoLog:
@@ -160,7 +160,9 @@ class DecisionsFile:
         if self._lock is None:
             raise InputError(f"{self.path}: was closed")
         if _state(self._file) != self._state:
-            raise InputError(f"{self.path}: another program has changed it since it was opened; start this one again")
+            raise InputError(
+                f"{self.path}: another program has changed it since it was opened; start this program again"
+            )
 
 
 def _hash(content: bytes) -> str:

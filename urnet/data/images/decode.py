@@ -95,7 +95,7 @@ def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
         with open(path, "rb", opener=_without_waiting) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise UnreadableImage(str(path), "is a pipe or a device, no file")
+                raise UnreadableImage(str(path), "is a pipe or a device, not a file")
             size = status.st_size
             if size > most:
                 raise UnreadableImage(str(path), f"the file has {size} bytes; at most {most} are accepted")

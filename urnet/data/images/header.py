@@ -60,10 +60,10 @@ def what_it_is(data: bytes) -> str:
     """What a file is whose ``kind_of`` is None, in words, by its first bytes, and what to do about it."""
     other = other_kind(data)
     if other is None:
-        return f"no {ACCEPTED} file"
+        return f"not a {ACCEPTED} file"
     if other.picture:
         return f"{other.name}, which cannot be read; convert it to JPEG"
-    return f"{other.name}, no picture; {other.remedy or 'accepted: ' + ACCEPTED}"
+    return f"{other.name}, not a picture; {other.remedy or 'accepted: ' + ACCEPTED}"
 
 
 # A marker inside entropy-coded data: 0xFF, then neither a stuffed zero, a fill byte nor a restart marker.

@@ -47,7 +47,7 @@ class KeptFeatures:
         self._lock: TextIO | None = None
         self._made: list[Path] = []  # folders, for its sake
         if self.path.is_dir():
-            raise InputError(f"{self.path}: is a folder; a file's path is needed, where features are kept")
+            raise InputError(f"{self.path}: is a folder; give the path of a file to keep features in")
         self._found = self._state()
         if self._found is not None and self.path.stat().st_size:
             self._open()
@@ -78,11 +78,13 @@ class KeptFeatures:
             raise InputError(f"{self.path.parent}: cannot be written ({error.strerror})") from None
         if self._lock is None:
             raise InputError(
-                f"{self.path}: another process keeps its features there now; wait for it, or name another file"
+                f"{self.path}: another process is using this file of features; wait for it, or name another file"
             )
         if self._found != self._state():
             self.close()
-            raise InputError(f"{self.path}: another process has changed it meanwhile; the same call uses what it kept")
+            raise InputError(
+                f"{self.path}: another process has changed it meanwhile; run the same command again to use what it kept"
+            )
         recover_folder(self.path)  # what a killed writer left
 
     def add(self, about: np.ndarray, features: np.ndarray) -> None:
@@ -130,7 +132,7 @@ class KeptFeatures:
         said = _difference(found, self.identity)
         if said:
             print(
-                f"note: {self.path}: its features are {said}; all are computed again, and the file is replaced",
+                f"note: {self.path}: its features are {said}; they are all computed again, and the file is replaced",
                 file=sys.stderr,
             )
             return
@@ -184,7 +186,7 @@ def difference(path: Path, identity: Mapping[str, Any]) -> str:
     Raises InputError for a file of something else.
     """
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; a file's path is needed, where features are kept")
+        raise InputError(f"{path}: is a folder; give the path of a file to keep features in")
     if not path.exists() or not path.stat().st_size:
         return ""
     return _difference(_read_header(path)[0], identity)
@@ -213,7 +215,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
         if not end or type(found["width"]) is not int or found["width"] < 1:
             raise ValueError
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: its second line is damaged, so nothing of it can be used; remove it") from None
+        raise InputError(f"{path}: its second line is damaged, so it cannot be used; remove it") from None
     return found, len(MAGIC) + len(line) + 1
 
 

@@ -57,7 +57,7 @@ class KeptView:
         return self._mapped
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
-        raise TypeError(f"{self._file.path}: is not read as a whole by accident; ask for rows, or for [:]")
+        raise TypeError(f"{self._file.path}: give rows, or [:] to read all of it")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_mapped": None}

@@ -91,7 +91,7 @@ def build_table(
                 if data.format != "folder":
                     listed.add(block.paths, block.given)
         if not writer.n_rows:
-            raise InputError(f"{_settings(data, classes)['lists']}: no training image is listed")
+            raise InputError(f"{_settings(data, classes)['lists']}: lists no training image")
         decider.finish()
         kept.check(str(data.decisions))
     table = Table.open(folder)
@@ -170,11 +170,11 @@ def open_or_build(data: Data, folder: str | Path) -> Table:
     changed = table_changes(data, table)
     if changed:
         remedy = (
-            "--replace builds the table again and trains anew, -o name=ANOTHER begins another run beside it"
+            "--replace builds the table again and trains again, -o name=ANOTHER starts a separate run"
             if data.table is None
             else "-o data.table=ANOTHER builds another one"
         )
-        raise InputError(f"{folder}: the table was built otherwise: {changed}; {remedy}")
+        raise InputError(f"{folder}: the table was built differently: {changed}; {remedy}")
     if is_main():  # of several processes one is enough
         check_decided_files(data, table)
     return table
@@ -242,7 +242,7 @@ def _other_metadata(data: Data, table: Table, lists: str) -> str:
         return ""  # the same rows from a list that was moved, or has other comments
     before = table.metadata.get("lists", "").split("; ")
     changed = [file for file in lists.split("; ") if file not in before] or before
-    return f"the lists of metadata are not what they were: {changed[0]}"
+    return f"the metadata lists have changed: {changed[0]}"
 
 
 def note_shared_rows(data: Data, table: Table, validation: ImageList) -> None:

@@ -133,8 +133,8 @@ def read_class_file(path: str | Path, n_classes: int | None = None) -> ClassFile
             raise InputError(f"{path}:{number}: found an empty line; {_ACCEPTED}")
         if re.match(r"#\s", line):
             raise InputError(
-                f"{path}:{number}: found {line[:60]!r}; {_ACCEPTED}, and no comment (a name that begins so is accepted "
-                "where every line has its number: `0 # name`)"
+                f"{path}:{number}: found {line[:60]!r}; {_ACCEPTED}, and no comment (a name that begins like this "
+                "is accepted if every line has its number: `0 # name`)"
             )
     numbered = _numbered(path, lines)
     order = range(len(lines)) if numbered is None else [place for place, _ in numbered]

@@ -79,9 +79,9 @@ def note_level(root: str | Path, folders: Sequence[str]) -> None:
             return
     if common:
         print(
-            f"note: {root}: its folders are the classes ({', '.join(folders[:3])}), and each of them holds folders of "
-            f"the same names ({', '.join(sorted(common)[:3])}); where those are the classes, name one of its folders "
-            f"instead, such as {Path(root) / folders[-1]}",
+            f"note: {root}: its folders are the classes ({', '.join(folders[:3])}), and each of them holds folders "
+            f"with the same names ({', '.join(sorted(common)[:3])}); if those are the classes, give one of its "
+            f"folders instead, such as {Path(root) / folders[-1]}",
             file=sys.stderr,
         )
 
@@ -167,5 +167,6 @@ def _refuse_loose(root: str | Path) -> None:
     if loose:
         more = f" ({len(loose)} such images)" if len(loose) > 1 else ""
         raise InputError(
-            f"{root}: image {loose[0]!r} is in no sub-folder, so it has no class{more}; move it into one, or out of it"
+            f"{root}: image {loose[0]!r} is in no sub-folder, so it has no class{more}; move it into a sub-folder, "
+            "or out of the folder"
         )

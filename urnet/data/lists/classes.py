@@ -172,7 +172,7 @@ def _of_labels(data: Data) -> Listed:
     """The classes that the labels of the training list make."""
     if data.train_list is None or data.format in ("webvision1", "webvision2"):
         raise InputError(
-            f"data.n_classes: null counts the names in {_own_file(data)}, which is not there; give the number, or "
+            f"data.n_classes: null counts the names in {_own_file(data)}, which does not exist; give the number, or "
             "data.class_names"
         )
     found = listed_classes(data.train_list, data.root)
@@ -189,8 +189,8 @@ def _tree(data: Data, n_classes: int | None) -> TreeClasses:
     names = sub_folders(data.root)
     if n_classes is None and names and {name.lower() for name in names} <= _PARTS:
         raise InputError(
-            f"data.root: {data.root} has the sub-folders {', '.join(names)}, which look like parts of a data set, not "
-            f"like classes; one of them is accepted: {Path(data.root) / names[0]}"
+            f"data.root: {data.root} has the sub-folders {', '.join(names)}, which look like parts of a data set, "
+            f"not classes; give one of them: {Path(data.root) / names[0]}"
         )
     if n_classes not in (None, len(names)):
         shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
@@ -214,7 +214,7 @@ def _chosen(data: Data, listed: Listed) -> list[int]:
             raise InputError(f"{where}: {entry!r} is the name of the classes {found[0]} and {found[1]}; give a number")
         for number in found or _numbers(entry, where, listed.names):
             if number in chosen:
-                raise InputError(f"{where}: found {entry!r}; class {number} is there already, as {chosen[number]!r}")
+                raise InputError(f"{where}: found {entry!r}; class {number} is already chosen, as {chosen[number]!r}")
             chosen[number] = entry
     if len(chosen) < 2:
         raise InputError(f"data.classes: chooses {len(chosen)} class; 2 or more are accepted")

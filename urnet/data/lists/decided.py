@@ -92,7 +92,7 @@ def check_trains(file: str, rows: np.ndarray, none: np.ndarray, names: list[str]
         n = int(rows[empty].sum())
         raise InputError(
             f"{file}: {plural(n, 'training image')} of class {named(names, empty)} {verb(n)} decided to show none of "
-            "the classes, and no other is left; decide otherwise, or leave the class out (data.classes)"
+            "the classes, so no image is left; change decisions, or leave the class out (data.classes)"
         )
 
 

@@ -92,7 +92,10 @@ def _as_utf8(root: str, names: Sequence[str], quiet: bool) -> list[str]:
     changed = sorted(text for text, name in zip(texts, names, strict=True) if text != name)
     shown = changed[0].replace("\n", "\\n")
     if not set(changed).isdisjoint(names):
-        raise InputError(f"{root}: a file's name is not UTF-8, and so written is another's: {shown}; rename one")
+        raise InputError(
+            f"{root}: a file's name is not UTF-8, and replacing its bad characters gives another file's name: "
+            f"{shown}; rename one"
+        )
     if not quiet:
         said = plural(
             len(changed),

@@ -45,7 +45,9 @@ def check_no_picture(flag: str, place: str | Path) -> None:
     """Raise InputError where a file to write is called as a picture is: it may be one, and would be lost."""
     if str(place).lower().endswith(IMAGE_SUFFIXES):
         suffix = Path(place).suffix
-        raise InputError(f"{flag} {place}: {suffix} is a picture's name, which would be replaced; name another file")
+        raise InputError(
+            f"{flag} {place}: {suffix} is the name of a picture, which would be replaced; name another file"
+        )
 
 
 def what_is(file: str) -> bool | str:

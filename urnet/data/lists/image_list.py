@@ -114,7 +114,7 @@ def _check_exist(images: ImageList) -> None:
         try:
             why = "is a folder" if stat.S_ISDIR(os.stat(first).st_mode) else "is not a file"  # noqa: PTH116
         except FileNotFoundError:
-            why = "is not there"
+            why = "does not exist"
         except OSError as error:
             why = f"cannot be reached ({error.strerror})"
         raise InputError(

@@ -225,7 +225,10 @@ class ListReader:
         rest = [name or "(no name)" for i, name in enumerate(form.header) if i not in (form.path, form.label)]
         if rest:
             shown_rest = ", ".join(rest[:5]) + (" …" if len(rest) > 5 else "")
-            print(f"note: {self._file}: columns {' and '.join(used)} are read, not: {shown_rest}", file=sys.stderr)
+            print(
+                f"note: {self._file}: columns {' and '.join(used)} are read, these are not: {shown_rest}",
+                file=sys.stderr,
+            )
         if self._needed and not form.names:
             for c, name in enumerate(self._known):
                 if re.fullmatch("[0-9]{1,9}", name) and c != int(name) < len(self._known):
@@ -291,9 +294,9 @@ def _numbers(rows: Rows, labels: Any, place: Mapping[str, int], form: Form) -> n
         code = int(np.argmin(number))
         name, line = distinct[code], rows.line[pc.index(coded.indices, pa.scalar(code, coded.indices.type)).as_py()]
         if not place:
-            why = "is a name, and the classes have none here; numbers, or the classes' names (class_names), are needed"
+            why = "is a name, but the classes have no names here; give numbers, or the classes' names (class_names)"
         elif same_name(name) in place:
-            why = "is the name of two classes; numbers are needed"
+            why = "is the name of two classes; give numbers"
         else:
             why = f"is not a class; nearest: {like(name, place)}"
         raise InputError(f"{rows.file}:{line}: label {shown(name)} {why}{form.describe()}")

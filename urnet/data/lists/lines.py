@@ -103,7 +103,7 @@ def aligned(
     n_one = count + len(a or ()) + sum(map(len, one))
     n_other = count + len(b or ()) + sum(map(len, other))
     if n_one != n_other:
-        raise InputError(f"{one_name} has {n_one} lines but {other_name} has {n_other}; they go line for line")
+        raise InputError(f"{one_name} has {n_one} lines but {other_name} has {n_other}; their lines must correspond")
 
 
 def read_text(file: str | Path, accepted: str) -> str:

@@ -22,7 +22,7 @@ def check_some_there(source: str, root: str | Path, names: Sequence[str]) -> Non
     base = Path(root).absolute()
     if len(rows) and not any((base / names[i]).exists() for i in rows):
         raise InputError(
-            f"{source}: {base / names[0]} is not there, nor is another of {len(rows)} listed images that were looked "
+            f"{source}: {base / names[0]} does not exist, nor does any of {len(rows)} listed images that were looked "
             f"at{instead(base, names[0])}"
         )
 

@@ -66,7 +66,7 @@ def note_shared_paths(paths: Iterable[Any], root: str, validation: ImageList) ->
     if count:
         first = validation.name(pc.index(shared, True).as_py())
         print(
-            f"note: {count} of {len(validation)} validation images are training images as well: {first!r}"
+            f"note: {count} of {len(validation)} validation images are also training images: {first!r}"
             + (" …" if count > 1 else ""),
             file=sys.stderr,
         )

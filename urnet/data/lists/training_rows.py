@@ -30,7 +30,7 @@ _FILLED_BY = {  # what makes the folder that a shipped recipe names: by the fold
     "digits_web": " (`python data/make_digits_web.py --out data/digits_web` makes it)",
     "webvision2": f" ({webvision.DOWNLOAD}; another place: -o data.root=FOLDER)",
     "imagenet": (
-        " (`sh data/prepare_imagenet2012.sh SOURCE data/ILSVRC2012` makes it of image-net.org's archives; another "
+        " (`sh data/prepare_imagenet2012.sh SOURCE data/ILSVRC2012` makes it from image-net.org's archives; another "
         "place: -o data.root=FOLDER -o data.train_list=FOLDER/train_list.txt)"
     ),
 }

@@ -109,7 +109,7 @@ def add_rows(writer: RowWriter, data: Data, block_bytes: int = BLOCK_BYTES) -> N
     """
     lists = train_lists(data)
     for engine in set(ENGINES) - {engine for engine, _, _ in lists}:
-        print(f"note: {data.root}/info: no train_filelist_{engine}.txt; read without {engine}", file=sys.stderr)
+        print(f"note: {data.root}/info: no train_filelist_{engine}.txt; reading without {engine}", file=sys.stderr)
     labels = query_labels(data)
     for engine, file, meta in lists:
         if writer.full:
@@ -117,7 +117,10 @@ def add_rows(writer: RowWriter, data: Data, block_bytes: int = BLOCK_BYTES) -> N
         images = read_lines(file, high=data.n_classes - 1, block_bytes=block_bytes)
         root = metadata_root(data, meta)
         if root is None:
-            print(f"note: {data.root}: no metadata of {engine}; texts are empty, queries unknown", file=sys.stderr)
+            print(
+                f"note: {data.root}: no metadata of {engine}; its texts are empty and its queries unknown",
+                file=sys.stderr,
+            )
             for lines in itertools.takewhile(lambda _: not writer.full, images):
                 writer.add(lines.path, lines.number, source=engine)
             continue

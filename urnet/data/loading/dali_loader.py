@@ -133,12 +133,12 @@ class DaliPool:
         if self._failures == FAILURES:
             raise RuntimeError(
                 f"nvidia-dali failed at {FAILURES} batches in a row, the last time with: {why}; -o data.decoder=opencv "
-                "goes on without it"
+                "continues without it"
             ) from error
         if not self._said:
             print(
-                f"nvidia-dali failed at a batch of {n} images ({why}); OpenCV makes that one, and others if it happens "
-                "again",
+                f"nvidia-dali failed at a batch of {n} images ({why}); OpenCV makes this batch, and later ones if "
+                "it happens again",
                 file=sys.stderr,
                 flush=True,
             )

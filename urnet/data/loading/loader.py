@@ -171,7 +171,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         jobs = iter(self.batches)
         if self._used_up:
-            raise RuntimeError("batches was an iterator, which serves one epoch; hand over a list for several")
+            raise RuntimeError("batches was an iterator, which lasts for one epoch; pass a list for several")
         self._used_up = jobs is self.batches
         pool = self._open()
         items = pool.run(jobs) if pool else decode_here(self.source, jobs)

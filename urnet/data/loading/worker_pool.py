@@ -143,8 +143,8 @@ class WorkerPool:
         if code is not None and code < 0:
             how = f"by signal {-code} ({signal.Signals(-code).name})"
         return RuntimeError(
-            f"loader worker {number} (process {process.pid}) was ended {how}; where memory ran out, "
-            "fewer data.workers or a smaller batch need less"
+            f"loader worker {number} (process {process.pid}) was ended {how}; if memory ran out, use fewer "
+            "data.workers or a smaller batch"
         )
 
     def stop(self) -> None:

@@ -73,7 +73,8 @@ class Table:
         owner = self._where.get(name, (None, file))[1]
         if owner != file:
             raise InputError(
-                f"{self.folder / file}.arrow: column {name} is in {owner}.arrow already; a column is in one file"
+                f"{self.folder / file}.arrow: column {name} is already in {owner}.arrow; a column may be in one "
+                "file only"
             )
 
     @property
@@ -193,7 +194,7 @@ class Table:
         counted."""
         if file not in self._described:
             known = ", ".join(self._described) or "none yet"
-            raise InputError(f"{self.folder}: no column file {file!r}; there are: {known}")
+            raise InputError(f"{self.folder}: no column file {file!r}; it has: {known}")
         return dict(self._described[file])
 
     def __reduce__(self) -> tuple:
