@@ -65,7 +65,7 @@ def test_a_runs_folder_asks_for_a_stage(tmp_path):
     save(tmp_path / "demo" / "label" / "best")
     save(tmp_path / "demo" / "class" / "step-00000001")
     with pytest.raises(
-        InputError, match=r"is the folder of a run; name one of its folders: class, label \(the newest is .*\)$"
+        InputError, match=r"is the folder of a run; give one of its folders: class, label \(the newest is .*\)$"
     ):
         checkpoint.read_weights(tmp_path / "demo")
     (tmp_path / "demo" / "class" / "best").rename(tmp_path / "x")
@@ -231,7 +231,7 @@ def test_what_holds_no_weights_is_named_at_once(tmp_path):
         ("c.safetensors", b"version https://git-lfs.github.com", "is a Git LFS pointer"),
         ("d.onnx", b"\x08\x07", "is an exported model"),
         ("e.yaml", b"name: e", "is a recipe, for train.py -c"),
-        ("f.h5", b"\x89HDF", "is a file of Keras, which is not read"),
+        ("f.h5", b"\x89HDF", "is a file of Keras, which cannot be read"),
         ("exported/model.json", b"{}", "is an exported model"),
         ("run/table/base.arrow", b"A", "is the folder of a run that has no weights yet"),
         ("stage/log.txt", b"begin", "is a stage's folder that has no weights yet"),

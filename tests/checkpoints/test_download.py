@@ -68,7 +68,7 @@ def test_a_wrong_checksum(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", ["404", "403", "500", "503"])
 def test_a_status_that_is_no_file(tmp_path: Path, status: str) -> None:
-    assert f"the server answers {status} " in refused(tmp_path, Served(BODY, plan=[status]))
+    assert f"the server returns {status} " in refused(tmp_path, Served(BODY, plan=[status]))
 
 
 def test_a_web_page_in_the_place_of_the_file(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_cut_at_every_byte(tmp_path, lod, packed):
         (variable(version=1), "version is 1; 0 is accepted"),
         (variable(tensor_version=7), "tensor version is 7"),
         (struct.pack("<IQ", 0, 2**40), "claims 1099511627776 LoD levels; at most 8"),
-        (struct.pack("<IQQ", 0, 1, 2**63), "LoD level: 9223372036854775808 bytes needed, 0 there"),
+        (struct.pack("<IQQ", 0, 1, 2**63), "LoD level: 9223372036854775808 bytes needed, 0 left"),
         (variable(desc_size=-1), "a description of -1 bytes"),
         (variable(desc_size=1 << 30), "a description of 1073741824 bytes"),
         (variable(desc=b""), "type code is None; accepted: 0, 1, 2"),
@@ -76,8 +76,8 @@ def test_cut_at_every_byte(tmp_path, lod, packed):
         (variable(desc=bytes([8, 5, 16] + [255] * 10 + [1])), "more than 64 bits"),
         (variable(desc=bytes([8, 5, 16, 0, 16, 3]), data=b""), "shape is 0x3"),
         (variable(desc=bytes([8, 5] + [16, 1] * 10), data=b"1234"), "up to 9 dims"),
-        (variable(desc=bytes([8, 5, 16, 2, 16, 4])), "data of shape 2x4 float32: 32 bytes needed, 24 there"),
-        (variable(desc=bytes([8, 5] + [16, 255, 255, 255, 255, 7] * 3)), "bytes needed, 24 there"),
+        (variable(desc=bytes([8, 5, 16, 2, 16, 4])), "data of shape 2x4 float32: 32 bytes needed, 24 left"),
+        (variable(desc=bytes([8, 5] + [16, 255, 255, 255, 255, 7] * 3)), "bytes needed, 24 left"),
     ],
 )
 def test_what_is_refused(tmp_path, content, message):

@@ -146,7 +146,7 @@ def test_the_classifier_may_be_missing_or_square(ours, theirs):
 )
 def test_names_that_fit_in_part_are_refused_with_the_first_of_them(ours, theirs, change, message):
     changed = {key: shape for key, shape in {**theirs, **change}.items() if shape is not None}
-    with pytest.raises(InputError, match=f"its parameters are called as in timm and torchvision, {message}"):
+    with pytest.raises(InputError, match=f"its parameters have the names of timm and torchvision, {message}"):
         in_our_names(marked(changed), ours)
 
 
@@ -154,7 +154,7 @@ def test_a_deeper_network_s_weights_say_whose_they_are(ours, theirs):
     units = {key for key in theirs if re.match(r"layer3\.\d", key)}
     few = {key: shape for key, shape in theirs.items() if key not in units}
     with pytest.raises(
-        InputError, match=r"as in timm and torchvision, but 95 of the network's are missing \(stage3\.0"
+        InputError, match=r"names of timm and torchvision, but 95 of the network's are missing \(stage3\.0"
     ):
         in_our_names(marked(few), ours)
 

@@ -253,14 +253,11 @@ def test_usual_colours_are_accepted(tmp_path, mean, std):
     [
         (
             "transform.train=pad_crop",
-            "transform.train: found 'pad_crop'; accepted: random_resized_crop beside data.decoder",
+            "transform.train: found 'pad_crop'; accepted: random_resized_crop with data.decoder",
         ),
-        (
-            "transform.trivial_augment=true",
-            "transform.trivial_augment: found True; accepted: false beside data.decoder",
-        ),
-        ("transform.erasing=0.1", "transform.erasing: found 0.1; accepted: 0 beside data.decoder dali"),
-        ("stages.class.dividemix={}", "stages.class.dividemix: found 'a mapping'; accepted: null beside data.decoder"),
+        ("transform.trivial_augment=true", "transform.trivial_augment: found True; accepted: false with data.decoder"),
+        ("transform.erasing=0.1", "transform.erasing: found 0.1; accepted: 0 with data.decoder dali"),
+        ("stages.class.dividemix={}", "stages.class.dividemix: found 'a mapping'; accepted: null with data.decoder"),
     ],
 )
 def test_views_that_dali_does_not_make(tmp_path, override, message):
@@ -309,7 +306,7 @@ def test_overrides_reach_every_place(tmp_path):
         ("seed=[", "-o seed=[: the value is not valid YAML"),
         ("transform={size: 1, size: 2}", "the value is not valid YAML"),
         ("stages.nope.keep=1", "stages.nope: 'nope' does not exist; accepted: class, more, a number, or * for all"),
-        ("stages.7.keep=1", "'7' is not there"),
+        ("stages.7.keep=1", "'7' does not exist"),
         ("name.first=1", "-o name.first=1: name holds 'small', which has no keys"),
         ("stages.class.nope=1", "unknown key stages.class.nope; no key is similar"),
         ("seeds=1", "unknown key seeds; nearest: seed"),

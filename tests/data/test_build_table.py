@@ -207,7 +207,7 @@ def test_a_file_name_that_is_not_utf8(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "1 file whose name is not UTF-8 is unreadable until it is renamed: \\xff.jpg" in err
     make(tmp_path, "\\xff.jpg")
-    with pytest.raises(InputError, match=r"another's: \\xff\.jpg; rename one"):
+    with pytest.raises(InputError, match=r"another file's name: \\xff\.jpg; rename one"):
         images_under(tmp_path)
 
 
@@ -584,7 +584,7 @@ def test_without_metadata(web, tmp_path, capsys):
 def test_one_engine_alone(web, tmp_path, capsys):
     (web.info / "train_filelist_flickr.txt").unlink()
     assert {row[4] for row in rows_of(build_table(web.data, tmp_path / "table"))} == {"google"}
-    assert "no train_filelist_flickr.txt; read without flickr" in capsys.readouterr().err
+    assert "no train_filelist_flickr.txt; reading without flickr" in capsys.readouterr().err
     web.listed.unlink()
     message = "info: has neither train_filelist_google.txt nor train_filelist_flickr.txt"
     assert refusal(web.data, tmp_path / "table2").endswith(message)

@@ -71,7 +71,7 @@ def test_what_cannot_be_counted(tree, web, tmp_path):
     with pytest.raises(InputError, match=r"sub-folders train, val, which look like parts of a data set.*both/train$"):
         settle(dataclasses.replace(tree, root=str(tmp_path / "both")))
     (tmp_path / "web/info/synsets.txt").unlink()
-    with pytest.raises(InputError, match=r"null counts the names in .*synsets\.txt, which is not there; give"):
+    with pytest.raises(InputError, match=r"null counts the names in .*synsets\.txt, which does not exist; give"):
         settle(web[1])
     (tmp_path / "big.txt").write_text("ant/1.jpg 0\nant/2.jpg 100000000\n")
     with pytest.raises(InputError, match=r"big\.txt: its largest label is 100,000,000, .* up to 1,000,000 classes are"):
@@ -144,7 +144,7 @@ def test_in_another_order_labels_follow(web, tmp_path):
     [
         (("ant", "bea"), "data.classes: 'bea' is not a class; nearest: bee"),
         (("ant", "3"), "data.classes: found 3; the classes are 0 to 2"),
-        (("ant", "0"), "data.classes: found '0'; class 0 is there already, as 'ant'"),
+        (("ant", "0"), "data.classes: found '0'; class 0 is already chosen, as 'ant'"),
         (("2-0",), "data.classes: found 2-0; the classes are 0 to 2"),
         (("ant",), "data.classes: found 'ant', which is not a file; accepted: a list"),
         (("1-1",), "data.classes: chooses 1 class; 2 or more"),

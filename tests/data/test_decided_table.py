@@ -195,7 +195,7 @@ def test_a_class_that_nothing_shows_is_refused(folder, tmp_path):
 def test_a_picture_that_changed_is_refused_and_leaves_nothing(folder, tmp_path):
     data = with_decisions(folder, tmp_path, **SAID)
     (tmp_path / "photos/cat/2.jpg").write_bytes(b"another")
-    with pytest.raises(InputError, match=r"decisions\.csv:3: .*cat/2\.jpg is another picture than the one that was"):
+    with pytest.raises(InputError, match=r"decisions\.csv:3: .*cat/2\.jpg is not the picture that was decided"):
         build_table(data, tmp_path / "t")
     assert not (tmp_path / "t").exists()
     with pytest.raises(InputError, match=r"data\.decisions: nothere\.csv is not a file; the decisions"):
@@ -213,7 +213,7 @@ def test_a_picture_that_changed_after_the_table_was_built_is_refused(folder, tmp
     (tmp_path / "photos/fox/4.jpg").write_bytes(b"never decided")
     assert open_or_build(data, tmp_path / "t").base_hash == base and "decisions.csv" not in capsys.readouterr().err
     (tmp_path / "photos/cat/2.jpg").write_bytes(b"another")
-    with pytest.raises(InputError, match=r"decisions\.csv:3: .*cat/2\.jpg is another picture than the one that was"):
+    with pytest.raises(InputError, match=r"decisions\.csv:3: .*cat/2\.jpg is not the picture that was decided"):
         open_or_build(data, tmp_path / "t")
 
 

@@ -112,7 +112,8 @@ HEAD = "path,sha256,given,decision,label,time\n"
         (HEAD + f"a.jpg,{HASH},cat,keep,dog,\n", ":2: 'a.jpg': decision keep of 'cat', but the label 'dog'; relabel "),
         (HEAD + "\n\na.jpg,1.2E+45,cat,keep,,\n", ":4: 'a.jpg': sha256 '1.2e+45' is not 64 hexadecimal digits"),
         (HEAD + f",{HASH},cat,keep,,\n", ":2: has no path"),
-        (HEAD + f"a,b.jpg,{HASH},cat,keep,,\n", ":2: has 7 columns, the first line 6; put a field that holds a comma "),
+        (HEAD + f"a,b.jpg,{HASH},cat,keep,,\n", ":2: has 7 columns, but the first line has 6; put a field that "
+            "holds a comma "),
         (HEAD + f'a.jpg,{HASH},cat,keep,cat,\n"b.jpg,{HASH},cat,keep,cat,\n', ":3: is not valid CSV"),
         (HEAD + f"a.jpg,{HASH},cat,keep,cat,\nb.jpg,{HASH},cat,relabel,ca", ":3: ends after 5 of 6 columns and "),
         (HEAD.encode() + b"gr\xf6\xdfe.jpg,,cat,keep,,\n", ":2: found the byte 0xf6, which is not UTF-8"),
@@ -316,7 +317,7 @@ def test_rows_and_their_decided_labels(tmp_path, capsys):
     at, labels = matched(found, [*hashes, "a, b.jpg"], np.array([0, 0, 2, 0, 1, 1, 2]), NAMES, tmp_path)
     assert at.tolist() == [0, 1, 2, 6] and labels.tolist() == [1, -2, 0, 1]
     assert capsys.readouterr().err == (
-        f"note: {tmp_path}/decisions.csv: 2 pictures were decided when the list gave another label; what was decided "
+        f"note: {tmp_path}/decisions.csv: 2 pictures were decided when the list gave another label; the decision "
         "counts: 'a, b.jpg' …\n"
     )
 
@@ -342,7 +343,7 @@ def test_a_picture_that_changed_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         matched(found, list(hashes), np.zeros(3, int), NAMES, tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/decisions.csv:3: {tmp_path}/b.jpg is not the picture that was decided, its SHA-256 "
+        f"{tmp_path}/decisions.csv:3: {tmp_path}/b.jpg is not the picture that was decided, as its SHA-256 "
         "has changed (2 such pictures); decide again, or remove the line"
     )
     assert matched(found, ["a.jpg"], np.zeros(1, int), NAMES, tmp_path)[0].tolist() == [0]  # others are not read

@@ -131,7 +131,7 @@ def test_no_line_is_left_out_in_silence(tmp_path, capsys):
     assert rows_of(tmp_path / "list", root=tmp_path) == [("#1 fan.jpg", 2)] and not capsys.readouterr().err
     (tmp_path / "list").write_text("path,label,split\na.jpg,1,train\n")
     assert rows_of(tmp_path / "list") == [("a.jpg", 1)]
-    assert capsys.readouterr().err == f"note: {tmp_path}/list: columns path and label are read, not: split\n"
+    assert capsys.readouterr().err == f"note: {tmp_path}/list: columns path and label are read, these are not: split\n"
 
 
 def test_absolute_paths_inside_the_root(tmp_path):
@@ -247,7 +247,7 @@ def test_names_that_are_numbers_are_never_guessed(tmp_path, capsys):
     (tmp_path / "list").write_text("a.jpg,ant\nc.jpg,n2\nb.jpg,x\n")
     with pytest.raises(InputError, match="list:3: label 'x' is the name of two classes"):
         rows_of(tmp_path / "list", **spelled)
-    with pytest.raises(InputError, match="list:1: label 'ant' is a name, and the classes have none here"):
+    with pytest.raises(InputError, match="list:1: label 'ant' is a name, but the classes have no names here"):
         rows_of(tmp_path / "list", class_names=["", ""])
 
 

@@ -144,7 +144,7 @@ def test_writing_twice_needs_replace(table):
 
 def test_a_column_is_in_one_file(table):
     table.write("one", {"w": np.ones(100)}, **STAGE)
-    with pytest.raises(InputError, match=r"two\.arrow: column w is in one\.arrow already"):
+    with pytest.raises(InputError, match=r"two\.arrow: column w is already in one\.arrow"):
         table.write("two", {"w": np.ones(100)}, **STAGE)
     with pytest.raises(InputError, match=r"column label is in base\.arrow"):
         table.write("two", {"label": np.ones(100)}, **STAGE)

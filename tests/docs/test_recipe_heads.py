@@ -37,7 +37,7 @@ def test_a_head_s_cost_follows_from_the_recipe(recipe):
     head, loaded = head_of(recipe), load_recipe(recipe)
     rows, images = PUBLISHED.get(loaded.data.format, WEBVISION1)
     millions, flop, gigas, total, hours, rate = re.search(
-        r"are ([\d.]+) million images of ([\d.]+) GFLOP \(([\d.]+) G multiply-adds,.*?\), ([\d.e]+) in all: "
+        r"are ([\d.]+) million images of ([\d.]+) GFLOP \(([\d.]+) G multiply-adds,.*?\), ([\d.e]+) in total: "
         r"([\d.]+) GPU hours at ([\d,]+) images/s",
         head,
     ).groups()

@@ -43,7 +43,7 @@ def test_spellings_of_one_path(spelling, plain):
 def test_a_leading_folder_is_left_out_only_when_asked():
     bare = [name.removeprefix("val/") for name in NAMES]
     for wanted, found in ((NAMES, bare), (bare, NAMES)):
-        with pytest.raises(InputError, match=r"10 of 10 .*; --root val leaves out the leading folder"):
+        with pytest.raises(InputError, match=r"10 of 10 .*; with --root val the leading folder is ignored"):
             rows(wanted, found)
         for root in ("val", "val/", "./val"):
             turned = [found[i] for i in ORDER]
@@ -58,12 +58,12 @@ def test_a_leading_folder_is_left_out_only_when_asked():
     [
         (NAMES[2:], ["2 of 10 images of list.txt are not in a.csv (the first: 'val/0.jpg', number 1)"]),
         ([*NAMES, "x", "y"], ["2 of 12 rows of a.csv are not in list.txt (the first: 'x', number 11)"]),
-        ([*NAMES, "val/3.jpg"], ["1 of 11 paths of a.csv come twice (the first: 'val/3.jpg')"]),
+        ([*NAMES, "val/3.jpg"], ["1 of 11 paths of a.csv occur twice (the first: 'val/3.jpg')"]),
         (["x", *NAMES[1:]], ["1 of 10 images of list.txt", "1 of 10 rows of a.csv"]),
     ],
 )
 def test_what_does_not_match_is_counted_and_named(found, faults):
-    with pytest.raises(InputError, match=r"^a\.csv and list\.txt are not of the same images: ") as caught:
+    with pytest.raises(InputError, match=r"^a\.csv and list\.txt do not list the same images: ") as caught:
         rows(NAMES, found)
     assert all(fault in str(caught.value) for fault in faults)
     assert "\n" not in str(caught.value)

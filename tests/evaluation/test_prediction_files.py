@@ -118,11 +118,11 @@ def test_the_number_of_classes_is_in_an_arrow_file(tmp_path):
     assert [number_of_classes([file]) for file in (a, b, c)] == [9, None, None]
     assert number_of_classes([c, b, a]) == number_of_classes([a, c], 9) == 9
     assert number_of_classes([c], 4) == 4
-    with pytest.raises(InputError, match=r"a\.arrow: is of 9 classes, but --class_dim says 10"):
+    with pytest.raises(InputError, match=r"a\.arrow: has 9 classes, but --class_dim says 10"):
         number_of_classes([a, c], 10)
     with open_predictions(tmp_path / "d.arrow", n_classes=8) as file:
         file.write("x", [1], [0.5])
-    with pytest.raises(InputError, match=r"d\.arrow: is of 8 classes, but \S+a\.arrow says 9"):
+    with pytest.raises(InputError, match=r"d\.arrow: has 8 classes, but \S+a\.arrow says 9"):
         number_of_classes([a, tmp_path / "d.arrow"])
 
 
@@ -183,9 +183,9 @@ def test_the_row_with_a_fault_is_named(tmp_path, suffix, classes, scores, fault)
         (
             "a.csv",
             "\ufeffpath;classes;scores;names;error\nx;1;0,5;;\n",
-            r"a\.csv: its columns are parted by semicolons",
+            r"a\.csv: its columns are separated by semicolons",
         ),
-        ("a.csv", "path\tclasses\tscores\nx\t1\t0.5\n", r"a\.csv: its columns are parted by tabs"),
+        ("a.csv", "path\tclasses\tscores\nx\t1\t0.5\n", r"a\.csv: its columns are separated by tabs"),
         ("a.jsonl", '{"path": "x", "classes": [1.5], "scores": [0.5]}\n', r"a\.jsonl: is not a prediction file"),
         ("a.jsonl", '{"path": "x", "classes": [1]}\n', "row 1: has no scores; path, classes, scores are"),
         ("a.jsonl", '{"path": "x", "classes": [1], "scores": []}\n', "1 classes and 0 scores"),

@@ -259,7 +259,7 @@ def test_the_order_of_list_and_predictions_does_not_matter(files, tmp_path, caps
         outputs.append(capsys.readouterr().out.replace(str(against), "B"))
     assert outputs[1:] == outputs[:1] * 3
     assert call("--predictions", one, "--list", turned) == 2
-    assert capsys.readouterr().err.endswith("; --root set leaves out the leading folder, and then they match\n")
+    assert capsys.readouterr().err.endswith("; with --root set the leading folder is ignored and they match\n")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".arrow"])

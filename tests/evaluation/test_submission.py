@@ -53,8 +53,8 @@ def test_lines_are_in_the_lists_order(tmp_path, names, capsys, suffix):
     [
         (NAMES[:-2], {}, r"2 of 12 images of .* not in \S+p\.csv \(the first: 'test010\.jpg', number 11\)"),
         ([*NAMES, "other.jpg"], {}, r"1 of 13 rows of .* not in \S+test_list\.txt \(the first: 'other\.jpg'"),
-        ([*NAMES, NAMES[4]], {}, r"1 of 13 paths of \S+p\.csv come twice \(the first: 'test004\.jpg'\)"),
-        ([f"test/{name}" for name in NAMES], {}, "--root test leaves out the leading folder, and then they match"),
+        ([*NAMES, NAMES[4]], {}, r"1 of 13 paths of \S+p\.csv occur twice \(the first: 'test004\.jpg'\)"),
+        ([f"test/{name}" for name in NAMES], {}, "with --root test the leading folder is ignored and they match"),
         (NAMES, {"unreadable": {7}}, r"row 8 \(test007\.jpg\): has no prediction"),
         (["a b.jpg", *NAMES[1:]], {}, r"row 1 \(a b\.jpg\): a name without blanks"),
         (NAMES, {"k": 4}, r"p\.csv: lists 4 classes per image, 5 are needed a line; infer\.py --topk 5"),

@@ -138,7 +138,7 @@ def test_a_harmed_shard_is_never_used(tmp_path, whole, harm, name):
     file = shard_folder(tmp_path, 2) / f"{name}.npy"
     harm(file)
     assert missing_shards(tmp_path, ABOUT) == [2]
-    with pytest.raises(InputError, match=r"shard-00002.*of 5 shards 1 are not whole") as error:
+    with pytest.raises(InputError, match=r"shard-00002.*of 5 shards 1 are incomplete") as error:
         Measurement.open(tmp_path)
     assert str(error.value).startswith(str(file))
     assert "\n" not in str(error.value)

@@ -94,7 +94,7 @@ BOTH = [  # flags, what is said
     ({"image_shape": "BAD/0.png"}, r"accepted: 3,S,S .*; a picture goes to --img_path"),
     ({"pretrained_model": "BAD/exported"}, r"/exported: is an exported model, .*the checkpoint that it was made from"),
     ({"pretrained_model": "BAD/lfs.pdparams"}, r"lfs\.pdparams: is a Git LFS pointer"),
-    ({"pretrained_model": "BAD/run"}, r"/run: is the folder of a run; name one of its folders: class"),
+    ({"pretrained_model": "BAD/run"}, r"/run: is the folder of a run; give one of its folders: class"),
     ({"img_list": "BAD/no.txt"}, r"no\.txt: cannot be read"),
     ({"img_list": "BAD/empty.txt"}, r"empty\.txt: lists no image"),
     ({"img_list": "BAD/missing.txt"}, r"missing\.txt:2: \S+/gone\.png is not there \(2 of 3"),
@@ -115,14 +115,14 @@ INFER = [
     ({"img_path": "BAD/empty", "img_list": None}, r"/empty: has no image"),
     ({"img_path": "BAD/pictures", "img_list": None}, r"bad\.png: is not a readable image: .*; at most 0 unreadable"),
     ({"output": "BAD/empty.txt/a.csv"}, r"empty\.txt/a\.csv: cannot be written"),
-    ({"output": "BAD/a.xlsx"}, r"--output \S+a\.xlsx: accepted are names that end in \.csv or"),
+    ({"output": "BAD/a.xlsx"}, r"--output \S+a\.xlsx: names that end in \.csv or"),
     ({"crops": 5, "save_inference": True, "inference_dir": "BAD/m"}, r"a saved model computes one view"),
 ]
 EVAL = [
     (
         {"img_list": None},
         r"images: sub-folder 'some dir' is not a class of \S+; nearest: .* \(of 7 classes\); rename it or move it out, "
-        r"or call the classes otherwise by --class_names FILE",
+        r"or give the classes other names with --class_names FILE",
     ),
     ({**BARE, "img_list": None}, r"--img_list: found none; a file of `path label` lines is needed, or class names"),
     ({"img_list": None, "img_path": "BAD/0.png"}, r"0\.png: is one file; a folder with a sub-folder per class, or"),

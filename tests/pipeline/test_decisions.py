@@ -178,7 +178,11 @@ def test_other_decisions_run_again_and_say_why(images, tmp_path, capsys):
     decide(moved, images, {21: ("keep", None)})
     assert plan(recipe)["class"] == ("again", "the decisions in elsewhere.csv changed: 5 then, 6 now")
     assert plan(plain)["class"] == ("again", "the decisions in decisions.csv changed: 5 then, none now")
-    with pytest.raises(InputError, match=r"class, which it builds on, was trained otherwise: the decisions in elsewhe"):
+    with pytest.raises(
+        InputError,
+        match=r"class, which it builds on, was trained with other settings: the "
+        r"decisions in elsewhe",
+    ):
         plan(recipe, only="more")
 
 

@@ -215,4 +215,4 @@ def test_a_disk_that_is_too_small_is_refused(home, images, tmp_path, capsys, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 1000))
     recipe = other(images, tmp_path, [{**STAGES[3], **start_of(home)}])
     assert run_here(recipe) == 2
-    assert "1.2 MB in" in (said := capsys.readouterr().err) and "but 1 kB are free there: fewer views" in said
+    assert "1.2 MB in" in (said := capsys.readouterr().err) and "but 1 kB are free there; use fewer views" in said

@@ -70,7 +70,7 @@ def test_rows_weigh_what_the_column_says(images):
 
 def test_another_column_trains_again_and_replace_keeps_it(images, capsys):
     recipe = run_of(images, "run", *WEIGHED)
-    with pytest.raises(InputError, match=r"no column 'mine'; .*\(tools/table.py --column mine=FILE writes one of"):
+    with pytest.raises(InputError, match=r"no column 'mine'; .*\(tools/table.py --column mine=FILE adds your own"):
         train(recipe)
     table = built_table(recipe)
     built = (table.folder / "base.arrow").stat()
@@ -98,7 +98,7 @@ def test_another_column_trains_again_and_replace_keeps_it(images, capsys):
     capsys.readouterr()
     with pytest.raises(InputError, match="no column 'mine'"):
         train(recipe, replace=True)
-    assert "column mine is gone, as it has no value for some of the images now" in capsys.readouterr().err
+    assert "column mine was removed, as it has no value for some of the current images" in capsys.readouterr().err
     assert urnet.Table.open(again.folder).n_rows == 58  # all is as it was
 
 
@@ -142,7 +142,7 @@ def test_arrays_mappings_and_files_give_the_same(images, capsys):
         ("mine", {"train/000.png": None}, "a number for each path"),
         ("mine", "nowhere.csv", "nowhere.csv: cannot be read"),
         ("Mine", np.ones(61), "small letters, digits and _"),
-        ("label", np.ones(61), "a run writes this name itself; another one is accepted, such as my_label"),
+        ("label", np.ones(61), "a run writes this name itself; choose another, such as my_label"),
         ("class_weight", np.ones(61), "a run writes this name itself"),
         ("bag", np.ones(61), "a run writes this name itself"),
     ],

@@ -97,7 +97,9 @@ def test_the_validation_images_are_an_input_but_not_of_the_last_weights(images, 
     ):
         listed.write_text("\n".join(changed))
         assert plan(recipe) == dict.fromkeys(("class", "more"), ("again", why))
-    with pytest.raises(InputError, match=re.escape(f"stage class, which it builds on, was trained otherwise: {said}")):
+    with pytest.raises(
+        InputError, match=re.escape(f"stage class, which it builds on, was trained with other settings: {said}")
+    ):
         train(recipe, only="more")
     made = (home / "table/class.arrow").stat().st_mtime_ns
     again = train(recipe)
@@ -175,7 +177,9 @@ def test_until_and_stage_cut_the_recipe(images, tmp_path):
     with pytest.raises(InputError, match="--until: 'mor' is not known; nearest: more"):
         train(recipe, until="mor")
     changed = recipe_of(images, tmp_path, "stages.more.duration=2 steps")
-    with pytest.raises(InputError, match="--stage last: stage more, which it builds on, was trained otherwise"):
+    with pytest.raises(
+        InputError, match="--stage last: stage more, which it builds on, was trained with other settings"
+    ):
         train(changed, only="last")
     assert [result.stage for result in train(recipe, only="last")] == ["last"]
 
@@ -221,7 +225,9 @@ def test_replacing_a_part_builds_a_table_of_changed_lists_again(images, tmp_path
     for call in (plan, train):
         with pytest.raises(InputError, match=re.escape(f"{table}: the table was built differently: {said}; --replace")):
             call(recipe, until="class")
-        with pytest.raises(InputError, match="stage class, which it builds on, was trained otherwise: the training im"):
+        with pytest.raises(
+            InputError, match="stage class, which it builds on, was trained with other settings: the training im"
+        ):
             call(recipe, only="more", replace=True)
     assert Table.open(table).base_hash == before
     capsys.readouterr()

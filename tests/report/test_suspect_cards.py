@@ -104,7 +104,7 @@ def test_filters_count_what_is_shown_of_all(marked):
     assert options == [("2", "4"), ("0", "2"), ("1", "2"), ("0&gt;2", "1")]  # a pair of wrong labels alone
     text = Page(page_of(*marked, top=0)).text
     assert "6 of 18 pictures to look at" in text
-    assert "0 of 6 are shown: --top 100 shows all" in text
+    assert "0 of 6 are shown; --top 100 shows all" in text
     photos, known = marked
     known["verdict"][:] = 1
     known["suggested"][:] = (np.asarray(photos.labels) + 1) % 3

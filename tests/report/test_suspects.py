@@ -93,7 +93,7 @@ def test_no_evidence_and_an_impossible_class(table):
     assert label_evidence(Columns(table)) is None
     n = table.n_rows
     write(table, "instance", suggested=np.full(n, 4), suggested_prob=np.ones(n), relevance=np.zeros(n))
-    with pytest.raises(InputError, match="class 4 is suggested, the table has 4 classes"):
+    with pytest.raises(InputError, match="class 4 is suggested, but the table has 4 classes"):
         label_evidence(Columns(table))
 
 

@@ -131,7 +131,7 @@ def test_lists_and_recipes(tree, capsys):
 def test_a_list_of_another_folder_and_validation_of_other_classes_are_refused(tree, capsys):
     (tree / "train.txt").write_text("".join(f"elsewhere/{n}.jpg {n % 2}\n" for n in range(4)))
     refused = found_in(capsys, tree, "--list", tree / "train.txt", code=1)["refused"]
-    assert refused[0].endswith("nor is another of 4 listed images that were looked at")
+    assert refused[0].endswith("nor does any of 4 listed images that were looked at")
     assert refused[1].startswith("4 of 4 training images cannot be read")
     (tree / "val/a").rename(tree / "val/z")
     (refused,) = found_in(capsys, tree / "train", "--val", tree / "val", code=1)["refused"]
@@ -158,7 +158,7 @@ def test_a_folder_without_classes_is_refused_but_looked_at(tree, capsys):
         (["nowhere"], "DIR: nowhere is not a folder; one that holds images is needed"),
         ([".", "--list", "nowhere"], "--list: nowhere is not a file; a list of images is needed"),
         ([".", "-o", "a=b"], "-o: needs -c RECIPE"),
-        ([".", "--json", "a/photo.jpg"], "--json a/photo.jpg: .jpg is a picture's name, which would be replaced"),
+        ([".", "--json", "a/photo.jpg"], "--json a/photo.jpg: .jpg is the name of a picture, which would be replaced"),
         ([".", "--json", "docs"], "--json docs: is a folder; a file's path is needed"),
         ([".", "--list", "README.md", "--json", "README.md"], "--json README.md: is --list README.md, too"),
         (["-c", "recipes/folder.yaml", "--val", "."], "--val: needs DIR; a recipe has keys for it"),

@@ -82,7 +82,7 @@ def test_a_runs_folder_is_enough(exported, tmp_path, capsys):
         read_signature(home)
     (home / "class" / "final").rename(home / "class" / "best")
     code, _, err = run(capsys, [str(home), "--out", str(home / "exported 2")])
-    assert code == 2 and "is the folder of a run; name one of its folders: class" in err
+    assert code == 2 and "is the folder of a run; give one of its folders: class" in err
 
 
 def code_of(folder):

@@ -66,7 +66,7 @@ def test_the_tool_as_a_program_finds_the_runs_own_table(tmp_path):
         (["--top", "-1"], "--top: found -1"),
         (["--max_mb", "0"], "--max_mb: found 0; more than 0 is accepted"),
         (["--excel"], "--excel only affects a CSV file; it needs --suspects FILE.csv"),
-        (["--out", "photo.jpg"], "--out photo.jpg: .jpg is a picture's name, which would be replaced"),
+        (["--out", "photo.jpg"], "--out photo.jpg: .jpg is the name of a picture, which would be replaced"),
         (["--max_suspects", "-3"], "--max_suspects: found -3; 0 or more is accepted"),
         (["--show", "4"], "--show: no class '4'; accepted is 0..3 or a name"),
         (["--show", "zerro"], "nearest: zero"),

@@ -111,13 +111,14 @@ def test_what_is_refused_is_said_in_a_line(file, tmp_path, capsys, monkeypatch):
     (tmp_path / "b").symlink_to(tmp_path / "a")  # the same folder, which is no doubt
     make_list(tmp_path / "c")
     line = refused(capsys, file)
-    assert line.endswith(f"is in {tmp_path}/a and in {tmp_path}/c/photos; --root DIR says which is meant")
+    assert line.endswith(f"is in {tmp_path}/a and in {tmp_path}/c/photos; give the right one with --root DIR")
     (tmp_path / "far").mkdir()
     monkeypatch.chdir(tmp_path / "far")
     moved = file.rename(tmp_path / "far/suspects.csv")
     line = refused(capsys, moved)
     assert line == (
-        f"error: ant/000.png: no folder in {tmp_path}/far has this and the list's others; --root DIR says which"
+        f"error: ant/000.png: no folder in {tmp_path}/far has this picture and the list's others; give it with "
+        "--root DIR"
     )
 
 

@@ -235,7 +235,7 @@ def test_a_signature_that_is_not_the_model_s_is_refused(served):
     signature = json.loads((served / "signature.json").read_text())
     signature["output"]["shape"][1], signature["class_names"] = 9, []
     (served / "signature.json").write_text(json.dumps(signature))
-    said = r"served/signature\.json: output\.shape: says 9 classes, the model's answer is \(2, 7\)"
+    said = r"served/signature\.json: output\.shape: says 9 classes, but the model's output is \(2, 7\)"
     with pytest.raises(InputError, match=said):
         open_engine(read_signature(served))
 

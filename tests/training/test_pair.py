@@ -267,11 +267,11 @@ def test_a_later_stage_goes_on_from_the_first_network(divided, images, tmp_path,
     [
         ({"dividemix": {"warmup": "10 steps"}}, r"dividemix.warmup: 10 steps is 10 steps, and the stage has 10"),
         ({"dividemix": {}, "co_teaching": {"forget_rate": 0.1}}, "null with co_teaching"),
-        ({"dividemix": DIVIDE, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 beside dividemix"),
-        ({"dividemix": DIVIDE, "loss": {"name": "symmetric"}}, "accepted: cross_entropy beside dividemix"),
-        ({"dividemix": DIVIDE, "loss_weight": ["class_weight"]}, r"accepted: \[\] beside dividemix"),
+        ({"dividemix": DIVIDE, "mixup": 0.2}, "mixup: found 0.2; accepted: 0 with dividemix"),
+        ({"dividemix": DIVIDE, "loss": {"name": "symmetric"}}, "accepted: cross_entropy with dividemix"),
+        ({"dividemix": DIVIDE, "loss_weight": ["class_weight"]}, r"accepted: \[\] with dividemix"),
         ({"co_teaching": {"forget_rate": 1.0}}, "0 <= forget_rate < 1"),
-        ({"co_teaching": {"forget_rate": 0.2}, "targets": "label"}, "given, as co_teaching judges the given labels"),
+        ({"co_teaching": {"forget_rate": 0.2}, "targets": "label"}, "given, as co_teaching works on the given labels"),
         ({"co_teaching": {"forget_rate": 0.2}, "train": "top"}, "all, as co_teaching trains two whole networks"),
     ],
 )
@@ -285,5 +285,7 @@ def test_two_networks_that_would_begin_as_one_are_refused(divided, images, tmp_p
     with pytest.raises(InputError, match="must differ"):
         recipe_of(images, tmp_path, **start)
     fits = recipe_of(images, tmp_path, **start, finetune=True)
-    with pytest.raises(InputError, match="whose classifier fits, so the two networks of co_teaching would begin as"):
+    with pytest.raises(
+        InputError, match="whose classifier fits, so the two networks of co_teaching would start identical"
+    ):
         plan_recipe(fits, lambda: models.build("ResNet8_small32", 3))
