@@ -282,7 +282,7 @@ def test_labels_that_count_from_one_are_refused(tmp_path, capsys, suffix, told):
     assert call("--predictions", file, "--list", one, "--class_dim", C + 1) == 2  # no label is outside
     err = capsys.readouterr().err
     if told and suffix == ".arrow":
-        assert f"is of {C} classes, but --class_dim says {C + 1}" in err
+        assert f"has {C} classes, but --class_dim says {C + 1}" in err
     else:
         assert f"have labels above {C - 1}, the highest class in" in err
         assert "no image has label 0: the labels seem to count from 1" in err
