@@ -49,6 +49,7 @@ RUN_BY = {
     "sh run.sh": "scripts/test_run_scripts.py::test_the_embedded_example",
     "sh run.sh recipes/NAME.yaml -o KEY=VALUE": "scripts/test_run_scripts.py::test_a_recipe_and_its_options_go_to_train",
     "sh tests/run.sh": "scripts/test_run_scripts.py::test_every_check_runs_and_arguments_go_to_pytest",
+    "sh tests/run.sh -m ": "scripts/test_run_scripts.py::test_every_check_runs_and_arguments_go_to_pytest",
     ". ./set_env.sh": "scripts/test_set_env.py::test_sourced_twice_installs_once",
     "export OMP_NUM_THREADS=8": "not run: a variable of the shell",
     "pip install -e .[benchmark]": "not run: installs; tools/test_benchmark_scores.py uses it",
