@@ -19,7 +19,7 @@ from urnet.config.recipe import Transform
 from urnet.core.checks import InputError
 from urnet.data.loading.loader import ImageSource, Loader
 
-WORKERS = pytest.mark.parametrize("workers", [0, 1, 2])
+WORKERS = pytest.mark.parametrize("workers", [0, 2])
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +140,7 @@ def test_an_exception_of_the_batches_arrives_as_itself(files, workers):
         list(Loader(make(ImageSource, files), plan(), workers=workers))
 
 
-@pytest.mark.parametrize("when", ["working", "idle"])
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize(("when", "victim"), [("working", 0), ("idle", 1)])
 def test_a_killed_worker_is_named(files, when, victim):
     source = make(Slow if when == "working" else ImageSource, files)
     loader = Loader(source, jobs(300), workers=2, prefetch=1)
@@ -218,7 +217,7 @@ def test_workers_end_when_their_parent_is_killed(files):
         workers = [int(word) for word in parent.stdout.readline().split()]
         assert len(workers) == 3 and all(state(pid) for pid in workers)
         parent.kill()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while any((state(pid) or "Z")[0] != "Z" for pid in workers):
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.05)

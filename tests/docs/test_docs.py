@@ -298,7 +298,7 @@ def test_dead_links_end_the_build(tmp_path):
     links = "[a](../recipes/nowhere.yaml) [b](cli.md#nowhere) [c](../../etc/passwd)"
     (tmp_path / "docs/index.md").write_text(f"# Start\n\n{links}\n")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 1
     warnings = [line for line in done.stderr.splitlines() if line.startswith("WARNING")]

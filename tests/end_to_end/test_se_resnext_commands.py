@@ -1,10 +1,10 @@
 """The SE-ResNeXt example's two commands, word for word: what they stand for, results, refusals."""
 
+import contextlib
 import dataclasses
-import os
+import io
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +36,6 @@ SMALL = [
     "stages.train.duration=3 steps",
 ]
 WNIDS = ("n01440764", "n01443537", "n02483708")
-
-
-def child(script, arguments, folder):
-    """A command in a process of its own, started in ``folder``: return code, stdout, stderr."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def overrides(keys):
@@ -176,8 +165,12 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(work):
-    """The example's command, with a small network put in by -o."""
-    return child("train.py", [*TRAIN, *overrides(SMALL)], work)
+    """The example's command, with a small network put in by -o: return code, stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.chdir(work)
+        code = cli.run(train.main, [*TRAIN, *overrides(SMALL)])
+    return subprocess.CompletedProcess(TRAIN, code, out.getvalue(), err.getvalue())
 
 
 def test_the_training_command_trains(work, trained):

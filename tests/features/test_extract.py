@@ -1,12 +1,9 @@
 """The measuring pass: the values of a plain forward; the same bytes for any number of processes or kills."""
 
 import functools
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +12,9 @@ import paddle
 import pytest
 
 import models
+from tests.helpers.forked import fork
 from tests.helpers.image_sources import make, make_files
-from tests.helpers.measuring import CLASSES, LABELS, N, network, run
+from tests.helpers.measuring import CLASSES, LABELS, N, apart, network, run
 from tests.helpers.picture_files import encode, picture
 from tests.helpers.programs import counts, programs
 from urnet.core.checks import InputError
@@ -56,26 +54,21 @@ def measured(files, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def single(files, tmp_path_factory):
-    """The bytes of one made by one process with one thread, as the processes to compare have: sums of several
-    threads round differently."""
+    """The bytes of one made by a process with as many threads as those to compare have: sums of others round
+    differently."""
     folder = tmp_path_factory.mktemp("single")
     wait(start(folder, files))
     return bytes_of(folder)
 
 
 def wait(process):
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    process.join(600)
+    assert process.exitcode == 0
 
 
-def start(folder, files, rank=0, world_size=1, slow=""):
+def start(folder, files, rank=0, world_size=1, slow=False):
     """Measure in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.measuring", str(folder), str(rank), str(world_size), slow, *files],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    return fork(apart, folder, files, rank, world_size, slow)
 
 
 def plain(net, files):
@@ -200,14 +193,14 @@ def test_two_processes_write_the_bytes_of_one(files, single, tmp_path):
 
 
 def test_killed_and_resumed_the_bytes_are_the_same(files, single, tmp_path):
-    process = start(tmp_path, files, slow="slow")
-    deadline = time.monotonic() + 60
+    process = start(tmp_path, files, slow=True)
+    deadline = time.monotonic() + 600
     while not (tmp_path / "shard-00000").exists() or not list(tmp_path.glob(".shard-00001.*")):
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.kill()
+    process.join(600)
     assert list(tmp_path.glob(".shard-00001.*.tmp"))
     before = times_of(tmp_path)
     wait(start(tmp_path, files))

@@ -139,7 +139,7 @@ def _resume(recipe: str, pattern: str | None) -> None:
 def finish(recipe: Path) -> None:
     """Go on with the run to its end."""
     process = start(recipe)
-    process.join(120)
+    process.join(600)
     assert process.exitcode == 0, Path(f"{recipe}.txt").read_text()[-2000:]
 
 

@@ -1,6 +1,5 @@
-"""Forty images measured by a small network: in this process, or ``python -m tests.helpers.measuring`` in another."""
+"""Forty images measured by a small network: in this process, or in another."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,7 @@ def run(folder, files, *, kind=ImageSource, net=None, **options):
     return FeatureJob(make(kind, files, train=False), LABELS, Path(folder), **settings).run(net or network())
 
 
-if __name__ == "__main__":
-    folder, rank, world_size, slow, *paths = sys.argv[1:]
-    source = {"kind": Slow} if slow == "slow" else {}
-    done = run(folder, paths, rank=int(rank), world_size=int(world_size), timeout=60, **source)
+def apart(folder, files, rank, world_size, slow):
+    """What a process of several does; a slow one takes its time for every image."""
+    done = run(folder, files, kind=Slow if slow else ImageSource, rank=rank, world_size=world_size, timeout=600)
     assert len(done.given) == N

@@ -1,15 +1,16 @@
-"""Processes that leave a run, for tests/runtime/test_process_group.py: ``part`` REPEATS or ``barrier`` REPEATS.
+"""Processes that leave a run, for tests/runtime/test_process_group.py: by ``part`` or by ``barrier``.
 
 Each time two of them meet over Paddle's store and wait for each other, the last time by that function; process 0, which
-holds the store, then leaves at once. Prints the exit codes of both.
+holds the store, then leaves at once.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-import sys
 import time
+from pathlib import Path
 
 import paddle
 
@@ -40,8 +41,8 @@ def process(rank: int, port: int, last: str) -> None:
         os._exit(code)
 
 
-def main(last: str, repeats: str) -> None:
-    """Do as the module says."""
+def main(last: str, repeats: str, file: str) -> None:
+    """Do as the module says; the exit codes of both, of each time, go to ``file``."""
     codes = []
     for _ in range(int(repeats)):
         port, children = free_port(), []
@@ -51,8 +52,4 @@ def main(last: str, repeats: str) -> None:
                 process(rank, port, last)
             children.append(child)
         codes.append([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
-    print(codes)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    Path(file).write_text(json.dumps(codes))

@@ -88,7 +88,7 @@ class Server:
 
 def until(condition):
     """Wait for what must come; so long only that a broken service does not hold up the tests for ever."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)

@@ -17,6 +17,7 @@ FAKE_PYTHON = """#!/bin/sh
 for last; do :; done
 case "$*" in
 "-m venv "*)
+    case "$*" in *--clear*) rm -rf "$last" ;; esac
     mkdir -p "$last/bin" && cp "$0" "$last/bin/python" || exit 1
     printf "VIRTUAL_ENV='%s'; export VIRTUAL_ENV; PATH='%s':$PATH; export PATH\\n" \\
         "$last" "$last/bin" >"$last/bin/activate"
@@ -71,5 +72,5 @@ class Repository:
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
         environment = {**kept, "PATH": f"{self.bin}:/usr/bin:/bin", "FAKE_LOG": str(self.log), **settings}
         return subprocess.run(
-            [shell, "-c", line], cwd=cwd or self.path, env=environment, capture_output=True, text=True, timeout=60
+            [shell, "-c", line], cwd=cwd or self.path, env=environment, capture_output=True, text=True, timeout=600
         )

@@ -85,7 +85,7 @@ def start(recipe: Path, *arguments: str, **environment: str) -> subprocess.Popen
 def run(recipe: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """train.py to its end: return code, stdout, stderr."""
     process = start(recipe, *arguments, **environment)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

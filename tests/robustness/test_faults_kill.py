@@ -38,7 +38,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     make_web(folder / "web")
     recipe = write_recipe(folder, folder / "web")
-    start(recipe, "open *").join(120)  # the first fork waits for Paddle's import
+    start(recipe, "open *").join(600)  # the first fork waits for Paddle's import
     begun = time.time()
     finish(recipe)
     end, home = time.time() - begun, folder / "output/five"
@@ -151,7 +151,7 @@ def test_killed_at_delicate_moments(whole, tmp_path, moments):
     recipe, home = write_recipe(tmp_path, whole.web), tmp_path / "output/five"
     for what in moments:
         process = start(recipe, DELICATE[what])
-        process.join(120)
+        process.join(600)
         assert process.exitcode == -signal.SIGKILL, (what, Path(f"{recipe}.txt").read_text()[-2000:])
     finish(recipe)
     assert_same_end(whole, home, tmp_path)

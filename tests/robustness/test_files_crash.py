@@ -79,7 +79,7 @@ def test_killed_before_any_operation_there_is_the_old_or_the_new(tmp_path, kind,
     """At every operation on files, one after the other; a folder may wait aside until it is recovered."""
     new = ["new"] * 2 if kind == "folder" else "new"
     command = [sys.executable, "-c", CRASHES, str(ROOT), str(tmp_path), kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     seen = json.loads(done.stdout)
     assert len(seen) > 5 and [killed for killed, *_ in seen] == [True] * (len(seen) - 1) + [False]
     assert [found for _, _, found, _ in seen] == sorted((found for _, _, found, _ in seen), key=[old, new].index)

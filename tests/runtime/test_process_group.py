@@ -1,14 +1,11 @@
 """How the processes of a run wait for each other, and leave."""
 
 import json
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
+from tests.helpers import parting
+from tests.helpers.forked import fork
 from urnet.runtime.process_group import ProcessGroup
-
-PARTING = Path(__file__).parents[1] / "helpers" / "parting.py"
 
 
 class Store:
@@ -25,12 +22,11 @@ class Store:
             return self.counts[key]
 
 
-def test_process_0_leaves_last_even_at_once():
+def test_process_0_leaves_last_even_at_once(tmp_path):
     """Its process holds the store: what others ask of it afterwards is an error, after a finished run."""
-    done = subprocess.run(
-        [sys.executable, PARTING, "part", "3"], capture_output=True, text=True, timeout=240, check=True
-    )
-    assert json.loads(done.stdout.splitlines()[-1]) == [[0, 0]] * 3
+    process = fork(parting.main, "part", "3", str(tmp_path / "codes.json"))
+    process.join(600)
+    assert json.loads((tmp_path / "codes.json").read_text()) == [[0, 0]] * 3
 
 
 def test_all_part_together():

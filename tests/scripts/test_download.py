@@ -52,7 +52,7 @@ def download(url, folder, *kinds, client="", tries=4, script=SCRIPT, **settings)
         "no_proxy": "127.0.0.1",
     }
     environment = {**os.environ, **defaults, **settings}
-    return subprocess.run(["sh", str(script), *kinds], env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(["sh", str(script), *kinds], env=environment, capture_output=True, text=True, timeout=600)
 
 
 def contents(folder):

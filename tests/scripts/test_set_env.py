@@ -162,8 +162,14 @@ def test_a_real_environment_in_a_folder_with_spaces(repository):
     done = repository.shell(line, PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"0 unset unset {usable_cores()}", f"{repository.path}/.venv"]
-    (repository.path / ".venv/bin/python").unlink()  # as when the Python it was made from is gone
-    assert repository.shell(f"{SOURCE}; python -c 1", PYTHON=sys.executable).returncode == 0
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(repository):
+    repository.shell(SOURCE)
+    assert repository.asked() == FIRST
+    (repository.path / ".venv/bin/python").unlink()
+    assert repository.shell(f"{SOURCE} && python -c 1").returncode == 0
+    assert repository.asked() == FIRST
 
 
 def test_a_moved_copy_is_installed_in_place_again(repository, tmp_path):

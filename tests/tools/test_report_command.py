@@ -51,7 +51,7 @@ def test_the_tool_as_a_program_finds_the_runs_own_table(tmp_path):
         text=True,
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
