@@ -100,7 +100,7 @@ def _find(place: Path, what: str, versions: Sequence[_Version]) -> tuple[_Versio
                 f"{place}: holds no {what}; accepted: a folder with {names}, or the .tar.gz archive itself"
             )
         if not place.exists():
-            raise InputError(f"{place}: is not there; {what}'s folder or its .tar.gz archive is needed")
+            raise InputError(f"{place}: does not exist; {what}'s folder or its .tar.gz archive is needed")
         members = _archive(place, wanted)
     except OSError as error:
         raise InputError(f"{place}: cannot be read ({error.strerror or error})") from None

@@ -48,7 +48,7 @@ def rates(folder: Path) -> str:
     """
     synsets = folder / "info" / "synsets.txt"
     if not synsets.is_file():
-        raise InputError(f"{synsets}: is not there; a folder in WebVision 2.0's layout is needed")
+        raise InputError(f"{synsets}: does not exist; a folder in WebVision 2.0's layout is needed")
     data = Data(str(folder), len(read_class_names(synsets, None)))
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stderr(io.StringIO()):
         table = build_table(data, Path(place) / "table")
@@ -79,7 +79,7 @@ def _truth(folder: Path, table: Table) -> np.ndarray:
     """What each row shows, -1 for none of the classes."""
     file = folder / "truth_train.txt"
     if not file.is_file():
-        raise InputError(f"{file}: is not there; without it nobody knows what is right")
+        raise InputError(f"{file}: does not exist; without it nobody knows what is right")
     shown: dict[str, int] = {}
     for block in read_lines(file, what="class", low=-1):
         shown.update(zip(block.path.to_pylist(), block.number.tolist(), strict=True))

@@ -143,7 +143,7 @@ def test_where_a_list_s_images_are_instead(tmp_path, listed, words):
     make(tmp_path / "root", "1/a.jpg", "1/caf\xe9.jpg")
     (tmp_path / "list.txt").write_text(f"{listed} 0\n" * 3)
     with pytest.raises(
-        InputError, match=rf"list\.txt:1: \S+ is not there \(3 of 3 listed images are missing\){words}$"
+        InputError, match=rf"list\.txt:1: \S+ does not exist \(3 of 3 listed images are missing\){words}$"
     ):
         read_image_list(tmp_path / "list.txt", tmp_path / "root", check_exists=True)
     with pytest.raises(InputError, match=rf"list\.txt: \S+ does not exist, nor does any of .* looked at{words}$"):
@@ -161,7 +161,7 @@ def test_image_list_faults(tmp_path):
         read_image_list(file, tmp_path, need_labels=True)
     file.write_text("a.jpg 0\nb.jpg 1\nc.jpg 1\n")
     make(tmp_path, "a.jpg", "c.jpg")
-    with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg is not there \(1 of 3 listed"):
+    with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg does not exist \(1 of 3 listed"):
         read_image_list(file, tmp_path, check_exists=True)
     (tmp_path / "b.jpg").mkdir()
     with pytest.raises(InputError, match=r"list\.txt:2: .*/b\.jpg is a folder \(1 of 3 listed"):

@@ -111,7 +111,7 @@ def test_a_word_is_downloaded_or_says_what_to_do(capsys, toys, monkeypatch, tmp_
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"pretrained_model": "imagenet"}, "of which network? imagenet:NETWORK is accepted"),
+        ({"pretrained_model": "imagenet"}, "give the network as imagenet:NETWORK"),
         ({"pretrained_model": "imagenet:SENet154"}, "timm's of legacy_senet154 fit"),
         ({"pretrained_model": WORD, "model": "ResNet34"}, "the network is ResNet34"),
     ],
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_that_name_is_not_taken_for_the_word(capsys, toys, monke
     shutil.copytree(toys.checkpoint, tmp_path / "imagenet")
     monkeypatch.chdir(tmp_path)
     code, _, _, err = predict.run(capsys, infer.main, toys.argv(pretrained_model="imagenet", model=NETWORK))
-    assert code == 2 and "accepted: ./imagenet for that" in err
+    assert code == 2 and "give ./imagenet for the checkpoint" in err
     code, _, lines, err = predict.run(capsys, infer.main, toys.argv(pretrained_model="./imagenet"))
     assert code == 0, err
     np.testing.assert_array_equal(predict.numbers(lines)[0].ravel(), toys.labels)

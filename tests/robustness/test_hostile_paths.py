@@ -123,7 +123,7 @@ def test_a_list_cannot_name_a_file_with_a_line_break_and_a_folder_scan_can(tmp_p
     (tmp_path / ".list.txt").write_text("new\nline.jpg 0\n")
     with pytest.raises(InputError, match=r"list\.txt:1: found 'new' without a label"):
         read_image_list(tmp_path / ".list.txt", tmp_path, need_labels=True)
-    with pytest.raises(InputError, match=r"list\.txt:1: .*/new is not there \(2 of 2 listed images are missing"):
+    with pytest.raises(InputError, match=r"list\.txt:1: .*/new does not exist \(2 of 2 listed images are missing"):
         read_image_list(tmp_path / ".list.txt", tmp_path, check_exists=True)
     assert list(images_under(tmp_path).paths) == ["new\nline.jpg"]
 

@@ -267,8 +267,8 @@ def test_more_rows_than_the_pictures_allow(downloads, tmp_path):
         (("--scale", "nan"), "--scale"),
         (("--seed", -1), "--seed"),
         (("--open", "nowhere"), "nowhere: is not a folder"),
-        (("--cifar", "nowhere"), "nowhere: is not there; CIFAR-10's folder or its .tar.gz archive is needed"),
-        (("--rates", "nowhere"), "nowhere/info/synsets.txt: is not there"),
+        (("--cifar", "nowhere"), "nowhere: does not exist; CIFAR-10's folder or its .tar.gz archive is needed"),
+        (("--rates", "nowhere"), "nowhere/info/synsets.txt: does not exist"),
     ],
 )
 def test_bad_flags(downloads, tmp_path, flags, message):

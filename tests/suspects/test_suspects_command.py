@@ -143,7 +143,7 @@ def test_what_is_worth_asking_is_a_list_of_its_own(judge, tmp_path):
     assert code == cli.DONE, err
     asked = read_rows(tmp_path / "next.csv")
     assert len(asked) == 5 and all(row == rows[row["path"]] for row in asked)
-    assert "next.csv: 5 pictures, those worth a look most" in out
+    assert "next.csv: 5 pictures, those most worth a look, best first" in out
     assert f"next: python tools/review.py next.csv --root '{root}' --val {val}" in err
     code, rows, out, err = judge(root, "--val", val, "--next", 100)
     asked = {row["path"] for row in read_rows(tmp_path / "next.csv")}
@@ -221,7 +221,7 @@ def test_validation_of_other_classes_is_a_note(judge, tmp_path):
     write(tmp_path / "val" / "violet" / "a.png", picture("red", 1))
     code, rows, _, err = judge(root, "--val", tmp_path / "val")
     assert code == cli.DONE
-    assert "sub-folder 'violet' is none of the classes (1 such)" in err
+    assert "sub-folder 'violet' is not one of the classes (1 such)" in err
     assert rows["red/01.png"]["verdict"] == "leak from validation"
 
 
@@ -241,7 +241,7 @@ def test_unreadable_validation_pictures_are_a_note(judge, tmp_path):
     ("arguments", "message"),
     [
         ((), "DIR: found none; a folder with a sub-folder per class is needed"),
-        (("nowhere",), "nowhere: is not there"),
+        (("nowhere",), "nowhere: does not exist"),
         (("file.txt",), "file.txt: is a file; a folder with a sub-folder per class is accepted (a list"),
         (("empty",), "empty: has no picture; pictures, or sub-folders of them, one per class, are accepted"),
         (("hollow",), "hollow: has no picture; pictures, or sub-folders of them"),
@@ -263,7 +263,7 @@ def test_unreadable_validation_pictures_are_a_note(judge, tmp_path):
         (("photos", "--exif", "no"), "--exif: 'no' is not known"),
         (("photos", "--format", "coco"), "--format: 'coco' is not known"),
         (("photos", "--list", "nolist.txt"), "nolist.txt"),
-        (("photos", "--top", "5"), "--top is about the page: it needs --report FILE.html"),
+        (("photos", "--top", "5"), "--top only affects the page; it needs --report FILE.html"),
     ],
 )
 def test_bad_input_is_one_line(judge, weights, tmp_path, arguments, message):

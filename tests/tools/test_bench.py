@@ -211,7 +211,9 @@ def test_paddles_loader_makes_the_same_batches_and_only_what_is_asked_for_is_mea
     dataset = data.PaddleRows(source, len(files))
     for (draw, rows), batch in zip(jobs, Loader(source, jobs), strict=True):
         assert np.array_equal(np.stack([dataset[draw, int(row)] for row in rows]), batch.images)
-    with pytest.raises(InputError, match="--only 'cows': is in no figure's name; they are 'train, one core', "):
+    with pytest.raises(
+        InputError, match="--only 'cows': no figure's name contains it; the names are 'train, one core', "
+    ):
         measured(data, "--images", "4", "--only", "cows")
 
 

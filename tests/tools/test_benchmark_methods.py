@@ -260,7 +260,7 @@ def test_methods_and_settings_that_cannot_be_are_refused(base):
     ablation.check_overrides(["stages.class.batch_size=8"], ("ce", "+label"))
     with pytest.raises(InputError, match=r"-o stages.class.batch_size=8: sets the ladder's stages; pci/a"):
         ablation.check_overrides(["data.workers=2", "stages.class.batch_size=8"], ("ce", "pci/a"))
-    with pytest.raises(InputError, match=r"urnet_images has its own and would not follow"):
+    with pytest.raises(InputError, match=r"urnet_images has its own stages, which it would not change"):
         ablation.check_overrides(["stages.*.batch_size=8"], ("ce", "urnet_images"))
 
 

@@ -71,7 +71,7 @@ def test_a_runs_folder_is_enough(exported, tmp_path, capsys):
     for argv, said in (
         ([], "PATH: found none; give the folder of one run"),
         ([home, "--pretrained_model", home], "PATH: found .* and .*; give the folder of one run"),
-        ([home / "class" / "final"], "--out: found none; .*/class/final is not a finished run's folder"),
+        ([home / "class" / "final"], "--out: found none; .*/class/final is not the folder of a finished run"),
         ([home / "nowhere"], "/nowhere: does not exist"),
         ([home, "--out", home / "class", "--replace"], "/class: was not written by this command"),
     ):

@@ -88,7 +88,7 @@ def test_a_taken_port_is_passed_by_unless_it_was_asked_for(capsys, monkeypatch):
         args = review.parser().parse_args(["list.csv"])
         with review._listening(args) as listener:
             assert listener.getsockname()[1] > port
-        assert f"note: port {port} is taken" in capsys.readouterr().err
+        assert f"note: port {port} is in use" in capsys.readouterr().err
         args = review.parser().parse_args(["list.csv", "--port", str(port)])
         with pytest.raises(review.InputError, match=f"--port {port}: cannot listen there"), review._listening(args):
             pass
@@ -101,7 +101,7 @@ def test_what_is_refused_is_said_in_a_line(file, tmp_path, capsys, monkeypatch):
     assert "labels.csv: has no column given; the CSV that tools/suspects.py writes is accepted" in refused(
         capsys, "labels.csv"
     )
-    assert "--root nowhere: is not there" in refused(capsys, file, "--root", "nowhere")
+    assert "--root nowhere: does not exist" in refused(capsys, file, "--root", "nowhere")
     assert "--val suspects.csv: is not a folder" in refused(capsys, file, "--val", "suspects.csv")
     assert "--class_names photos: cannot be read" in refused(capsys, file, "--class_names", "photos")
     assert "--port: found 65536; 0 to 65535 is accepted" in refused(capsys, file, "--port", 65536)

@@ -121,7 +121,7 @@ def test_a_dead_engine_costs_its_batch_and_ends_the_service_for_a_supervisor_to_
             assert waiting.result() == (500, b'{"error": "the model failed; the service\'s log says why"}\n')
         assert service.process.wait() == 1
     *_, last = (tmp_path / "err").read_text().splitlines()
-    assert last == "failed: EngineFailed: the engine's process ended with -9, and so does the service"
+    assert last == "failed: EngineFailed: the engine's process ended with exit code -9, so the service stops"
 
 
 def test_an_engine_that_hangs_is_killed_and_has_failed_for_good(toys):

@@ -201,7 +201,7 @@ def choose_methods(
     asked = next((word for word in words if word.split("/")[0] == "oracle"), None)
     if asked and not has_truth:
         truth = truth_place(base.data)
-        raise InputError(f"--methods: {asked} needs {truth.name} in {truth.parent}, which is not there")
+        raise InputError(f"--methods: {asked} needs {truth.name} in {truth.parent}, which does not exist")
     wanted = {name for word in words for name in groups.get(word, (word,))}
     for kind, reason in without.items():
         if kind in wanted:

@@ -18,7 +18,7 @@ def check_image_paths(img_path: str, img_list: str | None, *, need_labels: bool)
     """Raise InputError for an ``img_path`` that is not there, and for a list, folder or picture in another's place."""
     path, at = Path(img_path), f"--img_path {img_path}"
     if not os.path.lexists(path):
-        raise InputError(f"{at}: is not there{_instead(img_path)}")
+        raise InputError(f"{at}: does not exist{_instead(img_path)}")
     if img_list is not None:
         _check_list(img_list)
         if path.is_file():

@@ -131,7 +131,7 @@ def _name(root: Path) -> str:
 
 def _not_a_folder(root: Path) -> str:
     if not root.exists():
-        return f"is not there (seen from {Path.cwd()})" if not root.is_absolute() else "is not there"
+        return f"does not exist (seen from {Path.cwd()})" if not root.is_absolute() else "does not exist"
     what = "is a file; a folder with a sub-folder per class is accepted"
     return f"{what} (a list of pictures: --list {root} --root FOLDER)"
 
