@@ -1,5 +1,6 @@
 """What every test shares: threads, caches, and that child processes import this very tree."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,6 +17,11 @@ LONG = ("end_to_end", "robustness", "tools", "models", "training", "pipeline", "
 def pytest_collection_modifyitems(items):
     """Long files first (`--no-loadscope-reorder` keeps the order), so that short ones fill up what is left."""
     items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))
+
+
+def pytest_collection_finish():
+    """Modules and tests stay: no later search for garbage need look at a million objects."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

@@ -25,14 +25,14 @@ types=$(mktemp) || exit 1
 trap 'rm -f "$types"' EXIT
 python -m mypy >"$types" 2>&1 & # beside the tests
 mypy=$!
-# A process a core (at most 4) and one more, as some tests wait; each computes with one thread: threads that compete are
-# slower than one. Files keep the order of tests/conftest.py, long ones first.
+# A process a core (at most 4) and two more, as many tests wait for others; each computes with one thread: threads that
+# compete are slower than one. Files keep the order of tests/conftest.py, long ones first.
 cores=$(python urnet/core/cpus.py) || exit 1
 [ "$cores" -le 4 ] || cores=4
 OMP_NUM_THREADS=1
 export OMP_NUM_THREADS
 unset PYTHONDONTWRITEBYTECODE # hundreds of processes import the same files, which are compiled once
-check pytest python -m pytest -n $((cores + 1)) --dist loadfile --no-loadscope-reorder -m 'not slow' "$@"
+check pytest python -m pytest -n $((cores + 2)) --dist loadfile --no-loadscope-reorder -m 'not slow' "$@"
 printf '== mypy\n'
 wait "$mypy" || failed="$failed mypy"
 cat "$types"

@@ -154,7 +154,7 @@ def test_a_failed_set_up_stops_everything(repository, script):
     assert repository.asked() == ["pip install requirements.txt"]
 
 
-WORKERS = min(usable_cores(), 4) + 1
+WORKERS = min(usable_cores(), 4) + 2
 PYTEST = f"module pytest -n {WORKERS} --dist loadfile --no-loadscope-reorder -m not slow"
 CHECKS = ["module ruff check .", "module ruff format --check .", "lint-imports --no-logo", "module mypy"]
 ALL = sorted([*CHECKS, PYTEST])  # mypy runs beside the tests
