@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up what is needed and does the main job; `sh run.sh --help` says which.
+# Sets up what is needed and does the main job; `sh run.sh --help` explains it.
 set -u
 
 usage() {
@@ -9,12 +9,12 @@ usage: sh run.sh                                  the main job, see below
                                                   -o key.sub=value, --resume, --replace, --until NAME, --dry-run
        sh run.sh --help                           this text
 
-Without arguments: where ckpt/ResNeXt101_32x4d_Release/, data/val/ and data/val_list.txt are in place, the released
-network predicts the validation images (infer.py). Otherwise the embedded example: make data/digits_web/, train
-recipes/digits_web.yaml on it, evaluate and predict; a second call reuses what the first one made.
+Without arguments: if ckpt/ResNeXt101_32x4d_Release/, data/val/ and data/val_list.txt exist, the network of the 2018
+release predicts the validation images (infer.py). Otherwise run.sh does the built-in example: it makes data/digits_web/,
+trains recipes/digits_web.yaml on it, evaluates and predicts; a second call reuses what the first one made.
 
-Python 3.10 to 3.13 with venv is all that must be there before; set_env.sh (its head lists what can be set) makes
-.venv and installs the rest. Exit codes: 0 done, 1 something failed, 2 bad usage or bad input.
+You only need Python 3.10 to 3.13 with venv; set_env.sh (its head lists what you can set) makes .venv and installs
+the rest. Exit codes: 0 done, 1 something failed, 2 bad usage or bad input.
 END
 }
 
@@ -32,7 +32,7 @@ release_is_there() {
         [ -e "$place" ] || missing="$missing $place"
     done
     if [ -n "$missing" ] && [ -e ckpt/ResNeXt101_32x4d_Release ]; then
-        say "the released checkpoint is here, but not:$missing (sh data/download_webvision2018.sh fetches them)"
+        say "the released checkpoint is here, but these are missing:$missing (sh data/download_webvision2018.sh fetches them)"
     fi
     [ -z "$missing" ]
 }

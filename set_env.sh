@@ -6,9 +6,9 @@
 # last time, and exports what Paddle reads. Sourcing it again is safe and quick. What you may set before:
 #
 #     PYTHON=python3.12       the interpreter that makes .venv; default python3
-#     URNET_DEVICE=cpu|gpu    which requirements to install; default gpu where `nvidia-smi -L` answers, else cpu
+#     URNET_DEVICE=cpu|gpu    which requirements to install; default gpu if `nvidia-smi -L` finds one, otherwise cpu
 #     URNET_DEV=1             also install what tests, linter and type checker need (pyproject.toml's extra `dev`)
-#     URNET_ROOT=FOLDER       the repository's folder, for shells other than bash that stand elsewhere
+#     URNET_ROOT=FOLDER       the repository's folder, for shells other than bash in another folder
 #
 # Exported unless already set: with GPUs CUDA_VISIBLE_DEVICES, all of them (0,1,…); without one OMP_NUM_THREADS, the
 # number of usable cores (Paddle's default is 1), and no CUDA_VISIBLE_DEVICES: Paddle's launcher would take it for a GPU.
@@ -41,7 +41,7 @@ _urnet_check_python() ( # PYTHON
     case $version in
     3.1[0-3]) ;;
     *)
-        _urnet_say "$1 is Python $version; 3.10 to 3.13 is needed (PYTHON=... names another one for a new .venv)"
+        _urnet_say "$1 is Python $version; 3.10 to 3.13 is needed (set PYTHON=... to make a new .venv with another one)"
         return 1
         ;;
     esac

@@ -12,22 +12,22 @@ usage: sh data/download_webvision2018.sh [val] [train] [info] [test] [all]
   test   test images and list: test/, test_list.txt
   all    info, val, train, test
 
-Everything lands in data/webvision2018/, where the recipes in recipes/webvision2018/ read it; they need info, train and
-val. The 2018 release's names data/val and data/val_list.txt become links to it. Where an earlier call wrote into data/
-itself, this one goes on there and says so.
+Everything goes to data/webvision2018/, where the recipes in recipes/webvision2018/ read it; they need info, train and
+val. The 2018 release's names data/val and data/val_list.txt become links to it. If an earlier call wrote into data/
+itself, this one continues there and says so.
 
-Broken transfers go on where they stopped, sizes are compared with the server's, archives and lists are checked before
-they get their names, archives are removed after unpacking, and what is complete is skipped: call the same line again
-after an interruption. The server restarts at midnight in Zurich; the script waits and tries again, but only three
-times as long as no server has answered at all. curl or wget, and tar, are needed. What you may set before:
+Broken transfers continue where they stopped. Sizes are compared with the server's, archives and lists are checked
+before they get their names, archives are removed after unpacking, and complete files are skipped: after an
+interruption, call the same line again. The server restarts at midnight in Zurich; the script waits and tries again, but
+only three times if no server has responded at all. It needs curl or wget, and tar. You can set beforehand:
 
   WEBVISION_URL      a mirror; default https://data.vision.ee.ethz.ch/cvl/webvision2018
-  WEBVISION_DIR      where to write; default webvision2018 in this script's folder. Recipes are told of another place
-                     by -o data.root=FOLDER
+  WEBVISION_DIR      where to write; default webvision2018 in this script's folder. For another place give recipes
+                     -o data.root=FOLDER
   WEBVISION_TRIES    attempts in a row that bring nothing new before giving up; default 60
   WEBVISION_WAIT     seconds between attempts; default 60
   WEBVISION_STALL    seconds without a byte before a transfer counts as broken; default 60
-  WEBVISION_CLIENT   curl or wget; default the first that is there
+  WEBVISION_CLIENT   curl or wget; default the first one installed
   WEBVISION_KEEP     1: keep archives after unpacking
 
 Exit codes: 0 done, 1 failed, 2 bad usage.
@@ -123,10 +123,10 @@ fetch() { # NAME CHECK: downloads NAME into $dir, complete; CHECK FILE prints wh
             ;;
         408/* | 429/*) what="the server is busy (status $status)" ;;
         4*)
-            say "$1: the server answers $status to $url"
+            say "$1: the server returns $status for $url"
             return 1
             ;;
-        /*) what="no answer from $base$reason" ;;
+        /*) what="no response from $base$reason" ;;
         *) what="the server is not ready (status $status)" ;;
         esac
         failures=$((failures + 1))
@@ -137,7 +137,7 @@ fetch() { # NAME CHECK: downloads NAME into $dir, complete; CHECK FILE prints wh
         limit=$tries
         if [ -z "$answered" ] && [ "$limit" -gt 3 ]; then limit=3; fi
         if [ "$failures" -ge "$limit" ]; then
-            say "$1: given up after $failures attempts that brought nothing new; $what"
+            say "$1: gave up after $failures attempts that brought nothing new; $what"
             return 1
         fi
         say "$1: $what; trying again in $wait s"
@@ -151,10 +151,10 @@ name_checked() { # NAME CHECK: the complete part of NAME gets its name if CHECK 
         mv -- "$part" "$dir/$1"
     elif [ -n "$(other_kind "$part")" ] || [ "$2" != end_fault ]; then # small, and of no use
         rm -f -- "$part"
-        say "$1 $fault; nothing was kept. Open $url in a browser to see why, or call the same line later"
+        say "$1 $fault; nothing was kept. Open $url in a browser to see why, or run the same command later"
         return 1
     else
-        say "$1 $fault; nothing was unpacked. The server holds it so; remove $part to fetch it again"
+        say "$1 $fault; nothing was unpacked. The server has it like this; remove $part to fetch it again"
         return 1
     fi
 }
@@ -228,7 +228,7 @@ get_tree() { # ARCHIVE FOLDER
         return
     fi
     if ! holds_files "$dir/$2"; then
-        say "$2/ is here, but holds no file; remove it and call again: rm -r '$dir/$2'"
+        say "$2/ is here, but contains no file; remove it and run this again: rm -r '$dir/$2'"
         return 1
     fi
     say "$2/ is already here"
@@ -267,7 +267,7 @@ get_info() { # the lists in it are read by the recipes, which name the line that
     for list in "$dir"/info/*.txt; do
         kind=$(other_kind "$list")
         if [ -n "$kind" ]; then
-            say "$list is $kind, not text of WebVision; remove $dir/info and call again: rm -r '$dir/info'"
+            say "$list is $kind, not text of WebVision; remove $dir/info and run this again: rm -r '$dir/info'"
             return 1
         fi
     done
@@ -303,7 +303,7 @@ default_dir() { # sets `dir`: data/webvision2018, or data/ itself where earlier 
         for found in "$here"/$name; do
             if [ ! -e "$found" ] || [ -L "$found" ]; then continue; fi
             dir=$here
-            say "going on in $here, where an earlier call left $(basename -- "$found"); recipes find it by -o data.root=$here"
+            say "continuing in $here, where an earlier call left $(basename -- "$found"); give recipes -o data.root=$here"
             return
         done
     done
@@ -342,14 +342,14 @@ stall=${WEBVISION_STALL:-60}
 client=${WEBVISION_CLIENT:-}
 case $wait in
 "" | *[!0-9]*)
-    say "WEBVISION_WAIT is a whole number of seconds, found '$wait'"
+    say "WEBVISION_WAIT must be a whole number of seconds; found '$wait'"
     exit 2
     ;;
 esac
 for number in "$tries" "$stall"; do
     case $number in
     "" | 0 | *[!0-9]*)
-        say "WEBVISION_TRIES and WEBVISION_STALL are whole numbers above 0, found '$number'"
+        say "WEBVISION_TRIES and WEBVISION_STALL must be whole numbers above 0; found '$number'"
         exit 2
         ;;
     esac
@@ -384,6 +384,6 @@ for kind; do
 done
 case " $* " in
 *" info "* | *" train "* | *" all "*)
-    if [ "$dir" != "$here/webvision2018" ]; then say "the recipes read data/webvision2018; this by -o data.root='$dir'"; fi
+    if [ "$dir" != "$here/webvision2018" ]; then say "the recipes read data/webvision2018; for this folder give -o data.root='$dir'"; fi
     ;;
 esac

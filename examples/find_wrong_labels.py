@@ -1,8 +1,8 @@
-"""Which labels are wrong? Scikit-learn's digits, a tenth of the labels changed, found again by their features.
+"""Find wrong labels: change a tenth of the labels of scikit-learn's digits, and find them again by their features.
 
     python examples/find_wrong_labels.py
 
-For data of your own: `features` (N, d) of any network, `labels` (N,) as somebody gave them.
+For your own data take `features` (N, d) of any network and `labels` (N,) as they were given.
 """
 
 import numpy as np

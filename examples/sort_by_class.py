@@ -1,4 +1,4 @@
-"""Images into one folder per class, as a checkpoint sees them; the sure ones only.
+"""Sort images into one folder per class by a checkpoint's predictions, but only those it is sure of.
 
 python examples/sort_by_class.py output/digits_web/label/final data/digits_web/val_images_resized sorted
 """
@@ -17,9 +17,9 @@ from urnet.data.lists.folders import images_under
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict every image below a folder and copy it to OUT/CLASS where its probability is high enough."""
     parser = cli.Parser(prog="sort_by_class.py", description="Sort images into one folder per class.")
-    parser.add_argument("checkpoint", help="a stage's folder final/ or best/")
+    parser.add_argument("checkpoint", help="folder final/ or best/ of a stage")
     parser.add_argument("images", type=Path, help="a folder of images")
-    parser.add_argument("out", type=Path, help="where the folders of the classes go; sub-folders are kept")
+    parser.add_argument("out", type=Path, help="folder for the class folders; sub-folders are kept")
     parser.add_argument("--least", type=float, default=0.5, help="smallest probability [0.5]")
     args = parser.parse_args(argv)
 

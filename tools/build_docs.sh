@@ -22,7 +22,7 @@ python=python
 [ -n "${VIRTUAL_ENV:-}" ] || [ ! -x "$root/.venv/bin/python" ] || python=$root/.venv/bin/python
 cd -- "$root" || exit 1
 if ! "$python" -c 'import material, mathjax, mkdocstrings' 2>/dev/null; then
-    printf 'build_docs.sh: MkDocs, or one of its parts, is not here; pip install -e ".[docs]"\n' >&2
+    printf 'build_docs.sh: MkDocs, or one of its parts, is not installed; pip install -e ".[docs]"\n' >&2
     exit 1
 fi
 NO_MKDOCS_2_WARNING=1 "$python" -m mkdocs build --strict --site-dir "$site" || exit 1

@@ -247,7 +247,7 @@ def test_netpbm_pictures_of_colours():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"P6 48", "a text file, no picture"),
+        (b"P6 48", "a text file, not a picture"),
         (b"P6 48 36 255\n\0\0", "the PNM file is cut off"),
         (b"P3 2 1 255 1 2 3 4 5", "the PNM file is cut off"),
         (b"P2 2 1 255 1 x", "the PNM file is cut off"),
@@ -257,7 +257,7 @@ def test_netpbm_pictures_of_colours():
         (b"P7\nWIDTH 2\n", "the header is cut off"),
         (b"P7\nWIDTH 2\nHEIGHT x\nENDHDR\n", "the PNM header is broken"),
         (b"P7\nWIDTH 2\nHEIGHT 1\nDEPTH 5\nMAXVAL 255\nENDHDR\n", "the PNM header is broken"),
-        (b"P6 " + b"# \n" * 100_000 + b"2 1 255 ", "a text file, no picture"),
+        (b"P6 " + b"# \n" * 100_000 + b"2 1 255 ", "a text file, not a picture"),
         (b"Pf\n2 1\n-1.0\n", "a PFM picture"),
     ],
 )

@@ -56,7 +56,7 @@ def test_every_verdict_has_its_card_in_the_lists_order(marked, tmp_path):
     assert said[2].endswith("c2/13.jpg = c1/9.jpg")
     assert "same as in: validation" in said[3]
     assert said[3].endswith("c2/14.jpg = v.jpg")
-    assert said[5].startswith("image missing or unreadable: a text file, no picture; accepted: JPEG, ")
+    assert said[5].startswith("image missing or unreadable: a text file, not a picture; accepted: JPEG, ")
     assert said[5].endswith(f"unreadablegiven: {title}c2/15.jpg")
     assert [card.count("<img") for card in found] == [1, 1, 2, 2, 2, 0]
     links = [unquote(link) for card in found for link in re.findall(r'data-file="([^"]*)"', card)]

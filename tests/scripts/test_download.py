@@ -114,7 +114,7 @@ def test_it_gives_up_after_attempts_that_brought_nothing(tmp_path, files, client
         done = download(url, tmp_path, client=client, tries=3)
     assert done.returncode == 1
     assert len(files["/val_images_resized.tar"].starts) == 1 + 3
-    assert "given up after 3 attempts that brought nothing new; 1000 of " in done.stderr.splitlines()[-1]
+    assert "gave up after 3 attempts that brought nothing new; 1000 of " in done.stderr.splitlines()[-1]
     assert contents(tmp_path) == {"val_images_resized.tar.part": VAL_TAR[:1000]}
 
 
@@ -123,7 +123,7 @@ def test_it_gives_up_after_attempts_that_brought_nothing(tmp_path, files, client
     [
         *((size, f"{len(VAL_TAR)} of {size} bytes are here") for size in (len(VAL_TAR) + 512, len(VAL_TAR) - 512)),
         (-1, "does not tell its size"),
-        (None, "val_images_resized.tar: the server answers 404 to http://127.0.0.1"),  # no reason to wait
+        (None, "val_images_resized.tar: the server returns 404 for http://127.0.0.1"),  # no reason to wait
     ],
 )
 def test_a_size_that_is_not_the_claimed_one_is_refused(tmp_path, files, client, claimed, message):
@@ -143,7 +143,7 @@ def test_a_server_that_is_away(tmp_path, client):
         pass
     done = download(url, tmp_path, client=client, tries=2)
     assert done.returncode == 1
-    assert f"given up after 2 attempts that brought nothing new; no answer from {url}" in done.stderr
+    assert f"gave up after 2 attempts that brought nothing new; no response from {url}" in done.stderr
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -153,7 +153,7 @@ def test_where_no_server_ever_answered_three_tries_are_enough_and_the_client_s_r
         address = url.replace("http:", f"{scheme}:") if scheme == "https" else "http://127.0.0.1:1"
         done = download(address, folder, client=client, tries=60)
     assert done.returncode == 1
-    assert f"given up after 3 attempts that brought nothing new; no answer from {address}: " in done.stderr
+    assert f"gave up after 3 attempts that brought nothing new; no response from {address}: " in done.stderr
     assert re.search({"http": "refused|connect", "https": "SSL"}[scheme], done.stderr.splitlines()[-1])
     assert not folder.exists()
 
@@ -248,7 +248,9 @@ def test_folders_without_files_and_pages_among_the_lists_are_found_out(tmp_path,
     with serving(files) as url:
         done = download(url, tmp_path, "val")
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-        assert f"val/ is here, but holds no file; remove it and call again: rm -r '{tmp_path}/val'" in done.stderr
+        assert (
+            f"val/ is here, but contains no file; remove it and run this again: rm -r '{tmp_path}/val'" in done.stderr
+        )
         done = download(url, tmp_path, "info")
         assert done.returncode == 1
         assert "info/queries.txt is a web page that begins" in done.stderr
@@ -347,8 +349,8 @@ def test_a_call_goes_on_where_an_earlier_one_wrote(tmp_path, files, copied):
         done = download(url, None, script=copied)
     assert done.returncode == 0, done.stderr
     assert files["/val_images_resized.tar"].starts == [7000]
-    said = f"going on in {tmp_path}/data, where an earlier call left val_images_resized.tar.part"
-    assert f"{said}; recipes find it by -o data.root={tmp_path}/data" in done.stderr.splitlines()[0]
+    said = f"continuing in {tmp_path}/data, where an earlier call left val_images_resized.tar.part"
+    assert f"{said}; give recipes -o data.root={tmp_path}/data" in done.stderr.splitlines()[0]
     assert contents(tmp_path / "data/val") == IMAGES
     assert not (tmp_path / "data/webvision2018").exists()
 
@@ -365,7 +367,9 @@ def test_info_and_test(tmp_path):
     assert contents(tmp_path / "info") == {"synsets.txt": b"n0 a\n", "queries.txt": b"q\n"}
     assert contents(tmp_path / "test") == {"t1.jpg": b"1", "t2.jpg": b"2"}
     assert (tmp_path / "test_list.txt").read_bytes() == b"t1.jpg\nt2.jpg\n"
-    assert done.stderr.endswith(f"the recipes read data/webvision2018; this by -o data.root='{tmp_path}'\n")
+    assert done.stderr.endswith(
+        f"the recipes read data/webvision2018; for this folder give -o data.root='{tmp_path}'\n"
+    )
 
 
 def test_a_full_disk_shows_before_the_transfer(tmp_path, files):
@@ -384,7 +388,7 @@ def test_a_full_disk_shows_before_the_transfer(tmp_path, files):
     ("kinds", "settings", "message"),
     [
         (["vall"], {}, "found 'vall'; val, train, info, test, all or --help is accepted"),
-        (["val"], {"WEBVISION_TRIES": "0"}, "whole numbers above 0, found '0'"),
+        (["val"], {"WEBVISION_TRIES": "0"}, "whole numbers above 0; found '0'"),
         (["val"], {"WEBVISION_WAIT": "soon"}, "found 'soon'"),
         (["val"], {"WEBVISION_CLIENT": "ftp"}, "curl or wget is accepted"),
     ],

@@ -96,7 +96,7 @@ def test_the_released_network_where_it_is_in_place(repository):
         (repository.path / folder).mkdir(parents=True)
     done = repository.shell("sh run.sh")  # the list is missing still
     assert repository.asked()[0].startswith("make_digits_web.py")
-    assert "the released checkpoint is here, but not: data/val_list.txt" in done.stderr
+    assert "the released checkpoint is here, but these are missing: data/val_list.txt" in done.stderr
     (repository.path / "data/val_list.txt").write_text("a.jpg 0\n")
     assert repository.shell("sh run.sh").returncode == 0
     assert repository.asked() == [

@@ -72,7 +72,7 @@ def test_one_image_as_the_body_and_several_in_a_form(server):
     first, second, third = json.loads(body)["images"]
     assert first == {"file": "a b.png", **expected(PNG, 2), "error": ""}
     assert second == {"file": "é.jpg", **expected(other, 2), "error": ""}
-    error = f"a text file, no picture; accepted: {ACCEPTED}"
+    error = f"a text file, not a picture; accepted: {ACCEPTED}"
     assert third == {"file": "", "classes": [], "scores": [], "names": [], "error": error}
 
 

@@ -67,7 +67,7 @@ def test_what_is_no_image_and_what_is_refused_is_said(place, browser, tmp_path):
     cards = browser.run("[...document.querySelectorAll('#answers > li')].map(card => card.innerText)")
     assert cards[0].split()[:3] == ["2.png", "class", str(toys.labels[2])]
     assert cards[1].split("\n")[0] == "<b>notes.txt"
-    assert cards[1].endswith(f"a text file, no picture; accepted: {ACCEPTED}")
+    assert cards[1].endswith(f"a text file, not a picture; accepted: {ACCEPTED}")
     assert cards[2].split("\n")[0] == "large.png" and cards[2].endswith("body: at most 20000 bytes are accepted")
     assert browser.run("document.documentElement.scrollWidth <= 400")
     assert browser.run(LIGHTNESS) < 64

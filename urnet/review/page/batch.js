@@ -74,7 +74,7 @@ export class Batch {
     const what = this.to < 0 ? "none of the classes" : this.app.names[this.to];
     at("batch-actions").hidden = !all;
     if (!all) {
-      question.textContent = "No two pictures that are left have the same suggestion: go on one by one.";
+      question.textContent = "No two pictures that are left have the same suggestion. Continue one by one.";
       return;
     }
     const bdi = document.createElement("bdi");

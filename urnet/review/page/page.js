@@ -29,7 +29,7 @@ const app = {
   wrong(error) {
     at("trouble").hidden = false;
     at("trouble").textContent = error.status === 0
-      ? `${error.message}. What you did last is not kept.` : `Nothing was kept: ${error.message}.`;
+      ? `${error.message}. Your last decision is not kept.` : `Nothing was kept: ${error.message}.`;
   },
 
   // Do it, and say what went wrong.
@@ -80,7 +80,7 @@ const app = {
       button.addEventListener("click", () => app.trying(() => choose(show)));
       more.push(button);
     };
-    if (app.show !== "all") offer("all", "Go on with all pictures of the list");
+    if (app.show !== "all") offer("all", "Continue with all pictures of the list");
     if (app.counts.skip) offer("skipped", `Look at the skipped ones again (${whole(app.counts.skip)})`);
     at("nothing").querySelector(".more").replaceChildren(...more);
   },

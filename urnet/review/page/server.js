@@ -13,10 +13,10 @@ async function answer(path, options) {
   try {
     reply = await fetch(path, options);
   } catch {
-    throw new Trouble("tools/review.py does not answer. Start it again and open the address that it prints", 0);
+    throw new Trouble("tools/review.py does not respond. Start it again and open the address that it prints", 0);
   }
   const said = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw new Trouble(said.error ?? `the answer's status is ${reply.status}`, reply.status);
+  if (!reply.ok) throw new Trouble(said.error ?? `the response has status ${reply.status}`, reply.status);
   return said;
 }
 

@@ -144,7 +144,7 @@ export class Single {
     }
     at("same").hidden = !cells.length;
     const decided = item.duplicates.length;
-    at("same-title").replaceChildren("Shows the same", ...(decided ? ["; ticked ones are decided along ", element("kbd", "D")] : []));
+    at("same-title").replaceChildren("Shows the same", ...(decided ? ["; ticked ones are decided together with it ", element("kbd", "D")] : []));
     at("same").querySelector("ul").replaceChildren(...cells);
   }
 
