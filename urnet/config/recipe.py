@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -270,6 +271,11 @@ class Recipe:
         "auto", "`gpu` without a GPU is an error; `auto` uses a GPU if there is one", free=True
     )
 
+    @functools.cached_property
+    def text(self) -> str:
+        """YAML, every default written out; made once: all checkpoints of a run keep it, and it takes a while."""
+        return yaml.safe_dump(recipe_tree(self), sort_keys=False, allow_unicode=True)
+
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), methods: Mapping[str, type] | None = None) -> Recipe:
     """Read a YAML recipe, apply ``key.sub=value`` overrides, check everything, return a Recipe.
@@ -355,7 +361,7 @@ def recipe_tree(value: Any, *, added_keys: bool = True, free_keys: bool = True) 
 
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML text, every default written out."""
-    return yaml.safe_dump(recipe_tree(recipe), sort_keys=False, allow_unicode=True)
+    return recipe.text
 
 
 def recipe_hash(part: Any) -> str:

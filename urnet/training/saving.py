@@ -31,7 +31,6 @@ class StageSaver(SideWriter):
     def __init__(self, job: StageJob) -> None:
         super().__init__()
         self._job = job
-        self._recipe = dump_recipe(job.recipe)  # once: writing YAML takes as long as a few small steps
 
     def save(self, name: str, weights: Arrays, step: int, *, prune: bool = False, **parts: Any) -> None:
         """Write the checkpoint ``name``, of the weights after ``step`` steps; ``parts``: ``checkpoint.save``'s.
@@ -39,7 +38,7 @@ class StageSaver(SideWriter):
         ``prune``: then remove all but the newest ``keep`` to resume from. FloatingPointError, and nothing written or
         removed, for weights not finite; that, too, comes with a later call (``SideWriter``).
         """
-        parts["recipe_text"] = self._recipe
+        parts["recipe_text"] = dump_recipe(self._job.recipe)
         parts["class_names"] = class_lines(self._job.table.class_names)
         self.write(functools.partial(self._save, name, weights, step, prune, parts))
 
