@@ -1,4 +1,4 @@
-"""The rows of cifar10n_web: which picture stands under which label, and what titles and search results say of it.
+"""The rows of cifar10n_web: which picture has which label, and what titles and search results say about it.
 
 No picture is touched here. Sizes and rates are those that were measured on the benchmark's set.
 """
@@ -48,7 +48,7 @@ NO_TAG = "nikon square"
 TITLE_NOTHING = 0.35  # share of titles that name nothing
 WORD_ANY = 0.07  # share of words that are of a class drawn at random, and of nobody
 TAGGED, DESCRIBED = 0.5, 0.5  # shares of Flickr's images with the word as their tag, the title as their description
-RANK_NOISE = 0.75  # deviation of the noise beside the share of people who agree with the query
+RANK_NOISE = 0.75  # deviation of the noise added to the share of people who agree with the query
 OPEN = -1
 _PICTURES, _FLIPS, _FAULTS = 1, 2, 3  # streams of random numbers
 

@@ -114,7 +114,9 @@ def _find(place: Path, what: str, versions: Sequence[_Version]) -> tuple[_Versio
 def _check_whole(place: Path, version: _Version, found: Mapping[str, object]) -> None:
     missing = [name for name in version.files if name not in found]
     if missing:
-        raise InputError(f"{place}: {' and '.join(missing)} missing beside {next(iter(found))}; all files are needed")
+        raise InputError(
+            f"{place}: {' and '.join(missing)} missing, but {next(iter(found))} is there; all files are needed"
+        )
 
 
 def _archive(file: Path, wanted: set[str]) -> dict[str, bytes]:

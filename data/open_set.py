@@ -75,5 +75,5 @@ def _square(file: Path) -> np.ndarray:
 
 
 def _word(place: Path, file: Path) -> str:
-    """What a picture shows: the name of its folder; nothing for one that lies beside the folders."""
+    """What a picture shows: the name of its folder; nothing for one outside the folders."""
     return "" if file.parent == place else file.parent.name.replace("_", " ")[:_LINE]

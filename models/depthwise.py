@@ -148,7 +148,7 @@ class _MapGradient(paddle.autograd.PyLayer):
         return gradient if ctx.learns else None, d_maps, None
 
 
-class Conv2D(nn.Conv2D):  # an exported program writes the class's name beside the operation
+class Conv2D(nn.Conv2D):  # an exported program writes the class's name next to the operation
     """``nn.Conv2D`` of one window a channel, as matrix products where that is quicker.
 
     That is on a CPU, in float32, channels first, while nothing is traced, on maps that are not wide. Elsewhere it is

@@ -1,4 +1,4 @@
-"""Weights from one form into another.
+"""Convert weights from one form into another.
 
     python tools/convert_checkpoint.py ckpt/ResNeXt101_32x4d_Release released.safetensors
     python tools/convert_checkpoint.py output/demo/class demo.pdparams

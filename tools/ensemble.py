@@ -1,4 +1,4 @@
-"""The predictions of several networks (scales, crops) combined into one.
+"""Combine the predictions of several networks (or scales, or crops) into one.
 
     python tools/ensemble.py --members a.arrow b.arrow --out all.csv --list data/val_list.txt
 

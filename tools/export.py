@@ -1,4 +1,4 @@
-"""Hand a trained network on: a folder that predicts without this project's recipe.
+"""Export a trained network to a folder that predicts without this project's recipe.
 
     python tools/export.py output/demo                       # a run's folder; writes output/demo/exported
     python tools/export.py output/demo/label/final --out demo --images data/val --format both

@@ -1,4 +1,4 @@
-"""A folder of pictures whose truth is known, with its kept features: what tools that measure by the truth read."""
+"""A folder of pictures whose truth is known, with its kept features, for the tools that measure by the truth."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ No file of yours
 is moved, renamed
 or changed: what
 you decide is one
-CSV file beside it."""
+CSV file next to it."""
 
 STYLE = """
 .page{fill:#fbfbf9}.box{fill:#fff;stroke:#cfd4d9;stroke-width:1.5}.line{stroke:#7d8790;stroke-width:2.5;fill:none}

@@ -4,7 +4,7 @@
 
 Everything follows from the recipe, the number of rows and the network, which is built and counted; neither images nor
 a table are needed, but for --measure, which times it on this machine with the recipe's own images. docs/scaling.md
-shows the output beside the commands it is for. The rules are those of the training itself (``StageJob``, the samplers,
+shows the output next to the commands it is for. The rules are those of the training itself (``StageJob``, the samplers,
 ``schedule.plan``, ``shards.Description``); the bytes of files are formulas that tests compare with the files of a run.
 Formulas leave out what grows with neither rows nor parameters: headers, state.json, recipe.yaml, classes.txt
 (kilobytes each), log.txt and the curves.

@@ -1,4 +1,4 @@
-"""What weights of rows bring to other libraries' classifiers, on the features that tools/suspects.py kept.
+"""How much row weights help other libraries' classifiers, on the features that tools/suspects.py kept.
 
     python tools/score_classifiers.py suspects.csv --truth truth.csv --features suspects.features \\
         --root photos/train --val photos/val

@@ -1,4 +1,4 @@
-"""Builds the table of a recipe's run before it runs, and adds weights of one's own to it.
+"""Builds the table of a recipe before it runs, and adds your own weights to it.
 
     python tools/table.py -c recipes/folder.yaml -o data.root=photos --column my_weight=weights.csv
 

@@ -362,7 +362,10 @@ def test_pictures_that_are_refused(downloads, tmp_path, capfd):
         assert err.startswith(f"error: {folder}: data_batch_2: ")
     (folder / "data_batch_2").unlink()
     code, _, err = make(*arguments(place, tmp_path / "web", "--cifar", folder))
-    assert (code, err) == (2, f"error: {folder}: data_batch_2 missing beside data_batch_1; all files are needed\n")
+    assert (code, err) == (
+        2,
+        f"error: {folder}: data_batch_2 missing, but data_batch_1 is there; all files are needed\n",
+    )
     assert not (tmp_path / "web").exists() and "run!" not in capfd.readouterr().out
 
 

@@ -1,1 +1,1 @@
-"""What each stage adds, beside plain training, the baselines and right labels: the benchmark."""
+"""The benchmark: what each stage adds, compared with plain training, the baselines and right labels."""

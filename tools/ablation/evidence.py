@@ -1,4 +1,4 @@
-"""The ladder restricted in what it reads beside the images, and training on its targets without its weights."""
+"""The ladder with less to read than images, titles and ranks, and training on its targets without its weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urnet.config.stage import Stage
 from urnet.core.checks import InputError
 from urnet.pipeline.registry import method_of
 
-READ = {  # what is read beside the images: titles, search ranks
+READ = {  # what is read in addition to the images: titles, search ranks
     "all": (True, True),
     "images": (False, False),
     "titles": (True, False),
@@ -26,7 +26,7 @@ SAME = "the recipe and the data have nothing for it to leave out, so it is the s
 def restricted(stages: Sequence[Stage], read: tuple[bool, bool]) -> tuple[Stage, ...]:
     """The stages with reweightings that do without titles and ranks, where ``read`` (titles, ranks) says so.
 
-    The images stay. A model of image beside text, which learns from highly ranked rows, needs both.
+    The images stay. A model of image and text, which learns from highly ranked rows, needs both.
     """
     return tuple(replace(stage, reweight=_restricted(stage, *read)) for stage in stages)
 

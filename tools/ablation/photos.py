@@ -1,6 +1,6 @@
 """A folder of photographs as the benchmark's data: train/ and val/ with a sub-folder per class, and their truth.
 
-``truth_train.csv`` beside them, with the columns path (below train/) and truth, says what the training pictures show: a
+``truth_train.csv`` next to them has the columns path (below train/) and truth, what training pictures show: a
 class's name, off_topic or broken.
 """
 

@@ -1,6 +1,6 @@
 """The data that methods are compared on: the training rows, and what their images really show.
 
-Of WebVision's layout ``truth_train.txt`` beside the lists holds `path class`, -1 for an image of none of the classes;
+Of WebVision's layout ``truth_train.txt`` next to the lists holds `path class`, -1 for an image of none of the classes;
 of a folder of photographs ``tools.ablation.photos`` says it.
 """
 
@@ -80,7 +80,7 @@ def pointed(root: Path) -> list[str]:
 def read_rows(data: Data) -> Rows:
     """Read the training lists, and truth_train.txt in the data's folder, if it is there.
 
-    Of a folder tree: what is in its folders, and the truth beside it. Raises InputError as ``read_lines`` and
+    Of a folder tree: what is in its folders, and the truth next to it. Raises InputError as ``read_lines`` and
     ``_right``, for lists without a line, and as ``tools.ablation.photos``.
     """
     if data.format == "folder":

@@ -1,1 +1,1 @@
-"""Everything of ours that only a GPU can show, run once on one: ``sh tools/gpu_check.sh``."""
+"""Everything here that only a GPU can show, run once on one: ``sh tools/gpu_check.sh``."""

@@ -15,7 +15,7 @@ FORMATS = {"fp16": "float16", "bf16": "bfloat16"}
 
 
 def check(settings: Settings) -> Iterator[Row]:
-    """float32 beside itself says how far two runs of the same part on this device."""
+    """Two runs in float32 say how far two runs of the same part on this device."""
     loop = settings.size(Loop("ResNet18", 64, 64, 48), Loop("ResNet8_small32", 32, 8, 8))
     expected = train(loop)
     yield attempt("float32 again", lambda: compared(train(loop), expected))

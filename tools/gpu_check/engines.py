@@ -1,4 +1,4 @@
-"""infer.py with both engines in all number formats, beside dygraph in float32 on the CPU."""
+"""infer.py with both engines in all number formats, compared with dygraph in float32 on the CPU."""
 
 from __future__ import annotations
 

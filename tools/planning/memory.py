@@ -34,7 +34,7 @@ def host_memory(recipe: Recipe, stage: Stage, counts: Counts, rows: int, process
     """Bytes of one process on the host, and of all ``processes`` of a machine, while a stage trains.
 
     What grows with the rows, held always and while an epoch's rows are drawn, and the uint8 images decoded ahead:
-    batches that wait, one being filled and one in use, and workers' slots. The evaluation's loader is there beside the
+    batches that wait, one being filled and one in use, and workers' slots. The evaluation's loader is next to the
     training's; the measurement's comes before both. Neither the interpreter nor a reweighting's own work.
     """
     parts = 1 if stage.subsets else counts.batch_size // counts.rows_a_process  # of what was drawn

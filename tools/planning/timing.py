@@ -33,7 +33,7 @@ LONG = 60.0  # seconds of the steps of one kind of stage
 
 @dataclass(frozen=True)
 class Timed:
-    """One kind of stage: its steps, what they waited for, and what is done beside them."""
+    """One kind of stage: its steps, what they waited for, and what else is done."""
 
     stages: tuple[str, ...]  # of this kind
     steps: int
@@ -76,7 +76,7 @@ def warm_up(recipe: Recipe, batch_size: int) -> int:
 
 
 def timed_stage(job: Any, names: tuple[str, ...], start: float, n: int, shown: Display) -> Timed:
-    """Time ``n`` steps of a StageJob that began at ``start``, and what is done beside them."""
+    """Time ``n`` steps of a StageJob that began at ``start``, and what else is done."""
     from urnet.training.trainer import Trainer
 
     trainer = Trainer(job)
@@ -233,7 +233,7 @@ def measuring_pass(recipe: Recipe, measure: Measure, amp: str | None, table: Tab
 
 
 def decoding_pace(job: Any) -> Pace:
-    """The loader alone: training images that nobody uses, once what was decoded beside the first ones is used up."""
+    """The loader alone: training images that nobody uses, once what was decoded with the first ones is used up."""
     seconds, images = [], []
     n_warm = warm_up(job.recipe, job.stage.batch_size)
     with contextlib.closing(job.training_loader(0, n_warm + BATCHES)) as loader:

@@ -1,4 +1,4 @@
-"""How a request's body is packed: by its content type. What kind of picture per image is, its own bytes say."""
+"""How a request's body is packed: by its content type. The kind of a picture is read from its own bytes."""
 
 from __future__ import annotations
 

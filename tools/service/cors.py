@@ -1,4 +1,4 @@
-"""Which pages of other origins may read the service's answers in a browser (tools/serve.py --cors)."""
+"""Which pages of other origins may read the service's responses in a browser (tools/serve.py --cors)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request that gets no answer, and how that is said: one JSON object, `{"error": "one sentence"}`."""
+"""A refused request and its response: one JSON object, `{"error": "one sentence"}`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Speed, each figure beside its limit on the same machine in the same run."""
+"""Speed: each figure with its limit on the same machine in the same run."""

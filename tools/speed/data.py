@@ -1,4 +1,4 @@
-"""Images a second from JPEG files to training and evaluation views, beside bare OpenCV on one core.
+"""Images a second from JPEG files to training and evaluation views, compared with bare OpenCV on one core.
 
 The bare loop decodes the same files, resizes to the same size and flips every second one: what no pipeline that
 uses OpenCV can do without. OpenCV has one thread in all of them. The large files are the same crops, enlarged

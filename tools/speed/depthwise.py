@@ -1,4 +1,4 @@
-"""Training steps of a network with depthwise convolutions, beside the same steps with Paddle's own convolutions.
+"""Training steps of a network with depthwise convolutions, compared with Paddle's own convolutions.
 
 Forward, cross entropy, backward and step of one random batch in memory. ``--from_unit N`` trains the end of
 EfficientNet-Lite0 only, on kept maps, with batch norm in evaluation mode: its units from N on, head and classifier.

@@ -1,4 +1,4 @@
-"""Ensembles: images a second of each method, files to file, beside a plain sum of the same files.
+"""Ensembles: images a second of each method, files to file, compared with a plain sum of the same files.
 
 The members are generated: somewhat right probabilities of --classes classes, the --topk best of each image in a file.
 The limit reads the files' classes and scores and adds them up, checks nothing, and chooses and writes nothing.

@@ -1,4 +1,4 @@
-"""A measured figure beside its limit from the same run, and the table and JSON in which figures are shown."""
+"""A measured figure with its limit from the same run, and the table and JSON that show figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""infer.py's speed from JPEG files to written predictions, beside what its engine alone can do.
+"""infer.py's speed from JPEG files to written predictions, compared with its bare engine.
 
 The bare engine is the same predictor on one prepared batch, measured before and after; the plain loop is the live
 network in dygraph with decoding in the same thread. Start-up is reported by itself, without Paddle's import: that of
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
-    """infer.py in fp32, and in bf16 where the CPU has it, beside the bare engine and the plain loop."""
+    """infer.py in fp32, and in bf16 where the CPU has it, compared with the bare engine and the plain loop."""
     command = [sys.executable, str(ROOT / "infer.py"), "--help"]
     helped = timed(partial(subprocess.run, command, stdout=subprocess.DEVNULL, check=True))
     seconds = 1 / per_second(1, take_turns({"help": helped}, rounds=5)["help"])
@@ -120,7 +120,7 @@ def run_of(args: argparse.Namespace, root: Path, *flags: object, images: str = "
 
 
 def measure_precision(args: argparse.Namespace, root: Path, precision: str) -> list[Figure]:
-    """infer.py's loop beside the bare engine's batches, and its start-up; in fp32 also beside the plain loop, and ten
+    """infer.py's loop and the bare engine's batches, and its start-up; in fp32 also the plain loop, and ten
     crops an image.
 
     The first start of all writes the program into the cache, and is the limit of one that finds it there.

@@ -1,4 +1,4 @@
-"""Every network's size, work and speed of prediction on the CPU, beside a bare matrix product.
+"""Every network's size, work and speed of prediction on the CPU, compared with a bare matrix product.
 
 Parameters are the trainable ones with 1,000 classes, a head that only training uses included. GFLOPs are
 10^9 multiply-adds of the convolutions and linear layers for one image, as papers count them: a multiply-add

@@ -1,4 +1,4 @@
-"""The speed of tools/serve.py, beside infer.py's own loop on the same images.
+"""The speed of tools/serve.py, compared with infer.py's own loop on the same images.
 
 Both have the same network, batch size and threads, and are asked in turn. The service is asked by this process, over
 HTTP, so that it shares the cores with what asks it; infer.py reads the files itself. "alone" is a request that comes
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
-    """Each case beside infer.py, and the latencies."""
+    """Each case compared with infer.py, and the latencies."""
     missing = serve.missing()
     if missing:
         print(f"note: the service is not measured, as these are not installed: {', '.join(missing)}", file=sys.stderr)

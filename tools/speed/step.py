@@ -1,4 +1,4 @@
-"""The host's work in a training step, part by part: operations launched, milliseconds and reads, beside a bare loop.
+"""The host's work in a training step, part by part: operations launched, milliseconds and reads, with a bare loop.
 
 What a device computes is not the subject: small images keep it short, and on a GPU the host does not wait for it. The
 step is train.py's, with mixup, moving average and clipping, on images in memory; the bare loop does forward, plain
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
-    """Launches and milliseconds of every part of a step, the first beside those of the bare loop's whole step."""
+    """Launches and milliseconds of every part of a step, the first compared with the bare loop's whole step."""
     from urnet.runtime.threads import import_paddle
 
     import_paddle()

@@ -1,4 +1,4 @@
-"""tools/suspects.py's features from JPEG files, beside what its engine alone can do, and a second call.
+"""tools/suspects.py's features from JPEG files, compared with its bare engine, and a second call.
 
 The bare engine is the same program on one prepared batch, measured before and after. The second call finds the features
 in their file and reads the pictures only to see that they are the same.
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
-    """The stream from files to kept features beside the bare engine, and the second call beside the first."""
+    """The stream from files to kept features and the bare engine, and the second call and the first."""
     with cli.results_only(), tempfile.TemporaryDirectory(prefix="urnet-bench-") as folder:
         root = Path(folder)
         files = [str(file) for file in write_photographs(root / "images", args.images)]

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
-    """All figures of the table, each beside its limit."""
+    """All figures of the table, each compared with its limit."""
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         return measure_in(Path(name), args.rows, args.classes)
 

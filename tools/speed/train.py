@@ -1,4 +1,4 @@
-"""The training loop's speed from image files to moved weights, beside a bare loop of the same network.
+"""The training loop's speed from image files to updated weights, compared with a bare loop of the same network.
 
 Both take turns in one process: same network, batch size, optimiser and number of threads. The bare loop has one
 normalised batch in memory and does forward, plain cross entropy, backward and step, nothing else. The training path
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Figure]:
-    """Images a second beside the bare loop's, and the share of the time spent waiting for data."""
+    """Images a second compared with the bare loop's, and the share of the time spent waiting for data."""
     with tempfile.TemporaryDirectory(prefix="urnet-bench-") as name:
         recipe, waits = make_recipe(Path(name), args), list[float]()
         table = build_table(recipe.data, Path(name, "table"))

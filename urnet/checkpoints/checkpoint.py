@@ -192,10 +192,10 @@ def find_weights(path: PathLike, network: Any = None) -> Found:
 
 
 def describe(path: PathLike) -> CheckpointInfo:
-    """What ``path`` holds, with the recipe, class names and state that are beside the weights.
+    """What ``path`` holds, with the recipe, class names and state that are next to the weights.
 
     Precedence of recipe and classes is the caller's: flags > checkpoint > default. A published file is known by its
-    bytes, wherever it is (``CheckpointInfo.word``); beside timm's files its config.json is read. Raises InputError.
+    bytes, wherever it is (``CheckpointInfo.word``); next to timm's files its config.json is read. Raises InputError.
     """
     if imagenet.is_word(path):
         return _of_word(str(path))

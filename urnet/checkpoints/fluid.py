@@ -54,7 +54,7 @@ def may_be_variable(path: Path) -> bool:
 def read_folder(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """The named variables of a folder, one file each.
 
-    What Paddle 1.x itself saved beside weights is passed over: the program (``__model__``), learning rates
+    What Paddle 1.x itself saved next to weights is passed over: the program (``__model__``), learning rates
     and the optimiser's accumulators of the named variables. Raises InputError when a file is missing, when
     any other is there that no name asks for, or for a broken file.
     """
@@ -104,7 +104,7 @@ _ACCUMULATOR = re.compile(r"(?P<name>.+)_(velocity|moment|moment1|moment2|beta1_
 
 
 def _is_companion(name: str, names: Collection[str]) -> bool:
-    """Is this a file that a training program of Paddle 1.x saved beside the weights?"""
+    """Is this a file that a training program of Paddle 1.x saved next to the weights?"""
     if name in ("__model__", "@LR_DECAY_COUNTER@") or re.fullmatch(r"learning_rate(_\d+)?", name):
         return True
     accumulator = _ACCUMULATOR.fullmatch(name)

@@ -1,4 +1,4 @@
-"""NumPy's arrays in a pickle: what the names in it may stand for. Nothing else exists for it, nothing is imported.
+"""NumPy's arrays in a pickle: what the names in it may mean. No other name is accepted and nothing is imported.
 
 The tables of builders are for ``urnet.checkpoints.restricted_unpickler``; they make numbers, tuples, dicts and arrays
 of numbers. ``PYTHON_2_BUILDERS`` also take arrays whose bytes are Python 2's texts, ``NPY_BUILDERS`` also the array of

@@ -1,6 +1,6 @@
-"""The second of two networks that were trained beside each other, in a checkpoint.
+"""The second of two networks that were trained together, in a checkpoint.
 
-``model.safetensors`` is the first network, a checkpoint like any other. ``second.safetensors`` beside it has the
+``model.safetensors`` is the first network, a checkpoint like any other. ``second.safetensors`` next to it has the
 second's weights under the same names; whoever predicts takes the mean of both (``urnet.nn.pair``).
 """
 

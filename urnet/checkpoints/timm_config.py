@@ -1,4 +1,4 @@
-"""What belongs to a timm checkpoint: the ``config.json`` that lies beside its weights on hubs of models."""
+"""What belongs to a timm checkpoint: the ``config.json`` next to its weights on model hubs."""
 
 from __future__ import annotations
 

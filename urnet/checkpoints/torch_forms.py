@@ -1,6 +1,6 @@
 """What is in a file that ``torch.save`` wrote, without running anything that it asks for.
 
-Both of its forms are read: a zip archive of a pickle and the storages beside it (since 1.6), and a chain of pickles
+Both of its forms are read: a zip archive of a pickle and the storages next to it (since 1.6), and a chain of pickles
 with the storages behind them (before). A tensor in the pickle is a storage's key, a start, a shape and strides.
 """
 
@@ -130,7 +130,7 @@ def _class_only(*_: Any) -> None:
     raise Refused("the class of a storage called")
 
 
-_PASSED_OVER = {  # module -> names of what training scripts keep beside the state dict
+_PASSED_OVER = {  # module -> names of what training scripts keep next to the state dict
     "argparse": "Namespace",
     "types": "SimpleNamespace",
     "collections": "Counter defaultdict deque",

@@ -56,7 +56,7 @@ def check_split(data: Any, need: Need) -> None:
 def check_recipe(recipe: Any, source: str) -> None:
     """Raise InputError for a Recipe with a value outside its range or an impossible combination.
 
-    What its reweightings accept beside their ranges is left to ``urnet.pipeline.recipes``.
+    What its reweightings accept in addition to their ranges is left to ``urnet.pipeline.recipes``.
     """
     need = Need(source)
     listed = recipe.data.format in ("list", "imagenet")

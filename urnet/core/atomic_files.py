@@ -1,7 +1,7 @@
 """Files and folders that are replaced atomically, files that are appended to, and hashes.
 
 After a crash of the process or the machine a path holds the old contents or the new ones, never a mixture: the
-new ones are written under a temporary name beside it, flushed to the disk and renamed; then the folder is
+new ones are written under a temporary name next to it, flushed to the disk and renamed; then the folder is
 flushed too.
 """
 
@@ -43,7 +43,7 @@ def naming(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success fsync and rename it, on any error remove it.
+    """Yield a temporary path next to ``path``; on success fsync and rename it, on any error remove it.
 
     Raises InputError when ``path`` exists (also when it was written meanwhile) and ``replace`` is false, when it is
     no file (a device such as /dev/null stays), or when its folder cannot be written; OSError with the name of
@@ -67,7 +67,7 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; on success fsync its files and rename it into place.
+    """Yield a temporary folder next to ``path``; on success fsync its files and rename it into place.
 
     With ``replace`` an existing folder is moved aside first and removed last, so that at every moment one
     complete folder is on the disk; ``recover_folder`` finishes a replacement that was killed in between. Raises
@@ -202,7 +202,7 @@ def _aside(path: Path) -> Path:
 
 
 def _begin(path: Path, *, replace: bool, folder: bool) -> Path:
-    """Make the temporary file or folder beside ``path``, with the mode that the umask gives it."""
+    """Make the temporary file or folder next to ``path``, with the mode that the umask gives it."""
     temporary = path.parent / f".{_stem(path)}.{os.urandom(4).hex()}.tmp"
     try:
         check_no_device(path)

@@ -42,7 +42,7 @@ class Progress:
             self._bar = tqdm(desc=title, total=total, unit=f" {unit}", leave=False, **width)
 
     def update(self, n: int = 1, **notes: str) -> None:
-        """Count ``n`` more; ``notes`` (name=text) are shown beside the count."""
+        """Count ``n`` more; ``notes`` (name=text) are shown next to the count."""
         self.count += n
         if notes:
             self._note = "  ".join(f"{name} {text}" for name, text in notes.items())

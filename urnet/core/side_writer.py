@@ -1,4 +1,4 @@
-"""Files that are written while the work goes on."""
+"""Files that are written while the work continues."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class LabelOffset:
 def label_notes(
     listed: Listed, files: Sequence[str], widest: int, offset: LabelOffset, images_of_class: np.ndarray
 ) -> list[str]:
-    """What looks wrong with a list's labels, beside the predictions of ``files``.
+    """What looks wrong with a list's labels, in addition to the predictions of ``files``.
 
     ``widest``: the highest class that they list; -1 without any prediction. Raises InputError for labels beyond it
     where nothing says that there are more classes, and where other labels would fit besides.

@@ -25,7 +25,7 @@ LINE = re.compile(r"(\S+)((?: [0-9]{1,9}){5})", re.ASCII)
 
 
 def read_test_list(file: str | Path) -> list[str]:
-    """A test list's names; a label beside one is not used. InputError for two alike."""
+    """A test list's names; a label next to one is not used. InputError for two alike."""
     names = [name for lines in read_list(file, needed=False) for name in lines.path.to_pylist()]
     if not names:
         raise InputError(f"{file}: lists no image; a name per line is needed")

@@ -70,7 +70,7 @@ IMPORTS = {"paddle": "from paddle.inference import Config, create_predictor\n", 
 
 
 def readme(signature: Signature, formats: Sequence[str]) -> str:
-    """The text for ``formats`` ("paddle", "onnx"); its indented lines run as they stand, beside the model."""
+    """The text for ``formats`` ("paddle", "onnx"); its indented lines run as they stand, next to the model."""
     size, short = signature.size, signature.transform.resize_short
     rules = {
         "straight": f"straight to {size} x {size}, aspect not kept",

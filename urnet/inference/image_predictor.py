@@ -41,7 +41,7 @@ class _Top(NamedTuple):
 class Top(_Top):
     """The k most probable classes of n images, best first; equal scores are ordered by class number.
 
-    A triple, with ``in_classes`` beside it: float32 (n,), 0..1, below 0.5 for an image that probably fits none of the
+    A triple, with ``in_classes`` next to it: float32 (n,), 0..1, below 0.5 for an image that probably fits none of the
     classes; None where the checkpoint does not know (docs/cli.md).
     """
 

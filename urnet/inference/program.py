@@ -4,7 +4,7 @@ A model is a folder of three files: ``model.json`` (the program), ``model.pdipar
 ``signature.json`` (what goes in and comes out). The program takes uint8 RGB images and gives probabilities:
 normalisation and softmax are inside, so that nobody has to repeat them. A program for our own use may give the
 network's features instead, or the maps in front of its last part. Where the network comes with a reference
-(``urnet.nn.in_classes``), the program has a second output beside the probabilities: in_classes.
+(``urnet.nn.in_classes``), the program has a second output next to the probabilities: in_classes.
 """
 
 from __future__ import annotations

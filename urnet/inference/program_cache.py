@@ -33,7 +33,7 @@ VARIABLE = "URNET_CACHE"
 ENTRY = "entry.json"
 LAYOUT = 1  # of an entry; another number finds no old entry
 WEIGHTS = (torch_files, torch_forms, foreign, renaming, pytorch_names, paddleclas_names)  # how others' weights are read
-# what a program is made by, beside the network's code
+# what a program is made by, in addition to the network's code
 OURS = (normalise, program, fold_batch_norm, in_classes, pair, *WEIGHTS)
 
 

@@ -1,4 +1,4 @@
-"""Two networks of one kind that are trained beside each other and predict together."""
+"""Two networks of one kind that are trained together and predict together."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ keys that differ say why. The outcome of an earlier stage enters as the hash of 
 file as the hash of its bytes. Of images the names and labels count, not what is in the files: nobody reads sixteen
 million of them to find out, and one that is mended under its name must not undo a training.
 
-The validation images stand beside the other inputs: they decide ``best/`` and what is reported of a stage, so
+The validation images are separate from the other inputs: they decide ``best/`` and what is reported of a stage, so
 that it runs again where they change, but neither its last weights nor any column, which all else builds on.
 """
 
@@ -109,7 +109,7 @@ class Fingerprints:
         self._writers.update(dict.fromkeys(mine, stage.name))
 
     def _texts(self, evidence: Evidence | None) -> str:
-        """A hash of the texts beside the table that may be read: classes, queries, word vectors."""
+        """A hash of the texts outside the table that may be read: classes, queries, word vectors."""
         if self.table is None or evidence is None:
             return ""
         digest = hashlib.sha256()

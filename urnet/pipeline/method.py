@@ -64,7 +64,7 @@ class Method:
     usage: str  # Markdown: which keys of a stage name its columns
     needs_features: bool = True  # a network measures the training images first
     reads_classes: Callable[[Any], bool] | None = None  # the settings with which it uses that network's probabilities
-    needs_texts: bool = False  # `settings.evidence` says which texts beside the table are read
+    needs_texts: bool = False  # `settings.evidence` says which texts outside the table are read
     sees_sampling: bool = False  # its columns depend on which rows the stage draws
     per_class: bool = False  # `compute` is called by all processes, which share the classes; else by the main one
     check: Callable[[Any, Need], None] | None = None  # what two of its settings may not be together

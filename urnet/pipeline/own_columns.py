@@ -1,4 +1,4 @@
-"""The table of a run before it runs, and columns of one's own in it: weights that a recipe then names."""
+"""The table of a run before it runs, and your own columns in it: weights that a recipe can name."""
 
 from __future__ import annotations
 

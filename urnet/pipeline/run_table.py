@@ -1,4 +1,4 @@
-"""The run's table: opened, built, or built anew where ``--replace`` says so; a plan's is built elsewhere."""
+"""The run's table: opened, built, or built again with ``--replace``; a plan's is built elsewhere."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class StageRows:
         return values if len(self.rows) == self.table.n_rows else ChosenRows(values, self.rows)
 
     def evidence(self, settings: Evidence) -> StageEvidence:
-        """What is known of the rows' classes beside the network: a head on its features, texts, ranks."""
+        """What is known of the rows' classes in addition to the network: a head on its features, texts, ranks."""
         from urnet.pipeline.evidence import StageEvidence  # imports scikit-learn, which takes a second
 
         return StageEvidence(self.recipe, settings, self.table, self.rows, self.features, self.stage.measure.top_k)

@@ -112,7 +112,7 @@ def _plot(shape: str, y: Axis, x_ticks: Sequence[tuple[float, str]], label: str)
 
 
 def bar(share: float, text: str) -> str:
-    """A horizontal bar of ``share`` 0..1 with its number beside it."""
+    """A horizontal bar of ``share`` 0..1 with its number next to it."""
     filled = 100 * min(max(share, 0.0), 1.0) if math.isfinite(share) else 0
     return (
         f'<span class="track" aria-hidden="true"><b style="width:{filled:.2f}%"></b></span>'

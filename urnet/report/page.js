@@ -30,7 +30,7 @@ for(const button of document.querySelectorAll('button[data-pair]'))button.addEve
 verdict='';words.value='';ofClass.value=button.dataset.pair;filter();
 document.getElementById('suspects').scrollIntoView()});
 const part=selector=>dialog.querySelector(selector);
-const larger=picture=>{ // the file itself, where the page still lies beside it
+const larger=picture=>{ // the file itself, where the page still lies next to it
 const img=picture.cloneNode(true);img.removeAttribute('loading');
 if(location.protocol==='file:'&&img.dataset&&img.dataset.file){const file=new Image();
 file.addEventListener('load',()=>{img.src=file.src});file.src=img.dataset.file}

@@ -13,7 +13,7 @@ POLICY = (
     "default-src 'none'; base-uri 'none'; img-src data: file:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
 
-FILES = ("style.css", "page.js")  # beside this module
+FILES = ("style.css", "page.js")  # next to this module
 
 
 class Section(NamedTuple):

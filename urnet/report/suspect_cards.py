@@ -18,7 +18,7 @@ from urnet.report.typical import typical_pictures
 LONGEST = 300  # characters of a path
 EACH = 60  # of every verdict as many are shown, also where the first by label quality have none of it
 LEAK = "leak from validation"
-PAIRS = ("near duplicate", "duplicate under another label", LEAK)  # shown beside what they equal
+PAIRS = ("near duplicate", "duplicate under another label", LEAK)  # shown next to what they equal
 NO_SUGGESTION = ("off topic", "near duplicate", LEAK, "unreadable")  # what they say holds whatever the class
 WORDS = ((0.05, "very likely wrong"), (0.25, "probably wrong"), (0.5, "doubtful"), (0.75, "probably right"))
 EXPLAINED = {

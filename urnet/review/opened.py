@@ -19,7 +19,7 @@ def opened(
 ) -> tuple[Photos, Evidence]:
     """The pictures of a list and what is known of them.
 
-    ``root``, ``val``: the folders of pictures and of validation pictures; None: found beside or below the list, or the
+    ``root``, ``val``: the folders of pictures and of validation pictures; None: found next to or below the list, or the
     current folder, with a note. ``class_names``: a file with a class per line, besides those of the list; None: the
     sub-folders of ``root``, where the list's classes are among them. Raises InputError.
     """

@@ -1,4 +1,4 @@
-"""Class size, the first reweighting: a row weighs the less the more rows its class has."""
+"""Class size, the first reweighting: the more rows a class has, the less each of them weighs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters, the second reweighting: a cluster of a class is drawn the more the better it is recognised.
+"""Clusters, the second reweighting: the better a cluster of a class is recognised, the more often it is drawn.
 
 Every sum and every product here is taken over rows in an order that their values decide, by one thread. So
 the bytes depend neither on the order of the rows nor on how many processes share the classes.

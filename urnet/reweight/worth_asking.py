@@ -1,4 +1,4 @@
-"""Which pictures a person should look at next: those whose answer is expected to change the classifier most."""
+"""Which pictures a person should look at next: those whose decision is expected to change the classifier most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The features of pictures that are judged, and what else is known of each: the kept ones, and those computed now."""
+"""The features of the pictures that are checked, and what else is known of each, kept or computed now."""
 
 from __future__ import annotations
 

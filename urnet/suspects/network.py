@@ -1,4 +1,4 @@
-"""The network whose features photographs are judged by."""
+"""The network whose features photographs are compared by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pictures are judged: a folder tree, a list or WebVision's layout, as recipes read them; and which validate."""
+"""Which pictures are checked: a folder tree, a list or WebVision's layout, as recipes read them; and which validate."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairInput:
-    """What a step of two networks is given beside its rows.
+    """What a step of two networks is given in addition to its rows.
 
     ``rate``: co-teaching's forget rate, or the weight of unlabelled rows. ``clean`` float32 (2, B): how probably the
     label of each row is right, as the first and as the second network is told by the other; None: all labels are

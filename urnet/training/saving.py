@@ -1,4 +1,4 @@
-"""A stage's checkpoints: gathered by the main process, written beside the training."""
+"""A stage's checkpoints: gathered by the main process, written during the training."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class StageJob:
     earlier_curves: tuple[Path, ...] = ()  # curves.csv of the stages before, in their order
     targets: SoftTargets | None = None  # None: the labels
     certain: np.ndarray | None = None  # bool (N,): a person decided that the label is right; None: nobody decided
-    made_by: str = ""  # hash of the stage's inputs, noted beside the columns that training writes
+    made_by: str = ""  # hash of the stage's inputs, noted next to the columns that training writes
     group: ProcessGroup = SINGLE_PROCESS
     passes_before: Passes | None = Passes()  # of all processes, before the training; None: nobody counted them
     kept: KeptImages | None = None  # what a part of the network is trained on; None: images, the whole network

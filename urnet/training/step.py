@@ -187,7 +187,7 @@ class TrainState:
         return {name: value.numpy() for name, value in self.network.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
-        """What ``checkpoint.save`` keeps beside the weights: optimizer, extra, and scaler for state.json."""
+        """What ``checkpoint.save`` keeps next to the weights: optimizer, extra, and scaler for state.json."""
         scaler = {key: np.asarray(value).tolist() for key, value in self.scaler.state_dict().items()}
         return {
             "optimizer": optimizer_arrays(self.optimizer, self.flat),

@@ -66,7 +66,7 @@ class Trainer:
         self.noise = NoiseMemory(stage.sop, job.labels, job.recipe.data.n_classes, self.group)
         self.passes = PassCounter(job.passes_before, self.group)
         self.pair = PairTraining(job)
-        self.kept = (self.attention, self.memory, self.noise, self.pair)  # in checkpoints, beside the weights
+        self.kept = (self.attention, self.memory, self.noise, self.pair)  # in checkpoints, next to the weights
         self.threshold = gate_plan(stage, job.steps_per_epoch)
         self.progress, self.stop = TrainingProgress(), GracefulStop()
         remembers = stage.bags is not None or stage.elr is not None or stage.sop is not None

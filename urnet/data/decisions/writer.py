@@ -27,7 +27,7 @@ class DecisionsFile:
 
     ``decisions`` (path -> Decision) is what the file holds. Whatever ``write``, ``write_many`` and ``undo`` change is
     on the disk, whole, before they return; where that fails nothing has changed. Columns of others, the separator and a
-    byte order mark stay. What can be taken back is kept in ``.NAME.undo`` beside the file, so ``undo`` works in the
+    byte order mark stay. What can be taken back is kept in ``.NAME.undo`` next to the file, so ``undo`` works in the
     next program, too; a file that was edited meanwhile has nothing to take back. Methods may be called by any thread.
 
     Raises InputError where another program holds it (``.NAME.lock``), where it cannot be read (``read_decisions``) or

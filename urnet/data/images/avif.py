@@ -58,7 +58,7 @@ def read_avif(data: bytes) -> Avif:
     """Raises ValueError where the header is broken, struct.error or IndexError where it is cut off."""
     top = list(boxes(data, 0, len(data)))
     if data[8:12] == b"avis" and any(found.name == b"moov" for found in top):
-        # of an animation the first frame is decoded, whatever still picture lies beside it
+        # of an animation the first frame is decoded, whatever still picture lies next to it
         ends = [found.end for found in top if found.name == b"mdat"]
         return Avif(*_movie(data, box(data, b"moov", 0, len(data))), 0 < max(ends, default=0) <= len(data))
     meta = box(data, b"meta", 0, len(data))

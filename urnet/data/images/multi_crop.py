@@ -42,7 +42,7 @@ class MultiCrop:
 
     @property
     def n_views(self) -> int:
-        """How many views per image has."""
+        """How many views an image has."""
         cuts = {1: 1, 5: 5, 10: 5, 144: 18}[self.crops]
         return max(1, len(self.scales)) * cuts * (2 if self._mirrored else 1)
 

@@ -1,6 +1,6 @@
 """What a TIFF file's first directory says, and the same file written so that OpenCV gives the colours as stored.
 
-After TIFF 6.0 and BigTIFF. OpenCV multiplies colours by an alpha that is stored beside them, and turns some kinds of
+After TIFF 6.0 and BigTIFF. OpenCV multiplies colours by an alpha that is stored next to them, and turns some kinds of
 file whatever it is asked for: both are said otherwise in a copy of the directory, and done here.
 """
 

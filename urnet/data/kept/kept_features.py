@@ -3,7 +3,7 @@
 The file is two lines of text, what it is and the identity of the features (JSON), and then records of one size, in the
 order in which they were computed: ``ABOUT`` of the picture, its features (float16), and a CRC-32 of both. Records
 are only added, each batch in one piece. A killed process leaves at most a part of one, which the next run takes
-away. Any number of processes read the file; the one that changes it holds ``.NAME.lock`` beside it until it is closed.
+away. Any number of processes read the file; the one that changes it holds ``.NAME.lock`` next to it until it is closed.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class PictureSource:
 
     ``shown``: which view. The evaluation's is that of ``eval_transform``, except that a JPEG far larger than it is
     decoded at 1/2, 1/4 or 1/8 of its size, as training does (ours): of a telephone's 12 megapixels most would be thrown
-    away. ``content`` is the file's SHA-256; beside a random view nothing else is told.
+    away. ``content`` is the file's SHA-256; next to a random view nothing else is told.
     """
 
     def __init__(

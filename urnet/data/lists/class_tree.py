@@ -95,7 +95,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 def class_folders(root: str | Path, folders: Sequence[str], *, quiet: bool = False) -> Iterator[tuple[int, Any]]:
     """(label, image paths relative to ``root``) of every class that has a folder there.
 
-    ``quiet``: what is left out was said before. Raises InputError for an image beside the folders, which has no class.
+    ``quiet``: what is left out was said before. Raises InputError for an image next to the folders, which has no class.
     """
     own = {same_name(name): name for name in sub_folders(root)}
     _refuse_loose(root)
@@ -162,7 +162,7 @@ def sub_folders(root: str | Path) -> list[str]:
 
 
 def _refuse_loose(root: str | Path) -> None:
-    """Raise InputError for images beside the class folders."""
+    """Raise InputError for images next to the class folders."""
     loose = loose_images(root)
     if loose:
         more = f" ({len(loose)} such images)" if len(loose) > 1 else ""

@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = (
     ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pam", ".pbm", ".pgm", ".pjp", ".pjpeg", ".png", ".pnm", ".ppm",
     ".tif", ".tiff", ".webp",
 )
-# Not opened: what is written beside pictures, unfinished downloads, copies that programs keep.
+# Not opened: what is written next to pictures, unfinished downloads, copies that programs keep.
 _OTHER_SUFFIXES = (
     ".7z", ".bak", ".bin", ".cfg", ".conf", ".crdownload", ".css", ".csv", ".db", ".doc", ".docx", ".gz",
     ".htm", ".html", ".ini", ".ipynb", ".js", ".json", ".jsonl", ".lock", ".log", ".md", ".mp3", ".npy", ".npz",

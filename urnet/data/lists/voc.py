@@ -37,7 +37,7 @@ class VocSplit:
 def read_voc(root: str | Path, splits: Sequence[str]) -> tuple[list[str], list[VocSplit]]:
     """The C class names, sorted, and the splits (``trainval``, ``test`` …) of a folder such as VOC2007.
 
-    A split's images are the lines of ImageSets/Main/SPLIT.txt, its labels those of CLASS_SPLIT.txt beside it;
+    A split's images are the lines of ImageSets/Main/SPLIT.txt, its labels those of CLASS_SPLIT.txt next to it;
     where there are none, Annotations/IMAGE.xml say what an image shows. Where both are there and disagree,
     the lists count and stderr says in how many labels. Raises InputError for anything missing or broken.
     """

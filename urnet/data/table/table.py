@@ -1,6 +1,6 @@
 """The table, a folder of Arrow files opened memory-mapped. Row number is identity.
 
-``base.arrow`` holds what the lists say; every stage writes one file of its own columns beside it. Files are
+``base.arrow`` holds what the lists say; every stage writes one file of its own columns next to it. Files are
 uncompressed Arrow IPC (Feather version 2), so that opening costs nothing and all processes of a machine share
 one copy. ``docs/data.md`` lists files and columns.
 """
@@ -166,7 +166,7 @@ class Table:
         replace: bool = False,
         passes: int | None = None,
     ) -> None:
-        """Write FILE.arrow beside base.arrow, whole or not at all, and take its columns into this Table.
+        """Write FILE.arrow next to base.arrow, whole or not at all, and take its columns into this Table.
 
         Each array is (N,) or (N, k), of integers or floats. ``passes``: how many images passed a network for them, None
         where that is not known. Raises InputError when the file exists and

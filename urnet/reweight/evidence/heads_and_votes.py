@@ -13,7 +13,7 @@ from urnet.reweight.evidence.posterior import largest
 from urnet.reweight.evidence.views import Roots, any_negative
 from urnet.reweight.evidence.votes import Neighbours
 
-ORDERING, SUGGESTING = 0.75, 0.5  # exponents of the neighbours' votes beside the heads
+ORDERING, SUGGESTING = 0.75, 0.5  # exponents of the neighbours' votes in addition to the heads
 LEAST = 0.02  # the least that a row votes with
 LEAST_SHARE = 1e-6  # of a class, before its logarithm
 

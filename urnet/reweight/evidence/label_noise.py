@@ -25,7 +25,7 @@ class Vote:
 
     Args: ``classes`` (N,) integers, -1 where a row does not vote; ``power``, the exponent of P, > 0;
     ``group`` (N,) integers 0..G-1, such as bins of a search rank, None: all rows alike.
-    Memory: two C x C arrays of float32, 100 MB each at 5,000 classes: few beside N rows, and looked up at
+    Memory: two C x C arrays of float32, 100 MB each at 5,000 classes: few compared with N rows, and looked up at
     once, where a sparse matrix would be searched.
     """
 

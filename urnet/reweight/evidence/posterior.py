@@ -45,7 +45,7 @@ def posterior(
 
     P(y | c, group) and P(v | c) are estimated from the same rows by EM (``label_noise.Vote``), from a
     posterior of 0.6 for y_i and 0.4 for v_i (y_i where no class is named, the teacher without texts). The
-    teacher is taken as at least FLOOR / n_classes on every candidate. What its top-k leaves over stays beside
+    teacher is taken as at least FLOOR / n_classes on every candidate. What its top-k leaves over stays in addition to
     the candidates: on the other classes, which vote as the average row does. Without votes q_i is the
     teacher. Where the teacher is certain of the given label and no text names another, q_i(y_i) = 1 exactly.
 

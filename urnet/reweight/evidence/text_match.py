@@ -76,7 +76,7 @@ def text_evidence(
 
 
 def _own(vectors: Any, classes: Any) -> np.ndarray:
-    """(rows,) cosines of vectors with the class vectors beside them."""
+    """(rows,) cosines of vectors with the class vectors in the same rows."""
     if sparse.issparse(vectors):
         product = np.asarray(vectors.multiply(classes).sum(axis=1)).ravel()
     else:

@@ -20,7 +20,7 @@ from sklearn.preprocessing import normalize
 
 from urnet.core.checks import InputError
 
-MAX_WORDS = 200_000  # words of titles kept beside those of class and query texts, the most frequent ones
+MAX_WORDS = 200_000  # words of titles kept in addition to those of class and query texts, the most frequent ones
 MAX_TITLES = 200_000  # titles looked at, a seeded sample
 _WORD = r"(?u)\b\w\w+\b"
 

@@ -1,4 +1,4 @@
-"""The votes of each row's nearest neighbours on its class: a witness beside the head."""
+"""The votes of each row's nearest neighbours on its class: evidence in addition to the head."""
 
 from __future__ import annotations
 
