@@ -82,6 +82,20 @@ LONG = {
         ("photos:pci", "PCI's recipe, `pci`"),
         ("photos:+finetune", "**the recipe**, `+finetune`"),
     ),
+    "photos_frozen": (
+        ("photos:ce_equal/class", "all rows alike, `ce_equal/class`"),
+        ("photos:balanced_equal/class", "classes drawn evenly, `balanced_equal/class`"),
+        ("photos:mixup/mixup", "mixup, `mixup/mixup`"),
+        ("photos:elr/elr", "ELR, `elr/elr`"),
+        ("photos:sop/sop", "SOP, `sop/sop`"),
+        ("photos:generalised/generalised", "generalised cross-entropy, `generalised/generalised`"),
+        ("photos:elr_plus/elr_plus", "ELR+'s parts, `elr_plus/elr_plus`"),
+        ("photos:pci/c", "PCI's recipe, `pci/c`"),
+        ("photos:class", "the recipe: class size"),
+        ("photos:+cluster", "+ cluster"),
+        ("photos:+instance", "+ instance: **the recipe**, `+instance`"),
+        ("photos:oracle/class", "rightly labelled rows alone, `oracle/class`"),
+    ),
 }
 GAINS = {
     "images_gains": (
@@ -89,7 +103,8 @@ GAINS = {
         ("cifar10n_images:urnet_images", "cifar10n_images:pci"),
         ("cifar10n_images:urnet_images", "cifar10n_images:ce_equal"),
         ("cifar10n_metadata:+label", "cifar10n_five_stages:+label"),
-    )
+    ),
+    "photos_gains": (("photos:+finetune", "photos:pci"), ("photos:+instance", "photos:pci/c")),
 }
 
 
