@@ -66,7 +66,6 @@ def test_infer_averages_what_the_network_says_of_the_views(toys, predict, flags,
         (["--crops", "10"], 4, 4),
         (["--crops", "5", "--flip"], 23, 20),
         (["--crops", "144"], 16, 16),
-        (["--crops", "144"], 10, 10),
         (["--flip"], 64, 22),  # no more views than the 11 images have
         ([], 64, 11),
     ],
