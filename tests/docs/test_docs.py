@@ -24,6 +24,7 @@ from tests.helpers.doc_commands import (
 )
 from tools import loop_picture, results
 from urnet.config import se_resnext_flags
+from urnet.config.recipe import active_stages
 from urnet.core.checks import InputError
 from urnet.pipeline.recipes import load_recipe
 
@@ -278,6 +279,19 @@ def test_formulas_are_drawn_by_a_copy_that_comes_along(site):
     assert re.search(r'<script defer src="?assets/javascripts/mathjax\.js"?>', text)
     assert (site / "assets/javascripts/mathjax.js").stat().st_size > 1_000_000
     assert "mathjax" not in (site / "cli.html").read_text(encoding="utf-8")  # a page without formulas does without
+
+
+def test_checkpoints_that_pages_name_are_of_a_recipe_s_stages():
+    """output/NAME/STAGE/final where a recipe is called NAME."""
+    stages = {path.stem: [stage.name for stage in active_stages(load_recipe(path))] for path in RECIPES}
+    found = [
+        (page.name, *place)
+        for page in PAGES
+        for place in re.findall(r"output/(\w+)/(\w+)/(?:final|best)\b", page.read_text(encoding="utf-8"))
+        if place[0] in stages
+    ]
+    assert len(found) > 5
+    assert [place for place in found if place[2] not in stages[place[1]]] == []
 
 
 def test_links_are_named_by_what_they_lead_to():
