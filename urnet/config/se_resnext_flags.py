@@ -44,25 +44,30 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="50 | 101 | 152: train SE_ResNeXtN_32x4d; the run is called se_resnextN",
     )
-    add("--batch_size", type=int, metavar="N", help=f"images per step [the recipe's]; now: {TODAY['batch_size']}")
+    add(
+        "--batch_size",
+        type=int,
+        metavar="N",
+        help=f"images per step [the recipe's]; current form: {TODAY['batch_size']}",
+    )
     add(
         "--with_mem_opt",
         type=boolean_word,
         metavar="True|False",
-        help=f"True: keep fewer activations and recompute them [the recipe's]; now: {TODAY['with_mem_opt']}",
+        help=f"True: keep fewer activations and recompute them [the recipe's]; current form: {TODAY['with_mem_opt']}",
     )
     add(
         "--parallel_exe",
         type=boolean_word,
         metavar="True|False",
-        help=f"True: only prints a note [False]; now: {TODAY['parallel_exe']}",
+        help=f"True: only prints a note [False]; current form: {TODAY['parallel_exe']}",
     )
     add(
         "--pretrained_model",
         metavar="PATH",
         nargs="?",
         const="",  # others have a flag --pretrained without a value
-        help=f"weights to start from, with as many classes as the recipe; now: {TODAY['pretrained_model']}",
+        help=f"weights to start from, with as many classes as the recipe; current form: {TODAY['pretrained_model']}",
     )
 
 
@@ -124,7 +129,7 @@ def add_prediction_flags(parser: argparse.ArgumentParser) -> None:
         "the list's folder. Without a recipe in the checkpoint: --class_dim 1000, --resize short.",
     ).add_argument
     add("--num_layers", type=int, choices=LAYERS, metavar="N", help="50 | 101 | 152: SE_ResNeXtN_32x4d")
-    add("--test_list", metavar="FILE", help="with --num_layers: the list of images; now: --img_list")
+    add("--test_list", metavar="FILE", help="with --num_layers: the list of images; current form: --img_list")
 
 
 def translate_prediction(args: argparse.Namespace) -> dict:
