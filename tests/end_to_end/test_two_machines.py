@@ -12,10 +12,11 @@ import subprocess
 import pytest
 
 from tests.helpers import distributed_job
-from tests.helpers.launch import PATIENCE, TOYS, Launch, Pair, make_images, wait_for, with_start, write_recipe
+from tests.helpers.launch import COLUMNS, PATIENCE, TOYS, Launch, Pair, make_images, wait_for, with_start, write_recipe
 
 HOSTS = {"one": "10.77.0.1", "two": "10.77.0.2"}
 PORT = 37_123
+ALL = [stage["name"] for stage in COLUMNS]
 NEW_NETWORK, NEW_NAME, NEW_MOUNTS = 0x40000000, 0x04000000, 0x00020000  # of setns and unshare
 PRIVATE, BIND = 0x44000, 0x1000  # of mount: MS_REC | MS_PRIVATE, MS_BIND
 
@@ -119,9 +120,14 @@ def images(tmp_path_factory):
     return folder
 
 
-def test_all_stages_over_two_machines(machines, images, tmp_path):
+@pytest.mark.parametrize(
+    "names", ["class cluster dense", pytest.param("", marks=pytest.mark.slow)], ids=["some", "all"]
+)
+def test_stages_over_two_machines(machines, images, tmp_path, names):
     one, two = tmp_path / "alone", tmp_path / "two"
-    stages = [{**stage, "duration": "1 epochs"} for stage in with_start(images)]
+    stages = [
+        {**stage, "duration": "1 epochs"} for stage in with_start(images) if stage["name"] in (names.split() or ALL)
+    ]
     assert distributed_job.main("train", str(write_recipe(images, one, stages))) == 0
     recipe = write_recipe(images, two, stages)
     runs = [machines.launch(name, TOYS, "train", recipe) for name in HOSTS]
