@@ -125,7 +125,7 @@ def test_labels_that_count_from_one(toys, measure, capsys):
     labels = np.minimum(toys.ranking[:, 0] + 1, N_CLASSES - 1)  # none is outside, and none is 0
     err = measure(img_list=toys.write_list("less.txt", labels))[1]
     assert re.search(
-        r"note: \S+less\.txt: no image has label 0: the labels seem to count from 1 instead of 0, .* one less "
+        r"note: \S+less\.txt: no image has label 0: the labels seem to count from 1 instead of 0; .* one less "
         r"1?0?\.\d{4}\n",
         err,
     )

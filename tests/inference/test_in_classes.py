@@ -140,7 +140,7 @@ def test_exported_folders_have_a_second_output(known, toys, tmp_path, capsys):
     assert "below 0.5" in (tmp_path / "new" / "README.txt").read_text()
     for value, message in (
         (7, "in_classes: found 7; an object with output 1"),
-        (None, "says no in_classes, the model"),
+        (None, "says no in_classes, but the model"),
     ):
         tree["in_classes"] = value
         (tmp_path / "new" / "signature.json").write_text(json.dumps(tree))

@@ -114,7 +114,7 @@ def test_pictures_come_at_a_screens_size_and_upright(file, app):
 def test_why_a_picture_cannot_be_shown(file, app):
     (file.parent / "photos/ant/000.png").write_text("<html>not found</html>")
     (file.parent / "photos/ant/003.png").unlink()
-    assert "no picture" in ask(app, "picture/0/large").json["error"]
+    assert "not a picture" in ask(app, "picture/0/large").json["error"]
     answer = ask(app, "picture/3/large")
     assert answer.status == 422 and answer.json["error"] == "cannot be read (No such file or directory)"
 

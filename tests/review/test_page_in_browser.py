@@ -255,7 +255,7 @@ def test_what_cannot_be_shown_is_said_in_its_place_and_can_be_passed(file, brows
     served = Served(review_of(file))
     browser.open(served.address)
     at(browser, 0)
-    assert "no picture" in text(browser, "#large .none")
+    assert "not a picture" in text(browser, "#large .none")
     browser.press("n")
     at(browser, 1)
     assert "cannot be read" in text(browser, "#large .none")

@@ -160,7 +160,7 @@ def test_a_folder_without_classes_is_refused_but_looked_at(tree, capsys):
         ([".", "-o", "a=b"], "-o: needs -c RECIPE"),
         ([".", "--json", "a/photo.jpg"], "--json a/photo.jpg: .jpg is the name of a picture, which would be replaced"),
         ([".", "--json", "docs"], "--json docs: is a folder; a file's path is needed"),
-        ([".", "--list", "README.md", "--json", "README.md"], "--json README.md: is --list README.md, too"),
+        ([".", "--list", "README.md", "--json", "README.md"], "--json README.md: is also --list README.md"),
         (["-c", "recipes/folder.yaml", "--val", "."], "--val: needs DIR; a recipe has keys for it"),
         (
             [".", "--list", "README.md", "--format", "folder"],

@@ -519,7 +519,7 @@ def test_images_in_folders_are_counted(tmp_path):
         ("--measure --images-per-second 9", "--images-per-second: not allowed with argument --measure"),
         ("--measure", "data.root:"),
         ("-o data.format=webvision1", "--rows: give it, as the images cannot be counted here"),
-        ("-o data.format=webvision1 --rows 9", "--evaluation-images: is needed"),
+        ("-o data.format=webvision1 --rows 9", "--evaluation-images: give it"),
         ("-o model.name=ResNet5", "model.name: 'ResNet5' is not known; nearest: ResNet50"),
         ("-o transform.size=16 -o model.name=DenseNet121", "DenseNet121 takes 29 or more"),
     ],
