@@ -121,7 +121,7 @@ def test_arrays_mappings_and_files_give_the_same(images, capsys):
     add_column(table, "mine", {paths[0]: 0.25}, missing=1)  # a whole number makes no whole numbers of the others
     assert table.column("mine").tolist() == [0.25] + [1] * (table.n_rows - 1)
     said = capsys.readouterr().err
-    assert "1 path of 2 is not in the table and counts nowhere; the first: 'val/000.png'" in said
+    assert "1 path of 2 is not in the table and is ignored; the first: 'val/000.png'" in said
     assert f"60 rows of 61 have no value of mine, the first {paths[1]!r}; they get 0" in said
 
 

@@ -168,7 +168,7 @@ def class_sizes(source: Rows, sizes: np.ndarray) -> str:
     draw = _named_bars if len(order) <= NAMED_BARS else _lines
     largest, smallest = int(sizes[order[0]]), int(sizes[order[-1]])
     words = (
-        f"{count(smallest)} to {plural(largest, 'picture')} a class, {largest / smallest:.1f} : 1, "
+        f"{count(smallest)} to {plural(largest, 'picture')} per class, {largest / smallest:.1f} : 1, "
         f"median {decimal(float(np.median(sizes[order])), 0)}."
     )
     empty = len(sizes) - len(order)
