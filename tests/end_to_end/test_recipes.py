@@ -18,6 +18,7 @@ from urnet.pipeline.run import plan_recipe, run_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 STAGES = {  # of each recipe; URNet's others have all five
+    "benchmark32": ["class", "instance", "label"],
     "benchmark32_images": ["class", "instance", "label"],
     "folder": ["class", "cluster", "instance", "finetune"],
     "curriculumnet": ["a", "b", "c", "d"],
