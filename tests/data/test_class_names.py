@@ -48,7 +48,7 @@ def test_names_that_hold_numbers_and_signs_stay_whole(tmp_path, names):
         ("1 0\n0 1\n", None),
         ("1 0 x\n# b", r"names\.txt:2: found '# b'; one class name per line is accepted, and no comment"),
         ('{"0": "a", "2": "b"}', r"names\.txt: found .*; accepted: .* with the numbers 0 to n - 1"),
-        ('{"0": "a", "0": "b"}', r"names\.txt: is not valid JSON \(key '0' is there twice"),
+        ('{"0": "a", "0": "b"}', r"names\.txt: is not valid JSON \(key '0' is given twice"),
         ('{"a": 0, "b": 0}', r"names\.txt: found .*; accepted"),
         ("[1, 2]", r"names\.txt: found \[1, 2\]; accepted"),
         ("a\nb\n# c\n", r"has 3 class names, but n_classes is 2; line 3 begins with '#'"),

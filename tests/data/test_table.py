@@ -146,7 +146,7 @@ def test_a_column_is_in_one_file(table):
     table.write("one", {"w": np.ones(100)}, **STAGE)
     with pytest.raises(InputError, match=r"two\.arrow: column w is already in one\.arrow"):
         table.write("two", {"w": np.ones(100)}, **STAGE)
-    with pytest.raises(InputError, match=r"column label is in base\.arrow"):
+    with pytest.raises(InputError, match=r"column label is already in base\.arrow"):
         table.write("two", {"label": np.ones(100)}, **STAGE)
     assert not (table.folder / "two.arrow").exists()
 
@@ -185,7 +185,7 @@ def test_asking_for_what_is_not_there(table):
         table.column("text")
     with pytest.raises(InputError, match="'label' holds numbers"):
         table.strings("label", [0])
-    with pytest.raises(InputError, match="no column file 'clas'; there are: none yet"):
+    with pytest.raises(InputError, match="no column file 'clas'; it has: none yet"):
         table.describe("clas")
     for rows in ([100], [-1]):
         with pytest.raises(IndexError):

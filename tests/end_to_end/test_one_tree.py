@@ -75,7 +75,7 @@ def test_a_part_of_the_classes(tree, call):
         ("data.n_classes=4", "has 3 sub-folders (0, 1, 2), but data.n_classes is 4; one sub-folder per class"),
         ("data.n_classes=0", "data.n_classes: found 0; accepted: 2 or more, or null"),
         ("data.classes=[0, 3]", "data.classes: found 3; the classes are 0 to 2"),
-        ("data.classes=[0, 0]", "data.classes: found '0'; class 0 is there already"),
+        ("data.classes=[0, 0]", "data.classes: found '0'; class 0 is already chosen"),
         ("data.classes=nowhere.txt", "data.classes: found 'nowhere.txt', which is not a file"),
         ("data.root={0}/mine/0", "mine/0 has 0 sub-folders; two or more are needed, one per class"),
         ("data.classes=[yes, no]", "data.classes.0: str is needed, found True (put text in quotes that YAML"),

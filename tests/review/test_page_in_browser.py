@@ -243,7 +243,7 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_kept(file, browser):
     at(browser, 0)
     served.close()
     browser.press("t")
-    until(browser, f"{TROUBLE}.includes('does not answer')")
+    until(browser, f"{TROUBLE}.includes('does not respond')")
     assert "is not kept" in browser.run(TROUBLE) and browser.run(ROW) == "0"
     assert browser.run("document.querySelector('#trouble').role") == "alert"
     assert written(file) == {}

@@ -195,8 +195,8 @@ def _tree(data: Data, n_classes: int | None) -> TreeClasses:
     if n_classes not in (None, len(names)):
         shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
         raise InputError(
-            f"{data.root}: has {len(names)} sub-folders ({shown}), but data.n_classes is {n_classes}; one sub-folder a "
-            "class is accepted (-o data.n_classes=null counts them)"
+            f"{data.root}: has {len(names)} sub-folders ({shown}), but data.n_classes is {n_classes}; one sub-folder "
+            "per class is accepted (-o data.n_classes=null counts them)"
         )
     return tree_classes(data.root, None if data.class_names is None else read_class_file(data.class_names))
 
