@@ -380,6 +380,7 @@ def test_what_was_timed_is_printed_and_written(capsys, run, tmp_path, monkeypatc
     assert "Hours" not in out.replace("No hours", "")
 
 
+@pytest.mark.slow  # test_what_was_timed_is_printed_and_written is its short form
 def test_every_kind_of_stage_can_be_timed(tmp_path):
     write_images(tmp_path)
     (tmp_path / "train/003.png").write_text("no picture")
