@@ -104,6 +104,7 @@ GAINS = {
         ("cifar10n_images:urnet_images", "cifar10n_images:ce_equal"),
         ("cifar10n_metadata:+label", "cifar10n_five_stages:+label"),
     ),
+    "digits_gains": (("digits:urnet_images", "digits:pci"), ("digits:urnet_images", "digits:mixup")),
     "photos_gains": (("photos:+finetune", "photos:pci"), ("photos:+instance", "photos:pci/c")),
 }
 
