@@ -219,12 +219,19 @@ def _line(entries: Entries, method: str, words: str) -> tuple[str, ...]:
 
 
 def _gains(entries: Entries, rows: Pairs) -> str:
-    names = [tuple(f"`{method.partition(':')[2]}`" for method in row) for row in rows]
+    names = [_named(*row) for row in rows]
     cells = [
         (f"{a} over {b}", text_of(found := gains(entries, *row), sign="+"), str(len(found)))
         for (a, b), row in zip(names, rows, strict=True)
     ]
     return table(("seed by seed", "points", "seeds"), *cells)
+
+
+def _named(*methods: str) -> list[str]:
+    """How methods are called next to each other: with their sets where these differ."""
+    parts = [method.split(":") for method in methods]
+    several = len({name for name, _ in parts}) > 1
+    return [f"`{method}` of {name}" if several else f"`{method}`" for name, method in parts]
 
 
 def _top1(entries: Entries, method: str) -> str:
