@@ -117,6 +117,7 @@ RUN_BY = {
     "tools/plan.py --evaluation-images --images-per-second --no-files --processes --rows -c": "tools/test_plan.py::test_the_page_shows_what_the_tool_prints",
     "tools/plan.py --cores --images-per-second --no-files --processes --views-per-core -c": "tools/test_plan.py::test_cores_and_views_a_core_are_given",
     "tools/benchmark.py --data --jobs --methods --out --recipe --seeds -o": "tools/test_benchmark.py::test_the_whole_tool_once",
+    "tools/benchmark.py --data --jobs --methods --out --seeds -o": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --methods --out --recipe --seeds -o": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools.results": "tools/test_results.py::test_other_measurements_are_set_next_to_it",
     "tools/plan.py --images-per-second --no-files --processes -c": "tools/test_plan.py::test_webvision_on_eight_processes_and_on_thirty_two",
