@@ -1,8 +1,8 @@
 """The measured results behind README and docs/results.md: kept as they were measured, and written into both pages.
 
-    python -m tools.results                             write the pages' tables anew
-    python -m tools.results compare OUT cifar10n        is what you measured in OUT what is reported?
-    python -m tools.results keep OUT cifar10n --commit HASH --command "python tools/benchmark.py …"
+    python -m tools.results                             write the tables of both pages
+    python -m tools.results compare OUT digits          compare what you measured in OUT with what is reported
+    python -m tools.results keep OUT digits --commit HASH --command "python tools/benchmark.py …"
 
 OUT is a folder that tools/benchmark.py wrote. docs/results/NAME.json has every kept run: its figures as in
 OUT/result.json, command, commit, machine, and the SHA-256 of its weights. A test compares the pages with what this
@@ -18,7 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.ablation.methods import LADDER
 from tools.ablation.report import Entries, by_seed, gains, mean_of, table, text_of
+from tools.result_tables import GAINS, LONG, SHORT
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file, file_hash
 from urnet.core.checks import InputError
@@ -30,83 +32,6 @@ MARKED = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURES = ("method", "seed", "top1_last", "top5_last", "auc", "auc_inside", "weight_on_wrong", "epochs", "cost")
 Run = dict[str, Any]
 Pairs = Sequence[tuple[str, str]]
-
-# Tables of the pages: rows of (SET:METHOD, words); of GAINS (SET:METHOD, SET:METHOD), the first over the second.
-SHORT = {
-    "readme": (
-        ("cifar10n_images:ce_equal", "plain cross-entropy"),
-        ("cifar10n_images:balanced_equal", "the same, classes drawn evenly"),
-        ("cifar10n_images:elr_plus", "ELR+'s parts"),
-        ("cifar10n_images:pci", "PCI's recipe, in our reading"),
-        ("cifar10n_images:mixup", "mixup, classes drawn evenly"),
-        ("cifar10n_images:urnet_images", "**URNet, from images alone**"),
-        ("cifar10n_metadata:+label", "**URNet, with simulated titles and search ranks**, which no baseline reads"),
-    )
-}
-LONG = {
-    "images": (
-        ("cifar10n_images:ce_equal", "plain cross-entropy, `ce_equal`"),
-        ("cifar10n_images:balanced_equal", "the same, classes drawn evenly, `balanced_equal`"),
-        ("cifar10n_images:sop", "SOP, `sop`"),
-        ("cifar10n_images:elr", "ELR, `elr`"),
-        ("cifar10n_images:elr_plus", "ELR+'s parts, `elr_plus`"),
-        ("cifar10n_images:pci", "PCI's recipe, `pci`"),
-        ("cifar10n_images:mixup", "mixup, classes drawn evenly, `mixup`"),
-        ("cifar10n_images:urnet_images/class", "URNet: class size"),
-        ("cifar10n_images:urnet_images/instance", "+ instance"),
-        ("cifar10n_images:urnet_images", "+ label: **URNet, images alone**, `urnet_images`"),
-    ),
-    "metadata": (
-        ("cifar10n_metadata:class", "URNet: class size"),
-        ("cifar10n_metadata:+instance", "+ instance"),
-        ("cifar10n_metadata:+label", "+ label: **URNet**, `+label`"),
-    ),
-    "five_stages": (
-        ("cifar10n_five_stages:class", "URNet: class size"),
-        ("cifar10n_five_stages:+cluster", "+ cluster"),
-        ("cifar10n_five_stages:+instance", "+ instance"),
-        ("cifar10n_five_stages:+bag", "+ bag"),
-        ("cifar10n_five_stages:+label", "+ label"),
-    ),
-    "digits": (
-        ("digits:ce_equal", "plain cross-entropy, `ce_equal`"),
-        ("digits:pci", "PCI's recipe, `pci`"),
-        ("digits:mixup", "mixup, classes drawn evenly, `mixup`"),
-        ("digits:urnet_images/class", "URNet: class size"),
-        ("digits:urnet_images/instance", "+ instance"),
-        ("digits:urnet_images", "+ label: **URNet, images alone**, `urnet_images`"),
-    ),
-    "photos": (
-        ("photos:ce_equal", "all rows alike, `ce_equal`"),
-        ("photos:elr_plus", "ELR+'s parts, `elr_plus`"),
-        ("photos:pci", "PCI's recipe, `pci`"),
-        ("photos:+finetune", "**the recipe**, `+finetune`"),
-    ),
-    "photos_frozen": (
-        ("photos:ce_equal/class", "all rows alike, `ce_equal/class`"),
-        ("photos:balanced_equal/class", "classes drawn evenly, `balanced_equal/class`"),
-        ("photos:mixup/mixup", "mixup, `mixup/mixup`"),
-        ("photos:elr/elr", "ELR, `elr/elr`"),
-        ("photos:sop/sop", "SOP, `sop/sop`"),
-        ("photos:generalised/generalised", "generalised cross-entropy, `generalised/generalised`"),
-        ("photos:elr_plus/elr_plus", "ELR+'s parts, `elr_plus/elr_plus`"),
-        ("photos:pci/c", "PCI's recipe, `pci/c`"),
-        ("photos:class", "the recipe: class size"),
-        ("photos:+cluster", "+ cluster"),
-        ("photos:+instance", "+ instance: **the recipe**, `+instance`"),
-        ("photos:oracle/class", "rightly labelled rows alone, `oracle/class`"),
-    ),
-}
-GAINS = {
-    "images_gains": (
-        ("cifar10n_images:urnet_images", "cifar10n_images:mixup"),
-        ("cifar10n_images:urnet_images", "cifar10n_images:pci"),
-        ("cifar10n_images:urnet_images", "cifar10n_images:ce_equal"),
-        ("cifar10n_metadata:+label", "cifar10n_five_stages:+label"),
-    ),
-    "digits_gains": (("digits:urnet_images", "digits:pci"), ("digits:urnet_images", "digits:mixup")),
-    "photos_gains": (("photos:+finetune", "photos:pci"), ("photos:+instance", "photos:pci/c")),
-}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -144,17 +69,18 @@ def read(out: Path) -> Run:
     if not (result.is_file() and page.is_file()):
         raise InputError(f"{out}: no result.json and result.md; name the folder that tools/benchmark.py wrote (--out)")
     entries = [{key: entry.get(key) for key in FIGURES} for entry in json.loads(result.read_text(encoding="utf-8"))]
-    wanted = {f"{_kind(entry['method'])}-seed{entry['seed']}" for entry in entries}
-    files = sorted(path for name in wanted for path in (out / "runs" / name).glob("*/final/model.safetensors"))
+    folders = {_folder(out / "runs", entry["method"], entry["seed"]) for entry in entries}
+    files = sorted(path for folder in folders for path in folder.glob("*/final/model.safetensors"))
     made = page.read_text(encoding="utf-8").rpartition("## Made with")[2]
     said = dict(line[2:].split(": ", 1) for line in made.splitlines() if line.startswith("- "))
     machine = {key: value for key, value in said.items() if key != "command"}
     return {"machine": machine, "entries": entries, "weights": {_place(path): file_hash(path) for path in files}}
 
 
-def _kind(method: str) -> str:
-    """The run that a method's figures are of: ``ladder`` for its rungs, else the first part of the name."""
-    return "ladder" if method.startswith("+") or method == "class" else method.partition("/")[0]
+def _folder(runs: Path, method: str, seed: int) -> Path:
+    """The run that a method's figures are of: its own (of `pci/b1` that of `pci`), or the ladder's for a rung."""
+    own = runs / f"{method.partition('/')[0]}-seed{seed}"
+    return own if own.is_dir() else runs / f"{LADDER}-seed{seed}"
 
 
 def _place(path: Path) -> str:
@@ -190,7 +116,7 @@ def compared(kept: list[Run], measured: Run) -> str:
 
 
 def render(page: str) -> str:
-    """The page with what is between its markers written anew. Raises KeyError for a marker that is not known."""
+    """The page with new tables between its markers. Raises KeyError for a marker that is not known."""
     kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(KEPT.glob("*.json"))}
     parts = {"runs": "\n".join(_conditions(kept)), "weights": _weights(kept)}
     entries = [
@@ -240,7 +166,7 @@ def _top1(entries: Entries, method: str) -> str:
 
 
 def _weights(kept: Mapping[str, list[Run]]) -> str:
-    """The hashes of the last weights of every run, without those of the stages on the way."""
+    """The hash of each stage's last weights, of every run."""
     rows = [(name, *pair) for name, runs in kept.items() for run in runs for pair in sorted(run["weights"].items())]
     return table(
         ("set", "run and stage", "SHA-256 of final/model.safetensors"), *((n, f"`{k}`", f"`{v}`") for n, k, v in rows)

@@ -38,6 +38,16 @@ def test_what_was_measured_is_kept_without_the_machine_s_paths(kept):
     assert "secret" not in kept.read_text()
 
 
+def test_a_rung_s_weights_are_the_ladder_s_and_other_runs_of_the_folder_are_left_out(tmp_path):
+    out = folder(tmp_path, "both", 50.0, b"a")
+    rungs = [dict.fromkeys(results.FIGURES) | {"method": name, "seed": 0} for name in ("first", "+second")]
+    (out / "result.json").write_text(json.dumps(rungs))
+    for stage in ("first", "second"):
+        (out / f"runs/ladder-seed0/{stage}/final").mkdir(parents=True)
+        (out / f"runs/ladder-seed0/{stage}/final/model.safetensors").write_bytes(stage.encode())
+    assert list(results.read(out)["weights"]) == ["ladder-seed0/first", "ladder-seed0/second"]
+
+
 def test_a_later_result_takes_the_place_of_the_older_one(kept, tmp_path):
     later = folder(tmp_path, "later", 60.0, b"b")
     results.main(["keep", str(later), "some", "--commit", "def", "--command", "python y"])
@@ -46,12 +56,12 @@ def test_a_later_result_takes_the_place_of_the_older_one(kept, tmp_path):
 
 
 def test_other_measurements_are_set_next_to_it(kept, tmp_path, capsys):
+    before = kept.read_bytes()
     results.main(["compare", str(folder(tmp_path, "same", 50.0, b"a")), "some"])
     assert "2 of 2 weights are the same to the byte" in capsys.readouterr().out
     results.main(["compare", str(folder(tmp_path, "other", 51.5, b"c")), "some"])
     said = capsys.readouterr().out
     assert "+1.50" in said and "0 of 2 weights" in said
-    before = kept.read_bytes()
     assert kept.read_bytes() == before
 
 

@@ -55,4 +55,4 @@ def write_weights(path: str | Path, network: Any, *, replace: bool = False) -> s
 def _compare(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     for key in expected:
         if key not in found or not np.array_equal(found[key], expected[key]):
-            raise OSError(f"{key} read back from the disk, differs from what was written")
+            raise OSError(f"{key}, read back from the disk, differs from what was written")

@@ -113,7 +113,7 @@ def _listed() -> str:
 
 
 def word_meant(text: str) -> str:
-    """The word that ``text``, which is not a path and no word, was probably meant to be; "" where none is like it."""
+    """The word that ``text``, neither a path nor a word, was probably meant to be; "" where none is like it."""
     word, colon, network = text.partition(":")
     if not difflib.get_close_matches(word.casefold(), [WORD], cutoff=0.8):
         return ""

@@ -69,7 +69,7 @@ class PickledArray:
         try:
             data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
         except UnicodeEncodeError:
-            raise Refused("an array of text that is not a bytes") from None
+            raise Refused("an array of text that is not bytes") from None
         array = np.frombuffer(data or b"", self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
         return array.astype(self.dtype.newbyteorder("="), order="C", copy=False)
 
@@ -133,7 +133,7 @@ def _tuple(items: Any = ()) -> tuple:
 def _dict(items: Any = ()) -> dict:
     pairs = _tuple(items)
     if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
-        raise Refused("a dict with a key that is not a text")
+        raise Refused("a dict with a key that is not text")
     return dict(pairs)
 
 

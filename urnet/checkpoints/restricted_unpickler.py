@@ -255,7 +255,7 @@ class _Check:
             keys = stack[at + 1 :: 2] if opcode.name == "SETITEMS" else []
             del stack[at:]
         if any(key not in self.keys for key in keys):
-            raise Refused("a dict with a key that is not a text")
+            raise Refused("a dict with a key that is not text")
         if len(stack) < opcode.taken:
             raise LookupError
         del stack[len(stack) - opcode.taken :]

@@ -119,7 +119,7 @@ class _Dict(dict):
 
     def __init__(self, items: Any = ()) -> None:
         if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str) for pair in items):
-            raise Refused("a dict with a key that is not a text")
+            raise Refused("a dict with a key that is not text")
         super().__init__(items)
 
     def __setstate__(self, state: Any) -> None:
