@@ -115,7 +115,10 @@ HEAD = "path,sha256,given,decision,label,time\n"
         (HEAD + f"a,b.jpg,{HASH},cat,keep,,\n", ":2: has 7 columns, but the first line has 6; put a field that "
             "holds a comma "),
         (HEAD + f'a.jpg,{HASH},cat,keep,cat,\n"b.jpg,{HASH},cat,keep,cat,\n', ":3: is not valid CSV"),
-        (HEAD + f"a.jpg,{HASH},cat,keep,cat,\nb.jpg,{HASH},cat,relabel,ca", ":3: ends after 5 of 6 columns "),
+        (
+            HEAD + f"a.jpg,{HASH},cat,keep,cat,\nb.jpg,{HASH},cat,relabel,ca",
+            ":3: ends after 5 of 6 columns without a line break, as if a program had been stopped",
+        ),
         (HEAD.encode() + b"gr\xf6\xdfe.jpg,,cat,keep,,\n", ":2: found the byte 0xf6, which is not UTF-8"),
         (b"PK\x03\x04rest", "is a ZIP archive or an Excel workbook; save it as CSV"),
         ("sep=|\npath|decision\n", ":1: separator '|'; comma, semicolon and tab are accepted"),
@@ -360,7 +363,8 @@ def test_decisions_about_other_pictures(tmp_path, capsys):
     assert said == f"note: {tmp_path}/decisions.csv: {what}\n"
     assert not len(matched(found, ["z.jpg"], np.zeros(1, int), NAMES, tmp_path)[0])  # they are there
     (tmp_path / "below").mkdir()
-    with pytest.raises(InputError, match=r"none of its 2 pictures is below .*below; the first is 'a.jpg'; "):
+    where = r"none of its 2 pictures is below .*below; the first is 'a\.jpg'; give paths relative to that folder"
+    with pytest.raises(InputError, match=where):
         matched(found, ["z.jpg"], np.zeros(1, int), NAMES, tmp_path / "below")
     leaving = read_decisions(file_of(tmp_path, HEAD + "a.jpg,,,none,,\n../b.jpg,,,none,,\n"))
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/decisions.csv:3: path '../b.jpg' leaves its folder")):
