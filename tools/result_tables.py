@@ -1,7 +1,8 @@
 """Which rows the tables of README and docs/results.md have; ``tools.results`` writes them from the kept runs.
 
 SHORT and LONG: rows of (SET:METHOD, words), SET being docs/results/SET.json. GAINS: (SET:METHOD, SET:METHOD), the first
-over the second, seed by seed.
+over the second, seed by seed. GROWN: training sets of several sizes and shares of wrong labels, (words, rows, percent of
+wrong rows, the sets that have its results), and GROWN_METHODS the methods compared on them.
 """
 
 from __future__ import annotations
@@ -81,3 +82,9 @@ GAINS = {
     "digits_gains": (("digits:urnet_images", "digits:pci"), ("digits:urnet_images", "digits:mixup")),
     "photos_gains": (("photos:+finetune", "photos:pci"), ("photos:+instance", "photos:pci/c")),
 }
+GROWN: tuple[tuple[str, int, float, tuple[str, ...]], ...] = (
+    ("a quarter", 1765, 43.2, ("growth_quarter",)),
+    ("half", 3523, 43.2, ("growth_half",)),
+    ("all", 7040, 43.2, ("cifar10n_images", "cifar10n_metadata")),
+)
+GROWN_METHODS = ("ce_equal", "balanced_equal", "urnet_images", "+label")

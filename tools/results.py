@@ -1,6 +1,6 @@
-"""The measured results behind README and docs/results.md: kept as they were measured, and written into both pages.
+"""The measured results behind the tables of README and docs: kept as they were measured, and written into the pages.
 
-    python -m tools.results                             write the tables of both pages
+    python -m tools.results                             write the tables of the pages
     python -m tools.results compare OUT digits          compare what you measured in OUT with what is reported
     python -m tools.results keep OUT digits --commit HASH --command "python tools/benchmark.py …"
 
@@ -18,16 +18,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.ablation.growth import Measured, growth_table
 from tools.ablation.methods import LADDER
 from tools.ablation.report import Entries, by_seed, gains, mean_of, table, text_of
-from tools.result_tables import GAINS, LONG, SHORT
+from tools.result_tables import GAINS, GROWN, GROWN_METHODS, LONG, SHORT
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file, file_hash
 from urnet.core.checks import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "benchmark.md")
 MARKED = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURES = ("method", "seed", "top1_last", "top5_last", "auc", "auc_inside", "weight_on_wrong", "epochs", "cost")
 Run = dict[str, Any]
@@ -117,7 +118,7 @@ def compared(kept: list[Run], measured: Run) -> str:
 
 def render(page: str) -> str:
     """The page with new tables between its markers. Raises KeyError for a marker that is not known."""
-    kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(KEPT.glob("*.json"))}
+    kept = kept_runs()
     parts = {"runs": "\n".join(_conditions(kept)), "weights": _weights(kept)}
     entries = [
         {**e, "method": f"{name}:{e['method']}"} for name, runs in kept.items() for run in runs for e in run["entries"]
@@ -125,7 +126,21 @@ def render(page: str) -> str:
     parts.update((name, _short(entries, rows)) for name, rows in SHORT.items())
     parts.update((name, _long(entries, rows)) for name, rows in LONG.items())
     parts.update((name, _gains(entries, rows)) for name, rows in GAINS.items())
+    parts["growth"] = growth_table(grown(kept), GROWN_METHODS)
     return MARKED.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[3]}", page)
+
+
+def kept_runs() -> dict[str, list[Run]]:
+    """The runs of each set of docs/results/."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(KEPT.glob("*.json"))}
+
+
+def grown(kept: Mapping[str, list[Run]]) -> list[Measured]:
+    """What was measured on training sets of several sizes and shares of wrong labels."""
+    return [
+        Measured(words, rows, wrong, [e for name in names for run in kept.get(name, []) for e in run["entries"]])
+        for words, rows, wrong, names in GROWN
+    ]
 
 
 def _short(entries: Entries, rows: Pairs) -> str:

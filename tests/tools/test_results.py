@@ -82,6 +82,22 @@ def test_a_table_has_mean_and_deviation_over_the_kept_seeds(kept, monkeypatch):
     monkeypatch.setattr(results, "SHORT", {"a": (("some:mixup", "mixup"),)})
     monkeypatch.setattr(results, "LONG", {})
     monkeypatch.setattr(results, "GAINS", {"b": (("some:mixup", "some:mixup"),)})
+    monkeypatch.setattr(results, "GROWN", ())
     page = results.render("x\n<!-- results: a -->\nold\n<!-- end -->\n<!-- results: b -->\n<!-- end -->\ny\n")
     assert "50.50 ± 0.71" in page and "old" not in page and "+0.00 ± 0.00" in page
     assert results.render(page) == page
+
+
+def test_a_size_of_the_training_set_has_the_results_of_all_its_sets(kept, tmp_path, monkeypatch):
+    results.main(["keep", str(folder(tmp_path, "plain", 40.0, b"c")), "base", "--commit", "a", "--command", "python z"])
+    base = tmp_path / "kept" / "base.json"
+    base.write_text(base.read_text().replace('"mixup"', '"ce_equal"'))
+    monkeypatch.setattr(results, "GROWN", (("half", 3520, 43.2, ("some", "base")), ("all", 7040, 43.2, ("nowhere",))))
+    half, empty = results.grown(results.kept_runs())
+    assert (half.name, half.rows, half.wrong, empty.entries) == ("half", 3520, 43.2, [])
+    monkeypatch.setattr(results, "GROWN_METHODS", ("mixup", "ce_equal"))
+    page = results.render("<!-- results: growth -->\n<!-- end -->\n")
+    assert [line.replace(" ", "").split("|")[1:8] for line in page.splitlines() if "half" in line] == [
+        ["half", "3,520", "43.2%", "`mixup`", "2", "50.50±0.71", "+10.00±0.00"],
+        ["half", "3,520", "43.2%", "`ce_equal`", "2", "40.50±0.71", ""],
+    ]
