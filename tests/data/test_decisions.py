@@ -224,9 +224,8 @@ def test_a_program_that_was_killed_while_writing(tmp_path):
     path, notes = tmp_path / "decisions.csv", tmp_path / ".decisions.csv.undo"
     with DecisionsFile(path) as held:
         held.write(keep())
-    whole = notes.read_bytes()
     for rest in (json.dumps(["0" * 64, [["b.jpg", None]]]).encode() + b"\n", b'["12', b"\xff\n"):
-        notes.write_bytes(whole + rest)
+        notes.write_bytes(notes.read_bytes() + rest)  # those of this writing, as a decision has its time
         with DecisionsFile(path) as held:
             held.write(keep("c.jpg"))
             assert [[row.path for row in held.undo()] for _ in range(3)] == [["c.jpg"], ["a.jpg"], []]
