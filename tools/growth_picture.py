@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tools.ablation.growth_plot import draw
+from tools.ablation.report import BASE
 from tools.result_tables import GROWN_METHODS
 from tools.results import ROOT, grown, kept_runs
 from urnet.core import cli
@@ -20,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
     """Write the picture."""
     cli.Parser("tools/growth_picture.py", description=__doc__).parse_args(argv)
     with atomic_file(ROOT / "docs" / "assets" / "growth.png", replace=True) as part:
-        draw(grown(kept_runs()), GROWN_METHODS, part)
+        draw(grown(kept_runs()), GROWN_METHODS, part, (BASE,))
 
 
 if __name__ == "__main__":

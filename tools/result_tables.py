@@ -22,6 +22,7 @@ LONG = {
     "images": (
         ("cifar10n_images:ce_equal", "plain cross-entropy, `ce_equal`"),
         ("cifar10n_images:balanced_equal", "the same, classes drawn evenly, `balanced_equal`"),
+        ("cifar10n_images:dividemix", "DivideMix, `dividemix`"),
         ("cifar10n_images:sop", "SOP, `sop`"),
         ("cifar10n_images:elr", "ELR, `elr`"),
         ("cifar10n_images:elr_plus", "ELR+'s parts, `elr_plus`"),
@@ -87,4 +88,4 @@ GROWN: tuple[tuple[str, int, float, tuple[str, ...]], ...] = (
     ("half", 3521, 44.2, ("growth_half",)),
     ("all", 7040, 43.2, ("cifar10n_images", "cifar10n_metadata")),
 )
-GROWN_METHODS = ("ce_equal", "balanced_equal", "urnet_images", "+label")
+GROWN_METHODS = ("ce_equal", "urnet_images", "+label")

@@ -20,7 +20,7 @@ from typing import Any
 
 from tools.ablation.growth import Measured, growth_table
 from tools.ablation.methods import LADDER
-from tools.ablation.report import Entries, by_seed, gains, mean_of, table, text_of
+from tools.ablation.report import BASE, Entries, by_seed, gains, mean_of, table, text_of
 from tools.result_tables import GAINS, GROWN, GROWN_METHODS, LONG, SHORT
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file, file_hash
@@ -126,7 +126,7 @@ def render(page: str) -> str:
     parts.update((name, _short(entries, rows)) for name, rows in SHORT.items())
     parts.update((name, _long(entries, rows)) for name, rows in LONG.items())
     parts.update((name, _gains(entries, rows)) for name, rows in GAINS.items())
-    parts["growth"] = growth_table(grown(kept), GROWN_METHODS)
+    parts["growth"] = growth_table(grown(kept), GROWN_METHODS, (BASE,))
     return MARKED.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[3]}", page)
 
 

@@ -107,6 +107,7 @@ RUN_BY = {
     "tools/benchmark.py --data --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --methods --out --recipe --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --jobs --methods --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
+    "tools/benchmark.py --data --methods --out --seeds": "tools/test_benchmark.py::test_the_whole_tool_once",
     "tools/benchmark.py --data --out --seeds -o": "tools/test_benchmark.py::test_bad_input_is_one_line",
     "tools/table.py --column -c -o": "pipeline/test_own_columns.py::test_the_command_builds_adds_and_shows",
     "tools/check.py": "tools/test_check.py::test_a_good_tree_is_accepted",

@@ -125,14 +125,14 @@ def sets(text: str, parts: Sequence[Fraction], out: Path) -> list[Path]:
     return found
 
 
-def growth_table(measured: Sequence[Measured], methods: Sequence[str]) -> str:
-    """One line a set and method that has results."""
-    over = [f"over {base}" for base in BASES]
+def growth_table(measured: Sequence[Measured], methods: Sequence[str], bases: Sequence[str] = BASES) -> str:
+    """One line a set and method that has results, with its gains over ``bases``."""
+    over = [f"over {base}" for base in bases]
     rows: list[tuple[str, ...]] = [("set", "rows", "wrong labels", "method", "seeds", "top-1", *over)]
     for one in measured:
         wrong = "–" if one.wrong is None else f"{one.wrong:.1f} %"
         for method in present(one.entries, methods):
             top = by_seed(one.entries, method).values()
-            over = ["" if method == base else text_of(gains(one.entries, method, base), sign="+") for base in BASES]
+            over = ["" if method == base else text_of(gains(one.entries, method, base), sign="+") for base in bases]
             rows.append((one.name, f"{one.rows:,}", wrong, f"`{method}`", str(len(top)), text_of(top), *over))
     return table(*rows)

@@ -39,8 +39,10 @@ def panels(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
     return found
 
 
-def draw(measured: Sequence[Measured], methods: Sequence[str], path: Path) -> None:
-    """Write the figure as PNG to ``path``: a column a panel, a row a method that gains are over. matplotlib is needed.
+def draw(
+    measured: Sequence[Measured], methods: Sequence[str], path: Path, bases: Sequence[str] = (BASE, BALANCED)
+) -> None:
+    """Write the figure as PNG to ``path``: a column a panel, a row each of ``bases``. matplotlib is needed.
 
     `ce_equal` has no line, as `balanced_equal` over it says the same. Where neither rows nor wrong labels differ, the
     sets stand at their number of rows.
@@ -49,10 +51,10 @@ def draw(measured: Sequence[Measured], methods: Sequence[str], path: Path) -> No
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     shown = panels(measured) or {"rows": list(measured)}
-    size = (1.2 + 4.6 * len(shown), 7.2)
+    size = (1.2 + 4.6 * len(shown), 0.4 + 3.4 * len(bases))
     figure = Figure(figsize=size, dpi=160, facecolor="white", layout="constrained")
-    grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", sharey="row")
-    for line, base in enumerate((BASE, BALANCED)):
+    grid = figure.subplots(len(bases), len(shown), squeeze=False, sharex="col", sharey="row")
+    for line, base in enumerate(bases):
         for column, (what, chosen) in enumerate(shown.items()):
             axes = grid[line][column]
             axes.axhline(0, color=GREY, linewidth=1)
@@ -76,7 +78,7 @@ def draw(measured: Sequence[Measured], methods: Sequence[str], path: Path) -> No
                 FixedFormatter([f"{x:,.0f}" if what == "rows" else f"{x:.0f}" for x in ticks])
             )
             axes.xaxis.set_minor_locator(NullLocator())
-            if line:
+            if line == len(bases) - 1:
                 labels = {"rows": "training rows (log axis)", "wrong": "wrong labels, % of the rows"}
                 axes.set_xlabel(labels[what], color=GREY)
         grid[line][0].set_ylabel(f"points of top-1 over {base}", color=GREY)
