@@ -1,8 +1,8 @@
 """Which rows the tables of README and docs/results.md have; ``tools.results`` writes them from the kept runs.
 
 SHORT and LONG: rows of (SET:METHOD, words), SET being docs/results/SET.json. GAINS: (SET:METHOD, SET:METHOD), the first
-over the second, seed by seed. GROWN: training sets of several sizes and shares of wrong labels, (words, rows, percent of
-wrong rows, the sets that have its results), and GROWN_METHODS the methods compared on them.
+over the second, seed by seed. GROWN: training sets of several sizes and shares of wrong labels, (words, rows,
+percent of wrong rows, the sets that have its results), and GROWN_METHODS the methods compared on them.
 """
 
 from __future__ import annotations
