@@ -24,7 +24,7 @@ from tools.ablation.report import BASE, Entries, by_seed, gains, mean_of, table,
 from tools.result_tables import GAINS, GROWN, GROWN_METHODS, LONG, SHORT
 from urnet.core import cli
 from urnet.core.atomic_files import atomic_file, file_hash
-from urnet.core.checks import InputError
+from urnet.core.checks import InputError, check_choice
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs" / "results"
@@ -90,19 +90,21 @@ def _place(path: Path) -> str:
 
 
 def merged(runs: list[Run], new: Run) -> list[Run]:
-    """The runs with ``new``, which takes the place of older results of its methods and seeds."""
+    """The runs with ``new``, which takes the place of older results of its methods and seeds, and of their weights."""
     taken = {(entry["method"], entry["seed"]) for entry in new["entries"]}
+    folders = {f"{method.partition('/')[0]}-seed{seed}" for method, seed in taken}
+    folders |= {name.partition("/")[0] for name in new["weights"]}
     kept = []
     for run in runs:
         entries = [entry for entry in run["entries"] if (entry["method"], entry["seed"]) not in taken]
-        weights = {name: value for name, value in run["weights"].items() if name not in new["weights"]}
+        weights = {name: value for name, value in run["weights"].items() if name.partition("/")[0] not in folders}
         if entries:
             kept.append({**run, "entries": entries, "weights": weights})
     return [*kept, new]
 
 
 def compared(kept: list[Run], measured: Run) -> str:
-    """A line for each result that both have, then how many weights are the same to the byte."""
+    """A line for each result that both have, then how many weights are the same to the byte. Raises InputError."""
     reported = {(entry["method"], entry["seed"]): entry for run in kept for entry in run["entries"]}
     rows = [("method", "seed", "reported", "measured", "difference")]
     for entry in measured["entries"]:
@@ -110,6 +112,9 @@ def compared(kept: list[Run], measured: Run) -> str:
             was, found = there["top1_last"], entry["top1_last"]
             cells = (f"`{entry['method']}`", str(entry["seed"]), f"{was:.2f}", f"{found:.2f}", f"{found - was:+.2f}")
             rows.append(cells)
+    if len(rows) == 1:
+        found, there = (", ".join(sorted({e["method"] for e in es})) for es in (measured["entries"], reported.values()))
+        raise InputError(f"no method and seed is in both: measured {found or 'nothing'}; kept {there}")
     hashes = {name: value for run in kept for name, value in run["weights"].items()}
     both = [name for name in measured["weights"] if name in hashes]
     same = sum(measured["weights"][name] == hashes[name] for name in both)
@@ -117,7 +122,7 @@ def compared(kept: list[Run], measured: Run) -> str:
 
 
 def render(page: str) -> str:
-    """The page with new tables between its markers. Raises KeyError for a marker that is not known."""
+    """The page with new tables between its markers. Raises InputError for a marker that is not known."""
     kept = kept_runs()
     parts = {"runs": "\n".join(_conditions(kept)), "weights": _weights(kept)}
     entries = [
@@ -127,6 +132,8 @@ def render(page: str) -> str:
     parts.update((name, _long(entries, rows)) for name, rows in LONG.items())
     parts.update((name, _gains(entries, rows)) for name, rows in GAINS.items())
     parts["growth"] = growth_table(grown(kept), GROWN_METHODS, (BASE,))
+    for name in (found[2] for found in MARKED.finditer(page)):
+        check_choice("<!-- results: … -->", name, tuple(parts))
     return MARKED.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[3]}", page)
 
 
@@ -156,7 +163,8 @@ def _line(entries: Entries, method: str, words: str) -> tuple[str, ...]:
     tops = by_seed(entries, method)
     each = ", ".join(f"{tops[seed]:.2f}" for seed in sorted(tops))
     auc, wrong = (text_of(by_seed(entries, method, key).values(), n) for key, n in (("auc", 3), ("weight_on_wrong", 1)))
-    return words, f"{mean_of(entries, method, 'epochs') or 0:.3g}", each, _top1(entries, method), auc, wrong
+    epochs = mean_of(entries, method, "epochs")
+    return words, "–" if epochs is None else f"{epochs:.3g}", each, _top1(entries, method), auc, wrong
 
 
 def _gains(entries: Entries, rows: Pairs) -> str:

@@ -83,6 +83,10 @@ def test_a_panel_varies_one_thing():
     assert growth_plot.panels(SETS[:1]) == {}
     unknown = [measured("a", 10, None), measured("b", 20, None)]
     assert list(growth_plot.panels(unknown)) == ["rows"]
+    mixed = growth_plot.panels([*unknown, measured("c", 30, 1.5)])
+    assert [one.name for one in mixed["rows"]] == ["a", "b"]
+    drifting = [measured(f"{wrong:g}", rows, wrong) for rows, wrong in ((10, 40.0), (20, 41.5), (40, 43.0))]
+    assert [one.name for one in growth_plot.panels(drifting)["rows"]] == ["40", "41.5"]
 
 
 def test_the_table_and_the_figure(tmp_path):

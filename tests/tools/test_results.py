@@ -65,6 +65,24 @@ def test_other_measurements_are_set_next_to_it(kept, tmp_path, capsys):
     assert kept.read_bytes() == before
 
 
+def test_nothing_in_common_and_unknown_tables_are_refused(kept, tmp_path):
+    out = folder(tmp_path, "same", 50.0, b"a")
+    (out / "result.json").write_text((out / "result.json").read_text().replace("mixup", "elr"))
+    with pytest.raises(InputError, match=r"no method and seed is in both: measured elr; kept mixup$"):
+        results.main(["compare", str(out), "some"])
+    with pytest.raises(InputError, match=r"'nope' is not known; nearest: runs, weights"):
+        results.render("<!-- results: nope -->\n<!-- end -->\n")
+
+
+def test_weights_go_with_the_result_that_was_replaced(kept, tmp_path):
+    later = folder(tmp_path, "later", 60.0, b"b")
+    (later / "runs/mixup-seed0/mixup/final/model.safetensors").unlink()
+    (later / "result.json").write_text(json.dumps(json.loads((later / "result.json").read_text())[:1]))
+    results.main(["keep", str(later), "some", "--commit", "def", "--command", "python y"])
+    old, new = json.loads(kept.read_text())
+    assert list(old["weights"]) == ["mixup-seed1/mixup"] and new["weights"] == {}
+
+
 @pytest.mark.parametrize(
     "words", [["compare", "nowhere", "some"], ["keep", "nowhere", "x", "--commit", "a", "--command", "b"]]
 )
@@ -101,3 +119,9 @@ def test_a_size_of_the_training_set_has_the_results_of_all_its_sets(kept, tmp_pa
         ["half", "3,520", "43.2%", "`mixup`", "2", "50.50±0.71", "+10.00±0.00"],
         ["half", "3,520", "43.2%", "`ce_equal`", "2", "40.50±0.71", ""],
     ]
+
+
+def test_the_shares_of_wrong_labels_are_what_the_class_stage_s_even_weights_found():
+    for one in results.grown(results.kept_runs()):
+        shares = {e["weight_on_wrong"] for e in one.entries if e["method"] == "urnet_images/class"}
+        assert {round(share, 1) for share in shares} == {one.wrong}, one.name

@@ -98,7 +98,8 @@ def main(argv: Sequence[str], compare: Callable[[Sequence[str]], None] = benchma
         rows = plans[name].rows
         wrong = None if rows.right is None else 100 * float(1 - rows.right.mean())
         file = args.out / name / "result.json"
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        stale = isinstance(failed.get(name), InputError)  # nothing was written: what is there is of an earlier call
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and not stale else []
         measured.append(Measured(name, len(rows), wrong, found))
     measured.sort(key=lambda one: (one.rows, one.wrong or 0.0, one.name))
     names = list(dict.fromkeys(name for plan in plans.values() for name in plan.methods))

@@ -18,23 +18,24 @@ ROWS_ALIKE, WRONG_ALIKE = math.log(1.05), 2.0  # sets of one line: rows within 5
 
 
 def alike(measured: Sequence[Measured], of: Callable[[Measured], float], within: float) -> list[Measured]:
-    """The most sets whose value is ``within`` that of one of them; the first of equally many."""
-    groups = ([other for other in measured if abs(of(other) - of(one)) <= within] for one in measured)
+    """The most sets of which no two differ by more than ``within``; the first of equally many."""
+    groups = ([other for other in measured if 0 <= of(other) - of(one) <= within] for one in measured)
     return max(groups, key=len, default=[])
 
 
 def panels(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
     """The sets of both panels: as many wrong labels and other rows, as many rows and other wrong labels.
 
-    A panel in which nothing would vary is left out.
+    A panel in which nothing would vary is left out. Sets of which nobody knows the wrong labels are taken as alike.
     """
-    by_rows = alike(measured, lambda one: one.wrong or 0.0, WRONG_ALIKE)
     known = [one for one in measured if one.wrong is not None]
+    unknown = [one for one in measured if one.wrong is None]
+    by_rows = max(alike(known, lambda one: one.wrong or 0.0, WRONG_ALIKE), unknown, key=len)
     by_wrong = alike(known, lambda one: math.log(one.rows), ROWS_ALIKE)
     found = {}
     if len({one.rows for one in by_rows}) > 1:
         found["rows"] = sorted(by_rows, key=lambda one: one.rows)
-    if len({round(one.wrong or 0.0, 1) for one in by_wrong}) > 1:
+    if len({round(one.wrong or 0.0) for one in by_wrong}) > 1:
         found["wrong"] = sorted(by_wrong, key=lambda one: one.wrong or 0.0)
     return found
 
@@ -45,11 +46,13 @@ def draw(
     """Write the figure as PNG to ``path``: a column a panel, a row each of ``bases``. matplotlib is needed.
 
     `ce_equal` has no line, as `balanced_equal` over it says the same. Where neither rows nor wrong labels differ, the
-    sets stand at their number of rows.
+    sets are shown at their number of rows. Sets without a gain are left out, and a single seed has no bar of deviation.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+    gaining = [m for m in methods if m != BASE]
+    measured = [one for one in measured if any(gains(one.entries, m, base) for m in gaining for base in bases)]
     shown = panels(measured) or {"rows": list(measured)}
     size = (1.2 + 4.6 * len(shown), 0.4 + 3.4 * len(bases))
     figure = Figure(figsize=size, dpi=160, facecolor="white", layout="constrained")
@@ -62,12 +65,12 @@ def draw(
             axes.spines[["top", "right", "left"]].set_visible(False)
             axes.tick_params(length=0, labelcolor=INK)
             places = [float(one.rows) if what == "rows" else float(one.wrong or 0.0) for one in chosen]
-            for number, method in enumerate(method for method in methods if method != BASE):
+            for number, method in enumerate(gaining):
                 points = [(x, gains(one.entries, method, base)) for x, one in zip(places, chosen, strict=True)]
                 points = [(x, gained) for x, gained in points if gained and method != base]
                 if points:
                     means = [mean_and_deviation(gained) for _, gained in points]
-                    spread = [deviation or 0.0 for _, deviation in means]
+                    spread = [math.nan if deviation is None else deviation for _, deviation in means]
                     style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "marker": "o", "capsize": 3}
                     axes.errorbar([x for x, _ in points], [m for m, _ in means], yerr=spread, label=method, **style)
             if what == "rows":
