@@ -87,5 +87,8 @@ GROWN: tuple[tuple[str, int, float, tuple[str, ...]], ...] = (
     ("a quarter", 1763, 43.4, ("growth_quarter",)),
     ("half", 3521, 44.2, ("growth_half",)),
     ("all", 7040, 43.2, ("cifar10n_images", "cifar10n_metadata")),
+    ("20 % wrong", 1758, 20.0, ("wrong_20",)),
+    ("40 % wrong", 1758, 40.0, ("wrong_40",)),
+    ("60 % wrong", 1758, 60.0, ("wrong_60",)),
 )
 GROWN_METHODS = ("ce_equal", "urnet_images", "+label")
