@@ -131,6 +131,21 @@ def test_the_command_runs_the_benchmark_on_every_set_and_gathers(tmp_path, capsy
     assert page.index("| toy set-1of2 |") < page.index("| toy set      |") and "33.3 %" not in page.splitlines()[0]
 
 
+def test_results_of_an_earlier_call_are_not_those_of_a_set_that_was_refused(tmp_path, capsys):
+    data, recipe = write_data(tmp_path / "data"), write_recipe(tmp_path)
+    kept = tmp_path / "out/data/result.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps([{"method": "class", "seed": 0, "top1_last": 99.0}]))
+
+    def refused(argv):
+        raise InputError("its costs differ")
+
+    argv = ["--sets", data, "--out", tmp_path / "out", "--methods", "class", "--recipe", recipe, "--seeds", "0"]
+    assert cli.run(partial(growth.main, compare=refused), [*map(str, argv)]) == 1
+    said, err = capsys.readouterr()
+    assert "failed: set data: its costs differ" in err and "99.00" not in said
+
+
 def test_bad_input_is_one_line_and_nothing_is_trained(tmp_path, capsys):
     data, recipe = write_data(tmp_path / "data"), write_recipe(tmp_path)
     other = write_data(tmp_path / "b/data")
