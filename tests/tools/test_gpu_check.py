@@ -12,13 +12,15 @@ import pytest
 
 from tests.helpers.forked import PRELOAD
 from tools.gpu_check import __main__ as gpu_check
-from tools.gpu_check import machine_facts
+from tools.gpu_check import engines, machine_facts
 from tools.gpu_check.isolated import run_apart
 from tools.gpu_check.rows import FAILED, OK, SKIPPED, Row, Settings, Skipped, attempt, first_line
 from tools.gpu_check.training_loop import Trained, compared
 from tools.speed.reads import reads
 from urnet.core import cli
 from urnet.core.checks import InputError
+from urnet.inference import predictor
+from urnet.inference.program import cpu_has_bf16
 from urnet.runtime.device_to_host import Downloads
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +48,8 @@ def test_what_trains_in_memory(tmp_path):
     assert code == 0, text
     assert list(dict.fromkeys(row[0] for row in rows)) == list(names)
     skipped = {row[1] for row in rows if row[2] == SKIPPED} - {"cards", "number formats", "nvidia-dali"}
-    assert skipped == {"dygraph, fp16", "dygraph, bf16", "inference, fp16"}
+    of_processor = set() if cpu_has_bf16() else {"inference, bf16"}
+    assert skipped == {"dygraph, fp16", "dygraph, bf16", "inference, fp16"} | of_processor
     found = {row[1]: row[3] for row in rows}
     assert found["fp16, a step that overflows"].endswith("scale [32768.0, 16384.0, 16384.0]")
     assert re.search(r" reads that wait for the device, reads +ok +0$", text, re.M)
@@ -66,6 +69,13 @@ def test_programs_and_processes(tmp_path):
 
 
 # --- what fails
+
+
+def test_a_number_format_that_the_processor_lacks_is_skipped_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "cpu_has_bf16", lambda: False)
+    flags = ["--engine", "inference", "--precision", "bf16"]
+    row = attempt("inference, bf16", engines._beside, Settings(0, tmp_path), flags, tmp_path / "a", tmp_path / "b")
+    assert (row.state, row.found.split(";")[0]) == (SKIPPED, "this CPU does not have it")
 
 
 def apart(folder, limit=60.0):

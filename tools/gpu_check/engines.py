@@ -14,7 +14,9 @@ from tools.gpu_check.programs import run_here
 from tools.gpu_check.rows import Row, Settings, Skipped, attempt
 from tools.speed.photographs import write_photographs
 from urnet.checkpoints import checkpoint
+from urnet.core.checks import InputError
 from urnet.evaluation.prediction_reader import read_predictions
+from urnet.inference.predictor import check_precision
 from urnet.nn.ema import recompute_batch_norm
 
 N_CLASSES = 10
@@ -50,8 +52,10 @@ def _save(name: str, size: int, folder: Path) -> None:
 
 def _beside(settings: Settings, flags: list[object], file: Path, reference: Path) -> str:
     engine, precision = (str(flags[flags.index(flag) + 1]) for flag in ("--engine", "--precision"))
-    if not settings.gpus and (precision == "fp16" or (engine, precision) == ("dygraph", "bf16")):
-        raise Skipped("not on a CPU")
+    try:
+        check_precision(engine, precision, settings.device)
+    except InputError as error:
+        raise Skipped(str(error).partition(": ")[2]) from None
     speed = _speed(run_here("infer", *flags))
     apart = float(np.abs(_probabilities(file) - _probabilities(reference)).max())
     said = f"{speed}; largest difference of a probability {apart:.2g}"
