@@ -80,8 +80,13 @@ def read(out: Path) -> Run:
 
 def _folder(runs: Path, method: str, seed: int) -> Path:
     """The run that a method's figures are of: its own (of `pci/b1` that of `pci`), or the ladder's for a rung."""
-    own = runs / f"{method.partition('/')[0]}-seed{seed}"
+    own = runs / _run_of(method, seed)
     return own if own.is_dir() else runs / f"{LADDER}-seed{seed}"
+
+
+def _run_of(method: str, seed: int) -> str:
+    """The name of a method's own run: `pci/b1` is a stage of that of `pci`."""
+    return f"{method.partition('/')[0]}-seed{seed}"
 
 
 def _place(path: Path) -> str:
@@ -92,7 +97,7 @@ def _place(path: Path) -> str:
 def merged(runs: list[Run], new: Run) -> list[Run]:
     """The runs with ``new``, which takes the place of older results of its methods and seeds, and of their weights."""
     taken = {(entry["method"], entry["seed"]) for entry in new["entries"]}
-    folders = {f"{method.partition('/')[0]}-seed{seed}" for method, seed in taken}
+    folders = {_run_of(method, seed) for method, seed in taken}
     folders |= {name.partition("/")[0] for name in new["weights"]}
     kept = []
     for run in runs:

@@ -4,11 +4,13 @@ import json
 from fractions import Fraction
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.helpers.benchmark import rows_of, write_data, write_recipe
 from tests.helpers.webvision import N_CLASSES, write_web
+from tools import growth_picture, results
 from tools.ablation import __main__ as benchmark
 from tools.ablation import growth, growth_plot
 from tools.ablation.rows import read_rows
@@ -171,3 +173,22 @@ def test_bad_input_is_one_line_and_nothing_is_trained(tmp_path, capsys):
         err = capsys.readouterr().err
         assert err.count("\n") == 1 and message in err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_documents_figure_is_drawn_from_the_kept_runs(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    drawn = []
+
+    def watched(sets, methods, path, bases):
+        drawn.append((sets, methods))
+        growth_plot.draw(sets, methods, path, bases)
+
+    monkeypatch.setattr(growth_picture, "draw", watched)
+    monkeypatch.setattr(growth_picture, "ROOT", tmp_path)
+    (tmp_path / "docs/assets").mkdir(parents=True)
+    assert growth_picture.main([]) is None
+    ((sets, methods),) = drawn
+    assert all(one.entries for one in sets) and {"ce_equal", "urnet_images"} <= set(methods)
+    assert list(growth_plot.panels(sets)) == ["rows", "wrong"]
+    made, kept = (cv2.imread(str(root / "docs/assets/growth.png")) for root in (tmp_path, results.ROOT))
+    assert made.shape == kept.shape
